@@ -1,0 +1,1 @@
+"""bulkup: move datasets of any size into Nebius Token Factory and Collinear AI."""

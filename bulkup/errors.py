@@ -1,0 +1,128 @@
+"""What can go wrong, named by what the caller should do about it.
+
+Every error a person can meet carries one line: what, where, and what to do. `exit_code` is the process's
+answer; the numbers and their precedence stand in `ExitCode`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = [
+    "AbsentService",
+    "BulkupError",
+    "DestinationNotEmpty",
+    "ExitCode",
+    "JournalUnusable",
+    "LocalDisk",
+    "RunLocked",
+    "SourceChanged",
+    "SourceUnreadable",
+    "TokenRefused",
+    "UsageProblem",
+    "worst",
+]
+
+
+class ExitCode(IntEnum):
+    """What a run ends with. 2, 6, 7 and 8 come before anything is sent."""
+
+    ALL_LANDED = 0
+    INTERNAL = 1
+    USAGE = 2
+    SOME_REJECTED = 3
+    IN_DOUBT = 4
+    DIFFERS = 5
+    SOURCE_CHANGED = 6
+    JOURNAL_UNUSABLE = 7
+    LOCKED = 8
+    STOPPED_BY_LIMIT = 10
+    SOURCE_UNREADABLE = 65
+    LOCAL_DISK = 74
+    TRY_LATER = 75
+    NO_PERMISSION = 77
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+_PRECEDENCE = (
+    ExitCode.INTERNAL,
+    ExitCode.INTERRUPTED,
+    ExitCode.TERMINATED,
+    ExitCode.LOCAL_DISK,
+    ExitCode.NO_PERMISSION,
+    ExitCode.USAGE,
+    ExitCode.SOURCE_CHANGED,
+    ExitCode.JOURNAL_UNUSABLE,
+    ExitCode.LOCKED,
+    ExitCode.TRY_LATER,
+    ExitCode.STOPPED_BY_LIMIT,
+    ExitCode.DIFFERS,
+    ExitCode.IN_DOUBT,
+    ExitCode.SOURCE_UNREADABLE,
+    ExitCode.SOME_REJECTED,
+    ExitCode.ALL_LANDED,
+)
+
+
+def worst(codes: list[ExitCode]) -> ExitCode:
+    """The code that stands for all of *codes* (0 where there are none), by the design's precedence."""
+    return min(codes, key=_PRECEDENCE.index, default=ExitCode.ALL_LANDED)
+
+
+class BulkupError(Exception):
+    """A problem with a meaning. `str()` is one line for a person: what, where, what to do."""
+
+    exit_code = ExitCode.INTERNAL
+
+
+class UsageProblem(BulkupError):
+    """An option, a config value or a file that cannot be used as given. Nothing was sent."""
+
+    exit_code = ExitCode.USAGE
+
+
+class DestinationNotEmpty(UsageProblem):
+    """The destination holds what this run did not put there, and `--append` was not given."""
+
+
+class SourceUnreadable(BulkupError):
+    """The source ends before it should, or is not what bulkup reads. What came before it has been yielded."""
+
+    exit_code = ExitCode.SOURCE_UNREADABLE
+
+
+class SourceChanged(BulkupError):
+    """The source is not the one that the journal describes."""
+
+    exit_code = ExitCode.SOURCE_CHANGED
+
+
+class JournalUnusable(BulkupError):
+    """The journal is torn, foreign, or of a newer format."""
+
+    exit_code = ExitCode.JOURNAL_UNUSABLE
+
+
+class RunLocked(BulkupError):
+    """Another process holds the run, or another run holds the destination's dataset."""
+
+    exit_code = ExitCode.LOCKED
+
+
+class LocalDisk(BulkupError):
+    """The disk that holds the state directory refused a write (full, or broken)."""
+
+    exit_code = ExitCode.LOCAL_DISK
+
+
+class AbsentService(BulkupError):
+    """The service could not be reached for long enough that another time is better."""
+
+    exit_code = ExitCode.TRY_LATER
+
+
+class TokenRefused(BulkupError):
+    """The service does not take the token, or there is none."""
+
+    exit_code = ExitCode.NO_PERMISSION

@@ -1,0 +1,100 @@
+"""The words of bulkup as frozen values. Behaviour stands elsewhere.
+
+*Position* is a byte offset in the source's **byte space**: the files in their frozen order laid end to end, each
+counted after decompression. So one integer names a place in the whole source, and file and offset follow from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["BLOCK_BYTES", "HEAD_BYTES", "Block", "EncodedBlock", "EncodedRow", "LongRow", "Reject", "Stage"]
+
+BLOCK_BYTES = 128 * 1024
+"""How many bytes of whole rows are handled at once: where msgspec is fastest (`docs/design.md`)."""
+
+HEAD_BYTES = 1024
+"""How much of a row that is too long is kept for its dead letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole lines of one file, each a row or blank, as JSON lines.
+
+    *data* is the lines with their breaks (`\\n` or `\\r\\n`); the last line may lack its break. *start* is the position
+    of the first line's first byte, *end* the position behind the block (behind the last line's break).
+    Where *data* is not the source's own bytes (an array's elements), *offsets* holds the position of each line,
+    and their number is the number of lines.
+    """
+
+    data: bytes
+    start: int
+    end: int
+    offsets: Sequence[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LongRow:
+    """A row over `max_row_bytes`, of which only the first `HEAD_BYTES` bytes were kept. Its length is end - start."""
+
+    head: bytes
+    start: int
+    end: int
+
+
+class Stage(StrEnum):
+    """Where a row was refused."""
+
+    READ = "read"
+    MAP = "map"
+    VALIDATE = "validate"
+    SERVER = "server"
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that will not be sent, and why.
+
+    *position* is its first byte, *line* its number among the block's lines (blank ones counted, from 0), *row* its bytes
+    without the line break (the first `HEAD_BYTES` where it was too long), *length* its whole length in bytes.
+    """
+
+    position: int
+    line: int
+    stage: Stage
+    field: str | None
+    reason: str
+    row: bytes
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedBlock:
+    """A block made ready to send.
+
+    *body* is the good rows as JSON joined by single commas (empty where there is none), *rows* their number, *blank* the
+    blank lines. *verbatim* says that *body* is the block's own bytes with each line break made a comma, and nothing was
+    blank or rejected: such a block can be read and made again at any time.
+    """
+
+    body: bytes
+    rows: int
+    blank: int
+    rejects: tuple[Reject, ...]
+    verbatim: bool
+
+    @property
+    def lines(self) -> int:
+        """Lines in the block: good, blank and rejected."""
+        return self.rows + self.blank + len(self.rejects)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRow:
+    """One line made ready by itself: exactly one of *body* and *reject* is set, or neither where the line is blank."""
+
+    position: int
+    body: bytes | None
+    reject: Reject | None
