@@ -1,1 +1,74 @@
-"""bulkup: move datasets of any size into Nebius Token Factory and Collinear AI."""
+"""bulkup: move datasets of any size into Nebius Token Factory and Collinear AI, fast, resumable, every row accounted for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bulkup.api import events, upload
+    from bulkup.config import Collinear, Nebius, OnDoubt, RejectLimit
+    from bulkup.errors import (
+        BulkupError,
+        DestinationNotEmpty,
+        ExitCode,
+        JournalUnusable,
+        LocalDisk,
+        RunLocked,
+        SourceChanged,
+        SourceUnreadable,
+        TokenRefused,
+        UsageProblem,
+    )
+    from bulkup.events import Event, Finished, LaneSnapshot, Note, Snapshot
+    from bulkup.receipt import DestinationReceipt, Receipt
+    from bulkup.version import VERSION as __version__
+
+__all__ = [
+    "BulkupError",
+    "Collinear",
+    "DestinationNotEmpty",
+    "DestinationReceipt",
+    "Event",
+    "ExitCode",
+    "Finished",
+    "JournalUnusable",
+    "LaneSnapshot",
+    "LocalDisk",
+    "Nebius",
+    "Note",
+    "OnDoubt",
+    "Receipt",
+    "RejectLimit",
+    "RunLocked",
+    "Snapshot",
+    "SourceChanged",
+    "SourceUnreadable",
+    "TokenRefused",
+    "UsageProblem",
+    "__version__",
+    "events",
+    "upload",
+]
+
+_HOMES = {
+    "api": ("events", "upload"),
+    "config": ("Collinear", "Nebius", "OnDoubt", "RejectLimit"),
+    "errors": (
+        "BulkupError", "DestinationNotEmpty", "ExitCode", "JournalUnusable", "LocalDisk", "RunLocked", "SourceChanged",
+        "SourceUnreadable", "TokenRefused", "UsageProblem",
+    ),
+    "events": ("Event", "Finished", "LaneSnapshot", "Note", "Snapshot"),
+    "receipt": ("DestinationReceipt", "Receipt"),
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported when they are first used: `import bulkup` alone loads nothing."""
+    from importlib import import_module
+
+    if name == "__version__":
+        return import_module("bulkup.version").VERSION
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"bulkup.{home}"), name)
+    raise AttributeError(f"module 'bulkup' has no attribute {name!r}")

@@ -1,0 +1,80 @@
+"""The Python API: the engine that the command line uses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import anyio
+
+from bulkup.config import Collinear, Nebius, RunSettings, settings_from
+from bulkup.errors import UsageProblem
+from bulkup.events import Event, Finished
+from bulkup.receipt import Receipt
+from bulkup.wiring.run import Interrupt, execute
+from bulkup.wiring.upload import Upload, default_name, lane_name
+
+__all__ = ["events", "make_upload", "upload"]
+
+Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+def make_upload(
+    sources: Sources, destinations: Sequence[Nebius | Collinear], name: str | None, settings: dict[str, Any]
+) -> Upload:
+    """What the arguments of `upload` ask for, checked. Raises `UsageProblem`."""
+    given = (sources,) if isinstance(sources, str | os.PathLike) else tuple(sources)
+    locators = tuple(os.fspath(source) for source in given)
+    if not locators:
+        raise UsageProblem("nothing to upload: name at least one file")
+    lanes = [lane_name(destination) for destination in destinations]
+    if len(set(lanes)) != len(lanes):
+        raise UsageProblem("each destination can be given once; use one run for each dataset")
+    chosen = settings_from(RunSettings, {"name": name or default_name(locators), **settings}, "settings")
+    return Upload(locators, tuple(destinations), chosen)
+
+
+async def upload(
+    sources: Sources, *, destinations: Sequence[Nebius | Collinear], name: str | None = None, **settings: Any
+) -> Receipt:
+    """Move *sources* into every one of *destinations*, go on where an earlier call stopped, and return the receipt.
+
+    *sources*: paths or globs of JSON lines or JSON arrays, plain, gzip or zstd; `"-"` is standard input. *name*: the
+    dataset's, by default the only file's stem. *settings* are the fields of `bulkup.config.RunSettings` (`state_dir`, `append`, `on_doubt`,
+    …). Tokens come from `NEBIUS_API_KEY`, `COLLINEAR_API_KEY` or a destination's `token_file`.
+
+    A lane that stops (quota, permission, doubt) does not raise: the receipt says so, with its exit code. Raises `BulkupError` where nothing
+    could be sent at all: `UsageProblem`, `TokenRefused`, `SourceChanged`, `JournalUnusable`, `RunLocked`, `LocalDisk`.
+    When the calling task is cancelled, what was in flight is journaled as in doubt.
+    """
+    return await execute(make_upload(sources, destinations, name, settings), tell=lambda _: None)
+
+
+async def events(
+    sources: Sources, *, destinations: Sequence[Nebius | Collinear], name: str | None = None, **settings: Any
+) -> AsyncIterator[Event]:
+    """As `upload`, saying what happens meanwhile: notes, about four snapshots a second, and at last `Finished` with the receipt.
+
+    Leaving the loop early stops the run as a first Ctrl-C does.
+    """
+    wanted = make_upload(sources, destinations, name, settings)
+    interrupt = Interrupt()
+    send, receive = anyio.create_memory_object_stream[Event](1024)
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Finished) or send.statistics().current_buffer_used < 1000:
+            send.send_nowait(event)
+
+    async def work() -> None:
+        with send:
+            await execute(wanted, tell=tell, interrupt=interrupt)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        with receive:
+            try:
+                async for event in receive:
+                    yield event
+            finally:
+                interrupt.request()

@@ -1,0 +1,153 @@
+"""A chunk: rows sent in one request, and where it stands in its life."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["FAILED_ONCE", "WHOLE", "Chunk", "ChunkId", "ChunkState", "Evidence", "TileSpan", "Totals"]
+
+WHOLE = 0
+"""The child number of a chunk that is a whole tile."""
+
+FAILED_ONCE = "its dataset FAILED once"
+"""The reason kept with a chunk that is sent once more after the service had failed on it."""
+
+
+class ChunkState(StrEnum):
+    """The states of `docs/design.md`, "A chunk's life". The last four are ends."""
+
+    PLANNED = "planned"
+    SENDING = "sending"
+    ANSWERED = "answered"
+    IN_DOUBT = "in doubt"
+    LANDED = "landed"
+    REFUSED = "refused"
+    SPLIT = "split"
+    EMPTY = "empty"
+
+
+class Evidence(StrEnum):
+    """By what a chunk counts as landed."""
+
+    ANSWER = "answer"
+    READ_BACK = "read-back"
+    COUNT = "count"
+    PERSON = "a person"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ChunkId:
+    """Lane, tile and child: 0 for a whole tile, from 1 for the children of a tile that needed several."""
+
+    lane: str
+    tile: int
+    child: int
+
+    def __str__(self) -> str:
+        return f"{self.tile:05d}" + (f"-{self.child:03d}" if self.child else "")
+
+
+@dataclass(frozen=True, slots=True)
+class TileSpan:
+    """A tile whose chunks are all planned: the positions [start, stop)."""
+
+    tile: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A planned range of the source. Nothing here changes once it is in the journal but *rows* and *rejected*.
+
+    *start* and *stop* are positions at line starts; *file* and *byte_offset* say where *start* lies. *rows* are the good ones,
+    *body_bytes* their size as JSON joined by commas. *lines* holds (file number, lines) for each file the chunk
+    touches. *raw_hash* is the xxh3-128 of the range's lines, *rows_hash* that of the encoded rows. *verbatim*: the body is the
+    range's own bytes, so it can be sent straight from the file.
+    """
+
+    id: ChunkId
+    start: int
+    stop: int
+    file: int
+    byte_offset: int
+    rows: int
+    blank: int
+    rejected: int
+    lines: tuple[tuple[int, int], ...]
+    body_bytes: int
+    raw_hash: bytes
+    rows_hash: bytes
+    name: str
+    verbatim: bool
+    state: ChunkState = ChunkState.PLANNED
+    attempts: int = 0
+    remote_id: str | None = None
+    reason: str | None = None
+    last_byte_at: float | None = None
+
+    @property
+    def line_count(self) -> int:
+        """Lines in the range: good, blank and rejected."""
+        return sum(count for _, count in self.lines)
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a lane's chunks add up to. *lines* is counted from the ranges, the rest from what became of them."""
+
+    lines: int = 0
+    rows_blank: int = 0
+    rows_landed: int = 0
+    rows_rejected: int = 0
+    rows_in_doubt: int = 0
+    rows_left: int = 0
+    chunks: int = 0
+    chunks_landed: int = 0
+    chunks_in_doubt: int = 0
+    chunks_left: int = 0
+    bytes_landed: int = 0
+
+    @property
+    def rows_read(self) -> int:
+        """Rows read: the lines that are not blank. Landed, rejected, in doubt and left must come to the same."""
+        return self.lines - self.rows_blank
+
+    def move(self, chunk: Chunk, old: ChunkState | None, new: ChunkState) -> None:
+        """*chunk* went from *old* (None: it is new) to *new*."""
+        for state, sign in ((old, -1), (new, 1)):
+            if state is not None:
+                self.add(
+                    state,
+                    chunks=sign,
+                    lines=sign * chunk.line_count,
+                    rows=sign * chunk.rows,
+                    blank=sign * chunk.blank,
+                    rejected=sign * chunk.rejected,
+                    body_bytes=sign * chunk.body_bytes,
+                )
+
+    def add(
+        self, state: ChunkState, *, chunks: int, lines: int, rows: int, blank: int, rejected: int, body_bytes: int
+    ) -> None:
+        """Count *chunks* chunks in *state*. What a split chunk held is counted by its children."""
+        if state is ChunkState.SPLIT:
+            return
+        self.chunks += chunks
+        self.lines += lines
+        self.rows_blank += blank
+        self.rows_rejected += rejected
+        match state:
+            case ChunkState.LANDED:
+                self.rows_landed += rows
+                self.chunks_landed += chunks
+                self.bytes_landed += body_bytes
+            case ChunkState.IN_DOUBT | ChunkState.SENDING:
+                self.rows_in_doubt += rows
+                self.chunks_in_doubt += chunks
+            case ChunkState.PLANNED | ChunkState.ANSWERED:
+                self.rows_left += rows
+                self.chunks_left += chunks
+            case ChunkState.REFUSED | ChunkState.EMPTY:
+                assert rows == 0, "a refused or empty chunk has no good rows"

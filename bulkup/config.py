@@ -1,0 +1,162 @@
+"""Settings: what a user may choose, checked once. The TOML file, the command line and the Python API fill the same models."""
+
+from __future__ import annotations
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from bulkup.errors import UsageProblem
+
+__all__ = [
+    "Collinear",
+    "DestinationSettings",
+    "Nebius",
+    "OnDoubt",
+    "RejectLimit",
+    "RunSettings",
+    "load_file",
+    "settings_from",
+]
+
+MIB = 1024 * 1024
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class OnDoubt(StrEnum):
+    """What happens to a chunk of which nobody knows whether it was stored."""
+
+    HOLD = "hold"
+    RESEND = "resend"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class DestinationSettings(_Model):
+    """What every destination has. Sizes are in bytes, rates per unit of time as named; None means the destination's own default."""
+
+    url: str
+    token_file: Path | None = None
+    preset: Literal["auto", "identity", "chat", "prompt-completion", "question-answer", "text"] = "auto"
+    drop: tuple[str, ...] = ()
+    mapping: dict[str, Any] | None = None
+    max_chunk_bytes: Annotated[int, Field(ge=1024)] | None = None
+    max_chunk_rows: Annotated[int, Field(ge=1)] | None = None
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 16
+    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    rows_per_second: Annotated[float, Field(gt=0)] | None = None
+    bytes_per_second: Annotated[float, Field(gt=0)] | None = None
+
+
+class Nebius(DestinationSettings):
+    """Nebius Token Factory: one dataset, or a family of them, in *folder*. The token is in `NEBIUS_API_KEY` or *token_file*."""
+
+    url: str = "https://api.tokenfactory.nebius.com"
+    folder: Annotated[str, Field(min_length=1)] = "/bulkup"
+    ai_project_id: str | None = None
+    whole_schema: dict[str, Any] | None = Field(default=None, alias="schema")
+    columns: dict[str, Any] = Field(default_factory=dict)
+    nested: Literal["text", "as-is"] = "text"
+    pending_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+
+
+class Collinear(DestinationSettings):
+    """Collinear AI: one dataset in a space. The token is in `COLLINEAR_API_KEY` or *token_file*."""
+
+    url: str = "https://api.collinear.ai"
+    space_id: str
+
+    @field_validator("space_id")
+    @classmethod
+    def _uuid(cls, value: str) -> str:
+        return str(UUID(value))
+
+
+class RejectLimit(_Model):
+    """How many rows may be rejected before the lane stops: a number, or a share of the rows read (after 1,000 of them)."""
+
+    rows: int | None = None
+    percent: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> RejectLimit:
+        """From `N` or `P%`. Raises `UsageProblem`."""
+        try:
+            if text.endswith("%"):
+                percent = float(text[:-1])
+                if 0 <= percent <= 100:
+                    return cls(percent=percent)
+            elif int(text) >= 0:
+                return cls(rows=int(text))
+        except ValueError:
+            pass
+        raise UsageProblem(f"--max-rejects {text!r}: give a number of rows, or a percentage such as 5%")
+
+    def is_passed(self, *, rejected: int, read: int) -> bool:
+        """Whether so many rejects of so many rows are too many."""
+        if self.rows is not None and rejected > self.rows:
+            return True
+        return self.percent is not None and read >= 1000 and rejected * 100 > self.percent * read
+
+
+class RunSettings(_Model):
+    """What a run has whatever its destinations. Times are in seconds, sizes in bytes."""
+
+    name: str
+    state_dir: Path = Path(".bulkup")
+    on_doubt: OnDoubt = OnDoubt.HOLD
+    settle_after_s: Annotated[float, Field(ge=0)] = 30.0
+    append: bool = False
+    retry_for_s: Annotated[float, Field(ge=0)] = 600.0
+    drain_timeout_s: Annotated[float, Field(ge=0)] = 15.0
+    max_rejects: RejectLimit | None = None
+    rejects_content: bool = True
+    max_row_bytes: Annotated[int, Field(ge=1, le=1024 * MIB)] = 16 * MIB
+    memory_bytes: Annotated[int, Field(ge=MIB)] = 48 * MIB
+    connect_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    stall_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not value.strip() or len(value) > 200 or any(not c.isprintable() for c in value):
+            raise ValueError("a dataset's name has 1 to 200 printable characters")
+        return value
+
+
+def load_file(path: Path) -> dict[str, Any]:
+    """The TOML file at *path* as tables. Raises `UsageProblem` naming the file and the line."""
+    try:
+        with path.open("rb") as stream:
+            return tomllib.load(stream)
+    except OSError as error:
+        raise UsageProblem(f"config file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageProblem(f"config file {path}: {error}") from None
+
+
+def settings_from(model: type[M], values: dict[str, Any], where: str) -> M:
+    """*values* checked as *model*. Raises `UsageProblem` naming each setting that will not do, and *where* it stands."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(
+            _fault(e["loc"], e["msg"], e["type"]) for e in error.errors(include_url=False, include_input=False)
+        )
+        raise UsageProblem(f"{where}: {faults}") from None
+
+
+def _fault(place: tuple[int | str, ...], message: str, kind: str) -> str:
+    name = ".".join(map(str, place))
+    if kind == "extra_forbidden":
+        return f"there is no setting {name!r}"
+    if kind == "missing":
+        return f"{name} is needed"
+    return f"{name}: {message.removeprefix('Value error, ')}"

@@ -1,0 +1,52 @@
+"""Dead letters: refused rows with their reasons, a JSON line each in `rejects.jsonl`."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bulkup.model import Reject
+
+__all__ = ["dead_letter", "read_dead_letters"]
+
+
+def dead_letter(
+    lane: str, reject: Reject, *, file: str, byte_offset: int, line_in_chunk: int, with_row: bool, isolated: bool = True
+) -> bytes:
+    """One line of `rejects.jsonl`. *line_in_chunk* counts the lines of that file in the chunk, from 0: exports make the row
+    number of it. *isolated* is False where the service refused the row together with others and it was not tried alone."""
+    record: dict[str, Any] = {
+        "id": f"{lane}:{reject.position}",
+        "lane": lane,
+        "file": file,
+        "byte_offset": byte_offset,
+        "row_number": None,
+        "stage": reject.stage,
+        "field": reject.field,
+        "reason": reject.reason,
+        "length": reject.length,
+        "line_in_chunk": line_in_chunk,
+        "position": reject.position,
+    }
+    if not isolated:
+        record["isolated"] = False
+    if with_row:
+        try:
+            record["row"] = reject.row.decode("utf-8")
+        except UnicodeDecodeError:
+            record["row_base64"] = base64.b64encode(reject.row).decode("ascii")
+    return orjson.dumps(record) + b"\n"
+
+
+def read_dead_letters(path: Path) -> Iterator[dict[str, Any]]:
+    """The dead letters in *path*, in the order in which they were written. A last line that is not whole yet is left out."""
+    if not path.exists():
+        return
+    with path.open("rb") as stream:
+        for line in stream:
+            if line.endswith(b"\n"):
+                yield orjson.loads(line)

@@ -1,0 +1,141 @@
+"""Collinear AI: `POST /api/v1/dataset/upload`, multipart, which creates a dataset or appends to it.
+
+Grounds of each fact: `docs/endpoints.md`; the contract is the published reference of "Upload New Dataset".
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from bulkup.classify import BadRequest
+from bulkup.destinations.collinear_rows import COLLINEAR
+from bulkup.destinations.echo import BadEcho, EchoReader
+from bulkup.destinations.seam import (
+    Capabilities,
+    Creates,
+    Envelope,
+    Found,
+    Payload,
+    ReadBackUnavailable,
+    Survey,
+)
+from bulkup.destinations.wire import JsonBody, ask, lost, refusal
+from bulkup.encoding import RowPlan, Target
+from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
+from bulkup.secret import TokenSource
+from bulkup.transport import Answer, Transport, TransportFailure
+
+__all__ = ["CollinearDestination"]
+
+PAGE = 100
+MAX_PAGES = 10_000
+
+_DATASETS = "{ getUploadedDatasetByPageAndSpaceId(spaceId: %s, page: %d, limit: %d) { count datasets { id name rows createdAt } } }"
+"""Arguments stand in the query itself: the schema's names for their types are not published."""
+
+
+class CollinearDestination:
+    """One dataset in one space of Collinear AI."""
+
+    name = "collinear"
+    capabilities = Capabilities(
+        creates=Creates.FIRST_CHUNK,
+        gives_row_ids=True,
+        max_chunk_bytes=8 * 1024 * 1024,
+        max_chunk_rows=50_000,  # the answer holds an id for each row: this bounds what must be kept of it
+    )
+
+    def __init__(self, transport: Transport, token: TokenSource, *, dataset_name: str, space_id: str) -> None:
+        self._transport = transport
+        self.token = token
+        self.dataset_name = dataset_name
+        self._space_id = space_id
+        self._boundary = "bulkup-" + secrets.token_hex(16)
+
+    @property
+    def identity(self) -> str:
+        return f"collinear {self._transport.base_url} {self._space_id} {self.dataset_name}"
+
+    @property
+    def target(self) -> Target:
+        return COLLINEAR
+
+    def envelope(self, name: str, plan: RowPlan) -> Envelope:
+        def part(field: str, value: str) -> str:
+            return f'--{self._boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'
+
+        prefix = (
+            part("dataset_name", self.dataset_name)
+            + part("space_id", self._space_id)
+            + f'--{self._boundary}\r\nContent-Disposition: form-data; name="file"; filename="chunk.json"\r\n'
+            "Content-Type: application/json\r\n\r\n["
+        )
+        return Envelope(
+            prefix.encode(),
+            f"]\r\n--{self._boundary}--\r\n".encode(),
+            f"multipart/form-data; boundary={self._boundary}",
+        )
+
+    async def send(self, payload: Payload, on_bytes: Callable[[int], None]) -> Outcome:
+        try:
+            async with self._transport.exchange(
+                "POST", "/api/v1/dataset/upload", token=self.token.current, body=payload, on_bytes=on_bytes
+            ) as answer:
+                if answer.status not in (200, 201):
+                    return await refusal(answer, self.token, bad_request=BadRequest.OPEN)
+                return await self._accepted(answer, payload.rows)
+        except TransportFailure as failure:
+            return lost(failure)
+
+    async def poll(self, remote_id: str) -> RemoteStatus:
+        raise ReadBackUnavailable(f"Collinear has no status for dataset {remote_id}")
+
+    async def survey(self) -> Survey:
+        found: list[Found] = []
+        try:
+            for page in range(MAX_PAGES):
+                datasets, total = await self._datasets(page)
+                found += [_found(record) for record in datasets if record.get("name") == self.dataset_name]
+                if len(datasets) < PAGE or (page + 1) * PAGE >= total:
+                    break
+        except ReadBackUnavailable as why:
+            return Survey(unavailable=str(why))
+        return Survey(tuple(found))
+
+    async def _datasets(self, page: int) -> tuple[list[dict[str, Any]], int]:
+        """One page of the space's datasets, and how many there are in all. [sdk]"""
+        query = _DATASETS % (orjson.dumps(self._space_id).decode(), page, PAGE)
+        body = JsonBody(orjson.dumps({"query": query}))
+        answer = await ask(self._transport, self.token, "POST", "/graphql", body=body)
+        try:
+            listing = answer["data"]["getUploadedDatasetByPageAndSpaceId"]
+            return [record for record in listing["datasets"] if isinstance(record, dict)], int(listing["count"])
+        except (KeyError, TypeError, ValueError):
+            raise ReadBackUnavailable("POST /graphql answered no list of datasets") from None
+
+    async def _accepted(self, answer: Answer, rows: int) -> Outcome:
+        """The echo: as many rows as were sent, each with an id of its own. [ref]"""
+        echo = EchoReader()
+        try:
+            async for data in answer.blocks():
+                echo.feed(data)
+            ids = echo.ids(rows)
+        except BadEcho as why:
+            return InDoubt(f"the service answered success, but {why}")
+        return Accepted(_dataset_id(answer), self.dataset_name, RemoteStatus.READY, ids)
+
+
+def _dataset_id(answer: Answer) -> str:
+    """The dataset's id, from `Content-Disposition: attachment; filename="<dataset_id>.json"` [sdk]; empty if it is not there."""
+    found = re.search(r'filename="?([\w-]{1,200})\.json"?', answer.headers.get("Content-Disposition", ""))
+    return found.group(1) if found else ""
+
+
+def _found(record: dict[str, Any]) -> Found:
+    rows = record.get("rows")
+    return Found(str(record.get("id")), str(record.get("name")), rows if isinstance(rows, int) else None)

@@ -1,0 +1,143 @@
+"""Nebius Token Factory: `POST /v1/datasets`, one dataset a request.
+
+Grounds of each fact: `docs/endpoints.md`; the contract is the published reference of "Create a dataset by uploading data".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from bulkup.classify import BadRequest
+from bulkup.destinations.nebius_rows import NEBIUS, wire_schema
+from bulkup.destinations.seam import (
+    Capabilities,
+    Creates,
+    Envelope,
+    Found,
+    Payload,
+    ReadBackUnavailable,
+    Survey,
+)
+from bulkup.destinations.wire import ask, lost, refusal
+from bulkup.encoding import RowPlan, Target
+from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
+from bulkup.secret import Token, TokenSource
+from bulkup.transport import WORDS, Transport, TransportFailure
+
+__all__ = ["NebiusDestination"]
+
+RECORD_BYTES = 4 * 1024 * 1024
+"""How large a dataset's record may be (it holds the schema)."""
+
+PAGE = 100
+
+
+class NebiusDestination:
+    """A dataset, or a family of them, in one folder of Nebius Token Factory."""
+
+    name = "nebius"
+    capabilities = Capabilities(
+        creates=Creates.EACH_CHUNK, gives_row_ids=False, max_chunk_bytes=16 * 1024 * 1024, max_chunk_rows=None
+    )
+
+    def __init__(
+        self, transport: Transport, token: TokenSource, *, dataset_name: str, folder: str, ai_project_id: str | None
+    ) -> None:
+        self._transport = transport
+        self.token = token
+        self.dataset_name = dataset_name
+        self._folder = folder
+        self._ai_project_id = ai_project_id
+        self._ours = re.compile(re.escape(dataset_name) + r"(-\d{5,}(-\d{3,})?-[0-9a-f]{8})?")
+
+    @property
+    def identity(self) -> str:
+        return f"nebius {self._transport.base_url} {self._ai_project_id or '-'} {self._folder} {self.dataset_name}"
+
+    @property
+    def target(self) -> Target:
+        return NEBIUS
+
+    def envelope(self, name: str, plan: RowPlan) -> Envelope:
+        assert plan.schema is not None, "rows for Nebius have a schema"
+        head: dict[str, Any] = {"name": name, "schema": wire_schema(plan.schema), "folder": self._folder}
+        if self._ai_project_id is not None:
+            head["ai_project_id"] = self._ai_project_id
+        return Envelope(orjson.dumps(head)[:-1] + b',"rows":[', b"]}", "application/json")
+
+    async def send(self, payload: Payload, on_bytes: Callable[[int], None]) -> Outcome:
+        try:
+            async with self._transport.exchange(
+                "POST", "/v1/datasets", token=self.token.current, body=payload, on_bytes=on_bytes
+            ) as answer:
+                if answer.status not in (200, 201):
+                    return await refusal(answer, self.token, bad_request=BadRequest.NOTHING_STORED)
+                data = await answer.read(RECORD_BYTES)
+        except TransportFailure as failure:
+            return lost(failure)
+        return _accepted(data, self.token.current)
+
+    async def poll(self, remote_id: str) -> RemoteStatus:
+        record = await ask(self._transport, self.token, "GET", f"/v1/datasets/{remote_id}")
+        if not isinstance(record, dict) or record.get("id") != remote_id:
+            raise ReadBackUnavailable(f"GET /v1/datasets/{remote_id} answered something else than that dataset")
+        return _status(record)
+
+    async def survey(self) -> Survey:
+        found: list[Found] = []
+        params = {"limit": str(PAGE)}
+        try:
+            while True:
+                page = await ask(self._transport, self.token, "GET", "/v1/datasets", params=params)
+                records, more, last = _page(page)
+                found += [Found(record["id"], record["name"], None) for record in records if self._is_ours(record)]
+                if not more or params.get("after") == last:
+                    return Survey(tuple(found))
+                params["after"] = last
+        except ReadBackUnavailable as why:
+            return Survey(unavailable=str(why))
+
+    def _is_ours(self, record: dict[str, Any]) -> bool:
+        return (
+            isinstance(record.get("name"), str)
+            and isinstance(record.get("id"), str)
+            and self._ours.fullmatch(record["name"]) is not None
+            and record.get("folder") == self._folder
+        )
+
+
+def _page(page: Any) -> tuple[list[dict[str, Any]], bool, str]:
+    """One page of `GET /v1/datasets`: its records, whether more follow, and the id to go on after. [seen]"""
+    if not isinstance(page, dict) or not isinstance(page.get("data"), list):
+        raise ReadBackUnavailable("GET /v1/datasets answered no list")
+    records = [record for record in page["data"] if isinstance(record, dict)]
+    last = page.get("last_id") or (records[-1].get("id") if records else None)
+    return records, bool(page.get("has_more")) and isinstance(last, str), str(last)
+
+
+def _status(record: dict[str, Any]) -> RemoteStatus:
+    match record.get("status"):
+        case "READY":
+            return RemoteStatus.READY
+        case "FAILED":
+            return RemoteStatus.FAILED
+        case _:  # PENDING; TEMPORARY and DRAFT are not explained anywhere, so they are not taken for READY
+            return RemoteStatus.PENDING
+
+
+def _accepted(data: bytes, token: Token) -> Outcome:
+    try:
+        record = orjson.loads(data)
+        remote_id, remote_name = record["id"], record["name"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return InDoubt("the service answered success with what is no dataset's record")
+    if not isinstance(remote_id, str) or not re.fullmatch(r"[\w.:-]{1,200}", remote_id):
+        return InDoubt("the service answered success without a usable dataset id")
+    error = record.get("error")
+    return Accepted(
+        remote_id, str(remote_name), _status(record), reason=token.redact(str(error))[:WORDS] if error else ""
+    )

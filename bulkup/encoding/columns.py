@@ -1,0 +1,134 @@
+"""Rows for a destination with a schema: taken as they are where they fit, or written anew column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from operator import attrgetter
+from typing import Annotated, Any
+
+import msgspec
+
+from bulkup.encoding.faults import Fault, said
+from bulkup.encoding.identity import VerbatimCodec
+from bulkup.encoding.splice import checked_utf8
+from bulkup.encoding.target import INT64, Codec, Irregular
+from bulkup.model import Stage
+from bulkup.schema import Column, Holds
+
+__all__ = ["ColumnsCodec", "column_codecs", "column_fault"]
+
+_TYPES: dict[Holds, Any] = {
+    Holds.STRING: str,
+    Holds.INTEGER: Annotated[int, INT64],
+    Holds.BOOLEAN: bool,
+    Holds.TEXT: msgspec.Raw,
+    Holds.AS_IS: Any,
+}
+_NOT_NULL = dict[str, Any] | list[Any] | str | int | float | bool
+_EXPECTED = {Holds.STRING: "a string", Holds.INTEGER: "an integer", Holds.BOOLEAN: "true or false"}
+_NULL = msgspec.Raw(b"null")
+
+
+def column_codecs(columns: Sequence[Column], dropped: Sequence[str], *, rewrite: bool) -> tuple[Codec, ...]:
+    """The ways to encode rows of *columns*, the usual one first.
+
+    *rewrite*: every row is written anew. Otherwise a row with every column is sent as its own bytes, and only one that
+    lacks a nullable column is written anew, with an explicit null.
+    """
+    written = ColumnsCodec(columns, dropped)
+    return (written,) if rewrite else (VerbatimCodec(_row_type(columns, ())), written)
+
+
+def _nullable(column: Column) -> Any:
+    if column.holds is Holds.AS_IS and not column.nullable:
+        return _NOT_NULL
+    kind = _TYPES[column.holds]
+    return kind | None if column.nullable and column.holds not in (Holds.TEXT, Holds.AS_IS) else kind
+
+
+def _row_type(
+    columns: Sequence[Column], dropped: Sequence[str], *, absent_is_null: bool = False
+) -> type[msgspec.Struct]:
+    fields: list[Any] = []
+    names = {f"c{i}": column.name for i, column in enumerate(columns)}
+    for i, column in enumerate(columns):
+        field = (f"c{i}", _nullable(column))
+        null = _NULL if column.holds is Holds.TEXT else None
+        fields.append((*field, null) if absent_is_null and column.nullable else field)
+    fields += [(f"d{i}", msgspec.Raw, _NULL) for i in range(len(dropped))]
+    names |= {f"d{i}": key for i, key in enumerate(dropped)}
+    return msgspec.defstruct("ColumnRow", fields, gc=False, forbid_unknown_fields=True, rename=names, kw_only=True)
+
+
+class ColumnsCodec:
+    """Writes rows anew: an absent nullable column as null, a text column as its value's own JSON text in a string."""
+
+    def __init__(self, columns: Sequence[Column], dropped: Sequence[str] = ()) -> None:
+        self._columns = columns
+        self._skips = bool(dropped)
+        self._decode = msgspec.json.Decoder(_row_type(columns, dropped, absent_is_null=True)).decode_lines
+        self._getters = [attrgetter(f"c{i}") for i in range(len(columns))]
+        self._encode = msgspec.json.Encoder().encode
+        out = [(f"c{i}", Any) for i in range(len(columns))]
+        names = {f"c{i}": column.name for i, column in enumerate(columns)}
+        self._out = msgspec.defstruct("WrittenRow", out, gc=False, rename=names)
+        self._remade = self._skips or any(column.holds is Holds.TEXT for column in columns)
+
+    def body(self, data: bytes, rows: int) -> bytes:
+        """As `Codec.body`."""
+        if self._skips:
+            checked_utf8(data)
+        decoded = self._decode(data)
+        if len(decoded) != rows or not self._columns:
+            raise Irregular
+        if self._remade:
+            decoded = list(map(self._out, *map(self._written, self._columns, self._getters, repeat(decoded))))
+        return self._encode(decoded)[1:-1]
+
+    def _written(self, column: Column, getter: attrgetter[Any], decoded: list[Any]) -> Iterable[Any]:
+        values = map(getter, decoded)
+        if column.holds is not Holds.TEXT:
+            return values
+        texts = list(map(str, values, repeat("utf-8")))
+        if "null" not in texts:
+            return texts
+        if not column.nullable:
+            raise Irregular
+        return [None if text == "null" else text for text in texts]
+
+
+def column_fault(columns: Sequence[Column], row: dict[str, Any]) -> Fault | None:
+    """What keeps the decoded *row* from following *columns*: the column, its type and the value, named."""
+    known = {column.name for column in columns}
+    for key, value in row.items():
+        if key not in known:
+            return _fault(key, f"not a column of the schema, which is fixed; its value here is {said(value)}")
+    for column in columns:
+        kind = column.type if isinstance(column.type, str) else "that type"
+        if column.name not in row and not column.nullable:
+            return _fault(column.name, f"the column ({kind}, not nullable) is absent")
+        value = row.get(column.name)
+        if value is None:
+            if not column.nullable:
+                return _fault(column.name, f"expected {_EXPECTED.get(column.holds, 'a value')}, got null")
+        elif not _holds(column.holds, value):
+            null = " or null" if column.nullable else ""
+            return _fault(column.name, f"expected {_EXPECTED[column.holds]}{null}, got {said(value)}")
+    return None
+
+
+def _fault(name: str, what: str) -> Fault:
+    return Fault(Stage.VALIDATE, name, f"{name}: {what}")
+
+
+def _holds(holds: Holds, value: Any) -> bool:
+    match holds:
+        case Holds.STRING:
+            return isinstance(value, str)
+        case Holds.INTEGER:
+            return type(value) is int and -(2**63) <= value < 2**63
+        case Holds.BOOLEAN:
+            return isinstance(value, bool)
+        case _:
+            return True

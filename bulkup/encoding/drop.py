@@ -1,0 +1,65 @@
+"""`--drop KEY`: source keys left out before anything else sees them.
+
+KEY is a key of the row, or, where the row has no such key, a place within it: `meta.source`, `messages[].name`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from bulkup.encoding.target import Irregular
+
+__all__ = ["DropNested", "is_nested", "without"]
+
+
+def is_nested(key: str) -> bool:
+    """Whether *key* can name a place within a row."""
+    return "." in key or "[]" in key
+
+
+def without(row: dict[str, Any], top: Iterable[str], nested: Iterable[str]) -> dict[str, Any]:
+    """*row* without the keys *top* and the places *nested*. Values inside *row* may be changed."""
+    kept = {key: value for key, value in row.items() if key not in set(top)}
+    for place in nested:
+        _drop(kept, _steps(place))
+    return kept
+
+
+def _steps(place: str) -> list[str]:
+    return [step for step in place.replace("[]", ".[]").split(".") if step]
+
+
+def _drop(value: Any, steps: list[str]) -> None:
+    step, *rest = steps
+    if step == "[]":
+        for item in value if isinstance(value, list) and rest else ():
+            _drop(item, rest)
+    elif isinstance(value, dict):
+        if not rest:
+            value.pop(step, None)
+        elif step in value:
+            _drop(value[step], rest)
+
+
+class DropNested:
+    """Drops places within rows: each row is decoded and encoded again (integers of any size stay as they are)."""
+
+    def __init__(self, places: Iterable[str]) -> None:
+        self._places = [_steps(place) for place in places]
+        self._decode = msgspec.json.Decoder(dict[str, Any]).decode_lines
+        self._encode = msgspec.json.Encoder().encode_lines
+
+    sure = False
+
+    def lines(self, data: bytes, rows: int) -> bytes:
+        """As `Rewriter.lines`."""
+        decoded = self._decode(data)
+        if len(decoded) != rows:
+            raise Irregular
+        for steps in self._places:
+            for row in decoded:
+                _drop(row, steps)
+        return self._encode(decoded)[:-1]

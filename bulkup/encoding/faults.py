@@ -1,0 +1,148 @@
+"""Why a row was refused, in words that a person can act on.
+
+Verdicts are the codecs'. What stands here runs only on rows that are already refused, so it may take its time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from bulkup.model import Stage
+
+__all__ = ["Fault", "read_row", "said", "unfit"]
+
+_BOM = b"\xef\xbb\xbf"
+_SPACE = " \t\r\n"
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_SAID_CHARS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with one row: the stage that found it, the field it stands in, one line for a person."""
+
+    stage: Stage
+    field: str | None
+    reason: str
+
+
+class _NotJsonError(ValueError):
+    """A word that Python's decoder takes and JSON does not have."""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _NotJsonError(f"{name} is not a JSON value")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def said(value: Any) -> str:
+    """*value* as it is named in a reason: `the string 'x'`, `the integer 5`, `an array of 3`, `null`."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            short = value if len(value) <= _SAID_CHARS else value[: _SAID_CHARS - 1] + "…"
+            return f"the string {short!r}"
+        case int():
+            return f"the integer {value}" if abs(value) < 10**_SAID_CHARS else "an integer beyond 64 bits"
+        case float():
+            return f"the number {value!r}"
+        case list():
+            return f"an array of {len(value)}"
+        case _:
+            return "an object"
+
+
+def read_row(line: bytes) -> dict[str, Any] | Fault:
+    """The object that *line* holds, or the fault that keeps it from being read (stage `read`, bytes counted from 0)."""
+    if line.lstrip().startswith(_BOM):
+        return _unread("a byte order mark stands before the row")
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        return _unread(f"not UTF-8: byte 0x{line[error.start]:02x} at byte {error.start}")
+    begin = len(text) - len(text.lstrip(_SPACE))
+    try:
+        value, end = _DECODER.raw_decode(text, begin)
+    except json.JSONDecodeError as error:
+        return _unread(_not_json(text, error))
+    except RecursionError:
+        return _unread("nested too deeply to be read")
+    except ValueError as error:
+        what = str(error) if isinstance(error, _NotJsonError) else "an integer of thousands of digits"
+        return _unread(f"not valid JSON: {what}")
+    rest = text[end:].lstrip(_SPACE)
+    if rest:
+        at = len(text[: len(text) - len(rest)].encode())
+        what = "two objects on one line: the second begins" if rest[0] == "{" else "something follows the row"
+        return _unread(f"{what} at byte {at}")
+    if not isinstance(value, dict):
+        return _unread(f"a row must be an object, this is {said(value)}")
+    found = _SURROGATE.search(text)
+    if found and _lone_surrogate(value):
+        at = len(text[: found.start()].encode())
+        return _unread(f"not valid text: a lone surrogate escape at or after byte {at}; no UTF-8 can hold it")
+    return value
+
+
+def _unread(reason: str) -> Fault:
+    return Fault(Stage.READ, None, reason)
+
+
+def _not_json(text: str, error: json.JSONDecodeError) -> str:
+    at = len(text[: error.pos].encode())
+    if error.pos >= len(text.rstrip(_SPACE)) or error.msg.startswith("Unterminated string"):
+        return f"not valid JSON: the line ends before the row does (what is open begins at or before byte {at})"
+    what = error.msg.removesuffix(" at")
+    return f"not valid JSON: {what[0].lower()}{what[1:]} at byte {at}"
+
+
+def unfit(line: bytes, value: dict[str, Any]) -> Fault:
+    """The fault of a row that reads well and whose values fit, and that the strict codec still refused."""
+    if _out_of_range(value):
+        return _unread("a number is too large for a double")
+    doubled: list[str] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        doubled.extend(key for key in dict.fromkeys(keys) if keys.count(key) > 1)
+        return dict(pairs)
+
+    json.loads(line, object_pairs_hook=note)
+    if doubled:
+        return Fault(
+            Stage.VALIDATE, doubled[0], f"{doubled[0]}: the key stands more than once, with a value that is no good"
+        )
+    return Fault(Stage.VALIDATE, None, "the row does not fit the destination's shape")
+
+
+def _lone_surrogate(value: Any) -> bool:
+    match value:
+        case str():
+            return any("\ud800" <= char <= "\udfff" for char in value)
+        case list():
+            return any(map(_lone_surrogate, value))
+        case dict():
+            return any(_lone_surrogate(key) or _lone_surrogate(item) for key, item in value.items())
+        case _:
+            return False
+
+
+def _out_of_range(value: Any) -> bool:
+    match value:
+        case float():
+            return math.isinf(value)
+        case list():
+            return any(map(_out_of_range, value))
+        case dict():
+            return any(map(_out_of_range, value.values()))
+        case _:
+            return False

@@ -1,0 +1,41 @@
+"""Rows that are sent as their own bytes, once a typed decoder has taken them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from bulkup.encoding.target import Irregular
+
+__all__ = ["JoinCodec", "VerbatimCodec"]
+
+
+def _any(_rows: list[Any]) -> bool:
+    return True
+
+
+class VerbatimCodec:
+    """Takes rows that decode as *row_type* (which must forbid unknown fields: what msgspec skips it does not check) and
+    that *well_formed* finds good as a whole."""
+
+    def __init__(self, row_type: type[msgspec.Struct], well_formed: Callable[[list[Any]], bool] = _any) -> None:
+        self._decode = msgspec.json.Decoder(row_type).decode_lines
+        self._well_formed = well_formed
+
+    def body(self, data: bytes, rows: int) -> bytes:
+        """As `Codec.body`; the bytes are those of *data*, with commas for breaks."""
+        decoded = self._decode(data)
+        if len(decoded) != rows or not self._well_formed(decoded):
+            raise Irregular
+        del decoded
+        return data.replace(b"\n", b",")
+
+
+class JoinCodec:
+    """Takes every row: for rewriters that write only rows that the destination takes."""
+
+    def body(self, data: bytes, rows: int) -> bytes:
+        """As `Codec.body`; *rows* is what the rewriter promises."""
+        return data.replace(b"\n", b",")

@@ -1,0 +1,111 @@
+"""Blocks made ready to send: the whole block at once where that is sure, else row by row, with the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bulkup.encoding.breaks import Line, lines_of, whole_lines
+from bulkup.encoding.columns import column_fault
+from bulkup.encoding.drop import without
+from bulkup.encoding.faults import Fault, read_row, unfit
+from bulkup.encoding.identity import VerbatimCodec
+from bulkup.encoding.mapped import MappedRows
+from bulkup.encoding.plan import RowPlan
+from bulkup.encoding.target import REFUSALS, FixedRows
+from bulkup.model import HEAD_BYTES, Block, EncodedBlock, EncodedRow, LongRow, Reject, Stage
+
+__all__ = ["BlockEncoder"]
+
+
+class BlockEncoder:
+    """Carries a `RowPlan` out. It holds no state between calls, so any worker may encode any block."""
+
+    def __init__(self, plan: RowPlan) -> None:
+        self._plan = plan
+        self._pipelines = plan.pipelines()
+        usual = self._pipelines[0]
+        self._verbatim = not usual.rewriters and isinstance(usual.codec, VerbatimCodec)
+        self._first = plan.first_rewriters()
+
+    def encode(self, block: Block) -> EncodedBlock:
+        """*block* made ready. Its body is `encode_rows`'s bodies joined by commas, its rejects are `encode_rows`'s."""
+        if len(block.data) <= self._plan.max_row_bytes:
+            whole = whole_lines(block.data)
+            if whole is not None:
+                try:
+                    body = self._pipelines[0].body(whole.data, whole.count)
+                except REFUSALS:
+                    pass
+                else:
+                    return EncodedBlock(body, whole.count, 0, (), self._verbatim and block.offsets is None)
+        rows = self.encode_rows(block)
+        bodies = [row.body for row in rows if row.body is not None]
+        rejects = tuple(row.reject for row in rows if row.reject is not None)
+        return EncodedBlock(
+            b",".join(bodies), len(bodies), len(rows) - len(bodies) - len(rejects), rejects, verbatim=False
+        )
+
+    def encode_rows(self, block: Block) -> list[EncodedRow]:
+        """Every line of *block* by itself, blank ones too, in order."""
+        return list(map(self._encoded, lines_of(block)))
+
+    def reject_long(self, row: LongRow) -> Reject:
+        """The dead letter of a row of which only the head was kept."""
+        return self._too_long(row.start, 0, row.head, row.end - row.start)
+
+    def _encoded(self, line: Line) -> EncodedRow:
+        if not line.row:
+            return EncodedRow(line.position, None, None)
+        if len(line.raw) > self._plan.max_row_bytes:
+            reject = self._too_long(line.position, line.number, line.raw[:HEAD_BYTES], len(line.raw))
+            return EncodedRow(line.position, None, reject)
+        for body in self._bodies(line.row):
+            return EncodedRow(line.position, body, None)
+        fault = self._fault(line)
+        reject = Reject(line.position, line.number, fault.stage, fault.field, fault.reason, line.raw, len(line.raw))
+        return EncodedRow(line.position, None, reject)
+
+    def _bodies(self, row: bytes) -> Iterator[bytes]:
+        if row.startswith(b"{"):
+            for pipeline in self._pipelines:
+                try:
+                    yield pipeline.body(row, 1)
+                except REFUSALS:
+                    continue
+
+    def _too_long(self, position: int, line: int, head: bytes, length: int) -> Reject:
+        reason = f"the row is {length} bytes long, the limit (max_row_bytes) is {self._plan.max_row_bytes}"
+        return Reject(position, line, Stage.READ, None, reason, head, length)
+
+    def _fault(self, line: Line) -> Fault:
+        value = read_row(line.raw)
+        if isinstance(value, Fault):
+            return value
+        data, row = line.row, value
+        try:
+            for rewriter in self._first:
+                fault = rewriter.fault(data) if isinstance(rewriter, MappedRows) else None
+                if fault is not None:
+                    return fault
+                data = rewriter.lines(data, 1)
+        except REFUSALS:
+            return unfit(line.raw, value)
+        if self._first:
+            made = read_row(data)
+            row = {} if isinstance(made, Fault) else made
+        return self._shape_fault(without(row, self._plan.drop, ())) or unfit(line.raw, value)
+
+    def _shape_fault(self, row: dict[str, object]) -> Fault | None:
+        plan = self._plan
+        if not isinstance(plan.target.rows, FixedRows):
+            return column_fault(plan.columns or (), row)
+        if plan.mapping is None and plan.preset != "identity":
+            preset = plan.target.rows.presets[plan.preset]
+            for place in preset.undeclared(row):
+                reason = f"{place}: {plan.preset} rows have no such key; --drop '{place}' leaves it out"
+                return Fault(Stage.MAP, place, reason)
+            mapped = preset.mapped(row)
+            if isinstance(mapped, Fault):
+                return mapped
+            row = mapped
+        return plan.target.rows.fault(row)

@@ -1,0 +1,123 @@
+"""The words between the encoder and a destination: what a destination says of its rows, and the batch seams.
+
+A *rewriter* makes lines of lines, a *codec* makes a body of lines; a *pipeline* is rewriters and a codec. Both work by
+batch. What they write for a row depends on that row alone, never on its neighbours: a body is the same whether its rows
+were encoded together or one by one, so that hashes hold however a chunk is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from bulkup.encoding.faults import Fault
+
+__all__ = [
+    "INT64",
+    "PRESET_KEYS",
+    "REFUSALS",
+    "Codec",
+    "ColumnRows",
+    "FixedRows",
+    "Irregular",
+    "Pipeline",
+    "Preset",
+    "Rewriter",
+    "Target",
+]
+
+PRESET_KEYS: Mapping[str, tuple[str, ...]] = {
+    "chat": ("messages",),
+    "prompt-completion": ("prompt", "completion"),
+    "question-answer": ("question", "answer"),
+    "text": ("text",),
+}
+"""The source keys of each preset, in the order in which `auto` looks for them."""
+
+INT64 = msgspec.Meta(ge=-(2**63), le=2**63 - 1)
+"""What both services can be trusted to hold as an integer; msgspec alone takes integers of any size."""
+
+
+class Irregular(Exception):
+    """A batch holds a row that this way of encoding does not take. Which one is not known."""
+
+
+REFUSALS = (Irregular, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""All that a rewriter or a codec raises where it does not take a batch."""
+
+
+class Rewriter(Protocol):
+    """Rows written anew, by batch. *sure* says that all it writes is in the destination's shape: no codec need look."""
+
+    @property
+    def sure(self) -> bool: ...
+
+    def lines(self, data: bytes, rows: int) -> bytes:
+        """*data* is *rows* lines, each `{…}`. The rows written anew, as many lines in the same order, no break at the
+        end. Raises one of `REFUSALS` where a row is not taken."""
+
+
+class Codec(Protocol):
+    """The last step: only rows that the destination takes come out."""
+
+    def body(self, data: bytes, rows: int) -> bytes:
+        """*data* is *rows* lines, each `{…}`. The rows as JSON joined by commas. Raises one of `REFUSALS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """One way from source lines to a body."""
+
+    rewriters: tuple[Rewriter, ...]
+    codec: Codec
+
+    def body(self, data: bytes, rows: int) -> bytes:
+        """As `Codec.body`."""
+        for rewriter in self.rewriters:
+            data = rewriter.lines(data, rows)
+        return self.codec.body(data, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """How one source shape becomes a destination's fixed shape.
+
+    *rewriters(dropped)* are the alternatives for source rows that also hold the *dropped* keys; at most one of them
+    takes a given row. *mapped* is the same for one decoded row, plainly, or the fault that keeps it from being mapped.
+    *undeclared* names the keys of a decoded source row that have no place to go.
+    """
+
+    gives: str
+    rewriters: Callable[[tuple[str, ...]], tuple[tuple[Rewriter, ...], ...]]
+    mapped: Callable[[dict[str, Any]], dict[str, Any] | Fault]
+    undeclared: Callable[[dict[str, Any]], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class FixedRows:
+    """A destination whose rows have one fixed shape. `presets["identity"]` is for rows already in it.
+
+    *codec* takes exactly the rows in that shape; *fault* says of a decoded row what keeps it from being in it.
+    """
+
+    required: tuple[str, ...]
+    codec: Codec
+    fault: Callable[[dict[str, Any]], Fault | None]
+    presets: Mapping[str, Preset]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRows:
+    """A destination whose rows follow a schema of columns, given or inferred. Every preset leaves the row as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A destination as the encoder sees it. *title* is its name in sentences."""
+
+    name: str
+    title: str
+    rows: FixedRows | ColumnRows

@@ -1,0 +1,130 @@
+"""The one way from lines to chunks: for planning, for cutting what was refused, and for resuming."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from anyio.lowlevel import checkpoint
+
+from bulkup.encoding import BlockEncoder
+from bulkup.flow.draft import Draft, Keep
+from bulkup.flow.halt import Halt
+from bulkup.flow.prepared import Items
+from bulkup.model import Block, EncodedBlock, EncodedRow, LongRow
+from bulkup.sources import Source
+from bulkup.tiling import Limits, Part, cut, even_part, lines_that_fit
+
+__all__ = ["Chunker"]
+
+
+class Chunker:
+    """Makes drafts of what is read: the one way from lines to chunks, for planning, for splitting and for resuming."""
+
+    def __init__(self, source: Source, encoder: BlockEncoder, halt: Halt) -> None:
+        self._source = source
+        self._encoder = encoder
+        self._halt = halt
+
+    def place(self, position: int) -> tuple[int, int]:
+        """The number of the file that holds *position*, and the byte offset in it."""
+        return max(0, bisect_right(self._source.bases, position) - 1), self._source.locate(position)[1]
+
+    def add(self, draft: Draft, item: Block | LongRow, made: EncodedBlock | None = None) -> None:
+        """Encode *item* (unless that is done) and take it into *draft*."""
+        file, byte_offset = self.place(item.start)
+        draft.add(item, made or self.encode(item), file=file, byte_offset=byte_offset)
+
+    def encode(self, item: Block | LongRow) -> EncodedBlock:
+        """*item* made ready to send."""
+        if isinstance(item, LongRow):
+            return EncodedBlock(b"", 0, 0, (self._encoder.reject_long(item),), verbatim=False)
+        return self._encoder.encode(item)
+
+    def encode_rows(self, block: Block) -> list[EncodedRow]:
+        """*block* line by line."""
+        return self._encoder.encode_rows(block)
+
+    async def whole(self, items: Items, keep: Keep) -> Draft:
+        """Everything that *items* gives in one draft, whatever its size."""
+        draft = Draft(keep)
+        async with aclosing(self._stepping(items)) as stream:
+            async for item in stream:
+                self.add(draft, item)
+        return draft
+
+    async def parts(
+        self, items: Items, keep: Keep, limits: Limits, *, body_bytes: int, rows: int
+    ) -> AsyncGenerator[Draft, None]:
+        """What *items* gives (*body_bytes* in *rows* rows) in even drafts within *limits*, in order, cut between rows."""
+        part = even_part(limits, body_bytes=body_bytes, rows=rows)
+        draft = Draft(keep)
+        async for item in self._stepping(items):
+            rest: Block | LongRow | None = item
+            while rest is not None:
+                made = self.encode(rest)
+                if draft.body_bytes + len(made.body) < part.body_bytes and draft.rows + made.rows < part.rows:
+                    self.add(draft, rest, made)
+                    rest = None
+                    continue
+                head, rest = self._cut(draft, rest, part, limits)
+                if head is not None:
+                    self.add(draft, head)
+                if rest is not None:
+                    yield draft
+                    draft = Draft(keep)
+        if not draft.is_empty:
+            yield draft
+
+    async def cut_before(self, items: Items, keep: Keep, rows: Sequence[int]) -> AsyncGenerator[Draft, None]:
+        """What *items* gives, cut before each of the good *rows* (numbers from 0, ascending, none of them 0)."""
+        draft = Draft(keep)
+        edges = list(rows)
+        before = 0  # good rows in the drafts that are closed
+        async with aclosing(self._stepping(items)) as stream:
+            async for item in stream:
+                rest: Block | LongRow | None = item
+                while rest is not None:
+                    made = self.encode(rest)
+                    if isinstance(rest, LongRow) or not edges or before + draft.rows + made.rows <= edges[0]:
+                        self.add(draft, rest, made)
+                        break
+                    lines = self.encode_rows(rest)
+                    count = _line_of_row(lines, edges[0] - before - draft.rows)
+                    if count:
+                        head, rest = cut(rest, lines, count)
+                        self.add(draft, head)
+                    yield draft
+                    before, draft = before + draft.rows, Draft(keep)
+                    edges.pop(0)
+        if not draft.is_empty:
+            yield draft
+
+    def _cut(
+        self, draft: Draft, item: Block | LongRow, part: Part, limits: Limits
+    ) -> tuple[Block | LongRow | None, Block | LongRow | None]:
+        """What of *item* still goes into *draft*, and the rest."""
+        if isinstance(item, LongRow):
+            return item, None
+        lines = self._encoder.encode_rows(item)
+        count = lines_that_fit(lines, part, limits, body_bytes=draft.body_bytes, rows=draft.rows)
+        if count == len(lines):
+            return item, None
+        if count == 0:
+            return None, item
+        return cut(item, lines, count)
+
+    async def _stepping(self, items: Items) -> AsyncGenerator[Block | LongRow, None]:
+        """*items*, letting others run in between, until the lane stops."""
+        async with aclosing(items()) as stream:
+            async for item in stream:
+                self._halt.check()
+                yield item
+                await checkpoint()
+
+
+def _line_of_row(lines: Sequence[EncodedRow], row: int) -> int:
+    """The number of the line that holds the good row number *row* (from 0) of *lines*."""
+    good = [number for number, line in enumerate(lines) if line.body is not None]
+    return good[row]

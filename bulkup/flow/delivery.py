@@ -1,0 +1,374 @@
+"""From a prepared chunk to its outcome: slot, journal, send, and what follows from the answer."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import NoReturn, assert_never
+
+import anyio
+import orjson
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
+from bulkup.config import OnDoubt
+from bulkup.destinations.seam import Destination, LookFailed, Payload, ReadBackUnavailable
+from bulkup.errors import ExitCode, SourceChanged
+from bulkup.flow.creation import Creation
+from bulkup.flow.halt import Halt, Halted, Reason
+from bulkup.flow.isolation import Splitter
+from bulkup.flow.limit import BodyLimit
+from bulkup.flow.plan import LanePlan
+from bulkup.flow.prepared import Prepared
+from bulkup.flow.tally import Tally
+from bulkup.journal import LaneJournal
+from bulkup.outcome import (
+    Accepted,
+    CloseGate,
+    InDoubt,
+    Outcome,
+    RemoteStatus,
+    RowsRefused,
+    StopLane,
+    TokenRejected,
+    TooLarge,
+    TryAgain,
+)
+from bulkup.pacing import ByteBudget, Pacing, Patience, full_jitter_s
+
+__all__ = ["Clock", "Delivery"]
+
+DOUBTS_IN_A_ROW = 8
+"""After so many doubts without one landing in between the lane stops: going on would put the whole source in doubt."""
+
+FIRST_POLL_S, LAST_POLL_S = 0.5, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time and chance, injected."""
+
+    monotonic: Callable[[], float]
+    unix: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+    uniform: Callable[[float, float], float]
+
+
+class Delivery:
+    """Sends one lane's chunks. Whoever waits holds no slot; whoever holds one finishes even when the lane stops."""
+
+    def __init__(
+        self,
+        *,
+        destination: Destination,
+        plan: LanePlan,
+        journal: LaneJournal,
+        pacing: Pacing,
+        patience: Patience,
+        budget: ByteBudget,
+        creation: Creation | None,
+        splitter: Splitter,
+        halt: Halt,
+        tally: Tally,
+        limit: BodyLimit,
+        clock: Clock,
+        on_doubt: OnDoubt,
+        pending_timeout_s: float,
+    ) -> None:
+        self._destination = destination
+        self._plan = plan
+        self._journal = journal
+        self._pacing = pacing
+        self._patience = patience
+        self._budget = budget
+        self._creation = creation
+        self._splitter = splitter
+        self._halt = halt
+        self._tally = tally
+        self._limit = limit
+        self._clock = clock
+        self._on_doubt = on_doubt
+        self._pending_timeout_s = pending_timeout_s
+        self._doubts_in_a_row = 0
+
+    async def run(self, incoming: MemoryObjectReceiveStream[Prepared], tasks: TaskGroup) -> None:
+        """Deliver what comes until the stream ends or the lane stops. Several of these run side by side."""
+        async with incoming:
+            async for prepared in incoming:
+                await self._deliver_tree(prepared, tasks)
+
+    async def _deliver_tree(self, root: Prepared, tasks: TaskGroup) -> None:
+        """One prepared chunk, and whatever it is cut into on the way. Its share of the budget is held until all of it is settled."""
+        waiting = deque([root])
+        isolation = self._splitter.budget(root.chunk.rows)
+        followed = False
+        try:
+            while waiting:
+                prepared = waiting.popleft()
+                outcome = await self._outcome(prepared)
+                match outcome:
+                    case Accepted(status=RemoteStatus.PENDING):
+                        followed = True
+                        tasks.start_soon(self._follow, prepared, outcome.remote_id, root.held_bytes, tasks)
+                    case TooLarge() | RowsRefused():
+                        waiting.extendleft(
+                            reversed(await self._splitter.split(prepared, outcome, self._limit.bytes, isolation))
+                        )
+                    case _:
+                        pass
+        except Halted:
+            pass
+        finally:
+            if not followed:
+                self._budget.give(root.held_bytes)
+
+    async def _outcome(self, prepared: Prepared) -> Outcome:
+        """The chunk's outcome in the end, after as many attempts as may be made."""
+        chunk = prepared.chunk
+        if chunk.state is ChunkState.ANSWERED:
+            assert chunk.remote_id is not None
+            return Accepted(chunk.remote_id, chunk.name, RemoteStatus.PENDING)
+        payload = self._payload(prepared)
+        if payload.content_length > self._limit.bytes and chunk.rows > 1:
+            return TooLarge(f"planned before bodies were limited to {self._limit.bytes:,} bytes")
+        if self._creation is None:
+            return await self._attempts(chunk, payload)
+        alone = await self._halt.unless_halted(self._creation.enter)
+        try:
+            return await self._attempts(chunk, payload)
+        finally:
+            if alone:
+                self._creation.leave()
+
+    async def _attempts(self, chunk: Chunk, payload: Payload) -> Outcome:
+        failures = 0
+        while True:
+            token = self._destination.token.current
+            outcome = await self._attempt(chunk, payload)
+            match outcome:
+                case Accepted() | TooLarge() | RowsRefused():
+                    return outcome
+                case InDoubt():
+                    if self._on_doubt is OnDoubt.HOLD:
+                        return outcome
+                    await self._journal.plan_again(chunk.id)
+                    self._tally.totals.move(chunk, ChunkState.IN_DOUBT, ChunkState.PLANNED)
+                    failures += 1
+                    await self._wait_after(failures, outcome.reason)
+                case TryAgain(reason):
+                    failures += 1
+                    await self._wait_after(failures, reason)
+                case CloseGate(reason, wait_s):
+                    failures += 1
+                    self._close_gate(failures, reason, wait_s)
+                case TokenRejected(reason):
+                    if not await self._destination.token.renew(token):
+                        self._stop(Reason(f"the service does not take the token ({reason})", ExitCode.NO_PERMISSION))
+                case StopLane(reason, exit_code):
+                    self._stop(Reason(reason, exit_code))
+                case _:
+                    assert_never(outcome)
+            self._tally.retries += 1
+
+    async def _attempt(self, chunk: Chunk, payload: Payload) -> Outcome:
+        """One attempt, journaled before its first byte and after its last."""
+        await self._halt.unless_halted(lambda: self._pacing.enter(rows=payload.rows, size=payload.content_length))
+        sent_bytes = 0
+
+        def sent(count: int) -> None:
+            nonlocal sent_bytes
+            sent_bytes += count
+            self._tally.sent(count)
+
+        try:
+            await self._journal.sending(chunk.id, self._clock.unix())
+            self._tally.requests += 1
+            self._tally.in_flight += 1
+            try:
+                outcome = await self._destination.send(payload, sent)
+            except SourceChanged as error:
+                await self._not_stored(chunk)
+                self._stop(Reason(str(error), ExitCode.SOURCE_CHANGED))
+            except anyio.get_cancelled_exc_class():
+                with anyio.CancelScope(shield=True):
+                    if not sent_bytes:
+                        await self._not_stored(chunk)
+                    else:
+                        await self._doubt(chunk, "cancelled while it was being sent")
+                raise
+            finally:
+                self._tally.in_flight -= 1
+            self._pacing.concurrency.ended(clean=isinstance(outcome, Accepted))
+            await self._record(chunk, payload, outcome)
+            return outcome
+        finally:
+            self._pacing.leave()
+
+    async def _record(self, chunk: Chunk, payload: Payload, outcome: Outcome) -> None:
+        """What one attempt came to, durable."""
+        self._tally.outcomes[_label(outcome)] += 1
+        match outcome:
+            case Accepted(status=RemoteStatus.READY):
+                await self._landed(chunk, outcome, payload.content_length)
+            case Accepted():
+                await self._journal.answered(chunk.id, outcome.remote_id)
+                self._patience.succeeded(self._clock.monotonic())
+            case InDoubt(reason):
+                await self._doubt(chunk, reason)
+            case TooLarge():
+                self._limit.refused(payload.content_length)
+                await self._not_stored(chunk)
+            case _:
+                await self._not_stored(chunk)
+
+    async def _landed(
+        self, chunk: Chunk, accepted: Accepted, body_bytes: int, state: ChunkState = ChunkState.PLANNED
+    ) -> None:
+        await self._journal.landed(
+            chunk.id,
+            accepted.remote_id,
+            evidence=Evidence.ANSWER,
+            ids=_ids_line(chunk, accepted) if accepted.ids else b"",
+        )
+        self._tally.totals.move(chunk, state, ChunkState.LANDED)
+        self._tally.rows_landed += chunk.rows
+        self._tally.largest_body = max(self._tally.largest_body, body_bytes)
+        self._patience.succeeded(self._clock.monotonic())
+        self._doubts_in_a_row = 0
+        if self._creation is not None:
+            self._creation.landed()
+
+    async def _doubt(self, chunk: Chunk, reason: str) -> None:
+        await self._journal.in_doubt(chunk.id, reason, self._clock.unix())
+        self._tally.totals.move(chunk, ChunkState.PLANNED, ChunkState.IN_DOUBT)
+        if self._creation is not None:
+            self._creation.in_doubt()
+        self._doubts_in_a_row += 1
+        if self._doubts_in_a_row >= DOUBTS_IN_A_ROW and self._on_doubt is OnDoubt.HOLD:
+            self._halt.set(
+                Reason(f"{DOUBTS_IN_A_ROW} chunks in a row ended in doubt; the last: {reason}", ExitCode.IN_DOUBT)
+            )
+
+    async def _not_stored(self, chunk: Chunk) -> None:
+        await self._journal.plan_again(chunk.id)
+
+    async def _follow(self, prepared: Prepared, remote_id: str, held_bytes: int, tasks: TaskGroup) -> None:
+        """A dataset that the service has taken and is not done with: ask until it is ready, has failed, or time is up."""
+        chunk = prepared.chunk
+        try:
+            status = await self._polled(remote_id)
+            match status:
+                case RemoteStatus.READY:
+                    await self._landed(chunk, Accepted(remote_id, chunk.name), 0, ChunkState.ANSWERED)
+                case RemoteStatus.FAILED:
+                    await self._failed(prepared, remote_id, tasks)
+                case RemoteStatus.PENDING:
+                    await self._doubt(
+                        chunk, f"dataset {remote_id} was still not READY after {self._pending_timeout_s:.0f} s"
+                    )
+        except Halted:
+            pass  # it stays answered: the next invocation asks on
+        finally:
+            self._budget.give(held_bytes)
+
+    async def _polled(self, remote_id: str) -> RemoteStatus:
+        deadline = self._clock.monotonic() + self._pending_timeout_s
+        wait_s = FIRST_POLL_S
+        while self._clock.monotonic() < deadline:
+            await self._sleep(wait_s)
+            wait_s = min(LAST_POLL_S, wait_s * 2)
+            await self._halt.unless_halted(lambda: self._pacing.enter(rows=0, size=0))
+            try:
+                status = await self._destination.poll(remote_id)
+            except LookFailed as failed:
+                if isinstance(failed.outcome, CloseGate):
+                    self._close_gate(1, failed.outcome.reason, failed.outcome.wait_s)
+                continue
+            except ReadBackUnavailable:
+                return RemoteStatus.PENDING
+            finally:
+                self._pacing.leave()
+            if status is not RemoteStatus.PENDING:
+                return status
+        return RemoteStatus.PENDING
+
+    async def _failed(self, prepared: Prepared, remote_id: str, tasks: TaskGroup) -> None:
+        """The service took the chunk and then failed on it: once more, then its rows are set aside."""
+        reason = f"dataset {remote_id} FAILED at the service"
+        if prepared.chunk.reason == FAILED_ONCE:
+            await self._splitter.set_aside(prepared, reason)
+            return
+        await self._journal.plan_again(prepared.chunk.id, FAILED_ONCE)
+        chunk = replace(prepared.chunk, state=ChunkState.PLANNED, reason=FAILED_ONCE)
+        await self._deliver_tree(replace(prepared, chunk=chunk, held_bytes=0), tasks)
+
+    def _payload(self, prepared: Prepared) -> Payload:
+        chunk = prepared.chunk
+        return Payload(
+            name=chunk.name,
+            rows=chunk.rows,
+            body_bytes=chunk.body_bytes,
+            envelope=self._destination.envelope(chunk.name, self._plan.rows),
+            row_blocks=prepared.row_blocks,
+        )
+
+    async def _wait_after(self, failures: int, reason: str) -> None:
+        if self._patience.is_over(self._clock.monotonic()):
+            self._stop(Reason(f"nothing got through for too long; the last answer: {reason}", ExitCode.TRY_LATER))
+        await self._sleep(full_jitter_s(failures, self._clock.uniform))
+
+    def _close_gate(self, failures: int, reason: str, wait_s: float | None) -> None:
+        if wait_s is None:
+            wait_s = full_jitter_s(failures, self._clock.uniform)
+            if self._patience.is_over(self._clock.monotonic()):
+                self._stop(Reason(f"the service refused for too long: {reason}", ExitCode.TRY_LATER))
+        else:
+            self._patience.ordered_wait(self._clock.monotonic() + wait_s)
+        self._pacing.gate.close(wait_s, reason)
+
+    async def _sleep(self, seconds: float) -> None:
+        await self._halt.unless_halted(lambda: self._clock.sleep(seconds))
+
+    def _stop(self, reason: Reason) -> NoReturn:
+        self._halt.set(reason)
+        raise Halted
+
+
+def _ids_line(chunk: Chunk, accepted: Accepted) -> bytes:
+    record = {
+        "lane": chunk.id.lane,
+        "chunk": str(chunk.id),
+        "position": chunk.start,
+        "file": chunk.file,
+        "byte_offset": chunk.byte_offset,
+        "dataset_id": accepted.remote_id,
+        "rows": chunk.rows,
+        "ids": accepted.ids,
+    }
+    return orjson.dumps(record) + b"\n"
+
+
+def _label(outcome: Outcome) -> str:
+    match outcome:
+        case Accepted(status=RemoteStatus.READY):
+            return "landed"
+        case Accepted():
+            return "accepted_not_ready"
+        case TryAgain():
+            return "not_sent"
+        case CloseGate():
+            return "told_to_wait"
+        case InDoubt():
+            return "in_doubt"
+        case TooLarge():
+            return "too_large"
+        case RowsRefused():
+            return "rows_refused"
+        case TokenRejected():
+            return "token_rejected"
+        case StopLane():
+            return "stopped"
+        case _:
+            assert_never(outcome)

@@ -1,0 +1,121 @@
+"""A chunk being put together, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import xxhash
+
+from bulkup.chunk import Chunk, ChunkId, ChunkState
+from bulkup.model import Block, EncodedBlock, LongRow, Reject
+
+__all__ = ["Draft", "Keep", "Placed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A dead letter's place: its file's number, and its line among that file's lines in the chunk, from 0."""
+
+    reject: Reject
+    file: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What a draft holds on to besides counts and hashes: the encoded rows, and the blocks as read."""
+
+    encoded: bool
+    raw: bool
+
+
+@dataclass(slots=True)
+class Draft:
+    """Counts, hashes and, where wanted, the bytes of consecutive blocks."""
+
+    keep: Keep
+    start: int = -1
+    stop: int = -1
+    file: int = 0
+    byte_offset: int = 0
+    rows: int = 0
+    blank: int = 0
+    body_bytes: int = 0
+    largest_block: int = 0
+    verbatim: bool = True
+    rejects: list[Placed] = field(default_factory=list)
+    lines: dict[int, int] = field(default_factory=dict)
+    encoded: list[bytes] = field(default_factory=list)
+    raw: list[Block | LongRow] = field(default_factory=list)
+    _raw_hash: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
+    _rows_hash: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing was added yet."""
+        return self.start < 0
+
+    def add(self, item: Block | LongRow, made: EncodedBlock, *, file: int, byte_offset: int) -> None:
+        """Take in *item*, which became *made* and begins at *byte_offset* of file number *file*."""
+        if self.is_empty:
+            self.start, self.file, self.byte_offset = item.start, file, byte_offset
+        self.stop = item.end
+        line = self.lines.get(file, 0)
+        self.lines[file] = line + made.lines
+        self.rejects += [Placed(reject, file, line + reject.line) for reject in made.rejects]
+        self.blank += made.blank
+        self.verbatim &= made.verbatim
+        hash_raw(self._raw_hash, item)
+        if made.rows:
+            if self.rows:
+                self._rows_hash.update(b",")
+            self._rows_hash.update(made.body)
+            self.body_bytes += len(made.body) + (1 if self.rows else 0)
+            self.rows += made.rows
+            if self.keep.encoded:
+                self.encoded.append(made.body)
+        if self.keep.raw:
+            self.raw.append(item)
+
+    def chunk(self, id: ChunkId, name: str) -> Chunk:  # noqa: A002 - the field's name
+        """The chunk that this has become."""
+        return Chunk(
+            id=id,
+            start=self.start,
+            stop=self.stop,
+            file=self.file,
+            byte_offset=self.byte_offset,
+            rows=self.rows,
+            blank=self.blank,
+            rejected=len(self.rejects),
+            lines=tuple(self.lines.items()),
+            body_bytes=self.body_bytes,
+            raw_hash=self._raw_hash.digest(),
+            rows_hash=self._rows_hash.digest(),
+            name=name,
+            verbatim=self.verbatim,
+            state=ChunkState.PLANNED if self.rows else ChunkState.EMPTY,
+        )
+
+    @property
+    def rows_hash(self) -> bytes:
+        """xxh3-128 of the encoded rows so far."""
+        return self._rows_hash.digest()
+
+
+def hash_raw(hasher: xxhash.xxh3_128, item: Block | LongRow) -> None:
+    """Take the lines of *item* into a raw hash, the same whatever blocks they come in: a missing last break counts as there."""
+    if isinstance(item, LongRow):
+        hasher.update(item.head)
+        hasher.update(b"%d\n" % (item.end - item.start))
+        return
+    hasher.update(item.data)
+    if not item.data.endswith(b"\n"):
+        hasher.update(b"\n")
+
+
+def with_commas(pieces: list[bytes]) -> Iterator[bytes]:
+    """The pieces as one comma-joined sequence, each piece by itself."""
+    for place, piece in enumerate(pieces):
+        yield b"," + piece if place else piece

@@ -1,0 +1,187 @@
+"""Cutting a chunk that the service refused: into smaller ones, or around the rows at fault.
+
+Children stand for their parent from one transaction on. On a service where each request makes a dataset, each child is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from math import ceil, log2
+
+from bulkup.chunk import Chunk, ChunkId, ChunkState, Totals
+from bulkup.dead_letter import dead_letter
+from bulkup.destinations.seam import Creates, Destination
+from bulkup.encoding.breaks import lines_of
+from bulkup.flow.chunker import Chunker
+from bulkup.flow.draft import Draft, Keep, Placed
+from bulkup.flow.plan import LanePlan
+from bulkup.flow.prepared import Prepared, from_memory, listed
+from bulkup.journal import LaneJournal
+from bulkup.model import Block, Reject, Stage
+from bulkup.naming import family_name
+from bulkup.outcome import RowsRefused, TooLarge
+from bulkup.sources import Source
+from bulkup.tiling import Limits
+
+__all__ = ["IsolationBudget", "Splitter"]
+
+BAD_ROWS = 4
+"""For how many bad rows of one chunk, scattered over it, the requests of a bisection are allowed."""
+
+_KEEP = Keep(encoded=True, raw=True)
+
+
+@dataclass(slots=True)
+class IsolationBudget:
+    """How many more times the pieces of one chunk may be halved in search of the rows at fault."""
+
+    halvings: int
+
+
+class Splitter:
+    """Cuts refused chunks of one lane and sets rows aside."""
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        chunker: Chunker,
+        plan: LanePlan,
+        destination: Destination,
+        journal: LaneJournal,
+        totals: Totals,
+        with_rejected_rows: bool,
+    ) -> None:
+        self._source = source
+        self._chunker = chunker
+        self._plan = plan
+        self._destination = destination
+        self._journal = journal
+        self._totals = totals
+        self._with_rejected_rows = with_rejected_rows
+
+    def budget(self, rows: int) -> IsolationBudget:
+        """What the isolation of bad rows may cost for a chunk of *rows* rows: log2(n) halvings for each of a few rows."""
+        return IsolationBudget(BAD_ROWS * ceil(log2(max(2, rows))))
+
+    async def split(
+        self, prepared: Prepared, refusal: TooLarge | RowsRefused, max_body_bytes: int, budget: IsolationBudget
+    ) -> list[Prepared]:
+        """The chunks that now stand for *prepared*, in order. Empty where all of its rows were set aside."""
+        chunk = prepared.chunk
+        if chunk.rows == 1:
+            await self.set_aside(prepared, refusal.reason)
+            return []
+        if isinstance(refusal, TooLarge):
+            return await self._smaller(prepared, refusal, max_body_bytes)
+        bad = [row for row in refusal.rows if row < chunk.rows]
+        if bad:
+            return await self._around(prepared, bad, refusal.reason)
+        if budget.halvings == 0:
+            await self.set_aside(prepared, refusal.reason, isolated=False)
+            return []
+        budget.halvings -= 1
+        return await self._replace(prepared, await self._cut_before(prepared, [chunk.rows // 2]), refusal.reason)
+
+    async def set_aside(self, prepared: Prepared, reason: str, *, isolated: bool = True) -> None:
+        """Every row of the chunk becomes a dead letter with the service's words."""
+        draft = await self._chunker.whole(prepared.items, Keep(encoded=False, raw=True))
+        letters = self._letters(self._refused_rows(draft, reason), isolated=isolated)
+        await self._journal.refused(prepared.chunk.id, reason, letters)
+        self._moved(prepared.chunk, [_refused(prepared.chunk)])
+
+    async def _smaller(self, prepared: Prepared, refusal: TooLarge, max_body_bytes: int) -> list[Prepared]:
+        chunk = prepared.chunk
+        envelope = self._destination.envelope(self._name(chunk.id, chunk.rows_hash), self._plan.rows).size
+        limits = self._plan.limits(envelope_bytes=envelope, max_body_bytes=max_body_bytes)
+        half = Limits(min(limits.body_bytes, -(-chunk.body_bytes // 2)), limits.rows)
+        parts = self._chunker.parts(prepared.items, _KEEP, half, body_bytes=chunk.body_bytes, rows=chunk.rows)
+        async with aclosing(parts):
+            drafts = [draft async for draft in parts]
+        return await self._replace(prepared, drafts, refusal.reason)
+
+    async def _around(self, prepared: Prepared, bad: Sequence[int], reason: str) -> list[Prepared]:
+        """Children between the bad rows; the bad rows themselves are dead letters."""
+        at_fault = set(bad)
+        edges = sorted({edge for row in bad for edge in (row, row + 1) if 0 < edge < prepared.chunk.rows})
+        drafts = await self._cut_before(prepared, edges)
+        refused = {place for place, first in enumerate([0, *edges]) if first in at_fault}
+        return await self._replace(prepared, drafts, reason, refused)
+
+    async def _cut_before(self, prepared: Prepared, rows: Sequence[int]) -> list[Draft]:
+        drafts = self._chunker.cut_before(prepared.items, _KEEP, rows)
+        async with aclosing(drafts):
+            return [draft async for draft in drafts]
+
+    async def _replace(
+        self,
+        parent: Prepared,
+        drafts: Sequence[Draft],
+        reason: str,
+        refused: set[int] = frozenset(),  # type: ignore[assignment]
+    ) -> list[Prepared]:
+        first = await self._journal.next_child(parent.chunk.id.tile)
+        letters = b""
+        children: list[Chunk] = []
+        for place, draft in enumerate(drafts):
+            id_ = ChunkId(parent.chunk.id.lane, parent.chunk.id.tile, first + place)
+            child = draft.chunk(id_, self._name(id_, draft.rows_hash))
+            if place in refused:
+                letters += self._letters(self._refused_rows(draft, reason), isolated=True)
+                child = _refused(child)
+            children.append(child)
+        await self._journal.replace(parent.chunk.id, children, reason, letters)
+        self._moved(parent.chunk, children)
+        return [
+            Prepared(child, from_memory(draft.encoded), listed(draft.raw), 0)
+            for child, draft in zip(children, drafts, strict=True)
+            if child.state is ChunkState.PLANNED
+        ]
+
+    def _moved(self, parent: Chunk, children: Sequence[Chunk]) -> None:
+        self._totals.move(parent, ChunkState.PLANNED, ChunkState.SPLIT)
+        for child in children:
+            self._totals.move(child, None, child.state)
+
+    def _name(self, chunk: ChunkId, rows_hash: bytes) -> str:
+        if self._destination.capabilities.creates is Creates.FIRST_CHUNK:
+            return self._destination.dataset_name
+        return family_name(self._destination.dataset_name, chunk, rows_hash)
+
+    def _refused_rows(self, draft: Draft, reason: str) -> list[Placed]:
+        """The good rows of *draft* (which holds them as read) as dead letters of the service's."""
+        found: list[Placed] = []
+        lines: dict[int, int] = {}
+        for item in draft.raw:
+            file, _ = self._chunker.place(item.start)
+            before = lines.get(file, 0)
+            if not isinstance(item, Block):
+                lines[file] = before + 1
+                continue
+            made = self._chunker.encode_rows(item)
+            lines[file] = before + len(made)
+            for line, row in zip(lines_of(item), made, strict=True):
+                if row.body is not None:
+                    reject = Reject(row.position, line.number, Stage.SERVER, None, reason, line.row, len(line.row))
+                    found.append(Placed(reject, file, before + line.number))
+        return found
+
+    def _letters(self, rows: Sequence[Placed], *, isolated: bool) -> bytes:
+        return b"".join(
+            dead_letter(
+                self._journal.name,
+                placed.reject,
+                file=self._source.files[placed.file].uri,
+                byte_offset=self._chunker.place(placed.reject.position)[1],
+                line_in_chunk=placed.line,
+                with_row=self._with_rejected_rows,
+                isolated=isolated,
+            )
+            for placed in rows
+        )
+
+
+def _refused(chunk: Chunk) -> Chunk:
+    return replace(chunk, state=ChunkState.REFUSED, rows=0, rejected=chunk.rejected + chunk.rows)

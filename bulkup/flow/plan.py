@@ -1,0 +1,48 @@
+"""What is frozen for a lane at a run's start, and kept in the journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bulkup.encoding import RowPlan, Target
+from bulkup.tiling import Limits
+
+__all__ = ["LanePlan"]
+
+
+@dataclass(frozen=True, slots=True)
+class LanePlan:
+    """T in bytes, how rows are made, and what one request may hold (*max_body_bytes* counts the envelope)."""
+
+    tile_bytes: int
+    rows: RowPlan
+    max_body_bytes: int
+    max_rows: int | None
+    max_row_bytes: int
+
+    def limits(self, *, envelope_bytes: int, max_body_bytes: int) -> Limits:
+        """What one request may hold besides an envelope of *envelope_bytes*, if bodies must not pass *max_body_bytes* now."""
+        body_bytes = min(self.max_body_bytes, max_body_bytes) - envelope_bytes
+        return Limits(max(1, body_bytes), self.max_rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the journal."""
+        return {
+            "tile_bytes": self.tile_bytes,
+            "rows": self.rows.to_json(),
+            "max_body_bytes": self.max_body_bytes,
+            "max_rows": self.max_rows,
+            "max_row_bytes": self.max_row_bytes,
+        }
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any], target: Target) -> LanePlan:
+        """From the journal."""
+        return cls(
+            record["tile_bytes"],
+            RowPlan.from_json(record["rows"], target),
+            record["max_body_bytes"],
+            record["max_rows"],
+            record["max_row_bytes"],
+        )

@@ -1,0 +1,91 @@
+"""A planned chunk with the means to read its rows as often as a send needs them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass
+
+import xxhash
+
+from bulkup.chunk import Chunk
+from bulkup.errors import SourceChanged
+from bulkup.flow.draft import hash_raw, with_commas
+from bulkup.model import Block, LongRow
+from bulkup.sources import Cursor
+
+__all__ = ["Items", "Prepared", "changed", "from_file", "from_memory", "listed"]
+
+Items = Callable[[], AsyncGenerator[Block | LongRow, None]]
+RowBlocks = Callable[[], AsyncIterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """*row_blocks* gives the encoded rows, *items* the lines as read; *held_bytes* of the lane's budget are held for it."""
+
+    chunk: Chunk
+    row_blocks: RowBlocks
+    items: Items
+    held_bytes: int
+
+
+def from_memory(pieces: list[bytes]) -> RowBlocks:
+    """Rows that are held in memory."""
+
+    async def row_blocks() -> AsyncIterator[bytes]:
+        for piece in with_commas(pieces):
+            yield piece
+
+    return row_blocks
+
+
+def from_file(cursor: Cursor, chunk: Chunk) -> RowBlocks:
+    """Rows that are read again from a plain file and checked on the way.
+
+    The last block is handed out only when the hash of all that was read agrees with the plan's: a file that changed in between
+    never completes a request. Raises `SourceChanged`.
+    """
+
+    async def row_blocks() -> AsyncIterator[bytes]:
+        hasher = xxhash.xxh3_128()
+        last = b""
+        size = 0
+        async for item in cursor.read(chunk.start, chunk.stop):
+            if isinstance(item, LongRow):
+                raise changed(chunk)
+            hash_raw(hasher, item)
+            if last:
+                yield last
+            rows = replaced_breaks(item.data)
+            last = b"," + rows if size else rows
+            size += len(last)
+        if size != chunk.body_bytes or hasher.digest() != chunk.raw_hash:
+            raise changed(chunk)
+        yield last
+
+    return row_blocks
+
+
+def listed(items: list[Block | LongRow]) -> Items:
+    """Lines that are held in memory."""
+
+    async def stream() -> AsyncGenerator[Block | LongRow, None]:
+        for item in items:
+            yield item
+
+    return stream
+
+
+def replaced_breaks(data: bytes) -> bytes:
+    """The rows of a block that passed the fast way whole, joined by commas."""
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n")
+    return data.removesuffix(b"\n").replace(b"\n", b",")
+
+
+def changed(chunk: Chunk) -> SourceChanged:
+    """The error for a range that no longer reads as it was planned."""
+    return SourceChanged(
+        f"the source changed while it was being read: bytes {chunk.start:,} to {chunk.stop:,} are not what was planned. "
+        "Nothing of that range was sent after the change; restore the file and run the same command"
+    )

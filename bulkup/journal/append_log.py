@@ -1,0 +1,57 @@
+"""A file that only grows, and whose good length the journal knows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["AppendLog"]
+
+
+class AppendLog:
+    """Lines appended under the journal's transactions: what a transaction did not keep is cut off again.
+
+    Owned by the journal's writer thread. Raises `OSError` as the disk does.
+    """
+
+    def __init__(self, path: Path, *, good_length: int) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.length = good_length
+        self._written = good_length
+        if os.fstat(self._fd).st_size < good_length:
+            missing = good_length - os.fstat(self._fd).st_size
+            os.close(self._fd)
+            raise ValueError(f"{path} lacks {missing:,} bytes that the journal counts on")
+        os.ftruncate(self._fd, good_length)
+
+    def append(self, data: bytes) -> None:
+        """Write *data* behind what stands. It is durable after `sync`, and kept after `keep`."""
+        view = memoryview(data)
+        while view:
+            count = os.pwrite(self._fd, view, self._written)
+            self._written += count
+            view = view[count:]
+
+    @property
+    def is_ahead(self) -> bool:
+        """Something was written that has not been kept."""
+        return self._written != self.length
+
+    def sync(self) -> int:
+        """Make what was written durable; the length that the journal must record."""
+        if self.is_ahead:
+            os.fdatasync(self._fd) if hasattr(os, "fdatasync") else os.fsync(self._fd)
+        return self._written
+
+    def keep(self) -> None:
+        """The journal has recorded the length."""
+        self.length = self._written
+
+    def undo(self) -> None:
+        """The journal has not: cut back."""
+        self._written = self.length
+        os.ftruncate(self._fd, self.length)
+
+    def close(self) -> None:
+        os.close(self._fd)

@@ -1,0 +1,47 @@
+"""Locks between processes: one process a run, one run a destination's dataset."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+
+from bulkup.errors import RunLocked
+
+__all__ = ["Lock"]
+
+
+class Lock:
+    """An advisory lock on a file, held until `release` or the end of the process, whatever ends it.
+
+    The file names its holder for the message that a second process gets (process id and host). It is never deleted.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        """Take the lock, or raise `RunLocked` naming the holder. *what* is locked, in words for a person."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(os.pread(self._fd, 1024, 0))
+            os.close(self._fd)
+            raise RunLocked(f"{what} is held by {holder}; wait for it to end, or stop it") from None
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _holder(data: bytes) -> str:
+    try:
+        record = json.loads(data)
+        return f"process {int(record['pid'])} on {record['host']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"

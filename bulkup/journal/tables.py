@@ -1,0 +1,119 @@
+"""The journal's tables, and how a journal file is opened or refused."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from bulkup.errors import JournalUnusable
+
+__all__ = ["connect", "connect_read_only"]
+
+APPLICATION_ID = 0x62756C6B  # "bulk"
+FORMAT = 1
+
+_SCHEMA = """
+CREATE TABLE facts (
+    lane TEXT NOT NULL,             -- '' for the run's own
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,            -- JSON
+    PRIMARY KEY (lane, key)
+) WITHOUT ROWID, STRICT;
+CREATE TABLE logs (
+    name TEXT PRIMARY KEY,
+    length INTEGER NOT NULL         -- bytes of the file that count
+) WITHOUT ROWID, STRICT;
+CREATE TABLE tiles (
+    lane TEXT NOT NULL,
+    tile INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    stop INTEGER NOT NULL,
+    PRIMARY KEY (lane, tile)
+) WITHOUT ROWID, STRICT;
+CREATE TABLE chunks (
+    lane TEXT NOT NULL,
+    tile INTEGER NOT NULL,
+    child INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    stop INTEGER NOT NULL,
+    file INTEGER NOT NULL,
+    byte_offset INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    blank INTEGER NOT NULL,
+    rejected INTEGER NOT NULL,
+    lines TEXT NOT NULL,            -- JSON: [[file number, lines], ...]
+    line_count INTEGER NOT NULL,
+    body_bytes INTEGER NOT NULL,
+    raw_hash BLOB NOT NULL,
+    rows_hash BLOB NOT NULL,
+    name TEXT NOT NULL,
+    verbatim INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    remote_id TEXT,
+    evidence TEXT,
+    reason TEXT,
+    last_byte_at REAL,              -- Unix time at which a byte of it may last have left this machine
+    PRIMARY KEY (lane, tile, child)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX open_chunks ON chunks (lane, start) WHERE state IN ('planned', 'sending', 'answered', 'in doubt');
+"""
+
+
+def connect(path: Path, *, create: bool) -> sqlite3.Connection:
+    """Open the journal at *path* for its one writer, making it first if *create*. Raises `JournalUnusable`."""
+    if create:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    elif not path.exists():
+        raise JournalUnusable(f"{path}: there is no journal here")
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    try:
+        if create and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(
+                f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; BEGIN; {_SCHEMA} COMMIT;"
+            )
+        _check(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise JournalUnusable(_advice(path, str(error))) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """Open the journal at *path* to look at it, while another process may be writing. Raises `JournalUnusable`."""
+    if not path.exists():
+        raise JournalUnusable(f"{path}: there is no journal here")
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10, check_same_thread=False
+        )
+        _check(connection, path)
+    except sqlite3.DatabaseError as error:
+        raise JournalUnusable(_advice(path, str(error))) from error
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise JournalUnusable(_advice(path, "it is not a journal of bulkup's"))
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > FORMAT:
+        raise JournalUnusable(
+            f"{path}: written by a newer bulkup (format {version}, this one knows {FORMAT}); upgrade bulkup"
+        )
+    if (said := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise JournalUnusable(_advice(path, said))
+
+
+def _advice(path: Path, what: str) -> str:
+    return (
+        f"{path}: unusable journal ({what}). Restore it from a copy, or move {path.parent} away and start anew with --append "
+        "once you know what has landed (manifest.json and ids.jsonl beside it say)"
+    )

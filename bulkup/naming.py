@@ -1,0 +1,12 @@
+"""The names of chunks' datasets where each chunk becomes one."""
+
+from __future__ import annotations
+
+from bulkup.chunk import ChunkId
+
+__all__ = ["family_name"]
+
+
+def family_name(dataset_name: str, chunk: ChunkId, rows_hash: bytes) -> str:
+    """`NAME-00042-<hash8>`, for a child `NAME-00042-003-<hash8>`: place and content, so an unanswered create can be checked."""
+    return f"{dataset_name}-{chunk}-{rows_hash.hex()[:8]}"

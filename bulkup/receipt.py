@@ -1,0 +1,131 @@
+"""The receipt: what a run came to, per destination, every row accounted for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bulkup.chunk import Totals
+from bulkup.errors import ExitCode
+
+__all__ = ["DestinationReceipt", "Invocation", "Receipt", "RemoteEntry", "SourceReceipt", "status_of"]
+
+
+def status_of(code: ExitCode) -> str:
+    """A lane's or a run's exit code as a word."""
+    match code:
+        case ExitCode.ALL_LANDED:
+            return "landed"
+        case ExitCode.SOME_REJECTED:
+            return "landed, some rows rejected"
+        case ExitCode.IN_DOUBT:
+            return "in doubt"
+        case ExitCode.INTERRUPTED | ExitCode.TERMINATED:
+            return "interrupted"
+        case ExitCode.SOURCE_UNREADABLE:
+            return "source unreadable"
+        case _:
+            return "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteEntry:
+    """A dataset at the destination that holds rows of the run."""
+
+    id: str
+    name: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """What this invocation did. Seconds and bytes (of request bodies)."""
+
+    requests: int = 0
+    attempts_by_outcome: dict[str, int] = field(default_factory=dict)
+    bytes_sent: int = 0
+    throttled_s: float = 0.0
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationReceipt:
+    """What one lane came to. Row and chunk counts are the run's, over all invocations."""
+
+    status: str
+    exit_code: int
+    reason: str | None
+    rows_read: int
+    rows_blank: int
+    rows_landed: int
+    rows_rejected: int
+    rows_in_doubt: int
+    rows_left: int
+    chunks_landed: int
+    chunks_in_doubt: int
+    bytes_landed: int
+    max_body_bytes: int
+    remote: tuple[RemoteEntry, ...]
+    this_invocation: Invocation
+
+    @classmethod
+    def of(
+        cls,
+        totals: Totals,
+        *,
+        exit_code: ExitCode,
+        reason: str | None,
+        max_body_bytes: int,
+        remote: tuple[RemoteEntry, ...],
+        this_invocation: Invocation,
+    ) -> DestinationReceipt:
+        """From what the journal adds up to. Every row that was read is accounted for, or this raises `AssertionError`."""
+        receipt = cls(
+            status=status_of(exit_code),
+            exit_code=int(exit_code),
+            reason=reason,
+            rows_read=totals.rows_read,
+            rows_blank=totals.rows_blank,
+            rows_landed=totals.rows_landed,
+            rows_rejected=totals.rows_rejected,
+            rows_in_doubt=totals.rows_in_doubt,
+            rows_left=totals.rows_left,
+            chunks_landed=totals.chunks_landed,
+            chunks_in_doubt=totals.chunks_in_doubt,
+            bytes_landed=totals.bytes_landed,
+            max_body_bytes=max_body_bytes,
+            remote=remote,
+            this_invocation=this_invocation,
+        )
+        accounted = receipt.rows_landed + receipt.rows_rejected + receipt.rows_in_doubt + receipt.rows_left
+        assert receipt.rows_read == accounted, f"{receipt.rows_read} rows read, {accounted} accounted for"
+        assert sum(entry.rows for entry in remote) == receipt.rows_landed, "the datasets' rows are not the rows landed"
+        return receipt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceReceipt:
+    """What was read. *bytes* are the files' on disk (0 for stdin)."""
+
+    uris: tuple[str, ...]
+    bytes: int
+    rows_read: int
+    rows_blank: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a run came to. Times are ISO 8601 in UTC; *started_at* is the run's first start, *finished_at* its last end."""
+
+    run_id: str
+    status: str
+    exit_code: int
+    source: SourceReceipt
+    started_at: str
+    finished_at: str
+    duration_s: float
+    destinations: dict[str, DestinationReceipt]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `receipt.json` has it."""
+        return asdict(self)

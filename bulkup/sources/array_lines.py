@@ -1,0 +1,248 @@
+"""A JSON array that comes in pieces of any size, made into blocks of JSON lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import Enum, auto
+from itertools import accumulate, chain, repeat
+from operator import add
+
+import msgspec
+
+from bulkup.model import HEAD_BYTES, Block, LongRow
+from bulkup.sources.elements import ElementScanner
+from bulkup.sources.source import Item
+
+__all__ = ["ArrayCutter"]
+
+_TRIES = 2
+_ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
+_SEPARATORS = re.compile(rb"[ \t\r\n,]*+")
+_FIRST_KEY = re.compile(rb'\{[ \t\r\n]*+(?:"[^"\\]{0,64}")?')
+
+
+class _Phase(Enum):
+    BEFORE = auto()
+    ELEMENTS = auto()
+    TOO_LONG = auto()
+    BEHIND = auto()
+
+
+class ArrayCutter:
+    """Each element is one line of a block; newlines inside become spaces (none can stand in a JSON string).
+
+    Where blocks are cut depends on the content and *block_bytes* alone. The fast way looks for the last place in a
+    window that looks like the separator seen last, and proves it by decoding what stands before; where that fails,
+    or an element is broken, the brackets are counted. So a broken element whose brackets balance is one line. Empty
+    elements (`,,` and a comma before the `]`) are passed over. Holds at most *max_row_bytes* and a piece.
+
+    *trouble* says what is wrong with the array as a whole, once that is known; nothing comes after that.
+    """
+
+    def __init__(self, start: int, *, block_bytes: int, max_row_bytes: int) -> None:
+        self.trouble: str | None = None
+        self._held = bytearray()
+        self._start = start  # the position of the first byte held
+        self._phase = _Phase.BEFORE
+        self._scanner: ElementScanner | None = None  # of an element longer than a window
+        self._likely = b""
+        self._head = b""
+        self._head_start = start
+        self._block_bytes = min(block_bytes, max_row_bytes)
+        self._max_row_bytes = max_row_bytes
+
+    def feed(self, piece: bytes) -> list[Item]:
+        """Take *piece*; what is complete now."""
+        self._held += piece.replace(b"\n", b" ")
+        return self._cut_all(last=False)
+
+    def finish(self) -> list[Item]:
+        """The rest, an incomplete last element included: the input ends here."""
+        items = self._cut_all(last=True)
+        if self._phase is _Phase.TOO_LONG:
+            items.append(self._end_long(len(self._held)))
+        elif self._phase is _Phase.ELEMENTS and self._held:
+            items.append(self._one(len(self._held)))
+        if self._phase is not _Phase.BEHIND and self.trouble is None:
+            self.trouble = "the array ends before its closing ]"
+        return items
+
+    def _cut_all(self, *, last: bool) -> list[Item]:
+        items = []
+        while self.trouble is None and (item := self._cut(last=last)) is not None:
+            items.append(item)
+        return items
+
+    def _cut(self, *, last: bool) -> Item | None:
+        if self._phase is _Phase.TOO_LONG:
+            return self._go_on_long()
+        self._skip_separators()
+        if self._phase is not _Phase.ELEMENTS or not self._held:
+            return None
+        if self._scanner is None:
+            if len(self._held) < self._block_bytes and not last:
+                return None
+            block = self._fast(last=last) or self._exact()
+            if block is not None:
+                return block
+        return self._go_on_element()
+
+    def _skip_separators(self) -> None:
+        """Go to the next element's first byte, or behind the array."""
+        if self._scanner is not None:
+            return
+        self._drop(_end(_SEPARATORS, self._held))
+        if not self._held:
+            return
+        if self._phase is _Phase.BEFORE:
+            if self._held[0] != ord("["):
+                self.trouble = "does not begin with ["
+                return
+            self._phase = _Phase.ELEMENTS
+            self._drop(_end(_SEPARATORS, self._held, 1))
+        if self._phase is _Phase.ELEMENTS and self._held[:1] == b"]":
+            self._phase = _Phase.BEHIND
+            self._drop(1)
+            self._drop(len(self._held) - len(self._held.lstrip(b" \t\r\n")))
+        if self._phase is _Phase.BEHIND and self._held:
+            self.trouble = "there are bytes other than white space behind the closing ]"
+
+    def _fast(self, *, last: bool) -> Block | None:
+        """The elements up to the last likely separator in the window, if they prove to be elements."""
+        held = self._held
+        if last and len(held) < self._block_bytes:
+            body = bytes(held).rstrip(b" \t\r\n")
+            if body.endswith(b"]") and (raws := _decode(b"[" + body)):
+                return self._block_of(raws, body[:-1], len(body) - 1)
+        end = self._block_bytes
+        for _ in range(_TRIES if self._likely else 0):
+            end = held.rfind(self._likely, 0, end) + 1
+            if not end:
+                break
+            prefix = bytes(held[:end])
+            if raws := _decode(b"[%b]" % prefix):
+                return self._block_of(raws, prefix, end)
+        return None
+
+    def _block_of(self, raws: list[msgspec.Raw], text: bytes, end: int) -> Block:
+        """The block of *raws*, the elements of *text*, which is what is held up to *end*."""
+        offsets: Sequence[int]
+        sizes = list(map(len, raws))
+        gap = self._gap(raws, text)
+        if gap is not None:
+            steps = map(add, sizes[:-1], repeat(len(gap)))
+            offsets = list(accumulate(chain((self._start,), steps)))
+        else:
+            offsets, at = [], 0
+            for size in sizes:
+                at = _end(_SEPARATORS, text, at)
+                offsets.append(self._start + at)
+                at += size
+        block = Block(b"\n".join(raws), offsets[0], offsets[-1] + sizes[-1], offsets)
+        self._drop(end)
+        return block
+
+    def _gap(self, raws: list[msgspec.Raw], text: bytes) -> bytes | None:
+        """What stands between any two elements, where it is the same everywhere."""
+        first = len(raws[0])
+        gap = text[first : _end(_SEPARATORS, text, first)]
+        return gap if gap.join(raws) == text else None
+
+    def _exact(self) -> Block | None:
+        """The elements that end in the window, found by counting brackets; None where the first is longer."""
+        held, scanner = self._held, ElementScanner()
+        limit = min(self._block_bytes, len(held))
+        spans: list[tuple[int, int]] = []
+        start = 0
+        while (end := scanner.end_of_element(held, limit)) is not None:
+            text = bytes(held[start:end]).rstrip(b" \t\r\n")
+            if text:
+                spans.append((start, start + len(text)))
+            if held[end] == ord("]"):
+                break
+            scanner.next_element()
+            start = scanner.pos = _end(_SPACE, held, scanner.pos)
+        if not spans:
+            self._scanner = scanner
+            return None
+        self._learn(spans)
+        data = b"\n".join([bytes(held[start:end]) for start, end in spans])
+        offsets = [self._start + start for start, _ in spans]
+        block = Block(data, offsets[0], self._start + spans[-1][1], offsets)
+        self._drop(spans[-1][1])
+        return block
+
+    def _learn(self, spans: list[tuple[int, int]]) -> None:
+        """What separates the last two elements is what the fast way looks for."""
+        if len(spans) < 2:
+            return
+        (_, end), (start, _) = spans[-2:]
+        key = _FIRST_KEY.match(self._held, start)
+        if key is not None and self._held[end - 1 : end] == b"}":
+            self._likely = bytes(self._held[end - 1 : key.end()])
+
+    def _go_on_element(self) -> Item | None:
+        """An element longer than a window: go on looking for its end, as long as it may be sent."""
+        assert self._scanner is not None
+        end = self._scanner.end_of_element(self._held, len(self._held))
+        if end is not None:
+            self._scanner = None
+            return self._one(end)
+        if self._scanner.pos > max(self._max_row_bytes, HEAD_BYTES):
+            self._head, self._head_start = bytes(self._held[:HEAD_BYTES]), self._start
+            self._phase = _Phase.TOO_LONG
+            self._drop_scanned()
+        return None
+
+    def _go_on_long(self) -> LongRow | None:
+        assert self._scanner is not None
+        end = self._scanner.end_of_element(self._held, len(self._held))
+        if end is None:
+            self._drop_scanned()
+            return None
+        return self._end_long(end)
+
+    def _one(self, end: int) -> Item:
+        """The element that is held up to *end*, by itself."""
+        start = self._start
+        if end > self._max_row_bytes:
+            item: Item = LongRow(bytes(self._held[: min(end, HEAD_BYTES)]), start, start + end)
+        else:
+            text = bytes(self._held[:end]).rstrip(b" \t\r\n")
+            item = Block(text, start, start + len(text), (start,))
+        self._drop(end)
+        return item
+
+    def _end_long(self, end: int) -> LongRow:
+        row = LongRow(self._head, self._head_start, self._start + end)
+        self._scanner, self._phase = None, _Phase.ELEMENTS
+        self._drop(end)
+        return row
+
+    def _drop_scanned(self) -> None:
+        assert self._scanner is not None
+        count = self._scanner.pos
+        self._drop(count)
+        self._scanner.dropped(count)
+
+    def _drop(self, count: int) -> None:
+        del self._held[:count]
+        self._start += count
+
+
+_SPACE = re.compile(rb"[ \t\r\n]*+")
+
+
+def _end(pattern: re.Pattern[bytes], text: bytes | bytearray, at: int = 0) -> int:
+    """Where the run of *pattern* that begins at *at* ends."""
+    found = pattern.match(text, at)
+    assert found is not None
+    return found.end()
+
+
+def _decode(text: bytes) -> list[msgspec.Raw] | None:
+    try:
+        return _ELEMENTS.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None

@@ -1,0 +1,116 @@
+"""Where a sequential source's raw bytes come from: a file, a pipe, or the spool."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from typing import Protocol
+
+import anyio
+
+from bulkup.errors import SourceChanged, SourceUnreadable
+from bulkup.sources.descriptors import open_file
+from bulkup.sources.files import SourceFile
+
+__all__ = ["FileInput", "Input", "PipeInput"]
+
+
+class Input(Protocol):
+    """Raw bytes in order. `read` runs in a worker thread, everything else in the event loop."""
+
+    consumed: int
+    """Bytes read so far."""
+
+    def read(self, count: int) -> bytes | None:
+        """At most *count* of the next bytes; empty at the end, None where there are none yet."""
+
+    def ready(self) -> bool:
+        """Whether `read` has something to say now."""
+
+    async def wait(self) -> None:
+        """Return when `ready`."""
+
+    def close(self) -> None:
+        """Read no more."""
+
+
+class FileInput:
+    """One frozen file, up to the size it had then."""
+
+    def __init__(self, file: SourceFile) -> None:
+        self.consumed = 0
+        self._file = file
+        self._fd: int | None = None
+
+    def read(self, count: int) -> bytes | None:
+        if self._fd is None:
+            self._fd = open_file(self._file)
+        assert self._file.size is not None
+        count = min(count, self._file.size - self.consumed)
+        try:
+            data = os.read(self._fd, count)
+        except OSError as error:
+            where = f"{self._file.uri}: cannot be read at byte {self.consumed}"
+            raise SourceUnreadable(f"{where}: {error.strerror}") from error
+        if count and not data:
+            raise SourceChanged(f"{self._file.uri}: has become shorter while it was read")
+        self.consumed += len(data)
+        return data
+
+    def ready(self) -> bool:
+        return True
+
+    async def wait(self) -> None:
+        """A file never keeps anyone waiting for a writer."""
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+class PipeInput:
+    """An open descriptor that another process may still write to. *head* is what was read from it already.
+
+    A pipe, socket or terminal is waited for in the event loop, so that whoever waits can be cancelled; anything else
+    (a redirected file) is read at once.
+    """
+
+    def __init__(self, fd: int, head: bytes = b"") -> None:
+        self.consumed = 0
+        self._fd = fd
+        self._head = head
+        self._waits = _can_wait(fd)
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+
+    def read(self, count: int) -> bytes | None:
+        if self._head:
+            data, self._head = self._head[:count], self._head[count:]
+        elif not self.ready():
+            return None
+        else:
+            try:
+                data = os.read(self._fd, count)
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                raise SourceUnreadable(f"standard input: cannot be read: {error.strerror}") from error
+        self.consumed += len(data)
+        return data
+
+    def ready(self) -> bool:
+        return bool(self._head) or not self._waits or bool(self._poll.poll(0))
+
+    async def wait(self) -> None:
+        if not self.ready():
+            await anyio.wait_readable(self._fd)
+
+    def close(self) -> None:
+        """The descriptor is not ours."""
+
+
+def _can_wait(fd: int) -> bool:
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)

@@ -1,0 +1,184 @@
+"""Whatever can only be read from its beginning: compressed files, arrays, standard input, any mix of files."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+
+from bulkup.errors import BulkupError, SourceChanged
+from bulkup.model import BLOCK_BYTES
+from bulkup.sources.files import STDIN, SourceFile
+from bulkup.sources.inputs import FileInput, Input
+from bulkup.sources.ranges import last_row, split
+from bulkup.sources.source import Item
+from bulkup.sources.stream import Batch, FileStream
+
+__all__ = ["SequentialCursor", "SequentialSource"]
+
+
+class SequentialSource:
+    """Files decoded one after the other. Where each begins is known once it has been reached.
+
+    *open_input* gives a new reader of a file's raw bytes, *close* gives back what they share.
+    """
+
+    splittable = False
+    size = None
+
+    def __init__(
+        self,
+        files: tuple[SourceFile, ...],
+        *,
+        max_row_bytes: int,
+        block_bytes: int = BLOCK_BYTES,
+        open_input: Callable[[SourceFile], Input] = FileInput,
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.files = files
+        self.rereadable = all(file.uri != STDIN for file in files)
+        self.max_row_bytes = max_row_bytes
+        self.block_bytes = block_bytes
+        self.open_input = open_input
+        self._close = close
+        self._bases = [0]
+
+    @property
+    def bases(self) -> tuple[int, ...]:
+        return tuple(self._bases)
+
+    def reached(self, index: int, base: int) -> None:
+        """A cursor has found that file *index* begins at *base*."""
+        if index == len(self._bases):
+            self._bases.append(base)
+        elif base != self._bases[index]:
+            raise SourceChanged(f"{self.files[index - 1].uri}: has another length than when it was read before")
+
+    def cursor(self) -> SequentialCursor:
+        return SequentialCursor(self)
+
+    def locate(self, position: int) -> tuple[str, int]:
+        index = max(bisect_right(self._bases, position) - 1, 0)
+        return self.files[index].uri, position - self._bases[index]
+
+    def close(self) -> None:
+        self._close()
+
+
+class SequentialCursor:
+    """Goes through the files once. While a batch is worked on, the next one is decoded in a thread.
+
+    Holds two batches of about a megabyte, and twice the largest row while that is cut.
+    """
+
+    def __init__(self, source: SequentialSource) -> None:
+        self._source = source
+        self._index = 0
+        self._stream: FileStream | None = self._open(0)
+        self._ahead: asyncio.Future[Batch] | None = None
+        self._pending: deque[Item] = deque()
+        self._error: BulkupError | None = None
+        self._floor = 0  # the lowest position that may still be asked for
+        self._moved = False
+        self._passed = 0  # bytes on disk of the files that are done
+
+    @property
+    def progress(self) -> int:
+        return self._passed + (self._stream.input.consumed if self._stream else 0)
+
+    async def peek(self) -> Item | None:
+        if self._moved:
+            raise ValueError("peek comes before read and more")
+        return await self._front(0)
+
+    async def more(self, position: int) -> bool:
+        self._go_to(position)
+        return await self._front(position) is not None
+
+    async def read(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
+        self._go_to(start)
+        while (item := await self._front(start)) is not None and item.start < stop:
+            self._pending.popleft()
+            wanted, rest = split(item, stop)
+            assert wanted is not None
+            if rest is not None:
+                self._pending.appendleft(rest)
+            self._floor = last_row(wanted) + 1
+            yield wanted
+
+    async def aclose(self) -> None:
+        stream, self._stream = self._stream, None
+        self._pending.clear()
+        if stream is not None and self._ahead is None:
+            stream.input.close()
+        elif stream is not None and self._ahead is not None:  # not while a thread reads from it, cancelled or not
+            self._ahead.add_done_callback(lambda _: stream.input.close())
+            await asyncio.wait({self._ahead})
+
+    def _go_to(self, start: int) -> None:
+        self._moved = True
+        if start < self._floor:
+            raise ValueError(f"position {start} was passed: a sequential source goes forward only")
+        self._floor = start
+
+    async def _front(self, start: int) -> Item | None:
+        """What comes next, from the first row that begins at or behind *start*; None at the end."""
+        while self._pending or await self._fetch():
+            item = self._pending[0]
+            _, wanted = split(item, start)
+            if wanted is item:
+                return item
+            self._pending.popleft()
+            if wanted is not None:
+                self._pending.appendleft(wanted)
+        return None
+
+    async def _fetch(self) -> bool:
+        """Have something pending; False at the end. Cancelled in between, it loses nothing."""
+        while not self._pending and self._stream is not None:
+            if self._error is not None:
+                raise self._error
+            if self._ahead is None:
+                await self._stream.input.wait()
+                self._start()
+            ahead = self._ahead
+            assert ahead is not None
+            await asyncio.wait({ahead})
+            self._ahead = None
+            self._arrived(ahead.result())
+        return bool(self._pending)
+
+    def _start(self) -> None:
+        assert self._stream is not None
+        self._ahead = asyncio.get_running_loop().run_in_executor(None, self._stream.advance)
+
+    def _arrived(self, batch: Batch) -> None:
+        assert self._stream is not None
+        self._pending.extend(batch.items)
+        self._error = batch.error
+        if batch.ended:
+            self._next_file()
+        if self._stream is not None and self._error is None and self._stream.input.ready():
+            self._start()
+
+    def _next_file(self) -> None:
+        assert self._stream is not None
+        done = self._stream
+        done.input.close()
+        self._passed += done.input.consumed
+        self._index += 1
+        self._stream = self._open(self._index, done.base + done.decoded)
+
+    def _open(self, index: int, base: int = 0) -> FileStream | None:
+        if index == len(self._source.files):
+            return None
+        self._source.reached(index, base)
+        file = self._source.files[index]
+        return FileStream(
+            file,
+            self._source.open_input(file),
+            base,
+            block_bytes=self._source.block_bytes,
+            max_row_bytes=self._source.max_row_bytes,
+        )

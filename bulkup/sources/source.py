@@ -1,0 +1,82 @@
+"""What every source promises, whatever its files hold."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from bulkup.model import Block, LongRow
+from bulkup.sources.files import SourceFile
+
+__all__ = ["Cursor", "Item", "Source"]
+
+Item = Block | LongRow
+"""What a cursor hands out: whole lines, or one line that is too long."""
+
+
+class Source(Protocol):
+    """A frozen, ordered list of files, read by ranges of positions (byte offsets in the byte space)."""
+
+    @property
+    def files(self) -> tuple[SourceFile, ...]:
+        """The files in their frozen order."""
+
+    @property
+    def splittable(self) -> bool:
+        """Whether ranges can be read in any order and by several readers: every file is uncompressed JSON lines."""
+
+    @property
+    def rereadable(self) -> bool:
+        """Whether the same bytes can be read again later. False for stdin alone."""
+
+    @property
+    def size(self) -> int | None:
+        """The length of the byte space where it is known up front (a splittable source), else None."""
+
+    @property
+    def bases(self) -> tuple[int, ...]:
+        """The positions at which the files begin, as far as known; a sequential source learns them as it is read."""
+
+    def cursor(self) -> Cursor:
+        """A new reader, one for each lane. Every cursor must be closed."""
+
+    def locate(self, position: int) -> tuple[str, int]:
+        """The file that holds *position*, and the byte offset in it after decompression.
+
+        In a sequential source this is right for what has been read so far, by any of its cursors.
+        """
+
+    def close(self) -> None:
+        """Give back what belongs to no single cursor (the spool of stdin). Nothing can be read afterwards."""
+
+
+class Cursor(Protocol):
+    """One lane's reader. Rows come whole, in order, each exactly once for each range that holds its first byte."""
+
+    def read(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
+        """The rows whose first byte lies in [start, stop), blank lines included.
+
+        Cuts nowhere lose or double a row: read(a, b) and then read(b, c) give what read(a, c) gives. On a splittable
+        source any range may be read at any time, also by several tasks at once. A sequential one goes forward only:
+        a *start* at or before the first byte of a row already handed out is a `ValueError`; what lies between is
+        decoded and not handed out.
+
+        Raises `SourceUnreadable` (cut off, damaged, an I/O error) once every row before that point has been handed
+        out, and again at each call after that; `SourceChanged` where a file has become shorter.
+        """
+
+    async def peek(self) -> Item | None:
+        """The first block of the source, which `read` will give again; None where there is none.
+
+        On a sequential source only before the first `read` or `more`.
+        """
+
+    async def more(self, position: int) -> bool:
+        """Whether a row may begin at or behind *position*: False is certain. A sequential cursor goes there."""
+
+    @property
+    def progress(self) -> int:
+        """How far the files on disk have been consumed, in bytes of the disk (compressed ones where compressed)."""
+
+    async def aclose(self) -> None:
+        """Close the files. What runs in a thread is waited for."""

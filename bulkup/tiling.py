@@ -1,0 +1,90 @@
+"""Where the source is cut: the size of a tile, and the even parts of one that is too large for one request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bulkup.model import Block, EncodedRow
+
+__all__ = ["Limits", "Part", "cut", "even_part", "lines_that_fit", "tile_bytes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may hold: *body_bytes* of rows (the envelope is already taken off) and *rows* rows (None: any)."""
+
+    body_bytes: int
+    rows: int | None = None
+
+    def allow(self, *, body_bytes: int, rows: int) -> bool:
+        """Whether so much fits into one request. One row always does: it travels alone."""
+        return rows <= 1 or (body_bytes <= self.body_bytes and (self.rows is None or rows <= self.rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one of several even chunks should come to, within the limits."""
+
+    body_bytes: int
+    rows: int
+
+
+def tile_bytes(limits: Limits, *, raw_bytes: int, body_bytes: int, rows: int, largest_row: int, is_held: bool) -> int:
+    """T, measured on the first block: *raw_bytes* of it became *body_bytes*, in *rows* rows, the largest *largest_row* encoded.
+
+    (limit − largest row) ÷ growth, and not more than `max_chunk_rows` × mean row. At least half the limit is used even where one
+    row comes near it. A tile that *is_held* in memory as it was read is never larger than the limit itself.
+    """
+    if rows == 0 or raw_bytes == 0:
+        return max(1, limits.body_bytes)
+    growth = max(body_bytes / raw_bytes, 1e-9)
+    room = max(limits.body_bytes - largest_row, limits.body_bytes // 2)
+    size = room / growth
+    if limits.rows is not None:
+        size = min(size, limits.rows * raw_bytes / rows)
+    return max(1, int(min(size, limits.body_bytes) if is_held else size))
+
+
+def even_part(limits: Limits, *, body_bytes: int, rows: int) -> Part:
+    """The size of each of the fewest even parts into which so much is cut."""
+    parts = max(1, -(-body_bytes // max(1, limits.body_bytes)))
+    if limits.rows is not None:
+        parts = max(parts, -(-rows // limits.rows))
+    return Part(max(1, -(-body_bytes // parts)), max(1, -(-rows // parts)))
+
+
+def lines_that_fit(lines: Sequence[EncodedRow], part: Part, limits: Limits, *, body_bytes: int, rows: int) -> int:
+    """How many of *lines* still go into a chunk that holds *body_bytes* in *rows* rows already.
+
+    Rows are taken until the part is reached, without passing the limits; into an empty chunk at least one row goes. Blank and
+    rejected lines weigh nothing.
+    """
+    for count, line in enumerate(lines):
+        if line.body is None:
+            continue
+        if rows > 0 and (body_bytes >= part.body_bytes or rows >= part.rows):
+            return count
+        grown = body_bytes + len(line.body) + (1 if rows else 0)
+        if not limits.allow(body_bytes=grown, rows=rows + 1):
+            return count
+        body_bytes, rows = grown, rows + 1
+    return len(lines)
+
+
+def cut(block: Block, lines: Sequence[EncodedRow], count: int) -> tuple[Block, Block]:
+    """*block* cut behind its first *count* lines (0 < count < all). *lines* gives the position of each."""
+    at = lines[count].position
+    if block.offsets is None:
+        middle = at - block.start
+        return (
+            replace(block, data=block.data[:middle], end=at),
+            replace(block, data=block.data[middle:], start=at),
+        )
+    breaks = 0
+    for _ in range(count):
+        breaks = block.data.index(b"\n", breaks) + 1
+    return (
+        Block(block.data[:breaks], block.start, at, block.offsets[:count]),
+        Block(block.data[breaks:], at, block.end, block.offsets[count:]),
+    )

@@ -1,0 +1,1 @@
+"""Building a run from what the user asked for, and seeing it through."""

@@ -1,0 +1,50 @@
+"""Destinations and row options out of settings: the table of services."""
+
+from __future__ import annotations
+
+from bulkup.config import Collinear, Nebius, RunSettings
+from bulkup.destinations.collinear import CollinearDestination
+from bulkup.destinations.nebius import NebiusDestination
+from bulkup.destinations.seam import Destination
+from bulkup.encoding import RowOptions
+from bulkup.mapping import parse_mapping
+from bulkup.schema import Nested
+from bulkup.secret import TokenSource
+from bulkup.transport import Transport
+
+__all__ = ["destination_of", "row_options"]
+
+
+def destination_of(
+    settings: Nebius | Collinear, transport: Transport, token: TokenSource, *, dataset_name: str
+) -> Destination:
+    """The destination that *settings* describe."""
+    match settings:
+        case Nebius():
+            return NebiusDestination(
+                transport,
+                token,
+                dataset_name=dataset_name,
+                folder=settings.folder,
+                ai_project_id=settings.ai_project_id,
+            )
+        case Collinear():
+            return CollinearDestination(transport, token, dataset_name=dataset_name, space_id=settings.space_id)
+
+
+def row_options(settings: Nebius | Collinear, chosen: RunSettings) -> RowOptions:
+    """How the user wants rows made for one destination. Raises `UsageProblem`."""
+    mapping = None if settings.mapping is None else parse_mapping(settings.mapping)
+    if isinstance(settings, Collinear):
+        return RowOptions(
+            preset=settings.preset, mapping=mapping, drop=settings.drop, max_row_bytes=chosen.max_row_bytes
+        )
+    return RowOptions(
+        preset=settings.preset,
+        mapping=mapping,
+        drop=settings.drop,
+        schema=settings.whole_schema,
+        columns=settings.columns,
+        nested=Nested(settings.nested),
+        max_row_bytes=chosen.max_row_bytes,
+    )

@@ -1,0 +1,43 @@
+"""`manifest.json`: which rows stand in which dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+
+from bulkup.journal.journal import read_chunks
+from bulkup.row_numbers import first_rows
+from bulkup.sources import SourceFile
+from bulkup.wiring.folder import private_file
+
+__all__ = ["write_manifest"]
+
+
+def write_manifest(folder: Path, lanes: Sequence[str], files: Sequence[SourceFile]) -> None:
+    """Write the manifest of every lane into the run's *folder*, a chunk a line, in the source's order. Raises `LocalDisk`."""
+    with private_file(folder / "manifest.json") as out:
+        out.write(b'{"files":%b,"lanes":{' % orjson.dumps([file.uri for file in files]))
+        for place, lane in enumerate(lanes):
+            out.write(b"%b\n%b:[" % (b"," if place else b"", orjson.dumps(lane)))
+            first = True
+            for chunk, rows in first_rows(read_chunks(folder, lane)):
+                record = {
+                    "chunk": str(chunk.id),
+                    "state": chunk.state,
+                    "file": files[chunk.file].uri,
+                    "byte_offset": chunk.byte_offset,
+                    "first_row": rows.get(chunk.file, 1),
+                    "lines": chunk.line_count,
+                    "rows": chunk.rows,
+                    "rows_rejected": chunk.rejected,
+                    "dataset_id": chunk.remote_id,
+                    "dataset_name": chunk.name if chunk.rows else None,
+                    "raw_xxh3_128": chunk.raw_hash.hex(),
+                    "rows_xxh3_128": chunk.rows_hash.hex(),
+                }
+                out.write((b"\n" if first else b",\n") + orjson.dumps(record))
+                first = False
+            out.write(b"\n]")
+        out.write(b"}}\n")

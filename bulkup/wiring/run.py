@@ -1,0 +1,339 @@
+"""The one construction site: builds a run's parts, sees it through, and says what it came to."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from functools import partial
+
+import anyio
+import orjson
+
+from bulkup.config import Collinear, Nebius
+from bulkup.destinations.seam import Destination
+from bulkup.errors import BulkupError, ExitCode, UsageProblem, worst
+from bulkup.events import Event, Finished, LaneSnapshot, Note, Snapshot
+from bulkup.flow.delivery import Clock
+from bulkup.flow.halt import Reason
+from bulkup.flow.lane import Lane, LaneOptions
+from bulkup.journal import Journal
+from bulkup.journal.journal import read_chunks
+from bulkup.pacing import Rate
+from bulkup.receipt import DestinationReceipt, Invocation, Receipt, RemoteEntry, SourceReceipt, status_of
+from bulkup.secret import TokenSource
+from bulkup.sources import Source, open_source
+from bulkup.transport import Timeouts, Transport
+from bulkup.version import USER_AGENT
+from bulkup.wiring.build import destination_of, row_options
+from bulkup.wiring.fingerprint import check_ranges, compare_files, files_to_json
+from bulkup.wiring.folder import RunFolder, StateDir, write_private
+from bulkup.wiring.manifest import write_manifest
+from bulkup.wiring.upload import Upload, lane_name, run_id
+
+__all__ = ["Interrupt", "Run", "execute"]
+
+SNAPSHOT_EVERY_S = 0.25
+
+
+class Interrupt:
+    """How a person stops a run: the first time it drains, the second time it aborts."""
+
+    def __init__(self) -> None:
+        self.code: ExitCode | None = None
+        self._drain = anyio.Event()
+        self._abort = anyio.Event()
+
+    def request(self, code: ExitCode = ExitCode.INTERRUPTED) -> None:
+        """Drain; asked once more, abort."""
+        if self.code is None:
+            self.code = code
+            self._drain.set()
+        else:
+            self._abort.set()
+
+    async def drain_requested(self) -> None:
+        """Wait for the first request."""
+        await self._drain.wait()
+
+    async def abort_requested(self) -> None:
+        """Wait for the second request."""
+        await self._abort.wait()
+
+
+async def execute(
+    upload: Upload, *, tell: Callable[[Event], None], interrupt: Interrupt | None = None, resume: str | None = None
+) -> Receipt:
+    """Carry *upload* out and return its receipt, which also stands in the run's folder.
+
+    *resume* names the run to go on with, where it is not the one that *upload* makes. Raises `BulkupError` where nothing can
+    be sent at all: bad options, a destination that is not empty, a changed source, an unusable journal, a lock, no token.
+    """
+    async with AsyncExitStack() as stack:
+        run = await Run.open(upload, stack, tell, resume)
+        return await run.carry_out(interrupt or Interrupt())
+
+
+class Run:
+    """One run, open: its folder, journal, source and lanes."""
+
+    def __init__(
+        self,
+        upload: Upload,
+        folder: RunFolder,
+        state: StateDir,
+        journal: Journal,
+        source: Source,
+        tell: Callable[[Event], None],
+    ) -> None:
+        self._upload = upload
+        self._folder = folder
+        self._state = state
+        self._journal = journal
+        self._source = source
+        self._tell = tell
+        self._lanes: list[Lane] = []
+        self._began = time.monotonic()
+
+    @classmethod
+    async def open(
+        cls, upload: Upload, stack: AsyncExitStack, tell: Callable[[Event], None], resume: str | None
+    ) -> Run:
+        """Tokens, locks, journal, source and lanes, in that order; *stack* closes them."""
+        if not upload.destinations:
+            raise UsageProblem("nowhere to upload to: give --to nebius, --to collinear, or both")
+        tokens = [_token(d) for d in upload.destinations]
+        state = StateDir(upload.settings.state_dir)
+        source = await anyio.to_thread.run_sync(partial(_open_source, upload, state))
+        stack.callback(source.close)
+        state.create()
+        folder = state.run(resume or run_id(upload))
+        folder.create()
+        stack.callback(folder.lock().release)
+        journal = Journal.open(folder.path, create=True)
+        stack.callback(journal.close)
+        run = cls(upload, folder, state, journal, source, tell)
+        await run._check_source()
+        for settings, token in zip(upload.destinations, tokens, strict=True):
+            await run._add_lane(settings, token, stack)
+        return run
+
+    async def carry_out(self, interrupt: Interrupt) -> Receipt:
+        """From the first look to the receipt."""
+        self._tell(Note("", f"run {self._folder.run_id}, kept in {self._folder.path}"))
+        if not self._upload.is_resumable:
+            self._tell(Note("", "standard input cannot be read again: this run cannot be resumed"))
+        started_at = await self._journal.fact("started_at") or _now()
+        await self._journal.set_fact("started_at", started_at)
+        async with anyio.create_task_group() as tasks:
+            for lane in self._lanes:
+                tasks.start_soon(lane.prepare)
+        if all(lane.is_done for lane in self._lanes):
+            self._tell(Note("", "this run is done: nothing is left to send"))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._snapshots)
+            await self._send(interrupt)
+            tasks.cancel_scope.cancel()
+        receipt = await self._receipt(started_at, interrupt)
+        write_private(self._folder.path / "receipt.json", orjson.dumps(receipt.to_json(), option=orjson.OPT_INDENT_2))
+        await anyio.to_thread.run_sync(
+            write_manifest, self._folder.path, [lane.name for lane in self._lanes], self._source.files
+        )
+        self._learn_limits()
+        self._tell(self._snapshot())
+        self._tell(Finished(receipt))
+        return receipt
+
+    async def _send(self, interrupt: Interrupt) -> None:
+        async with anyio.create_task_group() as watching:
+            with anyio.CancelScope() as sending:
+                watching.start_soon(self._drain_on, interrupt, sending)
+                watching.start_soon(self._abort_on, interrupt, sending)
+                async with anyio.create_task_group() as lanes:
+                    for lane in self._lanes:
+                        lanes.start_soon(lane.run)
+            watching.cancel_scope.cancel()
+
+    async def _drain_on(self, interrupt: Interrupt, sending: anyio.CancelScope) -> None:
+        await interrupt.drain_requested()
+        timeout_s = self._upload.settings.drain_timeout_s
+        self._tell(Note("", f"stopping: waiting up to {timeout_s:.0f} s for what is in flight (once more aborts it)"))
+        for lane in self._lanes:
+            lane.halt.set(Reason("interrupted", interrupt.code or ExitCode.INTERRUPTED))
+        await anyio.sleep(timeout_s)
+        sending.cancel()
+
+    async def _abort_on(self, interrupt: Interrupt, sending: anyio.CancelScope) -> None:
+        await interrupt.abort_requested()
+        sending.cancel()
+
+    async def _snapshots(self) -> None:
+        while True:
+            self._tell(self._snapshot())
+            await anyio.sleep(SNAPSHOT_EVERY_S)
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(time.monotonic() - self._began, tuple(map(_lane_snapshot, self._lanes)))
+
+    async def _check_source(self) -> None:
+        known = await self._journal.fact("files")
+        if known is not None and compare_files(known, self._source.files):
+            self._tell(Note("", "the source's files were touched since this run began: comparing their content"))
+            for destination in self._upload.destinations:
+                chunks = await anyio.to_thread.run_sync(read_chunks, self._folder.path, lane_name(destination))
+                cursor = self._source.cursor()
+                try:
+                    await check_ranges(cursor, chunks)
+                finally:
+                    await cursor.aclose()
+        await self._journal.set_fact("files", files_to_json(self._source.files))
+        await self._journal.set_fact("upload", self._upload.to_json())
+
+    async def _add_lane(self, settings: Nebius | Collinear, token: TokenSource, stack: AsyncExitStack) -> None:
+        chosen = self._upload.settings
+        timeouts = Timeouts(connect_s=chosen.connect_timeout_s, stall_s=chosen.stall_timeout_s)
+        transport = await stack.enter_async_context(Transport(settings.url, user_agent=USER_AGENT, timeouts=timeouts))
+        destination = destination_of(settings, transport, token, dataset_name=chosen.name)
+        stack.callback(self._state.lock_dataset(destination.identity).release)
+        self._lanes.append(
+            Lane(
+                destination=destination,
+                source=self._source,
+                journal=self._journal.lane(destination.name),
+                options=self._lane_options(settings, destination),
+                clock=Clock(time.monotonic, time.time, anyio.sleep, random.uniform),
+                learned_limit=self._state.learned_limit(_service(settings)),
+                say=lambda text, lane=destination.name: self._tell(Note(lane, text)),  # type: ignore[misc]
+            )
+        )
+
+    def _lane_options(self, settings: Nebius | Collinear, destination: Destination) -> LaneOptions:
+        chosen = self._upload.settings
+        return LaneOptions(
+            rows=row_options(settings, chosen),
+            max_body_bytes=settings.max_chunk_bytes or destination.capabilities.max_chunk_bytes,
+            max_rows=settings.max_chunk_rows or destination.capabilities.max_chunk_rows,
+            max_row_bytes=chosen.max_row_bytes,
+            concurrency=settings.concurrency,
+            rate=partial(
+                Rate,
+                requests_per_minute=settings.requests_per_minute,
+                rows_per_second=settings.rows_per_second,
+                bytes_per_second=settings.bytes_per_second,
+            ),
+            memory_bytes=chosen.memory_bytes // len(self._upload.destinations),
+            retry_for_s=chosen.retry_for_s,
+            settle_after_s=chosen.settle_after_s,
+            pending_timeout_s=settings.pending_timeout_s if isinstance(settings, Nebius) else 600.0,
+            on_doubt=chosen.on_doubt,
+            append=chosen.append,
+            max_rejects=chosen.max_rejects,
+            with_rejected_rows=chosen.rejects_content,
+        )
+
+    def _learn_limits(self) -> None:
+        for settings, lane in zip(self._upload.destinations, self._lanes, strict=True):
+            if lane.limit.learned is not None:
+                self._state.learn_limit(_service(settings), lane.limit.learned)
+
+    async def _receipt(self, started_at: str, interrupt: Interrupt) -> Receipt:
+        duration_s = time.monotonic() - self._began
+        lanes = {lane.name: await self._lane_receipt(lane, duration_s) for lane in self._lanes}
+        code = worst([ExitCode(lane.exit_code) for lane in lanes.values()])
+        if interrupt.code is not None and any(lane.rows_left for lane in lanes.values()):
+            code = worst([code, interrupt.code])
+        finished_at = await self._finished_at(
+            nothing_sent=not any(lane.this_invocation.requests for lane in lanes.values())
+        )
+        return Receipt(
+            run_id=self._folder.run_id,
+            status=status_of(code),
+            exit_code=int(code),
+            source=SourceReceipt(
+                uris=tuple(file.uri for file in self._source.files),
+                bytes=sum(file.size or 0 for file in self._source.files),
+                rows_read=max(lane.rows_read for lane in lanes.values()),
+                rows_blank=max(lane.rows_blank for lane in lanes.values()),
+            ),
+            started_at=started_at,
+            finished_at=finished_at,
+            duration_s=round(
+                (datetime.fromisoformat(finished_at) - datetime.fromisoformat(started_at)).total_seconds(), 3
+            ),
+            destinations=lanes,
+        )
+
+    async def _finished_at(self, *, nothing_sent: bool) -> str:
+        earlier: str | None = await self._journal.fact("finished_at")
+        if nothing_sent and earlier is not None:
+            return earlier
+        now = _now()
+        await self._journal.set_fact("finished_at", now)
+        return now
+
+    async def _lane_receipt(self, lane: Lane, duration_s: float) -> DestinationReceipt:
+        journal = self._journal.lane(lane.name)
+        totals = await journal.totals()
+        largest = max(lane.tally.largest_body, await journal.fact("largest body") or 0)
+        await journal.set_fact("largest body", largest)
+        return DestinationReceipt.of(
+            totals,
+            exit_code=lane.exit_code(totals),
+            reason=lane.reason,
+            max_body_bytes=largest,
+            remote=tuple(RemoteEntry(r.id, r.name, r.rows) for r in await journal.remote()),
+            this_invocation=Invocation(
+                requests=lane.tally.requests,
+                attempts_by_outcome=dict(sorted(lane.tally.outcomes.items())),
+                bytes_sent=lane.tally.bytes_sent,
+                throttled_s=round(lane.pacing.throttled_s, 3),
+                duration_s=round(duration_s, 3),
+            ),
+        )
+
+
+def _open_source(upload: Upload, state: StateDir) -> Source:
+    return open_source(
+        upload.sources,
+        max_row_bytes=upload.settings.max_row_bytes,
+        lanes=len(upload.destinations),
+        spool_dir=state.path,
+    )
+
+
+def _token(settings: Nebius | Collinear) -> TokenSource:
+    variable = {"nebius": "NEBIUS_API_KEY", "collinear": "COLLINEAR_API_KEY"}[lane_name(settings)]
+    try:
+        return TokenSource(variable=variable, file=settings.token_file)
+    except BulkupError as error:
+        raise type(error)(f"{lane_name(settings)}: {error}") from None
+
+
+def _service(settings: Nebius | Collinear) -> str:
+    return f"{lane_name(settings)} {settings.url}"
+
+
+def _lane_snapshot(lane: Lane) -> LaneSnapshot:
+    totals = lane.tally.totals
+    return LaneSnapshot(
+        lane=lane.name,
+        rows_read=totals.rows_read,
+        rows_landed=totals.rows_landed,
+        rows_rejected=totals.rows_rejected,
+        rows_in_doubt=totals.rows_in_doubt,
+        chunks_landed=totals.chunks_landed,
+        chunks_in_doubt=totals.chunks_in_doubt,
+        bytes_sent=lane.tally.bytes_sent,
+        in_flight=lane.tally.in_flight,
+        concurrency_limit=lane.pacing.concurrency.limit,
+        retries=lane.tally.retries,
+        waiting_for=lane.pacing.waiting,
+        source_done=lane.source_done,
+        ended=lane.ended,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

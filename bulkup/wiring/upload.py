@@ -1,0 +1,84 @@
+"""What a user asks for, as one value, and the name of the run that it makes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from bulkup.config import Collinear, Nebius, RunSettings
+from bulkup.errors import UsageProblem
+
+__all__ = ["Upload", "default_name", "run_id"]
+
+STDIN = "-"
+_COMPRESSED = {".gz", ".gzip", ".zst", ".zstd"}
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Sources as given, where they go, and how."""
+
+    sources: tuple[str, ...]
+    destinations: tuple[Nebius | Collinear, ...]
+    settings: RunSettings
+
+    @property
+    def is_resumable(self) -> bool:
+        """Standard input cannot be read again."""
+        return STDIN not in self.sources
+
+    def to_json(self) -> dict[str, Any]:
+        """For the journal. It holds no token: those are never among the settings."""
+        return {
+            "sources": list(self.sources),
+            "destinations": {lane_name(d): d.model_dump(mode="json", by_alias=True) for d in self.destinations},
+            "settings": self.settings.model_dump(mode="json"),
+        }
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Upload:
+        """From the journal."""
+        models: dict[str, type[Nebius | Collinear]] = {"nebius": Nebius, "collinear": Collinear}
+        return cls(
+            tuple(record["sources"]),
+            tuple(models[name].model_validate(values) for name, values in record["destinations"].items()),
+            RunSettings.model_validate(record["settings"]),
+        )
+
+
+def lane_name(destination: Nebius | Collinear) -> str:
+    """The lane's name: the service's."""
+    return type(destination).__name__.lower()
+
+
+def default_name(sources: tuple[str, ...]) -> str:
+    """The dataset's name where none is given: the only file's stem. Raises `UsageProblem`."""
+    if len(sources) != 1 or sources[0] == STDIN or any(c in sources[0] for c in "*?["):
+        raise UsageProblem("several files, a glob or standard input need --name NAME")
+    path = PurePath(sources[0])
+    if path.suffix.lower() in _COMPRESSED:
+        path = path.with_suffix("")
+    return path.stem
+
+
+def run_id(upload: Upload) -> str:
+    """The run's name: the same for the same sources as given, row options and destinations, so the same command goes on.
+
+    Neither a token nor the content is part of it, nor is what only concerns the pace. Standard input makes a new run each time.
+    """
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", upload.settings.name).strip("-.")[:60] or "run"
+    if not upload.is_resumable:
+        return f"{slug}-{secrets.token_hex(4)}"
+    rows = ("url", "folder", "ai_project_id", "space_id", "preset", "drop", "mapping", "schema", "columns", "nested")
+    lanes = {}
+    for destination in upload.destinations:
+        values = destination.model_dump(mode="json", by_alias=True)
+        lanes[lane_name(destination)] = {key: values[key] for key in rows if key in values}
+    key = {"sources": list(upload.sources), "name": upload.settings.name, "lanes": lanes}
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return f"{slug}-{digest[:8]}"

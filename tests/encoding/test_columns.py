@@ -1,0 +1,201 @@
+"""Rows for a destination with a schema."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkup.destinations.nebius_rows import NEBIUS, wire_schema
+from bulkup.encoding import RowOptions, RowPlan, decide
+from bulkup.errors import UsageProblem
+from bulkup.schema import Column, Holds, Nested, given_columns
+from tests.encoding import lines as ln
+from tests.encoding.agreement import assert_agrees
+
+kinds = {
+    Holds.STRING: ln.text,
+    Holds.INTEGER: ln.integer,
+    Holds.BOOLEAN: st.booleans(),
+    Holds.TEXT: ln.value,
+    Holds.AS_IS: ln.value,
+}
+column = st.builds(
+    lambda name, holds, nullable: Column(name, holds, "string" if holds is Holds.TEXT else str(holds), nullable),
+    st.sampled_from(["a", "n", "t", "odd key", "日"]),
+    st.sampled_from(list(kinds)),
+    st.booleans(),
+)
+tables = st.lists(column, min_size=1, max_size=4, unique_by=lambda c: c.name).map(tuple)
+
+
+def rows_of(columns: tuple[Column, ...]) -> st.SearchStrategy[bytes]:
+    def cell(c: Column) -> st.SearchStrategy[Any]:
+        return kinds[c.holds] | st.none() if c.nullable else kinds[c.holds]
+
+    full = st.fixed_dictionaries({c.name: cell(c) for c in columns})
+    some = st.fixed_dictionaries({}, optional={c.name: cell(c) for c in columns})
+    off = st.fixed_dictionaries({}, optional={c.name: ln.value for c in columns} | {"more": ln.scalar})
+    return ln.soup(ln.spelled(full), ln.spelled(full), ln.spelled(some), ln.spelled(off))
+
+
+def judge_of(columns: tuple[Column, ...], *, rewrite: bool, dropped: tuple[str, ...] = ()) -> Any:
+    def judge(row: dict[str, Any]) -> dict[str, Any] | None:
+        row = {key: value for key, value in row.items() if key not in dropped}
+        names = [c.name for c in columns]
+        if not set(row) <= set(names):
+            return None
+        made = {}
+        for c in columns:
+            value = row.get(c.name)
+            if c.name not in row and not c.nullable:
+                return None
+            if value is None:
+                if not c.nullable:
+                    return None
+            elif c.holds is Holds.STRING and not isinstance(value, str):
+                return None
+            elif c.holds is Holds.BOOLEAN and not isinstance(value, bool):
+                return None
+            elif c.holds is Holds.INTEGER and not (type(value) is int and -(2**63) <= value < 2**63):
+                return None
+            elif c.holds is Holds.AS_IS and has_infinity(value):
+                return None
+            made[c.name] = value
+        return made if rewrite or set(row) != set(names) else row
+
+    return judge
+
+
+@given(st.data(), tables, st.booleans(), st.booleans())
+def test_columns_agree(data: st.DataObject, columns: tuple[Column, ...], rewrite: bool, dropping: bool) -> None:
+    if any(c.holds is Holds.TEXT for c in columns):
+        rewrite = True
+    drop = ("more",) if dropping else ()
+    rewrite = rewrite or dropping
+    plan = RowPlan(target=NEBIUS, preset="identity", columns=columns, rewrite=rewrite, drop=drop)
+    judge = judge_of(columns, rewrite=rewrite, dropped=drop)
+    body = data.draw(rows_of(columns))
+    text_names = {c.name for c in columns if c.holds is Holds.TEXT}
+    if not text_names:
+        assert_agrees(plan, body, judge)
+        return
+    encoder = plan.encoder()
+    whole, rows = encoder.encode(ln.block(body)), encoder.encode_rows(ln.block(body))
+    assert whole.body == b",".join(row.body for row in rows if row.body is not None)
+    assert whole.rejects == tuple(row.reject for row in rows if row.reject is not None)
+    for row, line in zip(rows, ln.split(body), strict=True):
+        value = None if ln.is_blank(line) else ln.read(line)
+        right = None if value is None else judge(value)
+        assert (row.body is not None) == (right is not None), (line, row)
+        if row.body is None or right is None:
+            continue
+        sent = json.loads(row.body)
+        assert all(isinstance(sent[name], str | None) for name in text_names)
+        back = {k: json.loads(v) if k in text_names and v is not None else v for k, v in sent.items()}
+        assert repr(back) == repr(right)
+
+
+def has_infinity(value: Any) -> bool:
+    match value:
+        case float():
+            return math.isinf(value)
+        case list():
+            return any(map(has_infinity, value))
+        case dict():
+            return any(map(has_infinity, value.values()))
+    return False
+
+
+def decided(*rows: object, **options: Any) -> RowPlan:
+    data = b"\n".join(json.dumps(row).encode() for row in rows)
+    return decide(ln.block(data), NEBIUS, RowOptions(**options))
+
+
+def test_types_are_inferred_from_the_first_block() -> None:
+    plan = decided(
+        {"s": "x", "i": 1, "b": True, "f": 1.5, "o": {"k": 1}, "m": 1, "z": None, "n": None, "big": 2**63, "late": 1},
+        {"s": "y", "i": 2, "b": False, "f": 2.0, "o": [], "m": "1", "z": None, "n": "v", "big": 1},
+    )
+    assert plan.describe() == (
+        "columns: s string, i integer, b boolean, f string (JSON text), o string (JSON text), m string (JSON text), "
+        "z string?, n string?, big string (JSON text), late integer?"
+    )
+    assert plan.rewrite
+    assert wire_schema(plan.schema or ())[-1] == {
+        "name": "late",
+        "type": {"name": "option", "item": {"name": "integer"}},
+    }
+    assert wire_schema(plan.schema or ())[0] == {"name": "s", "type": {"name": "string"}}
+
+
+def test_in_a_text_column_a_string_is_json_text_too() -> None:
+    plan = decided({"m": 1.50}, {"m": "x"}, {"m": None})
+    made = plan.encoder().encode(ln.block(b'{"m": 1.50}\n{"m":"x"}\n{"m":null}\n{"m":{"k": [1, 2]}}\n{}\n{"m":"null"}'))
+    assert [row["m"] for row in json.loads(b"[" + made.body + b"]")] == [
+        "1.50", '"x"', None, '{"k": [1, 2]}', None, '"null"',
+    ]  # fmt: skip
+
+
+def test_a_row_that_lacks_a_nullable_column_is_sent_with_an_explicit_null() -> None:
+    plan = decided({"a": 1, "b": None})
+    made = plan.encoder().encode(ln.block(b'{"b":"x","a":2}\n{"a":3}\n'))
+    assert (made.body, made.verbatim) == (b'{"b":"x","a":2},{"a":3,"b":null}', False)
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "reason"),
+    [
+        ({"a": "x", "b": "y"}, "a", "a: expected an integer, got the string 'x'"),
+        ({"a": None, "b": "y"}, "a", "a: expected an integer, got null"),
+        ({"b": "y"}, "a", "a: the column (integer, not nullable) is absent"),
+        ({"a": 1, "b": 5}, "b", "b: expected a string or null, got the integer 5"),
+        (
+            {"a": 1, "b": None, "c": [1]},
+            "c",
+            "c: not a column of the schema, which is fixed; its value here is an array of 1",
+        ),
+        ({"a": 2**63, "b": None}, "a", f"a: expected an integer, got the integer {2**63}"),
+    ],
+)
+def test_a_contradiction_names_column_type_and_value(line: dict[str, Any], field: str, reason: str) -> None:
+    plan = decided({"a": 1, "b": "x"}, {"a": 2, "b": None})
+    (reject,) = plan.encoder().encode(ln.block(json.dumps(line).encode())).rejects
+    assert (reject.stage, reject.field, reject.reason) == ("validate", field, reason)
+
+
+def test_given_types_override_what_is_inferred() -> None:
+    row = {"a": 1, "f": 1.5, "o": {}}
+    assert decided(row, columns={"a": "string", "f": "double?", "o": {"name": "struct", "fields": []}}).schema == (
+        Column("a", Holds.STRING, "string"),
+        Column("f", Holds.AS_IS, "double", nullable=True),
+        Column("o", Holds.AS_IS, {"name": "struct", "fields": []}),
+    )
+    assert [c.type for c in decided(row, nested=Nested.AS_IS).schema or ()] == ["integer", "double", "json"]
+    assert decided(row, schema={"a": "integer"}).schema == (Column("a", Holds.INTEGER, "integer"),)
+    option = {"name": "option", "item": {"name": "integer"}}
+    assert given_columns({"a": option, "b": "text?"}) == {
+        "a": Column("a", Holds.INTEGER, "integer", nullable=True),
+        "b": Column("b", Holds.TEXT, "string", nullable=True),
+    }
+    with pytest.raises(UsageProblem, match="column a"):
+        given_columns({"a": ""})
+
+
+def test_plain_columns_are_sent_as_their_own_bytes() -> None:
+    plan = decided({"q": "x", "n": 1})
+    made = plan.encoder().encode(ln.block(b'{"q": "\\u00e9","n":2}\r\n{"q":"y", "n":3}'))
+    assert (made.body, made.verbatim, made.rows) == (b'{"q": "\\u00e9","n":2},{"q":"y", "n":3}', True, 2)
+
+
+def test_rows_without_any_column_and_unreadable_first_blocks_are_refused() -> None:
+    with pytest.raises(UsageProblem, match="no columns"):
+        decided({}, {})
+    with pytest.raises(UsageProblem, match="no row of the first block can be read"):
+        decide(ln.block(b"junk\n"), NEBIUS, RowOptions())
+    assert decide(None, NEBIUS, RowOptions()).schema == ()
+    assert decide(ln.block(b"\n \n"), NEBIUS, RowOptions()).encoder().encode(ln.block(b"\n \n")).blank == 2

@@ -1,0 +1,1 @@
+"""Sources: what comes out is what went in."""
