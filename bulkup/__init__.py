@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
     from bulkup.events import Event, Finished, LaneSnapshot, Note, Snapshot
     from bulkup.receipt import DestinationReceipt, Receipt
-    from bulkup.version import VERSION as __version__
+    __version__: str
 
 __all__ = [
     "BulkupError",

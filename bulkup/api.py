@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -41,11 +43,11 @@ async def upload(
     """Move *sources* into every one of *destinations*, go on where an earlier call stopped, and return the receipt.
 
     *sources*: paths or globs of JSON lines or JSON arrays, plain, gzip or zstd; `"-"` is standard input. *name*: the
-    dataset's, by default the only file's stem. *settings* are the fields of `bulkup.config.RunSettings` (`state_dir`, `append`, `on_doubt`,
-    …). Tokens come from `NEBIUS_API_KEY`, `COLLINEAR_API_KEY` or a destination's `token_file`.
+    dataset's, by default the only file's stem. *settings* are the fields of `bulkup.config.RunSettings` (`state_dir`,
+    `append`, `on_doubt`, …). Tokens come from `NEBIUS_API_KEY`, `COLLINEAR_API_KEY` or a destination's `token_file`.
 
-    A lane that stops (quota, permission, doubt) does not raise: the receipt says so, with its exit code. Raises `BulkupError` where nothing
-    could be sent at all: `UsageProblem`, `TokenRefused`, `SourceChanged`, `JournalUnusable`, `RunLocked`, `LocalDisk`.
+    A lane that stops (quota, permission, doubt) does not raise: the receipt says so, with its exit code. Raises `BulkupError`
+    where nothing could be sent at all: `UsageProblem`, `TokenRefused`, `SourceChanged`, `JournalUnusable`, `RunLocked`, `LocalDisk`.
     When the calling task is cancelled, what was in flight is journaled as in doubt.
     """
     return await execute(make_upload(sources, destinations, name, settings), tell=lambda _: None)
@@ -63,18 +65,21 @@ async def events(
     send, receive = anyio.create_memory_object_stream[Event](1024)
 
     def tell(event: Event) -> None:
-        if isinstance(event, Finished) or send.statistics().current_buffer_used < 1000:
-            send.send_nowait(event)
+        with suppress(anyio.BrokenResourceError):  # nobody listens any more
+            if isinstance(event, Finished) or send.statistics().current_buffer_used < 1000:
+                send.send_nowait(event)
 
-    async def work() -> None:
+    async def work() -> Receipt:
         with send:
-            await execute(wanted, tell=tell, interrupt=interrupt)
+            return await execute(wanted, tell=tell, interrupt=interrupt)
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(work)
+    # A plain task, not a task group: the caller may leave the loop anywhere, and an async generator must not own a cancel scope.
+    task = asyncio.create_task(work(), name="bulkup run")
+    try:
         with receive:
-            try:
-                async for event in receive:
-                    yield event
-            finally:
-                interrupt.request()
+            async for event in receive:
+                yield event
+    finally:
+        if not task.done():
+            interrupt.request()
+        await task

@@ -142,7 +142,7 @@ class Destination(Protocol):
         ...
 
     async def send(self, payload: Payload, on_bytes: Callable[[int], None]) -> Outcome:
-        """One attempt to store all of *payload*. An exception is raised only by the payload itself, which then was not sent whole."""
+        """One attempt to store all of *payload*. Only the payload itself raises, and then it was not sent whole."""
         ...
 
     async def poll(self, remote_id: str) -> RemoteStatus:

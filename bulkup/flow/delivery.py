@@ -100,7 +100,7 @@ class Delivery:
                 await self._deliver_tree(prepared, tasks)
 
     async def _deliver_tree(self, root: Prepared, tasks: TaskGroup) -> None:
-        """One prepared chunk, and whatever it is cut into on the way. Its share of the budget is held until all of it is settled."""
+        """One prepared chunk, and whatever it is cut into. Its share of the budget is held until all of it is settled."""
         waiting = deque([root])
         isolation = self._splitter.budget(root.chunk.rows)
         followed = False

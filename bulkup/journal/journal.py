@@ -249,7 +249,10 @@ def read_fact(db: sqlite3.Connection, lane: str, key: str) -> Any:
 def read_totals(db: sqlite3.Connection, lane: str) -> Totals:
     """What the chunks of *lane* add up to."""
     totals = Totals()
-    query = "SELECT state, count(*), sum(line_count), sum(rows), sum(blank), sum(rejected), sum(body_bytes) FROM chunks WHERE lane = ? GROUP BY state"
+    query = (
+        "SELECT state, count(*), sum(line_count), sum(rows), sum(blank), sum(rejected), sum(body_bytes) "
+        "FROM chunks WHERE lane = ? GROUP BY state"
+    )
     for state, chunks, lines, rows, blank, rejected, body_bytes in db.execute(query, (lane,)):
         totals.add(
             ChunkState(state),

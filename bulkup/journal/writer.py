@@ -8,6 +8,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from bulkup.errors import BulkupError, JournalUnusable, LocalDisk
@@ -37,7 +38,7 @@ class Writer:
         self._thread.start()
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run *work* inside a transaction and return its result once it is on disk. A cancelled caller's work is done all the same."""
+        """Run *work* inside a transaction; its result, once that is on disk. A cancelled caller's work is done all the same."""
         return await self.submit(work)
 
     def submit(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
@@ -116,10 +117,8 @@ def _settle(
                 future.set_result(results[place])
 
     loop = group[0][2]
-    try:
+    with suppress(RuntimeError):  # the loop has ended: nobody waits for the answer
         loop.call_soon_threadsafe(resolve)
-    except RuntimeError:
-        pass  # the loop has ended: nobody waits for the answer
 
 
 def _translated(error: BaseException) -> BaseException:

@@ -57,7 +57,7 @@ class Cursor(Protocol):
         """The rows whose first byte lies in [start, stop), blank lines included.
 
         Cuts nowhere lose or double a row: read(a, b) and then read(b, c) give what read(a, c) gives. On a splittable
-        source any range may be read at any time, also by several tasks at once. A sequential one goes forward only:
+        source any range may be read at any time, also by several tasks at once. A sequential one has one reader at a time, and goes forward only:
         a *start* at or before the first byte of a row already handed out is a `ValueError`; what lies between is
         decoded and not handed out.
 

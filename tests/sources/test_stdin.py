@@ -111,6 +111,7 @@ async def test_waiting_for_a_silent_writer_can_be_cancelled_and_taken_up_again(t
     assert waiting[0].cancelled()
     os.write(writing, b'{"a": 2}\n')
     os.close(writing)
+    await asyncio.gather(*waiting[1:])
     for cursor in cursors[1:] + cursors[:1]:
         assert [row.data for row in await _rows(cursor)] == [b'{"a": 1}\n', b'{"a": 2}\n']
         await cursor.aclose()

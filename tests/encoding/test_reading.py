@@ -1,0 +1,123 @@
+"""Rows that cannot be read: one clear line each. And what is known to pass."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bulkup.destinations.collinear_rows import COLLINEAR
+from bulkup.destinations.nebius_rows import NEBIUS
+from bulkup.encoding import RowPlan
+from bulkup.model import HEAD_BYTES, Block, LongRow
+from bulkup.schema import Column, Holds
+from tests.encoding.lines import block
+
+TURNS = b'"conv_prefix":[{"role":"user","content":"q"}]'
+ROW = b"{" + TURNS + b',"response":{"role":"assistant","content":"a"}}'
+PLAN = RowPlan(target=COLLINEAR, preset="identity")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"a":"\xff"}', "not UTF-8: byte 0xff at byte 6"),
+        (b'  {"\xc3\xa9":"\xff"}', "not UTF-8: byte 0xff at byte 9"),
+        (b"\xef\xbb\xbf" + ROW, "a byte order mark stands before the row"),
+        (ROW + ROW, f"two objects on one line: the second begins at byte {len(ROW)}"),
+        (ROW + b" 7", f"something follows the row at byte {len(ROW) + 1}"),
+        (b'{"a":', "not valid JSON: the line ends before the row does (what is open begins at or before byte 5)"),
+        (b'{"a":"bc', "not valid JSON: the line ends before the row does (what is open begins at or before byte 5)"),
+        (b'"b":2}', "something follows the row at byte 3"),
+        (b'{"a":1,}', "not valid JSON: expecting property name enclosed in double quotes at byte 7"),
+        (b'{"\xc3\xa9":1 2}', "not valid JSON: expecting ',' delimiter at byte 8"),
+        (b'{"a":NaN}', "not valid JSON: NaN is not a JSON value"),
+        (b'{"a":-Infinity}', "not valid JSON: -Infinity is not a JSON value"),
+        (b'{"a":"\\ud800"}', "a lone surrogate escape at or after byte 6"),
+        (b'{"a":' + b"9" * 5000 + b"}", "an integer of thousands of digits"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"[1]", "a row must be an object, this is an array of 1"),
+        (b"7", "a row must be an object, this is the integer 7"),
+    ],
+)
+def test_a_row_that_cannot_be_read_says_why_and_where(line: bytes, reason: str) -> None:
+    made = PLAN.encoder().encode(block(ROW + b"\n" + line + b"\n" + ROW))
+    assert made.body == ROW + b"," + ROW
+    (reject,) = made.rejects
+    assert (reject.stage, reject.field, reject.position, reject.line) == ("read", None, len(ROW) + 1, 1)
+    assert reason in reject.reason
+    assert (reject.row, reject.length) == (line, len(line))
+
+
+def test_an_object_over_two_lines_is_two_dead_letters_and_harms_no_neighbour() -> None:
+    made = PLAN.encoder().encode(block(ROW + b"\n" + ROW[:20] + b"\n" + ROW[20:] + b"\n" + ROW + ROW + b"\n" + ROW))
+    assert (made.rows, len(made.rejects), made.verbatim) == (2, 3, False)
+
+
+def test_an_object_over_two_lines_cannot_hide_behind_two_on_one_line() -> None:
+    split = TURNS.replace(b'"user","', b'"user",\n"')
+    data = b"{" + split + b"," + ROW[len(TURNS) + 2 :] + ROW  # two rows, two lines, no row on a line of its own
+    made = PLAN.encoder().encode(block(data))
+    assert (made.rows, len(made.rejects)) == (0, 2)
+    comma = b'{"conv_prefix":[{"role":"user","content":"q"}\n{"role":"user","content":"q"}],' + ROW[len(TURNS) + 2 :]
+    made = PLAN.encoder().encode(block(comma + b"\n" + ROW))  # a break that would be valid as a comma
+    assert (made.rows, len(made.rejects)) == (1, 2)
+
+
+def test_a_row_over_the_limit_is_a_dead_letter_with_its_head() -> None:
+    long = ROW.replace(b'"q"', b'"' + b"q" * 3000 + b'"')
+    plan = RowPlan(target=COLLINEAR, preset="identity", max_row_bytes=2000)
+    made = plan.encoder().encode(block(ROW + b"\n" + long + b"\n" + ROW * 1))
+    (reject,) = made.rejects
+    assert (made.rows, reject.row, reject.length) == (2, long[:HEAD_BYTES], len(long))
+    assert reject.reason == f"the row is {len(long)} bytes long, the limit (max_row_bytes) is 2000"
+    kept = plan.encoder().reject_long(LongRow(long[:HEAD_BYTES], 70, 70 + 5000))
+    assert (kept.stage, kept.position, kept.length) == ("read", 70, 5000)
+    assert kept.reason == "the row is 5000 bytes long, the limit (max_row_bytes) is 2000"
+
+
+def test_lines_that_are_not_the_sources_own_bytes_keep_their_positions_and_are_not_verbatim() -> None:
+    encoder = PLAN.encoder()
+    whole = encoder.encode(Block(ROW + b"\n" + ROW + b"\n", 100, 900, [105, 500]))
+    assert (whole.rows, whole.verbatim) == (2, False)
+    rows = encoder.encode_rows(Block(ROW + b"\n{}\n", 100, 900, [105, 500]))
+    assert [row.position for row in rows] == [105, 500]
+    assert rows[1].reject is not None
+    assert rows[1].reject.position == 500
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+@pytest.mark.parametrize("between", [b"\n", b"\r\n"])
+def test_both_breaks_are_the_fast_way(between: bytes, end: bytes) -> None:
+    made = PLAN.encoder().encode(block(between.join([ROW] * 3) + end))
+    assert (made.body, made.rows, made.verbatim) == (b",".join([ROW] * 3), 3, True)
+
+
+def test_a_return_within_a_row_is_white_space_and_stays() -> None:
+    row = ROW.replace(b",", b",\r")
+    made = PLAN.encoder().encode(block(row + b"\r\n" + row + b"\r\n"))
+    assert (made.body, made.rows, made.verbatim) == (row + b"," + row, 2, True)
+
+
+def test_known_limit_a_doubled_key_passes_and_the_last_one_counts() -> None:
+    doubled = ROW[:-1] + b',"ground_truth":1,"ground_truth":2}'
+    assert PLAN.encoder().encode(block(doubled)).body == doubled
+    qa = RowPlan(target=COLLINEAR, preset="question-answer").encoder()
+    made = json.loads(qa.encode(block(b'{"question":"a","question":"b","answer":"c"}')).body)
+    assert made["conv_prefix"][0]["content"] == "b"
+
+
+def test_a_doubled_key_with_a_bad_value_is_named() -> None:
+    (reject,) = PLAN.encoder().encode(block(ROW[:-1] + b',"ground_truth":"x","ground_truth":2}')).rejects
+    assert reject.field == "ground_truth"
+    assert "more than once" in reject.reason
+
+
+def test_known_limit_a_number_beyond_a_double_passes_in_a_text_column_and_nowhere_else() -> None:
+    def plan(column: Column) -> RowPlan:
+        return RowPlan(target=NEBIUS, preset="identity", columns=(column,), rewrite=column.holds is Holds.TEXT)
+
+    text = plan(Column("a", Holds.TEXT, "string")).encoder()
+    assert text.encode(block(b'{"a":1e999}')).body == b'{"a":"1e999"}'
+    (reject,) = plan(Column("a", Holds.AS_IS, "double")).encoder().encode(block(b'{"a":1e999}')).rejects
+    assert reject.reason == "a number is too large for a double"
