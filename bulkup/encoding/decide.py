@@ -10,6 +10,7 @@ import msgspec
 
 from bulkup.encoding.breaks import lines_of
 from bulkup.encoding.drop import is_nested, without
+from bulkup.encoding.faults import one_line
 from bulkup.encoding.mapped import MappedRows
 from bulkup.encoding.plan import RowOptions, RowPlan
 from bulkup.encoding.target import PRESET_KEYS, REFUSALS, FixedRows, Target
@@ -21,6 +22,7 @@ from bulkup.schema import Column, Holds, given_columns, infer_columns
 __all__ = ["decide"]
 
 _Row = dict[str, Any]
+_PROBLEM_CHARS = 2000
 
 
 def decide(sample: Block | None, target: Target, options: RowOptions) -> RowPlan:
@@ -93,10 +95,9 @@ def _preset(rows: Sequence[_Row], target: Target, options: RowOptions) -> str:
     absent = [key for key in PRESET_KEYS.get(name, ()) if rows and not any(key in row for row in rows)]
     if absent:
         has = ", ".join(dict.fromkeys(key for row in rows for key in row)) or "no keys"
-        raise UsageProblem(
-            f"{target.name}: the preset {name} needs {', '.join(PRESET_KEYS[name])}; no row of the first block has "
-            f"{', '.join(absent)} (they have {has})"
-        )
+        needs = f"{target.name}: the preset {name} needs {', '.join(PRESET_KEYS[name])}"
+        said = f"{needs}; no row of the first block has {', '.join(absent)} (they have {has})"
+        raise UsageProblem(one_line(said, _PROBLEM_CHARS))
     return name
 
 

@@ -13,12 +13,13 @@ from typing import Any, NoReturn
 
 from bulkup.model import Stage
 
-__all__ = ["Fault", "read_row", "said", "unfit"]
+__all__ = ["Fault", "one_line", "read_row", "said", "unfit"]
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = " \t\r\n"
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _SAID_CHARS = 60
+_REASON_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,12 @@ class Fault:
     stage: Stage
     field: str | None
     reason: str
+
+
+def one_line(text: str, max_chars: int = _REASON_CHARS) -> str:
+    """*text* with what would break or hide a line escaped, cut to *max_chars*: keys are the source's, and may be anything."""
+    short = text if len(text) <= max_chars else text[: max_chars - 1] + "…"
+    return short if short.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
 
 
 class _NotJsonError(ValueError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bulkup.encoding.columns import column_codecs
 from bulkup.encoding.drop import DropNested
+from bulkup.encoding.faults import one_line
 from bulkup.encoding.identity import JoinCodec
 from bulkup.encoding.mapped import MappedRows
 from bulkup.encoding.target import FixedRows, Pipeline, Rewriter, Target
@@ -22,6 +23,7 @@ __all__ = ["DEFAULT_MAX_ROW_BYTES", "RowOptions", "RowPlan"]
 
 DEFAULT_MAX_ROW_BYTES = 16 * 1024 * 1024
 _COLUMNS_SAID = 20
+_SAID_CHARS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +112,7 @@ class RowPlan:
             said.append(f"{self.preset}{arrow} {self.target.rows.presets[self.preset].gives}")
         if self.drop or self.drop_nested:
             said.append(f"without {', '.join((*self.drop, *self.drop_nested))}")
-        return "; ".join(said)
+        return one_line("; ".join(said), _SAID_CHARS)
 
     def encoder(self) -> BlockEncoder:
         """What carries the plan out."""

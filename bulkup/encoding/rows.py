@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from bulkup.encoding.breaks import Line, lines_of, whole_lines
 from bulkup.encoding.columns import column_fault
 from bulkup.encoding.drop import without
-from bulkup.encoding.faults import Fault, read_row, unfit
+from bulkup.encoding.faults import Fault, one_line, read_row, unfit
 from bulkup.encoding.identity import VerbatimCodec
 from bulkup.encoding.mapped import MappedRows
 from bulkup.encoding.plan import RowPlan
@@ -62,7 +62,8 @@ class BlockEncoder:
         for body in self._bodies(line.row):
             return EncodedRow(line.position, body, None)
         fault = self._fault(line)
-        reject = Reject(line.position, line.number, fault.stage, fault.field, fault.reason, line.raw, len(line.raw))
+        field = None if fault.field is None else one_line(fault.field)
+        reject = Reject(line.position, line.number, fault.stage, field, one_line(fault.reason), line.raw, len(line.raw))
         return EncodedRow(line.position, None, reject)
 
     def _bodies(self, row: bytes) -> Iterator[bytes]:

@@ -14,6 +14,7 @@ from bulkup.chunk import Chunk, ChunkId, ChunkState, Totals
 from bulkup.dead_letter import dead_letter
 from bulkup.destinations.seam import Creates, Destination
 from bulkup.encoding.breaks import lines_of
+from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.draft import Draft, Keep, Placed
 from bulkup.flow.plan import LanePlan
@@ -51,6 +52,7 @@ class Splitter:
         plan: LanePlan,
         destination: Destination,
         journal: LaneJournal,
+        numbers: ChildNumbers,
         totals: Totals,
         with_rejected_rows: bool,
     ) -> None:
@@ -59,6 +61,7 @@ class Splitter:
         self._plan = plan
         self._destination = destination
         self._journal = journal
+        self._numbers = numbers
         self._totals = totals
         self._with_rejected_rows = with_rejected_rows
 
@@ -122,7 +125,7 @@ class Splitter:
         reason: str,
         refused: set[int] = frozenset(),  # type: ignore[assignment]
     ) -> list[Prepared]:
-        first = await self._journal.next_child(parent.chunk.id.tile)
+        first = await self._numbers.take(parent.chunk.id.tile, len(drafts))
         letters = b""
         children: list[Chunk] = []
         for place, draft in enumerate(drafts):

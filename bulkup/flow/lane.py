@@ -13,6 +13,7 @@ from bulkup.config import OnDoubt, RejectLimit
 from bulkup.destinations.seam import Creates, Destination, LookFailed, Survey
 from bulkup.encoding import RowOptions, decide
 from bulkup.errors import BulkupError, DestinationNotEmpty, ExitCode, TokenRefused, UsageProblem, worst
+from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.creation import Creation
 from bulkup.flow.delivery import Clock, Delivery
@@ -262,8 +263,9 @@ class Lane:
         budget = ByteBudget(self._options.memory_bytes)
         encoder = self._plan.rows.encoder()
         chunker = Chunker(self._source, encoder, self.halt)
-        preparer = self._preparer(self._plan, chunker, budget)
-        delivery = await self._delivery(self._plan, chunker, budget)
+        numbers = ChildNumbers(self._journal)
+        preparer = self._preparer(self._plan, chunker, budget, numbers)
+        delivery = await self._delivery(self._plan, chunker, budget, numbers)
         sending, incoming = anyio.create_memory_object_stream[Prepared](0)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._prepare_all, preparer, sending)
@@ -283,7 +285,7 @@ class Lane:
         except BulkupError as error:  # what is in flight finishes
             self.halt.set(Reason(str(error), error.exit_code))
 
-    def _preparer(self, plan: LanePlan, chunker: Chunker, budget: ByteBudget) -> Preparer:
+    def _preparer(self, plan: LanePlan, chunker: Chunker, budget: ByteBudget, numbers: ChildNumbers) -> Preparer:
         return Preparer(
             lane=self.name,
             source=self._source,
@@ -294,19 +296,23 @@ class Lane:
             journal=self._journal,
             budget=budget,
             halt=self.halt,
+            numbers=numbers,
             totals=self.tally.totals,
             limit=self.limit,
             max_rejects=self._options.max_rejects,
             with_rejected_rows=self._options.with_rejected_rows,
         )
 
-    async def _delivery(self, plan: LanePlan, chunker: Chunker, budget: ByteBudget) -> Delivery:
+    async def _delivery(
+        self, plan: LanePlan, chunker: Chunker, budget: ByteBudget, numbers: ChildNumbers
+    ) -> Delivery:
         splitter = Splitter(
             source=self._source,
             chunker=chunker,
             plan=plan,
             destination=self.destination,
             journal=self._journal,
+            numbers=numbers,
             totals=self.tally.totals,
             with_rejected_rows=self._options.with_rejected_rows,
         )

@@ -21,6 +21,7 @@ from bulkup.config import RejectLimit
 from bulkup.dead_letter import dead_letter
 from bulkup.destinations.seam import Creates, Destination
 from bulkup.errors import ExitCode, SourceUnreadable
+from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.draft import Draft, Keep
 from bulkup.flow.halt import Halt, Halted, Reason
@@ -64,6 +65,7 @@ class Preparer:
         journal: LaneJournal,
         budget: ByteBudget,
         halt: Halt,
+        numbers: ChildNumbers,
         totals: Totals,
         limit: BodyLimit,
         max_rejects: RejectLimit | None,
@@ -78,6 +80,7 @@ class Preparer:
         self._journal = journal
         self._budget = budget
         self._halt = halt
+        self._numbers = numbers
         self._totals = totals
         self._limit = limit
         self._max_rejects = max_rejects
@@ -95,12 +98,12 @@ class Preparer:
         async with out:
             for chunk in await self._journal.open_chunks(ChunkState.PLANNED, ChunkState.ANSWERED):
                 await self._hand_on(await self._again(chunk), out)
-            tile, planned_to, child = await self._journal.frontier()
+            tile, planned_to = await self._journal.frontier()
             if self._totals.chunks:
                 self._names_are_settled = self._is_family = True
             while self.unreadable is None and await self._more(self._first_byte(tile, planned_to)):
-                await self._tile(tile, planned_to, child, out)
-                tile, planned_to, child = tile + 1, None, WHOLE
+                await self._tile(tile, planned_to, out)
+                tile, planned_to = tile + 1, None
             await self._flush(out, family=False)
             if self._planning is not None:
                 await self._planning
@@ -120,9 +123,8 @@ class Preparer:
     def _limits(self) -> Limits:
         return self._plan.limits(envelope_bytes=self._envelope_bytes, max_body_bytes=self._limit.bytes)
 
-    async def _tile(self, tile: int, planned_to: int | None, child: int, out: MemoryObjectSendStream[Prepared]) -> None:
+    async def _tile(self, tile: int, planned_to: int | None, out: MemoryObjectSendStream[Prepared]) -> None:
         start, stop = self._first_byte(tile, planned_to), (tile + 1) * self._plan.tile_bytes
-        begun = child > WHOLE
         if self._source.splittable:
 
             def items() -> AsyncGenerator[Block | LongRow, None]:
@@ -140,10 +142,11 @@ class Preparer:
         if draft.is_empty:
             self._budget.give(held)
         elif self._limits.allow(body_bytes=draft.body_bytes, rows=draft.rows):
-            await self._emit(_Made(draft, ChunkId(self._lane, tile, child if begun else WHOLE), held), out)
+            child = WHOLE if planned_to is None else await self._numbers.take(tile)
+            await self._emit(_Made(draft, ChunkId(self._lane, tile, child), held), out)
         else:
             self._budget.give(held)
-            await self._emit_parts(draft, items, tile, max(child, 1), out)
+            await self._emit_parts(draft, items, tile, out)
         self._unplanned.append(TileSpan(tile, start, stop))
         if len(self._unplanned) > UNPLANNED:
             await self._flush(out, family=True)
@@ -186,7 +189,7 @@ class Preparer:
         return draft, kept
 
     async def _emit_parts(
-        self, whole: Draft, items: Items, tile: int, child: int, out: MemoryObjectSendStream[Prepared]
+        self, whole: Draft, items: Items, tile: int, out: MemoryObjectSendStream[Prepared]
     ) -> None:
         """Several even chunks for one tile, each planned as it closes. That makes a family: nothing is held back any more."""
         await self._flush(out, family=True)
@@ -202,8 +205,8 @@ class Preparer:
                 if draft is None:
                     self._budget.give(room)
                     return
+                child = await self._numbers.take(tile)
                 await self._emit(_Made(draft, ChunkId(self._lane, tile, child), room), out)
-                child += 1
 
     async def _emit(self, made: _Made, out: MemoryObjectSendStream[Prepared]) -> None:
         self._unplanned.append(made)

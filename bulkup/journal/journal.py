@@ -199,17 +199,14 @@ class LaneJournal:
         query = f"SELECT {_COLUMNS} FROM chunks WHERE lane = ? AND state IN ({marks}) ORDER BY start"  # noqa: S608
         return await self._writer.run(lambda db: [_chunk(row) for row in db.execute(query, (self.name, *states))])
 
-    async def frontier(self) -> tuple[int, int | None, int]:
-        """Where planning goes on: the next tile, the position up to which it is planned already (None: it is not begun), and
-        the next child number (0 for a tile that is not begun)."""
+    async def frontier(self) -> tuple[int, int | None]:
+        """Where planning goes on: the next tile, and the position up to which it is planned already (None: it is not begun)."""
 
-        def work(db: sqlite3.Connection) -> tuple[int, int | None, int]:
+        def work(db: sqlite3.Connection) -> tuple[int, int | None]:
             last = db.execute("SELECT max(tile) FROM tiles WHERE lane = ?", (self.name,)).fetchone()[0]
             tile = 0 if last is None else last + 1
-            begun = db.execute(
-                "SELECT max(stop), max(child) FROM chunks WHERE lane = ? AND tile = ?", (self.name, tile)
-            ).fetchone()
-            return (tile, None, 0) if begun[0] is None else (tile, begun[0], begun[1] + 1)
+            begun = db.execute("SELECT max(stop) FROM chunks WHERE lane = ? AND tile = ?", (self.name, tile)).fetchone()
+            return tile, begun[0]
 
         return await self._writer.run(work)
 

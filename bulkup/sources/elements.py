@@ -36,7 +36,7 @@ class ElementScanner:
                 found = _REST_OF_STRING.match(held, self.pos, limit)
                 assert found is not None
                 self.pos = found.end()
-                if self.pos == limit or False:  # whose other half is still to come
+                if self.pos == limit or held[self.pos] == _BACKSLASH:  # whose other half is still to come
                     return None
                 self._in_string = False
                 self.pos += 1

@@ -57,9 +57,9 @@ class Cursor(Protocol):
         """The rows whose first byte lies in [start, stop), blank lines included.
 
         Cuts nowhere lose or double a row: read(a, b) and then read(b, c) give what read(a, c) gives. On a splittable
-        source any range may be read at any time, also by several tasks at once. A sequential one has one reader at a time, and goes forward only:
-        a *start* at or before the first byte of a row already handed out is a `ValueError`; what lies between is
-        decoded and not handed out.
+        source any range may be read at any time, also by several tasks at once. A sequential one has one reader at a
+        time and goes forward only: a *start* at or before the first byte of a row already handed out is a
+        `ValueError`; what lies between is decoded and not handed out.
 
         Raises `SourceUnreadable` (cut off, damaged, an I/O error) once every row before that point has been handed
         out, and again at each call after that; `SourceChanged` where a file has become shorter.

@@ -57,13 +57,7 @@ def judge_of(columns: tuple[Column, ...], *, rewrite: bool, dropped: tuple[str, 
             if value is None:
                 if not c.nullable:
                     return None
-            elif c.holds is Holds.STRING and not isinstance(value, str):
-                return None
-            elif c.holds is Holds.BOOLEAN and not isinstance(value, bool):
-                return None
-            elif c.holds is Holds.INTEGER and not (type(value) is int and -(2**63) <= value < 2**63):
-                return None
-            elif c.holds is Holds.AS_IS and has_infinity(value):
+            elif not is_held(c.holds, value):
                 return None
             made[c.name] = value
         return made if rewrite or set(row) != set(names) else row
@@ -98,6 +92,20 @@ def test_columns_agree(data: st.DataObject, columns: tuple[Column, ...], rewrite
         assert all(isinstance(sent[name], str | None) for name in text_names)
         back = {k: json.loads(v) if k in text_names and v is not None else v for k, v in sent.items()}
         assert repr(back) == repr(right)
+
+
+def is_held(holds: Holds, value: Any) -> bool:
+    match holds:
+        case Holds.STRING:
+            return isinstance(value, str)
+        case Holds.INTEGER:
+            return type(value) is int and -(2**63) <= value < 2**63
+        case Holds.BOOLEAN:
+            return isinstance(value, bool)
+        case Holds.AS_IS:
+            return not has_infinity(value)
+        case Holds.TEXT:
+            return True
 
 
 def has_infinity(value: Any) -> bool:

@@ -107,6 +107,14 @@ def test_known_limit_a_doubled_key_passes_and_the_last_one_counts() -> None:
     assert made["conv_prefix"][0]["content"] == "b"
 
 
+def test_a_reason_stays_on_one_line_whatever_the_keys_are() -> None:
+    line = json.dumps({"a\n\u2028\x1b" + "k" * 5000: 1}).encode()
+    (reject,) = PLAN.encoder().encode(block(line)).rejects
+    assert reject.reason.startswith("a\\n\\u2028\\x1bkkk")
+    assert reject.field is not None
+    assert max(len(reject.reason), len(reject.field)) < 600
+
+
 def test_a_doubled_key_with_a_bad_value_is_named() -> None:
     (reject,) = PLAN.encoder().encode(block(ROW[:-1] + b',"ground_truth":"x","ground_truth":2}')).rejects
     assert reject.field == "ground_truth"

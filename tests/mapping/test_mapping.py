@@ -125,7 +125,12 @@ TABLE = {
     "context": {"path": "tags[0]", "regex": "(x+)", "default": "-"},
 }
 cells = {"q": ln.text | ln.value, "a": ln.value, "n": ln.value | st.integers(0, 9).map(str), "tags": ln.value}
-rows = ln.soup(ln.spelled(st.fixed_dictionaries({"q": ln.text}, optional=cells | {"other": ln.value})))
+others = {key: kind for key, kind in cells.items() if key != "q"} | {"other": ln.value}
+rows = ln.soup(
+    ln.spelled(st.fixed_dictionaries({"q": ln.text}, optional=others)),
+    ln.spelled(st.fixed_dictionaries({"q": ln.text, "n": st.integers(0, 10**7).map("{:,}".format)})),
+    ln.spelled(st.fixed_dictionaries({}, optional=cells)),
+)
 
 
 def judge(row: dict[str, Any]) -> dict[str, Any] | None:

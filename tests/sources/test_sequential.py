@@ -185,6 +185,19 @@ async def test_a_sequential_source_goes_forward_only(tmp_path: Path) -> None:
     await cursor.aclose()
 
 
+async def test_a_row_handed_out_is_passed_though_its_range_is_not_done(tmp_path: Path) -> None:
+    source = open_source(written(tmp_path, [packed(_ROWS, "gzip")]), max_row_bytes=10_000)
+    cursor = source.cursor()
+    async with aclosing(cursor.read(0, FAR)) as items:
+        item = await anext(items)
+    last = rows_of(item)[-1]
+    with pytest.raises(ValueError, match="forward only"):
+        await cursor.more(last.start)
+    async with aclosing(cursor.read(last.start + 1, FAR)) as items:
+        assert (await anext(items)).start == item.end
+    await cursor.aclose()
+
+
 async def test_a_reader_cancelled_while_it_waits_loses_nothing(tmp_path: Path) -> None:
     source = open_source(written(tmp_path, [packed(_ROWS, "gzip"), packed(_ROWS, "zstd")]), max_row_bytes=10_000)
     cursor = source.cursor()

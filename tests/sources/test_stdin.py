@@ -119,6 +119,26 @@ async def test_waiting_for_a_silent_writer_can_be_cancelled_and_taken_up_again(t
     os.close(fd)
 
 
+async def test_what_one_lane_fetched_the_other_need_not_wait_for(tmp_path: Path) -> None:
+    """Both wait behind a block's worth; one write wakes both, though the writer then stays silent."""
+    fd, writing = os.pipe()
+    os.write(writing, b'{"a": 1}\n')
+    source = open_source(["-"], max_row_bytes=10_000, block_bytes=9, lanes=2, spool_dir=tmp_path, stdin_fd=fd)
+    cursors = [source.cursor() for _ in range(2)]
+    assert all([await cursor.more(0) for cursor in cursors])
+    waiting = [asyncio.create_task(cursor.more(9)) for cursor in cursors]
+    await asyncio.wait(waiting, timeout=0.05)
+    os.write(writing, b'{"a": 2}\n')
+    done, _ = await asyncio.wait(waiting, timeout=20)
+    os.close(writing)
+    assert len(done) == 2
+    assert all(task.result() for task in done)
+    for cursor in cursors:
+        await cursor.aclose()
+    source.close()
+    os.close(fd)
+
+
 async def test_an_array_in_gzip_is_told_from_its_first_bytes() -> None:
     fd = _fed(packed(b"[" + _ROWS.rstrip().replace(b"\n", b",") + b"]", "gzip"))
     source = open_source(["-"], max_row_bytes=10_000, stdin_fd=fd)

@@ -1,0 +1,231 @@
+"""What a person sees while a run works: a live display on a terminal, lines at intervals elsewhere. All of it on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from bulkup.events import LaneSnapshot, Note, Snapshot
+from bulkup.figures import plural, printable, size_text, time_text
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.text import Text
+
+__all__ = ["Display", "Lines", "Pace", "Screen", "Silence", "display_for"]
+
+FIRST_LINE_S, LINE_EVERY_S = 2.0, 10.0
+REFRESH_EVERY_S = 0.24
+PACE_WINDOW_S = 10.0
+BAR = 24
+
+
+class Display(Protocol):
+    """Shows what a run says. Nothing here raises: a terminal that has gone does not end an upload."""
+
+    def note(self, note: Note) -> None:
+        """Show a line that stays."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show where the lanes stand. May be called as often as one likes."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+class Pace:
+    """How fast one lane has been over the last seconds, and when it will be done at that pace."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int, int, float]] = deque()
+        self.bytes_per_s = 0.0
+        self.rows_per_s = 0.0
+        self.left_s: float | None = None
+
+    def take(self, elapsed_s: float, lane: LaneSnapshot) -> None:
+        """Take in where *lane* stands *elapsed_s* seconds after the start."""
+        self._marks.append((elapsed_s, lane.bytes_sent, _settled(lane), done_share(lane) or 0.0))
+        while len(self._marks) > 2 and elapsed_s - self._marks[0][0] > PACE_WINDOW_S:
+            self._marks.popleft()
+        since, size, rows, share = self._marks[0]
+        span = elapsed_s - since
+        if span <= 0:
+            return
+        now = self._marks[-1]
+        self.bytes_per_s = (now[1] - size) / span
+        self.rows_per_s = (now[2] - rows) / span
+        self.left_s = (1 - now[3]) * span / (now[3] - share) if now[3] > share and span >= 1 else None
+
+
+def _settled(lane: LaneSnapshot) -> int:
+    return lane.rows_landed + lane.rows_rejected + lane.rows_in_doubt
+
+
+def done_share(lane: LaneSnapshot) -> float | None:
+    """The share of the source that is landed, rejected or in doubt (0 to 1); None where the source's size is not known."""
+    if lane.source_done is None:
+        return None
+    return lane.source_done * (_settled(lane) / lane.rows_read if lane.rows_read else 1.0 if lane.ended else 0.0)
+
+
+def _amounts(lane: LaneSnapshot, pace: Pace) -> str:
+    parts = [
+        plural(lane.rows_landed, "row") + " landed",
+        plural(lane.chunks_landed, "chunk"),
+        size_text(lane.bytes_sent) + " sent",
+    ]
+    if not lane.ended:
+        parts += [f"{size_text(pace.bytes_per_s)}/s", f"{pace.rows_per_s:,.0f} rows/s"]
+    return ", ".join(parts)
+
+
+def _condition(lane: LaneSnapshot, pace: Pace) -> str:
+    parts = [f"{lane.in_flight} of {lane.concurrency_limit} in flight"]
+    if lane.ended:
+        share = done_share(lane)
+        parts = ["finished" if share is None or share >= 1 else "stopped"]
+    elif lane.waiting_for:
+        parts.append(f"waiting for {printable(lane.waiting_for)}")
+    if lane.retries:
+        parts.append(f"{lane.retries:,} " + ("retry" if lane.retries == 1 else "retries"))
+    if lane.rows_rejected:
+        parts.append(plural(lane.rows_rejected, "row") + " rejected")
+    if lane.rows_in_doubt:
+        parts.append(f"{plural(lane.rows_in_doubt, 'row')} in doubt")
+    if pace.left_s is not None and not lane.ended:
+        parts.append(f"about {time_text(pace.left_s)} left")
+    return ", ".join(parts)
+
+
+class Silence:
+    """`-q`."""
+
+    def note(self, note: Note) -> None:
+        """Nothing."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Lines:
+    """For logs and pipes: notes as they come, each lane after 2 s and then every 10 s."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._due_s = FIRST_LINE_S
+        self._paces: dict[str, Pace] = {}
+
+    def note(self, note: Note) -> None:
+        """One line."""
+        self._write(_spoken(note))
+
+    def show(self, snapshot: Snapshot) -> None:
+        """A line for each lane, when it is time."""
+        for lane in snapshot.lanes:
+            self._paces.setdefault(lane.lane, Pace()).take(snapshot.elapsed_s, lane)
+        if snapshot.elapsed_s < self._due_s:
+            return
+        self._due_s = snapshot.elapsed_s + LINE_EVERY_S
+        for lane in snapshot.lanes:
+            share, pace = done_share(lane), self._paces[lane.lane]
+            done = "" if share is None else f"{share:.0%}, "
+            self._write(f"{lane.lane}: {done}{_amounts(lane, pace)}, {_condition(lane, pace)}")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _write(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # whoever read this has gone; the upload goes on
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+
+class Screen:
+    """For terminals: two lines a lane that change in place, notes above them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+
+        self._console = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._live: Live | None = None
+        self._paces: dict[str, Pace] = {}
+        self._shown_s = -1.0
+
+    def note(self, note: Note) -> None:
+        """One line, above the display."""
+        from rich.text import Text
+
+        line = Text(_spoken(note), style="dim" if not note.lane else "")
+        if note.lane:
+            line.stylize("bold", 0, len(printable(note.lane)) + 1)
+        with suppress(OSError, ValueError):
+            self._console.print(line)
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Draw the lanes anew, at most four times a second."""
+        if self._shown_s >= 0 and snapshot.elapsed_s - self._shown_s < REFRESH_EVERY_S:
+            return
+        self._shown_s = snapshot.elapsed_s
+        for lane in snapshot.lanes:
+            self._paces.setdefault(lane.lane, Pace()).take(snapshot.elapsed_s, lane)
+        with suppress(OSError, ValueError):
+            self._draw(snapshot)
+
+    def close(self) -> None:
+        """Take the display away; notes stay."""
+        if self._live is not None:
+            with suppress(OSError, ValueError):
+                self._live.stop()
+            self._live = None
+
+    def _draw(self, snapshot: Snapshot) -> None:
+        from rich.live import Live
+
+        if self._live is None:
+            self._live = Live(
+                console=self._console,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start()
+        self._live.update(self._picture(snapshot), refresh=True)
+
+    def _picture(self, snapshot: Snapshot) -> Text:
+        from rich.text import Text
+
+        picture = Text(no_wrap=True, overflow="ellipsis")
+        indent = max((len(lane.lane) for lane in snapshot.lanes), default=0) + 2
+        for place, lane in enumerate(snapshot.lanes):
+            pace, share = self._paces[lane.lane], done_share(lane)
+            picture.append("\n" if place else "").append(lane.lane.ljust(indent), style="bold")
+            if share is not None:
+                full = int(share * BAR)
+                picture.append("━" * full, style="green" if lane.ended else "cyan").append("─" * (BAR - full), style="dim")
+                picture.append(f" {share:4.0%}  ")
+            picture.append(_amounts(lane, pace))
+            picture.append("\n" + " " * indent + _condition(lane, pace), style="yellow" if lane.rows_in_doubt else "dim")
+        return picture
+
+
+def _spoken(note: Note) -> str:
+    text = printable(note.text)
+    return f"{printable(note.lane)}: {text}" if note.lane else text
+
+
+def display_for(*, quiet: bool, stream: TextIO | None = None) -> Display:
+    """The display that suits *stream* (stderr)."""
+    import os
+
+    stream = sys.stderr if stream is None else stream
+    if quiet:
+        return Silence()
+    if stream.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        return Screen(stream)
+    return Lines(stream)

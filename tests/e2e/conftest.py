@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bulkup.emulator import Spawned, spawned
+from tests.e2e.harness import TOKENS, Bench, gsm8k_rows
+
+
+@pytest.fixture(autouse=True)
+def _tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in TOKENS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def emulator() -> Iterator[Spawned]:
+    """The emulator in another process, empty and with its default settings."""
+    with spawned() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def bench(emulator: Spawned, tmp_path: Path) -> Bench:
+    """The whole of GSM8K."""
+    return Bench(emulator, tmp_path, gsm8k_rows())
+
+
+@pytest.fixture
+def small(emulator: Spawned, tmp_path: Path) -> Bench:
+    """A thousand rows of GSM8K."""
+    return Bench(emulator, tmp_path, gsm8k_rows(1000))

@@ -1,0 +1,94 @@
+"""What the end-to-end tests share: the real dataset, an emulator in another process, and the comparison that counts."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bulkup.config import Collinear, Nebius, RunSettings
+from bulkup.emulator import Spawned
+from bulkup.events import Event, Note
+from bulkup.receipt import Receipt
+from bulkup.wiring.run import Interrupt, execute
+from bulkup.wiring.upload import Upload
+
+__all__ = ["SPACE", "TOKENS", "Bench", "as_collinear", "canonical", "gsm8k_rows", "write_rows"]
+
+SPACE = "3c90c3cc-0d44-4b50-8888-8dd25736052a"
+TOKENS = {"NEBIUS_API_KEY": "nb-token-5f0c8d3a91", "COLLINEAR_API_KEY": "co-token-77aa10c2e4"}
+DATA = Path(__file__).parents[2] / "bulkup" / "demo_data" / "gsm8k-train.jsonl.gz"
+
+Row = dict[str, Any]
+
+
+def gsm8k_rows(count: int | None = None) -> list[Row]:
+    """The first *count* rows of the real dataset (all 7,473 by default)."""
+    with gzip.open(DATA, "rt", encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    return rows[:count]
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> Path:
+    """*rows* as JSON lines."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def as_collinear(row: Row) -> Row:
+    """What the question-answer preset makes of a row."""
+    return {
+        "conv_prefix": [{"role": "user", "content": row["question"]}],
+        "response": {"role": "assistant", "content": row["answer"]},
+    }
+
+
+def canonical(rows: Iterable[Row]) -> Counter[str]:
+    """*rows* as a multiset."""
+    return Counter(json.dumps(row, sort_keys=True) for row in rows)
+
+
+class Bench:
+    """One source, one state directory and one emulator, driven through the engine in this process."""
+
+    def __init__(self, emulator: Spawned, folder: Path, rows: Sequence[Row]) -> None:
+        self.emulator = emulator
+        self.folder = folder
+        self.rows = rows
+        self.source = write_rows(folder / "rows.jsonl", rows)
+        self.notes: list[Note] = []
+
+    def nebius(self, **chosen: Any) -> Nebius:
+        return Nebius.model_validate({"url": self.emulator.url, "folder": "/tests", "max_chunk_bytes": 200_000, **chosen})
+
+    def collinear(self, **chosen: Any) -> Collinear:
+        return Collinear.model_validate(
+            {"url": self.emulator.url, "space_id": SPACE, "max_chunk_bytes": 200_000, **chosen}
+        )
+
+    def upload(self, *destinations: Nebius | Collinear, source: Path | None = None, **settings: Any) -> Upload:
+        chosen = {"name": "rows", "state_dir": self.folder / "state", "settle_after_s": 0.0, **settings}
+        return Upload(
+            (str(source or self.source),), destinations or (self.nebius(), self.collinear()), RunSettings.model_validate(chosen)
+        )
+
+    async def run(
+        self, *destinations: Nebius | Collinear, interrupt: Interrupt | None = None, source: Path | None = None, **settings: Any
+    ) -> Receipt:
+        def tell(event: Event) -> None:
+            if isinstance(event, Note):
+                self.notes.append(event)
+
+        return await execute(self.upload(*destinations, source=source, **settings), tell=tell, interrupt=interrupt)
+
+    def stored(self, service: str) -> Counter[str]:
+        """What the service holds, as a multiset of rows."""
+        return canonical(json.loads(row) if isinstance(row, str | bytes) else row for row in self.emulator.rows(service))
+
+    def expected(self, service: str, rows: Sequence[Row] | None = None) -> Counter[str]:
+        """What the service must hold of *rows* (all of them by default)."""
+        make: Callable[[Row], Row] = as_collinear if service == "collinear" else dict
+        return canonical(make(row) for row in (self.rows if rows is None else rows))

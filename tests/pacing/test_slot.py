@@ -1,0 +1,107 @@
+"""The slot: a permit, an open gate, the rate; and what is told of the waiting."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bulkup.pacing import Concurrency, Gate, Pacing, Rate, Waiting
+from tests.pacing.virtual import give_way, run_virtual
+
+
+def pacing(*, cap: int = 4, rate: Rate | None = None) -> Pacing:
+    clock = asyncio.get_running_loop().time
+    return Pacing(
+        concurrency=Concurrency(cap=cap), gate=Gate(clock=clock, sleep=asyncio.sleep), rate=rate or Rate(), clock=clock
+    )
+
+
+async def test_an_unthrottled_slot_is_had_at_once() -> None:
+    paced = pacing()
+    await paced.enter(rows=1, size=1)
+    assert (paced.concurrency.in_flight, paced.throttled_s, paced.waiting) == (1, 0.0, Waiting.NOTHING)
+    paced.leave()
+    assert paced.concurrency.in_flight == 0
+
+
+def test_nobody_goes_while_the_gate_is_closed() -> None:
+    """Not those who had their permit when it closed, nor those who asked later."""
+
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        paced = pacing()
+        went: list[float] = []
+
+        async def send() -> None:
+            await paced.enter(rows=1, size=1)
+            went.append(loop.time())
+
+        paced.gate.close(60, "429")
+        tasks = [asyncio.ensure_future(send()) for _ in range(3)]
+        await asyncio.sleep(59)
+        assert went == []
+        assert paced.waiting is Waiting.GATE
+        paced.gate.close(60, "429 again")
+        await asyncio.gather(*tasks)
+        assert paced.waiting is Waiting.NOTHING
+        return went
+
+    assert run_virtual(main) == [pytest.approx(119)] * 3
+
+
+def test_a_gate_that_closes_while_the_rate_is_waited_for_is_waited_for_too() -> None:
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        paced = pacing(rate=Rate(requests_per_minute=6))
+        await paced.enter(rows=1, size=1)
+        second = asyncio.ensure_future(paced.enter(rows=1, size=1))
+        await asyncio.sleep(5)
+        assert paced.waiting is Waiting.RATE
+        paced.gate.close(100, "429")
+        await second
+        return loop.time()
+
+    assert run_virtual(main) >= 105
+
+
+def test_throttled_time_is_counted_once_however_many_wait() -> None:
+    """And is told while it lasts."""
+
+    async def main() -> tuple[float, float]:
+        paced = pacing()
+        paced.gate.close(30, "429")
+        tasks = [asyncio.ensure_future(paced.enter(rows=1, size=1)) for _ in range(4)]
+        await asyncio.sleep(10)
+        midway = paced.throttled_s
+        await asyncio.gather(*tasks)
+        await asyncio.sleep(1000)
+        return midway, paced.throttled_s
+
+    assert run_virtual(main) == (pytest.approx(10), pytest.approx(30))
+
+
+def test_waiting_for_a_permit_is_not_throttling() -> None:
+    async def main() -> float:
+        paced = pacing(cap=1)
+        await paced.enter(rows=1, size=1)
+        second = asyncio.ensure_future(paced.enter(rows=1, size=1))
+        await asyncio.sleep(50)
+        paced.leave()
+        await second
+        return paced.throttled_s
+
+    assert run_virtual(main) == 0
+
+
+def test_cancelled_at_the_gate_the_permit_is_given_back() -> None:
+    async def main() -> tuple[int, float, str]:
+        paced = pacing(cap=1)
+        paced.gate.close(1000, "429")
+        gone = asyncio.ensure_future(paced.enter(rows=1, size=1))
+        await asyncio.sleep(5)
+        gone.cancel()
+        await give_way()
+        return paced.concurrency.in_flight, paced.throttled_s, paced.waiting
+
+    assert run_virtual(main) == (0, pytest.approx(5), Waiting.NOTHING)

@@ -1,0 +1,198 @@
+"""The design's layers: imports point down, leaves are imported by nobody, and one module knows the HTTP client."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "bulkup"
+
+WORDS, PURE, EDGES, FLOW, WIRING, SURFACE = range(6)
+LAYERS = {
+    WORDS: ("model", "chunk", "outcome", "errors", "events", "config", "secret", "version"),
+    PURE: ("mapping", "schema", "tiling", "naming", "encoding", "classify", "receipt", "row_numbers"),
+    EDGES: ("sources", "destinations", "transport", "pacing", "journal", "dead_letter"),
+    FLOW: ("flow",),
+    WIRING: ("wiring", "api"),
+    SURFACE: ("", "cli", "progress", "__main__"),
+}
+RANK = {part: rank for rank, parts in LAYERS.items() for part in parts}
+LEAVES = {"emulator", "demo_data"}
+MAY_IMPORT_LEAVES = {"cli"}
+"""Lazily: `bulkup emulator` and `bulkup demo` start one."""
+
+EDGE_TO_EDGE = {("destinations", "transport")}
+"""Edges do not know each other, with this exception: a service speaks over the wire."""
+
+HTTP = {"aiohttp", "httpx", "requests", "urllib3"}
+IMPURE = {"anyio", "aiohttp", "sqlite3", "asyncio", "aiolimiter", "socket", "threading"}
+
+DEBTS: dict[tuple[str, str], str] = {
+    ("bulkup.destinations.echo", "bulkup.sources.array_lines"): "ArrayCutter is pure and serves two edges",
+    ("bulkup.secret", "anyio"): "TokenSource (a file read anew, in a thread, by one task) is no word; Token is",
+}
+"""What breaks a rule today, and why. Each is a failing test of its own: it must go from here when it is mended."""
+
+
+@dataclass(frozen=True, order=True)
+class Import:
+    """*importer* names *imported*, a whole module's name; *lazy* where that is inside a function."""
+
+    importer: str
+    imported: str
+    lazy: bool = False
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        return self.importer, self.imported
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def part_of(module: str) -> str:
+    """The part of bulkup that *module* belongs to: the second word of its name."""
+    return (module.split(".") + [""])[1]
+
+
+def names_in(node: ast.Import | ast.ImportFrom, module: str) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+        return
+    base = node.module or ""
+    if node.level:
+        home = module.split(".") if MODULES[module].name == "__init__.py" else module.split(".")[:-1]
+        base = ".".join([*home[: len(home) - node.level + 1], *([base] if base else [])])
+    for alias in node.names:
+        whole = f"{base}.{alias.name}"
+        yield whole if whole in MODULES else base
+
+
+def imports_of(module: str) -> Iterator[Import]:
+    tree = ast.parse(MODULES[module].read_bytes())
+    inner = {id(node) for outer in ast.walk(tree) if is_function(outer) for node in ast.walk(outer)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (Import(module, name, id(node) in inner) for name in names_in(node, module))
+
+
+def is_function(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+
+
+ALL = sorted({found for module in MODULES for found in imports_of(module)})
+INNER = [found for found in ALL if found.imported.split(".")[0] == "bulkup"]
+ENGINE = [found for found in INNER if part_of(found.importer) not in LEAVES]
+
+
+def breaks_layers() -> set[tuple[str, str]]:
+    broken = set()
+    for found in ENGINE:
+        above, below = part_of(found.importer), part_of(found.imported)
+        if above == below or below in LEAVES or above == "":
+            continue
+        up = RANK[below] > RANK[above]
+        sideways = RANK[above] == RANK[below] == EDGES and (above, below) not in EDGE_TO_EDGE
+        if up or sideways:
+            broken.add(found.pair)
+    return broken
+
+
+def breaks_purity() -> set[tuple[str, str]]:
+    return {
+        (found.importer, found.imported.split(".")[0])
+        for found in ALL
+        if part_of(found.importer) not in LEAVES
+        and RANK[part_of(found.importer)] <= PURE
+        and found.imported.split(".")[0] in IMPURE
+    }
+
+
+def test_every_module_has_a_layer() -> None:
+    """A new module is put into a layer before it is written."""
+    assert {part_of(module) for module in MODULES} - LEAVES - RANK.keys() == set()
+
+
+def test_the_table_names_what_there_is() -> None:
+    """What the table says of modules that are gone would go unnoticed."""
+    planned = {"cli", "progress", "__main__"}
+    assert RANK.keys() - {part_of(module) for module in MODULES} <= planned
+
+
+def test_imports_point_down() -> None:
+    """No module imports one of a layer above, and edges do not import each other."""
+    assert breaks_layers() - DEBTS.keys() == set()
+
+
+def test_words_and_pure_parts_touch_no_loop_no_wire_and_no_disk() -> None:
+    """What decides needs no event loop to be tested."""
+    assert breaks_purity() - DEBTS.keys() == set()
+
+
+@pytest.mark.parametrize(
+    "debt", [pytest.param(pair, marks=pytest.mark.xfail(strict=True, reason=why)) for pair, why in DEBTS.items()]
+)
+def test_a_debt_is_paid(debt: tuple[str, str]) -> None:
+    """Each known breach is still there, or its line above must go."""
+    assert debt not in breaks_layers() | breaks_purity()
+
+
+def test_leaves_are_imported_by_nobody() -> None:
+    """The engine knows neither the emulator nor the benchmarks nor the tests; the command line starts an emulator lazily."""
+    allowed = [found for found in ENGINE if found.lazy and part_of(found.importer) in MAY_IMPORT_LEAVES]
+    inner = {found.pair for found in ENGINE if part_of(found.imported) in LEAVES} - {found.pair for found in allowed}
+    outer = {found.pair for found in ALL if found.imported.split(".")[0] in {"benchmarks", "tests"}}
+    assert inner | outer == set()
+
+
+def test_the_emulator_knows_nothing_of_the_engine() -> None:
+    """What the engine gets wrong the emulator must not get wrong in the same way."""
+    leaves = [found for found in INNER if part_of(found.importer) == "emulator"]
+    assert {found.pair for found in leaves if part_of(found.imported) not in {"emulator", "version"}} == set()
+
+
+def test_one_module_imports_the_http_client() -> None:
+    """Foreign errors are translated at one place."""
+    users = {found.importer for found in ALL if found.imported.split(".")[0] in HTTP}
+    assert {user for user in users if part_of(user) not in LEAVES} == {"bulkup.transport"}
+
+
+def test_the_journal_alone_imports_sqlite() -> None:
+    """The journal stands behind one small interface; the flow never sees a connection."""
+    users = {part_of(found.importer) for found in ALL if found.imported.split(".")[0] == "sqlite3"}
+    assert users - LEAVES == {"journal"}
+
+
+def test_one_destination_does_not_know_the_other() -> None:
+    """A third service is one more file."""
+    services = ("nebius", "collinear")
+    for found in INNER:
+        own = [name for name in services if found.importer.startswith(f"bulkup.destinations.{name}")]
+        other = [name for name in services if found.imported.startswith(f"bulkup.destinations.{name}")]
+        assert not own or not other or own == other, found
+        assert not other or own or part_of(found.importer) == "wiring", found
+
+
+def test_concrete_parts_are_built_in_the_wiring_alone() -> None:
+    """Transport, journal and destinations are opened at one construction site; everything else is handed them."""
+    sites = {"bulkup.wiring.run", "bulkup.wiring.build"}
+    built = {"Transport", "NebiusDestination", "CollinearDestination"}
+    for module, path in MODULES.items():
+        if part_of(module) in LEAVES:
+            continue
+        calls = {
+            node.func.id
+            for node in ast.walk(ast.parse(path.read_bytes()))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert not calls & built or module in sites, (module, calls & built)
