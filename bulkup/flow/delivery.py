@@ -109,9 +109,9 @@ class Delivery:
                 prepared = waiting.popleft()
                 outcome = await self._outcome(prepared)
                 match outcome:
-                    case Accepted(status=RemoteStatus.PENDING):
+                    case Accepted(status=RemoteStatus.PENDING | RemoteStatus.FAILED):
                         followed = True
-                        tasks.start_soon(self._follow, prepared, outcome.remote_id, root.held_bytes, tasks)
+                        tasks.start_soon(self._follow, prepared, outcome, root.held_bytes, tasks)
                     case TooLarge() | RowsRefused():
                         waiting.extendleft(
                             reversed(await self._splitter.split(prepared, outcome, self._limit.bytes, isolation))
@@ -254,11 +254,13 @@ class Delivery:
     async def _not_stored(self, chunk: Chunk) -> None:
         await self._journal.plan_again(chunk.id)
 
-    async def _follow(self, prepared: Prepared, remote_id: str, held_bytes: int, tasks: TaskGroup) -> None:
+    async def _follow(self, prepared: Prepared, accepted: Accepted, held_bytes: int, tasks: TaskGroup) -> None:
         """A dataset that the service has taken and is not done with: ask until it is ready, has failed, or time is up."""
-        chunk = prepared.chunk
+        chunk, remote_id = prepared.chunk, accepted.remote_id
         try:
-            status = await self._polled(remote_id)
+            status = accepted.status
+            if status is RemoteStatus.PENDING:
+                status = await self._polled(remote_id)
             match status:
                 case RemoteStatus.READY:
                     await self._landed(chunk, Accepted(remote_id, chunk.name), 0, ChunkState.ANSWERED)

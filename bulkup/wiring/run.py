@@ -127,9 +127,7 @@ class Run:
             self._tell(Note("", "standard input cannot be read again: this run cannot be resumed"))
         started_at = await self._journal.fact("started_at") or _now()
         await self._journal.set_fact("started_at", started_at)
-        async with anyio.create_task_group() as tasks:
-            for lane in self._lanes:
-                tasks.start_soon(lane.prepare)
+        await self._prepare_lanes()
         if all(lane.is_done for lane in self._lanes):
             self._tell(Note("", "this run is done: nothing is left to send"))
         async with anyio.create_task_group() as tasks:
@@ -145,6 +143,27 @@ class Run:
         self._tell(self._snapshot())
         self._tell(Finished(receipt))
         return receipt
+
+    async def _prepare_lanes(self) -> None:
+        """Every lane's look before anything is sent anywhere. Raises the gravest of what they find."""
+        found: list[BulkupError] = []
+
+        async def prepare(lane: Lane) -> None:
+            try:
+                await lane.prepare()
+            except BulkupError as error:
+                found.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for lane in self._lanes:
+                tasks.start_soon(prepare, lane)
+        if found:
+            gravest = worst([error.exit_code for error in found])
+            first = next(error for error in found if error.exit_code == gravest)
+            for error in found:
+                if error is not first:
+                    self._tell(Note("", str(error)))
+            raise first
 
     async def _send(self, interrupt: Interrupt) -> None:
         async with anyio.create_task_group() as watching:
