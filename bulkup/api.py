@@ -47,7 +47,8 @@ async def upload(
     `append`, `on_doubt`, …). Tokens come from `NEBIUS_API_KEY`, `COLLINEAR_API_KEY` or a destination's `token_file`.
 
     A lane that stops (quota, permission, doubt) does not raise: the receipt says so, with its exit code. Raises `BulkupError`
-    where nothing could be sent at all: `UsageProblem`, `TokenRefused`, `SourceChanged`, `JournalUnusable`, `RunLocked`, `LocalDisk`.
+    where nothing could be sent at all: `UsageProblem`, `TokenRefused`, `SourceChanged`, `JournalUnusable`, `RunLocked`,
+    `LocalDisk`.
     When the calling task is cancelled, what was in flight is journaled as in doubt.
     """
     return await execute(make_upload(sources, destinations, name, settings), tell=lambda _: None)

@@ -13,6 +13,7 @@ __all__ = [
     "BulkupError",
     "DestinationNotEmpty",
     "ExitCode",
+    "Interrupted",
     "JournalUnusable",
     "LocalDisk",
     "RunLocked",
@@ -74,6 +75,14 @@ class BulkupError(Exception):
     """A problem with a meaning. `str()` is one line for a person: what, where, what to do."""
 
     exit_code = ExitCode.INTERNAL
+
+
+class Interrupted(BulkupError):
+    """A person stopped the run before this invocation had sent anything."""
+
+    def __init__(self, exit_code: ExitCode) -> None:
+        super().__init__("interrupted before anything was sent; the same command goes on")
+        self.exit_code = exit_code
 
 
 class UsageProblem(BulkupError):

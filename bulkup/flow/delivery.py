@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NoReturn, assert_never
 
@@ -15,7 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt
 from bulkup.destinations.seam import Destination, LookFailed, Payload, ReadBackUnavailable
-from bulkup.errors import ExitCode, SourceChanged
+from bulkup.errors import BulkupError, ExitCode, SourceChanged
 from bulkup.flow.creation import Creation
 from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.isolation import Splitter
@@ -97,7 +98,18 @@ class Delivery:
         """Deliver what comes until the stream ends or the lane stops. Several of these run side by side."""
         async with incoming:
             async for prepared in incoming:
-                await self._deliver_tree(prepared, tasks)
+                with self._stopping_on_trouble():
+                    await self._deliver_tree(prepared, tasks)
+
+    @contextmanager
+    def _stopping_on_trouble(self) -> Iterator[None]:
+        """A full disk or a changed source stops the lane; what is in flight elsewhere in it finishes."""
+        try:
+            yield
+        except Halted:
+            pass
+        except BulkupError as error:
+            self._halt.set(Reason(str(error), error.exit_code))
 
     async def _deliver_tree(self, root: Prepared, tasks: TaskGroup) -> None:
         """One prepared chunk, and whatever it is cut into. Its share of the budget is held until all of it is settled."""
@@ -118,8 +130,6 @@ class Delivery:
                         )
                     case _:
                         pass
-        except Halted:
-            pass
         finally:
             if not followed:
                 self._budget.give(root.held_bytes)
@@ -256,24 +266,24 @@ class Delivery:
 
     async def _follow(self, prepared: Prepared, accepted: Accepted, held_bytes: int, tasks: TaskGroup) -> None:
         """A dataset that the service has taken and is not done with: ask until it is ready, has failed, or time is up."""
-        chunk, remote_id = prepared.chunk, accepted.remote_id
         try:
-            status = accepted.status
-            if status is RemoteStatus.PENDING:
-                status = await self._polled(remote_id)
-            match status:
-                case RemoteStatus.READY:
-                    await self._landed(chunk, Accepted(remote_id, chunk.name), 0, ChunkState.ANSWERED)
-                case RemoteStatus.FAILED:
-                    await self._failed(prepared, remote_id, tasks)
-                case RemoteStatus.PENDING:
-                    await self._doubt(
-                        chunk, f"dataset {remote_id} was still not READY after {self._pending_timeout_s:.0f} s"
-                    )
-        except Halted:
-            pass  # it stays answered: the next invocation asks on
+            with self._stopping_on_trouble():  # stopped, it stays answered: the next invocation asks on
+                await self._settle_status(prepared, accepted, tasks)
         finally:
             self._budget.give(held_bytes)
+
+    async def _settle_status(self, prepared: Prepared, accepted: Accepted, tasks: TaskGroup) -> None:
+        chunk, remote_id = prepared.chunk, accepted.remote_id
+        status = accepted.status
+        if status is RemoteStatus.PENDING:
+            status = await self._polled(remote_id)
+        match status:
+            case RemoteStatus.READY:
+                await self._landed(chunk, Accepted(remote_id, chunk.name), 0, ChunkState.ANSWERED)
+            case RemoteStatus.FAILED:
+                await self._failed(prepared, remote_id, tasks)
+            case RemoteStatus.PENDING:
+                await self._doubt(chunk, f"dataset {remote_id} was still not READY after {self._pending_timeout_s:.0f} s")
 
     async def _polled(self, remote_id: str) -> RemoteStatus:
         deadline = self._clock.monotonic() + self._pending_timeout_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,6 +35,8 @@ from bulkup.tiling import tile_bytes
 __all__ = ["Lane", "LaneOptions"]
 
 MIN_ROOM_BYTES = 256
+
+logger = logging.getLogger("bulkup")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +131,9 @@ class Lane:
             self.halt.set(Reason(str(error), error.exit_code))
         except Halted:
             pass
+        except Exception as error:
+            logger.error("%s: internal error", self.name, exc_info=True)
+            self.halt.set(Reason(f"internal error: {_innermost(error)!r}", ExitCode.INTERNAL))
         finally:
             self.ended = True
             with anyio.CancelScope(shield=True):
@@ -344,6 +350,12 @@ class Lane:
             clock=self._clock.unix,
             sleep=self._clock.sleep,
         )
+
+
+def _innermost(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _refused(lane: str, failed: LookFailed) -> BulkupError:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
+from typing import TypeVar
 
 import anyio
 import orjson
 
 from bulkup.config import Collinear, Nebius
 from bulkup.destinations.seam import Destination
-from bulkup.errors import BulkupError, ExitCode, UsageProblem, worst
+from bulkup.errors import BulkupError, ExitCode, Interrupted, UsageProblem, worst
 from bulkup.events import Event, Finished, LaneSnapshot, Note, Snapshot
 from bulkup.flow.delivery import Clock
 from bulkup.flow.halt import Reason
@@ -25,7 +26,7 @@ from bulkup.pacing import Rate
 from bulkup.receipt import DestinationReceipt, Invocation, Receipt, RemoteEntry, SourceReceipt, status_of
 from bulkup.secret import TokenSource
 from bulkup.sources import Source, open_source
-from bulkup.transport import Timeouts, Transport
+from bulkup.transport import Timeouts, Transport, check_base_url
 from bulkup.version import USER_AGENT
 from bulkup.wiring.build import destination_of, row_options
 from bulkup.wiring.fingerprint import check_ranges, compare_files, files_to_json
@@ -36,6 +37,8 @@ from bulkup.wiring.upload import Upload, lane_name, run_id
 __all__ = ["Interrupt", "Run", "execute"]
 
 SNAPSHOT_EVERY_S = 0.25
+
+T = TypeVar("T")
 
 
 class Interrupt:
@@ -62,6 +65,20 @@ class Interrupt:
         """Wait for the second request."""
         await self._abort.wait()
 
+    async def unless_requested(self, work: Callable[[], Awaitable[T]]) -> T:
+        """The result of *work*, which sends nothing and is cancelled by the first request. Raises `Interrupted`."""
+        async with anyio.create_task_group() as tasks:
+
+            async def cancel() -> None:
+                await self._drain.wait()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(cancel)
+            result = await work()
+            tasks.cancel_scope.cancel()
+            return result
+        raise Interrupted(self.code or ExitCode.INTERRUPTED)
+
 
 async def execute(
     upload: Upload, *, tell: Callable[[Event], None], interrupt: Interrupt | None = None, resume: str | None = None
@@ -71,9 +88,14 @@ async def execute(
     *resume* names the run to go on with, where it is not the one that *upload* makes. Raises `BulkupError` where nothing can
     be sent at all: bad options, a destination that is not empty, a changed source, an unusable journal, a lock, no token.
     """
+    interrupt = interrupt or Interrupt()
     async with AsyncExitStack() as stack:
-        run = await Run.open(upload, stack, tell, resume)
-        return await run.carry_out(interrupt or Interrupt())
+        try:
+            run = await interrupt.unless_requested(lambda: Run.open(upload, stack, tell, resume))
+            await interrupt.unless_requested(run.prepare)
+        except ExceptionGroup as group:  # a task group's wrapping of one error
+            raise sole_error(group) from None
+        return await run.carry_out(interrupt)
 
 
 class Run:
@@ -104,15 +126,17 @@ class Run:
         """Tokens, locks, journal, source and lanes, in that order; *stack* closes them."""
         if not upload.destinations:
             raise UsageProblem("nowhere to upload to: give --to nebius, --to collinear, or both")
+        for destination in upload.destinations:  # before anything is written down: a URL may hold a password
+            check_base_url(destination.url)
         tokens = [_token(d) for d in upload.destinations]
         state = StateDir(upload.settings.state_dir)
-        source = await anyio.to_thread.run_sync(partial(_open_source, upload, state))
+        source = await anyio.to_thread.run_sync(partial(_open_source, upload, state), abandon_on_cancel=True)
         stack.callback(source.close)
         state.create()
         folder = state.run(resume or run_id(upload))
         folder.create()
         stack.callback(folder.lock().release)
-        journal = Journal.open(folder.path, create=True)
+        journal = await anyio.to_thread.run_sync(partial(Journal.open, folder.path, create=True))
         stack.callback(journal.close)
         run = cls(upload, folder, state, journal, source, tell)
         await run._check_source()
@@ -121,13 +145,9 @@ class Run:
         return run
 
     async def carry_out(self, interrupt: Interrupt) -> Receipt:
-        """From the first look to the receipt."""
-        self._tell(Note("", f"run {self._folder.run_id}, kept in {self._folder.path}"))
-        if not self._upload.is_resumable:
-            self._tell(Note("", "standard input cannot be read again: this run cannot be resumed"))
+        """From the first request to the receipt."""
         started_at = await self._journal.fact("started_at") or _now()
         await self._journal.set_fact("started_at", started_at)
-        await self._prepare_lanes()
         if all(lane.is_done for lane in self._lanes):
             self._tell(Note("", "this run is done: nothing is left to send"))
         async with anyio.create_task_group() as tasks:
@@ -144,8 +164,11 @@ class Run:
         self._tell(Finished(receipt))
         return receipt
 
-    async def _prepare_lanes(self) -> None:
+    async def prepare(self) -> None:
         """Every lane's look before anything is sent anywhere. Raises the gravest of what they find."""
+        self._tell(Note("", f"run {self._folder.run_id}, kept in {self._folder.path}"))
+        if not self._upload.is_resumable:
+            self._tell(Note("", "standard input cannot be read again: this run cannot be resumed"))
         found: list[BulkupError] = []
 
         async def prepare(lane: Lane) -> None:
@@ -311,6 +334,13 @@ class Run:
                 duration_s=round(duration_s, 3),
             ),
         )
+
+
+def sole_error(error: Exception) -> Exception:
+    """The first error that *error* wraps, itself where it wraps none."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _open_source(upload: Upload, state: StateDir) -> Source:

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from bulkup.emulator import Spawned, spawned
+from bulkup.emulator import Settings, Spawned, spawned
 from tests.e2e.harness import TOKENS, Bench, gsm8k_rows
+
+
+DEFAULTS = {
+    key: value
+    for key, value in msgspec.to_builtins(Settings()).items()
+    if key not in ("keepalive_s", "closed_at_start_s")
+}
 
 
 @pytest.fixture(autouse=True)
@@ -15,11 +24,25 @@ def _tokens(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.fixture
-def emulator() -> Iterator[Spawned]:
-    """The emulator in another process, empty and with its default settings."""
+@pytest.fixture(scope="session")
+def one_emulator() -> Iterator[Spawned]:
     with spawned() as emulator:
         yield emulator
+
+
+@pytest.fixture
+def emulator(one_emulator: Spawned) -> Spawned:
+    """The emulator in another process, empty and with its default settings."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            one_emulator.patch(**DEFAULTS)
+            break
+        except ConnectionError:  # a test before this one had shut it
+            assert time.monotonic() < deadline
+    one_emulator.idle()
+    one_emulator.reset()
+    return one_emulator
 
 
 @pytest.fixture

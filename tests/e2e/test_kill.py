@@ -1,0 +1,100 @@
+"""`kill -9` at random moments of one upload, each followed by the same command."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.harness import SPACE, TOKENS, Bench, Row, as_collinear, canonical
+
+LANES = ("nebius", "collinear")
+
+
+def _command(bench: Bench) -> list[str]:
+    return [
+        sys.executable, "-m", "bulkup", "upload", str(bench.source), "--to", "nebius", "--to", "collinear", "--name", "rows",
+        "--folder", "/tests", "--space-id", SPACE, "--nebius-url", bench.emulator.url, "--collinear-url", bench.emulator.url,
+        "--state-dir", str(bench.folder / "state"), "--max-chunk-rows", "5", "--settle-after", "0.05", "--json", "-q",
+    ]  # fmt: skip
+
+
+def _received(bench: Bench) -> int:
+    summary = bench.emulator.summary()
+    return sum(summary[lane]["uploads_received"] for lane in LANES)
+
+
+def _start(bench: Bench) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, **TOKENS}
+    return subprocess.Popen(_command(bench), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def _kill_somewhere(bench: Bench, dice: random.Random) -> bool:
+    """Start the upload and kill it at a random moment; whether it was still running."""
+    aim = _received(bench) + dice.choice([0, dice.randint(1, 5), dice.randint(5, 60)])
+    with _start(bench) as process:
+        started = time.monotonic()
+        least = dice.uniform(0, 0.9) if dice.random() < 0.2 else 0.0
+        while process.poll() is None and (_received(bench) < aim or time.monotonic() - started < least):
+            time.sleep(dice.uniform(0, 0.004))
+        was_running = process.poll() is None
+        process.kill()
+    return was_running
+
+
+def _doubtful_rows(bench: Bench, run_id: str, lane: str) -> list[Row]:
+    """The rows of the chunks in doubt, by the manifest."""
+    manifest = json.loads((bench.folder / "state" / run_id / "manifest.json").read_text())
+    data = bench.source.read_bytes()
+    rows: list[Row] = []
+    for chunk in manifest["lanes"][lane]:
+        if chunk["state"] == "in doubt":
+            lines = data[chunk["byte_offset"] :].split(b"\n", chunk["lines"])[: chunk["lines"]]
+            rows += map(json.loads, lines)
+    return rows
+
+
+def _check_end(bench: Bench, receipt: dict[str, Any]) -> None:
+    for lane in LANES:
+        done = receipt["destinations"][lane]
+        assert done["rows_left"] == 0
+        assert done["rows_landed"] + done["rows_in_doubt"] == len(bench.rows)
+        stored, expected = bench.stored(lane), bench.expected(lane)
+        assert not stored - expected, f"{lane}: rows are there twice"
+        doubtful = _doubtful_rows(bench, receipt["run_id"], lane)
+        assert len(doubtful) == done["rows_in_doubt"]
+        make = as_collinear if lane == "collinear" else dict
+        assert not (expected - stored) - canonical(map(make, doubtful)), f"{lane}: rows are lost that are not in doubt"
+
+
+def _killed(bench: Bench, kills: int, seed: int) -> dict[str, Any]:
+    dice = random.Random(seed)
+    bench.emulator.patch(latency_ms=25, store_delay_ms=5)
+    running = sum(_kill_somewhere(bench, dice) for _ in range(kills))
+    bench.emulator.idle()
+    with _start(bench) as process:
+        out, err = process.communicate(timeout=240)
+    assert process.returncode in (0, 4), err
+    receipt: dict[str, Any] = json.loads(out)
+    _check_end(bench, receipt)
+    receipt["kills"] = running
+    print(f"{running} of {kills} kills hit a running upload;", {k: v["chunks_in_doubt"] for k, v in receipt["destinations"].items()})
+    return receipt
+
+
+def test_five_kills(small: Bench) -> None:
+    assert _killed(small, 5, seed=11)["kills"] >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_fifty_kills(bench: Bench, tmp_path: Path) -> None:
+    """The issue's fifty: all of GSM8K in requests of five rows."""
+    assert _killed(bench, 50, seed=int(os.environ.get("BULKUP_TEST_SEED", "3")))["kills"] >= 45
