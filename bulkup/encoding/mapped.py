@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from operator import attrgetter
+from itertools import repeat
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
@@ -21,8 +22,13 @@ from bulkup.model import Stage
 __all__ = ["MappedRows"]
 
 _MISSING: Any = msgspec.UNSET
+_NOTHING = {type(None), msgspec.UnsetType}
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
 _Column = Callable[[list[Any]], list[Any]]
+
+
+class _Unfit(Exception):
+    """A value that the regex or the cast does not take."""
 
 
 class _Refused(Irregular):
@@ -91,19 +97,11 @@ def _compiled(expression: Expression, where: str, names: dict[str, str]) -> _Col
 
 
 def _record(record: Record, where: str, names: dict[str, str]) -> _Column:
-    keys = tuple(key for key, _ in record.fields)
     columns = [_compiled(inner, f"{where}.{key}" if where else key, names) for key, inner in record.fields]
-
-    def column(rows: list[Any]) -> list[Any]:
-        values = [made(rows) for made in columns]
-        if any(_MISSING in made for made in values):
-            return [
-                {key: value for key, value in zip(keys, row, strict=True) if value is not _MISSING}
-                for row in zip(*values, strict=True)
-            ]
-        return [dict(zip(keys, row, strict=True)) for row in zip(*values, strict=True)]
-
-    return column
+    fields = [(f"k{i}", Any) for i in range(len(columns))]
+    rename = {f"k{i}": key for i, (key, _) in enumerate(record.fields)}
+    made = msgspec.defstruct("Made", fields, gc=False, rename=rename)  # msgspec leaves out what is UNSET
+    return lambda rows: list(map(made, *[column(rows) for column in columns]))
 
 
 def _array(array: Array, where: str, names: dict[str, str]) -> _Column:
@@ -112,9 +110,9 @@ def _array(array: Array, where: str, names: dict[str, str]) -> _Column:
     def column(rows: list[Any]) -> list[Any]:
         values = [made(rows) for made in columns]
         for i, made in enumerate(values):
-            if _MISSING in made:
+            if isinstance(array.items[i], Path) and _MISSING in made:
                 raise _Refused(f"{where}[{i}]", "its path leads to nothing in this row, and it has no default")
-        return list(map(list, zip(*values, strict=True))) if values else [[] for _ in rows]
+        return list(zip(*values, strict=True)) if values else [()] * len(rows)
 
     return column
 
@@ -122,49 +120,62 @@ def _array(array: Array, where: str, names: dict[str, str]) -> _Column:
 def _path(path: Path, where: str, names: dict[str, str]) -> _Column:
     field = names.get(str(path.steps[0]))
     top = attrgetter(field) if field is not None else lambda _row: _MISSING
-    inner, regex, fallback = path.steps[1:], path.regex, path.default if path.has_default else _MISSING
+    steps, is_plain = path.steps[1:], path.regex is None and not path.integer
 
-    def refuse(what: str) -> Any:
-        if not path.has_default:
-            raise _Refused(where, what)
-        return fallback
-
-    def matched(value: Any) -> Any:
-        if value is _MISSING:
-            return value
-        if not isinstance(value, str):
-            return refuse(f"the regex needs a string at {path.text}, got {said(value)}")
-        found = regex.search(value) if regex is not None else None
-        if found is None or found[1] is None:
-            return refuse(f"the regex does not match at {path.text}, which holds {said(value)}")
-        return found[1]
-
-    def cast(value: Any) -> Any:
-        if value is _MISSING or type(value) is int:
-            return value
-        if isinstance(value, float) and value.is_integer():
-            return int(value)
-        if isinstance(value, str):
-            digits = value.strip().replace(",", "")
-            if _INTEGER.fullmatch(digits):
-                return int(digits)
-        return refuse(f"expected an integer at {path.text}, got {said(value)}")
+    def one(value: Any) -> Any:
+        try:
+            return _value(path, value)
+        except _Unfit as unfit:
+            if path.has_default:
+                return path.default
+            raise _Refused(where, str(unfit)) from None
 
     def column(rows: list[Any]) -> list[Any]:
         values = list(map(top, rows))
-        for step in inner:
+        for step in steps:
             values = [_at(value, step) for value in values]
-        if None in values or _MISSING in values:
-            values = [_MISSING if value is None else value for value in values]
-        if regex is not None:
-            values = list(map(matched, values))
-        if path.integer:
-            values = list(map(cast, values))
-        if path.has_default:
-            values = [fallback if value is _MISSING else value for value in values]
-        return values
+        kinds = set(map(type, values))
+        if is_plain and kinds.isdisjoint(_NOTHING):
+            return values
+        made = _all_strings(path, values) if kinds == {str} else None
+        return list(map(one, values)) if made is None else made
 
     return column
+
+
+def _value(path: Path, value: Any) -> Any:
+    if value is None or value is _MISSING:
+        return path.default if path.has_default else _MISSING
+    if path.regex is not None:
+        if not isinstance(value, str):
+            raise _Unfit(f"the regex needs a string at {path.text}, got {said(value)}")
+        found = path.regex.search(value)
+        if found is None or found[1] is None:
+            raise _Unfit(f"the regex does not match at {path.text}, which holds {said(value)}")
+        value = found[1]
+    if not path.integer or type(value) is int:
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    digits = value.strip().replace(",", "") if isinstance(value, str) else ""
+    if not _INTEGER.fullmatch(digits):
+        raise _Unfit(f"expected an integer at {path.text}, got {said(value)}")
+    return int(digits)
+
+
+def _all_strings(path: Path, values: list[str]) -> list[Any] | None:
+    """`_value` of each by batch, or None where one of them needs a closer look."""
+    if path.regex is not None:
+        found: list[Any] = list(map(path.regex.search, values))
+        if not all(found):
+            return None
+        values = list(map(itemgetter(1), found))
+        if None in values:
+            return None
+    if not path.integer:
+        return values
+    digits = list(map(str.replace, map(str.strip, values), repeat(","), repeat("")))
+    return list(map(int, digits)) if all(map(_INTEGER.fullmatch, digits)) else None
 
 
 def _at(value: Any, step: str | int) -> Any:

@@ -67,12 +67,11 @@ class BlockEncoder:
         return EncodedRow(line.position, None, reject)
 
     def _bodies(self, row: bytes) -> Iterator[bytes]:
-        if row.startswith(b"{"):
-            for pipeline in self._pipelines:
-                try:
-                    yield pipeline.body(row, 1)
-                except REFUSALS:
-                    continue
+        for pipeline in self._pipelines:
+            try:
+                yield pipeline.body(row, 1)
+            except REFUSALS:
+                continue
 
     def _too_long(self, position: int, line: int, head: bytes, length: int) -> Reject:
         reason = f"the row is {length} bytes long, the limit (max_row_bytes) is {self._plan.max_row_bytes}"

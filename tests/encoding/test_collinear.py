@@ -142,6 +142,22 @@ def test_a_nested_drop_reaches_into_turns() -> None:
     assert json.loads(made.body) == {"conv_prefix": [turn("user", "q")], "response": turn("assistant", "a")}
 
 
+@pytest.mark.parametrize(
+    ("label", "reason"),
+    [
+        ({"ground_truth": "5"}, "ground_truth: expected an integer, got the string '5'"),
+        ({"ground_truth": 2**63}, "ground_truth: expected an integer of 64 bits"),
+        ({"ground_truth": 1.5}, "ground_truth: expected an integer, got the number 1.5"),
+        ({"context": 5}, "context: expected a string, got the integer 5"),
+    ],
+)
+def test_a_spliced_label_is_checked_like_any_other(label: dict[str, Any], reason: str) -> None:
+    rows = [{"question": "q", "answer": "a"}, {"question": "q", "answer": "a"} | label]
+    made = plan("question-answer").encoder().encode(ln.block(b"\n".join(json.dumps(row).encode() for row in rows)))
+    assert made.rows == 1
+    assert made.rejects[0].reason.startswith(reason)
+
+
 USER, ANSWER = turn("user", "q"), turn("assistant", "a")
 
 

@@ -194,6 +194,13 @@ def test_given_types_override_what_is_inferred() -> None:
         given_columns({"a": ""})
 
 
+@pytest.mark.parametrize(("value", "nested"), [(1.5, Nested.AS_IS), ([], Nested.TEXT)])
+def test_a_null_where_any_value_but_null_may_stand_is_a_dead_letter(value: object, nested: Nested) -> None:
+    plan = decided({"o": value}, nested=nested)
+    made = plan.encoder().encode(ln.block(b'{"o":null}\n{"o":[1]}'))
+    assert (made.rows, made.rejects[0].reason) == (1, "o: expected a value, got null")
+
+
 def test_plain_columns_are_sent_as_their_own_bytes() -> None:
     plan = decided({"q": "x", "n": 1})
     made = plan.encoder().encode(ln.block(b'{"q": "\\u00e9","n":2}\r\n{"q":"y", "n":3}'))

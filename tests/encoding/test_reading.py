@@ -9,12 +9,15 @@ import pytest
 from bulkup.destinations.collinear_rows import COLLINEAR
 from bulkup.destinations.nebius_rows import NEBIUS
 from bulkup.encoding import RowPlan
+from bulkup.mapping import parse_mapping
 from bulkup.model import HEAD_BYTES, Block, LongRow
 from bulkup.schema import Column, Holds
 from tests.encoding.lines import block
 
 TURNS = b'"conv_prefix":[{"role":"user","content":"q"}]'
 ROW = b"{" + TURNS + b',"response":{"role":"assistant","content":"a"}}'
+QUESTION, CONTEXT = Column("question", Holds.TEXT, "string"), Column("context", Holds.STRING, "string")
+Q = Column("q", Holds.STRING, "string")
 PLAN = RowPlan(target=COLLINEAR, preset="identity")
 
 
@@ -47,6 +50,59 @@ def test_a_row_that_cannot_be_read_says_why_and_where(line: bytes, reason: str) 
     assert (reject.stage, reject.field, reject.position, reject.line) == ("read", None, len(ROW) + 1, 1)
     assert reason in reject.reason
     assert (reject.row, reject.length) == (line, len(line))
+
+
+@pytest.mark.parametrize("length", [1, 1000])
+@pytest.mark.parametrize("bad", [b"\xff", b"\xed\xa0\x80", b"\xc0\x80"])
+@pytest.mark.parametrize("place", ["question", "context", "other"])
+@pytest.mark.parametrize("way", ["preset", "mapping", "columns"])
+def test_bytes_that_are_not_utf8_are_found_wherever_they_stand(way: str, place: str, bad: bytes, length: int) -> None:
+    plan = {
+        "preset": RowPlan(target=COLLINEAR, preset="question-answer", drop=("other",)),
+        "mapping": RowPlan(target=NEBIUS, preset="mapping", mapping=parse_mapping({"q": "question"}), columns=(Q,)),
+        "columns": RowPlan(
+            target=NEBIUS, preset="identity", columns=(QUESTION, CONTEXT), drop=("other", "answer"), rewrite=True
+        ),
+    }[way]
+    row = json.dumps({"question": "?" * length, "answer": "a", "context": "c", "other": "o"}).encode()
+    assert plan.encoder().encode(block(row + b"\n" + row)).rows == 2
+    key = f'"{place}": "'.encode()
+    made = plan.encoder().encode(block(row + b"\n" + row.replace(key, key + bad) + b"\n" + row))
+    (reject,) = made.rejects
+    assert made.rows == 2
+    assert reject.reason.startswith(f"not UTF-8: byte 0x{bad[0]:02x}")
+
+
+def test_bytes_that_are_not_utf8_are_found_in_a_spliced_string_and_in_a_dropped_key() -> None:
+    qa = b'{"question":"q","answer":"a","context":"c"}'
+    for way, row, key in (
+        (RowPlan(target=COLLINEAR, preset="question-answer"), qa, b'"question":"'),
+        (RowPlan(target=COLLINEAR, preset="question-answer"), qa, b'"context":"'),
+        (RowPlan(target=COLLINEAR, preset="identity", drop=("x",)), ROW[:-1] + b',"x":"y"}', b'"x":"'),
+    ):
+        made = way.encoder().encode(block(row + b"\n" + row.replace(key, key + b"\xff") + b"\n"))
+        assert (made.rows, len(made.rejects)) == (1, 1)
+        assert json.loads(made.body)
+
+
+@pytest.mark.parametrize("content", [b"q", b"q" * 2000])
+@pytest.mark.parametrize(("before", "after"), [(b" ", b""), (b"", b" "), (b"\t", b"\r")])
+def test_white_space_around_a_row_is_not_sent(before: bytes, after: bytes, content: bytes) -> None:
+    row = ROW.replace(b'"q"', b'"' + content + b'"')
+    for data in (
+        before + row + after + b"\n" + row,
+        row + b"\n" + before + row + after,
+        row + b"\n" + before + row + after + b"\n",
+    ):
+        made = PLAN.encoder().encode(block(data))
+        assert (made.body, made.rows) == (row + b"," + row, 2)
+
+
+@pytest.mark.parametrize("content", [b"q", b"q" * 2000])
+def test_blank_lines_are_counted_even_where_two_rows_on_a_line_make_up_for_them(content: bytes) -> None:
+    row = ROW.replace(b'"q"', b'"' + content + b'"')
+    made = PLAN.encoder().encode(block(row + b"\n\n" + row + row + b"\n" + row))
+    assert (made.rows, made.blank, len(made.rejects)) == (2, 1, 1)
 
 
 def test_an_object_over_two_lines_is_two_dead_letters_and_harms_no_neighbour() -> None:

@@ -48,6 +48,8 @@ def mapped(table: dict[str, Any], row: dict[str, Any] = ROW) -> Any:
         ({"path": "q", "cast": "integer", "default": None}, None),
         ({"path": "b", "cast": "integer", "default": "no"}, "no"),
         ({"path": "missing", "default": 0}, 0),
+        ({"path": "q", "regex": "([0-9])", "cast": "integer", "default": "1,000"}, "1,000"),
+        ({"path": "q", "regex": "W(x)?", "default": "d"}, "d"),
         ({"path": "none", "default": "d"}, "d"),
         ({"path": "meta.tags[9].x", "default": "d"}, "d"),
         ({"path": "q.x", "default": "d"}, "d"),
