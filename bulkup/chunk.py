@@ -86,6 +86,8 @@ class Chunk:
     remote_id: str | None = None
     reason: str | None = None
     last_byte_at: float | None = None
+    was_answered: bool = False
+    absences: int = 0
 
     @property
     def line_count(self) -> int:

@@ -50,7 +50,7 @@ def classify_status(
         case 503 if (wait_s := retry_after_s(headers, now)) is not None:
             return CloseGate(said, wait_s)
         case 400 if bad_request is BadRequest.OPEN:
-            return InDoubt(f"{said} (whether part of the chunk was stored is not documented)")
+            return InDoubt(f"{said} (whether part of the chunk was stored is not documented)", was_answered=True)
         case 400 | 422:
             return RowsRefused(said)
         case 408 | 500 | 502 | 503 | 504 | 409:

@@ -61,9 +61,13 @@ class CloseGate:
 
 @dataclass(frozen=True, slots=True)
 class InDoubt:
-    """The chunk may or may not have been stored. Only evidence settles that."""
+    """The chunk may or may not have been stored. Only evidence settles that.
+
+    *was_answered*: the service refused it, and what is open is whether it had stored some of it; nothing is on its way.
+    """
 
     reason: str
+    was_answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections.abc import Callable
 from typing import Any
 
 import orjson
+import xxhash
 
 from bulkup.classify import BadRequest
 from bulkup.destinations.collinear_rows import COLLINEAR
@@ -19,21 +21,28 @@ from bulkup.destinations.seam import (
     Capabilities,
     Creates,
     Envelope,
-    Found,
     Payload,
     ReadBackUnavailable,
-    Survey,
+    Settles,
+    StoredRow,
 )
 from bulkup.destinations.wire import JsonBody, ask, lost, refusal
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
 from bulkup.secret import TokenSource
+from bulkup.settlement import Look, Match, Seen
 from bulkup.transport import Answer, Transport, TransportFailure
 
 __all__ = ["CollinearDestination"]
 
 PAGE = 100
 MAX_PAGES = 10_000
+ROWS_PAGE = 1000
+
+_ROWS = (
+    "{ getDatasetRowsByDatasetId(datasetId: %s, page: %d, pageSize: %d) "
+    "{ count rows { id convPrefix { role content } response { role content } groundTruth context } } }"
+)
 
 _DATASETS = "{ getUploadedDatasetByPageAndSpaceId(spaceId: %s, page: %d, limit: %d) { count datasets { id name rows createdAt } } }"
 """Arguments stand in the query itself: the schema's names for their types are not published."""
@@ -45,6 +54,7 @@ class CollinearDestination:
     name = "collinear"
     capabilities = Capabilities(
         creates=Creates.FIRST_CHUNK,
+        settles=Settles.BY_COUNT,
         gives_row_ids=True,
         max_chunk_bytes=8 * 1024 * 1024,
         max_chunk_rows=50_000,  # the answer holds an id for each row: this bounds what must be kept of it
@@ -95,17 +105,36 @@ class CollinearDestination:
     async def poll(self, remote_id: str) -> RemoteStatus:
         raise ReadBackUnavailable(f"Collinear has no status for dataset {remote_id}")
 
-    async def survey(self) -> Survey:
-        found: list[Found] = []
+    async def look(self) -> Look:
+        seen: list[Seen] = []
+        at = time.time()
         try:
             for page in range(MAX_PAGES):
                 datasets, total = await self._datasets(page)
-                found += [_found(record) for record in datasets if record.get("name") == self.dataset_name]
+                seen += [_seen(record) for record in datasets if record.get("name") == self.dataset_name]
                 if len(datasets) < PAGE or (page + 1) * PAGE >= total:
                     break
         except ReadBackUnavailable as why:
-            return Survey(unavailable=str(why))
-        return Survey(tuple(found))
+            return Look(at, unavailable=str(why))
+        return Look(at, tuple(seen))
+
+    async def match(self, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
+        return Match.UNKNOWN  # a chunk is no dataset of its own here
+
+    async def read_rows(self, dataset_id: str, page: int) -> list[StoredRow]:
+        query = _ROWS % (orjson.dumps(dataset_id).decode(), page, ROWS_PAGE)
+        answer = await ask(
+            self._transport, self.token, "POST", "/graphql", body=JsonBody(orjson.dumps({"query": query}))
+        )
+        try:
+            rows = answer["data"]["getDatasetRowsByDatasetId"]["rows"]
+            return [StoredRow(row["id"], _stored_key(row)) for row in rows]
+        except (KeyError, TypeError):
+            raise ReadBackUnavailable("POST /graphql answered no rows") from None
+
+    def row_key(self, row: bytes) -> bytes:
+        sent = orjson.loads(row)
+        return _key(sent["conv_prefix"], sent["response"], sent.get("ground_truth"), sent.get("context"))
 
     async def _datasets(self, page: int) -> tuple[list[dict[str, Any]], int]:
         """One page of the space's datasets, and how many there are in all. [sdk]"""
@@ -136,6 +165,18 @@ def _dataset_id(answer: Answer) -> str:
     return found.group(1) if found else ""
 
 
-def _found(record: dict[str, Any]) -> Found:
+def _seen(record: dict[str, Any]) -> Seen:
     rows = record.get("rows")
-    return Found(str(record.get("id")), str(record.get("name")), rows if isinstance(rows, int) else None)
+    return Seen(
+        str(record.get("id")), str(record.get("name")), RemoteStatus.READY, rows if isinstance(rows, int) else None
+    )
+
+
+def _stored_key(row: dict[str, Any]) -> bytes:
+    return _key(row["convPrefix"], row["response"], row.get("groundTruth"), row.get("context"))
+
+
+def _key(conv_prefix: list[Any], response: dict[str, Any], ground_truth: int | None, context: str | None) -> bytes:
+    """A row's content, whatever the order of its keys."""
+    turns = [(turn["role"], turn["content"]) for turn in (*conv_prefix, response)]
+    return xxhash.xxh3_128_digest(orjson.dumps((turns, ground_truth, context)))

@@ -6,10 +6,12 @@ Grounds of each fact: `docs/endpoints.md`; the contract is the published referen
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
 import orjson
+import xxhash
 
 from bulkup.classify import BadRequest
 from bulkup.destinations.nebius_rows import NEBIUS, wire_schema
@@ -17,15 +19,16 @@ from bulkup.destinations.seam import (
     Capabilities,
     Creates,
     Envelope,
-    Found,
     Payload,
     ReadBackUnavailable,
-    Survey,
+    Settles,
+    StoredRow,
 )
 from bulkup.destinations.wire import ask, lost, refusal
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
 from bulkup.secret import Token, TokenSource
+from bulkup.settlement import Look, Match, Seen
 from bulkup.transport import WORDS, Transport, TransportFailure
 
 __all__ = ["NebiusDestination"]
@@ -34,6 +37,7 @@ RECORD_BYTES = 4 * 1024 * 1024
 """How large a dataset's record may be (it holds the schema)."""
 
 PAGE = 100
+CONTENT_PAGE = 1000
 
 
 class NebiusDestination:
@@ -41,7 +45,11 @@ class NebiusDestination:
 
     name = "nebius"
     capabilities = Capabilities(
-        creates=Creates.EACH_CHUNK, gives_row_ids=False, max_chunk_bytes=16 * 1024 * 1024, max_chunk_rows=None
+        creates=Creates.EACH_CHUNK,
+        settles=Settles.BY_NAME,
+        gives_row_ids=False,
+        max_chunk_bytes=16 * 1024 * 1024,
+        max_chunk_rows=None,
     )
 
     def __init__(
@@ -87,19 +95,50 @@ class NebiusDestination:
             raise ReadBackUnavailable(f"GET /v1/datasets/{remote_id} answered something else than that dataset")
         return _status(record)
 
-    async def survey(self) -> Survey:
-        found: list[Found] = []
+    async def look(self) -> Look:
+        seen: list[Seen] = []
         params = {"limit": str(PAGE)}
+        at = time.time()
         try:
             while True:
                 page = await ask(self._transport, self.token, "GET", "/v1/datasets", params=params)
                 records, more, last = _page(page)
-                found += [Found(record["id"], record["name"], None) for record in records if self._is_ours(record)]
+                seen += [
+                    Seen(record["id"], record["name"], _status(record), None)
+                    for record in records
+                    if self._is_ours(record)
+                ]
                 if not more or params.get("after") == last:
-                    return Survey(tuple(found))
+                    return Look(at, tuple(seen))
                 params["after"] = last
         except ReadBackUnavailable as why:
-            return Survey(unavailable=str(why))
+            return Look(at, unavailable=str(why))
+
+    async def match(self, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
+        assert plan.schema is not None, "rows for Nebius have a schema"
+        try:
+            record = await ask(self._transport, self.token, "GET", f"/v1/datasets/{dataset_id}")
+            if not isinstance(record, dict) or record.get("schema") != wire_schema(plan.schema):
+                return Match.OTHER
+            last, behind = await self._content(dataset_id, rows - 1, 1), await self._content(dataset_id, rows, 1)
+        except ReadBackUnavailable:
+            return Match.UNKNOWN
+        return Match.SAME if len(last) == 1 and not behind else Match.OTHER
+
+    async def read_rows(self, dataset_id: str, page: int) -> list[StoredRow]:
+        rows = await self._content(dataset_id, page * CONTENT_PAGE, CONTENT_PAGE)
+        return [StoredRow(None, _key(row)) for row in rows]
+
+    def row_key(self, row: bytes) -> bytes:
+        return _key(orjson.loads(row))
+
+    async def _content(self, dataset_id: str, offset: int, limit: int) -> list[Any]:
+        """Rows of a dataset. [openapi, seen]"""
+        params = {"limit": str(limit), "offset": str(offset)}
+        page = await ask(self._transport, self.token, "GET", f"/v1/datasets/{dataset_id}/content", params=params)
+        if not isinstance(page, dict) or not isinstance(page.get("rows"), list):
+            raise ReadBackUnavailable(f"GET /v1/datasets/{dataset_id}/content answered no rows")
+        return list(page["rows"])
 
     def _is_ours(self, record: dict[str, Any]) -> bool:
         return (
@@ -127,6 +166,13 @@ def _status(record: dict[str, Any]) -> RemoteStatus:
             return RemoteStatus.FAILED
         case _:  # PENDING; TEMPORARY and DRAFT are not explained anywhere, so they are not taken for READY
             return RemoteStatus.PENDING
+
+
+def _key(row: Any) -> bytes:
+    """A row's content: null and absent are the same, since the service may give one back as the other. [open]"""
+    if isinstance(row, dict):
+        row = {name: value for name, value in row.items() if value is not None}
+    return xxhash.xxh3_128_digest(orjson.dumps(row, option=orjson.OPT_SORT_KEYS))
 
 
 def _accepted(data: bytes, token: Token) -> Outcome:

@@ -10,17 +10,18 @@ from typing import Protocol
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import CloseGate, Outcome, RemoteStatus, StopLane, TokenRejected, TryAgain
 from bulkup.secret import TokenSource
+from bulkup.settlement import Look, Match
 
 __all__ = [
     "Capabilities",
     "Creates",
     "Destination",
     "Envelope",
-    "Found",
     "LookFailed",
     "Payload",
     "ReadBackUnavailable",
-    "Survey",
+    "Settles",
+    "StoredRow",
 ]
 
 
@@ -31,11 +32,19 @@ class Creates(StrEnum):
     FIRST_CHUNK = "the first chunk creates the dataset, the others are appended"
 
 
+class Settles(StrEnum):
+    """What shows whether a chunk in doubt was stored."""
+
+    BY_NAME = "a dataset of the chunk's own name"
+    BY_COUNT = "the dataset's row count, and its rows where the count cannot tell"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What a destination can do, as a value. *max_chunk_bytes* and *max_chunk_rows* are defaults a user may change."""
 
     creates: Creates
+    settles: Settles
     gives_row_ids: bool
     max_chunk_bytes: int
     max_chunk_rows: int | None
@@ -84,20 +93,11 @@ class Payload:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A dataset that the destination already holds. *rows* is None where the destination does not say."""
+class StoredRow:
+    """A row read back: its id where the service gives one, and a hash of its content."""
 
-    id: str
-    name: str
-    rows: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What the destination held before the run: the datasets of our names. *unavailable* says why it could not be seen."""
-
-    found: tuple[Found, ...] = ()
-    unavailable: str | None = None
+    id: str | int | None
+    key: bytes
 
 
 class ReadBackUnavailable(Exception):
@@ -149,6 +149,21 @@ class Destination(Protocol):
         """How the dataset that the service has taken is doing. Raises `LookFailed`, `ReadBackUnavailable`."""
         ...
 
-    async def survey(self) -> Survey:
-        """What the destination holds under our names. Raises `LookFailed`."""
+    async def look(self) -> Look:
+        """What the destination holds under our names, the whole of it. Raises `LookFailed`."""
+        ...
+
+    async def match(self, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
+        """Whether a dataset of our name has the plan's schema and exactly *rows* rows. Raises `LookFailed`."""
+        ...
+
+    async def read_rows(self, dataset_id: str, page: int) -> list[StoredRow]:
+        """One page of a dataset's rows, numbered from 0, in the order in which the service gives them; empty behind the last.
+
+        Raises `LookFailed`, `ReadBackUnavailable`.
+        """
+        ...
+
+    def row_key(self, row: bytes) -> bytes:
+        """What identifies the content of a row that is sent, as `StoredRow.key` does for one that is read back."""
         ...

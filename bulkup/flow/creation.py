@@ -60,6 +60,7 @@ class Creation:
         """The dataset exists: nobody need wait any more."""
         self._exists = True
 
-    def in_doubt(self) -> None:
-        """A chunk's fate is not known; its last byte left now at the latest."""
+    def in_doubt(self) -> bool:
+        """A chunk's fate is not known; its last byte left now at the latest. Whether it may have created the dataset."""
         self._last_byte_at = self._clock()
+        return not self._exists

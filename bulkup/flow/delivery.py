@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NoReturn, assert_never
 
 import anyio
@@ -17,7 +17,9 @@ from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt
 from bulkup.destinations.seam import Destination, LookFailed, Payload, ReadBackUnavailable
 from bulkup.errors import BulkupError, ExitCode, SourceChanged
+from bulkup.flow.clock import Clock
 from bulkup.flow.creation import Creation
+from bulkup.flow.fence import Fence
 from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.isolation import Splitter
 from bulkup.flow.limit import BodyLimit
@@ -39,22 +41,12 @@ from bulkup.outcome import (
 )
 from bulkup.pacing import ByteBudget, Pacing, Patience, full_jitter_s
 
-__all__ = ["Clock", "Delivery"]
+__all__ = ["DOUBTS_TO_SETTLE", "Delivery"]
 
-DOUBTS_IN_A_ROW = 8
-"""After so many doubts without one landing in between the lane stops: going on would put the whole source in doubt."""
+DOUBTS_TO_SETTLE = 8
+"""So many new doubts are settled before anything more is sent."""
 
 FIRST_POLL_S, LAST_POLL_S = 0.5, 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Time and chance, injected."""
-
-    monotonic: Callable[[], float]
-    unix: Callable[[], float]
-    sleep: Callable[[float], Awaitable[None]]
-    uniform: Callable[[float, float], float]
 
 
 class Delivery:
@@ -70,6 +62,9 @@ class Delivery:
         patience: Patience,
         budget: ByteBudget,
         creation: Creation | None,
+        fence: Fence,
+        settle_now: Callable[[], None],
+        refusals_store_nothing: bool,
         splitter: Splitter,
         halt: Halt,
         tally: Tally,
@@ -85,6 +80,9 @@ class Delivery:
         self._patience = patience
         self._budget = budget
         self._creation = creation
+        self._fence = fence
+        self._settle_now = settle_now
+        self._refusals_store_nothing = refusals_store_nothing
         self._splitter = splitter
         self._halt = halt
         self._tally = tally
@@ -92,7 +90,7 @@ class Delivery:
         self._clock = clock
         self._on_doubt = on_doubt
         self._pending_timeout_s = pending_timeout_s
-        self._doubts_in_a_row = 0
+        self._doubts = 0
 
     async def run(self, incoming: MemoryObjectReceiveStream[Prepared], tasks: TaskGroup) -> None:
         """Deliver what comes until the stream ends or the lane stops. Several of these run side by side."""
@@ -184,6 +182,13 @@ class Delivery:
 
     async def _attempt(self, chunk: Chunk, payload: Payload) -> Outcome:
         """One attempt, journaled before its first byte and after its last."""
+        await self._halt.unless_halted(self._fence.enter)
+        try:
+            return await self._attempt_inside(chunk, payload)
+        finally:
+            await self._fence.leave()
+
+    async def _attempt_inside(self, chunk: Chunk, payload: Payload) -> Outcome:
         await self._halt.unless_halted(lambda: self._pacing.enter(rows=payload.rows, size=payload.content_length))
         sent_bytes = 0
 
@@ -210,6 +215,8 @@ class Delivery:
                 raise
             finally:
                 self._tally.in_flight -= 1
+            if isinstance(outcome, InDoubt) and outcome.was_answered and self._refusals_store_nothing:
+                outcome = RowsRefused(outcome.reason)
             self._pacing.concurrency.ended(clean=isinstance(outcome, Accepted))
             await self._record(chunk, payload, outcome)
             return outcome
@@ -226,7 +233,7 @@ class Delivery:
                 await self._journal.answered(chunk.id, outcome.remote_id)
                 self._patience.succeeded(self._clock.monotonic())
             case InDoubt(reason):
-                await self._doubt(chunk, reason)
+                await self._doubt(chunk, reason, was_answered=outcome.was_answered)
             case TooLarge():
                 self._limit.refused(payload.content_length)
                 await self._not_stored(chunk)
@@ -240,26 +247,28 @@ class Delivery:
             chunk.id,
             accepted.remote_id,
             evidence=Evidence.ANSWER,
+            at=self._clock.unix(),
             ids=_ids_line(chunk, accepted) if accepted.ids else b"",
         )
         self._tally.totals.move(chunk, state, ChunkState.LANDED)
         self._tally.rows_landed += chunk.rows
         self._tally.largest_body = max(self._tally.largest_body, body_bytes)
         self._patience.succeeded(self._clock.monotonic())
-        self._doubts_in_a_row = 0
         if self._creation is not None:
             self._creation.landed()
 
-    async def _doubt(self, chunk: Chunk, reason: str) -> None:
-        await self._journal.in_doubt(chunk.id, reason, self._clock.unix())
+    async def _doubt(self, chunk: Chunk, reason: str, *, was_answered: bool = False) -> None:
+        await self._journal.in_doubt(chunk.id, reason, self._clock.unix(), was_answered=was_answered)
         self._tally.totals.move(chunk, ChunkState.PLANNED, ChunkState.IN_DOUBT)
-        if self._creation is not None:
-            self._creation.in_doubt()
-        self._doubts_in_a_row += 1
-        if self._doubts_in_a_row >= DOUBTS_IN_A_ROW and self._on_doubt is OnDoubt.HOLD:
-            self._halt.set(
-                Reason(f"{DOUBTS_IN_A_ROW} chunks in a row ended in doubt; the last: {reason}", ExitCode.IN_DOUBT)
-            )
+        is_creating = self._creation is not None and self._creation.in_doubt()
+        self._doubts += 1
+        if self._on_doubt is OnDoubt.RESEND:
+            return
+        if self._patience.is_over(self._clock.monotonic()):
+            self._halt.set(Reason(f"nothing got through for too long; the last doubt: {reason}", ExitCode.TRY_LATER))
+        elif is_creating or self._doubts >= DOUBTS_TO_SETTLE:
+            self._doubts = 0
+            self._settle_now()
 
     async def _not_stored(self, chunk: Chunk) -> None:
         await self._journal.plan_again(chunk.id)
@@ -283,7 +292,9 @@ class Delivery:
             case RemoteStatus.FAILED:
                 await self._failed(prepared, remote_id, tasks)
             case RemoteStatus.PENDING:
-                await self._doubt(chunk, f"dataset {remote_id} was still not READY after {self._pending_timeout_s:.0f} s")
+                await self._doubt(
+                    chunk, f"dataset {remote_id} was still not READY after {self._pending_timeout_s:.0f} s"
+                )
 
     async def _polled(self, remote_id: str) -> RemoteStatus:
         deadline = self._clock.monotonic() + self._pending_timeout_s

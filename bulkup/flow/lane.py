@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
 from bulkup.chunk import ChunkState, Totals
 from bulkup.config import OnDoubt, RejectLimit
-from bulkup.destinations.seam import Creates, Destination, LookFailed, Survey
+from bulkup.destinations.seam import Creates, Destination, LookFailed, Settles
 from bulkup.encoding import RowOptions, decide
 from bulkup.errors import BulkupError, DestinationNotEmpty, ExitCode, TokenRefused, UsageProblem, worst
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
+from bulkup.flow.clock import Clock
 from bulkup.flow.creation import Creation
-from bulkup.flow.delivery import Clock, Delivery
+from bulkup.flow.delivery import DOUBTS_TO_SETTLE, Delivery
+from bulkup.flow.fence import Fence
 from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.isolation import Splitter
 from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepare import Preparer
 from bulkup.flow.prepared import Prepared
+from bulkup.flow.settler import REFUSALS_STORE_NOTHING, Settler
 from bulkup.flow.tally import Tally
 from bulkup.journal import LaneJournal
 from bulkup.model import Block
 from bulkup.outcome import CloseGate, StopLane, TokenRejected, TryAgain
 from bulkup.pacing import ByteBudget, Concurrency, Gate, Pacing, Patience, Rate, full_jitter_s
+from bulkup.settlement import Look
 from bulkup.sources import Cursor, Source
 from bulkup.tiling import tile_bytes
 
@@ -89,8 +95,9 @@ class Lane:
         self._plan: LanePlan | None = None
         self._learned_limit = learned_limit
         self.limit = BodyLimit(options.max_body_bytes)
-        self._survey: Survey | None = None
+        self._survey: Look | None = None
         self._unreadable: str | None = None
+        self._late: str | None = None
         self._patience = Patience(retry_for_s=options.retry_for_s, now=clock.monotonic())
         self.pacing = Pacing(
             concurrency=Concurrency(cap=options.concurrency),
@@ -111,7 +118,10 @@ class Lane:
             self._say(f"sending {released} chunks in doubt again, as --on-doubt resend accepts doubles")
         self.tally.totals = await self._journal.totals()
         self._unreadable = await self._journal.fact("unreadable")
-        self.is_done = bool(await self._journal.fact("planned whole")) and self.tally.totals.chunks_left == 0
+        self._late = await self._journal.fact("late")
+        planned_whole = bool(await self._journal.fact("planned whole"))
+        totals = self.tally.totals
+        self.is_done = planned_whole and not totals.chunks_left and not totals.chunks_in_doubt
         if self.is_done:
             return
         await self._decide()
@@ -142,6 +152,8 @@ class Lane:
     def exit_code(self, totals: Totals) -> ExitCode:
         """What the lane ends with."""
         codes = [self.halt.reason.exit_code] if self.halt.reason else []
+        if self._late is not None:
+            codes.append(ExitCode.DIFFERS)
         if totals.rows_in_doubt:
             codes.append(ExitCode.IN_DOUBT)
         if self._unreadable is not None:
@@ -157,7 +169,7 @@ class Lane:
         """Why the lane ended before everything had landed, in one line."""
         if self.halt.reason is not None:
             return self.halt.reason.text
-        return self._unreadable
+        return self._late or self._unreadable
 
     @property
     def source_done(self) -> float | None:
@@ -218,19 +230,19 @@ class Lane:
 
     async def _look(self) -> None:
         """One look at what the destination holds. Raises `DestinationNotEmpty`, `LookFailed`."""
-        survey = await self.destination.survey()
+        survey = await self.destination.look()
         await self._journal.set_fact(
             "survey",
-            {"found": [[f.id, f.name, f.rows] for f in survey.found], "unavailable": survey.unavailable},
+            {"found": [[f.id, f.name, f.rows] for f in survey.seen], "unavailable": survey.unavailable},
         )
         self._survey = survey
         if survey.unavailable is not None:
             self._say(
                 f"cannot look whether the destination holds this dataset already ({survey.unavailable}); going on"
             )
-        elif survey.found and not self._options.append:
-            held = ", ".join(f"{f.name} ({f.id})" for f in survey.found[:3]) + (
-                " and more" if len(survey.found) > 3 else ""
+        elif survey.seen and not self._options.append:
+            held = ", ".join(f"{f.name} ({f.id})" for f in survey.seen[:3]) + (
+                " and more" if len(survey.seen) > 3 else ""
             )
             raise DestinationNotEmpty(
                 f"{self.name}: the destination already holds {held}, which this run did not put there. "
@@ -266,21 +278,67 @@ class Lane:
         assert self._plan is not None, "prepare comes first"
         if await self._is_untouched():
             await self._look_patiently()
+        chunker = Chunker(self._source, self._plan.rows.encoder(), self.halt)
+        creation = await self._creation()
+        settler = self._settler(self._plan, chunker, creation)
+        await self._settle_at_start(settler)
+        while True:
+            await self._send_round(self._plan, chunker, creation, settler)
+            if self.halt.reason is not None or self._options.on_doubt is OnDoubt.RESEND:
+                return
+            await settler.settle()
+            if not self.tally.totals.chunks_left or not self._source.rereadable:
+                break
+            await self._cursor.aclose()
+            self._cursor = self._source.cursor()
+        self._late = await settler.audit()
+        await self._journal.set_fact("late", self._late)
+
+    async def _settle_at_start(self, settler: Settler) -> None:
+        """Doubts that an earlier process left. A creating chunk is settled before anything else is sent; of the rest, what one look
+        tells."""
+        totals = self.tally.totals
+        if totals.chunks_in_doubt and self._options.on_doubt is OnDoubt.HOLD:
+            by_name = self.destination.capabilities.settles is Settles.BY_NAME
+            if not totals.chunks_landed and not by_name:
+                await settler.settle()
+            elif by_name or totals.chunks_in_doubt >= DOUBTS_TO_SETTLE:
+                await settler.settle(patience_s=0.0 if by_name else 2 * self._options.settle_after_s)
+
+    async def _send_round(self, plan: LanePlan, chunker: Chunker, creation: Creation | None, settler: Settler) -> None:
+        """Everything that is planned, and whatever the source still holds, once."""
         budget = ByteBudget(self._options.memory_bytes)
-        encoder = self._plan.rows.encoder()
-        chunker = Chunker(self._source, encoder, self.halt)
         numbers = ChildNumbers(self._journal)
-        preparer = self._preparer(self._plan, chunker, budget, numbers)
-        delivery = await self._delivery(self._plan, chunker, budget, numbers)
+        fence = Fence()
+        wanted = _Bell()
+        preparer = self._preparer(plan, chunker, budget, numbers)
+        delivery = await self._delivery(plan, chunker, budget, numbers, creation, fence, wanted.ring)
         sending, incoming = anyio.create_memory_object_stream[Prepared](0)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._prepare_all, preparer, sending)
-            async with incoming:
-                for _ in range(self._options.concurrency):
-                    tasks.start_soon(delivery.run, incoming.clone(), tasks)
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(self._settle_on_demand, settler, fence, wanted)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._prepare_all, preparer, sending)
+                async with incoming:
+                    for _ in range(self._options.concurrency):
+                        tasks.start_soon(delivery.run, incoming.clone(), tasks)
+            beside.cancel_scope.cancel()
         if preparer.unreadable is not None:
             self._unreadable = str(preparer.unreadable)
             await self._journal.set_fact("unreadable", self._unreadable)
+
+    async def _settle_on_demand(self, settler: Settler, fence: Fence, wanted: _Bell) -> None:
+        """Settle whenever enough is in doubt, with nothing in flight."""
+        with suppress(Halted):
+            while True:
+                await wanted.rung()
+                await fence.close()
+                try:
+                    patience_s = 2 * self._options.settle_after_s if self.tally.totals.chunks_landed else inf
+                    await settler.settle(patience_s=patience_s)
+                except BulkupError as error:
+                    self.halt.set(Reason(str(error), error.exit_code))
+                finally:
+                    await fence.open()
 
     async def _prepare_all(self, preparer: Preparer, sending: MemoryObjectSendStream[Prepared]) -> None:
         try:
@@ -309,8 +367,32 @@ class Lane:
             with_rejected_rows=self._options.with_rejected_rows,
         )
 
+    def _settler(self, plan: LanePlan, chunker: Chunker, creation: Creation | None) -> Settler:
+        return Settler(
+            destination=self.destination,
+            plan=plan,
+            journal=self._journal,
+            source=self._source,
+            chunker=chunker,
+            pacing=self.pacing,
+            patience=self._patience,
+            halt=self.halt,
+            tally=self.tally,
+            clock=self._clock,
+            quiet_s=self._options.settle_after_s,
+            on_present=creation.landed if creation is not None else lambda: None,
+            say=self._say,
+        )
+
     async def _delivery(
-        self, plan: LanePlan, chunker: Chunker, budget: ByteBudget, numbers: ChildNumbers
+        self,
+        plan: LanePlan,
+        chunker: Chunker,
+        budget: ByteBudget,
+        numbers: ChildNumbers,
+        creation: Creation | None,
+        fence: Fence,
+        settle_now: Callable[[], None],
     ) -> Delivery:
         splitter = Splitter(
             source=self._source,
@@ -329,7 +411,10 @@ class Lane:
             pacing=self.pacing,
             patience=self._patience,
             budget=budget,
-            creation=await self._creation(),
+            creation=creation,
+            fence=fence,
+            settle_now=settle_now,
+            refusals_store_nothing=bool(await self._journal.fact(REFUSALS_STORE_NOTHING)),
             splitter=splitter,
             halt=self.halt,
             tally=self.tally,
@@ -344,12 +429,26 @@ class Lane:
             return None
         doubts = await self._journal.open_chunks(ChunkState.IN_DOUBT)
         return Creation(
-            exists=self.tally.totals.chunks_landed > 0 or bool(self._survey and self._survey.found),
+            exists=self.tally.totals.chunks_landed > 0 or bool(self._survey and self._survey.seen),
             quiet_s=self._options.settle_after_s,
             last_byte_at=max((chunk.last_byte_at or 0.0 for chunk in doubts), default=None),
             clock=self._clock.unix,
             sleep=self._clock.sleep,
         )
+
+
+class _Bell:
+    """Rung by anybody, heard by one."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def ring(self) -> None:
+        self._event.set()
+
+    async def rung(self) -> None:
+        await self._event.wait()
+        self._event = anyio.Event()
 
 
 def _innermost(error: Exception) -> Exception:

@@ -188,9 +188,7 @@ class Preparer:
         self._budget.give(held - kept)
         return draft, kept
 
-    async def _emit_parts(
-        self, whole: Draft, items: Items, tile: int, out: MemoryObjectSendStream[Prepared]
-    ) -> None:
+    async def _emit_parts(self, whole: Draft, items: Items, tile: int, out: MemoryObjectSendStream[Prepared]) -> None:
         """Several even chunks for one tile, each planned as it closes. That makes a family: nothing is held back any more."""
         await self._flush(out, family=True)
         self._names_are_settled = self._is_family = True

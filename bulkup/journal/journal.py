@@ -23,7 +23,8 @@ IDS = "ids.jsonl"
 
 _FIELDS = (
     "lane", "tile", "child", "start", "stop", "file", "byte_offset", "rows", "blank", "rejected", "lines", "body_bytes",
-    "raw_hash", "rows_hash", "name", "verbatim", "state", "attempts", "remote_id", "reason", "last_byte_at",
+    "raw_hash", "rows_hash", "name", "verbatim", "state", "attempts", "remote_id", "reason", "last_byte_at", "was_answered",
+    "absences",
 )  # fmt: skip
 _COLUMNS = ", ".join(_FIELDS)
 _INSERT = f"INSERT INTO chunks ({_COLUMNS}, line_count) VALUES ({', '.join('?' * (len(_FIELDS) + 1))})"  # noqa: S608
@@ -140,7 +141,7 @@ class LaneJournal:
 
     async def sending(self, chunk: ChunkId, at: float) -> None:
         """The slot is granted: from here on the chunk may reach the service. *at* is Unix time."""
-        await self._move(chunk, ChunkState.SENDING, "attempts = attempts + 1, last_byte_at = ?", at)
+        await self._move(chunk, ChunkState.SENDING, "attempts = attempts + 1, was_answered = 0, last_byte_at = ?", at)
 
     async def plan_again(self, chunk: ChunkId, reason: str | None = None) -> None:
         """The chunk may be sent anew: nothing of it is stored, or the user accepts doubles."""
@@ -150,19 +151,57 @@ class LaneJournal:
         """The service has taken the chunk under *remote_id* and is not done with it."""
         await self._move(chunk, ChunkState.ANSWERED, "remote_id = ?", remote_id)
 
-    async def landed(self, chunk: ChunkId, remote_id: str, *, evidence: Evidence, ids: bytes = b"") -> None:
-        """The chunk is stored. *ids*, a line for `ids.jsonl`, is durable before this is."""
+    async def landed(self, chunk: ChunkId, remote_id: str, *, evidence: Evidence, at: float, ids: bytes = b"") -> None:
+        """The chunk is stored. *ids*, a line for `ids.jsonl`, is durable before this is. *at*: Unix time of the answer, or of its
+        last byte where it was found by looking."""
 
         def work(db: sqlite3.Connection) -> None:
             if ids:
                 self._logs[IDS].append(ids)
-            self._set(db, chunk, ChunkState.LANDED, "remote_id = ?, evidence = ?, reason = NULL", remote_id, evidence)
+            changes = "remote_id = ?, evidence = ?, landed_at = ?, reason = NULL"
+            self._set(db, chunk, ChunkState.LANDED, changes, remote_id, evidence, at)
 
         await self._writer.run(work)
 
-    async def in_doubt(self, chunk: ChunkId, reason: str, at: float) -> None:
-        """Whether the chunk was stored is not known. *at*: when a byte of it may last have left."""
-        await self._move(chunk, ChunkState.IN_DOUBT, "reason = ?, last_byte_at = ?", reason, at)
+    async def in_doubt(self, chunk: ChunkId, reason: str, at: float, *, was_answered: bool = False) -> None:
+        """Whether the chunk was stored is not known. *at*: when a byte of it may last have left. *was_answered*: the service
+        refused it, so nothing is on its way."""
+        changes = "reason = ?, last_byte_at = ?, was_answered = ?"
+        await self._move(chunk, ChunkState.IN_DOUBT, changes, reason, at, int(was_answered))
+
+    async def absent(self, chunk: ChunkId) -> None:
+        """A look has shown that the chunk is not stored: it may be sent again. That it was is kept for the final audit."""
+        await self._move(chunk, ChunkState.PLANNED, "reason = NULL, absences = absences + 1")
+
+    async def held(self, chunk: ChunkId, reason: str) -> None:
+        """The doubt could not be settled; *reason* gives what was seen."""
+        await self._move(chunk, ChunkState.IN_DOUBT, "reason = ?", reason)
+
+    async def landings(self) -> dict[str, float]:
+        """Each remote dataset that holds landed rows, with the time at which its last chunk landed."""
+        query = "SELECT remote_id, max(landed_at) FROM chunks WHERE lane = ? AND state = 'landed' GROUP BY remote_id"
+        return await self._writer.run(lambda db: dict(db.execute(query, (self.name,))))
+
+    async def landed_ids(self) -> tuple[frozenset[str | int], list[Chunk]]:
+        """The ids of all rows that have landed with ids, and the landed chunks that have none. Reads the whole of `ids.jsonl`."""
+        query = f"SELECT {_COLUMNS} FROM chunks WHERE lane = ? AND state = 'landed'"  # noqa: S608
+
+        def work(db: sqlite3.Connection) -> tuple[frozenset[str | int], list[Chunk]]:
+            landed = {str(chunk.id): chunk for chunk in map(_chunk, db.execute(query, (self.name,)))}
+            ids: set[str | int] = set()
+            with self._logs[IDS].path.open("rb") as lines:
+                for line in lines:
+                    record = json.loads(line)
+                    if record["lane"] == self.name and landed.pop(record["chunk"], None) is not None:
+                        ids.update(record["ids"])
+            return frozenset(ids), list(landed.values())
+
+        return await self._writer.run(work)
+
+    async def called_absent(self) -> list[Chunk]:
+        """The chunks that were called absent at some time and have landed since."""
+        query = f"SELECT {_COLUMNS} FROM chunks WHERE lane = ? AND state = 'landed' AND absences > 0"  # noqa: S608
+        return await self._writer.run(lambda db: [_chunk(row) for row in db.execute(query, (self.name,))])
 
     async def refused(self, chunk: ChunkId, reason: str, rejects: bytes) -> None:
         """The service will take none of the chunk's rows: they are dead letters now."""
@@ -287,6 +326,7 @@ def _row(chunk: Chunk) -> tuple[object, ...]:
         **{field: getattr(chunk, field) for field in _FIELDS[3:]},
         "lines": json.dumps(chunk.lines),
         "verbatim": int(chunk.verbatim),
+        "was_answered": int(chunk.was_answered),
     }
     return (chunk.id.lane, chunk.id.tile, chunk.id.child, *(values[field] for field in _FIELDS[3:]), chunk.line_count)
 
@@ -296,5 +336,6 @@ def _chunk(row: tuple[Any, ...]) -> Chunk:
     id_ = ChunkId(values.pop("lane"), values.pop("tile"), values.pop("child"))
     values["lines"] = tuple((file, count) for file, count in json.loads(values["lines"]))
     values["verbatim"] = bool(values["verbatim"])
+    values["was_answered"] = bool(values["was_answered"])
     values["state"] = ChunkState(values["state"])
     return Chunk(id=id_, **values)

@@ -55,6 +55,9 @@ CREATE TABLE chunks (
     evidence TEXT,
     reason TEXT,
     last_byte_at REAL,              -- Unix time at which a byte of it may last have left this machine
+    landed_at REAL,                 -- Unix time of the answer, or of the last byte where it was found by looking
+    was_answered INTEGER NOT NULL DEFAULT 0, -- 1: in doubt though the service refused it, so nothing is on its way
+    absences INTEGER NOT NULL DEFAULT 0,     -- how often it was called absent and sent again
     PRIMARY KEY (lane, tile, child)
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX open_chunks ON chunks (lane, start) WHERE state IN ('planned', 'sending', 'answered', 'in doubt');

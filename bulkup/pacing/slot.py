@@ -32,6 +32,7 @@ class Pacing:
         self._throttled_since: float | None = None
         self._throttled = 0
         self.waiting = Waiting.NOTHING
+        self.waiting_for_evidence = ""
 
     async def enter(self, *, rows: int, size: int) -> None:
         """Wait for a slot for *size* bytes with that many rows. Give it back with `leave`."""

@@ -17,7 +17,7 @@ from bulkup.config import Collinear, Nebius
 from bulkup.destinations.seam import Destination
 from bulkup.errors import BulkupError, ExitCode, Interrupted, UsageProblem, worst
 from bulkup.events import Event, Finished, LaneSnapshot, Note, Snapshot
-from bulkup.flow.delivery import Clock
+from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Reason
 from bulkup.flow.lane import Lane, LaneOptions
 from bulkup.journal import Journal

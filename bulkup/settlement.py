@@ -1,0 +1,347 @@
+"""Settling doubt: pure decisions from evidence.
+
+The danger is *false absence*: a killed client's body may be stored late; a list may lag, be scoped or be cached; another writer
+may stand in between. So presence needs a sighting that nothing else explains, and absence needs time, and a control that shows
+that the look sees what is newer. What cannot be decided waits, and what waits for ever is held and says why, with numbers.
+
+A *look* is one read-back of the whole. All times here are Unix seconds of this machine; none is compared with a server's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bulkup.chunk import ChunkId
+
+__all__ = [
+    "Absent",
+    "Doubt",
+    "FailedThere",
+    "Held",
+    "Look",
+    "Match",
+    "NotYet",
+    "PageBack",
+    "Present",
+    "Seen",
+    "Verdict",
+    "World",
+    "judge_by_count",
+    "judge_by_name",
+    "judge_by_rows",
+    "judge_rest",
+]
+
+LAST_ONES_QUIET_PERIODS = 4
+"""How many quiet periods must pass before a chunk after which nothing landed counts as absent."""
+
+PATIENCE_QUIET_PERIODS = 12
+"""After so many quiet periods of looking what could not be decided is held."""
+
+MAX_SUBSETS = 1 << 16
+"""How many distinct sums of chunk sizes are looked through before a count is taken for ambiguous."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A chunk of which nobody knows whether it was stored. *was_answered*: the service refused it, so nothing is on its way."""
+
+    chunk: ChunkId
+    name: str
+    rows: int
+    last_byte_at: float
+    was_answered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A dataset that a look shows. *rows* is None where the list does not say."""
+
+    id: str
+    name: str
+    status: str
+    rows: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One read-back of the whole, begun at *at*. *unavailable* says why there is none to be had."""
+
+    at: float
+    seen: tuple[Seen, ...] = ()
+    unavailable: str | None = None
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The datasets' ids."""
+        return frozenset(dataset.id for dataset in self.seen)
+
+    @property
+    def rows(self) -> int:
+        """Rows of all datasets seen, where the list says."""
+        return sum(dataset.rows or 0 for dataset in self.seen)
+
+
+class Match(StrEnum):
+    """Whether a dataset of a doubtful chunk's name holds that chunk."""
+
+    SAME = "same"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the run knows: ids that were there before its first create, rows that were, and what has landed since, each dataset
+    with the time at which its last chunk landed. *landed_rows* counts rows of landed chunks."""
+
+    before: frozenset[str]
+    base_rows: int
+    landed: Mapping[str, float]
+    landed_rows: int
+
+    @property
+    def latest_landing(self) -> float:
+        """When something last landed; minus infinity if nothing has."""
+        return max(self.landed.values(), default=float("-inf"))
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The chunk is stored, in this dataset."""
+
+    chunk: ChunkId
+    remote_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The chunk is not stored and will not be: it may be sent again."""
+
+    chunk: ChunkId
+
+
+@dataclass(frozen=True, slots=True)
+class FailedThere:
+    """The service took the chunk and failed on it."""
+
+    chunk: ChunkId
+    remote_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """Undecided; another look no earlier than *at* may decide."""
+
+    chunk: ChunkId
+    at: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """It cannot be decided. *why* gives the numbers that were seen."""
+
+    chunk: ChunkId
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageBack:
+    """The count fits several sets of chunks: only the rows themselves can tell."""
+
+    doubts: tuple[Doubt, ...]
+    why: str
+
+
+Verdict = Present | Absent | FailedThere | NotYet | Held
+
+
+def judge_by_name(
+    doubts: Sequence[Doubt], looks: Sequence[Look], world: World, matches: Mapping[str, Match], quiet_s: float
+) -> list[Verdict]:
+    """Verdicts where each chunk makes a dataset of its own name. *looks* are this settlement's, oldest first.
+
+    *matches* says of datasets seen under a doubtful chunk's name whether they hold it (schema, row count; for a bare NAME the
+    content too).
+    """
+    return [_judge_name(doubt, looks, world, matches, quiet_s) for doubt in doubts]
+
+
+def _judge_name(
+    doubt: Doubt, looks: Sequence[Look], world: World, matches: Mapping[str, Match], quiet_s: float
+) -> Verdict:
+    look = looks[-1]
+    if look.unavailable is not None:
+        return Held(doubt.chunk, f"no read-back: {look.unavailable}")
+    sighted = [d for d in look.seen if d.name == doubt.name and d.id not in world.before and d.id not in world.landed]
+    ours = [d for d in sighted if d.status != "FAILED"]
+    if sighted and not ours:
+        return FailedThere(doubt.chunk, sighted[0].id)
+    if len(ours) > 1:
+        return Held(doubt.chunk, f"{len(ours)} datasets are named {doubt.name}: {', '.join(d.id for d in ours)}")
+    if not ours:
+        return _judge_absence(doubt, looks, world, quiet_s)
+    dataset = ours[0]
+    match matches.get(dataset.id, Match.UNKNOWN):
+        case Match.SAME if dataset.status == "READY":
+            return Present(doubt.chunk, dataset.id)
+        case Match.OTHER if dataset.status == "READY":
+            return Held(doubt.chunk, f"dataset {dataset.id} is named {doubt.name} and holds something else")
+        case _:
+            return _wait_or_hold(doubt, looks, quiet_s, f"dataset {dataset.id} ({doubt.name}) is {dataset.status}")
+
+
+def _judge_absence(doubt: Doubt, looks: Sequence[Look], world: World, quiet_s: float) -> Verdict:
+    """Absence by a look at named datasets: a quiet period since the last byte, and something newer that the look does show."""
+    look = looks[-1]
+    if look.at < doubt.last_byte_at + quiet_s:
+        return NotYet(doubt.chunk, doubt.last_byte_at + quiet_s, "its body may still be on its way")
+    newer = [id_ for id_, at in world.landed.items() if at > doubt.last_byte_at]
+    if any(id_ in look.ids for id_ in newer):
+        return Absent(doubt.chunk)
+    missing = len(world.landed.keys() - look.ids)
+    if missing:
+        why = f"the list does not show {missing:,} of {len(world.landed):,} datasets that have landed"
+        return _wait_or_hold(doubt, looks, quiet_s, why)
+    return _judge_last_one(doubt, looks, quiet_s, equal=lambda a, b: a.ids == b.ids)
+
+
+def _judge_last_one(
+    doubt: Doubt, looks: Sequence[Look], quiet_s: float, *, equal: Callable[[Look, Look], bool]
+) -> Verdict:
+    """Nothing landed after it: absent after four quiet periods and two equal looks."""
+    look = looks[-1]
+    due = doubt.last_byte_at + LAST_ONES_QUIET_PERIODS * quiet_s
+    if look.at < due:
+        return NotYet(doubt.chunk, due, "nothing has landed after it that a look could show")
+    before = [other for other in looks[:-1] if look.at - other.at >= quiet_s]
+    if before and all(equal(other, look) for other in looks if other.at >= before[-1].at):
+        return Absent(doubt.chunk)
+    return _wait_or_hold(doubt, looks, quiet_s, "two looks a quiet period apart have not been equal yet")
+
+
+def _wait_or_hold(doubt: Doubt, looks: Sequence[Look], quiet_s: float, why: str) -> Verdict:
+    look = looks[-1]
+    if look.at - looks[0].at > PATIENCE_QUIET_PERIODS * quiet_s:
+        return Held(doubt.chunk, why)
+    return NotYet(doubt.chunk, look.at + quiet_s, why)
+
+
+def judge_by_count(
+    doubts: Sequence[Doubt], looks: Sequence[Look], world: World, quiet_s: float
+) -> list[Verdict] | PageBack:
+    """Verdicts where chunks are appended to one dataset and only its row count shows them. Nothing may be in flight."""
+    look = looks[-1]
+    if look.unavailable is not None:
+        return [Held(d.chunk, f"no read-back: {look.unavailable}") for d in doubts]
+    if len(look.seen) > 1:
+        why = f"{len(look.seen)} datasets have that name: {', '.join(d.id for d in look.seen)}"
+        return [Held(d.chunk, why) for d in doubts]
+    expected = world.base_rows + world.landed_rows
+    numbers = (
+        f"the dataset shows {look.rows:,} rows; {world.base_rows:,} were there and {world.landed_rows:,} have landed"
+    )
+    if look.rows < expected:
+        return [_wait_or_hold(d, looks, quiet_s, f"{numbers}: rows are missing from the count") for d in doubts]
+    if not _stands_still(looks, quiet_s):
+        return [_wait_or_hold(d, looks, quiet_s, "the count has not stood still for a quiet period") for d in doubts]
+    fitting = _fitting(doubts, look.rows - expected)
+    if fitting is None:
+        return PageBack(tuple(doubts), f"{numbers}: several sets of chunks in doubt add up to the difference")
+    if not fitting and look.rows != expected:
+        why = f"{numbers}: no set of chunks in doubt adds up to the difference, so somebody else writes to it"
+        return [Held(d.chunk, why) for d in doubts]
+    remote_id = look.seen[0].id if look.seen else ""
+    return judge_rest(doubts, fitting, remote_id, looks, world, quiet_s)
+
+
+def _judge_absence_by_count(doubt: Doubt, looks: Sequence[Look], world: World, quiet_s: float) -> Verdict:
+    """The still count leaves no place for it. It shows all that has landed, so anything newer is the control."""
+    if doubt.was_answered:
+        return Absent(doubt.chunk)
+    if looks[-1].at < doubt.last_byte_at + quiet_s:
+        return NotYet(doubt.chunk, doubt.last_byte_at + quiet_s, "its body may still be on its way")
+    if world.latest_landing > doubt.last_byte_at:
+        return Absent(doubt.chunk)
+    return _judge_last_one(doubt, looks, quiet_s, equal=lambda a, b: a.rows == b.rows)
+
+
+def _stands_still(looks: Sequence[Look], quiet_s: float) -> bool:
+    """Two equal counts at least a quiet period apart, and none other between them."""
+    last = looks[-1]
+    for look in reversed(looks[:-1]):
+        if look.rows != last.rows or look.ids != last.ids:
+            return False
+        if last.at - look.at >= quiet_s:
+            return True
+    return False
+
+
+def _fitting(doubts: Sequence[Doubt], rows: int) -> frozenset[ChunkId] | None:
+    """The one set of doubts whose rows add up to *rows*; empty where there is none (or none is needed), None where there
+    are several."""
+    ways: dict[int, tuple[int, frozenset[ChunkId]]] = {0: (1, frozenset())}
+    for doubt in doubts:
+        grown = dict(ways)
+        for total, (count, members) in ways.items():
+            if total + doubt.rows > rows:
+                continue
+            others = grown.get(total + doubt.rows, (0, frozenset()))[0]
+            grown[total + doubt.rows] = (others + count, members | {doubt.chunk})
+        if len(grown) > MAX_SUBSETS:
+            return None
+        ways = grown
+    count, members = ways.get(rows, (0, frozenset()))
+    return members if count <= 1 else None
+
+
+def judge_by_rows(
+    doubts: Sequence[Doubt],
+    contents: Mapping[ChunkId, Mapping[bytes, int]],
+    unexplained: Mapping[bytes, int],
+    world: World,
+) -> frozenset[ChunkId] | None:
+    """The doubts whose rows are among the *unexplained* ones (rows read back that no landed chunk accounts for, each as a hash
+    with its number). Chunks of equal content are interchangeable, lowest first. None where no set of doubts leaves just as many
+    rows as were there before the run, or several that differ do."""
+    wanted = sum(unexplained.values()) - world.base_rows
+    ordered = sorted(doubts, key=lambda d: d.chunk)
+    found: dict[frozenset[tuple[bytes, int]], frozenset[ChunkId]] = {}
+    tried = 0
+
+    def search(place: int, left: Mapping[bytes, int], rows: int, chosen: tuple[ChunkId, ...]) -> None:
+        nonlocal tried
+        tried += 1
+        if rows == wanted:
+            found.setdefault(frozenset((key, count) for key, count in left.items() if count), frozenset(chosen))
+        if rows >= wanted or place == len(ordered) or len(found) > 1 or tried > MAX_SUBSETS:
+            return
+        doubt = ordered[place]
+        content = contents[doubt.chunk]
+        if rows + doubt.rows <= wanted and all(left.get(key, 0) >= count for key, count in content.items()):
+            rest = dict(left)
+            for key, count in content.items():
+                rest[key] -= count
+            search(place + 1, rest, rows + doubt.rows, (*chosen, doubt.chunk))
+        search(place + 1, left, rows, chosen)
+
+    search(0, unexplained, 0, ())
+    return next(iter(found.values())) if len(found) == 1 and tried <= MAX_SUBSETS else None
+
+
+def judge_rest(
+    doubts: Sequence[Doubt],
+    present: frozenset[ChunkId],
+    remote_id: str,
+    looks: Sequence[Look],
+    world: World,
+    quiet_s: float,
+) -> list[Verdict]:
+    """Verdicts once it is known which of the doubts a still count holds."""
+    return [
+        Present(d.chunk, remote_id) if d.chunk in present else _judge_absence_by_count(d, looks, world, quiet_s)
+        for d in doubts
+    ]
