@@ -1,0 +1,255 @@
+"""The commands, and what becomes of an error. Whatever is heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from bulkup.cli import options as o
+from bulkup.cli.outcome import exit_code_of, refuse_tokens
+
+__all__ = ["main"]
+
+EXIT_CODES = """\b
+Exit codes:
+    0  everything has landed
+    1  internal error
+    2  usage, config, missing file, destination not empty
+    3  done, some rows rejected
+    4  chunks in doubt remain
+    5  verification or audit differs
+    6  the source has changed
+    7  the journal is unusable
+    8  another process holds the run or the dataset
+   10  stopped by a limit that you set
+   65  the input is unreadable (what came before has landed)
+   74  the local disk refused a write
+   75  try again later (quota, outage)
+   77  token or permission
+  130  interrupted, 143 terminated; the state is saved
+
+2, 6, 7 and 8 come before anything is sent. Of the rest, where several apply, the first of these stands for the run:
+1, 130/143, 74, 77, 75, 10, 5, 4, 65, 3, 0. The receipt has each destination's own.
+"""
+
+UPLOAD_NOTES = f"""Options with a value, and append, are also environment variables: BULKUP_NAME, BULKUP_APPEND=1,
+BULKUP_TO=nebius,collinear. A flag goes before the environment, that before the config file, that before the default.
+Sizes: bytes, or such as 8MiB or 16MB. Times: seconds, or such as 30s or 10m.
+
+Tokens are never options: NEBIUS_API_KEY and COLLINEAR_API_KEY, or a token_file in the config file.
+
+{EXIT_CODES}"""
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+app = typer.Typer(
+    name="bulkup",
+    help="Move datasets of any size into Nebius Token Factory and Collinear AI: fast, resumable, every row accounted for.",
+    epilog=EXIT_CODES,
+    context_settings=CONTEXT,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="The run's name, or its beginning.", show_default=False)
+]
+MaybeRun = Annotated[
+    str | None, typer.Argument(metavar="[RUN]", help="The run's name, or its beginning. Default: the newest.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def bulkup(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> int:
+    if version:
+        from bulkup.version import VERSION
+
+        typer.echo(f"bulkup {VERSION}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+    return 0
+
+
+@app.command(epilog=UPLOAD_NOTES, short_help="Upload files, or go on where an upload stopped.")
+def upload(
+    context: typer.Context,
+    sources: o.Sources,
+    to: o.To = None,
+    name: o.Name = None,
+    folder: o.Folder = None,
+    ai_project_id: o.AiProjectId = None,
+    space_id: o.SpaceId = None,
+    preset: o.Preset = None,
+    drop: o.Drop = None,
+    config: o.Config = None,
+    nebius_url: o.NebiusUrl = None,
+    collinear_url: o.CollinearUrl = None,
+    state_dir: o.StateDir = None,
+    max_chunk_bytes: o.MaxChunkBytes = None,
+    max_chunk_rows: o.MaxChunkRows = None,
+    concurrency: o.Concurrency = None,
+    requests_per_minute: o.RequestsPerMinute = None,
+    bytes_per_second: o.BytesPerSecond = None,
+    on_doubt: o.OnDoubt = None,
+    settle_after: o.SettleAfter = None,
+    append: o.Append = None,
+    retry_for: o.RetryFor = None,
+    drain_timeout: o.DrainTimeout = None,
+    max_rejects: o.MaxRejects = None,
+    json: o.Json = False,
+    verbose: o.Verbose = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """Upload files, or go on with an upload that was interrupted: the same command again sends only what is left."""
+    _log(verbose=verbose)
+    from bulkup.cli.choices import choose
+    from bulkup.cli.runner import Face, carry_out
+
+    return carry_out(choose(sources, context.params, os.environ), Face(json=json, quiet=quiet))
+
+
+@app.command(short_help="Go on with a run.")
+def resume(
+    context: typer.Context,
+    run: RunArgument,
+    state_dir: o.StateDir = None,
+    max_chunk_bytes: o.MaxChunkBytes = None,
+    max_chunk_rows: o.MaxChunkRows = None,
+    concurrency: o.Concurrency = None,
+    requests_per_minute: o.RequestsPerMinute = None,
+    bytes_per_second: o.BytesPerSecond = None,
+    on_doubt: o.OnDoubt = None,
+    settle_after: o.SettleAfter = None,
+    retry_for: o.RetryFor = None,
+    drain_timeout: o.DrainTimeout = None,
+    max_rejects: o.MaxRejects = None,
+    json: o.Json = False,
+    verbose: o.Verbose = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """Go on with a run, with the options it was begun with. Paths count from the current directory, as they did then."""
+    _log(verbose=verbose)
+    from bulkup.cli.resuming import resume_run
+    from bulkup.cli.runner import Face
+
+    return resume_run(run, context.params, os.environ, Face(json=json, quiet=quiet))
+
+
+@app.command(short_help="Show where a run stands, also while it is running.")
+def status(run: MaybeRun = None, state_dir: o.StateDir = None, json: o.Json = False, verbose: o.Verbose = False) -> int:
+    """Show where a run stands, also while it is running: rows, chunks, doubts with their reasons, the last receipt."""
+    from bulkup.cli.choices import state_dir as chosen
+    from bulkup.cli.status import status_json, status_lines
+    from bulkup.wiring.folder import StateDir
+
+    found = status_json(StateDir(chosen(state_dir, os.environ)).find(run))
+    if json:
+        from json import dumps
+
+        typer.echo(dumps(found, indent=2, ensure_ascii=False))
+    else:
+        typer.echo("\n".join(status_lines(found)))
+    return 0
+
+
+@app.command(short_help="Export rejected rows with their reasons.")
+def rejects(
+    run: RunArgument,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write here. Default: standard output.")
+    ] = None,
+    lane: Annotated[
+        str | None, typer.Option("--lane", metavar="DEST", help="nebius or collinear only. Default: all.")
+    ] = None,
+    state_dir: o.StateDir = None,
+    verbose: o.Verbose = False,
+) -> int:
+    """Export rejected rows with reason and row number, as JSON lines in the source's order."""
+    from pathlib import Path
+
+    from bulkup.cli.choices import state_dir as chosen
+    from bulkup.cli.rejects import export_rejects
+    from bulkup.wiring.folder import StateDir
+
+    folder = StateDir(chosen(state_dir, os.environ)).find(run).path
+    count = export_rejects(folder, lane=lane, output=Path(output) if output else None)
+    if output:
+        typer.echo(f"{count:,} dead letters written to {output}", err=True)
+    return 0
+
+
+@app.command(short_help="Serve both services on this machine, to try things out.")
+def emulator(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8080,
+    db: Annotated[str | None, typer.Option(metavar="FILE", help="Keep rows here. Default: a temporary file.")] = None,
+    settings: Annotated[
+        str | None, typer.Option(metavar="JSON|FILE", help="Switches as JSON, or a file of it; see docs/emulator.md.")
+    ] = None,
+    latency_ms: Annotated[float | None, typer.Option(min=0, help="Milliseconds before each answer.")] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="Answer 429 beyond this.")] = None,
+    body_limit: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Answer 413 to larger bodies: bytes, or such as 1MiB.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the faults' dice.")] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DEST:FAULT=P", help="Such as collinear:stored_then_reset=0.1; repeatable."),
+    ] = None,
+    pending_polls: Annotated[
+        int | None, typer.Option(min=-1, help="Nebius: PENDING for so many polls; -1 for ever.")
+    ] = None,
+    readback: Annotated[str | None, typer.Option(metavar="on|off|forbidden|lagging", help="What reads show.")] = None,
+    verbose: o.Verbose = False,
+) -> int:
+    """Serve both services on this machine, to try things out: any token will do, and every fault can be had."""
+    from bulkup.cli.emulating import emulate
+
+    return emulate(context.params)
+
+
+@app.command(short_help="Upload a real dataset into the emulator and compare.")
+def demo(
+    directory: Annotated[
+        str | None,
+        typer.Option("--dir", metavar="DIR", help="Where to put everything. Default: a new temporary folder."),
+    ] = None,
+    verbose: o.Verbose = False,
+) -> int:
+    """Upload a real dataset (GSM8K, 7,473 rows) into a local emulator of both services, and compare what landed."""
+    _log(verbose=verbose)
+    from bulkup.cli.demo import show
+
+    return show(directory)
+
+
+def _log(*, verbose: bool) -> None:
+    """Libraries' warnings are for those who ask for them."""
+    import logging
+
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    else:
+        logging.getLogger().addHandler(logging.NullHandler())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line (that of the process); its exit code. Errors are one line on stderr."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    is_verbose = "-v" in arguments or "--verbose" in arguments
+    try:
+        refuse_tokens(arguments)
+        code: Any = typer.main.get_command(app)(arguments, prog_name="bulkup", standalone_mode=False)
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001 - the last stop: every error becomes a line and an exit code
+        return exit_code_of(error, is_verbose=is_verbose)
+    return int(code or 0)

@@ -1,0 +1,131 @@
+"""The options' names and help texts. What they mean is read in `choices`; here they are text."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "AiProjectId",
+    "Append",
+    "BytesPerSecond",
+    "CollinearUrl",
+    "Concurrency",
+    "Config",
+    "DrainTimeout",
+    "Drop",
+    "Folder",
+    "Json",
+    "MaxChunkBytes",
+    "MaxChunkRows",
+    "MaxRejects",
+    "Name",
+    "NebiusUrl",
+    "OnDoubt",
+    "Preset",
+    "Quiet",
+    "RequestsPerMinute",
+    "RetryFor",
+    "SettleAfter",
+    "Sources",
+    "SpaceId",
+    "StateDir",
+    "To",
+    "Verbose",
+]
+
+Text = str | None
+
+
+def _option(flag: str, metavar: str, text: str) -> typer.models.OptionInfo:
+    made: typer.models.OptionInfo = typer.Option(flag, metavar=metavar, help=text, show_default=False)
+    return made
+
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE",
+        show_default=False,
+        help="Files or globs of JSON lines or JSON arrays, plain, gzip or zstd; - is standard input (cannot be resumed).",
+    ),
+]
+To = Annotated[
+    list[str] | None, _option("--to", "DEST", "nebius or collinear; repeatable. Default: the config file's sections.")
+]
+Name = Annotated[Text, _option("--name", "NAME", "The dataset's name. Default: the only file's stem.")]
+Folder = Annotated[Text, _option("--folder", "PATH", "Nebius: the folder. Default: /bulkup. Collinear has none.")]
+AiProjectId = Annotated[Text, _option("--ai-project-id", "ID", "Nebius: the project. Default: the token's own.")]
+SpaceId = Annotated[Text, _option("--space-id", "UUID", "Collinear: the space. Needed there.")]
+Preset = Annotated[
+    Text,
+    _option(
+        "--preset",
+        "NAME",
+        "The rows' shape: auto, identity, chat, prompt-completion, question-answer, text. Default: auto.",
+    ),
+]
+Config = Annotated[Text, _option("--config", "FILE", "A TOML file; see docs/cli.md and configs/.")]
+NebiusUrl = Annotated[Text, _option("--nebius-url", "URL", "Base URL. Default: https://api.tokenfactory.nebius.com.")]
+CollinearUrl = Annotated[Text, _option("--collinear-url", "URL", "Base URL. Default: https://api.collinear.ai.")]
+StateDir = Annotated[Text, _option("--state-dir", "DIR", "Where runs are kept. Default: .bulkup.")]
+MaxChunkBytes = Annotated[
+    Text,
+    _option(
+        "--max-chunk-bytes",
+        "SIZE",
+        "The largest request body: bytes, or such as 8MiB. Default: 16MiB for nebius, 8MiB for collinear.",
+    ),
+]
+MaxChunkRows = Annotated[Text, _option("--max-chunk-rows", "N", "The most rows in one request. Default: no limit.")]
+Concurrency = Annotated[
+    Text, _option("--concurrency", "N", "The most requests at once, 1 to 256; it starts at 4 and grows. Default: 16.")
+]
+RequestsPerMinute = Annotated[Text, _option("--requests-per-minute", "N", "The quota. Default: no limit.")]
+BytesPerSecond = Annotated[
+    Text, _option("--bytes-per-second", "SIZE", "The most to send: bytes, or such as 10MB. Default: no limit.")
+]
+OnDoubt = Annotated[
+    Text,
+    _option(
+        "--on-doubt",
+        "hold|resend",
+        "A request without an answer may or may not have been stored. hold reports it (exit code 4), resend sends it "
+        "again and accepts doubles. Default: hold.",
+    ),
+]
+SettleAfter = Annotated[
+    Text,
+    _option(
+        "--settle-after", "SECONDS", "How long a service must have been quiet before its state counts. Default: 30."
+    ),
+]
+Append = Annotated[
+    bool | None,
+    typer.Option(
+        "--append/--no-append", show_default=False, help="Add to a dataset that is there already. Default: refuse."
+    ),
+]
+RetryFor = Annotated[
+    Text,
+    _option(
+        "--retry-for", "SECONDS", "How long to try without a success before stopping (exit code 75). Default: 600."
+    ),
+]
+DrainTimeout = Annotated[
+    Text,
+    _option("--drain-timeout", "SECONDS", "How long the first Ctrl-C waits for what is in flight. Default: 15."),
+]
+MaxRejects = Annotated[
+    Text,
+    _option(
+        "--max-rejects",
+        "N|P%",
+        "Stop (exit code 10) at more rejected rows than N, or than a share once 1,000 are read. Default: no limit.",
+    ),
+]
+Drop = Annotated[list[str] | None, _option("--drop", "KEY", "Leave this key out of every row; repeatable.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, and show tracebacks.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table; only what went wrong.")]

@@ -1,0 +1,102 @@
+"""What an error becomes: one line on stderr, and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+import threading
+import traceback
+from contextlib import suppress
+
+from bulkup.cli.figures import printable
+from bulkup.errors import BulkupError, ExitCode, UsageProblem, worst
+
+__all__ = ["exit_code_of", "forget_stdout", "leave_if_stuck", "refuse_tokens"]
+
+READER_LEFT = 141
+"""What a shell reports of a program whose reader closed the pipe (128 + SIGPIPE)."""
+
+_TOKEN_FLAG = re.compile(r"--?[a-z-]*(token|api-?key|secret|password|bearer|authorization)", re.IGNORECASE)
+
+
+def refuse_tokens(arguments: list[str]) -> None:
+    """Raise `UsageProblem` for an option that would carry a token: other users of the machine could read it."""
+    for argument in arguments:
+        if argument == "--":
+            return
+        if _TOKEN_FLAG.match(argument):
+            raise UsageProblem(
+                "a token is never an option: set NEBIUS_API_KEY or COLLINEAR_API_KEY, or name a token_file in the config file"
+            )
+
+
+def exit_code_of(error: BaseException, *, is_verbose: bool) -> int:
+    """Say what *error* is, in one line, and return the process's exit code."""
+    if isinstance(error, BrokenPipeError) or isinstance(
+        error.__context__, BrokenPipeError
+    ):  # typer makes it SystemExit
+        forget_stdout()
+        return READER_LEFT
+    line, code = _answer(_leading(error))
+    with suppress(OSError, ValueError):
+        if is_verbose:
+            traceback.print_exception(error)
+        sys.stderr.write(f"bulkup: {printable(line)}\n")
+        sys.stderr.flush()
+    return code
+
+
+def leave_if_stuck(code: int) -> None:
+    """End the process now if a thread would keep it: one may be waiting for standard input that never comes."""
+    others = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
+    if others:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+
+
+def _answer(error: BaseException) -> tuple[str, int]:
+    match error:
+        case BulkupError():
+            return str(error), int(error.exit_code)
+        case KeyboardInterrupt():
+            return "interrupted", int(ExitCode.INTERRUPTED)
+        case SystemExit():
+            return "stopped", error.code if isinstance(error.code, int) else int(ExitCode.INTERNAL)
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            forget_stdout()
+            return f"cannot write: {error.strerror}", int(ExitCode.LOCAL_DISK)
+        case _:
+            said = getattr(error, "format_message", None)  # typer's own, whether it comes with click or has it inside
+            if said is None:
+                return (
+                    f"internal error: {type(error).__name__}: {error}. Please report it; -v shows where it happened",
+                    int(ExitCode.INTERNAL),
+                )
+            context = getattr(error, "ctx", None)
+            text = str(said()).rstrip(".")
+            helper = f" ({context.command_path} --help shows what there is)" if context is not None else ""
+            return text[:1].lower() + text[1:] + helper, int(getattr(error, "exit_code", ExitCode.USAGE))
+
+
+def _leading(error: BaseException) -> BaseException:
+    """The error in a group that stands for all of it: a bug before anything else, then by the exit codes' precedence."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [_leading(inner) for inner in error.exceptions]
+    unknown = [leaf for leaf in leaves if not isinstance(leaf, BulkupError)]
+    if unknown:
+        return unknown[0]
+    known = [leaf for leaf in leaves if isinstance(leaf, BulkupError)]
+    code = worst([leaf.exit_code for leaf in known])
+    return next(leaf for leaf in known if leaf.exit_code == code)
+
+
+def forget_stdout() -> None:
+    """Nobody reads any more: what is still buffered must not fail again when the process ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)

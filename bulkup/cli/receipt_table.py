@@ -1,0 +1,119 @@
+"""The receipt as a person reads it, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bulkup.cli.figures import plural, printable, size_text, time_text
+from bulkup.cli.terminal import console_on
+from bulkup.errors import ExitCode
+from bulkup.receipt import DestinationReceipt, Receipt
+from bulkup.wiring.upload import Upload
+
+__all__ = ["Step", "next_steps", "print_receipt"]
+
+SHOWN_DATASETS = 3
+
+ROWS: tuple[tuple[str, Callable[[DestinationReceipt], str]], ...] = (
+    ("rows read", lambda d: f"{d.rows_read:,}"),
+    ("  landed", lambda d: f"{d.rows_landed:,}"),
+    ("  rejected", lambda d: f"{d.rows_rejected:,}"),
+    ("  in doubt", lambda d: f"{d.rows_in_doubt:,}"),
+    ("  left", lambda d: f"{d.rows_left:,}"),
+    ("chunks landed", lambda d: f"{d.chunks_landed:,}"),
+    ("size landed", lambda d: size_text(d.bytes_landed)),
+    ("requests now", lambda d: f"{d.this_invocation.requests:,}"),
+    ("sent now", lambda d: size_text(d.this_invocation.bytes_sent)),
+    ("time now", lambda d: time_text(d.this_invocation.duration_s)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A line about what to do. *is_trouble*: a lane stopped, which even a quiet run says."""
+
+    text: str
+    is_trouble: bool = False
+
+
+def print_receipt(receipt: Receipt, folder: Path) -> None:
+    """The table and the datasets, on stdout."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 3, 0, 0), show_edge=False, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for lane in receipt.destinations:
+        table.add_column(Text(lane, style="bold"), justify="right")
+    status = [Text(d.status, style="green" if d.exit_code == 0 else "yellow") for d in receipt.destinations.values()]
+    table.add_row(Text("status"), *status)
+    for title, figure in ROWS:
+        table.add_row(Text(title), *[Text(figure(d)) for d in receipt.destinations.values()])
+    console = console_on(sys.stdout)
+    console.print()
+    console.print(table)
+    console.print()
+    for line in dataset_lines(receipt, folder):
+        console.print(Text(line), soft_wrap=True)
+    sys.stdout.flush()
+
+
+def dataset_lines(receipt: Receipt, folder: Path) -> list[str]:
+    """Which datasets hold the rows: a few of each destination."""
+    lines: list[str] = []
+    for lane, destination in receipt.destinations.items():
+        lines += [
+            f"{lane}: {plural(entry.rows, 'row')} in {printable(entry.name)}, id {printable(entry.id)}"
+            for entry in destination.remote[:SHOWN_DATASETS]
+        ]
+        if (more := len(destination.remote) - SHOWN_DATASETS) > 0:
+            lines.append(f"{lane}: and {more:,} more, see {folder / 'manifest.json'}")
+    lines.append(f"receipt: {folder / 'receipt.json'}")
+    return lines
+
+
+def next_steps(receipt: Receipt, upload: Upload, folder: Path) -> list[Step]:
+    """What stopped lanes, and what the user can do about what has not landed."""
+    run = shlex.quote(receipt.run_id)
+    where = "" if folder.parent == Path(".bulkup") else f" --state-dir {shlex.quote(str(folder.parent))}"
+    lanes = receipt.destinations
+    steps = [
+        Step(f"{lane}: {d.status}: {printable(d.reason)}", is_trouble=True)
+        for lane, d in lanes.items()
+        if d.reason and not _is_interrupted(d)
+    ]
+    if rejected := sum(d.rows_rejected for d in lanes.values()):
+        steps.append(Step(f"{plural(rejected, 'row')} rejected, each with its reason: bulkup rejects {run}{where}"))
+    if doubts := sum(d.rows_in_doubt for d in lanes.values()):
+        steps += [
+            Step(
+                f"{plural(doubts, 'row')} in doubt: sent, and no answer says whether they were stored; they are held back."
+            ),
+            Step(f"    bulkup status {run}{where} names them; --on-doubt resend sends them again and accepts doubles"),
+        ]
+    if any(d.rows_left for d in lanes.values()) or receipt.exit_code in _GO_ON:
+        if not upload.is_resumable:
+            steps.append(
+                Step("standard input cannot be read again, so this run cannot go on; give the rest as a new one")
+            )
+        else:
+            steps.append(Step(f"to go on: bulkup resume {run}{where} (or the same command again)"))
+    return steps
+
+
+_GO_ON = {
+    ExitCode.INTERRUPTED,
+    ExitCode.TERMINATED,
+    ExitCode.LOCAL_DISK,
+    ExitCode.NO_PERMISSION,
+    ExitCode.TRY_LATER,
+    ExitCode.STOPPED_BY_LIMIT,
+}
+
+
+def _is_interrupted(destination: DestinationReceipt) -> bool:
+    return destination.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED)

@@ -1,0 +1,106 @@
+"""`bulkup rejects`: dead letters with their row numbers, in the source's order."""
+
+from __future__ import annotations
+
+import os
+import sys
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+from bulkup.errors import LocalDisk, UsageProblem
+from bulkup.journal.journal import REJECTS
+from bulkup.journal.reading import JournalView, view
+from bulkup.model import Stage
+from bulkup.row_numbers import first_rows
+
+__all__ = ["export_rejects"]
+
+
+class RowNumbers:
+    """Row numbers of one lane's dead letters."""
+
+    def __init__(self, journal: JournalView, lane: str, files: Sequence[str]) -> None:
+        self._files = {uri: number for number, uri in enumerate(files)}
+        self._starts: list[int] = []
+        self._firsts: list[dict[int, int]] = []
+        for chunk, firsts in first_rows(journal.chunks(lane)):
+            self._starts.append(chunk.start)
+            self._firsts.append(firsts)
+        self._outer: list[tuple[int, int]] = []
+        for start, stop in journal.split_ranges(lane):
+            if not self._outer or start >= self._outer[-1][1]:
+                self._outer.append((start, stop))
+
+    def of(self, *, file: str, position: int, line_in_chunk: int, stage: str) -> int | None:
+        """The row's number from 1, blank lines counted; None where the journal does not hold its range."""
+        place = bisect_right(self._starts, self._counted_from(position, stage)) - 1
+        number = self._files.get(file)
+        if place < 0 or number is None:
+            return None
+        return self._firsts[place].get(number, 1) + line_in_chunk
+
+    def _counted_from(self, position: int, stage: str) -> int:
+        """Where the chunk begins that the line was counted in: the server's refusals are counted in what was sent, the others in
+        what was first planned, which may have been split since."""
+        if stage != Stage.SERVER:
+            place = bisect_right(self._outer, position, key=lambda span: span[0]) - 1
+            if place >= 0 and position < self._outer[place][1]:
+                return self._outer[place][0]
+        return position
+
+
+def export_rejects(folder: Path, *, lane: str | None, output: Path | None) -> int:
+    """Write the dead letters of the run in *folder* to *output* or stdout, as JSON lines; how many. Raises `LocalDisk`."""
+    with view(folder) as journal:
+        lanes = list((journal.fact("upload") or {"destinations": {}})["destinations"])
+        if lane is not None and lane not in lanes:
+            raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
+        files = [file["uri"] for file in journal.fact("files") or []]
+        numbers = {name: RowNumbers(journal, name, files) for name in lanes if lane in (None, name)}
+        size = journal.rejects_bytes()
+    path = folder / REJECTS
+    if not path.exists():
+        return 0
+    with path.open("rb") as letters, _sink(output) as out:
+        found = sorted(_places(letters, size, numbers))
+        for _, _, offset in found:
+            letters.seek(offset)
+            record = orjson.loads(letters.readline())
+            position, line = record.pop("position"), record.pop("line_in_chunk")
+            record["row_number"] = numbers[record["lane"]].of(
+                file=record["file"], position=position, line_in_chunk=line, stage=record["stage"]
+            )
+            out.write(orjson.dumps(record) + b"\n")
+    return len(found)
+
+
+def _places(letters: BinaryIO, size: int, lanes: dict[str, RowNumbers]) -> Iterator[tuple[int, str, int]]:
+    """(position, lane, offset in the file) of every dead letter: rows stay on the disk, there may be many."""
+    offset = 0
+    while offset < size:
+        line = letters.readline()
+        if not line.endswith(b"\n"):
+            return
+        record = orjson.loads(line)
+        if record["lane"] in lanes:
+            yield record["position"], record["lane"], offset
+        offset += len(line)
+
+
+@contextmanager
+def _sink(output: Path | None) -> Iterator[BinaryIO]:
+    if output is None:
+        yield sys.stdout.buffer
+        sys.stdout.flush()
+        return
+    try:  # rows may be private: the owner's alone, as in the state directory
+        fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as stream:
+            yield stream
+    except OSError as error:
+        raise LocalDisk(f"{output}: {error.strerror}") from error

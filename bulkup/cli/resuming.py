@@ -1,0 +1,38 @@
+"""`bulkup resume`: a run's own options, out of its journal."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bulkup.cli.choices import override, state_dir
+from bulkup.cli.runner import Face, carry_out
+from bulkup.errors import UsageProblem
+from bulkup.journal.reading import view
+from bulkup.wiring.folder import StateDir
+from bulkup.wiring.upload import Upload
+
+__all__ = ["resume_run"]
+
+
+def resume_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str], face: Face) -> int:
+    """Go on with *run*; the exit code. Raises `UsageProblem` where it cannot be resumed from here."""
+    state = state_dir(given.get("state_dir"), environment)
+    folder = StateDir(state).find(run)
+    with view(folder.path) as journal:
+        record = journal.fact("upload")
+    if record is None:
+        raise UsageProblem(f"run {folder.run_id} was stopped before it had begun: give the upload command again")
+    upload = override(Upload.from_json(record), {**given, "state_dir": str(state)})
+    if not upload.is_resumable:
+        raise UsageProblem(f"run {folder.run_id} read standard input, which cannot be read again: start a new one")
+    for source in upload.sources:
+        if not Path(source).exists() and not glob.has_magic(source):
+            raise UsageProblem(
+                f"{source}: there is no such file seen from {os.getcwd()}: "  # noqa: PTH109 - as the shell says it
+                "paths count from the directory in which the run was begun; resume it there"
+            )
+    return carry_out(upload, face, resume=folder.run_id)

@@ -1,0 +1,153 @@
+"""`bulkup status`: where a run stands, from its journal alone."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from bulkup.chunk import ChunkState
+from bulkup.cli.figures import plural, printable
+from bulkup.journal.reading import JournalView, view
+from bulkup.row_numbers import first_rows
+from bulkup.wiring.folder import RunFolder
+
+__all__ = ["status_json", "status_lines"]
+
+SHOWN_DOUBTS = 10
+ROWS = (
+    ("landed", "landed"),
+    ("rejected", "rejected"),
+    ("in_doubt", "in doubt"),
+    ("in_flight", "in flight"),
+    ("left", "left"),
+)
+
+
+def status_json(run: RunFolder) -> dict[str, Any]:
+    """What is known of the run, as `--json` prints it."""
+    with view(run.path) as journal:
+        upload = journal.fact("upload") or {"sources": [], "destinations": {}, "settings": {}}
+        files = journal.fact("files") or []
+        running = running_process(run.path / "lock")
+        return {
+            "run_id": run.run_id,
+            "folder": str(run.path),
+            "running": running,
+            "name": upload["settings"].get("name"),
+            "sources": upload["sources"],
+            "started_at": journal.fact("started_at"),
+            "lanes": {
+                lane: _lane(journal, lane, files, is_running=running is not None) for lane in upload["destinations"]
+            },
+            "receipt": _receipt(run.path / "receipt.json"),
+        }
+
+
+def _lane(journal: JournalView, lane: str, files: list[dict[str, Any]], *, is_running: bool) -> dict[str, Any]:
+    totals = journal.totals(lane)
+    chunks = {count.state: {"chunks": count.chunks, "rows": count.rows} for count in journal.states(lane)}
+    in_flight = chunks.get(ChunkState.SENDING, {"rows": 0})["rows"] if is_running else 0
+    sizes = [file["size"] for file in files]
+    plain = all(size and file["compression"] == "none" for size, file in zip(sizes, files, strict=True))
+    planned = bool(journal.fact("planned whole", lane))
+    return {
+        "rows_read": totals.rows_read,
+        "rows_blank": totals.rows_blank,
+        "rows_landed": totals.rows_landed,
+        "rows_rejected": totals.rows_rejected,
+        "rows_in_doubt": totals.rows_in_doubt - in_flight,
+        "rows_in_flight": in_flight,
+        "rows_left": totals.rows_left,
+        "bytes_landed": totals.bytes_landed,
+        "source_read_whole": planned,
+        "source_read_share": 1.0 if planned else journal.planned_to(lane) / sum(sizes) if files and plain else None,
+        "chunks": chunks,
+        "doubts": _doubts(journal, lane, files, is_running=is_running) if totals.chunks_in_doubt else [],
+    }
+
+
+def _doubts(journal: JournalView, lane: str, files: list[dict[str, Any]], *, is_running: bool) -> list[dict[str, Any]]:
+    """What is in doubt; where no process works on the run, that is also what stands as being sent."""
+    states = {ChunkState.IN_DOUBT} if is_running else {ChunkState.IN_DOUBT, ChunkState.SENDING}
+    return [
+        {
+            "chunk": str(chunk.id),
+            "name": chunk.name,
+            "rows": chunk.rows,
+            "file": files[chunk.file]["uri"],
+            "first_row": first.get(chunk.file, 1),
+            "lines": chunk.line_count,
+            "attempts": chunk.attempts,
+            "reason": chunk.reason or "the process ended while this was being sent",
+        }
+        for chunk, first in first_rows(journal.chunks(lane))
+        if chunk.state in states
+    ]
+
+
+def _receipt(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def running_process(lock: Path) -> dict[str, Any] | None:
+    """The process that holds *lock*, if one does."""
+    try:
+        holder = json.loads(lock.read_bytes())
+        pid = int(holder["pid"])
+        if holder["host"] == socket.gethostname():
+            os.kill(pid, 0)
+        with lock.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return {"pid": pid, "host": holder["host"]}
+    except PermissionError:
+        return {"pid": pid, "host": holder["host"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None
+
+
+def status_lines(found: dict[str, Any]) -> list[str]:
+    """The same for a person."""
+    lines = [f"run {found['run_id']}, kept in {found['folder']}"]
+    lines.append(f"sources: {', '.join(map(printable, found['sources']))}")
+    if found["running"]:
+        lines.append(f"running now: process {found['running']['pid']} on {found['running']['host']}")
+    for lane, values in found["lanes"].items():
+        lines += _lane_lines(lane, values)
+    receipt = found["receipt"]
+    if receipt:
+        lines.append(
+            f"last receipt: {receipt['status']}, exit code {receipt['exit_code']}, finished {receipt['finished_at']}"
+        )
+    elif not found["running"]:
+        lines.append("no receipt yet: the run did not come to its end")
+    return lines
+
+
+def _lane_lines(lane: str, values: dict[str, Any]) -> list[str]:
+    share = values["source_read_share"]
+    if values["source_read_whole"]:
+        read = "the source is read whole"
+    else:
+        read = "the source is not read whole yet" if share is None else f"{share:.0%} of the source is read"
+    rows = ", ".join(
+        f"{values['rows_' + key]:,} {title}" for key, title in ROWS if key != "in_flight" or values["rows_in_flight"]
+    )
+    chunks = ", ".join(f"{count['chunks']:,} {state}" for state, count in sorted(values["chunks"].items())) or "none"
+    lines = [f"{lane}: {read}", f"  rows: {values['rows_read']:,} read = {rows}", f"  chunks: {chunks}"]
+    for doubt in values["doubts"][:SHOWN_DOUBTS]:
+        last = doubt["first_row"] + doubt["lines"] - 1
+        where = f"rows {doubt['first_row']:,} to {last:,} of {printable(doubt['file'])}"
+        lines.append(f"  in doubt: chunk {doubt['chunk']}, {where}: {printable(doubt['reason'])}")
+    if len(values["doubts"]) > SHOWN_DOUBTS:
+        lines.append(f"  and {plural(len(values['doubts']) - SHOWN_DOUBTS, 'more chunk')} in doubt; --json names all")
+    return lines
