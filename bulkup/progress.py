@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from bulkup.cli.figures import plural, printable, size_text, time_text
+from bulkup.cli.terminal import console_on
 from bulkup.events import LaneSnapshot, Note, Snapshot
-from bulkup.figures import plural, printable, size_text, time_text
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -70,31 +72,32 @@ def done_share(lane: LaneSnapshot) -> float | None:
     return lane.source_done * (_settled(lane) / lane.rows_read if lane.rows_read else 1.0 if lane.ended else 0.0)
 
 
-def _amounts(lane: LaneSnapshot, pace: Pace) -> str:
-    parts = [
-        plural(lane.rows_landed, "row") + " landed",
-        plural(lane.chunks_landed, "chunk"),
-        size_text(lane.bytes_sent) + " sent",
-    ]
-    if not lane.ended:
-        parts += [f"{size_text(pace.bytes_per_s)}/s", f"{pace.rows_per_s:,.0f} rows/s"]
-    return ", ".join(parts)
+def _amounts(lane: LaneSnapshot) -> str:
+    return (
+        f"{plural(lane.rows_landed, 'row')} landed, {plural(lane.chunks_landed, 'chunk')}, "
+        f"{size_text(lane.bytes_sent)} sent"
+    )
 
 
 def _condition(lane: LaneSnapshot, pace: Pace) -> str:
-    parts = [f"{lane.in_flight} of {lane.concurrency_limit} in flight"]
     if lane.ended:
         share = done_share(lane)
         parts = ["finished" if share is None or share >= 1 else "stopped"]
-    elif lane.waiting_for:
+    else:
+        parts = [
+            f"{size_text(pace.bytes_per_s)}/s",
+            f"{pace.rows_per_s:,.0f} rows/s",
+            f"{lane.in_flight} of {lane.concurrency_limit} in flight",
+        ]
+    if lane.waiting_for and not lane.ended:
         parts.append(f"waiting for {printable(lane.waiting_for)}")
     if lane.retries:
         parts.append(f"{lane.retries:,} " + ("retry" if lane.retries == 1 else "retries"))
     if lane.rows_rejected:
-        parts.append(plural(lane.rows_rejected, "row") + " rejected")
+        parts.append(f"{plural(lane.rows_rejected, 'row')} rejected")
     if lane.rows_in_doubt:
         parts.append(f"{plural(lane.rows_in_doubt, 'row')} in doubt")
-    if pace.left_s is not None and not lane.ended:
+    if pace.left_s is not None and pace.left_s >= 1 and not lane.ended:
         parts.append(f"about {time_text(pace.left_s)} left")
     return ", ".join(parts)
 
@@ -134,7 +137,7 @@ class Lines:
         for lane in snapshot.lanes:
             share, pace = done_share(lane), self._paces[lane.lane]
             done = "" if share is None else f"{share:.0%}, "
-            self._write(f"{lane.lane}: {done}{_amounts(lane, pace)}, {_condition(lane, pace)}")
+            self._write(f"{lane.lane}: {done}{_amounts(lane)}, {_condition(lane, pace)}")
 
     def close(self) -> None:
         """Nothing is open."""
@@ -149,9 +152,7 @@ class Screen:
     """For terminals: two lines a lane that change in place, notes above them."""
 
     def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console
-
-        self._console = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._console = console_on(stream)
         self._live: Live | None = None
         self._paces: dict[str, Pace] = {}
         self._shown_s = -1.0
@@ -164,7 +165,7 @@ class Screen:
         if note.lane:
             line.stylize("bold", 0, len(printable(note.lane)) + 1)
         with suppress(OSError, ValueError):
-            self._console.print(line)
+            self._console.print(line, soft_wrap=True)
 
     def show(self, snapshot: Snapshot) -> None:
         """Draw the lanes anew, at most four times a second."""
@@ -207,10 +208,14 @@ class Screen:
             picture.append("\n" if place else "").append(lane.lane.ljust(indent), style="bold")
             if share is not None:
                 full = int(share * BAR)
-                picture.append("━" * full, style="green" if lane.ended else "cyan").append("─" * (BAR - full), style="dim")
+                picture.append("━" * full, style="green" if lane.ended else "cyan").append(
+                    "─" * (BAR - full), style="dim"
+                )
                 picture.append(f" {share:4.0%}  ")
-            picture.append(_amounts(lane, pace))
-            picture.append("\n" + " " * indent + _condition(lane, pace), style="yellow" if lane.rows_in_doubt else "dim")
+            picture.append(_amounts(lane))
+            picture.append(
+                "\n" + " " * indent + _condition(lane, pace), style="yellow" if lane.rows_in_doubt else "dim"
+            )
         return picture
 
 
@@ -221,8 +226,6 @@ def _spoken(note: Note) -> str:
 
 def display_for(*, quiet: bool, stream: TextIO | None = None) -> Display:
     """The display that suits *stream* (stderr)."""
-    import os
-
     stream = sys.stderr if stream is None else stream
     if quiet:
         return Silence()

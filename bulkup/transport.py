@@ -262,16 +262,20 @@ def check_base_url(url: str) -> str:
 
     Raises `UsageProblem`.
     """
-    parts = urlsplit(url)
-    if parts.username or parts.password:
+    if "@" in url:
         raise UsageProblem(
             "a base URL must not hold a user name or a password; tokens come from the environment or a file"
         )
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if "?" in url or "#" in url:  # not repeated: there may be a secret in it
+        raise UsageProblem("a base URL has no query and no fragment")
+    try:
+        parts = urlsplit(url)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
         raise UsageProblem(f"{url!r} is not a base URL; give one such as https://api.example.com")
-    if parts.query or parts.fragment:
-        raise UsageProblem(f"{url!r}: a base URL has no query and no fragment")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
         raise UsageProblem(f"{url!r}: plain http would show the token to everyone on the way; use https")
     return url.rstrip("/")
 

@@ -344,6 +344,8 @@ def sole_error(error: Exception) -> Exception:
 
 
 def _open_source(upload: Upload, state: StateDir) -> Source:
+    if not upload.is_resumable:  # standard input is spooled there; a missing file leaves no directory behind
+        state.create()
     return open_source(
         upload.sources,
         max_row_bytes=upload.settings.max_row_bytes,

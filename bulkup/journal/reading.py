@@ -1,0 +1,77 @@
+"""A look at a run's journal while another process may be writing it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bulkup.chunk import Chunk, Totals
+from bulkup.errors import JournalUnusable
+from bulkup.journal.journal import REJECTS, read_chunks, read_fact, read_totals
+from bulkup.journal.tables import connect_read_only
+
+__all__ = ["JournalView", "StateCount", "view"]
+
+
+@dataclass(frozen=True, slots=True)
+class StateCount:
+    """How many chunks, with how many good rows, stand in one state."""
+
+    state: str
+    chunks: int
+    rows: int
+
+
+class JournalView:
+    """What stands in the journal in *folder*, read-only. Facts and counts are of one moment."""
+
+    def __init__(self, folder: Path, db: sqlite3.Connection) -> None:
+        self._folder = folder
+        self._db = db
+
+    def fact(self, key: str, lane: str = "") -> Any:
+        """A fact about the run or a lane, as JSON; None if it is not known."""
+        return read_fact(self._db, lane, key)
+
+    def totals(self, lane: str) -> Totals:
+        """What the lane's chunks add up to."""
+        return read_totals(self._db, lane)
+
+    def states(self, lane: str) -> list[StateCount]:
+        """The lane's chunks by state. Those that were split are counted by their children."""
+        query = "SELECT state, count(*), sum(rows) FROM chunks WHERE lane = ? AND state != 'split' GROUP BY state"
+        return [StateCount(*row) for row in self._db.execute(query, (lane,))]
+
+    def planned_to(self, lane: str) -> int:
+        """The position up to which the lane's source is planned."""
+        query = "SELECT coalesce(max(stop), 0) FROM chunks WHERE lane = ?"
+        return int(self._db.execute(query, (lane,)).fetchone()[0])
+
+    def chunks(self, lane: str) -> list[Chunk]:
+        """Every chunk of the lane that was not split, by position, as of now."""
+        return read_chunks(self._folder, lane)
+
+    def split_ranges(self, lane: str) -> list[tuple[int, int]]:
+        """The ranges [start, stop) of chunks that were split, by position, an outer one before those in it."""
+        query = "SELECT start, stop FROM chunks WHERE lane = ? AND state = 'split' ORDER BY start, stop DESC"
+        return list(self._db.execute(query, (lane,)))
+
+    def rejects_bytes(self) -> int:
+        """How much of `rejects.jsonl` counts."""
+        row = self._db.execute("SELECT length FROM logs WHERE name = ?", (REJECTS,)).fetchone()
+        return int(row[0]) if row else 0
+
+
+@contextmanager
+def view(folder: Path) -> Iterator[JournalView]:
+    """Look at the journal in *folder*. Raises `JournalUnusable`."""
+    with closing(connect_read_only(folder / "journal.db")) as db:
+        try:
+            db.execute("BEGIN")
+            yield JournalView(folder, db)
+        except sqlite3.Error as error:
+            raise JournalUnusable(f"{folder / 'journal.db'}: {error}") from error

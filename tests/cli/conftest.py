@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bulkup.emulator import Settings, Spawned, spawned
+from tests.cli.shell import Shell
+
+DATA = Path(__file__).parents[2] / "bulkup" / "demo_data" / "gsm8k-train.jsonl.gz"
+FIXED = ("keepalive_s", "closed_at_start_s")
+DEFAULTS = {key: value for key, value in msgspec.to_builtins(Settings()).items() if key not in FIXED}
+
+
+@pytest.fixture(scope="session")
+def gsm8k() -> list[dict[str, Any]]:
+    with gzip.open(DATA, "rt", encoding="utf-8") as stream:
+        return [json.loads(line) for line in stream]
+
+
+@pytest.fixture(scope="session")
+def one_emulator() -> Iterator[Spawned]:
+    with spawned() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def emulator(one_emulator: Spawned) -> Spawned:
+    """An emulator in another process, empty and with its default settings."""
+    one_emulator.patch(**DEFAULTS)
+    one_emulator.idle()
+    one_emulator.reset()
+    return one_emulator
+
+
+@pytest.fixture
+def shell(emulator: Spawned, tmp_path: Path) -> Shell:
+    """An empty directory."""
+    return Shell(tmp_path, emulator)
+
+
+@pytest.fixture
+def rows(shell: Shell, gsm8k: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Six hundred rows of GSM8K, in `rows.jsonl`."""
+    some = gsm8k[:600]
+    (shell.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some), encoding="utf-8")
+    return some

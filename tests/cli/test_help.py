@@ -1,0 +1,108 @@
+"""`bulkup --help` is quick and says what scripts need to know."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bulkup.cli.app import EXIT_CODES
+from bulkup.errors import ExitCode
+
+COMMANDS = ("upload", "resume", "status", "rejects", "emulator", "demo")
+
+
+def bulkup(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "bulkup", *arguments], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_it_is_quick() -> None:
+    """Under 300 ms. The best of several, since the machine may be busy with other tests."""
+
+    def once() -> float:
+        begin = time.perf_counter()
+        bulkup("--help")
+        return time.perf_counter() - begin
+
+    assert min(once() for _ in range(5)) < 0.3
+
+
+def test_nothing_heavy_is_loaded() -> None:
+    heavy = "aiohttp pydantic rich msgspec orjson anyio asyncio sqlite3"
+    program = (
+        "import sys, bulkup.cli; light = set(sys.modules); import bulkup.cli.app\n"
+        f"print([m for m in '{heavy}'.split() if m in sys.modules], 'typer' in light)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[] False\n", done.stderr
+
+
+def test_it_lists_commands_and_exit_codes() -> None:
+    said = bulkup("--help")
+    for command in COMMANDS:
+        assert re.search(rf"^  {command} ", said, re.MULTILINE)
+    for code in ExitCode:
+        assert re.search(rf"\b{int(code)}\b", said), code
+    assert bulkup() == said
+    assert bulkup("--version").startswith("bulkup ")
+
+
+def test_the_order_of_exit_codes_is_the_engine_s() -> None:
+    from bulkup.errors import worst
+
+    order = EXIT_CODES.rsplit(":\n", 1)[1].split(". The receipt")[0].replace("130/143", "130").split(", ")
+    codes = [ExitCode(int(code)) for code in order]
+    for place, code in enumerate(codes):
+        assert worst(codes[place:]) is code
+
+
+def test_upload_names_every_option() -> None:
+    said = bulkup("upload", "--help")
+    options = (
+        "--to --name --folder --ai-project-id --space-id --preset --config --nebius-url --collinear-url --state-dir "
+        "--max-chunk-bytes --max-chunk-rows --concurrency --requests-per-minute --bytes-per-second --on-doubt "
+        "--settle-after --append --retry-for --drain-timeout --max-rejects --drop --json -v -q"
+    )
+    for option in options.split():
+        assert re.search(rf"(^|[ ,]){option}\b", said, re.MULTILINE), option
+    for words in ("Exit codes:", "NEBIUS_API_KEY", "BULKUP_NAME", "/bulkup", ".bulkup", "16MiB", "Default: 600"):
+        assert words in said
+
+
+def test_the_defaults_in_the_help_are_the_engine_s() -> None:
+    from bulkup.config import Collinear, Nebius, RunSettings
+    from bulkup.destinations.collinear import CollinearDestination
+    from bulkup.destinations.nebius import NebiusDestination
+
+    said = " ".join(bulkup("upload", "--help").split())
+    run = RunSettings(name="x")
+    for words in (
+        f"Default: {run.settle_after_s:.0f}.",
+        f"Default: {run.retry_for_s:.0f}.",
+        f"Default: {run.drain_timeout_s:.0f}.",
+        f"Default: {Nebius().folder}.",
+        f"Default: {Nebius().url}.",
+        f"Default: {Collinear.model_fields['url'].default}.",
+        f"Default: {Nebius().concurrency}.",
+        f"Default: {NebiusDestination.capabilities.max_chunk_bytes >> 20}MiB for nebius, "
+        f"{CollinearDestination.capabilities.max_chunk_bytes >> 20}MiB for collinear",
+    ):
+        assert words in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str) -> None:
+    assert bulkup(command, "--help").startswith(f"Usage: bulkup {command}")
+
+
+def test_the_page_names_every_option() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    for command in COMMANDS:
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", bulkup(command, "--help")):
+            assert option in page or option == "--no-append", (command, option)

@@ -1,0 +1,141 @@
+"""`bulkup status` and `bulkup rejects`: what a person finds out about a run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.cli.shell import SPACE, Shell, eventually
+
+
+def test_status_while_it_runs(shell: Shell, rows: list[Any]) -> None:
+    """The journal is read while the upload writes it; what is in flight is not called doubtful."""
+    shell.emulator.patch(latency_ms=300)
+    running = shell.start("upload", "rows.jsonl", "--to", "nebius", *shell.urls, "--max-chunk-bytes", "16KiB", "-q")
+    eventually(lambda: shell.emulator.summary()["nebius"]["uploads_stored"] >= 2)
+    found = shell.run("status", "--json").json
+    lane = found["lanes"]["nebius"]
+    assert found["running"]["pid"] == running.process.pid
+    assert lane["rows_in_doubt"] == 0
+    assert lane["rows_in_flight"] > 0
+    parts = ("rows_landed", "rows_rejected", "rows_in_doubt", "rows_in_flight", "rows_left")
+    assert lane["rows_read"] == sum(lane[part] for part in parts)
+    assert f"process {running.process.pid}" in shell.run("status").out
+    assert running.wait().code == 0
+    after = shell.run("status", found["run_id"][:8], "--json").json
+    assert after["running"] is None
+    assert after["lanes"]["nebius"]["rows_landed"] == 600
+    assert after["receipt"]["exit_code"] == 0
+
+
+def test_status_names_the_rows_in_doubt(shell: Shell, rows: list[Any]) -> None:
+    shell.emulator.patch(script={"nebius": ["ok", "reset_after_body"]})
+    command = [
+        "upload",
+        "rows.jsonl",
+        "--to",
+        "nebius",
+        *shell.urls,
+        "--max-chunk-bytes",
+        "64KiB",
+        "--concurrency",
+        "1",
+    ]
+    assert shell.run(*command, "-q").code == 4
+    (doubt,) = shell.run("status", "--json").json["lanes"]["nebius"]["doubts"]
+    landed = [json.loads(line) for line in (shell.folder / "rows.jsonl").read_text().splitlines()]
+    missing = landed[doubt["first_row"] - 1 : doubt["first_row"] - 1 + doubt["rows"]]
+    there = shell.emulator.rows("nebius")
+    assert len(there) == 600 - doubt["rows"]
+    assert all(row not in there for row in missing)
+    said = shell.run("status").out
+    assert f"in doubt: chunk {doubt['chunk']}, rows {doubt['first_row']} to " in said
+    assert "last receipt: in doubt, exit code 4" in said
+
+
+def test_status_after_a_kill(shell: Shell, rows: list[Any]) -> None:
+    shell.emulator.patch(faults={"nebius": {"hang": 1.0}})
+    running = shell.start("upload", "rows.jsonl", "--to", "nebius", *shell.urls)
+    eventually(lambda: shell.emulator.summary()["nebius"]["by_fault"].get("hang", 0))
+    running.process.kill()
+    running.wait()
+    found = shell.run("status", "--json").json
+    assert found["running"] is None
+    assert found["receipt"] is None
+    (doubt,) = found["lanes"]["nebius"]["doubts"]
+    assert "ended while" in doubt["reason"]
+    assert "no receipt yet" in shell.run("status").out
+
+
+def test_rejects_have_row_numbers(shell: Shell) -> None:
+    """Those of `sed -n Np`: blank lines count, in every file, whatever the chunks were."""
+    good = [json.dumps({"question": f"q{n}" * 50, "answer": f"a{n}"}) for n in range(400)]
+    first = ["", "", *good[:100], '{"question": 7}', "", *good[100:200], "not json", *good[200:]]
+    second = ["", '{"question": "x"', *good[:50], '["array"]', '{"question": null, "answer": 4}']
+    for name, lines in (("a.jsonl", first), ("b.jsonl", second)):
+        (shell.folder / name).write_text("\n".join(lines) + "\n")
+    done = shell.run(
+        "upload",
+        "a.jsonl",
+        "b.jsonl",
+        "--name",
+        "x",
+        *shell.both,
+        "--max-chunk-bytes",
+        "8KiB",
+        "--preset",
+        "question-answer",
+    )
+    assert done.code == 3, done.err
+    run = shell.receipt()["run_id"]
+    letters = [json.loads(line) for line in shell.run("rejects", run).out.splitlines()]
+    files = {name: (shell.folder / name).read_text().split("\n") for name in ("a.jsonl", "b.jsonl")}
+    for letter in letters:
+        assert files[letter["file"]][letter["row_number"] - 1] == letter["row"]
+        assert "position" not in letter
+        assert "line_in_chunk" not in letter
+    of_collinear = [(r["file"], r["row_number"]) for r in letters if r["lane"] == "collinear"]
+    bad = [("a.jsonl", 103), ("a.jsonl", 205), ("b.jsonl", 2), ("b.jsonl", 53), ("b.jsonl", 54)]
+    assert of_collinear == bad
+    positions = [int(letter["id"].split(":")[1]) for letter in letters]
+    assert positions == sorted(positions)
+    only = shell.run("rejects", run, "--lane", "nebius", "-o", "out.jsonl")
+    assert only.code == 0
+    written = [json.loads(line) for line in (shell.folder / "out.jsonl").read_text().splitlines()]
+    assert written == [letter for letter in letters if letter["lane"] == "nebius"]
+    assert shell.run("rejects", run, "--lane", "mars").code == 2
+
+
+def test_rejects_of_chunks_that_were_cut(shell: Shell) -> None:
+    """A row refused before sending keeps its number when its chunk is cut later, and so does one that the server refuses."""
+    lines = [json.dumps({"question": "q" * 40, "answer": str(n)}) for n in range(300)]
+    lines[7], lines[150], lines[290] = "broken", "", '{"question": 5}'
+    for n in (20, 211):
+        lines[n] = json.dumps({"question": "POISON", "answer": str(n)})
+    (shell.folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    shell.emulator.patch(
+        body_limit_bytes=8192, refuse_rows={"collinear": {"marker": "POISON", "status": 422, "names": "none"}}
+    )
+    done = shell.run(
+        "upload", "rows.jsonl", "--to", "collinear", "--space-id", SPACE, *shell.urls, "--preset", "question-answer"
+    )
+    assert done.code == 3, done.err
+    letters = [json.loads(line) for line in shell.run("rejects", shell.receipt()["run_id"]).out.splitlines()]
+    assert [letter["row_number"] for letter in letters] == [8, 21, 212, 291]
+    assert [letter["stage"] for letter in letters if "POISON" in letter["row"]] == ["server", "server"]
+    for letter in letters:
+        assert lines[letter["row_number"] - 1] == letter["row"]
+
+
+def test_a_reader_of_rejects_that_leaves(shell: Shell) -> None:
+    lines = ['{"a": "x"}', *["bad" * 100] * 3000]
+    (shell.folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    assert shell.run("upload", "rows.jsonl", "--to", "nebius", *shell.urls, "-q").code == 3
+    running = shell.start("rejects", shell.receipt()["run_id"])
+    assert running.process.stdout is not None
+    running.process.stdout.readline()
+    running.process.stdout.close()
+    assert running.process.wait(30) == 141
+    assert running.process.stderr is not None
+    assert running.process.stderr.read() == ""
+    running.process.stderr.close()
