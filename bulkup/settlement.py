@@ -9,6 +9,7 @@ A *look* is one read-back of the whole. All times here are Unix seconds of this 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -308,28 +309,49 @@ def judge_by_rows(
     with its number). Chunks of equal content are interchangeable, lowest first. None where no set of doubts leaves just as many
     rows as were there before the run, or several that differ do."""
     wanted = sum(unexplained.values()) - world.base_rows
-    ordered = sorted(doubts, key=lambda d: d.chunk)
-    found: dict[frozenset[tuple[bytes, int]], frozenset[ChunkId]] = {}
+    candidates = [d for d in sorted(doubts, key=lambda d: d.chunk) if _is_within(contents[d.chunk], unexplained)]
+    union: Counter[bytes] = Counter()
+    for doubt in candidates:
+        union.update(contents[doubt.chunk])
+    if sum(d.rows for d in candidates) == wanted and _is_within(union, unexplained):
+        return frozenset(d.chunk for d in candidates)  # every other set has fewer rows
+    return _only_set(candidates, contents, unexplained, wanted)
+
+
+def _is_within(rows: Mapping[bytes, int], others: Mapping[bytes, int]) -> bool:
+    return all(others.get(key, 0) >= count for key, count in rows.items())
+
+
+def _only_set(
+    candidates: Sequence[Doubt],
+    contents: Mapping[ChunkId, Mapping[bytes, int]],
+    unexplained: Mapping[bytes, int],
+    wanted: int,
+) -> frozenset[ChunkId] | None:
+    """The one set of *candidates* with *wanted* rows that are all among the *unexplained*; None where there is no such set, more
+    than one, or too many to look through. Of chunks of equal content the lowest stand for all."""
+    found: list[frozenset[ChunkId]] = []
     tried = 0
 
-    def search(place: int, left: Mapping[bytes, int], rows: int, chosen: tuple[ChunkId, ...]) -> None:
+    def search(
+        place: int, left: Mapping[bytes, int], rows: int, chosen: tuple[Doubt, ...], skipped: tuple[Doubt, ...]
+    ) -> None:
         nonlocal tried
         tried += 1
         if rows == wanted:
-            found.setdefault(frozenset((key, count) for key, count in left.items() if count), frozenset(chosen))
-        if rows >= wanted or place == len(ordered) or len(found) > 1 or tried > MAX_SUBSETS:
+            found.append(frozenset(d.chunk for d in chosen))
+        if rows >= wanted or place == len(candidates) or len(found) > 1 or tried > MAX_SUBSETS:
             return
-        doubt = ordered[place]
+        doubt = candidates[place]
         content = contents[doubt.chunk]
-        if rows + doubt.rows <= wanted and all(left.get(key, 0) >= count for key, count in content.items()):
-            rest = dict(left)
-            for key, count in content.items():
-                rest[key] -= count
-            search(place + 1, rest, rows + doubt.rows, (*chosen, doubt.chunk))
-        search(place + 1, left, rows, chosen)
+        may_take = not any(contents[d.chunk] == content for d in skipped)
+        if may_take and rows + doubt.rows <= wanted and _is_within(content, left):
+            rest = {**left, **{key: left[key] - count for key, count in content.items()}}
+            search(place + 1, rest, rows + doubt.rows, (*chosen, doubt), skipped)
+        search(place + 1, left, rows, chosen, (*skipped, doubt))
 
-    search(0, unexplained, 0, ())
-    return next(iter(found.values())) if len(found) == 1 and tried <= MAX_SUBSETS else None
+    search(0, unexplained, 0, (), ())
+    return found[0] if len(found) == 1 and tried <= MAX_SUBSETS else None
 
 
 def judge_rest(

@@ -303,7 +303,7 @@ class Lane:
             if not totals.chunks_landed and not by_name:
                 await settler.settle()
             elif by_name or totals.chunks_in_doubt >= DOUBTS_TO_SETTLE:
-                await settler.settle(patience_s=0.0 if by_name else 2 * self._options.settle_after_s)
+                await settler.settle(patience_s=0.0 if by_name else 3 * self._options.settle_after_s)
 
     async def _send_round(self, plan: LanePlan, chunker: Chunker, creation: Creation | None, settler: Settler) -> None:
         """Everything that is planned, and whatever the source still holds, once."""
@@ -333,7 +333,7 @@ class Lane:
                 await wanted.rung()
                 await fence.close()
                 try:
-                    patience_s = 2 * self._options.settle_after_s if self.tally.totals.chunks_landed else inf
+                    patience_s = 3 * self._options.settle_after_s if self.tally.totals.chunks_landed else inf
                     await settler.settle(patience_s=patience_s)
                 except BulkupError as error:
                     self.halt.set(Reason(str(error), error.exit_code))
