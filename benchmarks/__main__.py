@@ -26,8 +26,6 @@ SMOKE_BYTES = 8_000_000
 _SMOKE_CHUNK_BYTES = 1_000_000
 """So that even the smoke has several requests in flight."""
 
-_PIECE_BYTES = 1024 * 1024
-
 
 def main() -> int:
     """The command; its exit code."""
@@ -93,11 +91,7 @@ def _source(folder: Path, shape: Shape, size: int) -> Source:
         command = [sys.executable, "-m", "benchmarks.rows", "--shape", shape, "--size", str(size), "--out", str(part)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         part.rename(path)
-    rows = 0
-    with path.open("rb", buffering=0) as stream:  # counted again here, which also brings the file into the page cache
-        while piece := stream.read(_PIECE_BYTES):
-            rows += piece.count(b"\n")
-    return Source(path, path.stat().st_size, rows)
+    return Source.of(path)
 
 
 def _say(text: str) -> None:

@@ -98,6 +98,7 @@ class Delivery:
             async for prepared in incoming:
                 with self._stopping_on_trouble():
                     await self._deliver_tree(prepared, tasks)
+                del prepared  # its rows must not stay in memory, uncounted, while this waits for the next chunk
 
     @contextmanager
     def _stopping_on_trouble(self) -> Iterator[None]:
