@@ -88,6 +88,7 @@ class Chunk:
     last_byte_at: float | None = None
     was_answered: bool = False
     absences: int = 0
+    evidence: Evidence | None = None
 
     @property
     def line_count(self) -> int:

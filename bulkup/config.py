@@ -99,6 +99,14 @@ class RejectLimit(_Model):
             pass
         raise UsageProblem(f"--max-rejects {text!r}: give a number of rows, or a percentage such as 5%")
 
+    def __str__(self) -> str:
+        return f"{self.rows:,}" if self.rows is not None else f"{self.percent:g}%"
+
+    @property
+    def is_none(self) -> bool:
+        """100%: rejects never stop the lane."""
+        return self.percent is not None and self.percent >= 100
+
     def is_passed(self, *, rejected: int, read: int) -> bool:
         """Whether so many rejects of so many rows are too many."""
         if self.rows is not None and rejected > self.rows:
@@ -116,7 +124,7 @@ class RunSettings(_Model):
     append: bool = False
     retry_for_s: Annotated[float, Field(ge=0)] = 600.0
     drain_timeout_s: Annotated[float, Field(ge=0)] = 15.0
-    max_rejects: RejectLimit | None = None
+    max_rejects: RejectLimit | None = RejectLimit(percent=5.0)
     rejects_content: bool = True
     max_row_bytes: Annotated[int, Field(ge=1, le=1024 * MIB)] = 16 * MIB
     memory_bytes: Annotated[int, Field(ge=MIB)] = 48 * MIB

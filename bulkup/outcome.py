@@ -64,10 +64,12 @@ class InDoubt:
     """The chunk may or may not have been stored. Only evidence settles that.
 
     *was_answered*: the service refused it, and what is open is whether it had stored some of it; nothing is on its way.
+    *rows* are then the numbers (from 0) of the rows that it named.
     """
 
     reason: str
     was_answered: bool = False
+    rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

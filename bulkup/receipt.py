@@ -66,6 +66,10 @@ class DestinationReceipt:
     bytes_landed: int
     max_body_bytes: int
     remote: tuple[RemoteEntry, ...]
+    evidence: dict[str, int]
+    """How many chunks count as landed by which evidence: answer, read-back, count, a person. The manifest has each chunk's."""
+    assumptions: tuple[str, ...]
+    """What the guarantee rests on at this destination and cannot be proved."""
     this_invocation: Invocation
 
     @classmethod
@@ -77,6 +81,8 @@ class DestinationReceipt:
         reason: str | None,
         max_body_bytes: int,
         remote: tuple[RemoteEntry, ...],
+        evidence: dict[str, int],
+        assumptions: tuple[str, ...],
         this_invocation: Invocation,
     ) -> DestinationReceipt:
         """From what the journal adds up to. Every row that was read is accounted for, or this raises `AssertionError`."""
@@ -95,11 +101,14 @@ class DestinationReceipt:
             bytes_landed=totals.bytes_landed,
             max_body_bytes=max_body_bytes,
             remote=remote,
+            evidence=evidence,
+            assumptions=assumptions,
             this_invocation=this_invocation,
         )
         accounted = receipt.rows_landed + receipt.rows_rejected + receipt.rows_in_doubt + receipt.rows_left
         assert receipt.rows_read == accounted, f"{receipt.rows_read} rows read, {accounted} accounted for"
         assert sum(entry.rows for entry in remote) == receipt.rows_landed, "the datasets' rows are not the rows landed"
+        assert sum(evidence.values()) == receipt.chunks_landed, "a chunk has landed without evidence"
         return receipt
 
 
@@ -125,6 +134,8 @@ class Receipt:
     finished_at: str
     duration_s: float
     destinations: dict[str, DestinationReceipt]
+    manifest: str = "manifest.json"
+    """The file beside it that has every chunk: where it stands, its hashes, where it landed, and by what evidence."""
 
     def to_json(self) -> dict[str, Any]:
         """As `receipt.json` has it."""

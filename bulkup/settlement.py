@@ -17,6 +17,7 @@ from enum import StrEnum
 from bulkup.chunk import ChunkId
 
 __all__ = [
+    "PATIENCE_QUIET_PERIODS",
     "Absent",
     "Doubt",
     "FailedThere",
@@ -33,6 +34,7 @@ __all__ = [
     "judge_by_name",
     "judge_by_rows",
     "judge_rest",
+    "wait_or_hold",
 ]
 
 LAST_ONES_QUIET_PERIODS = 4
@@ -40,6 +42,9 @@ LAST_ONES_QUIET_PERIODS = 4
 
 PATIENCE_QUIET_PERIODS = 12
 """After so many quiet periods of looking what could not be decided is held."""
+
+MAX_CANDIDATES = 400
+"""Of how many chunks in doubt a set is looked for by content, where they cannot all be there."""
 
 MAX_SUBSETS = 1 << 16
 """How many distinct sums of chunk sizes are looked through before a count is taken for ambiguous."""
@@ -95,8 +100,9 @@ class Match(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the run knows: ids that were there before its first create, rows that were, and what has landed since, each dataset
-    with the time at which its last chunk landed. *landed_rows* counts rows of landed chunks."""
+    """What the run knows: ids that are none of its chunks (there before its first create, or FAILED since), rows that were there
+    before, and what has landed since: each dataset with the time at which the last chunk in it *began to be sent*, so that it was
+    stored later than that for sure. *landed_rows* counts rows of landed chunks."""
 
     before: frozenset[str]
     base_rows: int
@@ -105,7 +111,7 @@ class World:
 
     @property
     def latest_landing(self) -> float:
-        """When something last landed; minus infinity if nothing has."""
+        """When the last of what has landed began to be sent; minus infinity if nothing has."""
         return max(self.landed.values(), default=float("-inf"))
 
 
@@ -189,24 +195,26 @@ def _judge_name(
     match matches.get(dataset.id, Match.UNKNOWN):
         case Match.SAME if dataset.status == "READY":
             return Present(doubt.chunk, dataset.id)
-        case Match.OTHER if dataset.status == "READY":
-            return Held(doubt.chunk, f"dataset {dataset.id} is named {doubt.name} and holds something else")
+        case Match.OTHER if dataset.status == "READY":  # or it does not show all of its rows yet
+            why = f"dataset {dataset.id} is named {doubt.name} and holds something else"
+            return wait_or_hold(doubt, looks, quiet_s, why)
         case _:
-            return _wait_or_hold(doubt, looks, quiet_s, f"dataset {dataset.id} ({doubt.name}) is {dataset.status}")
+            return wait_or_hold(doubt, looks, quiet_s, f"dataset {dataset.id} ({doubt.name}) is {dataset.status}")
 
 
 def _judge_absence(doubt: Doubt, looks: Sequence[Look], world: World, quiet_s: float) -> Verdict:
-    """Absence by a look at named datasets: a quiet period since the last byte, and something newer that the look does show."""
+    """Absence by a look at named datasets: a quiet period since the last byte, and something that was stored after that period and
+    that the look does show. However far the list lags, it shows all that is older."""
     look = looks[-1]
     if look.at < doubt.last_byte_at + quiet_s:
         return NotYet(doubt.chunk, doubt.last_byte_at + quiet_s, "its body may still be on its way")
-    newer = [id_ for id_, at in world.landed.items() if at > doubt.last_byte_at]
+    newer = [id_ for id_, at in world.landed.items() if at > doubt.last_byte_at + quiet_s]
     if any(id_ in look.ids for id_ in newer):
         return Absent(doubt.chunk)
     missing = len(world.landed.keys() - look.ids)
     if missing:
         why = f"the list does not show {missing:,} of {len(world.landed):,} datasets that have landed"
-        return _wait_or_hold(doubt, looks, quiet_s, why)
+        return wait_or_hold(doubt, looks, quiet_s, why)
     return _judge_last_one(doubt, looks, quiet_s, equal=lambda a, b: a.ids == b.ids)
 
 
@@ -221,10 +229,11 @@ def _judge_last_one(
     before = [other for other in looks[:-1] if look.at - other.at >= quiet_s]
     if before and all(equal(other, look) for other in looks if other.at >= before[-1].at):
         return Absent(doubt.chunk)
-    return _wait_or_hold(doubt, looks, quiet_s, "two looks a quiet period apart have not been equal yet")
+    return wait_or_hold(doubt, looks, quiet_s, "two looks a quiet period apart have not been equal yet")
 
 
-def _wait_or_hold(doubt: Doubt, looks: Sequence[Look], quiet_s: float, why: str) -> Verdict:
+def wait_or_hold(doubt: Doubt, looks: Sequence[Look], quiet_s: float, why: str) -> Verdict:
+    """Look again in a quiet period, as long as patience lasts."""
     look = looks[-1]
     if look.at - looks[0].at > PATIENCE_QUIET_PERIODS * quiet_s:
         return Held(doubt.chunk, why)
@@ -246,9 +255,14 @@ def judge_by_count(
         f"the dataset shows {look.rows:,} rows; {world.base_rows:,} were there and {world.landed_rows:,} have landed"
     )
     if look.rows < expected:
-        return [_wait_or_hold(d, looks, quiet_s, f"{numbers}: rows are missing from the count") for d in doubts]
+        return [wait_or_hold(d, looks, quiet_s, f"{numbers}: rows are missing from the count") for d in doubts]
     if not _stands_still(looks, quiet_s):
-        return [_wait_or_hold(d, looks, quiet_s, "the count has not stood still for a quiet period") for d in doubts]
+        return [wait_or_hold(d, looks, quiet_s, "the count has not stood still for a quiet period") for d in doubts]
+    if look.rows != expected and any(doubt.was_answered for doubt in doubts):
+        why = (
+            f"{numbers}: of a chunk that was refused a part may be stored"  # so no sum of whole chunks proves anything
+        )
+        return PageBack(tuple(doubts), why)
     fitting = _fitting(doubts, look.rows - expected)
     if fitting is None:
         return PageBack(tuple(doubts), f"{numbers}: several sets of chunks in doubt add up to the difference")
@@ -315,7 +329,7 @@ def judge_by_rows(
         union.update(contents[doubt.chunk])
     if sum(d.rows for d in candidates) == wanted and _is_within(union, unexplained):
         return frozenset(d.chunk for d in candidates)  # every other set has fewer rows
-    return _only_set(candidates, contents, unexplained, wanted)
+    return _only_set(candidates, contents, unexplained, wanted) if len(candidates) <= MAX_CANDIDATES else None
 
 
 def _is_within(rows: Mapping[bytes, int], others: Mapping[bytes, int]) -> bool:

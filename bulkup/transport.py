@@ -22,7 +22,7 @@ import anyio
 from bulkup.errors import UsageProblem
 from bulkup.secret import Token
 
-__all__ = ["WORDS", "Answer", "Body", "Phase", "Timeouts", "Transport", "TransportFailure", "check_base_url"]
+__all__ = ["WORDS", "Answer", "AnswerTooLong", "Body", "Phase", "Timeouts", "Transport", "TransportFailure", "check_base_url"]
 
 IDLE_S = 2.0
 """A connection idle for longer is dropped, before the server drops it under the next POST."""
@@ -61,6 +61,10 @@ class TransportFailure(Exception):
         self.reason = reason
 
 
+class AnswerTooLong(TransportFailure):
+    """The answer is longer than the caller takes in."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
     """Seconds for each phase. None of them cuts a transfer that moves."""
@@ -96,7 +100,7 @@ class Answer:
             parts.append(data)
             size += len(data)
             if size > max_bytes:
-                raise TransportFailure(Phase.ANSWER, f"an answer of more than {max_bytes:,} bytes")
+                raise AnswerTooLong(Phase.ANSWER, f"an answer of more than {max_bytes:,} bytes")
         return b"".join(parts)
 
     async def error_body(self) -> bytes:

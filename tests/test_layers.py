@@ -15,7 +15,10 @@ PACKAGE = ROOT / "bulkup"
 WORDS, PURE, EDGES, FLOW, WIRING, SURFACE = range(6)
 LAYERS = {
     WORDS: ("model", "chunk", "outcome", "errors", "events", "config", "secret", "version"),
-    PURE: ("mapping", "schema", "tiling", "naming", "encoding", "classify", "receipt", "row_numbers"),
+    PURE: (
+        *("mapping", "schema", "tiling", "naming", "encoding", "classify", "receipt", "row_numbers"),
+        *("settlement", "verification", "assumptions"),
+    ),
     EDGES: ("sources", "destinations", "transport", "pacing", "journal", "dead_letter"),
     FLOW: ("flow",),
     WIRING: ("wiring", "api"),

@@ -160,6 +160,56 @@ def status(run: MaybeRun = None, state_dir: o.StateDir = None, json: o.Json = Fa
     return 0
 
 
+@app.command(short_help="Settle what is in doubt, without sending anything.")
+def settle(
+    context: typer.Context,
+    run: RunArgument,
+    chunk: o.Chunk = None,
+    landed: o.Landed = False,
+    absent: o.Absent = False,
+    lane: o.Lane = None,
+    state_dir: o.StateDir = None,
+    settle_after: o.SettleAfter = None,
+    retry_for: o.RetryFor = None,
+    requests_per_minute: o.RequestsPerMinute = None,
+    json: o.Json = False,
+    verbose: o.Verbose = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """Look what became of requests whose answer never came. Nothing is sent: what is not stored is sent by `bulkup resume`.
+
+    With --chunk, a person decides where bulkup could not; that needs no network."""
+    _log(verbose=verbose)
+    from bulkup.cli.runner import Face
+    from bulkup.cli.settling import settle_run
+
+    return settle_run(run, context.params, os.environ, Face(json=json, quiet=quiet))
+
+
+@app.command(short_help="Read back what landed and compare it with the source.")
+def verify(
+    context: typer.Context,
+    run: RunArgument,
+    sample: o.Sample = None,
+    seed: o.Seed = None,
+    state_dir: o.StateDir = None,
+    retry_for: o.RetryFor = None,
+    requests_per_minute: o.RequestsPerMinute = None,
+    json: o.Json = False,
+    verbose: o.Verbose = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """Read back and compare: status and row count of every dataset, and the contents of a sample of the chunks.
+
+    Exit code 0: equal; 5: something differs, with the rows named; 4: it cannot be verified, or rows are in doubt; 6: the source
+    has changed; 75: the service could not be asked, or the run is not at its end."""
+    _log(verbose=verbose)
+    from bulkup.cli.runner import Face
+    from bulkup.cli.verifying import verify_run
+
+    return verify_run(run, context.params, os.environ, Face(json=json, quiet=quiet))
+
+
 @app.command(short_help="Export rejected rows with their reasons.")
 def rejects(
     run: RunArgument,

@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "Absent",
     "AiProjectId",
     "Append",
     "BytesPerSecond",
+    "Chunk",
     "CollinearUrl",
     "Concurrency",
     "Config",
@@ -17,6 +19,8 @@ __all__ = [
     "Drop",
     "Folder",
     "Json",
+    "Landed",
+    "Lane",
     "MaxChunkBytes",
     "MaxChunkRows",
     "MaxRejects",
@@ -27,6 +31,8 @@ __all__ = [
     "Quiet",
     "RequestsPerMinute",
     "RetryFor",
+    "Sample",
+    "Seed",
     "SettleAfter",
     "Sources",
     "SpaceId",
@@ -122,8 +128,23 @@ MaxRejects = Annotated[
     _option(
         "--max-rejects",
         "N|P%",
-        "Stop (exit code 10) at more rejected rows than N, or than a share once 1,000 are read. Default: no limit.",
+        "Stop (exit code 10) at more rejected rows than N, or than a share once 1,000 are read. Default: 5%; 100% never stops.",
     ),
+]
+Chunk = Annotated[Text, _option("--chunk", "N", "A chunk in doubt, as `bulkup status` names it: 00042, or 00042-003.")]
+Landed = Annotated[bool, typer.Option("--landed", help="You know that the chunk is stored.")]
+Absent = Annotated[
+    bool, typer.Option("--absent", help="You know that the chunk is not stored: `bulkup resume` sends it again.")
+]
+Lane = Annotated[
+    Text, _option("--lane", "DEST", "nebius or collinear: where the chunk is in doubt. Needed where it is in both.")
+]
+Sample = Annotated[
+    Text,
+    _option("--sample", "SHARE", "The share of the chunks whose contents are compared; 1.0 is all. Default: 0.05."),
+]
+Seed = Annotated[
+    Text, _option("--seed", "N", "Chooses the sample: the same seed, the same chunks. Default: another each time.")
 ]
 Drop = Annotated[list[str] | None, _option("--drop", "KEY", "Leave this key out of every row; repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]

@@ -7,16 +7,19 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bulkup.cli.figures import plural, printable, size_text, time_text
+from bulkup.cli.status import doubts_of
 from bulkup.cli.terminal import console_on
-from bulkup.errors import ExitCode
+from bulkup.errors import BulkupError, ExitCode
 from bulkup.receipt import DestinationReceipt, Receipt
 from bulkup.wiring.upload import Upload
 
 __all__ = ["Step", "next_steps", "print_receipt"]
 
 SHOWN_DATASETS = 3
+SHOWN_DOUBTS = 3
 
 ROWS: tuple[tuple[str, Callable[[DestinationReceipt], str]], ...] = (
     ("rows read", lambda d: f"{d.rows_read:,}"),
@@ -67,7 +70,7 @@ def dataset_lines(receipt: Receipt, folder: Path) -> list[str]:
     lines: list[str] = []
     for lane, destination in receipt.destinations.items():
         lines += [
-            f"{lane}: {plural(entry.rows, 'row')} in {printable(entry.name)}, id {printable(entry.id)}"
+            f"{lane}: {plural(entry.rows, 'row')} in {printable(entry.name)}, id {printable(entry.id) or 'not known'}"
             for entry in destination.remote[:SHOWN_DATASETS]
         ]
         if (more := len(destination.remote) - SHOWN_DATASETS) > 0:
@@ -88,13 +91,7 @@ def next_steps(receipt: Receipt, upload: Upload, folder: Path) -> list[Step]:
     ]
     if rejected := sum(d.rows_rejected for d in lanes.values()):
         steps.append(Step(f"{plural(rejected, 'row')} rejected, each with its reason: bulkup rejects {run}{where}"))
-    if doubts := sum(d.rows_in_doubt for d in lanes.values()):
-        steps += [
-            Step(
-                f"{plural(doubts, 'row')} in doubt: sent, and no answer says whether they were stored; they are held back."
-            ),
-            Step(f"    bulkup status {run}{where} names them; --on-doubt resend sends them again and accepts doubles"),
-        ]
+    steps += _doubt_steps(receipt, folder, run, where)
     if any(d.rows_left for d in lanes.values()) or receipt.exit_code in _GO_ON:
         if not upload.is_resumable:
             steps.append(
@@ -103,6 +100,44 @@ def next_steps(receipt: Receipt, upload: Upload, folder: Path) -> list[Step]:
         else:
             steps.append(Step(f"to go on: bulkup resume {run}{where} (or the same command again)"))
     return steps
+
+
+def _doubt_steps(receipt: Receipt, folder: Path, run: str, where: str) -> list[Step]:
+    """What is in doubt and why it is held, and the ways out."""
+    rows = sum(d.rows_in_doubt for d in receipt.destinations.values())
+    if not rows:
+        return []
+    doubts = [(lane, doubt) for lane in receipt.destinations for doubt in _doubts_of(folder, lane)]
+    steps = [
+        Step(f"{plural(rows, 'row')} in doubt: sent, and no answer says whether they were stored; they are held back.")
+    ]
+    steps += [
+        Step(f"    {lane}, chunk {doubt['chunk']} ({plural(doubt['rows'], 'row')}): {printable(doubt['reason'])}")
+        for lane, doubt in doubts[:SHOWN_DOUBTS]
+    ]
+    if len(doubts) > SHOWN_DOUBTS:
+        steps.append(
+            Step(f"    and {plural(len(doubts) - SHOWN_DOUBTS, 'more chunk')}: bulkup status {run}{where} names all")
+        )
+    steps.append(Step(f"to look again: bulkup settle {run}{where} (sends nothing)"))
+    if doubts:
+        lane, doubt = doubts[0]
+        which = f" --lane {lane}" if len(receipt.destinations) > 1 else ""
+        steps.append(
+            Step(
+                f"to decide yourself: bulkup settle {run}{where} --chunk {doubt['chunk']}{which} --landed (it is stored), "
+                "or --absent (it is not, and goes again)"
+            )
+        )
+    steps.append(Step("to send all of it again and accept doubles: --on-doubt resend"))
+    return steps
+
+
+def _doubts_of(folder: Path, lane: str) -> list[dict[str, Any]]:
+    try:
+        return doubts_of(folder, lane)
+    except (BulkupError, OSError):  # the steps are a help; the receipt stands by itself
+        return []
 
 
 _GO_ON = {

@@ -15,11 +15,20 @@ from bulkup.journal.reading import view
 from bulkup.wiring.folder import StateDir
 from bulkup.wiring.upload import Upload
 
-__all__ = ["resume_run"]
+__all__ = ["recorded", "resume_run"]
 
 
 def resume_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str], face: Face) -> int:
     """Go on with *run*; the exit code. Raises `UsageProblem` where it cannot be resumed from here."""
+    upload, run_id = recorded(run, given, environment, "resumed")
+    return carry_out(upload, face, resume=run_id)
+
+
+def recorded(run: str, given: Mapping[str, Any], environment: Mapping[str, str], what: str) -> tuple[Upload, str]:
+    """The upload of *run* as its journal has it, with the options in *given* over it, and the run's whole name.
+
+    Raises `UsageProblem` where its source cannot be read from here, so that it cannot be *what*.
+    """
     state = state_dir(given.get("state_dir"), environment)
     folder = StateDir(state).find(run)
     with view(folder.path) as journal:
@@ -28,11 +37,14 @@ def resume_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str
         raise UsageProblem(f"run {folder.run_id} was stopped before it had begun: give the upload command again")
     upload = override(Upload.from_json(record), {**given, "state_dir": str(state)})
     if not upload.is_resumable:
-        raise UsageProblem(f"run {folder.run_id} read standard input, which cannot be read again: start a new one")
+        advice = "start a new one" if what == "resumed" else f"`bulkup status {folder.run_id}` says where it stands"
+        raise UsageProblem(
+            f"run {folder.run_id} read standard input, which cannot be read again, so it cannot be {what}: {advice}"
+        )
     for source in upload.sources:
         if not Path(source).exists() and not glob.has_magic(source):
             raise UsageProblem(
                 f"{source}: there is no such file seen from {os.getcwd()}: "  # noqa: PTH109 - as the shell says it
-                "paths count from the directory in which the run was begun; resume it there"
+                "paths count from the directory in which the run was begun; go there"
             )
-    return carry_out(upload, face, resume=folder.run_id)
+    return upload, folder.run_id

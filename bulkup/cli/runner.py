@@ -6,9 +6,11 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from bulkup.cli.outcome import forget_stdout
 from bulkup.cli.receipt_table import next_steps, print_receipt
@@ -19,7 +21,9 @@ from bulkup.receipt import Receipt
 from bulkup.wiring.run import Interrupt, execute
 from bulkup.wiring.upload import Upload
 
-__all__ = ["Face", "carry_out", "see_through"]
+__all__ = ["Face", "carry_out", "report", "see_through", "with_signals"]
+
+T = TypeVar("T")
 
 SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 
@@ -34,7 +38,11 @@ class Face:
 
 def carry_out(upload: Upload, face: Face, *, resume: str | None = None) -> int:
     """Run *upload* and print its receipt; the exit code. Raises `BulkupError` as `execute` does."""
-    receipt = see_through(upload, face, resume=resume)
+    return report(upload, see_through(upload, face, resume=resume), face)
+
+
+def report(upload: Upload, receipt: Receipt, face: Face) -> int:
+    """Print *receipt* and what can be done next; the run's exit code."""
     folder = upload.settings.state_dir / receipt.run_id
     try:
         if face.json:
@@ -50,16 +58,21 @@ def carry_out(upload: Upload, face: Face, *, resume: str | None = None) -> int:
 
 def see_through(upload: Upload, face: Face, *, resume: str | None = None) -> Receipt:
     """Run *upload* with progress on stderr and with signals answered; its receipt."""
-    return asyncio.run(_watched(upload, display_for(quiet=face.quiet), resume))
+    return with_signals(face, lambda tell, interrupt: execute(upload, tell=tell, interrupt=interrupt, resume=resume))
 
 
-async def _watched(upload: Upload, display: Display, resume: str | None) -> Receipt:
+def with_signals(face: Face, work: Callable[[Callable[[Event], None], Interrupt], Coroutine[Any, Any, T]]) -> T:
+    """What *work* comes to, with progress on stderr and with signals answered."""
+    return asyncio.run(_watched(display_for(quiet=face.quiet), work))
+
+
+async def _watched(display: Display, work: Callable[[Callable[[Event], None], Interrupt], Coroutine[Any, Any, T]]) -> T:
     interrupt = Interrupt()
     loop = asyncio.get_running_loop()
     for number, code in SIGNALS.items():
         loop.add_signal_handler(number, interrupt.request, code)
     try:
-        return await execute(upload, tell=partial(_tell, display), interrupt=interrupt, resume=resume)
+        return await work(partial(_tell, display), interrupt)
     finally:
         display.close()
         for number in SIGNALS:

@@ -5,19 +5,27 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import socket
 from pathlib import Path
 from typing import Any
 
-from bulkup.chunk import ChunkState
+from bulkup.chunk import ChunkState, Evidence
 from bulkup.cli.figures import plural, printable
+from bulkup.journal.journal import DECISIONS
 from bulkup.journal.reading import JournalView, view
 from bulkup.row_numbers import first_rows
 from bulkup.wiring.folder import RunFolder
 
-__all__ = ["status_json", "status_lines"]
+__all__ = ["doubts_of", "status_json", "status_lines"]
 
 SHOWN_DOUBTS = 10
+EVIDENCE = {
+    Evidence.ANSWER: "the service's answer",
+    Evidence.READ_BACK: "reading back",
+    Evidence.COUNT: "the row count",
+    Evidence.PERSON: "a person's word",
+}
 ROWS = (
     ("landed", "landed"),
     ("rejected", "rejected"),
@@ -66,6 +74,8 @@ def _lane(journal: JournalView, lane: str, files: list[dict[str, Any]], *, is_ru
         "source_read_whole": planned,
         "source_read_share": 1.0 if planned else journal.planned_to(lane) / sum(sizes) if files and plain else None,
         "chunks": chunks,
+        "evidence": journal.evidence(lane),
+        "decisions": journal.fact(DECISIONS, lane) or [],
         "doubts": _doubts(journal, lane, files, is_running=is_running) if totals.chunks_in_doubt else [],
     }
 
@@ -87,6 +97,12 @@ def _doubts(journal: JournalView, lane: str, files: list[dict[str, Any]], *, is_
         for chunk, first in first_rows(journal.chunks(lane))
         if chunk.state in states
     ]
+
+
+def doubts_of(folder: Path, lane: str) -> list[dict[str, Any]]:
+    """What is in doubt in a lane of the run in *folder*, on which no process works."""
+    with view(folder) as journal:
+        return _doubts(journal, lane, journal.fact("files") or [], is_running=False)
 
 
 def _receipt(path: Path) -> dict[str, Any] | None:
@@ -123,6 +139,7 @@ def status_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"running now: process {found['running']['pid']} on {found['running']['host']}")
     for lane, values in found["lanes"].items():
         lines += _lane_lines(lane, values)
+    lines += _ways_out(found)
     receipt = found["receipt"]
     if receipt:
         lines.append(
@@ -131,6 +148,21 @@ def status_lines(found: dict[str, Any]) -> list[str]:
     elif not found["running"]:
         lines.append("no receipt yet: the run did not come to its end")
     return lines
+
+
+def _ways_out(found: dict[str, Any]) -> list[str]:
+    """What can be done about doubts, where no process is at it."""
+    doubtful = [(lane, values["doubts"][0]) for lane, values in found["lanes"].items() if values["doubts"]]
+    if not doubtful or found["running"]:
+        return []
+    folder = Path(found["folder"])
+    where = "" if folder.parent == Path(".bulkup") else f" --state-dir {shlex.quote(str(folder.parent))}"
+    command = f"bulkup settle {shlex.quote(found['run_id'])}{where}"
+    which = f" --lane {doubtful[0][0]}" if len(found["lanes"]) > 1 else ""
+    return [
+        f"to look again: {command} (sends nothing)",
+        f"to decide yourself: {command} --chunk {doubtful[0][1]['chunk']}{which} --landed, or --absent",
+    ]
 
 
 def _lane_lines(lane: str, values: dict[str, Any]) -> list[str]:
@@ -144,6 +176,12 @@ def _lane_lines(lane: str, values: dict[str, Any]) -> list[str]:
     )
     chunks = ", ".join(f"{count['chunks']:,} {state}" for state, count in sorted(values["chunks"].items())) or "none"
     lines = [f"{lane}: {read}", f"  rows: {values['rows_read']:,} read = {rows}", f"  chunks: {chunks}"]
+    if values["evidence"].keys() - {Evidence.ANSWER}:
+        by = ", ".join(f"{count:,} by {EVIDENCE[Evidence(key)]}" for key, count in values["evidence"].items())
+        lines.append(f"  landed: {by}")
+    lines += [
+        f"  chunk {d['chunk']}: decided by a person to be {d['said']}" for d in values["decisions"][-SHOWN_DOUBTS:]
+    ]
     for doubt in values["doubts"][:SHOWN_DOUBTS]:
         last = doubt["first_row"] + doubt["lines"] - 1
         where = f"rows {doubt['first_row']:,} to {last:,} of {printable(doubt['file'])}"

@@ -18,6 +18,7 @@ from bulkup.classify import BadRequest
 from bulkup.destinations.collinear_rows import COLLINEAR
 from bulkup.destinations.echo import BadEcho, EchoReader
 from bulkup.destinations.seam import (
+    PAGE_ROWS,
     Capabilities,
     Creates,
     Envelope,
@@ -37,7 +38,6 @@ __all__ = ["CollinearDestination"]
 
 PAGE = 100
 MAX_PAGES = 10_000
-ROWS_PAGE = 1000
 
 _ROWS = (
     "{ getDatasetRowsByDatasetId(datasetId: %s, page: %d, pageSize: %d) "
@@ -107,12 +107,14 @@ class CollinearDestination:
 
     async def look(self) -> Look:
         seen: list[Seen] = []
+        listed = 0
         at = time.time()
         try:
             for page in range(MAX_PAGES):
                 datasets, total = await self._datasets(page)
                 seen += [_seen(record) for record in datasets if record.get("name") == self.dataset_name]
-                if len(datasets) < PAGE or (page + 1) * PAGE >= total:
+                listed += len(datasets)
+                if not datasets or listed >= total:  # a short page proves nothing: the service may cap pages [open]
                     break
         except ReadBackUnavailable as why:
             return Look(at, unavailable=str(why))
@@ -121,8 +123,8 @@ class CollinearDestination:
     async def match(self, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
         return Match.UNKNOWN  # a chunk is no dataset of its own here
 
-    async def read_rows(self, dataset_id: str, page: int) -> list[StoredRow]:
-        query = _ROWS % (orjson.dumps(dataset_id).decode(), page, ROWS_PAGE)
+    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
+        query = _ROWS % (orjson.dumps(dataset_id).decode(), page, page_rows)
         answer = await ask(
             self._transport, self.token, "POST", "/graphql", body=JsonBody(orjson.dumps({"query": query}))
         )

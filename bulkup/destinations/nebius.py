@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ import xxhash
 from bulkup.classify import BadRequest
 from bulkup.destinations.nebius_rows import NEBIUS, wire_schema
 from bulkup.destinations.seam import (
+    PAGE_ROWS,
     Capabilities,
     Creates,
     Envelope,
@@ -37,7 +39,6 @@ RECORD_BYTES = 4 * 1024 * 1024
 """How large a dataset's record may be (it holds the schema)."""
 
 PAGE = 100
-CONTENT_PAGE = 1000
 
 
 class NebiusDestination:
@@ -96,23 +97,29 @@ class NebiusDestination:
         return _status(record)
 
     async def look(self) -> Look:
-        seen: list[Seen] = []
-        params = {"limit": str(PAGE)}
         at = time.time()
         try:
-            while True:
-                page = await ask(self._transport, self.token, "GET", "/v1/datasets", params=params)
-                records, more, last = _page(page)
-                seen += [
-                    Seen(record["id"], record["name"], _status(record), None)
-                    for record in records
-                    if self._is_ours(record)
-                ]
-                if not more or params.get("after") == last:
-                    return Look(at, tuple(seen))
-                params["after"] = last
+            seen = await self._list({})
         except ReadBackUnavailable as why:
             return Look(at, unavailable=str(why))
+        if self._ai_project_id is not None:  # whether the plain list leaves out a project's datasets is open
+            with suppress(ReadBackUnavailable):
+                seen |= await self._list({"ai_project_id": self._ai_project_id})
+        return Look(at, tuple(seen.values()))
+
+    async def _list(self, scope: dict[str, str]) -> dict[str, Seen]:
+        """The datasets of our names that a whole list shows, by id."""
+        seen: dict[str, Seen] = {}
+        params = {"limit": str(PAGE), **scope}
+        while True:
+            page = await ask(self._transport, self.token, "GET", "/v1/datasets", params=params)
+            records, more, last = _page(page)
+            for record in records:
+                if self._is_ours(record):
+                    seen[record["id"]] = Seen(record["id"], record["name"], _status(record), None)
+            if not more or params.get("after") == last:
+                return seen
+            params["after"] = last
 
     async def match(self, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
         assert plan.schema is not None, "rows for Nebius have a schema"
@@ -125,8 +132,8 @@ class NebiusDestination:
             return Match.UNKNOWN
         return Match.SAME if len(last) == 1 and not behind else Match.OTHER
 
-    async def read_rows(self, dataset_id: str, page: int) -> list[StoredRow]:
-        rows = await self._content(dataset_id, page * CONTENT_PAGE, CONTENT_PAGE)
+    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
+        rows = await self._content(dataset_id, page * page_rows, page_rows)
         return [StoredRow(None, _key(row)) for row in rows]
 
     def row_key(self, row: bytes) -> bytes:

@@ -13,16 +13,23 @@ from bulkup.secret import TokenSource
 from bulkup.settlement import Look, Match
 
 __all__ = [
+    "PAGE_ROWS",
+    "AnswerTooLarge",
     "Capabilities",
     "Creates",
     "Destination",
     "Envelope",
     "LookFailed",
+    "NotThere",
     "Payload",
     "ReadBackUnavailable",
     "Settles",
     "StoredRow",
 ]
+
+
+PAGE_ROWS = 1000
+"""The most rows in a page that is read back. [openapi]"""
 
 
 class Creates(StrEnum):
@@ -104,6 +111,14 @@ class ReadBackUnavailable(Exception):
     """The service does not let us look (404, 403, not JSON). Its text says what it answered."""
 
 
+class NotThere(ReadBackUnavailable):
+    """404: either that dataset is not there, or the service does not let us look at all."""
+
+
+class AnswerTooLarge(ReadBackUnavailable):
+    """The answer passes what is taken in at once; a smaller page may do."""
+
+
 class LookFailed(Exception):
     """A look did not go through this time; *outcome* says what to do."""
 
@@ -157,10 +172,10 @@ class Destination(Protocol):
         """Whether a dataset of our name has the plan's schema and exactly *rows* rows. Raises `LookFailed`."""
         ...
 
-    async def read_rows(self, dataset_id: str, page: int) -> list[StoredRow]:
+    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
         """One page of a dataset's rows, numbered from 0, in the order in which the service gives them; empty behind the last.
 
-        Raises `LookFailed`, `ReadBackUnavailable`.
+        *page_rows* (at most `PAGE_ROWS`) is the same for all pages of one reading. Raises `LookFailed`, `ReadBackUnavailable`.
         """
         ...
 

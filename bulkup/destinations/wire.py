@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 
 from bulkup.classify import BadRequest, classify_status
-from bulkup.destinations.seam import LookFailed, ReadBackUnavailable
+from bulkup.destinations.seam import AnswerTooLarge, LookFailed, NotThere, ReadBackUnavailable
 from bulkup.outcome import CloseGate, InDoubt, Outcome, RowsRefused, StopLane, TokenRejected, TryAgain
 from bulkup.secret import Token, TokenSource
-from bulkup.transport import WORDS, Answer, Body, Phase, Transport, TransportFailure
+from bulkup.transport import WORDS, Answer, AnswerTooLong, Body, Phase, Transport, TransportFailure
 
 __all__ = ["JsonBody", "ask", "lost", "readable", "refusal", "rows_at_fault"]
 
@@ -50,6 +50,8 @@ async def refusal(answer: Answer, token: TokenSource, *, bad_request: BadRequest
     outcome = classify_status(answer.status, answer.headers, words, bad_request=bad_request, now=datetime.now(UTC))
     if isinstance(outcome, RowsRefused):
         return RowsRefused(outcome.reason, rows_at_fault(body))
+    if isinstance(outcome, InDoubt) and outcome.was_answered:
+        return InDoubt(outcome.reason, was_answered=True, rows=rows_at_fault(body))
     return outcome
 
 
@@ -70,6 +72,8 @@ async def ask(
             else:
                 outcome = await refusal(answer, token, bad_request=BadRequest.NOTHING_STORED)
                 raise _look_failed(outcome, answer.status)
+    except AnswerTooLong as failure:
+        raise AnswerTooLarge(f"{method} {path} gave {failure.reason}") from None
     except TransportFailure as failure:
         raise LookFailed(TryAgain(str(failure))) from None
     try:
@@ -86,6 +90,8 @@ def _look_failed(outcome: Outcome, status: int) -> LookFailed | ReadBackUnavaila
             return LookFailed(TryAgain(reason))
         case StopLane() if status == 402:
             return LookFailed(outcome)
+        case _ if status == 404:
+            return NotThere(outcome.reason)
         case _:
             return ReadBackUnavailable(outcome.reason)
 

@@ -25,6 +25,8 @@ from bulkup.flow.isolation import Splitter
 from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import Prepared
+from bulkup.flow.settler import count_out
+from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import Tally
 from bulkup.journal import LaneJournal
 from bulkup.outcome import (
@@ -66,6 +68,7 @@ class Delivery:
         settle_now: Callable[[], None],
         refusals_store_nothing: bool,
         splitter: Splitter,
+        rules: StopRules,
         halt: Halt,
         tally: Tally,
         limit: BodyLimit,
@@ -84,6 +87,7 @@ class Delivery:
         self._settle_now = settle_now
         self._refusals_store_nothing = refusals_store_nothing
         self._splitter = splitter
+        self._rules = rules
         self._halt = halt
         self._tally = tally
         self._limit = limit
@@ -114,21 +118,25 @@ class Delivery:
         """One prepared chunk, and whatever it is cut into. Its share of the budget is held until all of it is settled."""
         waiting = deque([root])
         isolation = self._splitter.budget(root.chunk.rows)
-        followed = False
+        refused: RowsRefused | None = None
+        nothing_landed, followed = True, False
         try:
             while waiting:
                 prepared = waiting.popleft()
                 outcome = await self._outcome(prepared)
                 match outcome:
                     case Accepted(status=RemoteStatus.PENDING | RemoteStatus.FAILED):
-                        followed = True
+                        nothing_landed, followed = False, True
                         tasks.start_soon(self._follow, prepared, outcome, root.held_bytes, tasks)
                     case TooLarge() | RowsRefused():
-                        waiting.extendleft(
-                            reversed(await self._splitter.split(prepared, outcome, self._limit.bytes, isolation))
-                        )
+                        if isinstance(outcome, RowsRefused):
+                            refused = refused or outcome
+                        # the largest pieces first: when the budget ends, what is left is small
+                        waiting.extend(await self._splitter.split(prepared, outcome, self._limit.bytes, isolation))
                     case _:
-                        pass
+                        nothing_landed = False
+            if refused is not None and nothing_landed:
+                self._rules.nothing_landed(root.chunk.id.tile, refused.reason)
         finally:
             if not followed:
                 self._budget.give(root.held_bytes)
@@ -217,7 +225,7 @@ class Delivery:
             finally:
                 self._tally.in_flight -= 1
             if isinstance(outcome, InDoubt) and outcome.was_answered and self._refusals_store_nothing:
-                outcome = RowsRefused(outcome.reason)
+                outcome = RowsRefused(outcome.reason, outcome.rows)
             self._pacing.concurrency.ended(clean=isinstance(outcome, Accepted))
             await self._record(chunk, payload, outcome)
             return outcome
@@ -248,10 +256,10 @@ class Delivery:
             chunk.id,
             accepted.remote_id,
             evidence=Evidence.ANSWER,
-            at=self._clock.unix(),
             ids=_ids_line(chunk, accepted) if accepted.ids else b"",
         )
         self._tally.totals.move(chunk, state, ChunkState.LANDED)
+        self._rules.landed()
         self._tally.rows_landed += chunk.rows
         self._tally.largest_body = max(self._tally.largest_body, body_bytes)
         self._patience.succeeded(self._clock.monotonic())
@@ -321,6 +329,7 @@ class Delivery:
     async def _failed(self, prepared: Prepared, remote_id: str, tasks: TaskGroup) -> None:
         """The service took the chunk and then failed on it: once more, then its rows are set aside."""
         reason = f"dataset {remote_id} FAILED at the service"
+        await count_out(self._journal, remote_id)
         if prepared.chunk.reason == FAILED_ONCE:
             await self._splitter.set_aside(prepared, reason)
             return

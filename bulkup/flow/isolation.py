@@ -5,10 +5,12 @@ Children stand for their parent from one transaction on. On a service where each
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from enum import Enum
 from math import ceil, log2
+from types import MappingProxyType
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Totals
 from bulkup.dead_letter import dead_letter
@@ -19,6 +21,7 @@ from bulkup.flow.chunker import Chunker
 from bulkup.flow.draft import Draft, Keep, Placed
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import Prepared, from_memory, listed
+from bulkup.flow.stop_rules import StopRules
 from bulkup.journal import LaneJournal
 from bulkup.model import Block, Reject, Stage
 from bulkup.naming import family_name
@@ -28,17 +31,25 @@ from bulkup.tiling import Limits
 
 __all__ = ["IsolationBudget", "Splitter"]
 
-BAD_ROWS = 4
-"""For how many bad rows of one chunk, scattered over it, the requests of a bisection are allowed."""
+BAD_ROWS = {Creates.EACH_CHUNK: 4, Creates.FIRST_CHUNK: 8}
+"""For how many bad rows of one chunk, scattered over it, the requests of a search are allowed. Where each piece that is taken
+becomes a dataset of its own, fewer."""
 
 _KEEP = Keep(encoded=True, raw=True)
 
 
+class Fate(Enum):
+    """Why the rows of a piece are set aside."""
+
+    AT_FAULT = "the service named them"
+    NOT_TRIED = "the budget ended before they could be tried without the rows at fault"
+
+
 @dataclass(slots=True)
 class IsolationBudget:
-    """How many more times the pieces of one chunk may be halved in search of the rows at fault."""
+    """How many more requests the pieces of one chunk may cost in search of the rows at fault."""
 
-    halvings: int
+    requests: int
 
 
 class Splitter:
@@ -54,6 +65,7 @@ class Splitter:
         journal: LaneJournal,
         numbers: ChildNumbers,
         totals: Totals,
+        rules: StopRules,
         with_rejected_rows: bool,
     ) -> None:
         self._source = source
@@ -63,11 +75,12 @@ class Splitter:
         self._journal = journal
         self._numbers = numbers
         self._totals = totals
+        self._rules = rules
         self._with_rejected_rows = with_rejected_rows
 
     def budget(self, rows: int) -> IsolationBudget:
-        """What the isolation of bad rows may cost for a chunk of *rows* rows: log2(n) halvings for each of a few rows."""
-        return IsolationBudget(BAD_ROWS * ceil(log2(max(2, rows))))
+        """What the isolation of bad rows may cost for a chunk of *rows* rows: 2·log2(n) requests for each of a few rows."""
+        return IsolationBudget(BAD_ROWS[self._destination.capabilities.creates] * 2 * ceil(log2(max(2, rows))))
 
     async def split(
         self, prepared: Prepared, refusal: TooLarge | RowsRefused, max_body_bytes: int, budget: IsolationBudget
@@ -81,11 +94,11 @@ class Splitter:
             return await self._smaller(prepared, refusal, max_body_bytes)
         bad = [row for row in refusal.rows if row < chunk.rows]
         if bad:
-            return await self._around(prepared, bad, refusal.reason)
-        if budget.halvings == 0:
+            return await self._around(prepared, bad, refusal.reason, budget)
+        if budget.requests < 2:
             await self.set_aside(prepared, refusal.reason, isolated=False)
             return []
-        budget.halvings -= 1
+        budget.requests -= 2
         return await self._replace(prepared, await self._cut_before(prepared, [chunk.rows // 2]), refusal.reason)
 
     async def set_aside(self, prepared: Prepared, reason: str, *, isolated: bool = True) -> None:
@@ -105,13 +118,22 @@ class Splitter:
             drafts = [draft async for draft in parts]
         return await self._replace(prepared, drafts, refusal.reason)
 
-    async def _around(self, prepared: Prepared, bad: Sequence[int], reason: str) -> list[Prepared]:
-        """Children between the bad rows; the bad rows themselves are dead letters."""
+    async def _around(
+        self, prepared: Prepared, bad: Sequence[int], reason: str, budget: IsolationBudget
+    ) -> list[Prepared]:
+        """Children between the bad rows, the largest as far as the budget goes; the rest of the rows are dead letters."""
         at_fault = set(bad)
-        edges = sorted({edge for row in bad for edge in (row, row + 1) if 0 < edge < prepared.chunk.rows})
+        edges = sorted(
+            edge
+            for edge in {edge for row in bad for edge in (row, row + 1)}
+            if 0 < edge < prepared.chunk.rows and (edge in at_fault) != (edge - 1 in at_fault)
+        )
         drafts = await self._cut_before(prepared, edges)
-        refused = {place for place, first in enumerate([0, *edges]) if first in at_fault}
-        return await self._replace(prepared, drafts, reason, refused)
+        fates = {place: Fate.AT_FAULT for place, first in enumerate([0, *edges]) if first in at_fault}
+        good = sorted(set(range(len(drafts))) - set(fates), key=lambda place: -drafts[place].rows)
+        fates |= dict.fromkeys(good[budget.requests :], Fate.NOT_TRIED)
+        budget.requests -= min(len(good), budget.requests)
+        return await self._replace(prepared, drafts, reason, fates)
 
     async def _cut_before(self, prepared: Prepared, rows: Sequence[int]) -> list[Draft]:
         drafts = self._chunker.cut_before(prepared.items, _KEEP, rows)
@@ -123,8 +145,9 @@ class Splitter:
         parent: Prepared,
         drafts: Sequence[Draft],
         reason: str,
-        refused: set[int] = frozenset(),  # type: ignore[assignment]
+        refused: Mapping[int, Fate] = MappingProxyType({}),
     ) -> list[Prepared]:
+        """*drafts* as children of *parent*; those at the places in *refused* are set aside."""
         first = await self._numbers.take(parent.chunk.id.tile, len(drafts))
         letters = b""
         children: list[Chunk] = []
@@ -132,7 +155,8 @@ class Splitter:
             id_ = ChunkId(parent.chunk.id.lane, parent.chunk.id.tile, first + place)
             child = draft.chunk(id_, self._name(id_, draft.rows_hash))
             if place in refused:
-                letters += self._letters(self._refused_rows(draft, reason), isolated=True)
+                isolated = refused[place] is Fate.AT_FAULT
+                letters += self._letters(self._refused_rows(draft, reason), isolated=isolated)
                 child = _refused(child)
             children.append(child)
         await self._journal.replace(parent.chunk.id, children, reason, letters)
@@ -147,6 +171,7 @@ class Splitter:
         self._totals.move(parent, ChunkState.PLANNED, ChunkState.SPLIT)
         for child in children:
             self._totals.move(child, None, child.state)
+        self._rules.check_rejects()
 
     def _name(self, chunk: ChunkId, rows_hash: bytes) -> str:
         if self._destination.capabilities.creates is Creates.FIRST_CHUNK:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from bulkup.chunk import ChunkState, Totals
+from bulkup.chunk import Chunk, ChunkState, Totals
 from bulkup.config import OnDoubt, RejectLimit
 from bulkup.destinations.seam import Creates, Destination, LookFailed, Settles
 from bulkup.encoding import RowOptions, decide
 from bulkup.errors import BulkupError, DestinationNotEmpty, ExitCode, TokenRefused, UsageProblem, worst
+from bulkup.flow.asker import Asker
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.clock import Clock
@@ -28,8 +30,11 @@ from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepare import Preparer
 from bulkup.flow.prepared import Prepared
+from bulkup.flow.sent_rows import SentRows
 from bulkup.flow.settler import REFUSALS_STORE_NOTHING, Settler
+from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import Tally
+from bulkup.flow.verifier import Ids, Verifier
 from bulkup.journal import LaneJournal
 from bulkup.model import Block
 from bulkup.outcome import CloseGate, StopLane, TokenRejected, TryAgain
@@ -98,6 +103,9 @@ class Lane:
         self._survey: Look | None = None
         self._unreadable: str | None = None
         self._late: str | None = None
+        self._planned_whole = False
+        self._is_only_settled = False
+        self._rules = self._stop_rules()
         self._patience = Patience(retry_for_s=options.retry_for_s, now=clock.monotonic())
         self.pacing = Pacing(
             concurrency=Concurrency(cap=options.concurrency),
@@ -112,16 +120,18 @@ class Lane:
         Nothing is sent. Raises `UsageProblem`, `DestinationNotEmpty`, `TokenRefused`, `SourceUnreadable`. A destination that
         cannot be asked just now is asked again by `run`.
         """
-        if lost := await self._journal.recover():
-            self._say(f"{lost} chunks were being sent when the last process ended; they are in doubt")
+        await self._take_up()
         if self._options.on_doubt is OnDoubt.RESEND and (released := await self._journal.release_doubts()):
             self._say(f"sending {released} chunks in doubt again, as --on-doubt resend accepts doubles")
-        self.tally.totals = await self._journal.totals()
-        self._unreadable = await self._journal.fact("unreadable")
-        self._late = await self._journal.fact("late")
-        planned_whole = bool(await self._journal.fact("planned whole"))
+            self.tally.totals = await self._journal.totals()
+        self._rules = self._stop_rules()
         totals = self.tally.totals
-        self.is_done = planned_whole and not totals.chunks_left and not totals.chunks_in_doubt
+        self.is_done = (
+            self._planned_whole
+            and not totals.chunks_left
+            and not totals.chunks_in_doubt
+            and await self._absences() == (await self._journal.fact("audited") or 0)
+        )
         if self.is_done:
             return
         await self._decide()
@@ -132,11 +142,77 @@ class Lane:
                 if not isinstance(failed.outcome, TryAgain | CloseGate):
                     raise _refused(self.name, failed) from None
 
+    async def _take_up(self) -> None:
+        """What an earlier process left: doubts, totals, and what was known of the source and of the audit."""
+        if lost := await self._journal.recover(self._clock.unix()):
+            self._say(f"{lost} chunks were being sent when the last process ended; they are in doubt")
+        self.tally.totals = await self._journal.totals()
+        self._unreadable = await self._journal.fact("unreadable")
+        self._late = await self._journal.fact("late")
+        self._planned_whole = bool(await self._journal.fact("planned whole"))
+
     async def run(self) -> None:
         """Send until the source ends or the lane stops. What happened stands in the journal, `tally` and `halt`."""
+        await self._see_through(self._run)
+
+    async def _run(self) -> None:
+        if self.is_done:
+            self._rules.check_rejects()
+        else:
+            await self._send_all()
+
+    async def settle(self) -> None:
+        """Settle what is in doubt, instead of `prepare` and `run`: nothing is sent, and what is not stored is planned again."""
+        await self._see_through(self._settle_only)
+
+    async def _settle_only(self) -> None:
+        await self._take_up()
+        self._is_only_settled = True
+        frozen = await self._journal.fact("plan")
+        if frozen is not None and self.tally.totals.chunks_in_doubt:
+            plan = LanePlan.from_json(frozen, self.destination.target)
+            chunker = Chunker(self._source, plan.rows.encoder(), self.halt)
+            await self._settler(plan, chunker, None).settle()
+
+    async def verifier(
+        self, *, chunks: Sequence[Chunk], ids: Ids, scratch: Path, sample: float, seed: int
+    ) -> Verifier | None:
+        """What compares the lane's *chunks* (all of them, by position) with the destination; None where none was planned."""
+        await self._cursor.aclose()
+        await self._take_up()
+        frozen = await self._journal.fact("plan")
+        if frozen is None:
+            return None
+        plan = LanePlan.from_json(frozen, self.destination.target)
+        chunker = Chunker(self._source, plan.rows.encoder(), self.halt)
+        asker = Asker(
+            token=self.destination.token,
+            pacing=self.pacing,
+            patience=self._patience,
+            halt=self.halt,
+            clock=self._clock,
+            on_answer=lambda: self._patience.succeeded(self._clock.monotonic()),
+        )
+        return Verifier(
+            destination=self.destination,
+            plan=plan.rows,
+            chunks=chunks,
+            totals=self.tally.totals,
+            read_whole=self._planned_whole,
+            survey=await self._journal.fact("survey"),
+            ids=ids,
+            sent=SentRows(self._source, chunker, self.destination.row_key),
+            asker=asker,
+            halt=self.halt,
+            scratch=scratch,
+            sample=sample,
+            seed=seed,
+            say=self._say,
+        )
+
+    async def _see_through(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            if not self.is_done:
-                await self._send_all()
+            await work()
         except BulkupError as error:
             self.halt.set(Reason(str(error), error.exit_code))
         except Halted:
@@ -160,9 +236,13 @@ class Lane:
             codes.append(ExitCode.SOURCE_UNREADABLE)
         if totals.rows_rejected:
             codes.append(ExitCode.SOME_REJECTED)
-        if totals.rows_left and not codes:
+        if (totals.rows_left or self._has_more_to_read) and not self.halt.reason and not totals.rows_in_doubt:
             codes.append(ExitCode.TRY_LATER)
         return worst(codes)
+
+    @property
+    def _has_more_to_read(self) -> bool:
+        return self._is_only_settled and not self._planned_whole and self._unreadable is None
 
     @property
     def reason(self) -> str | None:
@@ -293,6 +373,11 @@ class Lane:
             self._cursor = self._source.cursor()
         self._late = await settler.audit()
         await self._journal.set_fact("late", self._late)
+        await self._journal.set_fact("audited", await self._absences())
+
+    async def _absences(self) -> int:
+        """How often something was called absent in this run: an audit must have come after the last time."""
+        return sum(chunk.absences for chunk in await self._journal.called_absent())
 
     async def _settle_at_start(self, settler: Settler) -> None:
         """Doubts that an earlier process left. A creating chunk is settled before anything else is sent; of the rest, what one look
@@ -363,9 +448,13 @@ class Lane:
             numbers=numbers,
             totals=self.tally.totals,
             limit=self.limit,
-            max_rejects=self._options.max_rejects,
+            rules=self._rules,
             with_rejected_rows=self._options.with_rejected_rows,
         )
+
+    def _stop_rules(self) -> StopRules:
+        options = self._options
+        return StopRules(totals=self.tally.totals, limit=options.max_rejects, halt=self.halt)
 
     def _settler(self, plan: LanePlan, chunker: Chunker, creation: Creation | None) -> Settler:
         return Settler(
@@ -402,6 +491,7 @@ class Lane:
             journal=self._journal,
             numbers=numbers,
             totals=self.tally.totals,
+            rules=self._rules,
             with_rejected_rows=self._options.with_rejected_rows,
         )
         return Delivery(
@@ -416,6 +506,7 @@ class Lane:
             settle_now=settle_now,
             refusals_store_nothing=bool(await self._journal.fact(REFUSALS_STORE_NOTHING)),
             splitter=splitter,
+            rules=self._rules,
             halt=self.halt,
             tally=self.tally,
             limit=self.limit,

@@ -17,17 +17,17 @@ from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectSendStream
 
 from bulkup.chunk import WHOLE, Chunk, ChunkId, ChunkState, TileSpan, Totals
-from bulkup.config import RejectLimit
 from bulkup.dead_letter import dead_letter
 from bulkup.destinations.seam import Creates, Destination
-from bulkup.errors import ExitCode, SourceUnreadable
+from bulkup.errors import SourceUnreadable
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.draft import Draft, Keep
-from bulkup.flow.halt import Halt, Halted, Reason
+from bulkup.flow.halt import Halt, Halted
 from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import Items, Prepared, changed, from_file, from_memory, listed
+from bulkup.flow.stop_rules import StopRules
 from bulkup.journal import LaneJournal
 from bulkup.model import Block, LongRow
 from bulkup.naming import family_name
@@ -68,7 +68,7 @@ class Preparer:
         numbers: ChildNumbers,
         totals: Totals,
         limit: BodyLimit,
-        max_rejects: RejectLimit | None,
+        rules: StopRules,
         with_rejected_rows: bool,
     ) -> None:
         self._lane = lane
@@ -83,7 +83,7 @@ class Preparer:
         self._numbers = numbers
         self._totals = totals
         self._limit = limit
-        self._max_rejects = max_rejects
+        self._rules = rules
         self._with_rejected_rows = with_rejected_rows
         self._envelope_bytes = destination.envelope(destination.dataset_name + "-00000-000-00000000", plan.rows).size
         self._unplanned: list[_Made | TileSpan] = []
@@ -96,6 +96,8 @@ class Preparer:
     async def run(self, out: MemoryObjectSendStream[Prepared]) -> None:
         """Hand on every chunk that is to be sent, in order. Ends at the source's end, or where it cannot be read further."""
         async with out:
+            self._rules.check_rejects()  # a lane that was stopped by it does not go on a little with each invocation
+            self._halt.check()
             for chunk in await self._journal.open_chunks(ChunkState.PLANNED, ChunkState.ANSWERED):
                 await self._hand_on(await self._again(chunk), out)
             tile, planned_to = await self._journal.frontier()
@@ -229,20 +231,12 @@ class Preparer:
         )
         for chunk in chunks:
             self._totals.move(chunk, None, chunk.state)
-        self._check_rejects()
+        self._rules.check_rejects()
         for m, chunk in zip(made, chunks, strict=True):
             if chunk.rows:
                 await self._hand_on(self._prepared(m, chunk), out)
             elif m.held_bytes:
                 self._budget.give(m.held_bytes)
-
-    def _check_rejects(self) -> None:
-        totals = self._totals
-        if self._max_rejects and self._max_rejects.is_passed(rejected=totals.rows_rejected, read=totals.rows_read):
-            text = (
-                f"{totals.rows_rejected:,} of {totals.rows_read:,} rows were rejected, more than --max-rejects allows"
-            )
-            self._halt.set(Reason(text + "; `bulkup rejects` shows them", ExitCode.STOPPED_BY_LIMIT))
 
     def _name(self, made: _Made) -> str:
         if self._destination.capabilities.creates is Creates.FIRST_CHUNK or not self._is_family:

@@ -8,21 +8,24 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import NoReturn, TypeVar, assert_never
+from typing import TypeVar, assert_never
+
+from anyio import CancelScope
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
-from bulkup.destinations.seam import Destination, LookFailed, ReadBackUnavailable, Settles, StoredRow
-from bulkup.errors import ExitCode
+from bulkup.destinations.seam import Destination, ReadBackUnavailable, Settles, StoredRow
+from bulkup.flow.asker import Asker
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.clock import Clock
-from bulkup.flow.halt import Halt, Halted, Reason
+from bulkup.flow.halt import Halt
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.tally import Tally
 from bulkup.journal import LaneJournal
 from bulkup.model import Block
-from bulkup.outcome import CloseGate, RemoteStatus, StopLane, TokenRejected, TryAgain
-from bulkup.pacing import Pacing, Patience, full_jitter_s
+from bulkup.outcome import RemoteStatus
+from bulkup.pacing import Pacing, Patience
 from bulkup.settlement import (
+    PATIENCE_QUIET_PERIODS,
     Absent,
     Doubt,
     FailedThere,
@@ -32,16 +35,18 @@ from bulkup.settlement import (
     NotYet,
     PageBack,
     Present,
+    Seen,
     Verdict,
     World,
     judge_by_count,
     judge_by_name,
     judge_by_rows,
     judge_rest,
+    wait_or_hold,
 )
 from bulkup.sources import Source
 
-__all__ = ["REFUSALS_STORE_NOTHING", "Settler"]
+__all__ = ["REFUSALS_STORE_NOTHING", "Settler", "count_out"]
 
 PAGES = 500
 """How many pages of rows one settlement may read back."""
@@ -50,6 +55,9 @@ MIN_WAIT_S = 0.01
 
 REFUSALS_STORE_NOTHING = "refusals store nothing"
 """The fact that a refusal whose effect was open has been seen to store nothing at this service."""
+
+FAILED_DATASETS = "failed datasets"
+"""The fact that holds the ids of datasets on which the service failed."""
 
 T = TypeVar("T")
 
@@ -80,13 +88,13 @@ class Settler:
         self._source = source
         self._chunker = chunker
         self._pacing = pacing
-        self._patience = patience
         self._halt = halt
         self._tally = tally
         self._clock = clock
         self._quiet_s = quiet_s
         self._on_present = on_present
         self._say = say
+        self._asker = Asker(token=destination.token, pacing=pacing, patience=patience, halt=halt, clock=clock)
 
     async def settle(self, *, patience_s: float = inf) -> None:
         """Settle what can be settled within *patience_s* seconds. What is not stored is planned again.
@@ -122,24 +130,38 @@ class Settler:
         Source: the design's rule that a late arrival is found and its rows named, never silent.
         """
         again = await self._journal.called_absent()
-        if not again:
-            return None
-        look = await self._look()
-        if look.unavailable is not None:
-            return None
         world = await self._world()
-        if world is None:
+        if not again or world is None:
             return None
-        if self._destination.capabilities.settles is Settles.BY_NAME:
-            doubled = [
-                chunk
-                for chunk in again
-                if sum(d.name == chunk.name and d.id not in world.before and d.status != "FAILED" for d in look.seen)
-                > 1
-            ]
+        look = await self._whole_look(world)
+        if look.unavailable is not None:
+            self._say(f"what was sent again could not be looked up once more: {look.unavailable}")
+            return None
+        by_name = self._destination.capabilities.settles is Settles.BY_NAME
+        if not _shows_all(look, world, by_name=by_name):
+            return "the service does not show all that has landed" + (
+                "" if by_name else f": {look.rows:,} rows, not {world.base_rows + world.landed_rows:,}"
+            )
+        open_doubts = await self._journal.open_chunks(ChunkState.IN_DOUBT)
+        if by_name:
+            open_names = {chunk.name for chunk in open_doubts}
+            strays = {d.name for d in _ours(look, world)} - open_names
+            doubled = [chunk for chunk in again if chunk.name in strays]
             return _late(doubled) if doubled else None
         surplus = look.rows - world.base_rows - world.landed_rows
-        return _late([c for c in again if c.rows == surplus] or again, surplus) if surplus > 0 else None
+        if surplus <= sum(chunk.rows for chunk in open_doubts):
+            return None  # what is in doubt may account for it
+        return _late([c for c in again if _rows(c) == surplus] or again, surplus)
+
+    async def _whole_look(self, world: World) -> Look:
+        """A look that shows all that has landed, a quiet period or more after the last of it; the last one, if none does."""
+        by_name = self._destination.capabilities.settles is Settles.BY_NAME
+        for _ in range(PATIENCE_QUIET_PERIODS):
+            await self._halt.unless_halted(lambda: self._clock.sleep(max(MIN_WAIT_S, self._quiet_s)))
+            look = await self._look()
+            if look.unavailable is not None or _shows_all(look, world, by_name=by_name):
+                break
+        return look
 
     async def _judge(self, chunks: Sequence[Chunk], looks: Sequence[Look]) -> list[Verdict]:
         doubts = [_doubt(chunk) for chunk in chunks]
@@ -189,6 +211,9 @@ class Settler:
             return _all_held(page_back, f"and the rows cannot be read back: {unavailable}")
         if not is_whole:
             return _all_held(page_back, f"and reading the rows back takes more than {PAGES:,} pages")
+        if len(stored) != looks[-1].rows:  # rows came meanwhile, or are not shown yet
+            why = f"{len(stored):,} rows were read back where the count says {looks[-1].rows:,}"
+            return [wait_or_hold(doubt, looks, self._quiet_s, why) for doubt in page_back.doubts]
         self._tally.page_backs += 1
         explained = await self._explained()
         unexplained = Counter(row.key for row in stored if row.id not in explained.ids)
@@ -237,7 +262,7 @@ class Settler:
             return None
         totals = await self._journal.totals()
         return World(
-            before=frozenset(id_ for id_, _, _ in survey["found"]),
+            before=frozenset(id_ for id_, _, _ in survey["found"]) | frozenset(await failed_ids(self._journal)),
             base_rows=sum(rows or 0 for _, _, rows in survey["found"]),
             landed=await self._journal.landings(),
             landed_rows=totals.rows_landed,
@@ -247,42 +272,7 @@ class Settler:
         return await self._ask(self._destination.look)
 
     async def _ask(self, question: Callable[[], Awaitable[T]]) -> T:
-        """The answer, however often it takes. Each attempt takes a slot. Stops the lane where patience ends."""
-        failures = 0
-        while True:
-            await self._halt.unless_halted(lambda: self._pacing.enter(rows=0, size=0))
-            token = self._destination.token.current
-            try:
-                return await question()
-            except LookFailed as failed:
-                failures += 1
-                outcome = failed.outcome
-            finally:
-                self._pacing.leave()
-            wait_s = full_jitter_s(failures, self._clock.uniform)
-            match outcome:
-                case CloseGate(reason, ordered_s):
-                    wait_s = wait_s if ordered_s is None else ordered_s
-                    self._pacing.gate.close(wait_s, reason)
-                    if ordered_s is not None:
-                        self._patience.ordered_wait(self._clock.monotonic() + ordered_s)
-                case TokenRejected(reason):
-                    if await self._destination.token.renew(token):
-                        continue
-                    self._stop(f"the service does not take the token ({reason})", ExitCode.NO_PERMISSION)
-                case StopLane(reason, exit_code):
-                    self._stop(reason, exit_code)
-                case TryAgain():
-                    pass
-                case _:
-                    assert_never(outcome)
-            if self._patience.is_over(self._clock.monotonic()):
-                self._stop(f"the service could not be asked for too long: {outcome.reason}", ExitCode.TRY_LATER)
-            await self._halt.unless_halted(partial(self._clock.sleep, wait_s))
-
-    def _stop(self, text: str, exit_code: ExitCode) -> NoReturn:
-        self._halt.set(Reason(text, exit_code))
-        raise Halted
+        return await self._asker.ask(question)
 
     async def _wait(self, waits: Sequence[NotYet]) -> None:
         until = min(wait.at for wait in waits)
@@ -293,13 +283,17 @@ class Settler:
             self._pacing.waiting_for_evidence = ""
 
     async def _carry_out(self, chunk: Chunk, verdict: Verdict) -> None:
+        with CancelScope(shield=True):  # journal and totals must not part when the lane ends in between
+            await self._follow(chunk, verdict)
+
+    async def _follow(self, chunk: Chunk, verdict: Verdict) -> None:
         totals = self._tally.totals
         match verdict:
             case Present(_, remote_id):
                 evidence = (
                     Evidence.READ_BACK if self._destination.capabilities.settles is Settles.BY_NAME else Evidence.COUNT
                 )
-                await self._journal.landed(chunk.id, remote_id, evidence=evidence, at=chunk.last_byte_at or 0.0)
+                await self._journal.landed(chunk.id, remote_id, evidence=evidence)
                 totals.move(chunk, ChunkState.IN_DOUBT, ChunkState.LANDED)
                 self._tally.rows_landed += chunk.rows
                 self._on_present()
@@ -310,7 +304,8 @@ class Settler:
             case Absent():
                 await self._journal.absent(chunk.id)
                 totals.move(chunk, ChunkState.IN_DOUBT, ChunkState.PLANNED)
-            case FailedThere():
+            case FailedThere(_, remote_id):
+                await count_out(self._journal, remote_id)
                 await self._journal.plan_again(chunk.id, FAILED_ONCE)
                 totals.move(chunk, ChunkState.IN_DOUBT, ChunkState.PLANNED)
             case Held(_, why):
@@ -337,8 +332,35 @@ def _all_held(page_back: PageBack, why: str) -> list[Verdict]:
     return [Held(doubt.chunk, f"{page_back.why}, {why}") for doubt in page_back.doubts]
 
 
+async def failed_ids(journal: LaneJournal) -> list[str]:
+    """The datasets on which the service failed."""
+    return list(await journal.fact(FAILED_DATASETS) or ())
+
+
+async def count_out(journal: LaneJournal, remote_id: str) -> None:
+    """The service failed on this dataset: from now on it is none of ours, lest it pass for the next attempt's."""
+    known = await failed_ids(journal)
+    if remote_id not in known:
+        await journal.set_fact(FAILED_DATASETS, [*known, remote_id])
+
+
+def _ours(look: Look, world: World) -> list[Seen]:
+    """Datasets that a look shows and that nothing accounts for."""
+    return [d for d in look.seen if d.id not in world.before and d.id not in world.landed and d.status != "FAILED"]
+
+
+def _shows_all(look: Look, world: World, *, by_name: bool) -> bool:
+    """Whether a look shows everything that has landed."""
+    return world.landed.keys() <= look.ids if by_name else look.rows >= world.base_rows + world.landed_rows
+
+
+def _rows(chunk: Chunk) -> int:
+    """How many rows of a chunk were sent, whatever has become of them since."""
+    return chunk.rows or chunk.rejected
+
+
 def _late(chunks: Sequence[Chunk], surplus: int | None = None) -> str:
-    named = ", ".join(f"chunk {c.id} (file {c.file}, byte {c.byte_offset:,}, {c.rows:,} rows)" for c in chunks[:5])
+    named = ", ".join(f"chunk {c.id} (file {c.file}, byte {c.byte_offset:,}, {_rows(c):,} rows)" for c in chunks[:5])
     more = f" and {len(chunks) - 5} more" if len(chunks) > 5 else ""
-    number = "" if surplus is None else f"{surplus:,} rows too many: "
+    number = "" if surplus is None else f"{surplus:,} rows too many; unless somebody else wrote them: "
     return f"{number}stored late, after it had been sent again, so its rows are there twice: {named}{more}"

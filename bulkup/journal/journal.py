@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
-from bulkup.errors import JournalUnusable
+from bulkup.errors import JournalUnusable, LocalDisk
 from bulkup.journal.append_log import AppendLog
 from bulkup.journal.tables import connect, connect_read_only
 from bulkup.journal.writer import Writer
@@ -21,10 +21,18 @@ __all__ = ["Journal", "LaneJournal", "RemoteDataset"]
 REJECTS = "rejects.jsonl"
 IDS = "ids.jsonl"
 
+DECISIONS = "decisions"
+"""The fact that holds what a person has decided in a lane: `[{"chunk", "said", "at"}, …]`."""
+
+BY_A_PERSON = "decided by a person"
+
+HEADER_BYTES = 100
+"""Of an SQLite file: a shorter one holds nothing."""
+
 _FIELDS = (
     "lane", "tile", "child", "start", "stop", "file", "byte_offset", "rows", "blank", "rejected", "lines", "body_bytes",
     "raw_hash", "rows_hash", "name", "verbatim", "state", "attempts", "remote_id", "reason", "last_byte_at", "was_answered",
-    "absences",
+    "absences", "evidence",
 )  # fmt: skip
 _COLUMNS = ", ".join(_FIELDS)
 _INSERT = f"INSERT INTO chunks ({_COLUMNS}, line_count) VALUES ({', '.join('?' * (len(_FIELDS) + 1))})"  # noqa: S608
@@ -50,16 +58,19 @@ class Journal:
     @classmethod
     def open(cls, folder: Path, *, create: bool) -> Journal:
         """Open the journal in *folder* to write. Raises `JournalUnusable`."""
+        _refuse_torn(folder)
         connection = connect(folder / "journal.db", create=create)
         logs: dict[str, AppendLog] = {}
         try:
             lengths = dict(connection.execute("SELECT name, length FROM logs"))
             for name in (REJECTS, IDS):
                 logs[name] = AppendLog(folder / name, good_length=lengths.get(name, 0))
-        except (ValueError, sqlite3.Error) as error:
+        except (ValueError, sqlite3.Error, OSError) as error:
             connection.close()
             for log in logs.values():
                 log.close()
+            if isinstance(error, OSError):
+                raise LocalDisk(f"{error.filename or folder}: {error.strerror}; see to the state directory") from error
             raise JournalUnusable(f"{folder}: {error}; restore the folder from a copy") from error
         return cls(folder, connection, logs)
 
@@ -78,6 +89,17 @@ class Journal:
     def close(self) -> None:
         """Finish what waits and close the files."""
         self._writer.close()
+
+
+def _refuse_torn(folder: Path) -> None:
+    """A database without content is a new journal only where nothing stands beside it."""
+    database = folder / "journal.db"
+    if database.exists() and database.stat().st_size < HEADER_BYTES:
+        for name in (REJECTS, IDS, "journal.db-wal"):
+            if (folder / name).exists() and (folder / name).stat().st_size:
+                raise JournalUnusable(
+                    f"{database} is empty, but {name} beside it is not; restore the folder from a copy"
+                )
 
 
 class LaneJournal:
@@ -99,13 +121,14 @@ class LaneJournal:
             lambda db: db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", (self.name, key, text)) and None
         )
 
-    async def recover(self) -> int:
-        """What stood as sending when the last process ended is in doubt; how many chunks that is."""
+    async def recover(self, at: float) -> int:
+        """What stood as sending when the last process ended is in doubt; how many chunks that is. *at*: Unix time, now: a byte may
+        have left until just before that."""
 
         def work(db: sqlite3.Connection) -> int:
             return db.execute(
-                "UPDATE chunks SET state = ?, reason = ? WHERE lane = ? AND state = ?",
-                (ChunkState.IN_DOUBT, "the process ended while this was being sent", self.name, ChunkState.SENDING),
+                "UPDATE chunks SET state = ?, reason = ?, last_byte_at = ? WHERE lane = ? AND state = ?",
+                (ChunkState.IN_DOUBT, "the process ended while this was being sent", at, self.name, ChunkState.SENDING),
             ).rowcount
 
         return await self._writer.run(work)
@@ -151,15 +174,15 @@ class LaneJournal:
         """The service has taken the chunk under *remote_id* and is not done with it."""
         await self._move(chunk, ChunkState.ANSWERED, "remote_id = ?", remote_id)
 
-    async def landed(self, chunk: ChunkId, remote_id: str, *, evidence: Evidence, at: float, ids: bytes = b"") -> None:
-        """The chunk is stored. *ids*, a line for `ids.jsonl`, is durable before this is. *at*: Unix time of the answer, or of its
-        last byte where it was found by looking."""
+    async def landed(self, chunk: ChunkId, remote_id: str, *, evidence: Evidence, ids: bytes = b"") -> None:
+        """The chunk is stored. *ids*, a line for `ids.jsonl`, is durable before this is."""
+        began = "last_byte_at" if evidence is Evidence.ANSWER else "0"  # of a doubt the last byte is known, not the first
 
         def work(db: sqlite3.Connection) -> None:
             if ids:
                 self._logs[IDS].append(ids)
-            changes = "remote_id = ?, evidence = ?, landed_at = ?, reason = NULL"
-            self._set(db, chunk, ChunkState.LANDED, changes, remote_id, evidence, at)
+            changes = f"remote_id = ?, evidence = ?, stored_after = {began}, reason = NULL"
+            self._set(db, chunk, ChunkState.LANDED, changes, remote_id, evidence)
 
         await self._writer.run(work)
 
@@ -177,9 +200,34 @@ class LaneJournal:
         """The doubt could not be settled; *reason* gives what was seen."""
         await self._move(chunk, ChunkState.IN_DOUBT, "reason = ?", reason)
 
+    async def landed_by_a_person(self, chunk: ChunkId, remote_id: str, at: float) -> None:
+        """A person says that the chunk is stored. *remote_id* is empty where nobody knows it; *at*: Unix time."""
+
+        def work(db: sqlite3.Connection) -> None:
+            changes = "remote_id = ?, evidence = ?, stored_after = 0, reason = ?"
+            self._set(db, chunk, ChunkState.LANDED, changes, remote_id, Evidence.PERSON, BY_A_PERSON)
+            self._add_decision(db, chunk, "landed", at)
+
+        await self._writer.run(work)
+
+    async def absent_by_a_person(self, chunk: ChunkId, at: float) -> None:
+        """A person says that the chunk is not stored: it may be sent again, and the final audit looks for it. *at*: Unix time."""
+
+        def work(db: sqlite3.Connection) -> None:
+            self._set(db, chunk, ChunkState.PLANNED, "reason = ?, absences = absences + 1", BY_A_PERSON)
+            self._add_decision(db, chunk, "absent", at)
+
+        await self._writer.run(work)
+
+    def _add_decision(self, db: sqlite3.Connection, chunk: ChunkId, said: str, at: float) -> None:
+        """What a person said stays, whatever becomes of the chunk."""
+        decisions = [*(read_fact(db, self.name, DECISIONS) or []), {"chunk": str(chunk), "said": said, "at": at}]
+        db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", (self.name, DECISIONS, json.dumps(decisions)))
+
     async def landings(self) -> dict[str, float]:
-        """Each remote dataset that holds landed rows, with the time at which its last chunk landed."""
-        query = "SELECT remote_id, max(landed_at) FROM chunks WHERE lane = ? AND state = 'landed' GROUP BY remote_id"
+        """Each remote dataset that holds landed rows, with the time after which the last in it was stored (0: unknown)."""
+        known = "AND NOT (remote_id = '' AND evidence = 'a person')"  # a person need not know the id
+        query = f"SELECT remote_id, max(stored_after) FROM chunks WHERE lane = ? AND state = 'landed' {known} GROUP BY remote_id"  # noqa: S608
         return await self._writer.run(lambda db: dict(db.execute(query, (self.name,))))
 
     async def landed_ids(self) -> tuple[frozenset[str | int], list[Chunk]]:
@@ -199,8 +247,8 @@ class LaneJournal:
         return await self._writer.run(work)
 
     async def called_absent(self) -> list[Chunk]:
-        """The chunks that were called absent at some time and have landed since."""
-        query = f"SELECT {_COLUMNS} FROM chunks WHERE lane = ? AND state = 'landed' AND absences > 0"  # noqa: S608
+        """The chunks that were called absent at some time, whatever has become of them since."""
+        query = f"SELECT {_COLUMNS} FROM chunks WHERE lane = ? AND absences > 0 ORDER BY start"  # noqa: S608
         return await self._writer.run(lambda db: [_chunk(row) for row in db.execute(query, (self.name,))])
 
     async def refused(self, chunk: ChunkId, reason: str, rejects: bytes) -> None:
@@ -257,6 +305,10 @@ class LaneJournal:
         """The datasets that hold the lane's landed rows."""
         return await self._writer.run(lambda db: read_remote(db, self.name))
 
+    async def evidence(self) -> dict[str, int]:
+        """How many chunks count as landed by which evidence."""
+        return await self._writer.run(lambda db: read_evidence(db, self.name))
+
     async def largest_body(self) -> int:
         """Bytes of the largest landed chunk's rows."""
         query = "SELECT max(body_bytes) FROM chunks WHERE lane = ? AND state = 'landed'"
@@ -302,6 +354,12 @@ def read_totals(db: sqlite3.Connection, lane: str) -> Totals:
     return totals
 
 
+def read_evidence(db: sqlite3.Connection, lane: str) -> dict[str, int]:
+    """How many landed chunks of *lane* count as landed by which evidence. Those without rows were never sent."""
+    query = "SELECT evidence, count(*) FROM chunks WHERE lane = ? AND state = 'landed' GROUP BY evidence ORDER BY evidence"
+    return dict(db.execute(query, (lane,)))
+
+
 def read_remote(db: sqlite3.Connection, lane: str) -> list[RemoteDataset]:
     """The datasets that hold landed rows of *lane*, in the source's order."""
     query = (
@@ -338,4 +396,5 @@ def _chunk(row: tuple[Any, ...]) -> Chunk:
     values["verbatim"] = bool(values["verbatim"])
     values["was_answered"] = bool(values["was_answered"])
     values["state"] = ChunkState(values["state"])
+    values["evidence"] = None if values["evidence"] is None else Evidence(values["evidence"])
     return Chunk(id=id_, **values)

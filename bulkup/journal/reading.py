@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 
 from bulkup.chunk import Chunk, Totals
 from bulkup.errors import JournalUnusable
-from bulkup.journal.journal import REJECTS, read_chunks, read_fact, read_totals
+from bulkup.journal.journal import IDS, REJECTS, read_chunks, read_evidence, read_fact, read_totals
 from bulkup.journal.tables import connect_read_only
 
 __all__ = ["JournalView", "StateCount", "view"]
@@ -41,6 +42,10 @@ class JournalView:
         """What the lane's chunks add up to."""
         return read_totals(self._db, lane)
 
+    def evidence(self, lane: str) -> dict[str, int]:
+        """How many chunks of the lane count as landed by which evidence."""
+        return read_evidence(self._db, lane)
+
     def states(self, lane: str) -> list[StateCount]:
         """The lane's chunks by state. Those that were split are counted by their children."""
         query = "SELECT state, count(*), sum(rows) FROM chunks WHERE lane = ? AND state != 'split' GROUP BY state"
@@ -62,7 +67,20 @@ class JournalView:
 
     def rejects_bytes(self) -> int:
         """How much of `rejects.jsonl` counts."""
-        row = self._db.execute("SELECT length FROM logs WHERE name = ?", (REJECTS,)).fetchone()
+        return self._log_bytes(REJECTS)
+
+    def ids(self, lane: str) -> Iterator[tuple[str, list[str | int]]]:
+        """The ids that the service gave for the rows of each landed chunk, with the chunk's name. Read a chunk at a time."""
+        left = self._log_bytes(IDS)
+        with (self._folder / IDS).open("rb") as lines:
+            while left > 0 and (line := lines.readline()):
+                left -= len(line)
+                record = json.loads(line)
+                if record["lane"] == lane:
+                    yield record["chunk"], record["ids"]
+
+    def _log_bytes(self, name: str) -> int:
+        row = self._db.execute("SELECT length FROM logs WHERE name = ?", (name,)).fetchone()
         return int(row[0]) if row else 0
 
 

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from bulkup.errors import JournalUnusable
+from bulkup.errors import JournalUnusable, LocalDisk
 
 __all__ = ["connect", "connect_read_only"]
 
@@ -55,7 +55,7 @@ CREATE TABLE chunks (
     evidence TEXT,
     reason TEXT,
     last_byte_at REAL,              -- Unix time at which a byte of it may last have left this machine
-    landed_at REAL,                 -- Unix time of the answer, or of the last byte where it was found by looking
+    stored_after REAL,              -- Unix time at which what has landed began to be sent, 0 where it was found by looking
     was_answered INTEGER NOT NULL DEFAULT 0, -- 1: in doubt though the service refused it, so nothing is on its way
     absences INTEGER NOT NULL DEFAULT 0,     -- how often it was called absent and sent again
     PRIMARY KEY (lane, tile, child)
@@ -65,9 +65,12 @@ CREATE INDEX open_chunks ON chunks (lane, start) WHERE state IN ('planned', 'sen
 
 
 def connect(path: Path, *, create: bool) -> sqlite3.Connection:
-    """Open the journal at *path* for its one writer, making it first if *create*. Raises `JournalUnusable`."""
+    """Open the journal at *path* for its one writer, making it first if *create*. Raises `JournalUnusable`, `LocalDisk`."""
     if create:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise LocalDisk(f"{path}: {error.strerror}; see to the state directory") from error
     elif not path.exists():
         raise JournalUnusable(f"{path}: there is no journal here")
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
@@ -116,6 +119,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _advice(path: Path, what: str) -> str:
+    what = " ".join(what.split())
     return (
         f"{path}: unusable journal ({what}). Restore it from a copy, or move {path.parent} away and start anew with --append "
         "once you know what has landed (manifest.json and ids.jsonl beside it say)"

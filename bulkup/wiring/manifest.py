@@ -1,4 +1,4 @@
-"""`manifest.json`: which rows stand in which dataset."""
+"""`manifest.json`: which rows stand in which dataset, and how that is known."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 
 import orjson
 
+from bulkup.chunk import ChunkState
 from bulkup.journal.journal import read_chunks
 from bulkup.row_numbers import first_rows
-from bulkup.sources import SourceFile
 from bulkup.wiring.folder import private_file
 
 __all__ = ["write_manifest"]
 
 
-def write_manifest(folder: Path, lanes: Sequence[str], files: Sequence[SourceFile]) -> None:
+def write_manifest(folder: Path, lanes: Sequence[str], files: Sequence[str]) -> None:
     """Write the manifest of every lane into the run's *folder*, a chunk a line, in the source's order. Raises `LocalDisk`."""
     with private_file(folder / "manifest.json") as out:
-        out.write(b'{"files":%b,"lanes":{' % orjson.dumps([file.uri for file in files]))
+        out.write(b'{"files":%b,"lanes":{' % orjson.dumps(list(files)))
         for place, lane in enumerate(lanes):
             out.write(b"%b\n%b:[" % (b"," if place else b"", orjson.dumps(lane)))
             first = True
@@ -26,7 +26,8 @@ def write_manifest(folder: Path, lanes: Sequence[str], files: Sequence[SourceFil
                 record = {
                     "chunk": str(chunk.id),
                     "state": chunk.state,
-                    "file": files[chunk.file].uri,
+                    "file": files[chunk.file],
+                    "position": chunk.start,
                     "byte_offset": chunk.byte_offset,
                     "first_row": rows.get(chunk.file, 1),
                     "lines": chunk.line_count,
@@ -34,6 +35,9 @@ def write_manifest(folder: Path, lanes: Sequence[str], files: Sequence[SourceFil
                     "rows_rejected": chunk.rejected,
                     "dataset_id": chunk.remote_id,
                     "dataset_name": chunk.name if chunk.rows else None,
+                    "attempts": chunk.attempts,
+                    "evidence": chunk.evidence if chunk.state is ChunkState.LANDED else None,
+                    "reason": chunk.reason,
                     "raw_xxh3_128": chunk.raw_hash.hex(),
                     "rows_xxh3_128": chunk.rows_hash.hex(),
                 }

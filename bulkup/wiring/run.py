@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import orjson
 
+from bulkup.assumptions import assumptions_for
 from bulkup.config import Collinear, Nebius
 from bulkup.destinations.seam import Destination
 from bulkup.errors import BulkupError, ExitCode, Interrupted, UsageProblem, worst
@@ -22,11 +24,13 @@ from bulkup.flow.halt import Reason
 from bulkup.flow.lane import Lane, LaneOptions
 from bulkup.journal import Journal
 from bulkup.journal.journal import read_chunks
+from bulkup.journal.reading import view
 from bulkup.pacing import Rate
 from bulkup.receipt import DestinationReceipt, Invocation, Receipt, RemoteEntry, SourceReceipt, status_of
 from bulkup.secret import TokenSource
 from bulkup.sources import Source, open_source
 from bulkup.transport import Timeouts, Transport, check_base_url
+from bulkup.verification import LaneVerification, Verification
 from bulkup.version import USER_AGENT
 from bulkup.wiring.build import destination_of, row_options
 from bulkup.wiring.fingerprint import check_ranges, compare_files, files_to_json
@@ -34,11 +38,19 @@ from bulkup.wiring.folder import RunFolder, StateDir, write_private
 from bulkup.wiring.manifest import write_manifest
 from bulkup.wiring.upload import Upload, lane_name, run_id
 
-__all__ = ["Interrupt", "Run", "execute"]
+__all__ = ["Interrupt", "Purpose", "Run", "execute", "settle", "verify"]
 
 SNAPSHOT_EVERY_S = 0.25
 
 T = TypeVar("T")
+
+
+class Purpose(StrEnum):
+    """What a run is opened for."""
+
+    SEND = "send"
+    SETTLE = "settle"
+    VERIFY = "verify"
 
 
 class Interrupt:
@@ -98,6 +110,50 @@ async def execute(
         return await run.carry_out(interrupt)
 
 
+async def settle(
+    upload: Upload, *, tell: Callable[[Event], None], interrupt: Interrupt | None = None, resume: str
+) -> Receipt:
+    """Settle what is in doubt in the run named *resume*, sending nothing; its receipt. Raises `BulkupError` as `execute` does."""
+    interrupt = interrupt or Interrupt()
+    async with AsyncExitStack() as stack:
+        run = await _opened(upload, stack, tell, interrupt, resume, Purpose.SETTLE)
+        return await run.carry_out(interrupt, Purpose.SETTLE)
+
+
+async def verify(
+    upload: Upload,
+    *,
+    tell: Callable[[Event], None],
+    interrupt: Interrupt | None = None,
+    resume: str,
+    sample: float,
+    seed: int,
+) -> Verification:
+    """Compare what the destinations hold with what the run named *resume* has sent. Raises `BulkupError` as `execute` does, and
+    `SourceChanged` where the source is not what was sent."""
+    interrupt = interrupt or Interrupt()
+    async with AsyncExitStack() as stack:
+        run = await _opened(upload, stack, tell, interrupt, resume, Purpose.VERIFY)
+        try:
+            return await run.verify(interrupt, sample=sample, seed=seed)
+        except ExceptionGroup as group:
+            raise sole_error(group) from None
+
+
+async def _opened(
+    upload: Upload,
+    stack: AsyncExitStack,
+    tell: Callable[[Event], None],
+    interrupt: Interrupt,
+    resume: str,
+    purpose: Purpose,
+) -> Run:
+    try:
+        return await interrupt.unless_requested(lambda: Run.open(upload, stack, tell, resume, purpose=purpose))
+    except ExceptionGroup as group:
+        raise sole_error(group) from None
+
+
 class Run:
     """One run, open: its folder, journal, source and lanes."""
 
@@ -121,7 +177,13 @@ class Run:
 
     @classmethod
     async def open(
-        cls, upload: Upload, stack: AsyncExitStack, tell: Callable[[Event], None], resume: str | None
+        cls,
+        upload: Upload,
+        stack: AsyncExitStack,
+        tell: Callable[[Event], None],
+        resume: str | None,
+        *,
+        purpose: Purpose = Purpose.SEND,
     ) -> Run:
         """Tokens, locks, journal, source and lanes, in that order; *stack* closes them."""
         if not upload.destinations:
@@ -140,11 +202,13 @@ class Run:
         stack.callback(journal.close)
         run = cls(upload, folder, state, journal, source, tell)
         await run._check_source()
+        if purpose is Purpose.SEND:  # else the run keeps the options that it was last sent with
+            await journal.set_fact("upload", upload.to_json())
         for settings, token in zip(upload.destinations, tokens, strict=True):
             await run._add_lane(settings, token, stack)
         return run
 
-    async def carry_out(self, interrupt: Interrupt) -> Receipt:
+    async def carry_out(self, interrupt: Interrupt, purpose: Purpose = Purpose.SEND) -> Receipt:
         """From the first request to the receipt."""
         started_at = await self._journal.fact("started_at") or _now()
         await self._journal.set_fact("started_at", started_at)
@@ -152,17 +216,44 @@ class Run:
             self._tell(Note("", "this run is done: nothing is left to send"))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._snapshots)
-            await self._send(interrupt)
+            await self._see_through(interrupt, Lane.run if purpose is Purpose.SEND else Lane.settle)
             tasks.cancel_scope.cancel()
         receipt = await self._receipt(started_at, interrupt)
         write_private(self._folder.path / "receipt.json", orjson.dumps(receipt.to_json(), option=orjson.OPT_INDENT_2))
         await anyio.to_thread.run_sync(
-            write_manifest, self._folder.path, [lane.name for lane in self._lanes], self._source.files
+            write_manifest,
+            self._folder.path,
+            [lane.name for lane in self._lanes],
+            [file.uri for file in self._source.files],
         )
         self._learn_limits()
         self._tell(self._snapshot())
         self._tell(Finished(receipt))
         return receipt
+
+    async def verify(self, interrupt: Interrupt, *, sample: float, seed: int) -> Verification:
+        """Compare every lane's datasets with the source. Raises `SourceChanged`, `SourceUnreadable`, `LocalDisk`."""
+        with view(self._folder.path) as journal:
+            found = {lane.name: LaneVerification(read_whole=False) for lane in self._lanes}
+
+            async def compare(lane: Lane) -> None:
+                chunks = await anyio.to_thread.run_sync(read_chunks, self._folder.path, lane.name)
+                verifier = await lane.verifier(
+                    chunks=chunks,
+                    ids=partial(journal.ids, lane.name),
+                    scratch=self._folder.path,
+                    sample=sample,
+                    seed=seed,
+                )
+                if verifier is not None:
+                    found[lane.name] = verifier.found
+                    await verifier.verify()
+
+            await self._see_through(interrupt, compare)
+        if interrupt.code is not None:
+            for lane in found.values():
+                lane.stopped = lane.stopped or ("interrupted", interrupt.code)
+        return Verification(self._folder.run_id, sample, seed, found)
 
     async def prepare(self) -> None:
         """Every lane's look before anything is sent anywhere. Raises the gravest of what they find."""
@@ -188,14 +279,14 @@ class Run:
                     self._tell(Note("", str(error)))
             raise first
 
-    async def _send(self, interrupt: Interrupt) -> None:
+    async def _see_through(self, interrupt: Interrupt, work: Callable[[Lane], Coroutine[Any, Any, None]]) -> None:
         async with anyio.create_task_group() as watching:
             with anyio.CancelScope() as sending:
                 watching.start_soon(self._drain_on, interrupt, sending)
                 watching.start_soon(self._abort_on, interrupt, sending)
                 async with anyio.create_task_group() as lanes:
                     for lane in self._lanes:
-                        lanes.start_soon(lane.run)
+                        lanes.start_soon(work, lane)
             watching.cancel_scope.cancel()
 
     async def _drain_on(self, interrupt: Interrupt, sending: anyio.CancelScope) -> None:
@@ -231,7 +322,6 @@ class Run:
                 finally:
                     await cursor.aclose()
         await self._journal.set_fact("files", files_to_json(self._source.files))
-        await self._journal.set_fact("upload", self._upload.to_json())
 
     async def _add_lane(self, settings: Nebius | Collinear, token: TokenSource, stack: AsyncExitStack) -> None:
         chosen = self._upload.settings
@@ -326,6 +416,8 @@ class Run:
             reason=lane.reason,
             max_body_bytes=largest,
             remote=tuple(RemoteEntry(r.id, r.name, r.rows) for r in await journal.remote()),
+            evidence=await journal.evidence(),
+            assumptions=assumptions_for(lane.name),
             this_invocation=Invocation(
                 requests=lane.tally.requests,
                 attempts_by_outcome=dict(sorted(lane.tally.outcomes.items())),
@@ -380,7 +472,7 @@ def _lane_snapshot(lane: Lane) -> LaneSnapshot:
         in_flight=lane.tally.in_flight,
         concurrency_limit=lane.pacing.concurrency.limit,
         retries=lane.tally.retries,
-        waiting_for=lane.pacing.waiting,
+        waiting_for=lane.pacing.waiting_for_evidence or lane.pacing.waiting,
         source_done=lane.source_done,
         ended=lane.ended,
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.e2e.harness import Bench
+from bulkup.emulator import Spawned
+from tests.e2e.harness import Bench, gsm8k_rows
 
 LANES = ("nebius", "collinear")
 
@@ -129,7 +132,9 @@ async def test_the_only_chunk_in_doubt(small: Bench, lane: str, fault: str) -> N
 
 @pytest.mark.parametrize("lane", LANES)
 async def test_a_third_of_everything_lost_after_it_was_stored(bench: Bench, lane: str) -> None:
-    bench.emulator.patch(faults={lane: {"stored_then_reset": 0.2, "reset_in_body": 0.1, "stored_late": 0.05}}, late_s=0.1, seed=5)
+    bench.emulator.patch(
+        faults={lane: {"stored_then_reset": 0.2, "reset_in_body": 0.1, "stored_late": 0.05}}, late_s=0.1, seed=5
+    )
     receipt = await bench.run(getattr(bench, lane)(max_chunk_bytes=50_000), settle_after_s=0.3)
     print([n.text for n in bench.notes if "settled" in n.text])
     assert receipt.exit_code == 0, receipt.destinations[lane].reason
@@ -150,9 +155,10 @@ async def test_a_dataset_that_failed_is_sent_once_more(small: Bench) -> None:
     assert small.stored("nebius") == small.expected("nebius")
 
 
-async def test_a_dataset_that_fails_again_is_set_aside(small: Bench) -> None:
-    small.emulator.patch(faults={"nebius": {"failed_status": 1.0}})
-    receipt = await small.run(small.nebius(max_chunk_bytes=None))
+async def test_a_dataset_that_fails_again_is_set_aside(emulator: Spawned, tmp_path: Path) -> None:
+    few = Bench(emulator, tmp_path, gsm8k_rows(500))
+    emulator.patch(faults={"nebius": {"failed_status": 1.0}})
+    receipt = await few.run(few.nebius(max_chunk_bytes=None))
     done = receipt.destinations["nebius"]
     assert receipt.exit_code == 3
-    assert (done.rows_rejected, done.rows_landed) == (len(small.rows), 0)
+    assert (done.rows_rejected, done.rows_landed) == (500, 0)

@@ -28,7 +28,9 @@ async def test_a_permanent_answer_stops_its_lane_alone(small: Bench, lane: str, 
     assert receipt.destinations[lane].rows_left > 0
     assert small.stored(lane).total() == receipt.destinations[lane].rows_landed > 0
     small.emulator.patch(script={})
-    assert (await small.run(small.nebius(max_chunk_bytes=50_000), small.collinear(max_chunk_bytes=50_000))).exit_code == 0
+    assert (
+        await small.run(small.nebius(max_chunk_bytes=50_000), small.collinear(max_chunk_bytes=50_000))
+    ).exit_code == 0
     assert small.stored(lane) == small.expected(lane)
 
 
@@ -135,8 +137,16 @@ async def test_a_row_that_only_the_service_refuses(small: Bench, lane: str, name
     assert done.this_invocation.requests <= 2 * 10 + 2
 
 
-async def test_a_400_from_collinear_is_in_doubt(small: Bench) -> None:
-    small.emulator.patch(refuse_rows={"marker": "Natalia", "status": 400})
+async def test_a_400_from_collinear_is_in_doubt_where_nothing_can_be_counted(small: Bench) -> None:
+    small.emulator.patch(refuse_rows={"marker": "Natalia", "status": 400}, readback="off")
     receipt = await small.run(small.collinear(max_chunk_bytes=None))
     assert receipt.exit_code == 4
     assert receipt.destinations["collinear"].rows_in_doubt == len(small.rows)
+
+
+async def test_a_400_from_collinear_is_cut_once_a_count_has_shown_that_it_stores_nothing(small: Bench) -> None:
+    small.emulator.patch(refuse_rows={"marker": "Natalia", "status": 400})
+    receipt = await small.run(small.collinear(max_chunk_bytes=None))
+    assert receipt.exit_code == 3
+    good = [row for row in small.rows if "Natalia" not in json.dumps(row)]
+    assert small.stored("collinear") == small.expected("collinear", good)

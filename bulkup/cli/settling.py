@@ -1,0 +1,50 @@
+"""`bulkup settle`: what is in doubt is settled, by looking or by a person; nothing is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from bulkup.cli.choices import state_dir
+from bulkup.cli.resuming import recorded
+from bulkup.cli.runner import Face, report, with_signals
+from bulkup.errors import UsageProblem
+from bulkup.journal.reading import view
+from bulkup.receipt import Receipt
+from bulkup.wiring.deciding import Decision, decide
+from bulkup.wiring.folder import StateDir
+from bulkup.wiring.run import settle
+from bulkup.wiring.upload import Upload
+
+__all__ = ["settle_run"]
+
+
+def settle_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str], face: Face) -> int:
+    """Settle what is in doubt in *run*; the exit code. Raises `BulkupError`."""
+    decision = _decision(given)
+    if decision is None:
+        upload, run_id = recorded(run, given, environment, "settled by looking")
+        receipt: Receipt = with_signals(
+            face, lambda tell, interrupt: settle(upload, tell=tell, interrupt=interrupt, resume=run_id)
+        )
+        return report(upload, receipt, face)
+    folder = StateDir(state_dir(given.get("state_dir"), environment)).find(run)
+    with view(folder.path) as journal:
+        record = journal.fact("upload")
+    if record is None:
+        raise UsageProblem(f"run {folder.run_id} was stopped before it had begun: nothing is in doubt")
+    receipt = asyncio.run(decide(folder, chunk=given["chunk"], lane=given.get("lane"), decision=decision))
+    upload = Upload.from_json({**record, "settings": {**record["settings"], "state_dir": str(folder.path.parent)}})
+    return report(upload, receipt, face)
+
+
+def _decision(given: Mapping[str, Any]) -> Decision | None:
+    landed, absent, chunk = given.get("landed"), given.get("absent"), given.get("chunk")
+    if chunk is None:
+        if landed or absent or given.get("lane"):
+            raise UsageProblem("--landed, --absent and --lane are said of one chunk: name it with --chunk")
+        return None
+    if bool(landed) == bool(absent):
+        raise UsageProblem(f"--chunk {chunk}: say what you know of it, --landed (it is stored) or --absent (it is not)")
+    return Decision.LANDED if landed else Decision.ABSENT

@@ -1,0 +1,135 @@
+"""`bulkup verify`: what the services hold, compared with the source, for a person or as JSON."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from bulkup.cli.figures import plural, printable
+from bulkup.cli.outcome import forget_stdout
+from bulkup.cli.resuming import recorded
+from bulkup.cli.runner import Face, with_signals
+from bulkup.errors import UsageProblem
+from bulkup.verification import Kind, LaneVerification, RowDifference, Verification
+from bulkup.wiring.run import verify
+
+__all__ = ["verify_run"]
+
+SHOWN_ROWS = 20
+
+DEFAULT_SAMPLE = 0.05
+
+
+def verify_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str], face: Face) -> int:
+    """Compare *run* with what landed; the exit code. Raises `BulkupError`."""
+    sample, seed = _share(given.get("sample")), _seed(given.get("seed"))
+    upload, run_id = recorded(run, given, environment, "compared")
+    found: Verification = with_signals(
+        face,
+        lambda tell, interrupt: verify(upload, tell=tell, interrupt=interrupt, resume=run_id, sample=sample, seed=seed),
+    )
+    try:
+        if face.json:
+            sys.stdout.write(json.dumps(found.to_json(), indent=2, ensure_ascii=False) + "\n")
+        elif not face.quiet or found.exit_code:
+            sys.stdout.write("\n".join(lines_of(found)) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        forget_stdout()
+    return int(found.exit_code)
+
+
+def lines_of(found: Verification) -> list[str]:
+    """The comparison for a person."""
+    lines = [f"run {found.run_id}, compared with its source"]
+    for name, lane in found.lanes.items():
+        lines += _lane_lines(name, lane, found)
+    return lines
+
+
+def _lane_lines(name: str, lane: LaneVerification, found: Verification) -> list[str]:
+    lines = [f"{name}: {_word(lane)}"]
+    lines.append(
+        f"  {plural(lane.rows_landed, 'row')} landed in {plural(lane.datasets, 'dataset')}; "
+        f"the contents of {lane.rows_compared:,} were compared ({lane.chunks_compared:,} of {plural(lane.chunks_landed, 'chunk')})"
+    )
+    lines += [
+        f"  dataset {printable(d.dataset_id)}: {printable(d.what)}" if d.dataset_id else f"  {printable(d.what)}"
+        for d in lane.dataset_differences[:SHOWN_ROWS]
+    ]
+    if (more := len(lane.dataset_differences) - SHOWN_ROWS) > 0:
+        lines.append(f"  and {plural(more, 'more dataset')} that differ; --json names all")
+    lines += [f"  {_row(difference)}" for difference in lane.row_differences[:SHOWN_ROWS]]
+    if (more := lane.rows_differing - min(SHOWN_ROWS, len(lane.row_differences))) > 0:
+        lines.append(
+            f"  and {plural(more, 'more row')} that differ; --json names the first {len(lane.row_differences):,}"
+        )
+    lines += [f"  cannot be verified: {printable(why)}" for why in lane.unverifiable[:SHOWN_ROWS]]
+    if lane.stopped is not None:
+        lines.append(f"  broken off: {printable(lane.stopped[0])}")
+    if lane.rows_in_doubt:
+        lines.append(f"  {plural(lane.rows_in_doubt, 'row')} in doubt: bulkup settle {found.run_id}")
+    if lane.rows_left or not lane.read_whole:
+        lines.append(
+            f"  the run is not at its end, and only what has landed was compared: bulkup resume {found.run_id}"
+        )
+    if lane.rows_rejected:
+        lines.append(f"  {plural(lane.rows_rejected, 'row')} rejected, so not there: bulkup rejects {found.run_id}")
+    return [*lines, *_confidence(lane, found)]
+
+
+def _word(lane: LaneVerification) -> str:
+    if lane.differs:
+        return "DIFFERS"
+    if lane.unverifiable or lane.stopped is not None:
+        return "not verified"
+    return "equal" if lane.exit_code == 0 else "equal as far as it has landed"
+
+
+def _confidence(lane: LaneVerification, found: Verification) -> list[str]:
+    share, chunks = lane.excluded, lane.chunks_compared
+    if share is None:
+        return []
+    if share == 0.0:
+        return ["  every chunk was compared: no row differs"]
+    return [
+        f"  at 95 % confidence fewer than {share:.1%} of the chunks differ (1 - 0.05^(1/{chunks})); "
+        f"chosen with --seed {found.seed}; --sample 1.0 compares all"
+    ]
+
+
+def _row(row: RowDifference) -> str:
+    where = "a row that the source does not have"
+    if row.file is not None:
+        where = f"row {row.row_number:,} of {printable(row.file)} (byte {row.byte_offset:,})"
+    there = f"dataset {printable(row.dataset_id)}" + (
+        "" if row.dataset_row is None else f", its row {row.dataset_row:,}"
+    )
+    match row.kind:
+        case Kind.MISSING:
+            what = f"is not in {there}"
+        case Kind.ALTERED:
+            what = f"has another content in {there}"
+        case Kind.EXTRA:
+            what = f"is there once too often, in {there}" if row.file is not None else f"is in {there}"
+    return f"{where}, chunk {row.chunk}: {what}"
+
+
+def _share(text: str | None) -> float:
+    try:
+        share = DEFAULT_SAMPLE if text is None else float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise UsageProblem(f"--sample {text!r}: give a share of the chunks, such as 0.05, 5% or 1.0")
+    return share
+
+
+def _seed(text: str | None) -> int:
+    try:
+        return secrets.randbelow(1_000_000) if text is None else int(text)
+    except ValueError:
+        raise UsageProblem(f"--seed {text!r}: give a whole number") from None

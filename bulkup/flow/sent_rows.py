@@ -1,0 +1,85 @@
+"""The rows that were sent, read from the source again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import xxhash
+from anyio.lowlevel import checkpoint
+
+from bulkup.chunk import Chunk
+from bulkup.errors import SourceChanged
+from bulkup.flow.chunker import Chunker
+from bulkup.flow.draft import hash_raw
+from bulkup.model import Block, EncodedRow
+from bulkup.sources import Cursor, Source
+
+__all__ = ["Place", "SentRows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row stands in the source: a file, the row's number in it (from 1, blank lines counted) and its first byte."""
+
+    file: str
+    row_number: int
+    byte_offset: int
+
+
+class SentRows:
+    """Chunks' rows as they were sent. Goes through the source forwards; what must be looked at again is read anew."""
+
+    def __init__(self, source: Source, chunker: Chunker, row_key: Callable[[bytes], bytes]) -> None:
+        self._source = source
+        self._chunker = chunker
+        self._row_key = row_key
+        self._cursor = source.cursor()
+
+    async def aclose(self) -> None:
+        """Close the files."""
+        await self._cursor.aclose()
+
+    async def keys(self, chunk: Chunk) -> bytes:
+        """The keys of the rows of *chunk*, in order. Chunks are asked for by position, ascending. Raises `SourceChanged`."""
+        keys = bytearray()
+        hasher = xxhash.xxh3_128()
+        async for rows in self._rows(self._cursor, chunk, hasher):
+            keys += b"".join(self._row_key(row.body) for row in rows if row.body is not None)
+        if hasher.digest() != chunk.raw_hash:
+            raise SourceChanged(
+                f"the source has changed since it was uploaded: bytes {chunk.start:,} to {chunk.stop:,} are not what they were, "
+                "so it cannot be compared with what landed; restore it"
+            )
+        return bytes(keys)
+
+    async def places(self, chunk: Chunk, rows: Collection[int], first: Mapping[int, int]) -> dict[int, Place]:
+        """Where those *rows* of *chunk* (numbers from 0) stand. *first* is the number of its first line in each file."""
+        found: dict[int, Place] = {}
+        lines: dict[int, int] = {}
+        number = 0
+        cursor = self._source.cursor()
+        try:
+            async for encoded in self._rows(cursor, chunk, xxhash.xxh3_128()):
+                for row in encoded:
+                    file, byte_offset = self._chunker.place(row.position)
+                    line = lines[file] = lines.get(file, -1) + 1
+                    if row.body is None:
+                        continue
+                    if number in rows:
+                        found[number] = Place(self._source.files[file].uri, first.get(file, 1) + line, byte_offset)
+                    number += 1
+        finally:
+            await cursor.aclose()
+        return found
+
+    async def _rows(self, cursor: Cursor, chunk: Chunk, hasher: xxhash.xxh3_128) -> AsyncIterator[list[EncodedRow]]:
+        """The lines of *chunk*, block by block; a line that is too long has no body."""
+        async with aclosing(cursor.read(chunk.start, chunk.stop)) as items:
+            async for item in items:
+                hash_raw(hasher, item)
+                yield (
+                    self._chunker.encode_rows(item) if isinstance(item, Block) else [EncodedRow(item.start, None, None)]
+                )
+                await checkpoint()

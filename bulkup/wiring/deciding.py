@@ -1,0 +1,155 @@
+"""A person decides what became of a chunk in doubt, and a receipt is written from the journal alone: nothing is asked or sent."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import anyio
+import orjson
+
+from bulkup.assumptions import assumptions_for
+from bulkup.chunk import Chunk, ChunkState
+from bulkup.errors import ExitCode, UsageProblem, worst
+from bulkup.journal import Journal, LaneJournal
+from bulkup.journal.journal import read_chunks
+from bulkup.receipt import DestinationReceipt, Invocation, Receipt, RemoteEntry, SourceReceipt, status_of
+from bulkup.wiring.folder import RunFolder, write_private
+from bulkup.wiring.manifest import write_manifest
+
+__all__ = ["Decision", "decide"]
+
+SHOWN_CHUNKS = 5
+
+
+class Decision(StrEnum):
+    """What a person says of a chunk in doubt."""
+
+    LANDED = "landed"
+    ABSENT = "absent"
+
+
+async def decide(folder: RunFolder, *, chunk: str, lane: str | None, decision: Decision) -> Receipt:
+    """Settle one chunk of the run in *folder* as a person says; the run's receipt afterwards.
+
+    *chunk* is named as `bulkup status` prints it; *lane* may be left out where only one destination has it in doubt. Raises
+    `UsageProblem` where it is not in doubt, `RunLocked`, `JournalUnusable`.
+    """
+    with ExitStack() as stack:
+        stack.callback(folder.lock().release)
+        journal = await anyio.to_thread.run_sync(lambda: Journal.open(folder.path, create=False))
+        stack.callback(journal.close)
+        upload = await journal.fact("upload")
+        lanes = list(upload["destinations"]) if upload else []
+        if lane is not None and lane not in lanes:
+            raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
+        for name in lanes:  # what stands as being sent is in doubt: nobody else holds the run
+            await journal.lane(name).recover(time.time())
+        found = await _in_doubt(folder, journal, [lane] if lane else lanes, chunk)
+        await _settle(journal.lane(found.id.lane), found, decision)
+        receipt = await _receipt(folder, journal, lanes)
+        write_private(folder.path / "receipt.json", orjson.dumps(receipt.to_json(), option=orjson.OPT_INDENT_2))
+        await anyio.to_thread.run_sync(write_manifest, folder.path, lanes, receipt.source.uris)
+        return receipt
+
+
+async def _in_doubt(folder: RunFolder, journal: Journal, lanes: list[str], name: str) -> Chunk:
+    wanted = _numbers(name)
+    doubts = [c for lane in lanes for c in await journal.lane(lane).open_chunks(ChunkState.IN_DOUBT)]
+    found = [c for c in doubts if (c.id.tile, c.id.child) == wanted]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        both = " and ".join(c.id.lane for c in found)
+        raise UsageProblem(f"chunk {found[0].id} is in doubt in {both}: say which with --lane")
+    for lane in lanes:
+        for chunk in await anyio.to_thread.run_sync(read_chunks, folder.path, lane):
+            if (chunk.id.tile, chunk.id.child) == wanted:
+                by = f" (evidence: {chunk.evidence})" if chunk.state is ChunkState.LANDED else ""
+                raise UsageProblem(
+                    f"chunk {chunk.id} is not in doubt in {lane}: it is {chunk.state}{by}{_these(doubts)}"
+                )
+    raise UsageProblem(f"there is no chunk {name} in {' or '.join(lanes)}{_these(doubts)}")
+
+
+def _numbers(name: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,12})(?:-(\d{1,12}))?", name.strip())
+    if found is None:
+        raise UsageProblem(f"--chunk {name!r}: a chunk is named as `bulkup status` prints it: 00042, or 00042-003")
+    return int(found[1]), int(found[2] or 0)
+
+
+def _these(doubts: list[Chunk]) -> str:
+    if not doubts:
+        return "; nothing is in doubt"
+    named = ", ".join(f"{c.id} ({c.id.lane})" for c in doubts[:SHOWN_CHUNKS])
+    more = f" and {len(doubts) - SHOWN_CHUNKS:,} more" if len(doubts) > SHOWN_CHUNKS else ""
+    return f"; in doubt: {named}{more}"
+
+
+async def _settle(journal: LaneJournal, chunk: Chunk, decision: Decision) -> None:
+    match decision:
+        case Decision.LANDED:
+            known = {r.id for r in await journal.remote() if r.name == chunk.name and r.id}
+            remote_id = chunk.remote_id or (known.pop() if len(known) == 1 else "")
+            await journal.landed_by_a_person(chunk.id, remote_id, time.time())
+        case Decision.ABSENT:
+            await journal.absent_by_a_person(chunk.id, time.time())
+
+
+async def _receipt(folder: RunFolder, journal: Journal, lanes: list[str]) -> Receipt:
+    destinations = {lane: await _lane_receipt(journal.lane(lane)) for lane in lanes}
+    files = await journal.fact("files") or []
+    started_at = await journal.fact("started_at") or _now()
+    finished_at = await journal.fact("finished_at") or _now()
+    code = worst([ExitCode(d.exit_code) for d in destinations.values()])
+    since = datetime.fromisoformat(finished_at) - datetime.fromisoformat(started_at)
+    return Receipt(
+        run_id=folder.run_id,
+        status=status_of(code),
+        exit_code=int(code),
+        source=SourceReceipt(
+            uris=tuple(file["uri"] for file in files),
+            bytes=sum(file["size"] or 0 for file in files),
+            rows_read=max(d.rows_read for d in destinations.values()),
+            rows_blank=max(d.rows_blank for d in destinations.values()),
+        ),
+        started_at=started_at,
+        finished_at=finished_at,
+        duration_s=round(since.total_seconds(), 3),
+        destinations=destinations,
+    )
+
+
+async def _lane_receipt(journal: LaneJournal) -> DestinationReceipt:
+    totals = await journal.totals()
+    late, unreadable = await journal.fact("late"), await journal.fact("unreadable")
+    is_whole = bool(await journal.fact("planned whole")) or unreadable is not None
+    codes = [
+        code
+        for code, applies in (
+            (ExitCode.DIFFERS, late is not None),
+            (ExitCode.IN_DOUBT, totals.rows_in_doubt > 0),
+            (ExitCode.SOURCE_UNREADABLE, unreadable is not None),
+            (ExitCode.SOME_REJECTED, totals.rows_rejected > 0),
+            (ExitCode.TRY_LATER, not totals.rows_in_doubt and (totals.rows_left > 0 or not is_whole)),
+        )
+        if applies
+    ]
+    return DestinationReceipt.of(
+        totals,
+        exit_code=worst(codes),
+        reason=late or unreadable,
+        max_body_bytes=await journal.fact("largest body") or 0,
+        remote=tuple(RemoteEntry(r.id, r.name, r.rows) for r in await journal.remote()),
+        evidence=await journal.evidence(),
+        assumptions=assumptions_for(journal.name),
+        this_invocation=Invocation(),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,38 @@
+"""`python -m tests.matrix --cells 500 --seed 1`: the crash matrix, as many seeded cells as wanted."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from tests.matrix.cells import Cell, cells, smoke
+from tests.matrix.runner import run_cells, summary
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Run the cells; 1 if one of them fails."""
+    parser = argparse.ArgumentParser(prog="python -m tests.matrix")
+    parser.add_argument("--cells", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=6)
+    parser.add_argument("--only", help="run only cells in whose line this stands")
+    parser.add_argument("--number", type=int, help="run only the cell of this number")
+    parser.add_argument("--smoke", action="store_true", help="the cells of the default suite")
+    parser.add_argument("--times", type=int, default=1, help="run each cell so many times")
+    given = parser.parse_args()
+    chosen: list[Cell] = smoke() if given.smoke else cells(given.cells, given.seed)
+    chosen = [c for c in chosen if (given.only or "") in str(c) and given.number in (None, c.number)] * given.times
+    began = time.monotonic()
+    came = run_cells(chosen, jobs=given.jobs)
+    for one in came:
+        if one.faults:
+            print(f"FAILED {one.cell}: {'; '.join(one.faults)}\n{one.log}")
+    print(f"{summary(came)}; {time.monotonic() - began:.0f} s, seed {given.seed}")
+    return any(one.faults for one in came)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""`kill -9` at a chosen point of an upload: the product's methods are wrapped, its code knows nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from functools import wraps
+from typing import Any
+
+from bulkup.destinations.collinear import CollinearDestination
+from bulkup.destinations.nebius import NebiusDestination
+from bulkup.destinations.seam import Payload
+from bulkup.flow.settler import Settler
+from bulkup.journal import LaneJournal
+
+__all__ = ["POINTS", "arm"]
+
+Kill = Callable[[], None]
+
+
+def arm(point: str, number: int) -> None:
+    """Kill this process the *number*-th time (from 1) that *point* is reached. `none` never does."""
+    left = number
+
+    def kill() -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    POINTS[point](kill)
+
+
+def _around(owner: type, name: str, kill: Kill, *, after: bool) -> None:
+    inner = getattr(owner, name)
+
+    @wraps(inner)
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if not after:
+            kill()
+        result = await inner(*args, **kwargs)
+        if after:
+            kill()
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def _before(owner: type, name: str) -> Callable[[Kill], None]:
+    return lambda kill: _around(owner, name, kill, after=False)
+
+
+def _after(owner: type, name: str) -> Callable[[Kill], None]:
+    return lambda kill: _around(owner, name, kill, after=True)
+
+
+def _planned(kill: Kill) -> None:
+    inner = LaneJournal.plan
+
+    def plan(self: LaneJournal, *args: Any, **kwargs: Any) -> asyncio.Future[None]:
+        future = inner(self, *args, **kwargs)
+        future.add_done_callback(lambda _: kill())
+        return future
+
+    LaneJournal.plan = plan  # type: ignore[method-assign]
+
+
+def _body(blocks: int) -> Callable[[Kill], None]:
+    """Dead once *blocks* blocks of a body have been handed to the connection: envelope, rows, envelope."""
+
+    def point(kill: Kill) -> None:
+        inner = Payload.blocks
+
+        async def wrapped(self: Payload) -> AsyncIterator[bytes]:
+            count = 0
+            async for block in inner(self):
+                if count == blocks:
+                    kill()
+                count += 1
+                yield block
+            if count == blocks:
+                kill()
+
+        Payload.blocks = wrapped  # type: ignore[method-assign]
+
+    return point
+
+
+def _whole_body(kill: Kill) -> None:
+    """Dead a moment after the last byte: nobody hears the answer."""
+    inner = Payload.blocks
+
+    async def wrapped(self: Payload) -> AsyncIterator[bytes]:
+        async for block in inner(self):
+            yield block
+        asyncio.get_running_loop().call_later(0.005, kill)
+
+    Payload.blocks = wrapped  # type: ignore[method-assign]
+
+
+def _answered(kill: Kill) -> None:
+    """Dead when an answer has come and is not journaled yet."""
+    for destination in (NebiusDestination, CollinearDestination):
+        _around(destination, "send", kill, after=True)
+
+
+POINTS: dict[str, Callable[[Kill], None]] = {
+    "none": lambda kill: None,
+    "surveyed": _after(LaneJournal, "set_fact"),
+    "planned": _planned,
+    "before sending": _before(LaneJournal, "sending"),
+    "sending": _after(LaneJournal, "sending"),
+    "envelope sent": _body(1),
+    "rows sent": _body(2),
+    "body sent": _whole_body,
+    "answer come": _answered,
+    "answered": _after(LaneJournal, "answered"),
+    "in doubt": _after(LaneJournal, "in_doubt"),
+    "before landed": _before(LaneJournal, "landed"),
+    "landed": _after(LaneJournal, "landed"),
+    "looking": _before(Settler, "_look"),
+    "looked": _after(Settler, "_look"),
+    "before a verdict": _before(Settler, "_carry_out"),
+    "after a verdict": _after(Settler, "_carry_out"),
+    "before the audit": _before(Settler, "audit"),
+}
+"""Where a process may be killed, each by what has just happened."""

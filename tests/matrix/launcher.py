@@ -1,0 +1,105 @@
+"""Runs uploads in processes of their own, which may be killed: a parent that imports everything once and forks for each.
+
+`python -m tests.matrix.launcher` reads one JSON object a line (what `run` takes) and answers with the exit status of each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+import bulkup.encoding
+import bulkup.flow.lane
+from bulkup.config import Collinear, Nebius, RunSettings
+from bulkup.errors import BulkupError
+from bulkup.events import Event, Note
+from bulkup.wiring.run import execute
+from bulkup.wiring.upload import Upload
+from tests.matrix.failpoints import arm
+
+__all__ = ["Launcher", "run"]
+
+INTERNAL = 99
+
+
+def run(given: dict[str, Any]) -> int:
+    """One invocation of an upload in this process, with its failpoint armed. The exit code."""
+    arm(given.get("point", "none"), given.get("number", 1))
+    settings = given["destination"]
+    destination = (Nebius if given["lane"] == "nebius" else Collinear).model_validate(settings)
+    upload = Upload((given["source"],), (destination,), RunSettings.model_validate(given["settings"]))
+    with Path(given["log"]).open("a", encoding="utf-8") as log:
+
+        def tell(event: Event) -> None:
+            if isinstance(event, Note):
+                log.write(f"{os.getpid()} {event.text}\n")
+                log.flush()
+
+        try:
+            receipt = asyncio.run(execute(upload, tell=tell))
+        except BulkupError as error:
+            log.write(f"{os.getpid()} {error!r}\n")
+            return int(error.exit_code)
+        except Exception:  # noqa: BLE001 - the cell fails with it
+            log.write(traceback.format_exc())
+            return INTERNAL
+        log.write(f"{os.getpid()} exit {receipt.exit_code}\n")
+        return receipt.exit_code
+
+
+def _serve() -> None:
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            code = INTERNAL
+            try:
+                code = run(json.loads(line))
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+class Launcher:
+    """The forking parent, from the tests' side."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.matrix.launcher"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **environment},
+            text=True,
+        )
+        self._lock = threading.Lock()
+
+    def run(self, given: dict[str, Any]) -> int:
+        """The exit status of one upload: its exit code, or -9 where it was killed."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._lock:
+            self._process.stdin.write(json.dumps(given) + "\n")
+            self._process.stdin.flush()
+            return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End the parent."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait(30)
+
+
+if __name__ == "__main__":
+    assert bulkup.encoding
+    assert bulkup.flow.lane
+    _serve()
