@@ -37,7 +37,10 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             folder = wanted.dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bulkup-benchmark-")))
-            sources = {shape: _source(folder, shape, wanted.text, size) for shape in dict.fromkeys(case.shape for case in cases)}
+            sources = {
+                shape: _source(folder, shape, wanted.text, size)
+                for shape in dict.fromkeys(case.shape for case in cases)
+            }
             known = versions()
             for number in range(1, rounds + 1):
                 for case in cases:
@@ -56,7 +59,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--case", action="append", choices=list(CASES), help="may be repeated; all of them by default")
     parser.add_argument("--size", type=_size, default=10**9, help="of the source, such as 250MB; 1GB by default")
-    parser.add_argument("--text", type=Text, choices=list(Text), default=Text.MIXED, help="of the rows; mixed by default")
+    parser.add_argument(
+        "--text", type=Text, choices=list(Text), default=Text.MIXED, help="of the rows; mixed by default"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="each goes through all cases; 3 by default")
     parser.add_argument("--max-chunk-bytes", type=_size, help="of one request's body; by default what bulkup chooses")
     parser.add_argument("--dir", type=Path, help="keep the sources there for the next time; else they are removed")

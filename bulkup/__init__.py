@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from bulkup.events import Event, Finished, LaneSnapshot, Note, Snapshot
     from bulkup.receipt import DestinationReceipt, Receipt
+
     __version__: str
 
 __all__ = [

@@ -27,7 +27,7 @@ from bulkup.destinations.seam import (
 from bulkup.destinations.wire import JsonBody, ask, lost, refusal
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
-from bulkup.secret import TokenSource
+from bulkup.token_source import TokenSource
 from bulkup.transport import Answer, Transport, TransportFailure
 
 __all__ = ["CollinearDestination"]
@@ -97,12 +97,16 @@ class CollinearDestination:
 
     async def survey(self) -> Survey:
         found: list[Found] = []
+        seen = 0
         try:
             for page in range(MAX_PAGES):
                 datasets, total = await self._datasets(page)
                 found += [_found(record) for record in datasets if record.get("name") == self.dataset_name]
-                if len(datasets) < PAGE or (page + 1) * PAGE >= total:
+                seen += len(datasets)
+                if seen >= total:
                     break
+                if not datasets:
+                    raise ReadBackUnavailable(f"POST /graphql listed {seen:,} of {total:,} datasets")
         except ReadBackUnavailable as why:
             return Survey(unavailable=str(why))
         return Survey(tuple(found))

@@ -284,7 +284,9 @@ class Delivery:
             case RemoteStatus.FAILED:
                 await self._failed(prepared, remote_id, tasks)
             case RemoteStatus.PENDING:
-                await self._doubt(chunk, f"dataset {remote_id} was still not READY after {self._pending_timeout_s:.0f} s")
+                await self._doubt(
+                    chunk, f"dataset {remote_id} was still not READY after {self._pending_timeout_s:.0f} s"
+                )
 
     async def _polled(self, remote_id: str) -> RemoteStatus:
         deadline = self._clock.monotonic() + self._pending_timeout_s

@@ -309,9 +309,7 @@ class Lane:
             with_rejected_rows=self._options.with_rejected_rows,
         )
 
-    async def _delivery(
-        self, plan: LanePlan, chunker: Chunker, budget: ByteBudget, numbers: ChildNumbers
-    ) -> Delivery:
+    async def _delivery(self, plan: LanePlan, chunker: Chunker, budget: ByteBudget, numbers: ChildNumbers) -> Delivery:
         splitter = Splitter(
             source=self._source,
             chunker=chunker,

@@ -21,6 +21,9 @@ __all__ = ["Journal", "LaneJournal", "RemoteDataset"]
 REJECTS = "rejects.jsonl"
 IDS = "ids.jsonl"
 
+HEADER_BYTES = 100
+"""Of an SQLite file: a shorter one holds nothing."""
+
 _FIELDS = (
     "lane", "tile", "child", "start", "stop", "file", "byte_offset", "rows", "blank", "rejected", "lines", "body_bytes",
     "raw_hash", "rows_hash", "name", "verbatim", "state", "attempts", "remote_id", "reason", "last_byte_at",
@@ -49,6 +52,7 @@ class Journal:
     @classmethod
     def open(cls, folder: Path, *, create: bool) -> Journal:
         """Open the journal in *folder* to write. Raises `JournalUnusable`."""
+        _refuse_torn(folder)
         connection = connect(folder / "journal.db", create=create)
         logs: dict[str, AppendLog] = {}
         try:
@@ -77,6 +81,17 @@ class Journal:
     def close(self) -> None:
         """Finish what waits and close the files."""
         self._writer.close()
+
+
+def _refuse_torn(folder: Path) -> None:
+    """A database without content is a new journal only where nothing stands beside it."""
+    database = folder / "journal.db"
+    if database.exists() and database.stat().st_size < HEADER_BYTES:
+        for name in (REJECTS, IDS, "journal.db-wal"):
+            if (folder / name).exists() and (folder / name).stat().st_size:
+                raise JournalUnusable(
+                    f"{database} is empty, but {name} beside it is not; restore the folder from a copy"
+                )
 
 
 class LaneJournal:

@@ -113,6 +113,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _advice(path: Path, what: str) -> str:
+    what = " ".join(what.split())
     return (
         f"{path}: unusable journal ({what}). Restore it from a copy, or move {path.parent} away and start anew with --append "
         "once you know what has landed (manifest.json and ids.jsonl beside it say)"

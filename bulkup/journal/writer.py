@@ -34,6 +34,7 @@ class Writer:
         self._waiting: queue.SimpleQueue[tuple[Work, asyncio.Future[Any], asyncio.AbstractEventLoop] | None] = (
             queue.SimpleQueue()
         )
+        self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._serve, name="bulkup-journal", daemon=True)
         self._thread.start()
 
@@ -69,7 +70,12 @@ class Writer:
                     ends = True
                 else:
                     group.append(item)
-            results, failure = self._commit([work for work, _, _ in group])
+            results: list[Any] = []
+            failure = self._failure
+            if failure is None:
+                results, failure = self._commit([work for work, _, _ in group])
+                if isinstance(failure, BulkupError):
+                    self._failure = failure  # what comes later counts on what was lost
             _settle(group, results, failure)
             if ends:
                 return
@@ -124,7 +130,7 @@ def _settle(
 def _translated(error: BaseException) -> BaseException:
     if isinstance(error, BulkupError):
         return error
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS):
         return LocalDisk(
             f"the state directory's disk refused a write: {error.strerror}; free some space, then run the same command"
         )

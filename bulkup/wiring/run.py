@@ -24,8 +24,8 @@ from bulkup.journal import Journal
 from bulkup.journal.journal import read_chunks
 from bulkup.pacing import Rate
 from bulkup.receipt import DestinationReceipt, Invocation, Receipt, RemoteEntry, SourceReceipt, status_of
-from bulkup.secret import TokenSource
 from bulkup.sources import Source, open_source
+from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, check_base_url
 from bulkup.version import USER_AGENT
 from bulkup.wiring.build import destination_of, row_options

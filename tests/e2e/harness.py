@@ -7,10 +7,10 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bulkup.config import Collinear, Nebius, RunSettings
-from bulkup.emulator import Spawned
+from bulkup.emulator import ServiceName, Spawned
 from bulkup.events import Event, Note
 from bulkup.receipt import Receipt
 from bulkup.wiring.run import Interrupt, execute
@@ -62,7 +62,9 @@ class Bench:
         self.notes: list[Note] = []
 
     def nebius(self, **chosen: Any) -> Nebius:
-        return Nebius.model_validate({"url": self.emulator.url, "folder": "/tests", "max_chunk_bytes": 200_000, **chosen})
+        return Nebius.model_validate(
+            {"url": self.emulator.url, "folder": "/tests", "max_chunk_bytes": 200_000, **chosen}
+        )
 
     def collinear(self, **chosen: Any) -> Collinear:
         return Collinear.model_validate(
@@ -72,11 +74,17 @@ class Bench:
     def upload(self, *destinations: Nebius | Collinear, source: Path | None = None, **settings: Any) -> Upload:
         chosen = {"name": "rows", "state_dir": self.folder / "state", "settle_after_s": 0.0, **settings}
         return Upload(
-            (str(source or self.source),), destinations or (self.nebius(), self.collinear()), RunSettings.model_validate(chosen)
+            (str(source or self.source),),
+            destinations or (self.nebius(), self.collinear()),
+            RunSettings.model_validate(chosen),
         )
 
     async def run(
-        self, *destinations: Nebius | Collinear, interrupt: Interrupt | None = None, source: Path | None = None, **settings: Any
+        self,
+        *destinations: Nebius | Collinear,
+        interrupt: Interrupt | None = None,
+        source: Path | None = None,
+        **settings: Any,
     ) -> Receipt:
         def tell(event: Event) -> None:
             if isinstance(event, Note):
@@ -86,7 +94,10 @@ class Bench:
 
     def stored(self, service: str) -> Counter[str]:
         """What the service holds, as a multiset of rows."""
-        return canonical(json.loads(row) if isinstance(row, str | bytes) else row for row in self.emulator.rows(service))
+        return canonical(
+            json.loads(row) if isinstance(row, str | bytes) else row
+            for row in self.emulator.rows(cast("ServiceName", service))
+        )
 
     def expected(self, service: str, rows: Sequence[Row] | None = None) -> Counter[str]:
         """What the service must hold of *rows* (all of them by default)."""

@@ -51,7 +51,9 @@ async def test_a_gzip_cut_off_in_the_middle(small: Bench, tmp_path: Path) -> Non
 
     decoded = zlib.decompressobj(wbits=31).decompress(cut)
     whole = decoded.count(b"\n")
-    receipt = await _lands(small, source, list(small.rows[:whole]), code=65, rejected=0 if decoded.endswith(b"\n") else 1)
+    receipt = await _lands(
+        small, source, list(small.rows[:whole]), code=65, rejected=0 if decoded.endswith(b"\n") else 1
+    )
     for lane in LANES:
         reason = receipt.destinations[lane].reason
         assert reason is not None

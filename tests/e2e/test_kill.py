@@ -85,7 +85,10 @@ def _killed(bench: Bench, kills: int, seed: int) -> dict[str, Any]:
     receipt: dict[str, Any] = json.loads(out)
     _check_end(bench, receipt)
     receipt["kills"] = running
-    print(f"{running} of {kills} kills hit a running upload;", {k: v["chunks_in_doubt"] for k, v in receipt["destinations"].items()})
+    print(
+        f"{running} of {kills} kills hit a running upload;",
+        {k: v["chunks_in_doubt"] for k, v in receipt["destinations"].items()},
+    )
     return receipt
 
 

@@ -61,15 +61,15 @@ async def test_what_stores_nothing_is_tried_again(bench: Bench, fault: str, form
     if fault == "reset_before_body_headers":
         bench.emulator.shut(2.0)
     else:
-        bench.emulator.patch(
-            faults={lane: {fault: 0.1} for lane in LANES}, retry_after=form, retry_after_s=1, seed=7
-        )
+        bench.emulator.patch(faults={lane: {fault: 0.1} for lane in LANES}, retry_after=form, retry_after_s=1, seed=7)
     _all_landed(bench, await bench.run())
 
 
 @pytest.mark.parametrize("form", ["seconds", "date", "none"])
 async def test_a_quota_of_thirty_in_ten_seconds(bench: Bench, form: str) -> None:
-    bench.emulator.patch(rate={"requests": 30, "window_s": 2 if form == "none" else 10, "retry_after": form, "counts": "uploads"})
+    bench.emulator.patch(
+        rate={"requests": 30, "window_s": 2 if form == "none" else 10, "retry_after": form, "counts": "uploads"}
+    )
     receipt = await bench.run(bench.nebius(max_chunk_bytes=130_000), bench.collinear(max_chunk_bytes=145_000))
     _all_landed(bench, receipt)
     for lane in LANES:

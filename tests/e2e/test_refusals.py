@@ -28,7 +28,9 @@ async def test_a_permanent_answer_stops_its_lane_alone(small: Bench, lane: str, 
     assert receipt.destinations[lane].rows_left > 0
     assert small.stored(lane).total() == receipt.destinations[lane].rows_landed > 0
     small.emulator.patch(script={})
-    assert (await small.run(small.nebius(max_chunk_bytes=50_000), small.collinear(max_chunk_bytes=50_000))).exit_code == 0
+    assert (
+        await small.run(small.nebius(max_chunk_bytes=50_000), small.collinear(max_chunk_bytes=50_000))
+    ).exit_code == 0
     assert small.stored(lane) == small.expected(lane)
 
 
