@@ -30,7 +30,7 @@ from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import Items, Prepared, changed, from_file, from_memory, listed
 from bulkup.journal import LaneJournal
 from bulkup.model import Block, LongRow
-from bulkup.naming import family_name
+from bulkup.naming import family_name, widest_name
 from bulkup.pacing import ByteBudget
 from bulkup.sources import Cursor, Source
 from bulkup.tiling import Limits
@@ -85,7 +85,7 @@ class Preparer:
         self._limit = limit
         self._max_rejects = max_rejects
         self._with_rejected_rows = with_rejected_rows
-        self._envelope_bytes = destination.envelope(destination.dataset_name + "-00000-000-00000000", plan.rows).size
+        self._envelope_bytes = destination.envelope(widest_name(destination.dataset_name), plan.rows).size
         self._unplanned: list[_Made | TileSpan] = []
         self._planning: asyncio.Future[None] | None = None
         self._names_are_settled = destination.capabilities.creates is Creates.FIRST_CHUNK

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
-from bulkup.errors import JournalUnusable
+from bulkup.errors import JournalUnusable, LocalDisk
 from bulkup.journal.append_log import AppendLog
 from bulkup.journal.tables import connect, connect_read_only
 from bulkup.journal.writer import Writer
@@ -59,10 +59,12 @@ class Journal:
             lengths = dict(connection.execute("SELECT name, length FROM logs"))
             for name in (REJECTS, IDS):
                 logs[name] = AppendLog(folder / name, good_length=lengths.get(name, 0))
-        except (ValueError, sqlite3.Error) as error:
+        except (ValueError, sqlite3.Error, OSError) as error:
             connection.close()
             for log in logs.values():
                 log.close()
+            if isinstance(error, OSError):
+                raise LocalDisk(f"{error.filename or folder}: {error.strerror}; see to the state directory") from error
             raise JournalUnusable(f"{folder}: {error}; restore the folder from a copy") from error
         return cls(folder, connection, logs)
 

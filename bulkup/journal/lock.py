@@ -8,7 +8,7 @@ import os
 import socket
 from pathlib import Path
 
-from bulkup.errors import RunLocked
+from bulkup.errors import LocalDisk, RunLocked
 
 __all__ = ["Lock"]
 
@@ -21,8 +21,11 @@ class Lock:
 
     def __init__(self, path: Path, what: str) -> None:
         """Take the lock, or raise `RunLocked` naming the holder. *what* is locked, in words for a person."""
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise LocalDisk(f"{path}: {error.strerror}; see to the state directory") from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from bulkup.errors import JournalUnusable
+from bulkup.errors import JournalUnusable, LocalDisk
 
 __all__ = ["connect", "connect_read_only"]
 
@@ -62,9 +62,12 @@ CREATE INDEX open_chunks ON chunks (lane, start) WHERE state IN ('planned', 'sen
 
 
 def connect(path: Path, *, create: bool) -> sqlite3.Connection:
-    """Open the journal at *path* for its one writer, making it first if *create*. Raises `JournalUnusable`."""
+    """Open the journal at *path* for its one writer, making it first if *create*. Raises `JournalUnusable`, `LocalDisk`."""
     if create:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise LocalDisk(f"{path}: {error.strerror}; see to the state directory") from error
     elif not path.exists():
         raise JournalUnusable(f"{path}: there is no journal here")
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
