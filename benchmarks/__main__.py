@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.cases import CASES
 from benchmarks.machine import machine, versions
-from benchmarks.rows import Shape, parse_size
+from benchmarks.rows import Shape, Text, parse_size
 from benchmarks.run import BrokenRun, Source, measured
 
 __all__ = ["main"]
@@ -37,7 +37,10 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             folder = wanted.dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bulkup-benchmark-")))
-            sources = {shape: _source(folder, shape, size) for shape in dict.fromkeys(case.shape for case in cases)}
+            sources = {
+                shape: _source(folder, shape, wanted.text, size)
+                for shape in dict.fromkeys(case.shape for case in cases)
+            }
             known = versions()
             for number in range(1, rounds + 1):
                 for case in cases:
@@ -45,7 +48,7 @@ def main() -> int:
                     found = measured(
                         case, sources[case.shape], check=wanted.check or wanted.smoke, max_chunk_bytes=chunk_bytes
                     )
-                    _report(found, number, {"versions": known, "machine": on})
+                    _report(found, number, {"text": wanted.text, "versions": known, "machine": on})
     except BrokenRun as broken:
         _say(f"broken: {broken}")
         return 1
@@ -56,6 +59,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--case", action="append", choices=list(CASES), help="may be repeated; all of them by default")
     parser.add_argument("--size", type=_size, default=10**9, help="of the source, such as 250MB; 1GB by default")
+    parser.add_argument(
+        "--text", type=Text, choices=list(Text), default=Text.MIXED, help="of the rows; mixed by default"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="each goes through all cases; 3 by default")
     parser.add_argument("--max-chunk-bytes", type=_size, help="of one request's body; by default what bulkup chooses")
     parser.add_argument("--dir", type=Path, help="keep the sources there for the next time; else they are removed")
@@ -80,15 +86,16 @@ def _report(found: dict[str, object], number: int, grounds: dict[str, object]) -
     )
 
 
-def _source(folder: Path, shape: Shape, size: int) -> Source:
+def _source(folder: Path, shape: Shape, text: Text, size: int) -> Source:
     """The file of that shape and size, made if it is not there. In a process of its own: this one must stay small, since
     a child's peak begins with its parent's."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{shape}-{size}.jsonl"
+    path = folder / f"{shape}-{text}-{size}.jsonl"
     if not path.exists():
         _say(f"making {path}")
         part = path.with_suffix(".part")
-        command = [sys.executable, "-m", "benchmarks.rows", "--shape", shape, "--size", str(size), "--out", str(part)]
+        command = [sys.executable, "-m", "benchmarks.rows", "--shape", shape, "--text", text, "--size", str(size)]
+        command += ["--out", str(part)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         part.rename(path)
     return Source.of(path)

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BLOCK_BYTES", "Shape", "parse_size", "write_rows"]
+__all__ = ["BLOCK_BYTES", "Shape", "Text", "parse_size", "write_rows"]
 
 BLOCK_BYTES = 16_000_000
 
@@ -40,6 +40,7 @@ _WORDS = {
     "hi": "मॉडल बड़े डेटा के बारे में प्रश्न पढ़ता है और हर चरण को ध्यान से समझाता है क्योंकि पंक्तियों का क्रम महत्वपूर्ण है 🚀 🙂",
 }
 _LANGUAGES = ("en",) * 4 + ("en, typographic",) * 2 + ("de", "ru", "zh", "hi")
+_ENGLISH = ("en",)
 _BREAKS = {" ": 80, ", ": 8, ". ": 8, ".\n\n": 2, '" - "': 1, ':\n```python\nprint(f"{x!r}")\n```\n': 1}
 
 
@@ -53,6 +54,16 @@ class Shape(StrEnum):
     """`conv_prefix` and `response`; every third row has a `ground_truth`."""
 
 
+class Text(StrEnum):
+    """What the rows say."""
+
+    MIXED = "mixed"
+    """Six languages, as above."""
+
+    ENGLISH = "english"
+    """Plain ASCII, as most English chat data is."""
+
+
 def parse_size(text: str) -> int:
     """Bytes, from a number with or without a unit: 250KB, 8MB, 1GB, 1GiB. Raises ValueError."""
     unit = text.lstrip("0123456789.").strip()
@@ -63,9 +74,9 @@ def parse_size(text: str) -> int:
     return int(float(number) * factor)
 
 
-def write_rows(path: Path, shape: Shape, size: int) -> int:
+def write_rows(path: Path, shape: Shape, size: int, text: Text = Text.MIXED) -> int:
     """Write at least *size* bytes of whole rows, by less than one row more, and return the number of rows."""
-    block = _block(shape, min(size, BLOCK_BYTES))
+    block = _block(shape, min(size, BLOCK_BYTES), _LANGUAGES if text is Text.MIXED else _ENGLISH)
     rows = written = repeat = 0
     with path.open("wb") as out:
         while written < size:
@@ -81,28 +92,28 @@ def write_rows(path: Path, shape: Shape, size: int) -> int:
     return rows
 
 
-def _block(shape: Shape, size: int) -> bytes:
+def _block(shape: Shape, size: int, languages: tuple[str, ...]) -> bytes:
     import orjson  # the benchmark's parent process stays small: it reads a size and a shape, and makes no rows
 
     chance = random.Random(20_260_101)
     rows: list[bytes] = []
     length = 0
     while length < size:
-        rows.append(orjson.dumps(_row(shape, chance, len(rows)), option=orjson.OPT_APPEND_NEWLINE))
+        rows.append(orjson.dumps(_row(shape, chance, len(rows), languages), option=orjson.OPT_APPEND_NEWLINE))
         length += len(rows[-1])
     return b"".join(rows)
 
 
-def _row(shape: Shape, chance: random.Random, number: int) -> dict[str, Any]:
-    turns = _conversation(chance, f"{_REPEAT.decode()}-{number:06d}")
+def _row(shape: Shape, chance: random.Random, number: int, languages: tuple[str, ...]) -> dict[str, Any]:
+    turns = _conversation(chance, f"{_REPEAT.decode()}-{number:06d}", languages)
     if shape is Shape.CHAT:
         return {"messages": turns}
     row: dict[str, Any] = {"conv_prefix": turns[:-1], "response": turns[-1]}
     return row | {"ground_truth": number % 6 - 1} if number % 3 == 0 else row
 
 
-def _conversation(chance: random.Random, row_id: str) -> list[dict[str, str]]:
-    words = _WORDS[chance.choice(_LANGUAGES)].split()
+def _conversation(chance: random.Random, row_id: str, languages: tuple[str, ...]) -> list[dict[str, str]]:
+    words = _WORDS[chance.choice(languages)].split()
     roles = ["system"] if chance.random() < 0.3 else []
     roles += ["user", "assistant"] * chance.choice((1, 1, 1, 2))
     weights = [0.3 if role == "system" else 1.0 if role == "user" else 2.0 for role in roles]
@@ -128,9 +139,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rows", description="Write chat rows of about 1 KB.")
     parser.add_argument("--shape", type=Shape, choices=list(Shape), required=True)
     parser.add_argument("--size", type=parse_size, required=True)
+    parser.add_argument("--text", type=Text, choices=list(Text), default=Text.MIXED)
     parser.add_argument("--out", type=Path, required=True)
     wanted = parser.parse_args()
-    print(write_rows(wanted.out, wanted.shape, wanted.size))
+    print(write_rows(wanted.out, wanted.shape, wanted.size, wanted.text))
 
 
 if __name__ == "__main__":

@@ -89,6 +89,6 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
 def _date(value: str) -> datetime | None:
     try:
         parsed = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

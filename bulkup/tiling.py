@@ -48,10 +48,13 @@ def tile_bytes(limits: Limits, *, raw_bytes: int, body_bytes: int, rows: int, la
 
 def even_part(limits: Limits, *, body_bytes: int, rows: int) -> Part:
     """The size of each of the fewest even parts into which so much is cut."""
-    parts = max(1, -(-body_bytes // max(1, limits.body_bytes)))
-    if limits.rows is not None:
-        parts = max(parts, -(-rows // limits.rows))
-    return Part(max(1, -(-body_bytes // parts)), max(1, -(-rows // parts)))
+    by_bytes = max(1, -(-body_bytes // max(1, limits.body_bytes)))
+    by_rows = 1 if limits.rows is None else -(-rows // limits.rows)
+    parts = max(by_bytes, by_rows)
+    share = (
+        limits.rows or rows if by_bytes > by_rows else -(-rows // parts)
+    )  # where bytes decide, rows need not be even
+    return Part(max(1, -(-body_bytes // parts)), max(1, share))
 
 
 def lines_that_fit(lines: Sequence[EncodedRow], part: Part, limits: Limits, *, body_bytes: int, rows: int) -> int:

@@ -246,15 +246,16 @@ class _translated:  # noqa: N801 - reads as a statement
         if self._progress.failure is not None:
             raise self._progress.failure from None
         phase = Phase.CONNECT if isinstance(error, aiohttp.ClientConnectorError) else self._progress.phase
-        raise TransportFailure(phase, self._token.redact(_describe(error))) from None
+        raise TransportFailure(phase, _describe(error, self._token)) from None
 
 
-def _describe(error: BaseException) -> str:
+def _describe(error: BaseException, token: Token) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
-        return f"the server's certificate does not verify: {error}"
+        return token.redact(f"the server's certificate does not verify: {error}")
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server closed the connection without an answer"
-    return _one_line(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)[:WORDS]
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return _one_line(token.redact(said))[:WORDS]
 
 
 def _one_line(text: str) -> str:

@@ -57,7 +57,7 @@ def show(directory: str | None) -> int:
         _say(
             f"It sent {plural(sent, 'request')}: " + ("everything had landed." if not sent else "there should be none!")
         )
-    _say_what_next(folder)
+    _say_what_next(folder, _program())
     return 0 if matched and not sent and _is_whole(second) else int(ExitCode.DIFFERS)
 
 
@@ -159,15 +159,25 @@ def _is_whole(receipt: Receipt) -> bool:
     return receipt.exit_code == 0 and all(d.rows_left == 0 for d in receipt.destinations.values())
 
 
-def _say_what_next(folder: Path) -> None:
+def _program() -> str:
+    """What to type for bulkup here: its name where the shell finds it, else the way in which it was started."""
+    if shutil.which("bulkup"):
+        return "bulkup"
+    started_as = Path(sys.argv[0])
+    return shlex.quote(str(started_as)) if started_as.name == "bulkup" else f"{shlex.quote(sys.executable)} -m bulkup"
+
+
+def _say_what_next(folder: Path, program: str) -> None:
     _say(
         "",
         "Next, your own file. To practise, against the emulator, with a token that it takes whatever it is:",
         "",
-        "    bulkup emulator --port 8080 &",
-        "    NEBIUS_API_KEY=practice bulkup upload YOUR-FILE.jsonl --to nebius --nebius-url http://127.0.0.1:8080",
+        f"    {program} emulator --port 8080 &",
+        f"    NEBIUS_API_KEY=practice {program} upload YOUR-FILE.jsonl --to nebius --nebius-url http://127.0.0.1:8080",
         "",
-        "and in earnest, with your own token in NEBIUS_API_KEY and without --nebius-url. `bulkup upload --help` has the rest.",
+        "and in earnest, with your own token in NEBIUS_API_KEY and without --nebius-url.",
+        f"    {program} upload --help",
+        "has the rest.",
         f"What the demo made can go: rm -r {shlex.quote(str(folder))}",
     )
 

@@ -30,8 +30,8 @@ from bulkup.destinations.seam import (
 from bulkup.destinations.wire import JsonBody, ask, lost, refusal
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
-from bulkup.secret import TokenSource
 from bulkup.settlement import Look, Match, Seen
+from bulkup.token_source import TokenSource
 from bulkup.transport import Answer, Transport, TransportFailure
 
 __all__ = ["CollinearDestination"]
@@ -114,8 +114,10 @@ class CollinearDestination:
                 datasets, total = await self._datasets(page)
                 seen += [_seen(record) for record in datasets if record.get("name") == self.dataset_name]
                 listed += len(datasets)
-                if not datasets or listed >= total:  # a short page proves nothing: the service may cap pages [open]
+                if listed >= total:  # a short page proves nothing: the service may cap pages [open]
                     break
+                if not datasets:
+                    raise ReadBackUnavailable(f"POST /graphql listed {listed:,} of {total:,} datasets")
         except ReadBackUnavailable as why:
             return Look(at, unavailable=str(why))
         return Look(at, tuple(seen))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from bulkup.array_lines import ArrayCutter
 from bulkup.model import LongRow
-from bulkup.sources.array_lines import ArrayCutter
 
 __all__ = ["BadEcho", "EchoReader"]
 

@@ -29,8 +29,9 @@ from bulkup.destinations.seam import (
 from bulkup.destinations.wire import ask, lost, refusal
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
-from bulkup.secret import Token, TokenSource
+from bulkup.secret import Token
 from bulkup.settlement import Look, Match, Seen
+from bulkup.token_source import TokenSource
 from bulkup.transport import WORDS, Transport, TransportFailure
 
 __all__ = ["NebiusDestination"]
@@ -61,6 +62,7 @@ class NebiusDestination:
         self.dataset_name = dataset_name
         self._folder = folder
         self._ai_project_id = ai_project_id
+        self._taken: set[str] = set()
         self._ours = re.compile(re.escape(dataset_name) + r"(-\d{5,}(-\d{3,})?-[0-9a-f]{8})?")
 
     @property
@@ -88,7 +90,14 @@ class NebiusDestination:
                 data = await answer.read(RECORD_BYTES)
         except TransportFailure as failure:
             return lost(failure)
-        return _accepted(data, self.token.current)
+        outcome = _accepted(data, self.token.current)
+        if isinstance(outcome, Accepted):
+            if outcome.remote_id in self._taken:
+                return InDoubt(
+                    f"the service answered success with dataset {outcome.remote_id}, which is another chunk's"
+                )
+            self._taken.add(outcome.remote_id)
+        return outcome
 
     async def poll(self, remote_id: str) -> RemoteStatus:
         record = await ask(self._transport, self.token, "GET", f"/v1/datasets/{remote_id}")

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import CloseGate, Outcome, RemoteStatus, StopLane, TokenRejected, TryAgain
-from bulkup.secret import TokenSource
 from bulkup.settlement import Look, Match
+from bulkup.token_source import TokenSource
 
 __all__ = [
     "PAGE_ROWS",

@@ -12,7 +12,8 @@ import orjson
 from bulkup.classify import BadRequest, classify_status
 from bulkup.destinations.seam import AnswerTooLarge, LookFailed, NotThere, ReadBackUnavailable
 from bulkup.outcome import CloseGate, InDoubt, Outcome, RowsRefused, StopLane, TokenRejected, TryAgain
-from bulkup.secret import Token, TokenSource
+from bulkup.secret import Token
+from bulkup.token_source import TokenSource
 from bulkup.transport import WORDS, Answer, AnswerTooLong, Body, Phase, Transport, TransportFailure
 
 __all__ = ["JsonBody", "ask", "lost", "readable", "refusal", "rows_at_fault"]
@@ -120,6 +121,8 @@ def readable(body: bytes, token: Token) -> str:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
         parsed = text
+    if not isinstance(parsed, str):
+        text = orjson.dumps(parsed).decode()  # written anew: the service may have escaped what redaction looks for
     detail = parsed.get("detail", parsed.get("message", text)) if isinstance(parsed, dict) else text
     if isinstance(detail, list):
         text = "; ".join(_complaint(item) for item in detail[:5])

@@ -12,7 +12,7 @@ from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.outcome import CloseGate, StopLane, TokenRejected, TryAgain
 from bulkup.pacing import Pacing, Patience, full_jitter_s
-from bulkup.secret import TokenSource
+from bulkup.token_source import TokenSource
 
 __all__ = ["Asker"]
 

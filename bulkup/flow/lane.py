@@ -37,6 +37,7 @@ from bulkup.flow.tally import Tally
 from bulkup.flow.verifier import Ids, Verifier
 from bulkup.journal import LaneJournal
 from bulkup.model import Block
+from bulkup.naming import widest_name
 from bulkup.outcome import CloseGate, StopLane, TokenRejected, TryAgain
 from bulkup.pacing import ByteBudget, Concurrency, Gate, Pacing, Patience, Rate, full_jitter_s
 from bulkup.settlement import Look
@@ -275,7 +276,7 @@ class Lane:
         sample = first if isinstance(first, Block) else None
         rows = decide(sample, self.destination.target, self._options.rows)
         max_body_bytes = min(self._options.max_body_bytes, self._learned_limit or self._options.max_body_bytes)
-        envelope = self.destination.envelope(self.destination.dataset_name + "-00000-000-00000000", rows).size
+        envelope = self.destination.envelope(widest_name(self.destination.dataset_name), rows).size
         if max_body_bytes - envelope < MIN_ROOM_BYTES:
             raise _too_small(self.name, max_body_bytes, envelope)
         plan = LanePlan(1, rows, max_body_bytes, self._options.max_rows, self._options.max_row_bytes)

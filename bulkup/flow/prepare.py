@@ -30,7 +30,7 @@ from bulkup.flow.prepared import Items, Prepared, changed, from_file, from_memor
 from bulkup.flow.stop_rules import StopRules
 from bulkup.journal import LaneJournal
 from bulkup.model import Block, LongRow
-from bulkup.naming import family_name
+from bulkup.naming import family_name, widest_name
 from bulkup.pacing import ByteBudget
 from bulkup.sources import Cursor, Source
 from bulkup.tiling import Limits
@@ -85,7 +85,7 @@ class Preparer:
         self._limit = limit
         self._rules = rules
         self._with_rejected_rows = with_rejected_rows
-        self._envelope_bytes = destination.envelope(destination.dataset_name + "-00000-000-00000000", plan.rows).size
+        self._envelope_bytes = destination.envelope(widest_name(destination.dataset_name), plan.rows).size
         self._unplanned: list[_Made | TileSpan] = []
         self._planning: asyncio.Future[None] | None = None
         self._names_are_settled = destination.capabilities.creates is Creates.FIRST_CHUNK
@@ -103,6 +103,11 @@ class Preparer:
             tile, planned_to = await self._journal.frontier()
             if self._totals.chunks:
                 self._names_are_settled = self._is_family = True
+            if planned_to is not None and planned_to >= (tile + 1) * self._plan.tile_bytes:
+                # All of its rows are planned, its end is not: there is nothing to read, and a sequential cursor must not pass
+                # the next tile's first byte.
+                self._unplanned.append(TileSpan(tile, tile * self._plan.tile_bytes, (tile + 1) * self._plan.tile_bytes))
+                tile, planned_to = tile + 1, None
             while self.unreadable is None and await self._more(self._first_byte(tile, planned_to)):
                 await self._tile(tile, planned_to, out)
                 tile, planned_to = tile + 1, None
@@ -132,11 +137,11 @@ class Preparer:
             def items() -> AsyncGenerator[Block | LongRow, None]:
                 return self._cursor.read(start, stop)
 
-            draft, held = await self._read_splittable(items)
+            draft, held = await self._read_splittable(items, out)
         else:
             size = min(self._plan.tile_bytes, self._limits.body_bytes)
             draft, held = await self._read_held(
-                lambda: self._cursor.read(start, stop), Keep(encoded=True, raw=True), held=2 * size
+                lambda: self._cursor.read(start, stop), Keep(encoded=True, raw=True), out, held=2 * size
             )
 
             items = listed(draft.raw)
@@ -153,7 +158,7 @@ class Preparer:
         if len(self._unplanned) > UNPLANNED:
             await self._flush(out, family=True)
 
-    async def _read_splittable(self, items: Items) -> tuple[Draft, int]:
+    async def _read_splittable(self, items: Items, out: MemoryObjectSendStream[Prepared]) -> tuple[Draft, int]:
         """One tile of a plain file: not held if it turns out to be clean, else held if it fits into one request."""
         if self._expect_clean:
             with suppress(SourceUnreadable):  # the second reading keeps what comes before the fault
@@ -163,13 +168,17 @@ class Preparer:
                 self._expect_clean = False
                 if not self._limits.allow(body_bytes=draft.body_bytes, rows=draft.rows):
                     return draft, 0
-        return await self._read_held(items, Keep(encoded=True, raw=False), held=self._limits.body_bytes)
+        return await self._read_held(items, Keep(encoded=True, raw=False), out, held=self._limits.body_bytes)
 
-    async def _read_held(self, items: Items, keep: Keep, *, held: int) -> tuple[Draft, int]:
+    async def _read_held(
+        self, items: Items, keep: Keep, out: MemoryObjectSendStream[Prepared], *, held: int
+    ) -> tuple[Draft, int]:
         """A tile in memory under *held* bytes of the budget, given back as far as they turn out not to be needed.
 
         What passes the limits keeps no encoded rows: its parts are made in a second pass.
         """
+        if not self._budget.has_room(held) and any(isinstance(m, _Made) and m.held_bytes for m in self._unplanned):
+            await self._flush(out, family=True)  # it holds, waiting for a second chunk, what the second one waits for
         await self._take(held)
         draft = Draft(keep)
         try:

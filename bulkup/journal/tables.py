@@ -8,10 +8,11 @@ from pathlib import Path
 
 from bulkup.errors import JournalUnusable, LocalDisk
 
-__all__ = ["connect", "connect_read_only"]
+__all__ = ["connect", "connect_read_only", "disk_refused"]
 
 APPLICATION_ID = 0x62756C6B  # "bulk"
-FORMAT = 1
+FORMAT = 2
+"""Raise it with every change to the tables."""
 
 _SCHEMA = """
 CREATE TABLE facts (
@@ -85,6 +86,8 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.DatabaseError as error:
         connection.close()
+        if disk_refused(error):
+            raise LocalDisk(f"{path}: {error}; free some space, then run the same command") from error
         raise JournalUnusable(_advice(path, str(error))) from error
     except BaseException:
         connection.close()
@@ -106,6 +109,13 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def disk_refused(error: BaseException) -> bool:
+    """Whether SQLite says that the disk, not the file, is at fault."""
+    return isinstance(error, sqlite3.OperationalError) and any(
+        word in str(error) for word in ("disk is full", "disk I/O", "readonly", "unable to open")
+    )
+
+
 def _check(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise JournalUnusable(_advice(path, "it is not a journal of bulkup's"))
@@ -113,6 +123,11 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     if version > FORMAT:
         raise JournalUnusable(
             f"{path}: written by a newer bulkup (format {version}, this one knows {FORMAT}); upgrade bulkup"
+        )
+    if version < FORMAT:
+        raise JournalUnusable(
+            f"{path}: written by an older bulkup (format {version}, this one writes {FORMAT}); finish the run with the bulkup "
+            "that began it"
         )
     if (said := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         raise JournalUnusable(_advice(path, said))

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from bulkup.errors import BulkupError, JournalUnusable, LocalDisk
 from bulkup.journal.append_log import AppendLog
+from bulkup.journal.tables import disk_refused
 
 __all__ = ["Writer"]
 
@@ -134,9 +135,7 @@ def _translated(error: BaseException) -> BaseException:
         return LocalDisk(
             f"the state directory's disk refused a write: {error.strerror}; free some space, then run the same command"
         )
-    if isinstance(error, sqlite3.OperationalError) and any(
-        word in str(error) for word in ("disk is full", "disk I/O", "readonly", "unable to open")
-    ):
+    if disk_refused(error):
         return LocalDisk(f"the journal's disk refused a write: {error}; free some space, then run the same command")
     if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError):
         return JournalUnusable(f"the journal refused a write: {error}")

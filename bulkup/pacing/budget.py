@@ -35,6 +35,10 @@ class ByteBudget:
                 self._admit()
             raise
 
+    def has_room(self, size: int) -> bool:
+        """Whether `take` would not wait."""
+        return not self._queue and self._fits(size)
+
     def give(self, size: int) -> None:
         """Hand *size* bytes back."""
         self.held_bytes -= size

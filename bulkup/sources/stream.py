@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from bulkup.array_lines import ArrayCutter
 from bulkup.errors import BulkupError, SourceUnreadable
-from bulkup.sources.array_lines import ArrayCutter
 from bulkup.sources.decompress import DamagedError, decoder_for
 from bulkup.sources.files import BOM, STDIN, Format, SourceFile
 from bulkup.sources.inputs import Input

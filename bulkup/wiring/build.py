@@ -9,7 +9,7 @@ from bulkup.destinations.seam import Destination
 from bulkup.encoding import RowOptions
 from bulkup.mapping import parse_mapping
 from bulkup.schema import Nested
-from bulkup.secret import TokenSource
+from bulkup.token_source import TokenSource
 from bulkup.transport import Transport
 
 __all__ = ["destination_of", "row_options"]

@@ -27,8 +27,8 @@ from bulkup.journal.journal import read_chunks
 from bulkup.journal.reading import view
 from bulkup.pacing import Rate
 from bulkup.receipt import DestinationReceipt, Invocation, Receipt, RemoteEntry, SourceReceipt, status_of
-from bulkup.secret import TokenSource
 from bulkup.sources import Source, open_source
+from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, check_base_url
 from bulkup.verification import LaneVerification, Verification
 from bulkup.version import USER_AGENT

@@ -35,7 +35,10 @@ def test_the_smoke_runs_every_case_and_prints_a_line_for_each(tmp_path: Path) ->
         assert min(line[key] for key in ("mb_per_s", "cpu_s_per_gb", "peak_rss_mib", "seconds")) > 0
         assert {"bulkup", "python", "msgspec"} <= line["versions"].keys()
         assert {"processor", "cpus"} <= line["machine"].keys()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["chat-8000000.jsonl", "collinear-8000000.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "chat-mixed-8000000.jsonl",
+        "collinear-mixed-8000000.jsonl",
+    ]
 
 
 def test_the_checked_sink_gets_exactly_the_rows_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ import pytest
 from bulkup.emulator import Settings, Spawned, spawned
 from tests.e2e.harness import TOKENS, Bench, gsm8k_rows
 
-
 DEFAULTS = {
     key: value
     for key, value in msgspec.to_builtins(Settings()).items()

@@ -7,10 +7,10 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bulkup.config import Collinear, Nebius, RunSettings
-from bulkup.emulator import Spawned
+from bulkup.emulator import ServiceName, Spawned
 from bulkup.events import Event, Note
 from bulkup.receipt import Receipt
 from bulkup.wiring.run import Interrupt, execute
@@ -95,7 +95,8 @@ class Bench:
     def stored(self, service: str) -> Counter[str]:
         """What the service holds, as a multiset of rows."""
         return canonical(
-            json.loads(row) if isinstance(row, str | bytes) else row for row in self.emulator.rows(service)
+            json.loads(row) if isinstance(row, str | bytes) else row
+            for row in self.emulator.rows(cast("ServiceName", service))
         )
 
     def expected(self, service: str, rows: Sequence[Row] | None = None) -> Counter[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -53,6 +54,8 @@ def _doubtful_rows(bench: Bench, run_id: str, lane: str) -> list[Row]:
     """The rows of the chunks in doubt, by the manifest."""
     manifest = json.loads((bench.folder / "state" / run_id / "manifest.json").read_text())
     data = bench.source.read_bytes()
+    if bench.source.suffix == ".gz":
+        data = gzip.decompress(data)
     rows: list[Row] = []
     for chunk in manifest["lanes"][lane]:
         if chunk["state"] == "in doubt":
@@ -94,6 +97,14 @@ def _killed(bench: Bench, kills: int, seed: int) -> dict[str, Any]:
 
 def test_five_kills(small: Bench) -> None:
     assert _killed(small, 5, seed=11)["kills"] >= 4
+
+
+def test_five_kills_of_a_compressed_source(small: Bench) -> None:
+    """It cannot be read from the middle: every resume decodes from its beginning."""
+    packed = small.source.with_suffix(".jsonl.gz")
+    packed.write_bytes(gzip.compress(small.source.read_bytes(), 1))
+    small.source = packed
+    assert _killed(small, 5, seed=12)["kills"] >= 4
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_no_burst_after_a_pause() -> None:
     assert most_in(2, went) <= 3
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.integers(1, 5_000), min_size=2, max_size=12), st.sampled_from([10.0, 333.0, 1000.0]))
 def test_bytes_and_rows_keep_their_rate_in_any_order(amounts: list[int], per_second: float) -> None:
     """Amounts above the bucket neither raise nor overtake each other, and the whole takes as long as it must."""
@@ -79,7 +79,7 @@ def test_a_large_one_is_not_overtaken() -> None:
 
 
 def test_no_rate_waits_for_nothing() -> None:
-    assert times({}, [(10**9, 10**12)] * 3) == [0.0, 0.0, 0.0]
+    assert times({}, [(10**9, 10**12)] * 3) == [pytest.approx(0, abs=1e-6)] * 3
     assert not Rate().is_limited
 
 

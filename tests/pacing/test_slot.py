@@ -44,10 +44,9 @@ def test_nobody_goes_while_the_gate_is_closed() -> None:
         assert paced.waiting is Waiting.GATE
         paced.gate.close(60, "429 again")
         await asyncio.gather(*tasks)
-        assert paced.waiting is Waiting.NOTHING
-        return went
+        return [*went, len(paced.waiting)]
 
-    assert run_virtual(main) == [pytest.approx(119)] * 3
+    assert run_virtual(main) == pytest.approx([119, 119, 119, 0])
 
 
 def test_a_gate_that_closes_while_the_rate_is_waited_for_is_waited_for_too() -> None:
@@ -78,7 +77,7 @@ def test_throttled_time_is_counted_once_however_many_wait() -> None:
         await asyncio.sleep(1000)
         return midway, paced.throttled_s
 
-    assert run_virtual(main) == (pytest.approx(10), pytest.approx(30))
+    assert run_virtual(main) == pytest.approx((10, 30))
 
 
 def test_waiting_for_a_permit_is_not_throttling() -> None:
@@ -95,13 +94,13 @@ def test_waiting_for_a_permit_is_not_throttling() -> None:
 
 
 def test_cancelled_at_the_gate_the_permit_is_given_back() -> None:
-    async def main() -> tuple[int, float, str]:
+    async def main() -> tuple[float, float, float]:
         paced = pacing(cap=1)
         paced.gate.close(1000, "429")
         gone = asyncio.ensure_future(paced.enter(rows=1, size=1))
         await asyncio.sleep(5)
         gone.cancel()
         await give_way()
-        return paced.concurrency.in_flight, paced.throttled_s, paced.waiting
+        return paced.concurrency.in_flight, paced.throttled_s, len(paced.waiting)
 
-    assert run_virtual(main) == (0, pytest.approx(5), Waiting.NOTHING)
+    assert run_virtual(main) == pytest.approx((0, 5, 0), abs=1e-5)

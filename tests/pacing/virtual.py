@@ -11,6 +11,9 @@ __all__ = ["VirtualLoop", "give_way", "run_virtual"]
 
 T = TypeVar("T")
 
+STEP_S = 1e-9
+"""What each turn of the loop takes: where none took any time, a timer that is early by a rounding error would never be due."""
+
 
 class _Jumping(selectors.DefaultSelector):
     def __init__(self) -> None:
@@ -21,7 +24,7 @@ class _Jumping(selectors.DefaultSelector):
         assert timeout is not None, "everybody waits and no timer is set: this would never end"
         found = super().select(0)
         if not found:
-            self.now += max(0.0, timeout)
+            self.now += max(STEP_S, timeout)
         return found
 
 

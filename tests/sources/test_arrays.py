@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bulkup.array_lines import ArrayCutter
 from bulkup.model import Block, LongRow
 from bulkup.sources import Format, Item, open_source
-from bulkup.sources.array_lines import ArrayCutter
 from tests.sources import reading
 from tests.sources.reading import FAR, Row, packed, read_all, read_items, read_ranges, rows_of, tiles, written
 from tests.sources.test_sequential import rows_until_error

@@ -10,11 +10,12 @@ from operator import add
 
 import msgspec
 
+from bulkup.elements import ElementScanner
 from bulkup.model import HEAD_BYTES, Block, LongRow
-from bulkup.sources.elements import ElementScanner
-from bulkup.sources.source import Item
 
 __all__ = ["ArrayCutter"]
+
+Item = Block | LongRow
 
 _TRIES = 2
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])

@@ -1,0 +1,64 @@
+"""Where a destination's token comes from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from bulkup.errors import TokenRefused
+from bulkup.secret import Token
+
+__all__ = ["TokenSource"]
+
+MAX_TOKEN_BYTES = 16 * 1024
+
+
+class TokenSource:
+    """Where a destination's token comes from: a file, which may be renewed while a run lasts, or the environment."""
+
+    def __init__(self, *, variable: str, file: Path | None, environment: Mapping[str, str] = os.environ) -> None:
+        """Read the token. Raises `TokenRefused` where there is none."""
+        self._file = file
+        self._renewing = anyio.Lock()
+        self._refused: set[Token] = set()
+        if file is not None:
+            self.current = _read(file)
+            return
+        text = environment.get(variable, "").strip()
+        if not text:
+            raise TokenRefused(f"no token: set {variable} in the environment, or name a token_file in the config")
+        self.current = _checked(text, variable)
+
+    async def renew(self, rejected: Token) -> bool:
+        """Whether there is another token than the one *rejected*: the file is read anew, once per token, by one task."""
+        async with self._renewing:
+            if self.current != rejected:
+                return True
+            if self._file is None or rejected in self._refused:
+                return False
+            self._refused.add(rejected)
+            self.current = await anyio.to_thread.run_sync(_read, self._file)
+            return self.current not in self._refused
+
+
+def _read(file: Path) -> Token:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MAX_TOKEN_BYTES + 1)
+        text = data.decode("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        what = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
+        raise TokenRefused(f"token file {file}: {what}") from None
+    if not text or len(data) > MAX_TOKEN_BYTES:
+        raise TokenRefused(f"token file {file}: it holds no token")
+    return _checked(text, f"token file {file}")
+
+
+def _checked(text: str, where: str) -> Token:
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise TokenRefused(f"{where}: a token is printable ASCII without spaces")
+    return Token(text)

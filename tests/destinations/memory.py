@@ -1,0 +1,129 @@
+"""A destination in memory, which keeps every promise of the seam and fails when it is told to."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from bulkup.destinations.nebius_rows import NEBIUS
+from bulkup.destinations.seam import Capabilities, Creates, Envelope, Found, LookFailed, Payload, Survey
+from bulkup.encoding import RowPlan, Target
+from bulkup.outcome import (
+    Accepted,
+    CloseGate,
+    InDoubt,
+    Outcome,
+    RemoteStatus,
+    RowsRefused,
+    TokenRejected,
+    TooLarge,
+    TryAgain,
+)
+from bulkup.token_source import TokenSource
+
+__all__ = ["MemoryDestination", "Stored"]
+
+EACH = Capabilities(creates=Creates.EACH_CHUNK, gives_row_ids=True, max_chunk_bytes=1 << 20, max_chunk_rows=None)
+
+
+@dataclass(slots=True)
+class Stored:
+    """One dataset."""
+
+    id: str
+    name: str
+    rows: list[Any]
+    polls_left: int = 0
+    ends: RemoteStatus = RemoteStatus.READY
+
+
+@dataclass(slots=True)
+class MemoryDestination:
+    """Holds datasets in a dictionary. *script* is what the next sends meet: an outcome that stores nothing, `"stored"` for an
+    answer that is lost once the rows are stored, or `"pending"`/`"failed"` for a dataset that is not ready at once."""
+
+    dataset_name: str
+    token: TokenSource
+    capabilities: Capabilities = EACH
+    name: str = "memory"
+    max_body_bytes: int | None = None
+    refuse: Callable[[Any], bool] = lambda row: False
+    script: deque[Outcome | str] = field(default_factory=deque)
+    survey_unavailable: str | None = None
+    datasets: dict[str, Stored] = field(default_factory=dict)
+    sent: list[str] = field(default_factory=list)
+
+    @property
+    def identity(self) -> str:
+        return f"memory {id(self)} {self.dataset_name}"
+
+    @property
+    def target(self) -> Target:
+        return NEBIUS
+
+    def envelope(self, name: str, plan: RowPlan) -> Envelope:
+        return Envelope(b'{"name":' + orjson.dumps(name) + b',"rows":[', b"]}", "application/json")
+
+    async def send(self, payload: Payload, on_bytes: Callable[[int], None]) -> Outcome:
+        self.sent.append(payload.name)
+        planned = self.script.popleft() if self.script else None
+        if isinstance(planned, TryAgain | TokenRejected | CloseGate):
+            return planned
+        if self.max_body_bytes is not None and payload.content_length > self.max_body_bytes:
+            return TooLarge("HTTP 413: too large")
+        body = b""
+        async for block in payload.blocks():
+            on_bytes(len(block))
+            body += block
+        assert len(body) == payload.content_length, "the body is as long as it says"
+        if planned is not None and not isinstance(planned, str):
+            return planned
+        rows = orjson.loads(body)["rows"]
+        bad = tuple(number for number, row in enumerate(rows) if self.refuse(row))
+        if bad:
+            return RowsRefused("HTTP 422: refused", bad)
+        stored = self._store(payload.name, rows)
+        if planned == "stored":
+            return InDoubt("the answer was lost")
+        if planned in ("pending", "failed"):
+            stored.polls_left = 2
+            stored.ends = RemoteStatus.READY if planned == "pending" else RemoteStatus.FAILED
+            return Accepted(stored.id, stored.name, RemoteStatus.PENDING)
+        ids = tuple(range(len(rows))) if self.capabilities.gives_row_ids else None
+        return Accepted(stored.id, stored.name, RemoteStatus.READY, ids)
+
+    async def poll(self, remote_id: str) -> RemoteStatus:
+        stored = self.datasets.get(remote_id)
+        if stored is None:
+            raise LookFailed(TryAgain("no such dataset"))
+        if stored.polls_left > 0:
+            stored.polls_left -= 1
+            return RemoteStatus.PENDING
+        return stored.ends
+
+    async def survey(self) -> Survey:
+        if self.survey_unavailable is not None:
+            return Survey(unavailable=self.survey_unavailable)
+        family = re.compile(re.escape(self.dataset_name) + r"(-\d{5,}(-\d{3,})?-[0-9a-f]{8})?")
+        ours = [d for d in self.datasets.values() if family.fullmatch(d.name)]
+        return Survey(tuple(Found(d.id, d.name, len(d.rows)) for d in ours))
+
+    def rows(self) -> list[Any]:
+        """Every row that is held, FAILED datasets apart."""
+        return [row for d in self.datasets.values() if d.ends is RemoteStatus.READY for row in d.rows]
+
+    def _store(self, name: str, rows: list[Any]) -> Stored:
+        if self.capabilities.creates is Creates.FIRST_CHUNK:
+            for stored in self.datasets.values():
+                if stored.name == self.dataset_name:
+                    stored.rows += rows
+                    return stored
+            name = self.dataset_name
+        stored = Stored(f"ds-{len(self.datasets)}", name, list(rows))
+        self.datasets[stored.id] = stored
+        return stored

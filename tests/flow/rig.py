@@ -1,0 +1,173 @@
+"""A lane's planning by itself: a source on disk, a journal, a destination in memory, and somebody who takes the chunks."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tempfile
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import anyio
+
+from bulkup.chunk import Chunk, Totals
+from bulkup.destinations.nebius_rows import NEBIUS
+from bulkup.destinations.seam import Capabilities, Creates
+from bulkup.encoding import RowOptions, RowPlan, decide
+from bulkup.errors import ExitCode
+from bulkup.flow.children import ChildNumbers
+from bulkup.flow.chunker import Chunker
+from bulkup.flow.halt import Halt, Halted, Reason
+from bulkup.flow.limit import BodyLimit
+from bulkup.flow.plan import LanePlan
+from bulkup.flow.prepare import Preparer
+from bulkup.flow.prepared import Prepared
+from bulkup.journal import Journal
+from bulkup.model import Block, EncodedRow
+from bulkup.pacing import ByteBudget
+from bulkup.sources import Source, open_source
+from bulkup.token_source import TokenSource
+from tests.destinations.memory import MemoryDestination
+
+MEMORY = Path("/dev/shm")
+NAME = "set"
+MAX_ROW = 400
+LANE = "memory"
+
+
+def scratch_dir() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
+
+
+def rows_plan() -> RowPlan:
+    sample = b'{"t":"a"}\n'
+    return decide(Block(sample, 0, len(sample)), NEBIUS, RowOptions(preset="identity", max_row_bytes=MAX_ROW))
+
+
+def destination(creates: Creates = Creates.EACH_CHUNK) -> MemoryDestination:
+    capabilities = Capabilities(creates=creates, gives_row_ids=True, max_chunk_bytes=1 << 20, max_chunk_rows=None)
+    token = TokenSource(variable="T", file=None, environment={"T": "tok"})
+    return MemoryDestination(NAME, token, capabilities)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A chunk as it was handed on, and its rows as they would be sent."""
+
+    chunk: Chunk
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Setting:
+    """*tile* bytes, *room* bytes of rows in a request, *rows* rows in it."""
+
+    tile: int
+    room: int
+    rows: int | None = None
+    block_bytes: int = 64
+    memory: int = 1 << 20
+    creates: Creates = Creates.EACH_CHUNK
+
+
+@dataclass
+class Planned:
+    """What became of one run of planning."""
+
+    made: list[Made]
+    totals: Totals
+    stored: Totals
+    letters: list[dict[str, object]]
+    budget: ByteBudget
+
+
+def write_source(folder: Path, contents: Sequence[bytes], how: str) -> list[str]:
+    """Files with these contents, as they are, compressed, or their lines as an array."""
+    paths = []
+    if how == "array":
+        path = folder / "rows.json"
+        path.write_bytes(b"[\n" + b" ,\n ".join(line for one in contents for line in one.split(b"\n")) + b"]")
+        return [str(path)]
+    for number, content in enumerate(contents):
+        path = folder / f"{number}.jsonl{'.gz' if how == 'gzip' else ''}"
+        path.write_bytes(gzip.compress(content, 1) if how == "gzip" else content)
+        paths.append(str(path))
+    return paths
+
+
+def expected(contents: Sequence[bytes]) -> list[EncodedRow]:
+    """Every line encoded by itself, with positions in the byte space."""
+    encoder, base, found = rows_plan().encoder(), 0, []
+    for content in contents:
+        if content:
+            found += encoder.encode_rows(Block(content, base, base + len(content)))
+        base += len(content)
+    return found
+
+
+async def plan(folder: Path, paths: Sequence[str], setting: Setting, *, stop_after: int | None = None) -> Planned:
+    """Plan the source into the journal in *folder* and take every chunk, or stop the lane after so many."""
+    source = open_source(paths, max_row_bytes=MAX_ROW, block_bytes=setting.block_bytes)
+    async with AsyncExitStack() as stack:
+        stack.callback(source.close)
+        journal = Journal.open(folder, create=True)
+        stack.callback(journal.close)
+        return await _plan(folder, source, journal, setting, stop_after, stack)
+
+
+async def _plan(
+    folder: Path, source: Source, journal: Journal, setting: Setting, stop_after: int | None, stack: AsyncExitStack
+) -> Planned:
+    halt, lane, to, rows = Halt(), journal.lane(LANE), destination(setting.creates), rows_plan()
+    envelope = to.envelope(NAME + "-00000-000-00000000", rows).size
+    limit = envelope + setting.room
+    cursor = source.cursor()
+    stack.push_async_callback(cursor.aclose)
+    budget = ByteBudget(setting.memory)
+    totals = await lane.totals()
+    preparer = Preparer(
+        lane=LANE,
+        source=source,
+        cursor=cursor,
+        chunker=Chunker(source, rows.encoder(), halt),
+        plan=LanePlan(setting.tile, rows, limit, setting.rows, MAX_ROW),
+        destination=to,
+        journal=lane,
+        budget=budget,
+        halt=halt,
+        numbers=ChildNumbers(lane),
+        totals=totals,
+        limit=BodyLimit(limit),
+        max_rejects=None,
+        with_rejected_rows=True,
+    )
+    made: list[Made] = []
+    send, receive = anyio.create_memory_object_stream[Prepared](0)
+
+    async def prepare() -> None:
+        try:
+            await preparer.run(send)
+        except Halted:
+            assert stop_after is not None
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(prepare)
+        async with receive:
+            async for prepared in receive:
+                body = b"".join([block async for block in prepared.row_blocks()])
+                again = b"".join([block async for block in prepared.row_blocks()])
+                assert body == again, "a payload is read as often as it is sent"
+                made.append(Made(prepared.chunk, body))
+                budget.give(prepared.held_bytes)
+                if len(made) == stop_after:
+                    halt.set(Reason("stopped", ExitCode.INTERRUPTED))
+    stored = await lane.totals()
+    log = (folder / "rejects.jsonl").read_bytes()
+    return Planned(made, totals, stored, [json.loads(line) for line in log.splitlines()], budget)
+
+
+def planned(chunk: Chunk) -> Chunk:
+    """*chunk* as it was planned, whatever has become of it."""
+    return replace(chunk, attempts=0, reason=None, remote_id=None, last_byte_at=None)

@@ -1,0 +1,51 @@
+"""Cutting around rows: every line once, in order, and the cut where it was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bulkup.flow.chunker import Chunker
+from bulkup.flow.draft import Draft, Keep
+from bulkup.flow.halt import Halt
+from bulkup.sources import open_source
+from tests.flow.rig import MAX_ROW, expected, rows_plan, scratch_dir, write_source
+from tests.flow.test_prepare import contents
+from tests.sources.reading import FAR
+
+
+async def drafts(folder: Path, files: list[bytes], kind: str, block_bytes: int, rows: list[int]) -> list[Draft]:
+    paths = write_source(folder, files, kind)
+    source = open_source(paths, max_row_bytes=MAX_ROW, block_bytes=block_bytes)
+    cursor = source.cursor()
+    try:
+        chunker = Chunker(source, rows_plan().encoder(), Halt())
+        keep = Keep(encoded=True, raw=True)
+        return [draft async for draft in chunker.cut_before(lambda: cursor.read(0, FAR), keep, rows)]
+    finally:
+        await cursor.aclose()
+        source.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(contents(), st.integers(1, 200), st.sampled_from(["plain", "gzip"]), st.data())
+def test_cut_before_cuts_exactly_there(files: list[bytes], block_bytes: int, kind: str, data: st.DataObject) -> None:
+    """The good rows asked for begin a draft each; lines, positions and rejects are all there, once."""
+    lines = expected(files)
+    good = [line.body for line in lines if line.body is not None]
+    edges = sorted(data.draw(st.sets(st.integers(1, max(1, len(good) - 1)), max_size=5))) if len(good) > 1 else []
+    with scratch_dir() as scratch:
+        made = asyncio.run(drafts(Path(scratch), files, kind, block_bytes, edges))
+    assert [draft.rows for draft in made] == [
+        stop - start for start, stop in zip([0, *edges], [*edges, len(good)], strict=True)
+    ]
+    assert b",".join(b",".join(draft.encoded) for draft in made if draft.rows) == b",".join(good)
+    assert sum(sum(draft.lines.values()) for draft in made) == len(lines)
+    assert [placed.reject.position for draft in made for placed in draft.rejects] == [
+        line.position for line in lines if line.reject is not None
+    ]
+    assert all(draft.start < draft.stop for draft in made)
+    assert [draft.start for draft in made] == sorted(draft.start for draft in made)

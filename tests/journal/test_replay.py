@@ -1,0 +1,156 @@
+"""Whatever was acknowledged is there again: after a close, after a crash at any moment, with torn logs."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bulkup.chunk import ChunkState
+from bulkup.journal import Journal
+from tests.journal.chunks import LANE, Model, Step, assert_agrees, assert_knows, chunk, steps
+
+SETTINGS = settings(max_examples=40, deadline=None)
+MEMORY = Path("/dev/shm")
+
+
+def scratch_dir() -> tempfile.TemporaryDirectory[str]:
+    """In memory where there is such a place: thousands of commits need no disk to be right."""
+    return tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
+
+
+@SETTINGS
+@given(steps, st.booleans())
+def test_any_operations_and_then_reopened(done: list[Step], watched: bool) -> None:
+    """Totals, open chunks, frontier, facts and logs are the model's, at every step and after closing."""
+
+    async def main(folder: Path) -> None:
+        journal = Journal.open(folder, create=True)
+        lane, model = journal.lane(LANE), Model()
+        for step in done:
+            await step.apply(lane, model)
+            if watched:
+                await assert_agrees(lane, model)
+        journal.close()
+        await assert_knows(folder, model)
+        journal = Journal.open(folder, create=True)
+        sending = len(model.in_states(ChunkState.SENDING))
+        assert await journal.lane(LANE).recover() == sending
+        assert await journal.lane(LANE).recover() == 0
+        journal.close()
+        await assert_knows(folder, model.recovered())
+
+    with scratch_dir() as scratch:
+        asyncio.run(main(Path(scratch)))
+
+
+@SETTINGS
+@given(steps, st.integers(0, 24), st.binary(max_size=60))
+def test_a_copy_taken_at_any_moment_holds_all_that_was_acknowledged(
+    done: list[Step], moment: int, garbage: bytes
+) -> None:
+    """As a crash leaves it: the database, its write-ahead log, and logs with half a write behind their good length."""
+
+    async def main(folder: Path, copy: Path) -> None:
+        journal = Journal.open(folder, create=True)
+        lane, model = journal.lane(LANE), Model()
+        for step in done[:moment]:
+            await step.apply(lane, model)
+        shutil.copytree(folder, copy)
+        journal.close()
+        for name in ("rejects.jsonl", "ids.jsonl"):
+            with (copy / name).open("ab") as log:
+                log.write(garbage)
+        await assert_knows(copy, model)
+        await assert_knows(folder, model)
+
+    with scratch_dir() as scratch:
+        folder = Path(scratch, "run")
+        folder.mkdir()
+        asyncio.run(main(folder, Path(scratch, "copy")))
+
+
+async def test_lanes_do_not_see_each_other(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, create=True)
+    one, other = journal.lane("nebius"), journal.lane(LANE)
+    await one.plan([chunk(0, lane="nebius")])
+    await other.plan([chunk(0), chunk(1)])
+    await other.sending(chunk(1).id, 1.0)
+    await one.sending(chunk(0, lane="nebius").id, 1.0)
+    await one.set_fact("plan", {"a": 1})
+    assert (await other.recover(), await one.recover()) == (1, 1)
+    assert (await one.release_doubts(), await one.recover()) == (1, 0)
+    assert (await one.totals()).rows_left == (await other.totals()).rows_left == 3
+    assert await other.fact("plan") is None
+    assert await one.fact("plan") == {"a": 1}
+    journal.close()
+
+
+async def test_released_doubts_are_planned_again(tmp_path: Path) -> None:
+    """The user accepts doubles: all of them, and only them."""
+    journal = Journal.open(tmp_path, create=True)
+    lane = journal.lane(LANE)
+    await lane.plan([chunk(n) for n in range(3)])
+    for n in range(2):
+        await lane.sending(chunk(n).id, 1.0)
+        await lane.in_doubt(chunk(n).id, "lost", 2.0)
+    assert await lane.release_doubts() == 2
+    assert [c.attempts for c in await lane.open_chunks(ChunkState.PLANNED)] == [1, 1, 0]
+    journal.close()
+
+
+async def test_what_is_asked_later_is_durable_later(tmp_path: Path) -> None:
+    """`sending` of a chunk whose plan was submitted just before finds it."""
+    journal = Journal.open(tmp_path, create=True)
+    lane = journal.lane(LANE)
+    planned = [lane.plan([chunk(n)]) for n in range(50)]
+    await asyncio.gather(*(lane.sending(chunk(n).id, 1.0) for n in range(50)))
+    assert all(future.done() for future in planned)
+    assert len(await lane.open_chunks(ChunkState.SENDING)) == 50
+    journal.close()
+
+
+async def test_a_cancelled_callers_work_is_done_all_the_same(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, create=True)
+    lane = journal.lane(LANE)
+    await lane.plan([chunk(0)])
+    task = asyncio.ensure_future(lane.sending(chunk(0).id, 1.0))
+    await asyncio.sleep(0)
+    task.cancel()
+    assert len(await lane.open_chunks(ChunkState.SENDING)) == 1
+    journal.close()
+
+
+async def test_what_a_failed_transaction_wrote_to_a_log_is_cut_off(tmp_path: Path) -> None:
+    """And the next one goes on where the good part ends."""
+    journal = Journal.open(tmp_path, create=True)
+    lane = journal.lane(LANE)
+
+    def work(_: object) -> None:
+        lane._logs["rejects.jsonl"].append(b"never happened\n")
+        raise ZeroDivisionError
+
+    await lane.plan([chunk(0)], rejects=b"one\n")
+    with pytest.raises(ZeroDivisionError):
+        await journal._writer.run(work)
+    await lane.plan([chunk(1)], rejects=b"two\n")
+    journal.close()
+    assert (tmp_path / "rejects.jsonl").read_bytes() == b"one\ntwo\n"
+
+
+async def test_many_callers_share_few_commits(tmp_path: Path) -> None:
+    """Grouped: what waits when a commit begins goes with it."""
+    journal = Journal.open(tmp_path, create=True)
+    lane = journal.lane(LANE)
+    commits: list[str] = []
+    await journal._writer.run(  # the only way to see a commit
+        lambda db: db.set_trace_callback(lambda said: commits.append(said) if said == "COMMIT" else None)
+    )
+    await asyncio.gather(*(lane.set_fact(f"k{n}", n) for n in range(1000)))
+    assert len(commits) < 60
+    journal.close()
