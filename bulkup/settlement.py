@@ -259,10 +259,9 @@ def judge_by_count(
     if not _stands_still(looks, quiet_s):
         return [wait_or_hold(d, looks, quiet_s, "the count has not stood still for a quiet period") for d in doubts]
     if look.rows != expected and any(doubt.was_answered for doubt in doubts):
-        why = (
-            f"{numbers}: of a chunk that was refused a part may be stored"  # so no sum of whole chunks proves anything
-        )
-        return PageBack(tuple(doubts), why)
+        # No sum of whole chunks proves anything, nor do the rows where there are others that nobody knows.
+        why = f"{numbers}: of a chunk that was refused a part may be stored"
+        return [Held(d.chunk, why) for d in doubts] if world.base_rows else PageBack(tuple(doubts), why)
     fitting = _fitting(doubts, look.rows - expected)
     if fitting is None:
         return PageBack(tuple(doubts), f"{numbers}: several sets of chunks in doubt add up to the difference")

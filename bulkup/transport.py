@@ -22,7 +22,17 @@ import anyio
 from bulkup.errors import UsageProblem
 from bulkup.secret import Token
 
-__all__ = ["WORDS", "Answer", "AnswerTooLong", "Body", "Phase", "Timeouts", "Transport", "TransportFailure", "check_base_url"]
+__all__ = [
+    "WORDS",
+    "Answer",
+    "AnswerTooLong",
+    "Body",
+    "Phase",
+    "Timeouts",
+    "Transport",
+    "TransportFailure",
+    "check_base_url",
+]
 
 IDLE_S = 2.0
 """A connection idle for longer is dropped, before the server drops it under the next POST."""

@@ -176,7 +176,9 @@ class LaneJournal:
 
     async def landed(self, chunk: ChunkId, remote_id: str, *, evidence: Evidence, ids: bytes = b"") -> None:
         """The chunk is stored. *ids*, a line for `ids.jsonl`, is durable before this is."""
-        began = "last_byte_at" if evidence is Evidence.ANSWER else "0"  # of a doubt the last byte is known, not the first
+        began = (
+            "last_byte_at" if evidence is Evidence.ANSWER else "0"
+        )  # of a doubt the last byte is known, not the first
 
         def work(db: sqlite3.Connection) -> None:
             if ids:
@@ -356,7 +358,9 @@ def read_totals(db: sqlite3.Connection, lane: str) -> Totals:
 
 def read_evidence(db: sqlite3.Connection, lane: str) -> dict[str, int]:
     """How many landed chunks of *lane* count as landed by which evidence. Those without rows were never sent."""
-    query = "SELECT evidence, count(*) FROM chunks WHERE lane = ? AND state = 'landed' GROUP BY evidence ORDER BY evidence"
+    query = (
+        "SELECT evidence, count(*) FROM chunks WHERE lane = ? AND state = 'landed' GROUP BY evidence ORDER BY evidence"
+    )
     return dict(db.execute(query, (lane,)))
 
 

@@ -113,42 +113,42 @@ class Contract:
             assert isinstance(outcome, Accepted)
             assert multiset(await bench.stored()) == multiset(rows(bench, 1) * times)
 
-    async def test_a_survey_sees_what_was_stored_and_only_our_names(self, bench: Bench) -> None:
+    async def test_a_look_sees_what_was_stored_and_only_our_names(self, bench: Bench) -> None:
         """A longer name, a name in other letters, and one that only looks like a family's are somebody else's."""
-        assert (await bench.destination.survey()).found == ()
+        assert (await bench.destination.look()).seen == ()
         for name in ("gsm8k-test", "GSM8K", "gsm8", "gsm8k-00042-0123abcdef", "xgsm8k", "gsm8k.00042-0123abcd"):
             await bench.foreign(name)
-        assert (await bench.destination.survey()).found == ()
+        assert (await bench.destination.look()).seen == ()
         await send(bench, payload(bench, rows(bench, 3)))
-        survey = await bench.destination.survey()
-        assert survey.unavailable is None
-        assert [found.name for found in survey.found] == [NAME]
-        assert survey.found[0].rows in (3, None)
-        assert survey.found[0].id
+        look = await bench.destination.look()
+        assert look.unavailable is None
+        assert [found.name for found in look.seen] == [NAME]
+        assert look.seen[0].rows in (3, None)
+        assert look.seen[0].id
 
-    async def test_a_survey_sees_past_the_first_page(self, bench: Bench) -> None:
+    async def test_a_look_sees_past_the_first_page(self, bench: Bench) -> None:
         for number in range(130):
             await bench.foreign(f"other-{number}")
         await bench.foreign(NAME)
         for number in range(5):
             await bench.foreign(f"another-{number}")
-        assert [found.name for found in (await bench.destination.survey()).found] == [NAME]
+        assert [found.name for found in (await bench.destination.look()).seen] == [NAME]
 
     @pytest.mark.parametrize("how", ["readback off", "readback forbidden", "readback garbled"])
-    async def test_a_survey_says_where_it_cannot_look(self, bench: Bench, how: str) -> None:
+    async def test_a_look_says_where_it_cannot_look(self, bench: Bench, how: str) -> None:
         if not await bench.fail(how):
             pytest.skip("the service has no such failure")
-        survey = await bench.destination.survey()
-        assert survey.unavailable
-        assert SECRET not in survey.unavailable
-        assert survey.found == ()
+        look = await bench.destination.look()
+        assert look.unavailable
+        assert SECRET not in look.unavailable
+        assert look.seen == ()
 
     @pytest.mark.parametrize("how", ["readback 429", "readback 500", "readback reset"])
-    async def test_a_survey_that_fails_just_now_may_be_repeated(self, bench: Bench, how: str) -> None:
+    async def test_a_look_that_fails_just_now_may_be_repeated(self, bench: Bench, how: str) -> None:
         if not await bench.fail(how):
             pytest.skip("the service has no such failure")
         with pytest.raises(LookFailed) as caught:
-            await bench.destination.survey()
+            await bench.destination.look()
         assert isinstance(caught.value.outcome, TryAgain | CloseGate)
         assert SECRET not in str(caught.value)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,16 @@ from typing import Any
 import orjson
 
 from bulkup.destinations.nebius_rows import NEBIUS
-from bulkup.destinations.seam import Capabilities, Creates, Envelope, Found, LookFailed, Payload, Survey
+from bulkup.destinations.seam import (
+    PAGE_ROWS,
+    Capabilities,
+    Creates,
+    Envelope,
+    LookFailed,
+    Payload,
+    Settles,
+    StoredRow,
+)
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import (
     Accepted,
@@ -24,11 +34,18 @@ from bulkup.outcome import (
     TooLarge,
     TryAgain,
 )
+from bulkup.settlement import Look, Match, Seen
 from bulkup.token_source import TokenSource
 
 __all__ = ["MemoryDestination", "Stored"]
 
-EACH = Capabilities(creates=Creates.EACH_CHUNK, gives_row_ids=True, max_chunk_bytes=1 << 20, max_chunk_rows=None)
+EACH = Capabilities(
+    creates=Creates.EACH_CHUNK,
+    settles=Settles.BY_NAME,
+    gives_row_ids=True,
+    max_chunk_bytes=1 << 20,
+    max_chunk_rows=None,
+)
 
 
 @dataclass(slots=True)
@@ -54,7 +71,7 @@ class MemoryDestination:
     max_body_bytes: int | None = None
     refuse: Callable[[Any], bool] = lambda row: False
     script: deque[Outcome | str] = field(default_factory=deque)
-    survey_unavailable: str | None = None
+    look_unavailable: str | None = None
     datasets: dict[str, Stored] = field(default_factory=dict)
     sent: list[str] = field(default_factory=list)
 
@@ -106,12 +123,22 @@ class MemoryDestination:
             return RemoteStatus.PENDING
         return stored.ends
 
-    async def survey(self) -> Survey:
-        if self.survey_unavailable is not None:
-            return Survey(unavailable=self.survey_unavailable)
+    async def look(self) -> Look:
+        if self.look_unavailable is not None:
+            return Look(time.time(), unavailable=self.look_unavailable)
         family = re.compile(re.escape(self.dataset_name) + r"(-\d{5,}(-\d{3,})?-[0-9a-f]{8})?")
         ours = [d for d in self.datasets.values() if family.fullmatch(d.name)]
-        return Survey(tuple(Found(d.id, d.name, len(d.rows)) for d in ours))
+        return Look(time.time(), tuple(Seen(d.id, d.name, d.ends, len(d.rows)) for d in ours))
+
+    async def match(self, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
+        return Match.SAME if len(self.datasets[dataset_id].rows) == rows else Match.OTHER
+
+    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
+        rows = self.datasets[dataset_id].rows[page * page_rows : (page + 1) * page_rows]
+        return [StoredRow(page * page_rows + n, orjson.dumps(row)) for n, row in enumerate(rows)]
+
+    def row_key(self, row: bytes) -> bytes:
+        return orjson.dumps(orjson.loads(row))
 
     def rows(self) -> list[Any]:
         """Every row that is held, FAILED datasets apart."""

@@ -52,7 +52,7 @@ class MemoryBench:
         if how == "413":
             self.destination.max_body_bytes = 1000
         elif how == "readback off":
-            self.destination.survey_unavailable = "HTTP 404"
+            self.destination.look_unavailable = "HTTP 404"
         elif how in OUTCOMES:
             self.destination.script.append(OUTCOMES[how]())
         else:

@@ -23,11 +23,11 @@ class TestNebius(contract.Contract):
     async def test_the_family_is_ours_in_our_folder_alone(self, bench: ServedBench) -> None:
         for name in (contract.NAME, contract.FAMILY, "gsm8k-100000-0123abcd"):
             await bench.foreign(name)
-        found = (await bench.destination.survey()).found
+        found = (await bench.destination.look()).seen
         assert {one.name for one in found} == {contract.NAME, contract.FAMILY, "gsm8k-100000-0123abcd"}
         elsewhere = bench.destination
         elsewhere._folder = "/elsewhere"  # type: ignore[attr-defined]
-        assert (await elsewhere.survey()).found == ()
+        assert (await elsewhere.look()).seen == ()
 
     async def test_polling_another_dataset_is_no_answer(self, bench: ServedBench) -> None:
         with pytest.raises(ReadBackUnavailable):
@@ -53,7 +53,7 @@ class TestCollinear(contract.Contract):
         assert isinstance(first, Accepted)
         assert isinstance(second, Accepted)
         assert first.remote_id == second.remote_id != ""
-        assert [found.rows for found in (await bench.destination.survey()).found] == [7]
+        assert [found.rows for found in (await bench.destination.look()).seen] == [7]
 
     async def test_a_page_that_is_silently_shorter_does_not_hide_our_dataset(self, bench: ServedBench) -> None:
         """Open in the reference: a cap on the page's size."""
@@ -61,8 +61,8 @@ class TestCollinear(contract.Contract):
             await bench.foreign(f"other-{number}")
         await bench.foreign(contract.NAME)
         bench.emulator.patch(graphql_page_cap=5)
-        survey = await bench.destination.survey()
-        assert survey.unavailable or survey.found
+        look = await bench.destination.look()
+        assert look.unavailable or look.seen
 
     @pytest.mark.parametrize("more", ["one_less", "one_more"])
     async def test_another_number_of_ids_is_in_doubt(self, bench: ServedBench, more: str) -> None:

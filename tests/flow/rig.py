@@ -14,7 +14,7 @@ import anyio
 
 from bulkup.chunk import Chunk, Totals
 from bulkup.destinations.nebius_rows import NEBIUS
-from bulkup.destinations.seam import Capabilities, Creates
+from bulkup.destinations.seam import Capabilities, Creates, Settles
 from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.errors import ExitCode
 from bulkup.flow.children import ChildNumbers
@@ -24,6 +24,7 @@ from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepare import Preparer
 from bulkup.flow.prepared import Prepared
+from bulkup.flow.stop_rules import StopRules
 from bulkup.journal import Journal
 from bulkup.model import Block, EncodedRow
 from bulkup.pacing import ByteBudget
@@ -47,7 +48,10 @@ def rows_plan() -> RowPlan:
 
 
 def destination(creates: Creates = Creates.EACH_CHUNK) -> MemoryDestination:
-    capabilities = Capabilities(creates=creates, gives_row_ids=True, max_chunk_bytes=1 << 20, max_chunk_rows=None)
+    settles = Settles.BY_NAME if creates is Creates.EACH_CHUNK else Settles.BY_COUNT
+    capabilities = Capabilities(
+        creates=creates, settles=settles, gives_row_ids=True, max_chunk_bytes=1 << 20, max_chunk_rows=None
+    )
     token = TokenSource(variable="T", file=None, environment={"T": "tok"})
     return MemoryDestination(NAME, token, capabilities)
 
@@ -140,7 +144,7 @@ async def _plan(
         numbers=ChildNumbers(lane),
         totals=totals,
         limit=BodyLimit(limit),
-        max_rejects=None,
+        rules=StopRules(totals=totals, limit=None, halt=halt),
         with_rejected_rows=True,
     )
     made: list[Made] = []

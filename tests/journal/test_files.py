@@ -224,7 +224,7 @@ async def test_kill_minus_nine_forgets_nothing_that_was_acknowledged(tmp_path: P
         known = acknowledged + len([line for line in worker.stdout.read().split("\n") if line.isdigit()])
     journal = Journal.open(tmp_path, create=False)
     lane = journal.lane(LANE)
-    totals, in_doubt = await lane.totals(), await lane.recover()
+    totals, in_doubt = await lane.totals(), await lane.recover(9.0)
     journal.close()
     assert known <= in_doubt <= totals.chunks
     letters = (tmp_path / "rejects.jsonl").read_bytes().splitlines()

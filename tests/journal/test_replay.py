@@ -40,8 +40,8 @@ def test_any_operations_and_then_reopened(done: list[Step], watched: bool) -> No
         await assert_knows(folder, model)
         journal = Journal.open(folder, create=True)
         sending = len(model.in_states(ChunkState.SENDING))
-        assert await journal.lane(LANE).recover() == sending
-        assert await journal.lane(LANE).recover() == 0
+        assert await journal.lane(LANE).recover(9.0) == sending
+        assert await journal.lane(LANE).recover(9.0) == 0
         journal.close()
         await assert_knows(folder, model.recovered())
 
@@ -83,8 +83,8 @@ async def test_lanes_do_not_see_each_other(tmp_path: Path) -> None:
     await other.sending(chunk(1).id, 1.0)
     await one.sending(chunk(0, lane="nebius").id, 1.0)
     await one.set_fact("plan", {"a": 1})
-    assert (await other.recover(), await one.recover()) == (1, 1)
-    assert (await one.release_doubts(), await one.recover()) == (1, 0)
+    assert (await other.recover(9.0), await one.recover(9.0)) == (1, 1)
+    assert (await one.release_doubts(), await one.recover(9.0)) == (1, 0)
     assert (await one.totals()).rows_left == (await other.totals()).rows_left == 3
     assert await other.fact("plan") is None
     assert await one.fact("plan") == {"a": 1}

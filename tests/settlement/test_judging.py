@@ -230,8 +230,12 @@ class TestByCount:
 
     def test_what_was_refused_may_be_stored_in_part_so_sums_prove_nothing(self) -> None:
         """Ten rows more: the other chunk, or ten of this one's fifteen."""
-        judged = by_count(*still(160), world=self.WORLD, doubts=(doubt(1, 15, answered=True), doubt(2, 10)))
+        doubts = (doubt(1, 15, answered=True), doubt(2, 10))
+        judged = by_count(*still(60), world=replace(self.WORLD, base_rows=0), doubts=doubts)
         assert isinstance(judged, PageBack)
+        judged = by_count(*still(160), world=self.WORLD, doubts=doubts)
+        assert isinstance(judged, list)
+        assert all(isinstance(v, Held) for v in judged)
 
     def test_two_datasets_of_the_name(self) -> None:
         looks = (counted(FOUR, 10, dataset()), counted(FOUR + QUIET, 10, dataset()))

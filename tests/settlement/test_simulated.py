@@ -71,7 +71,10 @@ def attempts(draw: st.DrawFn, *, may_be_refused: bool = False) -> list[Sent]:
         content = "".join(draw(st.lists(st.sampled_from("ab"), min_size=1, max_size=4)))
         match fate:
             case "landed":
-                stored, last = draw(st.floats(began, last)), last + draw(st.floats(0, 20))  # the answer may come much later
+                stored, last = (
+                    draw(st.floats(began, last)),
+                    last + draw(st.floats(0, 20)),
+                )  # the answer may come much later
             case "now" | "refused":
                 stored = draw(st.floats(began, last))
             case "late":
@@ -106,7 +109,12 @@ def next_look(verdicts: list[Verdict], at: float, step: float) -> float:
 
 
 @settings(max_examples=400, deadline=None)
-@given(sent=attempts(), lag=st.floats(0, (LAST_ONES_QUIET_PERIODS - 1) * QUIET), after=st.floats(0, 100), step=st.floats(0, 7))
+@given(
+    sent=attempts(),
+    lag=st.floats(0, (LAST_ONES_QUIET_PERIODS - 1) * QUIET),
+    after=st.floats(0, 100),
+    step=st.floats(0, 7),
+)
 def test_by_name(sent: list[Sent], lag: float, after: float, step: float) -> None:
     """However far the list lags behind, as long as storing late takes less than a quiet period (and both together less than
     four, for what nothing lands after)."""
@@ -120,9 +128,7 @@ def test_by_name(sent: list[Sent], lag: float, after: float, step: float) -> Non
             break
         seen = [Seen(f"id-{s.number}", f"name-{s.number}", "READY", None) for s in sent if s.stored_at <= at - lag]
         looks.append(Look(at, tuple(seen)))
-        verdicts = judge_by_name(
-            [one.doubt for one in doubts], looks, world, {d.id: Match.SAME for d in seen}, QUIET
-        )
+        verdicts = judge_by_name([one.doubt for one in doubts], looks, world, {d.id: Match.SAME for d in seen}, QUIET)
         for one, verdict in zip(doubts, verdicts, strict=True):
             check(one, verdict)
             if isinstance(verdict, Present):
