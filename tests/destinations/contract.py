@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 import orjson
 import pytest
 
-from bulkup.destinations.seam import Destination, LookFailed, Payload
+from bulkup.destinations.seam import Destination, LookFailed, Payload, Settles
 from bulkup.encoding import RowPlan
 from bulkup.outcome import (
     Accepted,
@@ -26,6 +27,7 @@ from bulkup.outcome import (
     TooLarge,
     TryAgain,
 )
+from bulkup.settlement import Match
 
 SECRET = "tok-SECRET-0123456789"
 NAME = "gsm8k"
@@ -151,6 +153,26 @@ class Contract:
             await bench.destination.look()
         assert isinstance(caught.value.outcome, TryAgain | CloseGate)
         assert SECRET not in str(caught.value)
+
+    async def test_what_is_read_back_is_what_was_sent(self, bench: Bench) -> None:
+        """A row's key is the same whether it is sent or read back, and the pages end."""
+        sent = rows(bench, 7)
+        outcome, _ = await send(bench, payload(bench, sent))
+        assert isinstance(outcome, Accepted)
+        dataset = outcome.remote_id
+        found = [row for page in range(3) for row in await bench.destination.read_rows(dataset, page, page_rows=4)]
+        assert Counter(row.key for row in found) == Counter(bench.destination.row_key(orjson.dumps(row)) for row in sent)
+        assert await bench.destination.read_rows(dataset, 9, page_rows=4) == []
+        if outcome.ids is not None:
+            assert {row.id for row in found} == set(outcome.ids)
+
+    async def test_a_match_counts_the_rows(self, bench: Bench) -> None:
+        if bench.destination.capabilities.settles is Settles.BY_COUNT:
+            pytest.skip("a chunk is no dataset of its own here")
+        outcome, _ = await send(bench, payload(bench, rows(bench, 5)))
+        assert isinstance(outcome, Accepted)
+        for count, expected in ((5, Match.SAME), (4, Match.OTHER), (6, Match.OTHER)):
+            assert await bench.destination.match(outcome.remote_id, rows=count, plan=bench.plan) is expected
 
     async def test_too_large(self, bench: Bench) -> None:
         assert await bench.fail("413")
