@@ -17,6 +17,7 @@ __all__ = [
     "DestinationSettings",
     "Nebius",
     "OnDoubt",
+    "OnSourceChange",
     "RejectLimit",
     "RunSettings",
     "load_file",
@@ -33,6 +34,14 @@ class OnDoubt(StrEnum):
 
     HOLD = "hold"
     RESEND = "resend"
+
+
+class OnSourceChange(StrEnum):
+    """What happens where the source is no longer the one that the run began with."""
+
+    REFUSE = "refuse"
+    APPEND = "append"
+    RESTART = "restart"
 
 
 class _Model(BaseModel):
@@ -121,6 +130,7 @@ class RunSettings(_Model):
     state_dir: Path = Path(".bulkup")
     on_doubt: OnDoubt = OnDoubt.HOLD
     settle_after_s: Annotated[float, Field(ge=0)] = 30.0
+    on_source_change: OnSourceChange = OnSourceChange.REFUSE
     append: bool = False
     retry_for_s: Annotated[float, Field(ge=0)] = 600.0
     drain_timeout_s: Annotated[float, Field(ge=0)] = 15.0

@@ -6,12 +6,14 @@ One session, HTTP/1.1, bodies of known length streamed block by block. Every fai
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from ipaddress import ip_address
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -21,6 +23,7 @@ import anyio
 
 from bulkup.errors import UsageProblem
 from bulkup.secret import Token
+from bulkup.stalls import GiveUp, RoundTrips, StallWatch, Tell, Wait, quiet_s
 
 __all__ = [
     "WORDS",
@@ -81,9 +84,10 @@ class Timeouts:
 
     connect_s: float = 30.0
     stall_s: float = 120.0
-    """No block of the body taken, or no byte of the answer come, for this long."""
+    """No block of the body taken, or no byte of the answer come, for this long or ten times the p99 of the round trips, is told;
+    three times that ends the request."""
     answer_bytes_per_s: float = 128 * 1024
-    """The first byte of the answer is waited for stall_s plus the body's size at this speed: buffers in between drain."""
+    """For the first byte of the answer both begin later, by the body's size at this speed: buffers in between drain."""
 
 
 class Answer:
@@ -129,8 +133,18 @@ class Answer:
 class Transport:
     """A session against one base URL. Use it as an async context manager."""
 
-    def __init__(self, base_url: str, *, user_agent: str, timeouts: Timeouts | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        user_agent: str,
+        timeouts: Timeouts | None = None,
+        on_stall: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """*on_stall* is told, in a line for a person, of a request that does not move, and what it waits for."""
         self.base_url = check_base_url(base_url)
+        self._on_stall = on_stall
+        self._trips = RoundTrips()
         self._timeouts = timeouts or Timeouts()
         self._user_agent = user_agent
         self._proxy = _proxy_for(self.base_url)
@@ -168,12 +182,13 @@ class Transport:
         exception that *body* raises while it is being read passes through, and the request is then never completed.
         """
         assert self._session is not None, "a Transport is used as an async context manager"
-        progress = _Progress(self._timeouts, body, on_bytes)
+        progress = _Progress(self._timeouts, self._trips, body, on_bytes, partial(self._stalled, f"{method} {path}"))
         headers = {"Authorization": token.header()}
         if body is not None:
             headers |= {"Content-Type": body.content_type, "Content-Length": str(body.content_length)}
-        with anyio.CancelScope() as scope:
+        with anyio.CancelScope() as scope, ExitStack() as stack:
             progress.watch(scope)
+            stack.callback(progress.close)
             with _translated(progress, token):
                 response = await self._session.request(
                     method,
@@ -184,7 +199,7 @@ class Transport:
                     allow_redirects=False,
                     proxy=self._proxy,
                 )
-            progress.moved()
+            progress.answered()
             try:
                 yield Answer(response, progress, token)
             finally:
@@ -195,36 +210,89 @@ class Transport:
         if scope.cancelled_caught:
             raise TransportFailure(progress.phase, f"nothing moved for {progress.waited_s:.0f} s")
 
+    def _stalled(self, request: str, what: str, tell: Tell) -> None:
+        self._on_stall(
+            f"{request}: nothing has moved for {tell.waited_s:.0f} s, waiting for {what}; it is given up in {tell.left_s:.0f} s"
+        )
+
 
 class _Progress:
-    """Follows one request through its phases and moves its deadline forward whenever a byte does."""
+    """Follows one request through its phases; its one timer ends it when nothing has moved for too long."""
 
-    def __init__(self, timeouts: Timeouts, body: Body | None, on_bytes: Callable[[int], None] | None) -> None:
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        trips: RoundTrips,
+        body: Body | None,
+        on_bytes: Callable[[int], None] | None,
+        on_stall: Callable[[str, Tell], None],
+    ) -> None:
         self._timeouts = timeouts
+        self._trips = trips
+        self._quiet_s = quiet_s(timeouts.stall_s, trips)
         self._body = body
         self._on_bytes = on_bytes
+        self._on_stall = on_stall
+        self._loop = asyncio.get_running_loop()
+        self._watch = StallWatch(self._loop.time(), give_up_s=timeouts.connect_s * 2)
+        self._timer: asyncio.TimerHandle | None = None
+        self._sent = 0
+        self._body_ended_at: float | None = None
+        self._is_answered = False
         self._scope: anyio.CancelScope | None = None
         self.phase = Phase.CONNECT
         self.failure: BaseException | None = None
-        self.waited_s = timeouts.connect_s * 2
+        self.waited_s = 0.0
 
     def watch(self, scope: anyio.CancelScope) -> None:
         self._scope = scope
-        self._allow(self.waited_s)
+        self._look()
+
+    def close(self) -> None:
+        """Watch no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        assert self._scope is not None
+        match self._watch.check(self._loop.time()):
+            case Wait(seconds):
+                self._timer = self._loop.call_later(seconds, self._look)
+            case Tell(left_s=left_s) as tell:
+                self._on_stall(self._what(), tell)
+                self._timer = self._loop.call_later(left_s, self._look)
+            case GiveUp(waited_s):
+                self.waited_s = waited_s
+                self._scope.cancel()
+
+    def _what(self) -> str:
+        size = self._body.content_length if self._body is not None else 0
+        if self.phase is Phase.BODY:
+            return f"the service to take more of the body ({self._sent:,} of {size:,} bytes are sent)"
+        of_body = f" to a body of {size:,} bytes" if self._body is not None else ""
+        return ("the rest of the answer" if self._is_answered else "an answer") + of_body
 
     @property
     def is_complete(self) -> bool:
         return self._body is None or self.phase is Phase.ANSWER
 
     def moved(self) -> None:
-        self._allow(self._timeouts.stall_s)
+        self._expect(0.0)
+
+    def answered(self) -> None:
+        """The answer's head is there."""
+        self._is_answered = True
+        if self._body_ended_at is not None:
+            self._trips.add(self._loop.time() - self._body_ended_at)
+        self.moved()
 
     async def blocks(self) -> AsyncIterator[bytes]:
         assert self._body is not None
         try:
             async for block in self._body.blocks():
                 self.phase = Phase.BODY
-                self._allow(self._timeouts.stall_s)
+                self.moved()
+                self._sent += len(block)
                 if self._on_bytes is not None:
                     self._on_bytes(len(block))
                 yield block
@@ -232,12 +300,16 @@ class _Progress:
             self.failure = error
             raise
         self.phase = Phase.ANSWER
-        self._allow(self._timeouts.stall_s + self._body.content_length / self._timeouts.answer_bytes_per_s)
+        self._body_ended_at = self._loop.time()
+        drain_s = self._body.content_length / self._timeouts.answer_bytes_per_s
+        self._expect(drain_s)
 
-    def _allow(self, seconds: float) -> None:
-        assert self._scope is not None
-        self.waited_s = seconds
-        self._scope.deadline = anyio.current_time() + seconds
+    def _expect(self, extra_s: float) -> None:
+        now = self._loop.time()
+        self._watch.expect(now, quiet_s=self._quiet_s, extra_s=extra_s)
+        if self._timer is not None and self._timer.when() > now + self._quiet_s + extra_s:  # else it looks soon enough
+            self._timer.cancel()
+            self._look()
 
 
 class _translated:  # noqa: N801 - reads as a statement

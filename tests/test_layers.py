@@ -15,7 +15,7 @@ LAYERS = {
     WORDS: ("model", "chunk", "outcome", "errors", "events", "config", "secret", "version"),
     PURE: (
         *("array_lines", "elements", "mapping", "schema", "tiling", "naming", "encoding", "classify", "receipt"),
-        *("row_numbers", "settlement", "verification", "assumptions"),
+        *("row_numbers", "settlement", "verification", "assumptions", "stalls"),
     ),
     EDGES: ("sources", "destinations", "transport", "token_source", "pacing", "journal", "dead_letter"),
     FLOW: ("flow",),

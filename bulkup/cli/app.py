@@ -100,6 +100,7 @@ def upload(
     bytes_per_second: o.BytesPerSecond = None,
     on_doubt: o.OnDoubt = None,
     settle_after: o.SettleAfter = None,
+    on_source_change: o.OnSourceChange = None,
     append: o.Append = None,
     retry_for: o.RetryFor = None,
     drain_timeout: o.DrainTimeout = None,
@@ -128,6 +129,7 @@ def resume(
     bytes_per_second: o.BytesPerSecond = None,
     on_doubt: o.OnDoubt = None,
     settle_after: o.SettleAfter = None,
+    on_source_change: o.OnSourceChange = None,
     retry_for: o.RetryFor = None,
     drain_timeout: o.DrainTimeout = None,
     max_rejects: o.MaxRejects = None,
@@ -210,9 +212,20 @@ def verify(
     return verify_run(run, context.params, os.environ, Face(json=json, quiet=quiet))
 
 
-@app.command(short_help="Export rejected rows with their reasons.")
+@app.command(short_help="Export rejected rows with their reasons, or send them again.")
 def rejects(
     run: RunArgument,
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="With --retry: the rows to send, as exported (and mended) or plain. Default: those that were rejected.",
+            show_default=False,
+        ),
+    ] = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Send them again, as a run of their own into the same dataset.")
+    ] = False,
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Write here. Default: standard output.")
     ] = None,
@@ -222,7 +235,16 @@ def rejects(
     state_dir: o.StateDir = None,
     verbose: o.Verbose = False,
 ) -> int:
-    """Export rejected rows with reason and row number, as JSON lines in the source's order."""
+    """Export rejected rows with reason and row number, as JSON lines in the source's order. With --retry, send them again."""
+    if retry:
+        from bulkup.cli.retrying import retry_rejects
+
+        _log(verbose=verbose)
+        return retry_rejects(run, file=file, lane=lane, output=output, state_dir=state_dir, environment=os.environ)
+    if file is not None:
+        from bulkup.errors import UsageProblem
+
+        raise UsageProblem("a FILE goes with --retry; --output FILE writes the export there")
     from pathlib import Path
 
     from bulkup.cli.choices import state_dir as chosen

@@ -67,6 +67,7 @@ OPTIONS = (
     Option("state_dir", Scope.RUN, "state_dir"),
     Option("on_doubt", Scope.RUN, "on_doubt"),
     Option("settle_after", Scope.RUN, "settle_after_s", parse_seconds),
+    Option("on_source_change", Scope.RUN, "on_source_change"),
     Option("append", Scope.RUN, "append", _truth),
     Option("retry_for", Scope.RUN, "retry_for_s", parse_seconds),
     Option("drain_timeout", Scope.RUN, "drain_timeout_s", parse_seconds),
@@ -98,7 +99,7 @@ def choose(sources: list[str], given: Given, environment: Mapping[str, str]) -> 
         values = {**from_file, **_asked(given, environment, {Scope.EACH, Scope(lane)})}
         destinations.append(_checked(SERVICES[lane], values, from_file, lane, file))
     asked = _asked(given, environment, {Scope.RUN})
-    name = asked.pop("name", None) or run.pop("name", None)
+    name = asked.pop("name", run.get("name"))
     run.pop("name", None)
     try:
         return make_upload(sources, destinations, name, {**run, **asked})

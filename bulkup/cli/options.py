@@ -27,6 +27,7 @@ __all__ = [
     "Name",
     "NebiusUrl",
     "OnDoubt",
+    "OnSourceChange",
     "Preset",
     "Quiet",
     "RequestsPerMinute",
@@ -99,6 +100,15 @@ OnDoubt = Annotated[
         "hold|resend",
         "A request without an answer may or may not have been stored. hold reports it (exit code 4), resend sends it "
         "again and accepts doubles. Default: hold.",
+    ),
+]
+OnSourceChange = Annotated[
+    Text,
+    _option(
+        "--on-source-change",
+        "refuse|append|restart",
+        "Where the source is not what the run began with: append uploads what was added if the old part still matches, "
+        "restart begins anew and keeps the old run's folder. Default: refuse (exit code 6).",
     ),
 ]
 SettleAfter = Annotated[

@@ -61,11 +61,12 @@ class Asker:
                     wait_s = wait_s if ordered_s is None else ordered_s
                     self._pacing.gate.close(wait_s, reason)
                     if ordered_s is not None:
-                        self._patience.ordered_wait(self._clock.monotonic() + ordered_s)
+                        self._patience.ordered_wait(ordered_s)
                 case TokenRejected(reason):
-                    if await self._token.renew(token):
+                    if not await self._token.renew(token):
+                        self._stop(f"the service does not take the token ({reason})", ExitCode.NO_PERMISSION)
+                    if failures == 1:
                         continue
-                    self._stop(f"the service does not take the token ({reason})", ExitCode.NO_PERMISSION)
                 case StopLane(reason, exit_code):
                     self._stop(reason, exit_code)
                 case TryAgain():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NoReturn, assert_never
 
 import anyio
@@ -42,6 +42,7 @@ from bulkup.outcome import (
     TryAgain,
 )
 from bulkup.pacing import ByteBudget, Pacing, Patience, full_jitter_s
+from bulkup.secret import Token
 
 __all__ = ["DOUBTS_TO_SETTLE", "Delivery"]
 
@@ -49,6 +50,33 @@ DOUBTS_TO_SETTLE = 8
 """So many new doubts are settled before anything more is sent."""
 
 FIRST_POLL_S, LAST_POLL_S = 0.5, 10.0
+
+
+class _Share:
+    """One root chunk's share of the memory budget: given back when the last of those who use it lets go."""
+
+    def __init__(self, budget: ByteBudget, size: int) -> None:
+        self._budget = budget
+        self._size = size
+        self._users = 1
+
+    def keep(self) -> None:
+        self._users += 1
+
+    def drop(self) -> None:
+        self._users -= 1
+        if self._users == 0:
+            self._budget.give(self._size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """A chunk that the service has taken. *prepared* and *share* are there only where its rows are kept."""
+
+    chunk: Chunk
+    content_length: int
+    prepared: Prepared | None
+    share: _Share | None
 
 
 class Delivery:
@@ -119,15 +147,16 @@ class Delivery:
         waiting = deque([root])
         isolation = self._splitter.budget(root.chunk.rows)
         refused: RowsRefused | None = None
-        nothing_landed, followed = True, False
+        nothing_landed = True
+        share = _Share(self._budget, root.held_bytes)
         try:
             while waiting:
                 prepared = waiting.popleft()
                 outcome = await self._outcome(prepared)
                 match outcome:
                     case Accepted(status=RemoteStatus.PENDING | RemoteStatus.FAILED):
-                        nothing_landed, followed = False, True
-                        tasks.start_soon(self._follow, prepared, outcome, root.held_bytes, tasks)
+                        nothing_landed = False
+                        tasks.start_soon(self._follow, self._to_follow(prepared, share), outcome)
                     case TooLarge() | RowsRefused():
                         if isinstance(outcome, RowsRefused):
                             refused = refused or outcome
@@ -138,8 +167,7 @@ class Delivery:
             if refused is not None and nothing_landed:
                 self._rules.nothing_landed(root.chunk.id.tile, refused.reason)
         finally:
-            if not followed:
-                self._budget.give(root.held_bytes)
+            share.drop()
 
     async def _outcome(self, prepared: Prepared) -> Outcome:
         """The chunk's outcome in the end, after as many attempts as may be made."""
@@ -148,7 +176,7 @@ class Delivery:
             assert chunk.remote_id is not None
             return Accepted(chunk.remote_id, chunk.name, RemoteStatus.PENDING)
         payload = self._payload(prepared)
-        if payload.content_length > self._limit.bytes and chunk.rows > 1:
+        if payload.content_length > self._limit.bytes and chunk.rows > 1 and chunk.state is ChunkState.PLANNED:
             return TooLarge(f"planned before bodies were limited to {self._limit.bytes:,} bytes")
         if self._creation is None:
             return await self._attempts(chunk, payload)
@@ -160,6 +188,7 @@ class Delivery:
                 self._creation.leave()
 
     async def _attempts(self, chunk: Chunk, payload: Payload) -> Outcome:
+        """*chunk* may be in doubt already, where the user accepts doubles: then it stays so until it has landed."""
         failures = 0
         while True:
             token = self._destination.token.current
@@ -170,8 +199,7 @@ class Delivery:
                 case InDoubt():
                     if self._on_doubt is OnDoubt.HOLD:
                         return outcome
-                    await self._journal.plan_again(chunk.id)
-                    self._tally.totals.move(chunk, ChunkState.IN_DOUBT, ChunkState.PLANNED)
+                    chunk = replace(chunk, state=ChunkState.IN_DOUBT)
                     failures += 1
                     await self._wait_after(failures, outcome.reason)
                 case TryAgain(reason):
@@ -208,14 +236,18 @@ class Delivery:
 
         try:
             await self._journal.sending(chunk.id, self._clock.unix())
+            if chunk.state is ChunkState.IN_DOUBT:
+                self._tally.totals.move(chunk, ChunkState.IN_DOUBT, ChunkState.PLANNED)
             self._tally.requests += 1
             self._tally.in_flight += 1
             try:
                 outcome = await self._destination.send(payload, sent)
             except SourceChanged as error:
+                self._tally.outcomes["source_changed"] += 1
                 await self._not_stored(chunk)
                 self._stop(Reason(str(error), ExitCode.SOURCE_CHANGED))
             except anyio.get_cancelled_exc_class():
+                self._tally.outcomes["cancelled"] += 1
                 with anyio.CancelScope(shield=True):
                     if not sent_bytes:
                         await self._not_stored(chunk)
@@ -244,7 +276,8 @@ class Delivery:
             case InDoubt(reason):
                 await self._doubt(chunk, reason, was_answered=outcome.was_answered)
             case TooLarge():
-                self._limit.refused(payload.content_length)
+                if chunk.rows > 1:  # one large row says little of what the service takes
+                    self._limit.refused(payload.content_length)
                 await self._not_stored(chunk)
             case _:
                 await self._not_stored(chunk)
@@ -280,26 +313,40 @@ class Delivery:
             self._settle_now()
 
     async def _not_stored(self, chunk: Chunk) -> None:
-        await self._journal.plan_again(chunk.id)
+        """This attempt stored nothing. Where an earlier one is in doubt, so is the chunk."""
+        if chunk.state is ChunkState.IN_DOUBT:
+            await self._doubt(chunk, chunk.reason or "an earlier attempt is in doubt")
+        else:
+            await self._journal.plan_again(chunk.id, chunk.reason)
 
-    async def _follow(self, prepared: Prepared, accepted: Accepted, held_bytes: int, tasks: TaskGroup) -> None:
+    def _to_follow(self, prepared: Prepared, share: _Share) -> _Followed:
+        """A chunk whose rows may be needed again keeps them, and its share with them; any other lets go: it is read from the source
+        again in the lane's next round should the service fail on it."""
+        size = self._payload(prepared).content_length
+        if prepared.chunk.reason == FAILED_ONCE:
+            share.keep()
+            return _Followed(prepared.chunk, size, prepared, share)
+        return _Followed(prepared.chunk, size, None, None)
+
+    async def _follow(self, followed: _Followed, accepted: Accepted) -> None:
         """A dataset that the service has taken and is not done with: ask until it is ready, has failed, or time is up."""
         try:
             with self._stopping_on_trouble():  # stopped, it stays answered: the next invocation asks on
-                await self._settle_status(prepared, accepted, tasks)
+                await self._settle_status(followed, accepted)
         finally:
-            self._budget.give(held_bytes)
+            if followed.share is not None:
+                followed.share.drop()
 
-    async def _settle_status(self, prepared: Prepared, accepted: Accepted, tasks: TaskGroup) -> None:
-        chunk, remote_id = prepared.chunk, accepted.remote_id
+    async def _settle_status(self, followed: _Followed, accepted: Accepted) -> None:
+        chunk, remote_id = followed.chunk, accepted.remote_id
         status = accepted.status
         if status is RemoteStatus.PENDING:
             status = await self._polled(remote_id)
         match status:
             case RemoteStatus.READY:
-                await self._landed(chunk, Accepted(remote_id, chunk.name), 0, ChunkState.ANSWERED)
+                await self._landed(chunk, Accepted(remote_id, chunk.name), followed.content_length, ChunkState.ANSWERED)
             case RemoteStatus.FAILED:
-                await self._failed(prepared, remote_id, tasks)
+                await self._failed(followed, remote_id)
             case RemoteStatus.PENDING:
                 await self._doubt(
                     chunk, f"dataset {remote_id} was still not READY after {self._pending_timeout_s:.0f} s"
@@ -312,11 +359,11 @@ class Delivery:
             await self._sleep(wait_s)
             wait_s = min(LAST_POLL_S, wait_s * 2)
             await self._halt.unless_halted(lambda: self._pacing.enter(rows=0, size=0))
+            token = self._destination.token.current
             try:
                 status = await self._destination.poll(remote_id)
             except LookFailed as failed:
-                if isinstance(failed.outcome, CloseGate):
-                    self._close_gate(1, failed.outcome.reason, failed.outcome.wait_s)
+                await self._after_failed_look(failed.outcome, token)
                 continue
             except ReadBackUnavailable:
                 return RemoteStatus.PENDING
@@ -326,16 +373,27 @@ class Delivery:
                 return status
         return RemoteStatus.PENDING
 
-    async def _failed(self, prepared: Prepared, remote_id: str, tasks: TaskGroup) -> None:
-        """The service took the chunk and then failed on it: once more, then its rows are set aside."""
-        reason = f"dataset {remote_id} FAILED at the service"
+    async def _after_failed_look(self, outcome: TryAgain | CloseGate | TokenRejected | StopLane, token: Token) -> None:
+        match outcome:
+            case CloseGate(reason, wait_s):
+                self._close_gate(1, reason, wait_s)
+            case TokenRejected(reason):
+                if not await self._destination.token.renew(token):
+                    self._stop(Reason(f"the service does not take the token ({reason})", ExitCode.NO_PERMISSION))
+            case StopLane(reason, exit_code):
+                self._stop(Reason(reason, exit_code))
+            case TryAgain():
+                pass
+            case _:
+                assert_never(outcome)
+
+    async def _failed(self, followed: _Followed, remote_id: str) -> None:
+        """The service took the chunk and then failed on it: once more, in the lane's next round, then its rows are set aside."""
         await count_out(self._journal, remote_id)
-        if prepared.chunk.reason == FAILED_ONCE:
-            await self._splitter.set_aside(prepared, reason)
-            return
-        await self._journal.plan_again(prepared.chunk.id, FAILED_ONCE)
-        chunk = replace(prepared.chunk, state=ChunkState.PLANNED, reason=FAILED_ONCE)
-        await self._deliver_tree(replace(prepared, chunk=chunk, held_bytes=0), tasks)
+        if followed.prepared is not None:
+            await self._splitter.set_aside(followed.prepared, f"dataset {remote_id} FAILED at the service")
+        else:
+            await self._journal.plan_again(followed.chunk.id, FAILED_ONCE)
 
     def _payload(self, prepared: Prepared) -> Payload:
         chunk = prepared.chunk
@@ -353,12 +411,12 @@ class Delivery:
         await self._sleep(full_jitter_s(failures, self._clock.uniform))
 
     def _close_gate(self, failures: int, reason: str, wait_s: float | None) -> None:
+        if wait_s is not None:
+            self._patience.ordered_wait(wait_s)
+        if self._patience.is_over(self._clock.monotonic()):
+            self._stop(Reason(f"the service refused for too long: {reason}", ExitCode.TRY_LATER))
         if wait_s is None:
             wait_s = full_jitter_s(failures, self._clock.uniform)
-            if self._patience.is_over(self._clock.monotonic()):
-                self._stop(Reason(f"the service refused for too long: {reason}", ExitCode.TRY_LATER))
-        else:
-            self._patience.ordered_wait(self._clock.monotonic() + wait_s)
         self._pacing.gate.close(wait_s, reason)
 
     async def _sleep(self, seconds: float) -> None:

@@ -122,8 +122,10 @@ class Lane:
         cannot be asked just now is asked again by `run`.
         """
         await self._take_up()
-        if self._options.on_doubt is OnDoubt.RESEND and (released := await self._journal.release_doubts()):
-            self._say(f"sending {released} chunks in doubt again, as --on-doubt resend accepts doubles")
+        if self._options.on_doubt is OnDoubt.RESEND and self.tally.totals.chunks_in_doubt:
+            self._say(
+                f"sending {self.tally.totals.chunks_in_doubt} chunks in doubt again, as --on-doubt resend accepts doubles"
+            )
             self.tally.totals = await self._journal.totals()
         self._rules = self._stop_rules()
         totals = self.tally.totals
@@ -264,6 +266,7 @@ class Lane:
         frozen = await self._journal.fact("plan")
         if frozen is not None:
             self._plan = LanePlan.from_json(frozen, self.destination.target)
+            self._announce_appending(self._plan)
         else:
             self._plan = await self._first_plan()
             await self._journal.set_fact("plan", self._plan.to_json())
@@ -302,12 +305,21 @@ class Lane:
                 else f"about {count:,} datasets, named {name}-<tile>-<hash>: each request makes one"
             )
 
+    def _announce_appending(self, plan: LanePlan) -> None:
+        if len(plan.segments) == 1 or self.destination.capabilities.creates is Creates.FIRST_CHUNK:
+            return
+        name = self.destination.dataset_name
+        self._say(
+            f"what has landed stays where it is; the added rows go into datasets of their own, named {name}-<tile>-<hash>"
+        )
+
     async def _is_untouched(self) -> bool:
-        """No chunk of this run has ever been sent."""
+        """Nothing of this run can be at the destination: what is planned was never sent, or not stored, for sure. (A chunk that was
+        only called absent may still be stored late.)"""
         if self.tally.totals.chunks_landed or self.tally.totals.chunks_in_doubt:
             return False
         open_chunks = await self._journal.open_chunks(ChunkState.PLANNED, ChunkState.ANSWERED)
-        return all(chunk.attempts == 0 for chunk in open_chunks)
+        return not any(chunk.state is ChunkState.ANSWERED or chunk.absences for chunk in open_chunks)
 
     async def _look(self) -> None:
         """One look at what the destination holds. Raises `DestinationNotEmpty`, `LookFailed`."""
@@ -345,7 +357,7 @@ class Lane:
         match failed.outcome:
             case CloseGate(reason, ordered_s) if ordered_s is not None:
                 self.pacing.gate.close(ordered_s, reason)
-                self._patience.ordered_wait(now + ordered_s)
+                self._patience.ordered_wait(ordered_s)
                 wait_s = ordered_s
             case TokenRejected() | StopLane():
                 raise _refused(self.name, failed) from None
@@ -365,9 +377,10 @@ class Lane:
         await self._settle_at_start(settler)
         while True:
             await self._send_round(self._plan, chunker, creation, settler)
-            if self.halt.reason is not None or self._options.on_doubt is OnDoubt.RESEND:
+            if self.halt.reason is not None:
                 return
-            await settler.settle()
+            if self._options.on_doubt is OnDoubt.HOLD:
+                await settler.settle()
             if not self.tally.totals.chunks_left or not self._source.rereadable:
                 break
             await self._cursor.aclose()
@@ -450,6 +463,7 @@ class Lane:
             totals=self.tally.totals,
             limit=self.limit,
             rules=self._rules,
+            on_doubt=self._options.on_doubt,
             with_rejected_rows=self._options.with_rejected_rows,
         )
 

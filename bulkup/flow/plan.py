@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bulkup.encoding import RowPlan, Target
@@ -20,6 +21,22 @@ class LanePlan:
     max_body_bytes: int
     max_rows: int | None
     max_row_bytes: int
+    segments: tuple[tuple[int, int], ...] = ((0, 0),)
+    """(first tile, position): from there on tiles are counted anew, T apart. More than one where the source was appended to."""
+
+    def span(self, tile: int) -> tuple[int, int]:
+        """The positions [start, stop) of *tile*."""
+        place = bisect_right(self.segments, tile, key=lambda segment: segment[0]) - 1
+        first, base = self.segments[place]
+        end = self.segments[place + 1][1] if place + 1 < len(self.segments) else None
+        start, stop = base + (tile - first) * self.tile_bytes, base + (tile + 1 - first) * self.tile_bytes
+        return (start, stop) if end is None else (min(start, end), min(stop, end))
+
+    def appended_at(self, tile: int, position: int) -> LanePlan:
+        """The plan of a source that is appended to at *position*: *tile* is the first that nothing before it takes."""
+        if position == self.segments[-1][1]:
+            return self
+        return replace(self, segments=(*self.segments, (tile, position)))
 
     def limits(self, *, envelope_bytes: int, max_body_bytes: int) -> Limits:
         """What one request may hold besides an envelope of *envelope_bytes*, if bodies must not pass *max_body_bytes* now."""
@@ -34,6 +51,7 @@ class LanePlan:
             "max_body_bytes": self.max_body_bytes,
             "max_rows": self.max_rows,
             "max_row_bytes": self.max_row_bytes,
+            "segments": self.segments,
         }
 
     @classmethod
@@ -45,4 +63,5 @@ class LanePlan:
             record["max_body_bytes"],
             record["max_rows"],
             record["max_row_bytes"],
+            tuple((tile, position) for tile, position in record["segments"]),
         )

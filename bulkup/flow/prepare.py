@@ -17,11 +17,12 @@ from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectSendStream
 
 from bulkup.chunk import WHOLE, Chunk, ChunkId, ChunkState, TileSpan, Totals
+from bulkup.config import OnDoubt
 from bulkup.dead_letter import dead_letter
 from bulkup.destinations.seam import Creates, Destination
 from bulkup.errors import SourceUnreadable
 from bulkup.flow.children import ChildNumbers
-from bulkup.flow.chunker import Chunker
+from bulkup.flow.chunker import MAX_REJECT_BYTES, Chunker
 from bulkup.flow.draft import Draft, Keep
 from bulkup.flow.halt import Halt, Halted
 from bulkup.flow.limit import BodyLimit
@@ -69,6 +70,7 @@ class Preparer:
         totals: Totals,
         limit: BodyLimit,
         rules: StopRules,
+        on_doubt: OnDoubt,
         with_rejected_rows: bool,
     ) -> None:
         self._lane = lane
@@ -84,6 +86,8 @@ class Preparer:
         self._totals = totals
         self._limit = limit
         self._rules = rules
+        doubts = (ChunkState.IN_DOUBT,) if on_doubt is OnDoubt.RESEND else ()
+        self._states = (ChunkState.PLANNED, ChunkState.ANSWERED, *doubts)
         self._with_rejected_rows = with_rejected_rows
         self._envelope_bytes = destination.envelope(widest_name(destination.dataset_name), plan.rows).size
         self._unplanned: list[_Made | TileSpan] = []
@@ -98,15 +102,15 @@ class Preparer:
         async with out:
             self._rules.check_rejects()  # a lane that was stopped by it does not go on a little with each invocation
             self._halt.check()
-            for chunk in await self._journal.open_chunks(ChunkState.PLANNED, ChunkState.ANSWERED):
+            for chunk in await self._journal.open_chunks(*self._states):
                 await self._hand_on(await self._again(chunk), out)
             tile, planned_to = await self._journal.frontier()
             if self._totals.chunks:
                 self._names_are_settled = self._is_family = True
-            if planned_to is not None and planned_to >= (tile + 1) * self._plan.tile_bytes:
+            if planned_to is not None and planned_to >= self._plan.span(tile)[1]:
                 # All of its rows are planned, its end is not: there is nothing to read, and a sequential cursor must not pass
                 # the next tile's first byte.
-                self._unplanned.append(TileSpan(tile, tile * self._plan.tile_bytes, (tile + 1) * self._plan.tile_bytes))
+                self._unplanned.append(TileSpan(tile, *self._plan.span(tile)))
                 tile, planned_to = tile + 1, None
             while self.unreadable is None and await self._more(self._first_byte(tile, planned_to)):
                 await self._tile(tile, planned_to, out)
@@ -124,14 +128,14 @@ class Preparer:
             return False
 
     def _first_byte(self, tile: int, planned_to: int | None) -> int:
-        return tile * self._plan.tile_bytes if planned_to is None else planned_to
+        return self._plan.span(tile)[0] if planned_to is None else planned_to
 
     @property
     def _limits(self) -> Limits:
         return self._plan.limits(envelope_bytes=self._envelope_bytes, max_body_bytes=self._limit.bytes)
 
     async def _tile(self, tile: int, planned_to: int | None, out: MemoryObjectSendStream[Prepared]) -> None:
-        start, stop = self._first_byte(tile, planned_to), (tile + 1) * self._plan.tile_bytes
+        start, stop = self._first_byte(tile, planned_to), self._plan.span(tile)[1]
         if self._source.splittable:
 
             def items() -> AsyncGenerator[Block | LongRow, None]:
@@ -148,7 +152,7 @@ class Preparer:
 
         if draft.is_empty:
             self._budget.give(held)
-        elif self._limits.allow(body_bytes=draft.body_bytes, rows=draft.rows):
+        elif self._is_one_chunk(draft):
             child = WHOLE if planned_to is None else await self._numbers.take(tile)
             await self._emit(_Made(draft, ChunkId(self._lane, tile, child), held), out)
         else:
@@ -158,15 +162,15 @@ class Preparer:
         if len(self._unplanned) > UNPLANNED:
             await self._flush(out, family=True)
 
+    def _is_one_chunk(self, draft: Draft) -> bool:
+        fits = self._limits.allow(body_bytes=draft.body_bytes, rows=draft.rows)
+        return fits and draft.reject_bytes <= MAX_REJECT_BYTES
+
     async def _read_splittable(self, items: Items, out: MemoryObjectSendStream[Prepared]) -> tuple[Draft, int]:
         """One tile of a plain file: not held if it turns out to be clean, else held if it fits into one request."""
         if self._expect_clean:
             with suppress(SourceUnreadable):  # the second reading keeps what comes before the fault
-                draft = await self._chunker.whole(items, Keep(encoded=False, raw=False))
-                if draft.is_empty or draft.verbatim or draft.rows == 0:
-                    return draft, 0
-                self._expect_clean = False
-                if not self._limits.allow(body_bytes=draft.body_bytes, rows=draft.rows):
+                if (draft := await self._chunker.verbatim(items)) is not None:
                     return draft, 0
         return await self._read_held(items, Keep(encoded=True, raw=False), out, held=self._limits.body_bytes)
 
@@ -186,8 +190,9 @@ class Preparer:
                 async for item in stream:
                     self._halt.check()
                     self._chunker.add(draft, item)
-                    if not self._limits.allow(body_bytes=draft.body_bytes, rows=draft.rows):
-                        draft.keep, draft.encoded = Keep(encoded=False, raw=keep.raw), []
+                    if not self._is_one_chunk(draft):
+                        draft.keep = Keep(encoded=False, raw=keep.raw, rejects=False)
+                        draft.encoded, draft.rejects = [], []
                     await checkpoint()
         except SourceUnreadable as error:
             self.unreadable = error
@@ -219,8 +224,9 @@ class Preparer:
 
     async def _emit(self, made: _Made, out: MemoryObjectSendStream[Prepared]) -> None:
         self._unplanned.append(made)
+        letters = sum(m.draft.reject_bytes for m in self._unplanned if isinstance(m, _Made))
         full = [m for m in self._unplanned if isinstance(m, _Made) and m.draft.rows]
-        if self._names_are_settled or len(full) > 1:
+        if self._names_are_settled or len(full) > 1 or letters > MAX_REJECT_BYTES:
             await self._flush(out, family=True)
 
     async def _flush(self, out: MemoryObjectSendStream[Prepared], *, family: bool) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from typing import TypeVar, assert_never
 
-from anyio import CancelScope
+from anyio import CancelScope, create_task_group
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
 from bulkup.destinations.seam import Destination, ReadBackUnavailable, Settles, StoredRow
@@ -103,10 +103,11 @@ class Settler:
         in flight meanwhile.
         """
         deadline = self._clock.unix() + patience_s
+        page_backs = self._tally.page_backs
         looks: list[Look] = []
         resendable = held = landed = 0
         while chunks := await self._journal.open_chunks(ChunkState.IN_DOUBT):
-            looks.append(await self._look())
+            looks.append(await self._polled(await self._look(), {chunk.name for chunk in chunks}))
             verdicts = await self._judge(chunks, looks)
             by_id = {chunk.id: chunk for chunk in chunks}
             for verdict in verdicts:
@@ -120,8 +121,10 @@ class Settler:
             await self._wait(waits)
         if looks:
             self._tally.settlements += 1
+            paged = ", rows paged back" if self._tally.page_backs > page_backs else ""
             self._say(
-                f"settled doubts with {len(looks)} looks: {landed} had landed, {resendable} had not and go again, {held} held"
+                f"settled doubts with {len(looks)} looks{paged}: {landed} had landed, {resendable} had not and go again, "
+                f"{held} held"
             )
 
     async def audit(self) -> str | None:
@@ -176,27 +179,46 @@ class Settler:
             return await self._by_rows(judged, chunks, looks, world)
         return judged
 
+    async def _polled(self, look: Look, names: set[str]) -> Look:
+        """*look* with the latest status of what it shows as PENDING under *names*: a list may say so for longer than it is."""
+        seen = []
+        for dataset in look.seen:
+            status = dataset.status
+            if status == RemoteStatus.PENDING and dataset.name in names:
+                with suppress(ReadBackUnavailable):
+                    status = await self._asker.ask(partial(self._destination.poll, dataset.id))
+            seen.append(replace(dataset, status=status))
+        return replace(look, seen=tuple(seen))
+
     async def _matches(self, chunks: Sequence[Chunk], look: Look, world: World) -> dict[str, Match]:
         """For each dataset seen under a doubtful chunk's name, whether it holds that chunk."""
-        found = {}
-        for chunk in chunks:
-            for dataset in look.seen:
-                if dataset.name != chunk.name or dataset.id in world.before or dataset.id in world.landed:
-                    continue
-                if dataset.status != RemoteStatus.READY:
-                    continue
-                found[dataset.id] = await self._ask(
-                    partial(self._destination.match, dataset.id, rows=chunk.rows, plan=self._plan.rows)
-                )
-                if found[dataset.id] is Match.SAME and chunk.name == self._destination.dataset_name:
-                    found[dataset.id] = await self._same_content(chunk, dataset.id)
+        by_name = {chunk.name: chunk for chunk in chunks}
+        found: dict[str, Match] = {}
+
+        async def match(chunk: Chunk, dataset_id: str) -> None:
+            found[dataset_id] = await self._match(chunk, dataset_id)
+
+        with _one_error():
+            async with create_task_group() as tasks:  # as many at a time as there are slots
+                for dataset in _ours(look, world):
+                    if dataset.name in by_name and dataset.status == RemoteStatus.READY:
+                        tasks.start_soon(match, by_name[dataset.name], dataset.id)
+        return found
+
+    async def _match(self, chunk: Chunk, dataset_id: str) -> Match:
+        question = partial(self._destination.match, dataset_id, rows=chunk.rows, plan=self._plan.rows)
+        found = await self._ask(question)
+        if found is Match.SAME and chunk.name == self._destination.dataset_name:
+            return await self._same_content(chunk, dataset_id)
         return found
 
     async def _same_content(self, chunk: Chunk, dataset_id: str) -> Match:
         """A bare NAME carries no hash, so the rows themselves are compared."""
         try:
-            stored, _ = await self._read_back(dataset_id)
+            stored, is_whole = await self._read_back(dataset_id)
         except ReadBackUnavailable:
+            return Match.UNKNOWN
+        if not is_whole:
             return Match.UNKNOWN
         return Match.SAME if Counter(row.key for row in stored) == await self._content(chunk) else Match.OTHER
 
@@ -330,6 +352,18 @@ def _doubt(chunk: Chunk) -> Doubt:
 
 def _all_held(page_back: PageBack, why: str) -> list[Verdict]:
     return [Held(doubt.chunk, f"{page_back.why}, {why}") for doubt in page_back.doubts]
+
+
+@contextmanager
+def _one_error() -> Iterator[None]:
+    """What a task group wraps, as it was raised: `Halted`, a full disk."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        error: Exception = group
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
 
 
 async def failed_ids(journal: LaneJournal) -> list[str]:

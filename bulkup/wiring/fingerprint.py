@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import xxhash
@@ -12,7 +14,18 @@ from bulkup.errors import SourceChanged
 from bulkup.flow.draft import hash_raw
 from bulkup.sources import Cursor, SourceFile
 
-__all__ = ["check_ranges", "compare_files", "files_to_json"]
+__all__ = ["Change", "change_of", "check_end", "check_ranges", "files_to_json", "was_touched"]
+
+Then = Sequence[dict[str, Any]]
+"""The files as the journal keeps them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """*what* has changed about the files, in words. *obstacle*: why it is not a mere appending, None if it may be one."""
+
+    what: str
+    obstacle: str | None = None
 
 
 def files_to_json(files: Sequence[SourceFile]) -> list[dict[str, Any]]:
@@ -30,34 +43,60 @@ def files_to_json(files: Sequence[SourceFile]) -> list[dict[str, Any]]:
     ]
 
 
-def compare_files(then: Sequence[dict[str, Any]], now: Sequence[SourceFile]) -> bool:
-    """Whether the contents must be looked at: something was touched. Raises `SourceChanged` where a change is plain."""
+def change_of(then: Then, now: Sequence[SourceFile]) -> Change | None:
+    """What is plainly not as it was, None where only the contents could tell."""
     old, new = [f["uri"] for f in then], [f.uri for f in now]
-    if old != new:
-        gone, come = sorted(set(old) - set(new)), sorted(set(new) - set(old))
-        raise SourceChanged(
-            "the source is not the one of this run: "
-            + "; ".join(
-                text
-                for text in (
-                    f"gone: {', '.join(gone[:3])}" if gone else "",
-                    f"new: {', '.join(come[:3])}" if come else "",
-                )
-                if text
-            )
-            + ". Give the same files, or another --name for another run"
-        )
-    for before, file in zip(then, now, strict=True):
-        if before["size"] != file.size:
+    if new[: len(old)] != old:
+        return _other_files(old, new)
+    found = [_change(before, file) for before, file in zip(then, now, strict=False)]
+    changes = [change for change in found if change is not None]
+    what = "; ".join(change.what for change in changes)
+    if come := new[len(old) :]:
+        what = "; ".join(filter(None, (what, f"new: {_some(come)}")))
+    if not what:
+        return None
+    if any(change is not None for change in found[:-1]):
+        return Change(what, "only the last file may have grown")
+    return Change(what, changes[0].obstacle if changes else None)
+
+
+def _other_files(old: list[str], new: list[str]) -> Change:
+    gone, come = sorted(set(old) - set(new)), sorted(set(new) - set(old))
+    texts = [f"gone: {_some(gone)}" if gone else "", f"new: {_some(come)}" if come else ""]
+    what = "; ".join(filter(None, texts)) or "the files come in another order"
+    obstacle = "files are missing" if gone else "new files must come behind the old ones, by their names"
+    return Change(f"the source is not the one of this run: {what}", obstacle)
+
+
+def _change(before: dict[str, Any], file: SourceFile) -> Change | None:
+    if (before["format"], before["compression"]) != (file.format, file.compression):
+        was = f"{before['compression']} {before['format']}"
+        return Change(f"{file.uri} was {was} and is {file.compression} {file.format}", "it is another kind of file")
+    then, now = before["size"] or 0, file.size or 0
+    if then == now:
+        return None
+    what = f"{file.uri} had {then:,} bytes and has {now:,}"
+    return Change(what, "it has become shorter" if now < then and file.splittable else None)
+
+
+def was_touched(then: Then, now: Sequence[SourceFile]) -> bool:
+    """Whether the contents must be looked at."""
+    return any((b["mtime_ns"], b["inode"]) != (f.mtime_ns, f.inode) for b, f in zip(then, now, strict=False))
+
+
+def check_end(then: Then, now: Sequence[SourceFile]) -> None:
+    """Raise `SourceChanged` where the old last row of a plain file goes on behind its old end. Blocks."""
+    before, file = then[-1], now[len(then) - 1]
+    size = before["size"] or 0
+    if not file.splittable or size == 0 or size == file.size:
+        return
+    with Path(file.uri).open("rb") as stream:
+        stream.seek(size - 1)
+        if b"\n" not in stream.read(2):
             raise SourceChanged(
-                f"{file.uri} has changed since this run began: it had {before['size']:,} bytes and has {file.size or 0:,}. "
-                "Restore it, or upload it under another --name"
+                f"{file.uri} has changed: where it ended, at byte {size:,}, is the middle of a row now, so its last row "
+                "has grown or it is another file. Upload it as a run of its own under another --name"
             )
-        if (before["format"], before["compression"]) != (file.format, file.compression):
-            raise SourceChanged(
-                f"{file.uri} has changed since this run began: it was {before['compression']} {before['format']}"
-            )
-    return any((b["mtime_ns"], b["inode"]) != (f.mtime_ns, f.inode) for b, f in zip(then, now, strict=True))
 
 
 async def check_ranges(cursor: Cursor, chunks: Sequence[Chunk]) -> None:
@@ -67,7 +106,12 @@ async def check_ranges(cursor: Cursor, chunks: Sequence[Chunk]) -> None:
         async for item in cursor.read(chunk.start, chunk.stop):
             hash_raw(hasher, item)
         if hasher.digest() != chunk.raw_hash:
+            end = ", or its last row has grown" if chunk is chunks[-1] else ""
             raise SourceChanged(
-                f"the source has changed since this run began: bytes {chunk.start:,} to {chunk.stop:,} are not what they were. "
-                "Restore it, or upload it under another --name"
+                f"the source has changed since this run began: bytes {chunk.start:,} to {chunk.stop:,} are not what they were{end}"
+                ". Restore it, or upload it under another --name"
             )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

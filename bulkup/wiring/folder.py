@@ -45,6 +45,8 @@ class StateDir:
         if run is None:
             return self.run(runs[-1])
         matches = [name for name in runs if name == run] or [name for name in runs if name.startswith(run)]
+        if matches and all(name.startswith(min(matches, key=len)) for name in matches):
+            matches = [min(matches, key=len)]  # the others are its retries, and what it was before it was begun anew
         if len(matches) != 1:
             what = "is the beginning of several runs" if matches else "is no run here"
             raise UsageProblem(f"{run!r} {what}; there are: {', '.join(matches or runs[-5:])}")
@@ -90,6 +92,10 @@ class RunFolder:
     def create(self) -> None:
         """Make the folder. Raises `LocalDisk`."""
         _make(self.path)
+
+    def generation(self, number: int) -> Path:
+        """Where the folder goes when the run is begun anew."""
+        return self.path.with_name(f"{self.path.name}.{number}")
 
     def lock(self) -> Lock:
         """Take the run's lock. Raises `RunLocked`."""

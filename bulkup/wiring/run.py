@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -15,7 +16,7 @@ import anyio
 import orjson
 
 from bulkup.assumptions import assumptions_for
-from bulkup.config import Collinear, Nebius
+from bulkup.config import Collinear, Nebius, OnSourceChange
 from bulkup.destinations.seam import Destination
 from bulkup.errors import BulkupError, ExitCode, Interrupted, UsageProblem, worst
 from bulkup.events import Event, Finished, LaneSnapshot, Note, Snapshot
@@ -33,7 +34,8 @@ from bulkup.transport import Timeouts, Transport, check_base_url
 from bulkup.verification import LaneVerification, Verification
 from bulkup.version import USER_AGENT
 from bulkup.wiring.build import destination_of, row_options
-from bulkup.wiring.fingerprint import check_ranges, compare_files, files_to_json
+from bulkup.wiring.changed_source import open_journal
+from bulkup.wiring.fingerprint import files_to_json
 from bulkup.wiring.folder import RunFolder, StateDir, write_private
 from bulkup.wiring.manifest import write_manifest
 from bulkup.wiring.upload import Upload, lane_name, run_id
@@ -101,13 +103,20 @@ async def execute(
     be sent at all: bad options, a destination that is not empty, a changed source, an unusable journal, a lock, no token.
     """
     interrupt = interrupt or Interrupt()
-    async with AsyncExitStack() as stack:
-        try:
-            run = await interrupt.unless_requested(lambda: Run.open(upload, stack, tell, resume))
-            await interrupt.unless_requested(run.prepare)
-        except ExceptionGroup as group:  # a task group's wrapping of one error
-            raise sole_error(group) from None
-        return await run.carry_out(interrupt)
+    run: Run | None = None
+    is_sending = False
+    try:
+        async with AsyncExitStack() as stack:
+            try:
+                run = await interrupt.unless_requested(lambda: Run.open(upload, stack, tell, resume))
+                await interrupt.unless_requested(run.prepare)
+            except ExceptionGroup as group:  # a task group's wrapping of one error
+                raise sole_error(group) from None
+            is_sending = True
+            return await run.carry_out(interrupt)
+    finally:
+        if run is not None and run.is_new and not is_sending:
+            run.discard()
 
 
 async def settle(
@@ -173,6 +182,7 @@ class Run:
         self._source = source
         self._tell = tell
         self._lanes: list[Lane] = []
+        self.is_new = False
         self._began = time.monotonic()
 
     @classmethod
@@ -196,17 +206,33 @@ class Run:
         stack.callback(source.close)
         state.create()
         folder = state.run(resume or run_id(upload))
-        folder.create()
-        stack.callback(folder.lock().release)
-        journal = await anyio.to_thread.run_sync(partial(Journal.open, folder.path, create=True))
-        stack.callback(journal.close)
+        choice = upload.settings.on_source_change if purpose is Purpose.SEND else OnSourceChange.REFUSE
+        journal = await open_journal(
+            folder,
+            stack,
+            source,
+            list(map(lane_name, upload.destinations)),
+            choice,
+            tell,
+            append=upload.settings.append,
+        )
+        await journal.set_fact("files", files_to_json(source.files))
         run = cls(upload, folder, state, journal, source, tell)
-        await run._check_source()
+        run.is_new = purpose is Purpose.SEND and await journal.fact("started_at") is None
         if purpose is Purpose.SEND:  # else the run keeps the options that it was last sent with
             await journal.set_fact("upload", upload.to_json())
-        for settings, token in zip(upload.destinations, tokens, strict=True):
-            await run._add_lane(settings, token, stack)
+        try:
+            for settings, token in zip(upload.destinations, tokens, strict=True):
+                await run._add_lane(settings, token, stack)
+        except BaseException:
+            if run.is_new:
+                stack.callback(run.discard)
+            raise
         return run
+
+    def discard(self) -> None:
+        """Leave nothing behind of a run that was refused before it had planned anything."""
+        shutil.rmtree(self._folder.path, ignore_errors=True)
 
     async def carry_out(self, interrupt: Interrupt, purpose: Purpose = Purpose.SEND) -> Receipt:
         """From the first request to the receipt."""
@@ -310,23 +336,18 @@ class Run:
     def _snapshot(self) -> Snapshot:
         return Snapshot(time.monotonic() - self._began, tuple(map(_lane_snapshot, self._lanes)))
 
-    async def _check_source(self) -> None:
-        known = await self._journal.fact("files")
-        if known is not None and compare_files(known, self._source.files):
-            self._tell(Note("", "the source's files were touched since this run began: comparing their content"))
-            for destination in self._upload.destinations:
-                chunks = await anyio.to_thread.run_sync(read_chunks, self._folder.path, lane_name(destination))
-                cursor = self._source.cursor()
-                try:
-                    await check_ranges(cursor, chunks)
-                finally:
-                    await cursor.aclose()
-        await self._journal.set_fact("files", files_to_json(self._source.files))
-
     async def _add_lane(self, settings: Nebius | Collinear, token: TokenSource, stack: AsyncExitStack) -> None:
         chosen = self._upload.settings
         timeouts = Timeouts(connect_s=chosen.connect_timeout_s, stall_s=chosen.stall_timeout_s)
-        transport = await stack.enter_async_context(Transport(settings.url, user_agent=USER_AGENT, timeouts=timeouts))
+        name = lane_name(settings)
+        transport = await stack.enter_async_context(
+            Transport(
+                settings.url,
+                user_agent=USER_AGENT,
+                timeouts=timeouts,
+                on_stall=lambda text: self._tell(Note(name, text)),
+            )
+        )
         destination = destination_of(settings, transport, token, dataset_name=chosen.name)
         stack.callback(self._state.lock_dataset(destination.identity).release)
         self._lanes.append(
@@ -472,10 +493,15 @@ def _lane_snapshot(lane: Lane) -> LaneSnapshot:
         in_flight=lane.tally.in_flight,
         concurrency_limit=lane.pacing.concurrency.limit,
         retries=lane.tally.retries,
-        waiting_for=lane.pacing.waiting_for_evidence or lane.pacing.waiting,
+        waiting_for=_waiting_for(lane),
         source_done=lane.source_done,
         ended=lane.ended,
     )
+
+
+def _waiting_for(lane: Lane) -> str:
+    why = lane.pacing.waiting_for_evidence
+    return f"evidence: {why}" if why else lane.pacing.waiting
 
 
 def _now() -> str:

@@ -97,7 +97,7 @@ def test_hints_name_a_state_directory_of_ones_own(shell: Shell) -> None:
 
 def test_doubt_is_explained_and_held(shell: Shell, rows: list[Row]) -> None:
     """A request whose answer never came is exit code 4, and a second time nothing is sent again by itself."""
-    shell.emulator.patch(script={"nebius": ["stored_then_reset"]})
+    shell.emulator.patch(script={"nebius": ["stored_then_reset"]}, readback="off")
     command = ["upload", "rows.jsonl", "--to", "nebius", *shell.urls]
     done = shell.run(*command)
     assert done.code == 4

@@ -161,7 +161,9 @@ class Contract:
         assert isinstance(outcome, Accepted)
         dataset = outcome.remote_id
         found = [row for page in range(3) for row in await bench.destination.read_rows(dataset, page, page_rows=4)]
-        assert Counter(row.key for row in found) == Counter(bench.destination.row_key(orjson.dumps(row)) for row in sent)
+        assert Counter(row.key for row in found) == Counter(
+            bench.destination.row_key(orjson.dumps(row)) for row in sent
+        )
         assert await bench.destination.read_rows(dataset, 9, page_rows=4) == []
         if outcome.ids is not None:
             assert {row.id for row in found} == set(outcome.ids)

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from bulkup.emulator import Spawned
 from tests.e2e.harness import SPACE, TOKENS, Bench, Row, as_collinear, canonical
+from tests.matrix.launcher import Launcher
 
 LANES = ("nebius", "collinear")
 
@@ -112,3 +114,51 @@ def test_five_kills_of_a_compressed_source(small: Bench) -> None:
 def test_fifty_kills(bench: Bench, tmp_path: Path) -> None:
     """The issue's fifty: all of GSM8K in requests of five rows."""
     assert _killed(bench, 50, seed=int(os.environ.get("BULKUP_TEST_SEED", "3")))["kills"] >= 45
+
+
+ROWS = 100_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_hundred_kills_of_a_hundred_thousand_rows(emulator: Spawned, tmp_path: Path) -> None:
+    """Every tenth upload loses its answer, and 200 times the process is killed at a random moment."""
+    seed, wanted = int(os.environ.get("BULKUP_TEST_SEED", "3")), int(os.environ.get("BULKUP_TEST_KILLS", "200"))
+    dice = random.Random(seed)
+    rows = [{"question": f"question {n}", "answer": "x" * dice.randint(1, 60)} for n in range(ROWS)]
+    bench = Bench(emulator, tmp_path, rows)
+    emulator.patch(
+        seed=seed, faults={lane: {"stored_then_reset": 0.1} for lane in LANES}, latency_ms=120, store_delay_ms=5
+    )
+    given = {
+        "destinations": {
+            "nebius": {"url": emulator.url, "folder": "/tests", "max_chunk_rows": 100},
+            "collinear": {"url": emulator.url, "space_id": SPACE, "max_chunk_rows": 100},
+        },
+        "source": str(bench.source),
+        "settings": {"name": "rows", "state_dir": str(tmp_path / "state"), "settle_after_s": 0.5},
+        "log": str(tmp_path / "log"),
+    }
+    launcher = Launcher(TOKENS)
+    began = time.monotonic()
+    try:
+        statuses: list[int] = []
+        while statuses.count(-9) < wanted and (not statuses or statuses[-1] == -9):
+            longest = 4.0 if dice.random() < 0.2 else 1.2
+            statuses.append(launcher.run({**given, "kill_after_s": dice.uniform(0.02, longest)}))
+        kills = statuses.count(-9)
+        landed = {lane: sum(d["rows"] for d in emulator.summary()[lane]["datasets"]) for lane in LANES}
+        print(f"{kills} kills in {time.monotonic() - began:.0f} s; stored by then: {landed}; statuses {set(statuses)}")
+        last = launcher.run({**given, "longest_s": 900})
+    finally:
+        launcher.close()
+    emulator.idle()
+    receipt = json.loads(next((tmp_path / "state").glob("*/receipt.json")).read_text())
+    print(f"{time.monotonic() - began:.0f} s in all; exit {last}; {(tmp_path / 'log').read_text()[-2000:]}")
+    for lane in LANES:
+        stored, expected = bench.stored(lane), bench.expected(lane)
+        print(f"{lane}: {(expected - stored).total()} lost, {(stored - expected).total()} doubled")
+        assert stored == expected
+    assert last == 0
+    assert receipt["exit_code"] == 0
+    assert kills >= wanted

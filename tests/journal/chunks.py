@@ -64,7 +64,9 @@ class Model:
     def recovered(self) -> Model:
         """After a crash: what was being sent is in doubt."""
         chunks = {
-            id_: replace(c, state=ChunkState.IN_DOUBT, reason="the process ended while this was being sent")
+            id_: replace(
+                c, state=ChunkState.IN_DOUBT, reason="the process ended while this was being sent", last_byte_at=9.0
+            )
             if c.state is ChunkState.SENDING
             else c
             for id_, c in self.chunks.items()

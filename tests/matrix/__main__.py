@@ -7,7 +7,7 @@ import sys
 import time
 
 from tests.matrix.cells import Cell, cells, smoke
-from tests.matrix.runner import run_cells, summary
+from tests.matrix.runner import Came, run_cells, summary
 
 __all__ = ["main"]
 
@@ -26,12 +26,14 @@ def main() -> int:
     chosen: list[Cell] = smoke() if given.smoke else cells(given.cells, given.seed)
     chosen = [c for c in chosen if (given.only or "") in str(c) and given.number in (None, c.number)] * given.times
     began = time.monotonic()
-    came = run_cells(chosen, jobs=given.jobs)
-    for one in came:
-        if one.faults:
-            print(f"FAILED {one.cell}: {'; '.join(one.faults)}\n{one.log}")
+    came = run_cells(chosen, jobs=given.jobs, tell=_tell)
     print(f"{summary(came)}; {time.monotonic() - began:.0f} s, seed {given.seed}")
     return any(one.faults for one in came)
+
+
+def _tell(came: Came) -> None:
+    if came.faults:
+        print(f"FAILED {came.cell}: {'; '.join(came.faults)}\n{came.log}", flush=True)
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def _emulator(lane: str, fault: str, reads_back: bool, dice: random.Random) -> d
         case "429 by date":
             settings |= {"retry_after": "date", "script": {lane: _script("429", dice)}}
         case "token expiring":
-            settings["token_requests"] = dice.randint(2, 6)
+            settings["token_requests"] = dice.randint(4, 9)
         case "lagging" | "old dataset, lagging":
             settings |= {"readback": {lane: "lagging"}, "readback_lag_s": dice.choice([0.1, 0.25])}
             settings |= {"late_s": 0.05, "script": {lane: _script(_lost(dice), dice)}}

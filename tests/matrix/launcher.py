@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -27,14 +29,18 @@ from tests.matrix.failpoints import arm
 __all__ = ["Launcher", "run"]
 
 INTERNAL = 99
+LONGEST_S = 90
+"""After so long an invocation is ended, and its cell fails: it must not hang."""
+
+
+_MODELS: dict[str, type[Nebius | Collinear]] = {"nebius": Nebius, "collinear": Collinear}
 
 
 def run(given: dict[str, Any]) -> int:
     """One invocation of an upload in this process, with its failpoint armed. The exit code."""
     arm(given.get("point", "none"), given.get("number", 1))
-    settings = given["destination"]
-    destination = (Nebius if given["lane"] == "nebius" else Collinear).model_validate(settings)
-    upload = Upload((given["source"],), (destination,), RunSettings.model_validate(given["settings"]))
+    destinations = tuple(_MODELS[lane].model_validate(chosen) for lane, chosen in given["destinations"].items())
+    upload = Upload((given["source"],), destinations, RunSettings.model_validate(given["settings"]))
     with Path(given["log"]).open("a", encoding="utf-8") as log:
 
         def tell(event: Event) -> None:
@@ -58,14 +64,29 @@ def _serve() -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
+            signal.alarm(json.loads(line).get("longest_s", LONGEST_S))
             code = INTERNAL
             try:
                 code = run(json.loads(line))
             finally:
                 sys.stderr.flush()
                 os._exit(code)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(_ended(child, json.loads(line).get("kill_after_s")), flush=True)
+
+
+def _ended(child: int, kill_after_s: float | None) -> int:
+    """The exit status of *child*, which is killed after so many seconds."""
+    deadline = None if kill_after_s is None else time.monotonic() + kill_after_s
+    while True:
+        pid, status = os.waitpid(child, 0 if deadline is None else os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        assert deadline is not None
+        if time.monotonic() >= deadline:
+            os.kill(child, signal.SIGKILL)
+            deadline = None
+        else:
+            time.sleep(0.001)
 
 
 class Launcher:

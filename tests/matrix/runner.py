@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -45,8 +45,8 @@ class Came:
     log: str = ""
 
 
-def run_cells(cells: Sequence[Cell], *, jobs: int = 4) -> list[Came]:
-    """All of *cells*, *jobs* at a time, in their order."""
+def run_cells(cells: Sequence[Cell], *, jobs: int = 4, tell: Callable[[Came], None] = lambda _: None) -> list[Came]:
+    """All of *cells*, *jobs* at a time, in their order. *tell* hears of each when it is done."""
     with ExitStack() as stack:
         places: SimpleQueue[tuple[Spawned, Launcher]] = SimpleQueue()
         for _ in range(jobs):
@@ -57,9 +57,11 @@ def run_cells(cells: Sequence[Cell], *, jobs: int = 4) -> list[Came]:
         def one(cell: Cell) -> Came:
             place = places.get()
             try:
-                return _run(cell, *place)
+                came = _run(cell, *place)
             finally:
                 places.put(place)
+            tell(came)
+            return came
 
         pool = stack.enter_context(ThreadPoolExecutor(jobs))
         return list(pool.map(one, cells))
@@ -156,7 +158,7 @@ class _Bench:
             "append": cell.fault.startswith("old dataset"),
         }
         return {
-            "lane": cell.lane, "source": str(self.source), "destination": destination, "settings": settings,
+            "destinations": {cell.lane: destination}, "source": str(self.source), "settings": settings,
             "log": str(self.folder / "log"), "point": point, "number": number,
         }  # fmt: skip
 

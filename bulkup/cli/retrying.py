@@ -1,0 +1,41 @@
+"""`bulkup rejects RUN --retry`: rejected rows sent once more."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from bulkup.cli.choices import state_dir as chosen
+from bulkup.cli.figures import plural
+from bulkup.cli.runner import Face, carry_out
+from bulkup.errors import ExitCode, UsageProblem, worst
+from bulkup.wiring.folder import StateDir
+from bulkup.wiring.retrying import prepare_retries
+
+__all__ = ["retry_rejects"]
+
+
+def retry_rejects(
+    run: str,
+    *,
+    file: str | None,
+    lane: str | None,
+    output: str | None,
+    state_dir: str | None,
+    environment: Mapping[str, str],
+) -> int:
+    """Send the rejected rows of *run*, or those in *file*, again; the exit code. Raises `BulkupError`."""
+    if output is not None:
+        raise UsageProblem("--output goes with an export, not with --retry")
+    state = StateDir(chosen(state_dir, environment))
+    codes: list[ExitCode] = []
+    for retry in prepare_retries(state, state.find(run), lane=lane, file=Path(file) if file else None):
+        sys.stderr.write(f"sending {plural(retry.rows, 'row')} again as run {retry.run_id}\n")
+        if retry.lost:
+            sys.stderr.write(
+                f"{plural(retry.lost, 'rejected row')} cannot be sent from here, as not all of it was kept: give a FILE with "
+                "the rows\n"
+            )
+        codes.append(ExitCode(carry_out(retry.upload, Face(), resume=retry.run_id)))
+    return int(worst(codes))

@@ -1,0 +1,89 @@
+"""When a request that does not move is told of, and when it is given up: arithmetic on times, without a clock or a timer."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+__all__ = ["GiveUp", "RoundTrips", "StallWatch", "Tell", "Wait", "quiet_s"]
+
+P99_TIMES = 10
+"""A request may be quiet for this many times what all but a hundredth of the lane's round trips take."""
+
+GIVE_UP_TIMES = 3
+"""It is given up after this many times the quiet that is told of."""
+
+_KEPT = 512
+
+
+@dataclass(slots=True)
+class RoundTrips:
+    """How long the last answers of one lane took, from the end of the body to their first byte, in seconds."""
+
+    _last: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
+
+    def add(self, seconds: float) -> None:
+        """One more answer."""
+        self._last.append(seconds)
+
+    @property
+    def p99_s(self) -> float:
+        """What all but a hundredth took at most; 0 without any."""
+        ordered = sorted(self._last)
+        return ordered[-1 - len(ordered) // 100] if ordered else 0.0
+
+
+def quiet_s(least_s: float, trips: RoundTrips) -> float:
+    """How long a request of the lane may be quiet before that is told: not less than *least_s*."""
+    return max(least_s, P99_TIMES * trips.p99_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Look again in *seconds*."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Nothing has moved for *waited_s*; it is given up *left_s* from now."""
+
+    waited_s: float
+    left_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Nothing has moved for *waited_s*, and that is too long."""
+
+    waited_s: float
+
+
+class StallWatch:
+    """Watches one request. Times are those of any one clock, in seconds."""
+
+    def __init__(self, now: float, *, give_up_s: float) -> None:
+        """Without `expect` nothing is told, and after *give_up_s* it is given up."""
+        self._moved_at = now
+        self._tell_s: float | None = None
+        self._give_up_s = give_up_s
+        self._told = False
+
+    def expect(self, now: float, *, quiet_s: float, extra_s: float = 0.0) -> None:
+        """Something has moved. From now on *quiet_s* is quiet enough to tell, three times that to give up; both *extra_s* later."""
+        self._moved_at = now
+        self._tell_s, self._give_up_s = quiet_s + extra_s, GIVE_UP_TIMES * quiet_s + extra_s
+        self._told = False
+
+    def check(self, now: float) -> Wait | Tell | GiveUp:
+        """What is to be done at *now*. Each quiet is told of once."""
+        waited = now - self._moved_at
+        if waited >= self._give_up_s:
+            return GiveUp(waited)
+        if self._tell_s is None or self._told:
+            return Wait(self._give_up_s - waited)
+        if waited < self._tell_s:
+            return Wait(self._tell_s - waited)
+        self._told = True
+        return Tell(waited, self._give_up_s - waited)

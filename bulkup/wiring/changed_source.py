@@ -1,0 +1,166 @@
+"""A source that is not the one that the run began with: refused, appended to, or begun anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from bulkup.config import OnSourceChange
+from bulkup.errors import LocalDisk, SourceChanged
+from bulkup.events import Event, Note
+from bulkup.journal import Journal, Lock
+from bulkup.journal.journal import read_chunks
+from bulkup.sources import Source
+from bulkup.wiring.fingerprint import Change, change_of, check_end, check_ranges, was_touched
+from bulkup.wiring.folder import RunFolder
+
+__all__ = ["check_source", "open_journal"]
+
+
+async def check_source(
+    journal: Journal, source: Source, lanes: Sequence[str], choice: OnSourceChange, tell: Callable[[Event], None]
+) -> None:
+    """Compare the source with what the journal knows of it, and take up what was appended where *choice* says so.
+
+    Raises `SourceChanged`, saying what is not as it was and what to do.
+    """
+    known = await journal.fact("files")
+    if known is None:
+        return
+    change = change_of(known, source.files)
+    if change is not None:
+        await _take_up(change, known, journal, source, lanes, choice, tell)
+    elif was_touched(known, source.files):
+        tell(Note("", "the source's files were touched since this run began: comparing their content"))
+        await _compare(journal, source, lanes)
+
+
+async def _take_up(
+    change: Change,
+    known: list[dict[str, Any]],
+    journal: Journal,
+    source: Source,
+    lanes: Sequence[str],
+    choice: OnSourceChange,
+    tell: Callable[[Event], None],
+) -> None:
+    if choice is OnSourceChange.RESTART:
+        raise SourceChanged(f"the source has changed since this run began: {change.what}")
+    if choice is OnSourceChange.REFUSE:
+        ways = "give --on-source-change append to upload what was added, " if change.obstacle is None else ""
+        raise SourceChanged(
+            f"the source has changed since this run began: {change.what}. Restore it, upload it under another --name, "
+            f"{ways}or give --on-source-change restart to begin anew"
+        )
+    if change.obstacle is not None:
+        raise SourceChanged(
+            f"the source has changed since this run began: {change.what}. {change.obstacle}: not appended"
+        )
+    tell(Note("", f"the source has grown ({change.what}): comparing its old part with what was planned"))
+    await anyio.to_thread.run_sync(check_end, known, source.files)
+    await _compare(journal, source, lanes)
+    old_end = sum(file["size"] or 0 for file in known) if source.splittable else None
+    for lane in lanes:
+        await _begin_behind(journal, lane, old_end)
+
+
+async def _compare(journal: Journal, source: Source, lanes: Sequence[str]) -> None:
+    for lane in lanes:
+        chunks = await anyio.to_thread.run_sync(read_chunks, journal.folder, lane)
+        cursor = source.cursor()
+        try:
+            await check_ranges(cursor, chunks)
+        finally:
+            await cursor.aclose()
+
+
+async def _begin_behind(journal: Journal, name: str, old_end: int | None) -> None:
+    """New tiles begin at *old_end* (None: behind the last row that was planned), numbered behind the old ones."""
+    lane = journal.lane(name)
+    plan = await lane.fact("plan")
+    if plan is None:  # nothing was planned yet
+        return
+    tile, begun = await lane.frontier()
+    chunks = await anyio.to_thread.run_sync(read_chunks, journal.folder, name)
+    first, base = plan["segments"][-1]
+    if old_end is None:
+        first, base = tile + (begun is not None), max((chunk.stop for chunk in chunks), default=base)
+    elif old_end != base:
+        first, base = max(tile, first + -(-(old_end - base) // plan["tile_bytes"])), old_end
+    if base != plan["segments"][-1][1]:
+        await lane.set_fact("plan", {**plan, "segments": [*plan["segments"], [first, base]]})
+    await lane.set_fact("planned whole", False)
+    await lane.set_fact("unreadable", None)
+
+
+async def open_journal(
+    folder: RunFolder,
+    stack: AsyncExitStack,
+    source: Source,
+    lanes: Sequence[str],
+    choice: OnSourceChange,
+    tell: Callable[[Event], None],
+    *,
+    append: bool,
+) -> Journal:
+    """The run's folder, locked, with a journal that fits *source*; *stack* gives both back.
+
+    Raises `SourceChanged`, `RunLocked`, `JournalUnusable`, `LocalDisk`.
+    """
+    lock = _lock(folder)
+    stack.callback(lock.release)
+    opened = stack.enter_context(ExitStack())
+    journal = await anyio.to_thread.run_sync(_open, folder, opened)
+    try:
+        await check_source(journal, source, lanes, choice, tell)
+    except SourceChanged as change:
+        if choice is not OnSourceChange.RESTART:
+            raise
+        await _refuse_to_forget(journal, lanes, change, append=append)
+        await anyio.to_thread.run_sync(opened.close)
+        kept = _set_aside(folder)
+        stack.callback(_lock(folder).release)
+        lock.release()  # of the folder that is set aside: not before there is another
+        journal = await anyio.to_thread.run_sync(_open, folder, opened)
+        tell(Note("", f"the source has changed: begun anew, and what is known of the old run is kept in {kept}"))
+    return journal
+
+
+def _lock(folder: RunFolder) -> Lock:
+    folder.create()
+    return folder.lock()
+
+
+def _open(folder: RunFolder, opened: ExitStack) -> Journal:
+    journal = Journal.open(folder.path, create=True)
+    opened.callback(journal.close)
+    return journal
+
+
+def _set_aside(folder: RunFolder) -> Path:
+    """The old folder under the first name that is free."""
+    number = next(n for n in count(1) if not folder.generation(n).exists())
+    kept = folder.generation(number)
+    try:
+        folder.path.rename(kept)
+    except OSError as error:
+        raise LocalDisk(f"{folder.path} cannot be renamed to {kept.name}: {error.strerror}") from error
+    return kept
+
+
+async def _refuse_to_forget(journal: Journal, lanes: Sequence[str], change: SourceChanged, *, append: bool) -> None:
+    """Raise `SourceChanged` where rows of the old run are there, unless the user accepts that they stay."""
+    there = 0
+    for lane in lanes:
+        totals = await journal.lane(lane).totals()
+        there += totals.rows_landed + totals.rows_in_doubt
+    if there and not append:
+        raise SourceChanged(
+            f"{change}. But {there:,} rows of the old run have landed or are in doubt, and --on-source-change restart would "
+            "put the whole source beside them: give --append too if that is meant"
+        )

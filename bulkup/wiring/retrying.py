@@ -1,0 +1,194 @@
+"""Rejected rows sent once more, as runs of their own: one for each destination that had refused them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import anyio
+import orjson
+import xxhash
+
+from bulkup.config import Nebius, RejectLimit
+from bulkup.errors import UsageProblem
+from bulkup.journal import Journal
+from bulkup.journal.journal import REJECTS
+from bulkup.journal.reading import view
+from bulkup.model import HEAD_BYTES
+from bulkup.wiring.folder import RunFolder, StateDir, private_file
+from bulkup.wiring.upload import Upload, lane_name
+
+__all__ = ["Retry", "prepare_retries"]
+
+ROWS = "rows.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A run that sends *rows* rows again. *lost*: rejected rows of which the whole was not kept, so they are not among them."""
+
+    run_id: str
+    upload: Upload
+    rows: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row to send to *lane*, None where it cannot be told from what was kept."""
+
+    lane: str | None
+    data: bytes | None
+
+
+def prepare_retries(state: StateDir, folder: RunFolder, *, lane: str | None, file: Path | None) -> list[Retry]:
+    """What sends the rejected rows of the run in *folder* again, to *lane* or wherever they were refused.
+
+    The rows are those in `rejects.jsonl`, or those in *file*: dead letters as exported, edited or not, or plain rows. The same rows
+    of the same run make the same retry, so that it can be gone on with and does nothing twice. Not to be called where an event
+    loop runs. Raises `UsageProblem`.
+    """
+    with view(folder.path) as journal:
+        record = journal.fact("upload")
+        if record is None:
+            raise UsageProblem(f"run {folder.run_id} was stopped before it had begun: it has rejected nothing")
+        parent = Upload.from_json(record)
+        lanes = [lane_name(destination) for destination in parent.destinations]
+        plans = {name: journal.fact("plan", name) for name in lanes}
+        size = journal.rejects_bytes()
+    if lane is not None and lane not in lanes:
+        raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
+    wanted = [name for name in lanes if lane in (None, name)]
+
+    def rows() -> Iterator[_Row]:
+        return _rejected(folder.path / REJECTS, size) if file is None else _given(file, wanted)
+
+    retries = [_retry(state, folder, parent, name, plans[name], rows) for name in wanted]
+    found = [retry for retry in retries if retry is not None]
+    if not found:
+        raise UsageProblem(f"{file or f'run {folder.run_id}'}: there is no row to send again")
+    return found
+
+
+def _rejected(path: Path, size: int) -> Iterator[_Row]:
+    if not path.exists():
+        return
+    with path.open("rb") as letters:
+        while letters.tell() < size:
+            letter = orjson.loads(letters.readline())
+            yield _Row(letter["lane"], _row_of(letter))
+
+
+def _given(path: Path, lanes: Sequence[str]) -> Iterator[_Row]:
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise UsageProblem(f"{path}: {error.strerror}") from None
+    with closing(stream):
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            letter = _letter(line)
+            if letter is not None:
+                yield _Row(letter["lane"], _row_of(letter))
+            elif len(lanes) > 1:
+                raise UsageProblem(f"{path}, line {number}: a plain row names no destination: give --lane")
+            else:
+                yield _Row(lanes[0], _on_one_line(line))
+
+
+def _letter(line: bytes) -> dict[str, Any] | None:
+    """The dead letter that *line* is, None where it is a row."""
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) and {"id", "lane", "stage", "reason", "length"} <= found.keys() else None
+
+
+def _row_of(letter: dict[str, Any]) -> bytes | None:
+    """The row in a dead letter, as it was or as it was edited: text, or JSON. None where only its beginning was kept."""
+    row = letter.get("row")
+    if isinstance(row, str):
+        data = row.encode()
+    elif row is not None:
+        return orjson.dumps(row)
+    elif "row_base64" in letter:
+        data = base64.b64decode(letter["row_base64"])
+    else:
+        return None
+    return None if _is_head(data, letter["length"]) else _on_one_line(data)
+
+
+def _is_head(data: bytes, length: int) -> bool:
+    """Only the first bytes of a row that was too long are kept; an edited row may well be shorter, but not just that long."""
+    return length > len(data) and len(data) == HEAD_BYTES
+
+
+def _on_one_line(data: bytes) -> bytes:
+    """A line break inside JSON is blank space."""
+    return data.strip().replace(b"\r", b" ").replace(b"\n", b" ")
+
+
+def _retry(
+    state: StateDir,
+    folder: RunFolder,
+    parent: Upload,
+    lane: str,
+    plan: dict[str, Any] | None,
+    rows: Callable[[], Iterator[_Row]],
+) -> Retry | None:
+    hasher = xxhash.xxh3_128(f"{folder.run_id} {lane}\n".encode())
+    count = lost = 0
+    for row in rows():
+        if row.lane != lane:
+            continue
+        if row.data is None:
+            lost += 1
+            continue
+        hasher.update(row.data + b"\n")
+        count += 1
+    if not count:
+        return None
+    mark = hasher.hexdigest()[:8]
+    child = state.run(f"{folder.run_id}-retry-{lane}-{mark}")
+    child.create()
+    with ExitStack() as held:
+        held.callback(child.lock().release)
+        if not (child.path / ROWS).exists():
+            with private_file(child.path / ROWS) as out:
+                _write(out, (row.data for row in rows() if row.lane == lane and row.data is not None))
+        if plan is not None:
+            anyio.run(_adopt_plan, child, lane, plan)
+    return Retry(child.run_id, _upload(parent, lane, child, state.path, mark), count, lost)
+
+
+def _write(out: IO[bytes], rows: Iterator[bytes]) -> None:
+    for row in rows:
+        out.write(row + b"\n")
+
+
+async def _adopt_plan(child: RunFolder, lane: str, plan: dict[str, Any]) -> None:
+    """Rows are made as the run had decided to, whatever the few that are left look like."""
+    with closing(Journal.open(child.path, create=True)) as journal:
+        if await journal.lane(lane).fact("plan") is None:
+            await journal.lane(lane).set_fact("plan", {**plan, "segments": [[0, 0]]})
+
+
+def _upload(parent: Upload, lane: str, child: RunFolder, state_dir: Path, mark: str) -> Upload:
+    destination = next(d for d in parent.destinations if lane_name(d) == lane)
+    # A service that makes a dataset of every request cannot add to one: the rows go into a dataset (a family) beside it.
+    is_new = isinstance(destination, Nebius)
+    changes = {
+        "name": f"{parent.settings.name}-retry-{mark}" if is_new else parent.settings.name,
+        "append": not is_new,
+        "state_dir": state_dir,
+        "max_rejects": RejectLimit(percent=100),  # what was refused once may well be again
+        "on_source_change": "refuse",
+    }
+    settings = type(parent.settings).model_validate({**parent.settings.model_dump(), **changes})
+    return Upload((str(child.path / ROWS),), (destination,), settings)

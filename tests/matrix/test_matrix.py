@@ -1,0 +1,38 @@
+"""The crash matrix: every fault × `kill -9` at every boundary × read-back on and off, resumed until done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import pytest
+
+from tests.matrix.cells import FAULTS, Cell, cells, smoke
+from tests.matrix.failpoints import POINTS
+from tests.matrix.runner import run_cells, summary
+
+
+def _check(chosen: Sequence[Cell], jobs: int) -> None:
+    came = run_cells(chosen, jobs=jobs)
+    print(summary(came))
+    failed = [f"{one.cell}: {'; '.join(one.faults)}\n{one.log}" for one in came if one.faults]
+    assert not failed, "\n".join(failed)
+
+
+def test_the_smoke_has_every_fault_and_every_point_of_death() -> None:
+    chosen = smoke()
+    assert len(chosen) == 40
+    assert {cell.fault for cell in chosen} == set(FAULTS)
+    assert {point for cell in chosen for point, _ in cell.kills} | {"none"} == set(POINTS)
+
+
+@pytest.mark.timeout(300)
+def test_forty_cells() -> None:
+    _check(smoke(), jobs=4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_five_hundred_cells() -> None:
+    seed = int(os.environ.get("BULKUP_TEST_SEED", "1"))
+    _check(cells(int(os.environ.get("BULKUP_TEST_CELLS", "500")), seed), jobs=6)
