@@ -33,7 +33,9 @@ def make_upload(
     lanes = [lane_name(destination) for destination in destinations]
     if len(set(lanes)) != len(lanes):
         raise UsageProblem("each destination can be given once; use one run for each dataset")
-    chosen = settings_from(RunSettings, {"name": name or default_name(locators), **settings}, "settings")
+    chosen = settings_from(
+        RunSettings, {"name": default_name(locators) if name is None else name, **settings}, "settings"
+    )
     return Upload(locators, tuple(destinations), chosen)
 
 

@@ -98,7 +98,7 @@ def choose(sources: list[str], given: Given, environment: Mapping[str, str]) -> 
         values = {**from_file, **_asked(given, environment, {Scope.EACH, Scope(lane)})}
         destinations.append(_checked(SERVICES[lane], values, from_file, lane, file))
     asked = _asked(given, environment, {Scope.RUN})
-    name = asked.pop("name", None) or run.pop("name", None)
+    name = asked.pop("name", run.get("name"))
     run.pop("name", None)
     try:
         return make_upload(sources, destinations, name, {**run, **asked})

@@ -16,7 +16,10 @@ from bulkup.model import Block, EncodedBlock, EncodedRow, LongRow
 from bulkup.sources import Source
 from bulkup.tiling import Limits, Part, cut, even_part, lines_that_fit
 
-__all__ = ["Chunker"]
+__all__ = ["MAX_REJECT_BYTES", "Chunker"]
+
+MAX_REJECT_BYTES = 4 * 1024 * 1024
+"""How much of dead letters one chunk may come with: they are held in memory until it is planned."""
 
 
 class Chunker:
@@ -54,6 +57,16 @@ class Chunker:
                 self.add(draft, item)
         return draft
 
+    async def verbatim(self, items: Items) -> Draft | None:
+        """As `whole`, holding nothing, or None as soon as a block turns out not to be sent as its own bytes."""
+        draft = Draft(Keep(encoded=False, raw=False))
+        async with aclosing(self._stepping(items)) as stream:
+            async for item in stream:
+                self.add(draft, item)
+                if not draft.verbatim:
+                    return None
+        return draft
+
     async def parts(
         self, items: Items, keep: Keep, limits: Limits, *, body_bytes: int, rows: int
     ) -> AsyncGenerator[Draft, None]:
@@ -64,6 +77,9 @@ class Chunker:
             rest: Block | LongRow | None = item
             while rest is not None:
                 made = self.encode(rest)
+                if draft.reject_bytes > MAX_REJECT_BYTES:
+                    yield draft
+                    draft = Draft(keep)
                 if draft.body_bytes + len(made.body) < part.body_bytes and draft.rows + made.rows < part.rows:
                     self.add(draft, rest, made)
                     rest = None

@@ -38,6 +38,7 @@ from bulkup.outcome import (
     TryAgain,
 )
 from bulkup.pacing import ByteBudget, Pacing, Patience, full_jitter_s
+from bulkup.secret import Token
 
 __all__ = ["Clock", "Delivery"]
 
@@ -55,6 +56,23 @@ class Clock:
     unix: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     uniform: Callable[[float, float], float]
+
+
+class _Share:
+    """One root chunk's share of the memory budget: given back when the last of those who use it lets go."""
+
+    def __init__(self, budget: ByteBudget, size: int) -> None:
+        self._budget = budget
+        self._size = size
+        self._users = 1
+
+    def keep(self) -> None:
+        self._users += 1
+
+    def drop(self) -> None:
+        self._users -= 1
+        if self._users == 0:
+            self._budget.give(self._size)
 
 
 class Delivery:
@@ -116,15 +134,15 @@ class Delivery:
         """One prepared chunk, and whatever it is cut into. Its share of the budget is held until all of it is settled."""
         waiting = deque([root])
         isolation = self._splitter.budget(root.chunk.rows)
-        followed = False
+        share = _Share(self._budget, root.held_bytes)
         try:
             while waiting:
                 prepared = waiting.popleft()
                 outcome = await self._outcome(prepared)
                 match outcome:
                     case Accepted(status=RemoteStatus.PENDING | RemoteStatus.FAILED):
-                        followed = True
-                        tasks.start_soon(self._follow, prepared, outcome, root.held_bytes, tasks)
+                        share.keep()
+                        tasks.start_soon(self._follow, prepared, outcome, share, tasks)
                     case TooLarge() | RowsRefused():
                         waiting.extendleft(
                             reversed(await self._splitter.split(prepared, outcome, self._limit.bytes, isolation))
@@ -132,8 +150,7 @@ class Delivery:
                     case _:
                         pass
         finally:
-            if not followed:
-                self._budget.give(root.held_bytes)
+            share.drop()
 
     async def _outcome(self, prepared: Prepared) -> Outcome:
         """The chunk's outcome in the end, after as many attempts as may be made."""
@@ -142,7 +159,7 @@ class Delivery:
             assert chunk.remote_id is not None
             return Accepted(chunk.remote_id, chunk.name, RemoteStatus.PENDING)
         payload = self._payload(prepared)
-        if payload.content_length > self._limit.bytes and chunk.rows > 1:
+        if payload.content_length > self._limit.bytes and chunk.rows > 1 and chunk.state is ChunkState.PLANNED:
             return TooLarge(f"planned before bodies were limited to {self._limit.bytes:,} bytes")
         if self._creation is None:
             return await self._attempts(chunk, payload)
@@ -154,6 +171,7 @@ class Delivery:
                 self._creation.leave()
 
     async def _attempts(self, chunk: Chunk, payload: Payload) -> Outcome:
+        """*chunk* may be in doubt already, where the user accepts doubles: then it stays so until it has landed."""
         failures = 0
         while True:
             token = self._destination.token.current
@@ -164,8 +182,7 @@ class Delivery:
                 case InDoubt():
                     if self._on_doubt is OnDoubt.HOLD:
                         return outcome
-                    await self._journal.plan_again(chunk.id)
-                    self._tally.totals.move(chunk, ChunkState.IN_DOUBT, ChunkState.PLANNED)
+                    chunk = replace(chunk, state=ChunkState.IN_DOUBT)
                     failures += 1
                     await self._wait_after(failures, outcome.reason)
                 case TryAgain(reason):
@@ -195,14 +212,18 @@ class Delivery:
 
         try:
             await self._journal.sending(chunk.id, self._clock.unix())
+            if chunk.state is ChunkState.IN_DOUBT:
+                self._tally.totals.move(chunk, ChunkState.IN_DOUBT, ChunkState.PLANNED)
             self._tally.requests += 1
             self._tally.in_flight += 1
             try:
                 outcome = await self._destination.send(payload, sent)
             except SourceChanged as error:
+                self._tally.outcomes["source_changed"] += 1
                 await self._not_stored(chunk)
                 self._stop(Reason(str(error), ExitCode.SOURCE_CHANGED))
             except anyio.get_cancelled_exc_class():
+                self._tally.outcomes["cancelled"] += 1
                 with anyio.CancelScope(shield=True):
                     if not sent_bytes:
                         await self._not_stored(chunk)
@@ -229,7 +250,8 @@ class Delivery:
             case InDoubt(reason):
                 await self._doubt(chunk, reason)
             case TooLarge():
-                self._limit.refused(payload.content_length)
+                if chunk.rows > 1:  # one large row says little of what the service takes
+                    self._limit.refused(payload.content_length)
                 await self._not_stored(chunk)
             case _:
                 await self._not_stored(chunk)
@@ -263,15 +285,19 @@ class Delivery:
             )
 
     async def _not_stored(self, chunk: Chunk) -> None:
-        await self._journal.plan_again(chunk.id)
+        """This attempt stored nothing. Where an earlier one is in doubt, so is the chunk."""
+        if chunk.state is ChunkState.IN_DOUBT:
+            await self._doubt(chunk, chunk.reason or "an earlier attempt is in doubt")
+        else:
+            await self._journal.plan_again(chunk.id, chunk.reason)
 
-    async def _follow(self, prepared: Prepared, accepted: Accepted, held_bytes: int, tasks: TaskGroup) -> None:
+    async def _follow(self, prepared: Prepared, accepted: Accepted, share: _Share, tasks: TaskGroup) -> None:
         """A dataset that the service has taken and is not done with: ask until it is ready, has failed, or time is up."""
         try:
             with self._stopping_on_trouble():  # stopped, it stays answered: the next invocation asks on
                 await self._settle_status(prepared, accepted, tasks)
         finally:
-            self._budget.give(held_bytes)
+            share.drop()
 
     async def _settle_status(self, prepared: Prepared, accepted: Accepted, tasks: TaskGroup) -> None:
         chunk, remote_id = prepared.chunk, accepted.remote_id
@@ -280,7 +306,8 @@ class Delivery:
             status = await self._polled(remote_id)
         match status:
             case RemoteStatus.READY:
-                await self._landed(chunk, Accepted(remote_id, chunk.name), 0, ChunkState.ANSWERED)
+                size = self._payload(prepared).content_length
+                await self._landed(chunk, Accepted(remote_id, chunk.name), size, ChunkState.ANSWERED)
             case RemoteStatus.FAILED:
                 await self._failed(prepared, remote_id, tasks)
             case RemoteStatus.PENDING:
@@ -295,11 +322,11 @@ class Delivery:
             await self._sleep(wait_s)
             wait_s = min(LAST_POLL_S, wait_s * 2)
             await self._halt.unless_halted(lambda: self._pacing.enter(rows=0, size=0))
+            token = self._destination.token.current
             try:
                 status = await self._destination.poll(remote_id)
             except LookFailed as failed:
-                if isinstance(failed.outcome, CloseGate):
-                    self._close_gate(1, failed.outcome.reason, failed.outcome.wait_s)
+                await self._after_failed_look(failed.outcome, token)
                 continue
             except ReadBackUnavailable:
                 return RemoteStatus.PENDING
@@ -308,6 +335,20 @@ class Delivery:
             if status is not RemoteStatus.PENDING:
                 return status
         return RemoteStatus.PENDING
+
+    async def _after_failed_look(self, outcome: TryAgain | CloseGate | TokenRejected | StopLane, token: Token) -> None:
+        match outcome:
+            case CloseGate(reason, wait_s):
+                self._close_gate(1, reason, wait_s)
+            case TokenRejected(reason):
+                if not await self._destination.token.renew(token):
+                    self._stop(Reason(f"the service does not take the token ({reason})", ExitCode.NO_PERMISSION))
+            case StopLane(reason, exit_code):
+                self._stop(Reason(reason, exit_code))
+            case TryAgain():
+                pass
+            case _:
+                assert_never(outcome)
 
     async def _failed(self, prepared: Prepared, remote_id: str, tasks: TaskGroup) -> None:
         """The service took the chunk and then failed on it: once more, then its rows are set aside."""
@@ -335,12 +376,12 @@ class Delivery:
         await self._sleep(full_jitter_s(failures, self._clock.uniform))
 
     def _close_gate(self, failures: int, reason: str, wait_s: float | None) -> None:
+        if wait_s is not None:
+            self._patience.ordered_wait(wait_s)
+        if self._patience.is_over(self._clock.monotonic()):
+            self._stop(Reason(f"the service refused for too long: {reason}", ExitCode.TRY_LATER))
         if wait_s is None:
             wait_s = full_jitter_s(failures, self._clock.uniform)
-            if self._patience.is_over(self._clock.monotonic()):
-                self._stop(Reason(f"the service refused for too long: {reason}", ExitCode.TRY_LATER))
-        else:
-            self._patience.ordered_wait(self._clock.monotonic() + wait_s)
         self._pacing.gate.close(wait_s, reason)
 
     async def _sleep(self, seconds: float) -> None:

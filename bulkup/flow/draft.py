@@ -13,6 +13,10 @@ from bulkup.model import Block, EncodedBlock, LongRow, Reject
 __all__ = ["Draft", "Keep", "Placed"]
 
 
+LETTER_BYTES = 512
+"""What a dead letter takes in memory besides its row, about."""
+
+
 @dataclass(frozen=True, slots=True)
 class Placed:
     """A dead letter's place: its file's number, and its line among that file's lines in the chunk, from 0."""
@@ -24,10 +28,11 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """What a draft holds on to besides counts and hashes: the encoded rows, and the blocks as read."""
+    """What a draft holds on to besides counts and hashes: the encoded rows, the blocks as read, the dead letters."""
 
     encoded: bool
     raw: bool
+    rejects: bool = True
 
 
 @dataclass(slots=True)
@@ -42,8 +47,9 @@ class Draft:
     rows: int = 0
     blank: int = 0
     body_bytes: int = 0
-    largest_block: int = 0
+    reject_bytes: int = 0
     verbatim: bool = True
+    rejected: int = 0
     rejects: list[Placed] = field(default_factory=list)
     lines: dict[int, int] = field(default_factory=dict)
     encoded: list[bytes] = field(default_factory=list)
@@ -63,7 +69,11 @@ class Draft:
         self.stop = item.end
         line = self.lines.get(file, 0)
         self.lines[file] = line + made.lines
-        self.rejects += [Placed(reject, file, line + reject.line) for reject in made.rejects]
+        if made.rejects:
+            self.rejected += len(made.rejects)
+            self.reject_bytes += sum(len(reject.row) for reject in made.rejects) + LETTER_BYTES * len(made.rejects)
+            if self.keep.rejects:
+                self.rejects += [Placed(reject, file, line + reject.line) for reject in made.rejects]
         self.blank += made.blank
         self.verbatim &= made.verbatim
         hash_raw(self._raw_hash, item)
@@ -88,7 +98,7 @@ class Draft:
             byte_offset=self.byte_offset,
             rows=self.rows,
             blank=self.blank,
-            rejected=len(self.rejects),
+            rejected=self.rejected,
             lines=tuple(self.lines.items()),
             body_bytes=self.body_bytes,
             raw_hash=self._raw_hash.digest(),

@@ -108,11 +108,16 @@ class Lane:
         """
         if lost := await self._journal.recover():
             self._say(f"{lost} chunks were being sent when the last process ended; they are in doubt")
-        if self._options.on_doubt is OnDoubt.RESEND and (released := await self._journal.release_doubts()):
-            self._say(f"sending {released} chunks in doubt again, as --on-doubt resend accepts doubles")
         self.tally.totals = await self._journal.totals()
+        if self._options.on_doubt is OnDoubt.RESEND and self.tally.totals.chunks_in_doubt:
+            self._say(
+                f"sending {self.tally.totals.chunks_in_doubt} chunks in doubt again, as --on-doubt resend accepts doubles"
+            )
         self._unreadable = await self._journal.fact("unreadable")
-        self.is_done = bool(await self._journal.fact("planned whole")) and self.tally.totals.chunks_left == 0
+        resendable = self.tally.totals.chunks_in_doubt if self._options.on_doubt is OnDoubt.RESEND else 0
+        self.is_done = (
+            bool(await self._journal.fact("planned whole")) and self.tally.totals.chunks_left == 0 and not resendable
+        )
         if self.is_done:
             return
         await self._decide()
@@ -211,11 +216,10 @@ class Lane:
             )
 
     async def _is_untouched(self) -> bool:
-        """No chunk of this run has ever been sent."""
+        """Nothing of this run can be at the destination: what is planned was never sent, or not stored, for sure."""
         if self.tally.totals.chunks_landed or self.tally.totals.chunks_in_doubt:
             return False
-        open_chunks = await self._journal.open_chunks(ChunkState.PLANNED, ChunkState.ANSWERED)
-        return all(chunk.attempts == 0 for chunk in open_chunks)
+        return not await self._journal.open_chunks(ChunkState.ANSWERED)
 
     async def _look(self) -> None:
         """One look at what the destination holds. Raises `DestinationNotEmpty`, `LookFailed`."""
@@ -253,7 +257,7 @@ class Lane:
         match failed.outcome:
             case CloseGate(reason, ordered_s) if ordered_s is not None:
                 self.pacing.gate.close(ordered_s, reason)
-                self._patience.ordered_wait(now + ordered_s)
+                self._patience.ordered_wait(ordered_s)
                 wait_s = ordered_s
             case TokenRejected() | StopLane():
                 raise _refused(self.name, failed) from None
@@ -307,6 +311,7 @@ class Lane:
             totals=self.tally.totals,
             limit=self.limit,
             max_rejects=self._options.max_rejects,
+            on_doubt=self._options.on_doubt,
             with_rejected_rows=self._options.with_rejected_rows,
         )
 

@@ -17,12 +17,12 @@ from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectSendStream
 
 from bulkup.chunk import WHOLE, Chunk, ChunkId, ChunkState, TileSpan, Totals
-from bulkup.config import RejectLimit
+from bulkup.config import OnDoubt, RejectLimit
 from bulkup.dead_letter import dead_letter
 from bulkup.destinations.seam import Creates, Destination
 from bulkup.errors import ExitCode, SourceUnreadable
 from bulkup.flow.children import ChildNumbers
-from bulkup.flow.chunker import Chunker
+from bulkup.flow.chunker import MAX_REJECT_BYTES, Chunker
 from bulkup.flow.draft import Draft, Keep
 from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.limit import BodyLimit
@@ -69,6 +69,7 @@ class Preparer:
         totals: Totals,
         limit: BodyLimit,
         max_rejects: RejectLimit | None,
+        on_doubt: OnDoubt,
         with_rejected_rows: bool,
     ) -> None:
         self._lane = lane
@@ -84,6 +85,8 @@ class Preparer:
         self._totals = totals
         self._limit = limit
         self._max_rejects = max_rejects
+        doubts = (ChunkState.IN_DOUBT,) if on_doubt is OnDoubt.RESEND else ()
+        self._states = (ChunkState.PLANNED, ChunkState.ANSWERED, *doubts)
         self._with_rejected_rows = with_rejected_rows
         self._envelope_bytes = destination.envelope(widest_name(destination.dataset_name), plan.rows).size
         self._unplanned: list[_Made | TileSpan] = []
@@ -96,7 +99,7 @@ class Preparer:
     async def run(self, out: MemoryObjectSendStream[Prepared]) -> None:
         """Hand on every chunk that is to be sent, in order. Ends at the source's end, or where it cannot be read further."""
         async with out:
-            for chunk in await self._journal.open_chunks(ChunkState.PLANNED, ChunkState.ANSWERED):
+            for chunk in await self._journal.open_chunks(*self._states):
                 await self._hand_on(await self._again(chunk), out)
             tile, planned_to = await self._journal.frontier()
             if self._totals.chunks:
@@ -146,7 +149,7 @@ class Preparer:
 
         if draft.is_empty:
             self._budget.give(held)
-        elif self._limits.allow(body_bytes=draft.body_bytes, rows=draft.rows):
+        elif self._is_one_chunk(draft):
             child = WHOLE if planned_to is None else await self._numbers.take(tile)
             await self._emit(_Made(draft, ChunkId(self._lane, tile, child), held), out)
         else:
@@ -156,15 +159,15 @@ class Preparer:
         if len(self._unplanned) > UNPLANNED:
             await self._flush(out, family=True)
 
+    def _is_one_chunk(self, draft: Draft) -> bool:
+        fits = self._limits.allow(body_bytes=draft.body_bytes, rows=draft.rows)
+        return fits and draft.reject_bytes <= MAX_REJECT_BYTES
+
     async def _read_splittable(self, items: Items, out: MemoryObjectSendStream[Prepared]) -> tuple[Draft, int]:
         """One tile of a plain file: not held if it turns out to be clean, else held if it fits into one request."""
         if self._expect_clean:
             with suppress(SourceUnreadable):  # the second reading keeps what comes before the fault
-                draft = await self._chunker.whole(items, Keep(encoded=False, raw=False))
-                if draft.is_empty or draft.verbatim or draft.rows == 0:
-                    return draft, 0
-                self._expect_clean = False
-                if not self._limits.allow(body_bytes=draft.body_bytes, rows=draft.rows):
+                if (draft := await self._chunker.verbatim(items)) is not None:
                     return draft, 0
         return await self._read_held(items, Keep(encoded=True, raw=False), out, held=self._limits.body_bytes)
 
@@ -184,8 +187,9 @@ class Preparer:
                 async for item in stream:
                     self._halt.check()
                     self._chunker.add(draft, item)
-                    if not self._limits.allow(body_bytes=draft.body_bytes, rows=draft.rows):
-                        draft.keep, draft.encoded = Keep(encoded=False, raw=keep.raw), []
+                    if not self._is_one_chunk(draft):
+                        draft.keep = Keep(encoded=False, raw=keep.raw, rejects=False)
+                        draft.encoded, draft.rejects = [], []
                     await checkpoint()
         except SourceUnreadable as error:
             self.unreadable = error
@@ -217,8 +221,9 @@ class Preparer:
 
     async def _emit(self, made: _Made, out: MemoryObjectSendStream[Prepared]) -> None:
         self._unplanned.append(made)
+        letters = sum(m.draft.reject_bytes for m in self._unplanned if isinstance(m, _Made))
         full = [m for m in self._unplanned if isinstance(m, _Made) and m.draft.rows]
-        if self._names_are_settled or len(full) > 1:
+        if self._names_are_settled or len(full) > 1 or letters > MAX_REJECT_BYTES:
             await self._flush(out, family=True)
 
     async def _flush(self, out: MemoryObjectSendStream[Prepared], *, family: bool) -> None:

@@ -126,17 +126,6 @@ class LaneJournal:
 
         return await self._writer.run(work)
 
-    async def release_doubts(self) -> int:
-        """Plan every chunk in doubt to be sent again (the user accepts doubles); how many chunks that is."""
-
-        def work(db: sqlite3.Connection) -> int:
-            return db.execute(
-                "UPDATE chunks SET state = ? WHERE lane = ? AND state = ?",
-                (ChunkState.PLANNED, self.name, ChunkState.IN_DOUBT),
-            ).rowcount
-
-        return await self._writer.run(work)
-
     def plan(
         self, chunks: Sequence[Chunk], *, rejects: bytes = b"", tiles: Sequence[TileSpan] = ()
     ) -> asyncio.Future[None]:

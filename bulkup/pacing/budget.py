@@ -42,6 +42,7 @@ class ByteBudget:
     def give(self, size: int) -> None:
         """Hand *size* bytes back."""
         self.held_bytes -= size
+        assert self.held_bytes >= 0, "more was given back than was taken"
         self._admit()
 
     def _fits(self, size: int) -> bool:

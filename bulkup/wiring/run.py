@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -89,13 +90,20 @@ async def execute(
     be sent at all: bad options, a destination that is not empty, a changed source, an unusable journal, a lock, no token.
     """
     interrupt = interrupt or Interrupt()
-    async with AsyncExitStack() as stack:
-        try:
-            run = await interrupt.unless_requested(lambda: Run.open(upload, stack, tell, resume))
-            await interrupt.unless_requested(run.prepare)
-        except ExceptionGroup as group:  # a task group's wrapping of one error
-            raise sole_error(group) from None
-        return await run.carry_out(interrupt)
+    run: Run | None = None
+    is_sending = False
+    try:
+        async with AsyncExitStack() as stack:
+            try:
+                run = await interrupt.unless_requested(lambda: Run.open(upload, stack, tell, resume))
+                await interrupt.unless_requested(run.prepare)
+            except ExceptionGroup as group:  # a task group's wrapping of one error
+                raise sole_error(group) from None
+            is_sending = True
+            return await run.carry_out(interrupt)
+    finally:
+        if run is not None and run.is_new and not is_sending:
+            run.discard()
 
 
 class Run:
@@ -117,6 +125,7 @@ class Run:
         self._source = source
         self._tell = tell
         self._lanes: list[Lane] = []
+        self.is_new = False
         self._began = time.monotonic()
 
     @classmethod
@@ -140,9 +149,19 @@ class Run:
         stack.callback(journal.close)
         run = cls(upload, folder, state, journal, source, tell)
         await run._check_source()
-        for settings, token in zip(upload.destinations, tokens, strict=True):
-            await run._add_lane(settings, token, stack)
+        run.is_new = await journal.fact("started_at") is None
+        try:
+            for settings, token in zip(upload.destinations, tokens, strict=True):
+                await run._add_lane(settings, token, stack)
+        except BaseException:
+            if run.is_new:
+                stack.callback(run.discard)
+            raise
         return run
+
+    def discard(self) -> None:
+        """Leave nothing behind of a run that was refused before it had planned anything."""
+        shutil.rmtree(self._folder.path, ignore_errors=True)
 
     async def carry_out(self, interrupt: Interrupt) -> Receipt:
         """From the first request to the receipt."""

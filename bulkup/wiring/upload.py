@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from bulkup.config import Collinear, Nebius, RunSettings
@@ -60,6 +60,10 @@ def default_name(sources: tuple[str, ...]) -> str:
     """The dataset's name where none is given: the only file's stem. Raises `UsageProblem`."""
     if len(sources) != 1 or sources[0] == STDIN or any(c in sources[0] for c in "*?["):
         raise UsageProblem("several files, a glob or standard input need --name NAME")
+    if Path(sources[0]).is_dir():
+        raise UsageProblem(
+            f"{sources[0]} is a directory; name its files, or a glob such as {sources[0].rstrip('/')}/*.jsonl"
+        )
     path = PurePath(sources[0])
     if path.suffix.lower() in _COMPRESSED:
         path = path.with_suffix("")

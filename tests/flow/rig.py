@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 
 from bulkup.chunk import Chunk, Totals
+from bulkup.config import OnDoubt
 from bulkup.destinations.nebius_rows import NEBIUS
 from bulkup.destinations.seam import Capabilities, Creates
 from bulkup.encoding import RowOptions, RowPlan, decide
@@ -26,6 +27,7 @@ from bulkup.flow.prepare import Preparer
 from bulkup.flow.prepared import Prepared
 from bulkup.journal import Journal
 from bulkup.model import Block, EncodedRow
+from bulkup.naming import widest_name
 from bulkup.pacing import ByteBudget
 from bulkup.sources import Source, open_source
 from bulkup.token_source import TokenSource
@@ -121,7 +123,7 @@ async def _plan(
     folder: Path, source: Source, journal: Journal, setting: Setting, stop_after: int | None, stack: AsyncExitStack
 ) -> Planned:
     halt, lane, to, rows = Halt(), journal.lane(LANE), destination(setting.creates), rows_plan()
-    envelope = to.envelope(NAME + "-00000-000-00000000", rows).size
+    envelope = to.envelope(widest_name(NAME), rows).size
     limit = envelope + setting.room
     cursor = source.cursor()
     stack.push_async_callback(cursor.aclose)
@@ -141,6 +143,7 @@ async def _plan(
         totals=totals,
         limit=BodyLimit(limit),
         max_rejects=None,
+        on_doubt=OnDoubt.HOLD,
         with_rejected_rows=True,
     )
     made: list[Made] = []

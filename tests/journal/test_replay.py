@@ -84,23 +84,10 @@ async def test_lanes_do_not_see_each_other(tmp_path: Path) -> None:
     await one.sending(chunk(0, lane="nebius").id, 1.0)
     await one.set_fact("plan", {"a": 1})
     assert (await other.recover(), await one.recover()) == (1, 1)
-    assert (await one.release_doubts(), await one.recover()) == (1, 0)
-    assert (await one.totals()).rows_left == (await other.totals()).rows_left == 3
+    assert await one.recover() == 0
+    assert ((await one.totals()).rows_in_doubt, (await other.totals()).rows_left) == (3, 3)
     assert await other.fact("plan") is None
     assert await one.fact("plan") == {"a": 1}
-    journal.close()
-
-
-async def test_released_doubts_are_planned_again(tmp_path: Path) -> None:
-    """The user accepts doubles: all of them, and only them."""
-    journal = Journal.open(tmp_path, create=True)
-    lane = journal.lane(LANE)
-    await lane.plan([chunk(n) for n in range(3)])
-    for n in range(2):
-        await lane.sending(chunk(n).id, 1.0)
-        await lane.in_doubt(chunk(n).id, "lost", 2.0)
-    assert await lane.release_doubts() == 2
-    assert [c.attempts for c in await lane.open_chunks(ChunkState.PLANNED)] == [1, 1, 0]
     journal.close()
 
 

@@ -38,17 +38,25 @@ def test_patience_lasts_as_long_as_it_says_and_a_success_renews_it() -> None:
     assert patience.is_over(2101)
 
 
-def test_an_ordered_wait_does_not_count() -> None:
-    """Fifteen minutes of Retry-After are the service's, not the user's patience."""
+def test_an_ordered_wait_is_waited_out_and_tried_once_more() -> None:
+    """Fifteen minutes of Retry-After are the service's, not the user's patience; a service that only ever says so is."""
     patience = Patience(retry_for_s=600, now=0)
     patience.ordered_wait(900)
-    assert not patience.is_over(1500)
-    assert patience.is_over(1501)
+    assert not patience.is_over(901)
+    assert not patience.is_over(1350)
+    assert patience.is_over(1351)
+
+
+def test_short_ordered_waits_do_not_prolong_patience_for_ever() -> None:
+    patience = Patience(retry_for_s=4, now=0)
+    for _ in range(10):
+        patience.ordered_wait(1)
+    assert patience.is_over(4.1)
 
 
 def test_nothing_takes_patience_back() -> None:
     """An earlier success or a shorter wait that is reported late shortens nothing."""
     patience = Patience(retry_for_s=10, now=100)
-    patience.ordered_wait(50)
+    patience.ordered_wait(5)
     patience.succeeded(20)
     assert not patience.is_over(110)
