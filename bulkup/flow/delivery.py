@@ -49,6 +49,9 @@ __all__ = ["DOUBTS_TO_SETTLE", "Delivery"]
 DOUBTS_TO_SETTLE = 8
 """So many new doubts are settled before anything more is sent."""
 
+LOSSES_TO_SPLIT = 2
+"""A chunk that was lost so often and was not there afterwards is halved: something on the way may not let so much through."""
+
 FIRST_POLL_S, LAST_POLL_S = 0.5, 10.0
 
 
@@ -178,6 +181,8 @@ class Delivery:
         payload = self._payload(prepared)
         if payload.content_length > self._limit.bytes and chunk.rows > 1 and chunk.state is ChunkState.PLANNED:
             return TooLarge(f"planned before bodies were limited to {self._limit.bytes:,} bytes")
+        if chunk.absences >= LOSSES_TO_SPLIT and chunk.rows > 1 and chunk.state is ChunkState.PLANNED:
+            return TooLarge(f"lost on the way {chunk.absences} times, with nothing stored: it goes in smaller pieces")
         if self._creation is None:
             return await self._attempts(chunk, payload)
         alone = await self._halt.unless_halted(self._creation.enter)

@@ -445,3 +445,13 @@ async def test_after_a_crash_a_creating_chunk_is_looked_up_before_anything_is_se
     assert calls[:2] == ["look", "look"]
     assert "send" in calls
     assert few.stored("collinear") == few.expected("collinear")
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_what_is_lost_twice_goes_in_smaller_pieces(small: Bench, lane: str) -> None:
+    """Something on the way cuts long bodies off: the same body would be lost for ever."""
+    small.emulator.patch(script={lane: ["reset_in_body", "reset_in_body"]})
+    receipt = await small.run(getattr(small, lane)(max_chunk_bytes=None), settle_after_s=0.1)
+    assert receipt.exit_code == 0
+    assert receipt.destinations[lane].chunks_landed in (2, 3)
+    assert small.stored(lane) == small.expected(lane)

@@ -108,6 +108,8 @@ async def test_a_row_named_beside_others_costs_one_request_for_each_stretch_betw
     receipt = await bench.run(getattr(bench, lane)(max_chunk_bytes=None))
     _check(bench, receipt, lane, bad)
     assert receipt.destinations[lane].this_invocation.requests == 3
+    manifest = json.loads((bench.folder / "state" / receipt.run_id / "manifest.json").read_text())["lanes"][lane]
+    assert [chunk["state"] for chunk in manifest] == ["landed", "refused", "landed"]
 
 
 @pytest.mark.parametrize("names", ["none", "first", "all"])
