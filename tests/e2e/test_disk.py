@@ -135,7 +135,7 @@ def test_a_state_directory_that_moves(small: Bench, tmp_path: Path) -> None:
 def test_a_second_process_is_told_who_holds_the_run(small: Bench) -> None:
     import socket
 
-    small.emulator.patch(latency_ms=50)
+    small.emulator.patch(latency_ms=1500)  # the first process must not be done before the others have asked
     state = small.folder / "state"
     with subprocess.Popen(_command(small, state), env=ENVIRONMENT, stdout=subprocess.DEVNULL) as process:
         while not small.emulator.summary()["nebius"]["uploads_received"]:
@@ -150,6 +150,7 @@ def test_a_second_process_is_told_who_holds_the_run(small: Bench) -> None:
         assert third.returncode == 8, "another run, the same dataset"
         assert f"process {process.pid} on {socket.gethostname()}" in third.stderr
         assert "dataset" in third.stderr
+        small.emulator.patch(latency_ms=0)
         assert process.wait(100) == 0
     for lane in LANES:
         assert small.stored(lane) == small.expected(lane)
