@@ -9,7 +9,6 @@ from __future__ import annotations
 from enum import IntEnum
 
 __all__ = [
-    "AbsentService",
     "BulkupError",
     "DestinationNotEmpty",
     "ExitCode",
@@ -123,12 +122,6 @@ class LocalDisk(BulkupError):
     """The disk that holds the state directory refused a write (full, or broken)."""
 
     exit_code = ExitCode.LOCAL_DISK
-
-
-class AbsentService(BulkupError):
-    """The service could not be reached for long enough that another time is better."""
-
-    exit_code = ExitCode.TRY_LATER
 
 
 class TokenRefused(BulkupError):
