@@ -138,6 +138,7 @@ class RunSettings(_Model):
     rejects_content: bool = True
     max_row_bytes: Annotated[int, Field(ge=1, le=1024 * MIB)] = 16 * MIB
     memory_bytes: Annotated[int, Field(ge=MIB)] = 48 * MIB
+    workers: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = 1
     connect_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     stall_timeout_s: Annotated[float, Field(gt=0)] = 120.0
 

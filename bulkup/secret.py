@@ -13,6 +13,11 @@ class Token:
     def __init__(self, text: str) -> None:
         self._text = text
 
+    @classmethod
+    def of_header(cls, value: str) -> Token:
+        """The token that *value*, an Authorization header's, shows."""
+        return cls(value.removeprefix("Bearer "))
+
     def __repr__(self) -> str:
         return "Token(***)"
 

@@ -33,6 +33,13 @@ class TokenSource:
             raise TokenRefused(f"no token: set {variable} in the environment, or name a token_file in the config")
         self.current = _checked(text, variable)
 
+    @classmethod
+    def of(cls, token: Token) -> TokenSource:
+        """A token that somebody else keeps and renews: *current* is set by them."""
+        source = cls.__new__(cls)
+        source._file, source._renewing, source._refused, source.current = None, anyio.Lock(), set(), token
+        return source
+
     async def renew(self, rejected: Token) -> bool:
         """Whether there is another token than the one *rejected*: the file is read anew, once per token, by one task."""
         async with self._renewing:

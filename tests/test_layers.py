@@ -17,7 +17,7 @@ LAYERS = {
         *("array_lines", "elements", "mapping", "schema", "tiling", "naming", "encoding", "classify", "receipt"),
         *("row_numbers", "settlement", "verification", "assumptions", "stalls"),
     ),
-    EDGES: ("sources", "destinations", "transport", "token_source", "pacing", "journal", "dead_letter"),
+    EDGES: ("sources", "destinations", "transport", "token_source", "pacing", "journal", "dead_letter", "workers"),
     FLOW: ("flow",),
     WIRING: ("wiring", "api"),
     SURFACE: ("", "cli", "progress", "__main__"),
@@ -171,8 +171,8 @@ def test_one_destination_does_not_know_the_other() -> None:
 
 
 def test_concrete_parts_are_built_in_the_wiring_alone() -> None:
-    """Transport, journal and destinations are opened at one construction site; everything else is handed them."""
-    sites = {"bulkup.wiring.run", "bulkup.wiring.build"}
+    """Transport, journal and destinations are opened at one construction site in each process; everything else is handed them."""
+    sites = {"bulkup.wiring.run", "bulkup.wiring.build", "bulkup.wiring.worker"}
     built = {"Transport", "NebiusDestination", "CollinearDestination"}
     for module, path in MODULES.items():
         if part_of(module) in LEAVES:

@@ -45,6 +45,13 @@ def _whole(text: str) -> int:
         raise ValueError("give a whole number") from None
 
 
+def _workers(text: str) -> int | str:
+    try:
+        return "auto" if text == "auto" else int(text)
+    except ValueError:
+        raise ValueError("give a number of processes, or auto") from None
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -72,6 +79,7 @@ OPTIONS = (
     Option("retry_for", Scope.RUN, "retry_for_s", parse_seconds),
     Option("drain_timeout", Scope.RUN, "drain_timeout_s", parse_seconds),
     Option("max_rejects", Scope.RUN, "max_rejects", RejectLimit.parse),
+    Option("workers", Scope.RUN, "workers", _workers),
     Option("preset", Scope.EACH, "preset"),
     Option("drop", Scope.EACH, "drop"),
     Option("max_chunk_bytes", Scope.EACH, "max_chunk_bytes", parse_size),

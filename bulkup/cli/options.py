@@ -40,6 +40,7 @@ __all__ = [
     "StateDir",
     "To",
     "Verbose",
+    "Workers",
 ]
 
 Text = str | None
@@ -155,6 +156,14 @@ Sample = Annotated[
 ]
 Seed = Annotated[
     Text, _option("--seed", "N", "Chooses the sample: the same seed, the same chunks. Default: another each time.")
+]
+Workers = Annotated[
+    Text,
+    _option(
+        "--workers",
+        "N|auto",
+        "Processes that read, encode and send; auto: as many as there are cores, for a source of 64 MiB or more. Default: 1.",
+    ),
 ]
 Drop = Annotated[list[str] | None, _option("--drop", "KEY", "Leave this key out of every row; repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]

@@ -5,27 +5,40 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Protocol
 
 from anyio.lowlevel import checkpoint
 
 from bulkup.encoding import BlockEncoder
-from bulkup.flow.draft import Draft, Keep
+from bulkup.flow.draft import Draft, Drafted, Keep
 from bulkup.flow.halt import Halt
 from bulkup.flow.prepared import Items
 from bulkup.model import Block, EncodedBlock, EncodedRow, LongRow
-from bulkup.sources import Source
 from bulkup.tiling import Limits, Part, cut, even_part, lines_that_fit
 
-__all__ = ["MAX_REJECT_BYTES", "Chunker"]
+__all__ = ["MAX_REJECT_BYTES", "Chunker", "Layout"]
 
 MAX_REJECT_BYTES = 4 * 1024 * 1024
 """How much of dead letters one chunk may come with: they are held in memory until it is planned."""
 
 
+class Layout(Protocol):
+    """Where positions lie in a source. A `Source` is one."""
+
+    @property
+    def bases(self) -> tuple[int, ...]:
+        """The positions at which the files begin, as far as known."""
+        ...
+
+    def locate(self, position: int) -> tuple[str, int]:
+        """The file that holds *position*, and the byte offset in it."""
+        ...
+
+
 class Chunker:
     """Makes drafts of what is read: the one way from lines to chunks, for planning, for splitting and for resuming."""
 
-    def __init__(self, source: Source, encoder: BlockEncoder, halt: Halt) -> None:
+    def __init__(self, source: Layout, encoder: BlockEncoder, halt: Halt) -> None:
         self._source = source
         self._encoder = encoder
         self._halt = halt
@@ -49,15 +62,15 @@ class Chunker:
         """*block* line by line."""
         return self._encoder.encode_rows(block)
 
-    async def whole(self, items: Items, keep: Keep) -> Draft:
+    async def whole(self, items: Items, keep: Keep) -> Drafted:
         """Everything that *items* gives in one draft, whatever its size."""
         draft = Draft(keep)
         async with aclosing(self._stepping(items)) as stream:
             async for item in stream:
                 self.add(draft, item)
-        return draft
+        return draft.done()
 
-    async def verbatim(self, items: Items) -> Draft | None:
+    async def verbatim(self, items: Items) -> Drafted | None:
         """As `whole`, holding nothing, or None as soon as a block turns out not to be sent as its own bytes."""
         draft = Draft(Keep(encoded=False, raw=False))
         async with aclosing(self._stepping(items)) as stream:
@@ -65,11 +78,11 @@ class Chunker:
                 self.add(draft, item)
                 if not draft.verbatim:
                     return None
-        return draft
+        return draft.done()
 
     async def parts(
         self, items: Items, keep: Keep, limits: Limits, *, body_bytes: int, rows: int
-    ) -> AsyncGenerator[Draft, None]:
+    ) -> AsyncGenerator[Drafted, None]:
         """What *items* gives (*body_bytes* in *rows* rows) in even drafts within *limits*, in order, cut between rows."""
         part = even_part(limits, body_bytes=body_bytes, rows=rows)
         draft = Draft(keep)
@@ -78,7 +91,7 @@ class Chunker:
             while rest is not None:
                 made = self.encode(rest)
                 if draft.reject_bytes > MAX_REJECT_BYTES:
-                    yield draft
+                    yield draft.done()
                     draft = Draft(keep)
                 if draft.body_bytes + len(made.body) < part.body_bytes and draft.rows + made.rows < part.rows:
                     self.add(draft, rest, made)
@@ -88,12 +101,12 @@ class Chunker:
                 if head is not None:
                     self.add(draft, head)
                 if rest is not None:
-                    yield draft
+                    yield draft.done()
                     draft = Draft(keep)
         if not draft.is_empty:
-            yield draft
+            yield draft.done()
 
-    async def cut_before(self, items: Items, keep: Keep, rows: Sequence[int]) -> AsyncGenerator[Draft, None]:
+    async def cut_before(self, items: Items, keep: Keep, rows: Sequence[int]) -> AsyncGenerator[Drafted, None]:
         """What *items* gives, cut before each of the good *rows* (numbers from 0, ascending, none of them 0)."""
         draft = Draft(keep)
         edges = list(rows)
@@ -111,11 +124,11 @@ class Chunker:
                     if count:
                         head, rest = cut(rest, lines, count)
                         self.add(draft, head)
-                    yield draft
+                    yield draft.done()
                     before, draft = before + draft.rows, Draft(keep)
                     edges.pop(0)
         if not draft.is_empty:
-            yield draft
+            yield draft.done()
 
     def _cut(
         self, draft: Draft, item: Block | LongRow, part: Part, limits: Limits

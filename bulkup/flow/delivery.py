@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import NoReturn, assert_never
 
 import anyio
-import orjson
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 
@@ -25,6 +24,7 @@ from bulkup.flow.isolation import Splitter
 from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import Prepared
+from bulkup.flow.sender import Sender
 from bulkup.flow.settler import count_out
 from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import Tally
@@ -58,9 +58,10 @@ FIRST_POLL_S, LAST_POLL_S = 0.5, 10.0
 class _Share:
     """One root chunk's share of the memory budget: given back when the last of those who use it lets go."""
 
-    def __init__(self, budget: ByteBudget, size: int) -> None:
+    def __init__(self, budget: ByteBudget, prepared: Prepared) -> None:
         self._budget = budget
-        self._size = size
+        self._size = prepared.held_bytes
+        self._let_go = prepared.let_go
         self._users = 1
 
     def keep(self) -> None:
@@ -69,6 +70,7 @@ class _Share:
     def drop(self) -> None:
         self._users -= 1
         if self._users == 0:
+            self._let_go()
             self._budget.give(self._size)
 
 
@@ -89,6 +91,7 @@ class Delivery:
         self,
         *,
         destination: Destination,
+        sender: Sender,
         plan: LanePlan,
         journal: LaneJournal,
         pacing: Pacing,
@@ -108,6 +111,7 @@ class Delivery:
         pending_timeout_s: float,
     ) -> None:
         self._destination = destination
+        self._sender = sender
         self._plan = plan
         self._journal = journal
         self._pacing = pacing
@@ -151,7 +155,7 @@ class Delivery:
         isolation = self._splitter.budget(root.chunk.rows)
         refused: RowsRefused | None = None
         nothing_landed = True
-        share = _Share(self._budget, root.held_bytes)
+        share = _Share(self._budget, root)
         try:
             while waiting:
                 prepared = waiting.popleft()
@@ -184,20 +188,21 @@ class Delivery:
         if chunk.absences >= LOSSES_TO_SPLIT and chunk.rows > 1 and chunk.state is ChunkState.PLANNED:
             return TooLarge(f"lost on the way {chunk.absences} times, with nothing stored: it goes in smaller pieces")
         if self._creation is None:
-            return await self._attempts(chunk, payload)
+            return await self._attempts(prepared, payload)
         alone = await self._halt.unless_halted(self._creation.enter)
         try:
-            return await self._attempts(chunk, payload)
+            return await self._attempts(prepared, payload)
         finally:
             if alone:
                 self._creation.leave()
 
-    async def _attempts(self, chunk: Chunk, payload: Payload) -> Outcome:
-        """*chunk* may be in doubt already, where the user accepts doubles: then it stays so until it has landed."""
+    async def _attempts(self, prepared: Prepared, payload: Payload) -> Outcome:
+        """The chunk may be in doubt already, where the user accepts doubles: then it stays so until it has landed."""
+        chunk = prepared.chunk
         failures = 0
         while True:
             token = self._destination.token.current
-            outcome = await self._attempt(chunk, payload)
+            outcome = await self._attempt(chunk, prepared, payload)
             match outcome:
                 case Accepted() | TooLarge() | RowsRefused():
                     return outcome
@@ -222,21 +227,21 @@ class Delivery:
                     assert_never(outcome)
             self._tally.retries += 1
 
-    async def _attempt(self, chunk: Chunk, payload: Payload) -> Outcome:
+    async def _attempt(self, chunk: Chunk, prepared: Prepared, payload: Payload) -> Outcome:
         """One attempt, journaled before its first byte and after its last."""
         await self._halt.unless_halted(self._fence.enter)
         try:
-            return await self._attempt_inside(chunk, payload)
+            return await self._attempt_inside(chunk, prepared, payload)
         finally:
             await self._fence.leave()
 
-    async def _attempt_inside(self, chunk: Chunk, payload: Payload) -> Outcome:
+    async def _attempt_inside(self, chunk: Chunk, prepared: Prepared, payload: Payload) -> Outcome:
         await self._halt.unless_halted(lambda: self._pacing.enter(rows=payload.rows, size=payload.content_length))
-        sent_bytes = 0
+        has_begun = False
 
         def sent(count: int) -> None:
-            nonlocal sent_bytes
-            sent_bytes += count
+            nonlocal has_begun
+            has_begun = True
             self._tally.sent(count)
 
         try:
@@ -246,7 +251,7 @@ class Delivery:
             self._tally.requests += 1
             self._tally.in_flight += 1
             try:
-                outcome = await self._destination.send(payload, sent)
+                came = await self._sender.send(prepared, payload, sent)
             except SourceChanged as error:
                 self._tally.outcomes["source_changed"] += 1
                 await self._not_stored(chunk)
@@ -254,27 +259,28 @@ class Delivery:
             except anyio.get_cancelled_exc_class():
                 self._tally.outcomes["cancelled"] += 1
                 with anyio.CancelScope(shield=True):
-                    if not sent_bytes:
+                    if not has_begun:
                         await self._not_stored(chunk)
                     else:
                         await self._doubt(chunk, "cancelled while it was being sent")
                 raise
             finally:
                 self._tally.in_flight -= 1
+            outcome = came.outcome
             if isinstance(outcome, InDoubt) and outcome.was_answered and self._refusals_store_nothing:
                 outcome = RowsRefused(outcome.reason, outcome.rows)
             self._pacing.concurrency.ended(clean=isinstance(outcome, Accepted))
-            await self._record(chunk, payload, outcome)
+            await self._record(chunk, payload, outcome, came.ids)
             return outcome
         finally:
             self._pacing.leave()
 
-    async def _record(self, chunk: Chunk, payload: Payload, outcome: Outcome) -> None:
+    async def _record(self, chunk: Chunk, payload: Payload, outcome: Outcome, ids: bytes) -> None:
         """What one attempt came to, durable."""
         self._tally.outcomes[_label(outcome)] += 1
         match outcome:
             case Accepted(status=RemoteStatus.READY):
-                await self._landed(chunk, outcome, payload.content_length)
+                await self._landed(chunk, outcome, payload.content_length, ids=ids)
             case Accepted():
                 await self._journal.answered(chunk.id, outcome.remote_id)
                 self._patience.succeeded(self._clock.monotonic())
@@ -288,14 +294,15 @@ class Delivery:
                 await self._not_stored(chunk)
 
     async def _landed(
-        self, chunk: Chunk, accepted: Accepted, body_bytes: int, state: ChunkState = ChunkState.PLANNED
+        self,
+        chunk: Chunk,
+        accepted: Accepted,
+        body_bytes: int,
+        state: ChunkState = ChunkState.PLANNED,
+        *,
+        ids: bytes = b"",
     ) -> None:
-        await self._journal.landed(
-            chunk.id,
-            accepted.remote_id,
-            evidence=Evidence.ANSWER,
-            ids=_ids_line(chunk, accepted) if accepted.ids else b"",
-        )
+        await self._journal.landed(chunk.id, accepted.remote_id, evidence=Evidence.ANSWER, ids=ids)
         self._tally.totals.move(chunk, state, ChunkState.LANDED)
         self._rules.landed()
         self._tally.rows_landed += chunk.rows
@@ -430,20 +437,6 @@ class Delivery:
     def _stop(self, reason: Reason) -> NoReturn:
         self._halt.set(reason)
         raise Halted
-
-
-def _ids_line(chunk: Chunk, accepted: Accepted) -> bytes:
-    record = {
-        "lane": chunk.id.lane,
-        "chunk": str(chunk.id),
-        "position": chunk.start,
-        "file": chunk.file,
-        "byte_offset": chunk.byte_offset,
-        "dataset_id": accepted.remote_id,
-        "rows": chunk.rows,
-        "ids": accepted.ids,
-    }
-    return orjson.dumps(record) + b"\n"
 
 
 def _label(outcome: Outcome) -> str:

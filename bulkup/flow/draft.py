@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import xxhash
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState
+from bulkup.errors import SourceUnreadable
 from bulkup.model import Block, EncodedBlock, LongRow, Reject
 
-__all__ = ["Draft", "Keep", "Placed"]
+__all__ = ["Draft", "Drafted", "Hold", "Keep", "Placed"]
 
 
 LETTER_BYTES = 512
@@ -33,6 +34,67 @@ class Keep:
     encoded: bool
     raw: bool
     rejects: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Encoded rows that worker number *worker* keeps in its memory under *key*."""
+
+    worker: int
+    key: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drafted:
+    """What consecutive blocks came to: everything that a chunk is planned by, and as much of the bytes as was kept.
+
+    The encoded rows are in *encoded*, or with a worker (*hold*), or nowhere: then the range is read again. *broke_off* says why
+    the source could not be read further.
+    """
+
+    start: int
+    stop: int
+    file: int
+    byte_offset: int
+    rows: int
+    blank: int
+    rejected: int
+    reject_bytes: int
+    lines: tuple[tuple[int, int], ...]
+    body_bytes: int
+    raw_hash: bytes
+    rows_hash: bytes
+    verbatim: bool
+    rejects: list[Placed]
+    encoded: list[bytes]
+    raw: list[Block | LongRow]
+    hold: Hold | None = None
+    broke_off: SourceUnreadable | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """There was no line."""
+        return self.start < 0
+
+    def chunk(self, id: ChunkId, name: str) -> Chunk:  # noqa: A002 - the field's name
+        """The chunk that this becomes."""
+        return Chunk(
+            id=id,
+            start=self.start,
+            stop=self.stop,
+            file=self.file,
+            byte_offset=self.byte_offset,
+            rows=self.rows,
+            blank=self.blank,
+            rejected=self.rejected,
+            lines=self.lines,
+            body_bytes=self.body_bytes,
+            raw_hash=self.raw_hash,
+            rows_hash=self.rows_hash,
+            name=name,
+            verbatim=self.verbatim,
+            state=ChunkState.PLANNED if self.rows else ChunkState.EMPTY,
+        )
 
 
 @dataclass(slots=True)
@@ -88,10 +150,9 @@ class Draft:
         if self.keep.raw:
             self.raw.append(item)
 
-    def chunk(self, id: ChunkId, name: str) -> Chunk:  # noqa: A002 - the field's name
-        """The chunk that this has become."""
-        return Chunk(
-            id=id,
+    def done(self) -> Drafted:
+        """What it has come to."""
+        return Drafted(
             start=self.start,
             stop=self.stop,
             file=self.file,
@@ -99,19 +160,16 @@ class Draft:
             rows=self.rows,
             blank=self.blank,
             rejected=self.rejected,
+            reject_bytes=self.reject_bytes,
             lines=tuple(self.lines.items()),
             body_bytes=self.body_bytes,
             raw_hash=self._raw_hash.digest(),
             rows_hash=self._rows_hash.digest(),
-            name=name,
             verbatim=self.verbatim,
-            state=ChunkState.PLANNED if self.rows else ChunkState.EMPTY,
+            rejects=self.rejects,
+            encoded=self.encoded,
+            raw=self.raw,
         )
-
-    @property
-    def rows_hash(self) -> bytes:
-        """xxh3-128 of the encoded rows so far."""
-        return self._rows_hash.digest()
 
 
 def hash_raw(hasher: xxhash.xxh3_128, item: Block | LongRow) -> None:

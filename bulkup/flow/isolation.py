@@ -18,7 +18,7 @@ from bulkup.destinations.seam import Creates, Destination
 from bulkup.encoding.breaks import lines_of
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
-from bulkup.flow.draft import Draft, Keep, Placed
+from bulkup.flow.draft import Drafted, Keep, Placed
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import Prepared, from_memory, listed
 from bulkup.flow.stop_rules import StopRules
@@ -135,7 +135,7 @@ class Splitter:
         budget.requests -= min(len(good), budget.requests)
         return await self._replace(prepared, drafts, reason, fates)
 
-    async def _cut_before(self, prepared: Prepared, rows: Sequence[int]) -> list[Draft]:
+    async def _cut_before(self, prepared: Prepared, rows: Sequence[int]) -> list[Drafted]:
         drafts = self._chunker.cut_before(prepared.items, _KEEP, rows)
         async with aclosing(drafts):
             return [draft async for draft in drafts]
@@ -143,7 +143,7 @@ class Splitter:
     async def _replace(
         self,
         parent: Prepared,
-        drafts: Sequence[Draft],
+        drafts: Sequence[Drafted],
         reason: str,
         refused: Mapping[int, Fate] = MappingProxyType({}),
     ) -> list[Prepared]:
@@ -178,7 +178,7 @@ class Splitter:
             return self._destination.dataset_name
         return family_name(self._destination.dataset_name, chunk, rows_hash)
 
-    def _refused_rows(self, draft: Draft, reason: str) -> list[Placed]:
+    def _refused_rows(self, draft: Drafted, reason: str) -> list[Placed]:
         """The good rows of *draft* (which holds them as read) as dead letters of the service's."""
         found: list[Placed] = []
         lines: dict[int, int] = {}

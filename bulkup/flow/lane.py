@@ -23,13 +23,16 @@ from bulkup.flow.chunker import Chunker
 from bulkup.flow.clock import Clock
 from bulkup.flow.creation import Creation
 from bulkup.flow.delivery import DOUBTS_TO_SETTLE, Delivery
+from bulkup.flow.drafter import Drafter, OwnDrafter
 from bulkup.flow.fence import Fence
 from bulkup.flow.halt import Halt, Halted, Reason
+from bulkup.flow.helped import LaneHelp, PoolDrafter, PoolSender
 from bulkup.flow.isolation import Splitter
 from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepare import Preparer
 from bulkup.flow.prepared import Prepared
+from bulkup.flow.sender import OwnSender, Sender
 from bulkup.flow.sent_rows import SentRows
 from bulkup.flow.settler import REFUSALS_STORE_NOTHING, Settler
 from bulkup.flow.stop_rules import StopRules
@@ -96,6 +99,7 @@ class Lane:
         self._journal = journal
         self._options = options
         self._clock = clock
+        self._help: LaneHelp | None = None
         self._say = say
         self._cursor: Cursor = source.cursor()
         self._plan: LanePlan | None = None
@@ -153,6 +157,10 @@ class Lane:
         self._unreadable = await self._journal.fact("unreadable")
         self._late = await self._journal.fact("late")
         self._planned_whole = bool(await self._journal.fact("planned whole"))
+
+    def be_helped(self, by: LaneHelp) -> None:
+        """From now on worker processes read, encode and send."""
+        self._help = by
 
     async def run(self) -> None:
         """Send until the source ends or the lane stops. What happened stands in the journal, `tally` and `halt`."""
@@ -371,6 +379,8 @@ class Lane:
         assert self._plan is not None, "prepare comes first"
         if await self._is_untouched():
             await self._look_patiently()
+        if self._help is not None:
+            await self._help.open(self._plan, self._source)
         chunker = Chunker(self._source, self._plan.rows.encoder(), self.halt)
         creation = await self._creation()
         settler = self._settler(self._plan, chunker, creation)
@@ -454,6 +464,7 @@ class Lane:
             source=self._source,
             cursor=self._cursor,
             chunker=chunker,
+            drafter=self._drafter(chunker),
             plan=plan,
             destination=self.destination,
             journal=self._journal,
@@ -466,6 +477,13 @@ class Lane:
             on_doubt=self._options.on_doubt,
             with_rejected_rows=self._options.with_rejected_rows,
         )
+
+    def _drafter(self, chunker: Chunker) -> Drafter:
+        own = OwnDrafter(chunker, self._cursor, self.halt)
+        return own if self._help is None else PoolDrafter(self._help, own, self._source, self._cursor)
+
+    def _sender(self) -> Sender:
+        return OwnSender(self.destination) if self._help is None else PoolSender(self._help, self.destination)
 
     def _stop_rules(self) -> StopRules:
         options = self._options
@@ -511,6 +529,7 @@ class Lane:
         )
         return Delivery(
             destination=self.destination,
+            sender=self._sender(),
             plan=plan,
             journal=self._journal,
             pacing=self.pacing,

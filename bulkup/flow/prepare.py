@@ -1,19 +1,21 @@
 """From the source to planned chunks: read, encode, cut, plan. One task a lane.
 
-Tiles are read in order. A tile of a plain file is first read without being held: if it is clean and fits into one request, its
-chunk is sent straight from the file later. Otherwise the tile is read once more into memory, in as many even chunks as it
-needs. What cannot be read twice is held as it was read until its chunks are planned and sent.
+Tiles are planned in order; where worker processes help, some are read ahead. A tile of a plain file is first read without being
+held: if it is clean and fits into one request, its chunk is sent straight from the file later. Otherwise the tile is read once
+more into memory, in as many even chunks as it needs. What cannot be read twice is held as it was read until its chunks are
+planned and sent.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
-from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectSendStream
 
 from bulkup.chunk import WHOLE, Chunk, ChunkId, ChunkState, TileSpan, Totals
@@ -23,11 +25,13 @@ from bulkup.destinations.seam import Creates, Destination
 from bulkup.errors import SourceUnreadable
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import MAX_REJECT_BYTES, Chunker
-from bulkup.flow.draft import Draft, Keep
+from bulkup.flow.draft import Drafted, Keep
+from bulkup.flow.drafter import Drafter, is_one_chunk
 from bulkup.flow.halt import Halt, Halted
 from bulkup.flow.limit import BodyLimit
+from bulkup.flow.orders import Lines, Span
 from bulkup.flow.plan import LanePlan
-from bulkup.flow.prepared import Items, Prepared, changed, from_file, from_memory, listed
+from bulkup.flow.prepared import Items, Prepared, changed, from_file, from_items, from_memory, listed
 from bulkup.flow.stop_rules import StopRules
 from bulkup.journal import LaneJournal
 from bulkup.model import Block, LongRow
@@ -43,10 +47,28 @@ UNPLANNED = 64
 
 
 @dataclass(frozen=True, slots=True)
+class _Span:
+    """A tile, or what is not planned of it: then *child* is None, since its chunk is not the whole tile."""
+
+    tile: int
+    span: Span
+    child: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was read of a tile, and the budget that is held for it."""
+
+    of: _Span
+    drafted: Drafted
+    held_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Made:
     """A draft with its place, and the budget that is held for it."""
 
-    draft: Draft
+    draft: Drafted
     id: ChunkId
     held_bytes: int
 
@@ -61,6 +83,7 @@ class Preparer:
         source: Source,
         cursor: Cursor,
         chunker: Chunker,
+        drafter: Drafter,
         plan: LanePlan,
         destination: Destination,
         journal: LaneJournal,
@@ -77,6 +100,7 @@ class Preparer:
         self._source = source
         self._cursor = cursor
         self._chunker = chunker
+        self._drafter = drafter
         self._plan = plan
         self._destination = destination
         self._journal = journal
@@ -92,6 +116,7 @@ class Preparer:
         self._envelope_bytes = destination.envelope(widest_name(destination.dataset_name), plan.rows).size
         self._unplanned: list[_Made | TileSpan] = []
         self._planning: asyncio.Future[None] | None = None
+        self._flushing = anyio.Lock()
         self._names_are_settled = destination.capabilities.creates is Creates.FIRST_CHUNK
         self._is_family = False
         self._expect_clean = True
@@ -112,20 +137,81 @@ class Preparer:
                 # the next tile's first byte.
                 self._unplanned.append(TileSpan(tile, *self._plan.span(tile)))
                 tile, planned_to = tile + 1, None
-            while self.unreadable is None and await self._more(self._first_byte(tile, planned_to)):
-                await self._tile(tile, planned_to, out)
-                tile, planned_to = tile + 1, None
+            async with aclosing(self._reads(tile, planned_to, out)) as reads:
+                async for read in reads:
+                    await self._tile(read, out)
             await self._flush(out, family=False)
             if self._planning is not None:
                 await self._planning
 
-    async def _more(self, position: int) -> bool:
-        self._halt.check()
+    async def _reads(
+        self, tile: int, planned_to: int | None, out: MemoryObjectSendStream[Prepared]
+    ) -> AsyncGenerator[_Read, None]:
+        """The tiles as they were read, in order, some of them ahead where that helps."""
+        ahead: deque[asyncio.Task[_Read]] = deque()
+        turn = anyio.Event()
+        turn.set()
+        fault: SourceUnreadable | None = None
+        is_over = False
         try:
-            return await self._cursor.more(position)
-        except SourceUnreadable as error:
-            self.unreadable = error
-            return False
+            while True:
+                while not is_over and len(ahead) <= self._ahead:
+                    self._halt.check()
+                    start, stop = self._first_byte(tile, planned_to), self._plan.span(tile)[1]
+                    try:
+                        if not await self._cursor.more(start):
+                            is_over = True
+                            break
+                    except SourceUnreadable as error:
+                        fault, is_over = error, True
+                        break
+                    span = _Span(tile, Span(start, stop), WHOLE if planned_to is None else None)
+                    if self._source.splittable:
+                        mine, turn = turn, anyio.Event()
+                        work = self._read_splittable(span, out, mine, turn)
+                    else:  # its lines come in order: only what is done with them can wait
+                        work = await self._read_in_order(span, out)
+                    ahead.append(asyncio.create_task(work))
+                    tile, planned_to = tile + 1, None
+                if not ahead:
+                    break
+                read = await ahead[0]
+                ahead.popleft()
+                yield read
+                if read.drafted.broke_off is not None:
+                    fault = read.drafted.broke_off
+                    break
+        finally:
+            await self._drop(ahead)
+        self.unreadable = fault
+
+    @property
+    def _ahead(self) -> int:
+        """How many tiles may be read ahead: so many that the one that is wanted next, and its parts, find room all the same."""
+        if self._drafter.ahead == 0:
+            return 0
+        spared = (
+            3 if self._source.splittable else 2
+        )  # the first chunk, waiting for a second, and the parts of a tile: one or two
+        return min(self._drafter.ahead, max(0, self._budget.total_bytes // self._tile_holds - spared))
+
+    @property
+    def _tile_holds(self) -> int:
+        """How many bytes of the budget the reading of a tile takes."""
+        if self._source.splittable:
+            return self._limits.body_bytes
+        return 2 * min(self._plan.tile_bytes, self._limits.body_bytes)
+
+    async def _drop(self, ahead: Iterable[asyncio.Task[_Read]]) -> None:
+        """What was read ahead and is not wanted any more."""
+        tasks = list(ahead)
+        for task in tasks:
+            task.cancel()
+        with anyio.CancelScope(shield=True):
+            for done in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(done, _Read):
+                    self._budget.give(done.held_bytes)
+                    self._drafter.forget(done.drafted)
 
     def _first_byte(self, tile: int, planned_to: int | None) -> int:
         return self._plan.span(tile)[0] if planned_to is None else planned_to
@@ -134,93 +220,99 @@ class Preparer:
     def _limits(self) -> Limits:
         return self._plan.limits(envelope_bytes=self._envelope_bytes, max_body_bytes=self._limit.bytes)
 
-    async def _tile(self, tile: int, planned_to: int | None, out: MemoryObjectSendStream[Prepared]) -> None:
-        start, stop = self._first_byte(tile, planned_to), self._plan.span(tile)[1]
-        if self._source.splittable:
-
-            def items() -> AsyncGenerator[Block | LongRow, None]:
-                return self._cursor.read(start, stop)
-
-            draft, held = await self._read_splittable(items, out)
+    async def _tile(self, read: _Read, out: MemoryObjectSendStream[Prepared]) -> None:
+        """Plan what was read of one tile."""
+        tile, drafted = read.of.tile, read.drafted
+        if drafted.is_empty:
+            self._budget.give(read.held_bytes)
+        elif is_one_chunk(drafted, self._limits):
+            child = await self._numbers.take(tile) if read.of.child is None else read.of.child
+            await self._emit(_Made(drafted, ChunkId(self._lane, tile, child), read.held_bytes), out)
         else:
-            size = min(self._plan.tile_bytes, self._limits.body_bytes)
-            draft, held = await self._read_held(
-                lambda: self._cursor.read(start, stop), Keep(encoded=True, raw=True), out, held=2 * size
-            )
-
-            items = listed(draft.raw)
-
-        if draft.is_empty:
-            self._budget.give(held)
-        elif self._is_one_chunk(draft):
-            child = WHOLE if planned_to is None else await self._numbers.take(tile)
-            await self._emit(_Made(draft, ChunkId(self._lane, tile, child), held), out)
-        else:
-            self._budget.give(held)
-            await self._emit_parts(draft, items, tile, out)
-        self._unplanned.append(TileSpan(tile, start, stop))
+            self._budget.give(read.held_bytes)
+            self._drafter.forget(drafted)
+            await self._emit_parts(read, out)
+        self._unplanned.append(TileSpan(tile, read.of.span.start, read.of.span.stop))
         if len(self._unplanned) > UNPLANNED:
             await self._flush(out, family=True)
 
-    def _is_one_chunk(self, draft: Draft) -> bool:
-        fits = self._limits.allow(body_bytes=draft.body_bytes, rows=draft.rows)
-        return fits and draft.reject_bytes <= MAX_REJECT_BYTES
+    async def _read_splittable(
+        self, span: _Span, out: MemoryObjectSendStream[Prepared], turn: anyio.Event, next_turn: anyio.Event
+    ) -> _Read:
+        """One tile of a plain file: not held if it turns out to be clean, else held if it fits into one request.
 
-    async def _read_splittable(self, items: Items, out: MemoryObjectSendStream[Prepared]) -> tuple[Draft, int]:
-        """One tile of a plain file: not held if it turns out to be clean, else held if it fits into one request."""
-        if self._expect_clean:
-            with suppress(SourceUnreadable):  # the second reading keeps what comes before the fault
-                if (draft := await self._chunker.verbatim(items)) is not None:
-                    return draft, 0
-        return await self._read_held(items, Keep(encoded=True, raw=False), out, held=self._limits.body_bytes)
+        Memory is taken by the tiles in turn: a later one must not wait for an earlier one with what that one needs.
+        """
+        try:
+            if self._expect_clean and (drafted := await self._drafter.clean(span.span)) is not None:
+                return _Read(span, drafted, 0)
+            await turn.wait()
+            held = await self._take_for_reading(out)
+        finally:
+            await turn.wait()
+            next_turn.set()
+        return await self._read_held(span, span.span, Keep(encoded=True, raw=False), held)
 
-    async def _read_held(
-        self, items: Items, keep: Keep, out: MemoryObjectSendStream[Prepared], *, held: int
-    ) -> tuple[Draft, int]:
+    async def _read_in_order(self, span: _Span, out: MemoryObjectSendStream[Prepared]) -> Coroutine[None, None, _Read]:
+        """One tile of what must be read in order; what is left to do once its lines are there."""
+        held = await self._take_for_reading(out)
+        try:
+            lines = await self._drafter.fetch(span.span)
+        except BaseException:
+            self._budget.give(held)
+            raise
+        return self._read_held(span, lines, Keep(encoded=True, raw=True), held)
+
+    async def _take_for_reading(self, out: MemoryObjectSendStream[Prepared]) -> int:
+        held = self._tile_holds
+        if not self._budget.has_room(held) and any(isinstance(m, _Made) and m.held_bytes for m in self._unplanned):
+            await self._flush(out, family=True)  # it holds, waiting for a second chunk, what the second one waits for
+        await self._take(held)
+        return held
+
+    async def _read_held(self, span: _Span, lines: Span | Lines, keep: Keep, held: int) -> _Read:
         """A tile in memory under *held* bytes of the budget, given back as far as they turn out not to be needed.
 
         What passes the limits keeps no encoded rows: its parts are made in a second pass.
         """
-        if not self._budget.has_room(held) and any(isinstance(m, _Made) and m.held_bytes for m in self._unplanned):
-            await self._flush(out, family=True)  # it holds, waiting for a second chunk, what the second one waits for
-        await self._take(held)
-        draft = Draft(keep)
         try:
-            async with aclosing(items()) as stream:
-                async for item in stream:
-                    self._halt.check()
-                    self._chunker.add(draft, item)
-                    if not self._is_one_chunk(draft):
-                        draft.keep = Keep(encoded=False, raw=keep.raw, rejects=False)
-                        draft.encoded, draft.rejects = [], []
-                    await checkpoint()
-        except SourceUnreadable as error:
-            self.unreadable = error
+            drafted = await self._drafter.held(lines, keep, self._limits)
         except BaseException:
             self._budget.give(held)
             raise
-        self._expect_clean = draft.verbatim
-        kept = (draft.body_bytes if draft.encoded else 0) + sum(item.end - item.start for item in draft.raw)
+        self._expect_clean = drafted.verbatim
+        is_kept = bool(drafted.encoded) or drafted.hold is not None
+        kept = (drafted.body_bytes if is_kept else 0) + sum(item.end - item.start for item in drafted.raw)
         self._budget.give(held - kept)
-        return draft, kept
+        return _Read(span, drafted, kept)
 
-    async def _emit_parts(self, whole: Draft, items: Items, tile: int, out: MemoryObjectSendStream[Prepared]) -> None:
+    async def _emit_parts(self, read: _Read, out: MemoryObjectSendStream[Prepared]) -> None:
         """Several even chunks for one tile, each planned as it closes. That makes a family: nothing is held back any more."""
         await self._flush(out, family=True)
         self._names_are_settled = self._is_family = True
-        limits = self._limits
+        tile, whole, limits = read.of.tile, read.drafted, self._limits
         keep = Keep(encoded=True, raw=not self._source.splittable)
+        parts = self._drafter.parts(read.of.span, self._items(whole, whole.raw), keep, limits, whole)
+        if self._drafter.holds_parts_at_once(keep, limits, whole):
+            await self._take(whole.body_bytes)
+            left = whole.body_bytes
+            async with aclosing(parts):
+                async for drafted in parts:
+                    left -= drafted.body_bytes
+                    made = _Made(drafted, ChunkId(self._lane, tile, await self._numbers.take(tile)), drafted.body_bytes)
+                    await self._emit(made, out)
+            self._budget.give(left)
+            return
         room = min(limits.body_bytes, whole.body_bytes) * (2 if keep.raw else 1)
-        parts = self._chunker.parts(items, keep, limits, body_bytes=whole.body_bytes, rows=whole.rows)
         async with aclosing(parts):
             while True:
                 await self._take(room)
-                draft = await anext(parts, None)
-                if draft is None:
+                part = await anext(parts, None)
+                if part is None:
                     self._budget.give(room)
                     return
                 child = await self._numbers.take(tile)
-                await self._emit(_Made(draft, ChunkId(self._lane, tile, child), room), out)
+                await self._emit(_Made(part, ChunkId(self._lane, tile, child), room), out)
 
     async def _emit(self, made: _Made, out: MemoryObjectSendStream[Prepared]) -> None:
         self._unplanned.append(made)
@@ -230,7 +322,11 @@ class Preparer:
             await self._flush(out, family=True)
 
     async def _flush(self, out: MemoryObjectSendStream[Prepared], *, family: bool) -> None:
-        """Plan what waits, and hand on what is to be sent."""
+        """Plan what waits, and hand on what is to be sent. In order, whoever calls: what is planned later stands later."""
+        async with self._flushing:
+            await self._flush_alone(out, family=family)
+
+    async def _flush_alone(self, out: MemoryObjectSendStream[Prepared], *, family: bool) -> None:
         unplanned, self._unplanned = self._unplanned, []
         if not unplanned:
             return
@@ -258,7 +354,7 @@ class Preparer:
             return self._destination.dataset_name
         return family_name(self._destination.dataset_name, made.id, made.draft.rows_hash)
 
-    def _dead_letters(self, draft: Draft) -> bytes:
+    def _dead_letters(self, draft: Drafted) -> bytes:
         return b"".join(
             dead_letter(
                 self._lane,
@@ -272,29 +368,38 @@ class Preparer:
         )
 
     def _prepared(self, made: _Made, chunk: Chunk) -> Prepared:
-        draft = made.draft
-        items = self._items(chunk, draft.raw)
-        if draft.encoded:
-            return Prepared(chunk, from_memory(draft.encoded), items, made.held_bytes)
-        return Prepared(chunk, from_file(self._cursor, chunk), items, made.held_bytes)
+        return self._with_rows(chunk, made.draft, made.held_bytes)
 
-    def _items(self, chunk: Chunk, raw: list[Block | LongRow]) -> Items:
+    def _with_rows(self, chunk: Chunk, drafted: Drafted, held: int) -> Prepared:
+        items = self._items(chunk, drafted.raw)
+        if drafted.hold is not None:
+            anew = from_items(self._chunker.encode, items)
+            let_go = partial(self._drafter.forget, drafted)
+            return Prepared(chunk, anew, items, held, hold=drafted.hold, let_go=let_go)
+        if drafted.encoded:
+            return Prepared(chunk, from_memory(drafted.encoded), items, held)
+        return Prepared(chunk, from_file(self._cursor, chunk), items, held, is_in_file=True)
+
+    def _items(self, of: Chunk | Drafted, raw: list[Block | LongRow]) -> Items:
         if self._source.splittable:
-            return lambda: self._cursor.read(chunk.start, chunk.stop)
+            return lambda: self._cursor.read(of.start, of.stop)
         return listed(raw)
 
     async def _again(self, chunk: Chunk) -> Prepared:
         """A chunk that is in the journal already, read again. Raises `SourceChanged` where it is not what was planned."""
         if chunk.verbatim and self._source.splittable:
-            return Prepared(chunk, from_file(self._cursor, chunk), self._items(chunk, []), 0)
+            items = self._items(chunk, [])
+            return Prepared(chunk, from_file(self._cursor, chunk), items, 0, is_in_file=True)
         keep = Keep(encoded=True, raw=not self._source.splittable)
         held = chunk.body_bytes * (2 if keep.raw else 1)
         await self._take(held)
-        draft = await self._chunker.whole(lambda: self._cursor.read(chunk.start, chunk.stop), keep)
-        now = draft.chunk(chunk.id, chunk.name)
-        if (now.raw_hash, now.rows_hash, now.rows) != (chunk.raw_hash, chunk.rows_hash, chunk.rows):
+        lines = await self._drafter.fetch(Span(chunk.start, chunk.stop))
+        drafted = await self._drafter.held(lines, keep, None)
+        if drafted.broke_off is not None:
+            raise drafted.broke_off
+        if (drafted.raw_hash, drafted.rows_hash, drafted.rows) != (chunk.raw_hash, chunk.rows_hash, chunk.rows):
             raise changed(chunk)
-        return Prepared(chunk, from_memory(draft.encoded), self._items(chunk, draft.raw), held)
+        return self._with_rows(chunk, drafted, held)
 
     async def _hand_on(self, prepared: Prepared, out: MemoryObjectSendStream[Prepared]) -> None:
         try:

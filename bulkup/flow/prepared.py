@@ -9,11 +9,11 @@ import xxhash
 
 from bulkup.chunk import Chunk
 from bulkup.errors import SourceChanged
-from bulkup.flow.draft import hash_raw, with_commas
-from bulkup.model import Block, LongRow
+from bulkup.flow.draft import Hold, hash_raw, with_commas
+from bulkup.model import Block, EncodedBlock, LongRow
 from bulkup.sources import Cursor
 
-__all__ = ["Items", "Prepared", "changed", "from_file", "from_memory", "listed"]
+__all__ = ["Items", "Prepared", "changed", "from_file", "from_items", "from_memory", "listed"]
 
 Items = Callable[[], AsyncGenerator[Block | LongRow, None]]
 RowBlocks = Callable[[], AsyncIterator[bytes]]
@@ -21,12 +21,19 @@ RowBlocks = Callable[[], AsyncIterator[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """*row_blocks* gives the encoded rows, *items* the lines as read; *held_bytes* of the lane's budget are held for it."""
+    """*row_blocks* gives the encoded rows, *items* the lines as read; *held_bytes* of the lane's budget are held for it.
+
+    The rows are also with a worker (*hold*, until *let_go* is called), or can be read by anybody from the source's file as they
+    are sent (*is_in_file*).
+    """
 
     chunk: Chunk
     row_blocks: RowBlocks
     items: Items
     held_bytes: int
+    hold: Hold | None = None
+    is_in_file: bool = False
+    let_go: Callable[[], None] = lambda: None
 
 
 def from_memory(pieces: list[bytes]) -> RowBlocks:
@@ -35,6 +42,19 @@ def from_memory(pieces: list[bytes]) -> RowBlocks:
     async def row_blocks() -> AsyncIterator[bytes]:
         for piece in with_commas(pieces):
             yield piece
+
+    return row_blocks
+
+
+def from_items(encode: Callable[[Block | LongRow], EncodedBlock], items: Items) -> RowBlocks:
+    """Rows that are encoded anew."""
+
+    async def row_blocks() -> AsyncIterator[bytes]:
+        is_first = True
+        async for item in items():
+            if body := encode(item).body:
+                yield body if is_first else b"," + body
+                is_first = False
 
     return row_blocks
 

@@ -35,6 +35,11 @@ class Lock:
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
 
+    @property
+    def fd(self) -> int:
+        """The descriptor by which it is held: a process that inherits it holds the lock too, until it ends."""
+        return self._fd
+
     def release(self) -> None:
         """Give the lock back."""
         if self._fd >= 0:

@@ -83,6 +83,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.run_id = path.name
+        self.held: Lock | None = None
 
     @property
     def exists(self) -> bool:
@@ -99,7 +100,8 @@ class RunFolder:
 
     def lock(self) -> Lock:
         """Take the run's lock. Raises `RunLocked`."""
-        return Lock(self.path / "lock", f"run {self.run_id}")
+        self.held = Lock(self.path / "lock", f"run {self.run_id}")
+        return self.held
 
 
 @contextmanager

@@ -16,16 +16,18 @@ import anyio
 import orjson
 
 from bulkup.assumptions import assumptions_for
-from bulkup.config import Collinear, Nebius, OnSourceChange
+from bulkup.config import Collinear, Nebius, OnSourceChange, RunSettings
 from bulkup.destinations.seam import Destination
 from bulkup.errors import BulkupError, ExitCode, Interrupted, UsageProblem, worst
 from bulkup.events import Event, Finished, LaneSnapshot, Note, Snapshot
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Reason
+from bulkup.flow.helped import LaneHelp
 from bulkup.flow.lane import Lane, LaneOptions
-from bulkup.journal import Journal
+from bulkup.journal import Journal, Lock
 from bulkup.journal.journal import read_chunks
 from bulkup.journal.reading import view
+from bulkup.model import BLOCK_BYTES
 from bulkup.pacing import Rate
 from bulkup.receipt import DestinationReceipt, Invocation, Receipt, RemoteEntry, SourceReceipt, status_of
 from bulkup.sources import Source, open_source
@@ -37,8 +39,10 @@ from bulkup.wiring.build import destination_of, row_options
 from bulkup.wiring.changed_source import open_journal
 from bulkup.wiring.fingerprint import files_to_json
 from bulkup.wiring.folder import RunFolder, StateDir, write_private
+from bulkup.wiring.helping import Helpers, worker_count
 from bulkup.wiring.manifest import write_manifest
 from bulkup.wiring.upload import Upload, lane_name, run_id
+from bulkup.wiring.worker import LaneOpening
 
 __all__ = ["Interrupt", "Purpose", "Run", "execute", "settle", "verify"]
 
@@ -182,6 +186,8 @@ class Run:
         self._source = source
         self._tell = tell
         self._lanes: list[Lane] = []
+        self._locks: list[Lock] = []
+        self._helpers = Helpers(lambda lane, text: tell(Note(lane, text)))
         self.is_new = False
         self._began = time.monotonic()
 
@@ -240,7 +246,9 @@ class Run:
         await self._journal.set_fact("started_at", started_at)
         if all(lane.is_done for lane in self._lanes):
             self._tell(Note("", "this run is done: nothing is left to send"))
-        async with anyio.create_task_group() as tasks:
+        async with AsyncExitStack() as helping, anyio.create_task_group() as tasks:
+            if purpose is Purpose.SEND:
+                await self._get_help(helping)
             tasks.start_soon(self._snapshots)
             await self._see_through(interrupt, Lane.run if purpose is Purpose.SEND else Lane.settle)
             tasks.cancel_scope.cancel()
@@ -256,6 +264,19 @@ class Run:
         self._tell(self._snapshot())
         self._tell(Finished(receipt))
         return receipt
+
+    async def _get_help(self, stack: AsyncExitStack) -> None:
+        """Worker processes for the lanes that have something to do, where there are to be several."""
+        lanes = [(d, lane) for d, lane in zip(self._upload.destinations, self._lanes, strict=True) if not lane.is_done]
+        count = worker_count(self._upload.settings.workers, self._source)
+        if count < 2 or not lanes:
+            return
+        locks = [*([self._folder.held] if self._folder.held is not None else []), *self._locks]
+        pool = await self._helpers.start(count, stack, keep_fds=[lock.fd for lock in locks])
+        chosen = self._upload.settings
+        for settings, lane in lanes:
+            opening = LaneOpening(settings, chosen.name, _timeouts(chosen), chosen.max_row_bytes, BLOCK_BYTES)
+            lane.be_helped(LaneHelp(pool, lane.name, opening))
 
     async def verify(self, interrupt: Interrupt, *, sample: float, seed: int) -> Verification:
         """Compare every lane's datasets with the source. Raises `SourceChanged`, `SourceUnreadable`, `LocalDisk`."""
@@ -338,18 +359,19 @@ class Run:
 
     async def _add_lane(self, settings: Nebius | Collinear, token: TokenSource, stack: AsyncExitStack) -> None:
         chosen = self._upload.settings
-        timeouts = Timeouts(connect_s=chosen.connect_timeout_s, stall_s=chosen.stall_timeout_s)
         name = lane_name(settings)
         transport = await stack.enter_async_context(
             Transport(
                 settings.url,
                 user_agent=USER_AGENT,
-                timeouts=timeouts,
+                timeouts=_timeouts(chosen),
                 on_stall=lambda text: self._tell(Note(name, text)),
             )
         )
         destination = destination_of(settings, transport, token, dataset_name=chosen.name)
-        stack.callback(self._state.lock_dataset(destination.identity).release)
+        lock = self._state.lock_dataset(destination.identity)
+        stack.callback(lock.release)
+        self._locks.append(lock)
         self._lanes.append(
             Lane(
                 destination=destination,
@@ -376,7 +398,9 @@ class Run:
                 rows_per_second=settings.rows_per_second,
                 bytes_per_second=settings.bytes_per_second,
             ),
-            memory_bytes=chosen.memory_bytes // len(self._upload.destinations),
+            memory_bytes=worker_count(chosen.workers, self._source)
+            * chosen.memory_bytes
+            // len(self._upload.destinations),
             retry_for_s=chosen.retry_for_s,
             settle_after_s=chosen.settle_after_s,
             pending_timeout_s=settings.pending_timeout_s if isinstance(settings, Nebius) else 600.0,
@@ -473,6 +497,10 @@ def _token(settings: Nebius | Collinear) -> TokenSource:
         return TokenSource(variable=variable, file=settings.token_file)
     except BulkupError as error:
         raise type(error)(f"{lane_name(settings)}: {error}") from None
+
+
+def _timeouts(chosen: RunSettings) -> Timeouts:
+    return Timeouts(connect_s=chosen.connect_timeout_s, stall_s=chosen.stall_timeout_s)
 
 
 def _service(settings: Nebius | Collinear) -> str:

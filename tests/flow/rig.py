@@ -20,6 +20,7 @@ from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.errors import ExitCode
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
+from bulkup.flow.drafter import OwnDrafter
 from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
@@ -133,11 +134,13 @@ async def _plan(
     stack.push_async_callback(cursor.aclose)
     budget = ByteBudget(setting.memory)
     totals = await lane.totals()
+    chunker = Chunker(source, rows.encoder(), halt)
     preparer = Preparer(
         lane=LANE,
         source=source,
         cursor=cursor,
-        chunker=Chunker(source, rows.encoder(), halt),
+        chunker=chunker,
+        drafter=OwnDrafter(chunker, cursor, halt),
         plan=LanePlan(setting.tile, rows, limit, setting.rows, MAX_ROW),
         destination=to,
         journal=lane,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkup.flow.chunker import Chunker
-from bulkup.flow.draft import Draft, Keep
+from bulkup.flow.draft import Drafted, Keep
 from bulkup.flow.halt import Halt
 from bulkup.sources import open_source
 from tests.flow.rig import MAX_ROW, expected, rows_plan, scratch_dir, write_source
@@ -17,7 +17,7 @@ from tests.flow.test_prepare import contents
 from tests.sources.reading import FAR
 
 
-async def drafts(folder: Path, files: list[bytes], kind: str, block_bytes: int, rows: list[int]) -> list[Draft]:
+async def drafts(folder: Path, files: list[bytes], kind: str, block_bytes: int, rows: list[int]) -> list[Drafted]:
     paths = write_source(folder, files, kind)
     source = open_source(paths, max_row_bytes=MAX_ROW, block_bytes=block_bytes)
     cursor = source.cursor()
@@ -43,7 +43,7 @@ def test_cut_before_cuts_exactly_there(files: list[bytes], block_bytes: int, kin
         stop - start for start, stop in zip([0, *edges], [*edges, len(good)], strict=True)
     ]
     assert b",".join(b",".join(draft.encoded) for draft in made if draft.rows) == b",".join(good)
-    assert sum(sum(draft.lines.values()) for draft in made) == len(lines)
+    assert sum(sum(count for _, count in draft.lines) for draft in made) == len(lines)
     assert [placed.reject.position for draft in made for placed in draft.rejects] == [
         line.position for line in lines if line.reject is not None
     ]

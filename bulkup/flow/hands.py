@@ -1,0 +1,149 @@
+"""One lane's work in a worker process: it drafts and sends what it is asked to, and decides nothing."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from bisect import bisect_right
+from contextlib import aclosing
+from dataclasses import replace
+
+from bulkup.destinations.seam import Destination, Payload
+from bulkup.flow.chunker import Chunker
+from bulkup.flow.draft import Drafted, Hold, Keep
+from bulkup.flow.drafter import OwnDrafter
+from bulkup.flow.halt import Halt
+from bulkup.flow.orders import (
+    DraftClean,
+    DraftHeld,
+    DraftParts,
+    Forget,
+    LastWord,
+    Lines,
+    SendChunk,
+    Sent,
+)
+from bulkup.flow.plan import LanePlan
+from bulkup.flow.prepared import from_file, from_memory
+from bulkup.flow.sender import sent
+from bulkup.secret import Token
+from bulkup.sources import Source
+from bulkup.sources.files import SourceFile
+from bulkup.workers import Tell
+
+__all__ = ["Hands", "LaneOrder", "Shipped"]
+
+LaneOrder = DraftClean | DraftHeld | DraftParts | SendChunk | Forget
+
+WORD_EVERY_S = 0.1
+"""How often a worker says how much of a body it has sent."""
+
+_HOLD = Keep(encoded=True, raw=False)
+
+
+class Shipped:
+    """Where positions lie in a source that another process reads: its files, and where each begins, as far as known there."""
+
+    def __init__(self, files: tuple[SourceFile, ...]) -> None:
+        self.files = files
+        self.bases: tuple[int, ...] = (0,)
+
+    def locate(self, position: int) -> tuple[str, int]:
+        """The file that holds *position*, and the byte offset in it."""
+        index = max(bisect_right(self.bases, position) - 1, 0)
+        return self.files[index].uri, position - self.bases[index]
+
+
+class Hands:
+    """Carries one lane's orders out. *source* is None where the lines come with the orders."""
+
+    def __init__(self, destination: Destination, plan: LanePlan, source: Source | None, shipped: Shipped) -> None:
+        halt = Halt()  # nothing stops a worker's work but the order to
+        self._destination = destination
+        self._plan = plan
+        self._shipped = shipped
+        self._cursor = source.cursor() if source is not None else None
+        self._chunker = Chunker(source or shipped, plan.rows.encoder(), halt)
+        self._drafter = OwnDrafter(self._chunker, self._cursor, halt)
+        self._holds: dict[int, list[bytes]] = {}
+        self._keys = itertools.count()
+
+    async def carry_out(self, order: LaneOrder, tell: Tell) -> object:
+        """The answer to *order*."""
+        match order:
+            case DraftClean(_, span):
+                return await self._drafter.clean(span)
+            case DraftHeld(_, lines, limits):
+                if isinstance(lines, Lines):
+                    self._shipped.bases = max(self._shipped.bases, lines.bases, key=len)
+                return self._held(await self._drafter.held(lines, _HOLD, limits))
+            case DraftParts():
+                return await self._parts(order)
+            case SendChunk():
+                return await self._send(order, tell)
+            case Forget(_, key):
+                self._holds.pop(key, None)
+                return None
+
+    async def _parts(self, order: DraftParts) -> list[Drafted]:
+        assert self._cursor is not None
+        span, cursor, found = order.span, self._cursor, []
+        parts = self._chunker.parts(
+            lambda: cursor.read(span.start, span.stop), order.keep, order.limits,
+            body_bytes=order.body_bytes, rows=order.rows,
+        )  # fmt: skip
+        try:
+            async with aclosing(parts):
+                async for drafted in parts:
+                    found.append(self._held(drafted))  # noqa: PERF401 - what is found so far is let go of below
+        except BaseException:
+            for drafted in found:
+                if drafted.hold is not None:
+                    del self._holds[drafted.hold.key]
+            raise
+        return found
+
+    def _held(self, drafted: Drafted) -> Drafted:
+        if not drafted.encoded:
+            return replace(drafted, raw=[])
+        key = next(self._keys)
+        self._holds[key] = drafted.encoded
+        return replace(drafted, encoded=[], raw=[], hold=Hold(-1, key))
+
+    async def _send(self, order: SendChunk, tell: Tell) -> Sent:
+        chunk = order.chunk
+        if order.key is not None:
+            row_blocks = from_memory(self._holds[order.key])
+        else:
+            assert self._cursor is not None
+            row_blocks = from_file(self._cursor, chunk)
+        payload = Payload(
+            name=chunk.name,
+            rows=chunk.rows,
+            body_bytes=chunk.body_bytes,
+            envelope=self._destination.envelope(chunk.name, self._plan.rows),
+            row_blocks=row_blocks,
+        )
+        words = _Words(tell)
+        self._destination.token.current = Token.of_header(order.authorization)
+        try:
+            return sent(chunk, await self._destination.send(payload, words.add))
+        finally:
+            tell(LastWord(words.rest))
+
+
+class _Words:
+    """Tells how many bytes were sent, the first at once and then every tenth of a second."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._next = 0.0
+        self.rest = 0
+
+    def add(self, count: int) -> None:
+        self.rest += count
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + WORD_EVERY_S
+            self._tell(self.rest)
+            self.rest = 0

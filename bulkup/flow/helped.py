@@ -1,0 +1,187 @@
+"""A lane whose heavy work is done by worker processes: what is read and encoded, and what is sent.
+
+Everything is still decided here: which tile, which chunk, when, and what follows from an answer. So a worker that dies takes no
+knowledge with it: its drafts are made by another, and what it was sending is in doubt. Where no worker is left, this process
+does the work itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import Any, cast
+
+import anyio
+
+from bulkup.destinations.seam import Destination, Payload
+from bulkup.errors import SourceUnreadable
+from bulkup.flow.draft import Drafted, Hold, Keep
+from bulkup.flow.drafter import OwnDrafter
+from bulkup.flow.orders import (
+    DraftClean,
+    DraftHeld,
+    DraftParts,
+    Forget,
+    LastWord,
+    Lines,
+    OpenLane,
+    SendChunk,
+    Sent,
+    Span,
+)
+from bulkup.flow.plan import LanePlan
+from bulkup.flow.prepared import Items, Prepared
+from bulkup.flow.sender import OwnSender
+from bulkup.model import Block, LongRow
+from bulkup.outcome import InDoubt
+from bulkup.sources import Cursor, Source
+from bulkup.tiling import Limits
+from bulkup.workers import Pool, WorkerLost
+
+__all__ = ["LaneHelp", "PoolDrafter", "PoolSender"]
+
+AHEAD_A_WORKER = 2
+
+
+class LaneHelp:
+    """The pool as one lane sees it. *opening* is what a worker makes the lane's destination of."""
+
+    def __init__(self, pool: Pool, lane: str, opening: object) -> None:
+        self.pool = pool
+        self.lane = lane
+        self._opening = opening
+
+    async def open(self, plan: LanePlan, source: Source) -> None:
+        """Get every worker ready for the lane. One that cannot be is no help, and no harm."""
+        order = OpenLane(self.lane, self._opening, source.files, plan.to_json())
+
+        async def tell(worker: int) -> None:
+            with suppress(WorkerLost):
+                await self.pool.ask(worker, order)
+
+        async with anyio.create_task_group() as tasks:
+            for worker in self.pool.numbers:
+                tasks.start_soon(tell, worker)
+
+
+class PoolDrafter:
+    """Drafts made by whichever worker has the least to do."""
+
+    def __init__(self, help_: LaneHelp, own: OwnDrafter, source: Source, cursor: Cursor) -> None:
+        self._help = help_
+        self._pool = help_.pool
+        self._own = own
+        self._source = source
+        self._cursor = cursor
+
+    @property
+    def ahead(self) -> int:
+        return AHEAD_A_WORKER * self._pool.alive
+
+    async def fetch(self, span: Span) -> Span | Lines:
+        if self._source.splittable:
+            return span
+        items: list[Block | LongRow] = []
+        broke_off = None
+        try:
+            async with aclosing(self._cursor.read(span.start, span.stop)) as stream:
+                async for item in stream:
+                    items.append(item)  # noqa: PERF401 - what came before a fault counts
+        except SourceUnreadable as error:
+            broke_off = error
+        return Lines(items, self._source.bases, broke_off)
+
+    async def clean(self, span: Span) -> Drafted | None:
+        try:
+            _, found = await self._ask(DraftClean(self._help.lane, span))
+        except WorkerLost:
+            return await self._own.clean(span)
+        return cast("Drafted | None", found)
+
+    async def held(self, lines: Span | Lines, keep: Keep, limits: Limits | None) -> Drafted:
+        try:
+            worker, found = await self._ask(DraftHeld(self._help.lane, lines, limits))
+        except WorkerLost:
+            return await self._own.held(lines, keep, limits)
+        drafted = _at(worker, cast("Drafted", found))
+        return replace(drafted, raw=lines.items, broke_off=lines.broke_off) if isinstance(lines, Lines) else drafted
+
+    async def parts(
+        self, span: Span, items: Items, keep: Keep, limits: Limits, whole: Drafted
+    ) -> AsyncGenerator[Drafted, None]:
+        if self.holds_parts_at_once(keep, limits, whole):
+            try:
+                order = DraftParts(self._help.lane, span, keep, limits, whole.body_bytes, whole.rows)
+                worker, found = await self._ask(order)
+            except WorkerLost:
+                pass
+            else:
+                for drafted in cast("list[Drafted]", found):
+                    yield _at(worker, drafted)
+                return
+        async with aclosing(self._own.parts(span, items, keep, limits, whole)) as parts:
+            async for drafted in parts:
+                yield drafted
+
+    def holds_parts_at_once(self, keep: Keep, limits: Limits, whole: Drafted) -> bool:
+        return not keep.raw and whole.body_bytes <= 2 * limits.body_bytes and self._pool.alive > 0
+
+    def forget(self, drafted: Drafted) -> None:
+        if drafted.hold is not None:
+            self._pool.tell(drafted.hold.worker, Forget(self._help.lane, drafted.hold.key))
+
+    async def _ask(self, order: object) -> tuple[int, object]:
+        """Some worker's answer, and which one it was. Raises `WorkerLost` where none is left."""
+        while True:
+            worker = self._pool.least_asked()
+            try:
+                return worker, await self._pool.ask(worker, order)
+            except WorkerLost:
+                continue
+
+
+class PoolSender:
+    """Attempts made by the worker that holds the rows, or for a range of a plain file by whichever has the least to do."""
+
+    def __init__(self, help_: LaneHelp, destination: Destination) -> None:
+        self._help = help_
+        self._pool = help_.pool
+        self._destination = destination
+        self._own = OwnSender(destination)
+
+    async def send(self, prepared: Prepared, payload: Payload, on_bytes: Callable[[int], None]) -> Sent:
+        worker = self._worker_for(prepared)
+        if worker is None:
+            return await self._own.send(prepared, payload, on_bytes)
+        key = prepared.hold.key if prepared.hold is not None else None
+        order = SendChunk(self._help.lane, prepared.chunk, key, self._destination.token.current.header())
+        is_over = False
+
+        def told(word: Any) -> None:
+            nonlocal is_over
+            is_over |= isinstance(word, LastWord)
+            count: int = word.bytes if isinstance(word, LastWord) else word
+            if count:
+                on_bytes(count)
+
+        try:
+            return cast("Sent", await self._pool.ask(worker, order, told=told))
+        except WorkerLost:
+            on_bytes(0)
+            return Sent(InDoubt("the worker process that was sending it has ended"))
+        except anyio.get_cancelled_exc_class():
+            if not is_over:  # nobody knows what has left
+                on_bytes(0)
+            raise
+
+    def _worker_for(self, prepared: Prepared) -> int | None:
+        if prepared.hold is not None:
+            return prepared.hold.worker if self._pool.is_alive(prepared.hold.worker) else None
+        if prepared.is_in_file and self._pool.alive:
+            return self._pool.least_asked()
+        return None
+
+
+def _at(worker: int, drafted: Drafted) -> Drafted:
+    return drafted if drafted.hold is None else replace(drafted, hold=Hold(worker, drafted.hold.key))

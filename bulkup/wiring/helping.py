@@ -1,0 +1,62 @@
+"""Worker processes for a run: how many, started, and given to its lanes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+
+from bulkup.errors import UsageProblem
+from bulkup.flow.orders import CpuUsed, Stalled
+from bulkup.sources import Source
+from bulkup.workers import Pool
+
+__all__ = ["Helpers", "worker_count"]
+
+LEAST_BYTES = 64 * 1024 * 1024
+"""A smaller source is sent before other processes would have begun."""
+
+
+def worker_count(chosen: int | str, source: Source) -> int:
+    """How many processes do the work. 1: this one."""
+    if chosen != "auto":
+        return int(chosen)
+    if sum(file.size or 0 for file in source.files) < LEAST_BYTES:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Helpers:
+    """The run's worker processes. *stalled* is told, with the lane, of what does not move there."""
+
+    def __init__(self, stalled: Callable[[str, str], None]) -> None:
+        self._stalled = stalled
+        self._cpu_s: dict[int, float] = {}
+        self.pool: Pool | None = None
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds that the workers have used, as last heard."""
+        return sum(self._cpu_s.values())
+
+    async def start(self, count: int, stack: AsyncExitStack, *, keep_fds: Sequence[int]) -> Pool:
+        """*count* processes, which end with *stack*. Raises `UsageProblem` where the system refuses them."""
+        verbose = logging.getLogger("bulkup").isEnabledFor(logging.INFO)
+        try:
+            self.pool = await Pool.start(
+                count, module="bulkup.wiring.worker", keep_fds=keep_fds, news=self._news, verbose=verbose
+            )
+        except OSError as error:
+            raise UsageProblem(f"--workers {count}: the system starts no such process: {error.strerror}") from None
+        stack.push_async_callback(self.pool.aclose)
+        return self.pool
+
+    def _news(self, worker: int, word: object) -> None:
+        match word:
+            case Stalled(lane, text):
+                self._stalled(lane, text)
+            case CpuUsed(seconds):
+                self._cpu_s[worker] = seconds
+            case _:
+                raise TypeError(f"a worker says {type(word).__name__}, which nobody knows")

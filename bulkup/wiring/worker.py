@@ -1,0 +1,99 @@
+"""A worker process: what `python -m bulkup.wiring.worker FD` is. Only a run starts it, and it ends when the run's process does."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+
+from bulkup.config import Collinear, Nebius
+from bulkup.flow.hands import Hands, LaneOrder, Shipped
+from bulkup.flow.orders import CpuUsed, DraftClean, DraftHeld, DraftParts, Forget, OpenLane, SendChunk, Stalled
+from bulkup.flow.plan import LanePlan
+from bulkup.secret import Token
+from bulkup.sources import open_files
+from bulkup.token_source import TokenSource
+from bulkup.transport import Timeouts, Transport
+from bulkup.version import USER_AGENT
+from bulkup.wiring.build import destination_of
+from bulkup.workers import Tell, serve
+
+__all__ = ["LaneOpening", "main"]
+
+CPU_EVERY_S = 0.25
+"""How often a worker at work says how much CPU time it has used."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneOpening:
+    """What a worker makes a lane's destination and source of. There is no token in it: that comes with each attempt."""
+
+    settings: Nebius | Collinear
+    dataset_name: str
+    timeouts: Timeouts
+    max_row_bytes: int
+    block_bytes: int
+
+
+class Worker:
+    """One worker process's lanes."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._lanes: dict[str, Hands] = {}
+        self._next_word_at = 0.0
+
+    async def __call__(self, order: object, tell: Tell) -> object:
+        """The answer to *order*."""
+        match order:
+            case OpenLane():
+                await self._open(order)
+                return None
+            case DraftClean(lane) | DraftHeld(lane) | DraftParts(lane) | SendChunk(lane) | Forget(lane):
+                self._say_how_much_cpu()
+                return await self._carry_out(self._lanes[lane], order, tell)
+            case _:
+                raise TypeError(f"a worker knows no order {type(order).__name__}")
+
+    async def _carry_out(self, lane: Hands, order: LaneOrder, tell: Tell) -> object:
+        return await lane.carry_out(order, tell)
+
+    async def _open(self, order: OpenLane) -> None:
+        opening = order.opening
+        assert isinstance(opening, LaneOpening)
+        transport = Transport(
+            opening.settings.url,
+            user_agent=USER_AGENT,
+            timeouts=opening.timeouts,
+            on_stall=lambda text: self._tell(Stalled(order.lane, text)),
+        )
+        await transport.__aenter__()  # open until the process ends
+        token = TokenSource.of(Token(""))
+        destination = destination_of(opening.settings, transport, token, dataset_name=opening.dataset_name)
+        source = None
+        if all(file.splittable for file in order.files):
+            source = await anyio.to_thread.run_sync(
+                partial(open_files, order.files, max_row_bytes=opening.max_row_bytes, block_bytes=opening.block_bytes)
+            )
+        plan = LanePlan.from_json(dict(order.plan), destination.target)
+        self._lanes[order.lane] = Hands(destination, plan, source, Shipped(order.files))
+
+    def _say_how_much_cpu(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_word_at:
+            self._next_word_at = now + CPU_EVERY_S
+            self._tell(CpuUsed(time.process_time()))
+
+
+def main() -> None:
+    """The command."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    serve(int(sys.argv[1]), Worker)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Messages between a process and the workers that it has started, over a socket that only they have.
+
+Both ends are this program, of one version and one user, and nobody else can reach the socket: so pickle may be used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import socket
+import struct
+from dataclasses import dataclass
+
+__all__ = ["Answer", "Ask", "Cancel", "Channel", "Message", "News", "Raised", "Told"]
+
+_LENGTH = struct.Struct("!Q")
+_BUFFER_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """To a worker: carry *order* out, and answer under *number*."""
+
+    number: int
+    order: object
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """To a worker: stop what was asked under *number*. It is answered all the same."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """From a worker: what came of *number*."""
+
+    number: int
+    result: object
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """From a worker: *number* ended with *error*."""
+
+    number: int
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """From a worker: word of *number*, which is still under way."""
+
+    number: int
+    word: object
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """From a worker: something that belongs to no single order."""
+
+    word: object
+
+
+Message = Ask | Cancel | Answer | Raised | Told | News
+
+
+class Channel:
+    """One end. Messages arrive whole and in order, or not at all."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def over(cls, end: socket.socket) -> Channel:
+        """A channel over *end* of a socket pair, which it closes."""
+        return cls(*await asyncio.open_unix_connection(sock=end, limit=_BUFFER_BYTES))
+
+    async def send(self, message: Message) -> None:
+        """Hand *message* over; it waits while the other end reads slowly. Raises `OSError` where that is gone."""
+        self.post(message)
+        await self._writer.drain()
+
+    def post(self, message: Message) -> None:
+        """As `send` for a small message, without waiting."""
+        data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+        self._writer.write(_LENGTH.pack(len(data)))
+        self._writer.write(data)
+
+    async def receive(self) -> Message | None:
+        """The next message; None once the other end is gone."""
+        try:
+            (size,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
+            message: Message = pickle.loads(await self._reader.readexactly(size))  # noqa: S301 - see above
+        except (asyncio.IncompleteReadError, OSError):
+            return None
+        return message
+
+    def close(self) -> None:
+        """Let go of the socket: the other end sees that this one is gone."""
+        self._writer.close()

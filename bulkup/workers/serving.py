@@ -1,0 +1,69 @@
+"""A worker's side: orders come in, each is a task, and the process ends when its parent is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from typing import NoReturn, Protocol
+
+from bulkup.errors import BulkupError
+from bulkup.workers.channel import Answer, Ask, Cancel, Channel, News, Raised, Told
+
+__all__ = ["Handler", "Tell", "serve"]
+
+Tell = Callable[[object], None]
+
+logger = logging.getLogger("bulkup")
+
+
+class Handler(Protocol):
+    """What a worker does."""
+
+    def __call__(self, order: object, tell: Tell) -> Awaitable[object]:
+        """The answer to *order*; *tell* sends word before that."""
+        ...
+
+
+def serve(fd: int, make: Callable[[Tell], Handler]) -> NoReturn:
+    """Serve the parent at the other end of the socket *fd* until it is gone. *make* gets what sends word unasked.
+
+    Ctrl-C in a terminal reaches every process of the group: what it means is the parent's to say.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    asyncio.run(_serve(socket.socket(fileno=fd), make))
+    raise AssertionError("unreachable")
+
+
+async def _serve(end: socket.socket, make: Callable[[Tell], Handler]) -> None:
+    channel = await Channel.over(end)
+    handler = make(lambda word: channel.post(News(word)))
+    tasks: dict[int, asyncio.Task[None]] = {}
+    while (message := await channel.receive()) is not None:
+        match message:
+            case Ask(number, order):
+                tasks[number] = asyncio.create_task(_carry_out(channel, handler, number, order))
+                tasks[number].add_done_callback(lambda _, number=number: tasks.pop(number))  # type: ignore[misc]
+            case Cancel(number) if number in tasks:
+                tasks[number].cancel()
+            case _:
+                pass
+    # The parent is gone, or has let go. Whatever is under way must not go on alone: it ends as if the process had been killed.
+    os._exit(0)
+
+
+async def _carry_out(channel: Channel, handler: Handler, number: int, order: object) -> None:
+    try:
+        result = await handler(order, lambda word: channel.post(Told(number, word)))
+    except asyncio.CancelledError:
+        channel.post(Answer(number, None))
+    except BulkupError as error:
+        channel.post(Raised(number, error))
+    except Exception as error:
+        logger.error("worker %d: internal error", os.getpid(), exc_info=True)
+        channel.post(Raised(number, RuntimeError(f"{type(error).__name__}: {error}")))
+    else:
+        await channel.send(Answer(number, result))
