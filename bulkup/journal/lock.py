@@ -6,11 +6,16 @@ import fcntl
 import json
 import os
 import socket
+import time
 from pathlib import Path
 
 from bulkup.errors import LocalDisk, RunLocked
 
 __all__ = ["Lock"]
+
+
+HEIRS_END_S = 2.0
+"""How long to wait for the workers of a holder that has died."""
 
 
 class Lock:
@@ -26,14 +31,22 @@ class Lock:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise LocalDisk(f"{path}: {error.strerror}; see to the state directory") from error
+        deadline = time.monotonic() + HEIRS_END_S
+        while not self._is_taken():
+            holder = os.pread(self._fd, 1024, 0)
+            if not _is_dead(holder) or time.monotonic() >= deadline:
+                os.close(self._fd)
+                raise RunLocked(f"{what} is held by {_holder(holder)}; wait for it to end, or stop it") from None
+            time.sleep(0.01)
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+
+    def _is_taken(self) -> bool:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = _holder(os.pread(self._fd, 1024, 0))
-            os.close(self._fd)
-            raise RunLocked(f"{what} is held by {holder}; wait for it to end, or stop it") from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+            return False
+        return True
 
     @property
     def fd(self) -> int:
@@ -45,6 +58,20 @@ class Lock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _is_dead(data: bytes) -> bool:
+    """The holder's process on this host is gone: its workers, which hold the lock too, end by themselves."""
+    try:
+        record = json.loads(data)
+        if record["host"] != socket.gethostname():
+            return False
+        os.kill(int(record["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (ValueError, KeyError, TypeError, OSError):
+        return False
+    return False
 
 
 def _holder(data: bytes) -> str:

@@ -45,7 +45,7 @@ class Helpers:
         verbose = logging.getLogger("bulkup").isEnabledFor(logging.INFO)
         try:
             self.pool = await Pool.start(
-                count, module="bulkup.wiring.worker", keep_fds=keep_fds, news=self._news, verbose=verbose
+                count, module="bulkup.wiring.worker_process", keep_fds=keep_fds, news=self._news, verbose=verbose
             )
         except OSError as error:
             raise UsageProblem(f"--workers {count}: the system starts no such process: {error.strerror}") from None

@@ -1,9 +1,7 @@
-"""A worker process: what `python -m bulkup.wiring.worker FD` is. Only a run starts it, and it ends when the run's process does."""
+"""What a worker process does: a transport, a destination and a source for each lane, and the lanes' orders."""
 
 from __future__ import annotations
 
-import logging
-import sys
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +18,9 @@ from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport
 from bulkup.version import USER_AGENT
 from bulkup.wiring.build import destination_of
-from bulkup.workers import Tell, serve
+from bulkup.workers import Tell
 
-__all__ = ["LaneOpening", "main"]
+__all__ = ["LaneOpening", "Worker"]
 
 CPU_EVERY_S = 0.25
 """How often a worker at work says how much CPU time it has used."""
@@ -87,13 +85,3 @@ class Worker:
         if now >= self._next_word_at:
             self._next_word_at = now + CPU_EVERY_S
             self._tell(CpuUsed(time.process_time()))
-
-
-def main() -> None:
-    """The command."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    serve(int(sys.argv[1]), Worker)
-
-
-if __name__ == "__main__":
-    main()

@@ -69,7 +69,11 @@ class Shell:
     def __init__(self, folder: Path, emulator: Spawned) -> None:
         self.folder = folder
         self.emulator = emulator
-        kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "PYTHONPATH") if key in os.environ}
+        kept = {
+            key: os.environ[key]
+            for key in ("PATH", "HOME", "LANG", "PYTHONPATH", "BULKUP_WORKERS")
+            if key in os.environ
+        }
         self.environment = {**kept, **TOKENS, "PYTHONWARNINGS": "default", "TERM": "xterm"}
 
     @property

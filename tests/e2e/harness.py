@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,11 +17,14 @@ from bulkup.receipt import Receipt
 from bulkup.wiring.run import Interrupt, execute
 from bulkup.wiring.upload import Upload
 
-__all__ = ["SPACE", "TOKENS", "Bench", "as_collinear", "canonical", "gsm8k_rows", "write_rows"]
+__all__ = ["SPACE", "TOKENS", "WORKERS", "Bench", "as_collinear", "canonical", "gsm8k_rows", "write_rows"]
 
 SPACE = "3c90c3cc-0d44-4b50-8888-8dd25736052a"
 TOKENS = {"NEBIUS_API_KEY": "nb-token-5f0c8d3a91", "COLLINEAR_API_KEY": "co-token-77aa10c2e4"}
 DATA = Path(__file__).parents[2] / "bulkup" / "demo_data" / "gsm8k-train.jsonl.gz"
+
+WORKERS = {"workers": os.environ["BULKUP_WORKERS"]} if "BULKUP_WORKERS" in os.environ else {}
+"""Every test can be run with worker processes: `BULKUP_WORKERS=2 python -m pytest tests/e2e`."""
 
 Row = dict[str, Any]
 
@@ -72,7 +76,7 @@ class Bench:
         )
 
     def upload(self, *destinations: Nebius | Collinear, source: Path | None = None, **settings: Any) -> Upload:
-        chosen = {"name": "rows", "state_dir": self.folder / "state", "settle_after_s": 0.0, **settings}
+        chosen = {**WORKERS, "name": "rows", "state_dir": self.folder / "state", "settle_after_s": 0.0, **settings}
         return Upload(
             (str(source or self.source),),
             destinations or (self.nebius(), self.collinear()),

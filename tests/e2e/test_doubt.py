@@ -15,8 +15,11 @@ from bulkup.destinations.collinear import CollinearDestination
 from bulkup.destinations.seam import Payload, StoredRow
 from bulkup.emulator import Spawned
 from bulkup.events import Note
+from bulkup.flow.helped import PoolSender
+from bulkup.flow.orders import Sent
+from bulkup.flow.prepared import Prepared
+from bulkup.flow.sender import OwnSender
 from bulkup.flow.settler import Settler
-from bulkup.outcome import Outcome
 from bulkup.receipt import Receipt
 from bulkup.settlement import Look
 from tests.e2e.harness import SPACE, Bench, Row, as_collinear, gsm8k_rows
@@ -427,19 +430,24 @@ async def test_after_a_crash_a_creating_chunk_is_looked_up_before_anything_is_se
         patched.setattr(Settler, "settle", stopped)
         assert (await few.run(few.collinear(max_chunk_rows=20), settle_after_s=0.5)).exit_code == 1
     calls: list[str] = []
-    look, send = CollinearDestination.look, CollinearDestination.send
+    look = CollinearDestination.look
+    sends: dict[type[Any], Any] = {kind: kind.send for kind in (OwnSender, PoolSender)}
 
     async def looked(self: CollinearDestination) -> Look:
         calls.append("look")
         return await look(self)
 
-    async def sent(self: CollinearDestination, payload: Payload, on_bytes: Callable[[int], None]) -> Outcome:
+    async def sent(
+        self: OwnSender | PoolSender, prepared: Prepared, payload: Payload, on_bytes: Callable[[int], None]
+    ) -> Sent:
         calls.append("send")
-        return await send(self, payload, on_bytes)
+        result: Sent = await sends[type(self)](self, prepared, payload, on_bytes)
+        return result
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(CollinearDestination, "look", looked)
-        patched.setattr(CollinearDestination, "send", sent)
+        for kind in sends:
+            patched.setattr(kind, "send", sent)
         receipt = await few.run(few.collinear(max_chunk_rows=20), settle_after_s=0.05)
     assert receipt.exit_code == 0
     assert calls[:2] == ["look", "look"]

@@ -24,6 +24,7 @@ from bulkup.errors import BulkupError
 from bulkup.events import Event, Note
 from bulkup.wiring.run import execute
 from bulkup.wiring.upload import Upload
+from tests.e2e.harness import WORKERS
 from tests.matrix.failpoints import arm
 
 __all__ = ["Launcher", "run"]
@@ -40,7 +41,7 @@ def run(given: dict[str, Any]) -> int:
     """One invocation of an upload in this process, with its failpoint armed. The exit code."""
     arm(given.get("point", "none"), given.get("number", 1))
     destinations = tuple(_MODELS[lane].model_validate(chosen) for lane, chosen in given["destinations"].items())
-    upload = Upload((given["source"],), destinations, RunSettings.model_validate(given["settings"]))
+    upload = Upload((given["source"],), destinations, RunSettings.model_validate({**WORKERS, **given["settings"]}))
     with Path(given["log"]).open("a", encoding="utf-8") as log:
 
         def tell(event: Event) -> None:

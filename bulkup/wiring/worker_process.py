@@ -1,0 +1,21 @@
+"""A worker process: `python -m bulkup.wiring.worker_process FD`. Only a run starts it, and it ends when the run's process does."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from bulkup.wiring.worker import Worker
+from bulkup.workers import serve
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """The command."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    serve(int(sys.argv[1]), Worker)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""An upload by worker processes: the same rows land, each once, whichever process dies."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from bulkup.emulator import Spawned
+from bulkup.errors import ExitCode
+from bulkup.flow.helped import PoolSender
+from bulkup.receipt import Receipt
+from bulkup.wiring.run import Interrupt
+from tests.cli.shell import eventually
+from tests.e2e.harness import SPACE, TOKENS, Bench, gsm8k_rows
+from tests.workers.test_pool import is_running
+
+LANES = ("nebius", "collinear")
+
+
+def assert_landed(bench: Bench, receipt: Receipt) -> None:
+    assert receipt.exit_code == 0, [lane.reason for lane in receipt.destinations.values()]
+    for lane in LANES:
+        assert bench.stored(lane) == bench.expected(lane)
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(path.read_text().rsplit(")", 1)[1].split()[1]) == pid:
+                found.append(int(path.parent.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def has_received(emulator: Spawned, uploads: int) -> bool:
+    received: int = sum(emulator.summary()[lane]["uploads_received"] for lane in LANES)
+    return received >= uploads
+
+
+@pytest.mark.parametrize("form", ["plain", "gzip"])
+async def test_everything_lands_once_and_the_workers_have_sent_it(
+    small: Bench, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    worker_for = PoolSender._worker_for
+
+    def noted(self: PoolSender, prepared: Any) -> int | None:
+        asked.append((worker := worker_for(self, prepared)) is not None)
+        return worker
+
+    monkeypatch.setattr(PoolSender, "_worker_for", noted)
+    source = None
+    if form == "gzip":
+        source = small.source.with_suffix(".jsonl.gz")
+        source.write_bytes(gzip.compress(small.source.read_bytes(), 1))
+    destinations = (small.nebius(max_chunk_bytes=40_000), small.collinear(max_chunk_bytes=40_000))
+    receipt = await small.run(*destinations, source=source, workers=2)
+    assert_landed(small, receipt)
+    assert len(asked) > 20
+    assert all(asked)
+    lane = receipt.to_json()["destinations"]["collinear"]
+    assert lane["evidence"] == {"answer": lane["chunks_landed"]}
+
+
+async def test_bad_rows_and_cut_tiles_come_to_the_same_with_workers(small: Bench) -> None:
+    """The same rejects at the same places, and the same chunks, whoever drafts them."""
+    lines = small.source.read_bytes().splitlines(keepends=True)
+    for number in range(0, len(lines), 37):
+        lines[number] = b"not json\n" if number % 2 else b"\n"
+    small.source.write_bytes(b"".join(lines))
+    found = []
+    for workers in (1, 2):
+        small.emulator.reset()
+        state = small.folder / f"state-{workers}"
+        receipt = await small.run(
+            small.nebius(max_chunk_bytes=30_000, max_chunk_rows=23),
+            small.collinear(max_chunk_bytes=30_000),
+            workers=workers,
+            state_dir=state,
+            max_rejects=None,
+        )
+        assert receipt.exit_code == ExitCode.SOME_REJECTED
+        (rejects,) = state.glob("*/rejects.jsonl")
+        manifest = json.loads(next(state.glob("*/manifest.json")).read_text())
+        chunks = {
+            lane: [
+                (c["chunk"], c["byte_offset"], c["rows"], c["raw_xxh3_128"], c["rows_xxh3_128"])
+                for c in manifest["lanes"][lane]
+            ]
+            for lane in LANES
+        }
+        found.append(
+            (sorted(rejects.read_bytes().splitlines()), chunks, small.stored("nebius"), small.stored("collinear"))
+        )
+    assert found[0] == found[1]
+    assert len(found[0][0]) > 20
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+async def test_killed_workers_lose_nothing(emulator: Spawned, tmp_path: Path, deaths: int) -> None:
+    """Of two workers one dies, or both, with requests in flight: the other goes on, or the run's own process."""
+    bench = Bench(emulator, tmp_path, gsm8k_rows(1500))
+    emulator.patch(latency_ms=30, store_delay_ms=5)
+    dice = random.Random(5 + deaths)
+    done = anyio.Event()
+
+    async def kill() -> None:
+        for number in range(deaths):
+            await anyio.to_thread.run_sync(eventually, partial(has_received, emulator, 12 * (number + 1)))
+            os.kill(dice.choice(workers()), signal.SIGKILL)
+        done.set()
+
+    def workers() -> list[int]:
+        found = [pid for pid in children(os.getpid()) if b"worker_process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return [pid for pid in found if is_running(pid)]
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(kill)
+        receipt = await bench.run(
+            bench.nebius(max_chunk_rows=10), bench.collinear(max_chunk_rows=10), workers=2, settle_after_s=0.1
+        )
+        assert done.is_set(), "the upload was over before the workers were killed"
+    emulator.idle()
+    assert_landed(bench, receipt)
+    lost = sum(lane.this_invocation.attempts_by_outcome.get("in_doubt", 0) for lane in receipt.destinations.values())
+    assert lost >= 1
+
+
+async def test_ctrl_c_drains_and_a_second_one_aborts_with_workers(emulator: Spawned, tmp_path: Path) -> None:
+    bench = Bench(emulator, tmp_path, gsm8k_rows(600))
+    emulator.patch(faults={"collinear": {"hang": 1.0}})
+    interrupt = Interrupt()
+
+    async def stop() -> None:
+        await anyio.to_thread.run_sync(eventually, partial(has_received, emulator, 1))
+        interrupt.request()
+        interrupt.request()
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stop)
+            receipt = await bench.run(bench.collinear(max_chunk_rows=20), workers=2, interrupt=interrupt)
+    assert receipt.exit_code == ExitCode.INTERRUPTED
+    assert receipt.destinations["collinear"].rows_in_doubt >= 20
+    emulator.patch(faults={})
+    emulator.idle()
+    receipt = await bench.run(bench.collinear(max_chunk_rows=20), workers=2, settle_after_s=0.1)
+    assert receipt.exit_code == 0
+    assert bench.stored("collinear") == bench.expected("collinear")
+
+
+def test_a_killed_run_takes_its_workers_with_it_and_goes_on_at_once(emulator: Spawned, tmp_path: Path) -> None:
+    bench = Bench(emulator, tmp_path, gsm8k_rows(1500))
+    emulator.patch(latency_ms=30, store_delay_ms=5)
+    command = [
+        sys.executable, "-m", "bulkup", "upload", str(bench.source), "--to", "nebius", "--to", "collinear", "--name", "rows",
+        "--folder", "/tests", "--space-id", SPACE, "--nebius-url", emulator.url, "--collinear-url", emulator.url, "--workers", "2",
+        "--state-dir", str(bench.folder / "state"), "--max-chunk-rows", "10", "--settle-after", "0.1", "--json", "-q",
+    ]  # fmt: skip
+    environment = {**os.environ, **TOKENS}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        eventually(partial(has_received, emulator, 20))
+        workers = children(process.pid)
+        assert len(workers) == 2
+        assert not any(
+            token in Path(f"/proc/{pid}/cmdline").read_text() for pid in workers for token in TOKENS.values()
+        )
+        process.kill()
+    again = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
+    assert again.returncode == 0, again.stderr
+    assert not any(map(is_running, workers))
+    emulator.idle()
+    for lane in LANES:
+        assert bench.stored(lane) == bench.expected(lane)

@@ -1,0 +1,40 @@
+"""A worker process for the tests of the pool: it answers, raises, hangs and dies as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from bulkup.errors import SourceUnreadable
+from bulkup.workers import Handler, Tell, serve
+
+
+def make(news: Tell) -> Handler:
+    news("here")
+
+    async def handle(order: object, tell: Tell) -> object:
+        match order:
+            case "pid":
+                return os.getpid()
+            case "raise":
+                raise SourceUnreadable("rows.jsonl: no more of it")
+            case "break":
+                raise ZeroDivisionError("no")
+            case "die":
+                os._exit(7)
+            case "hang":
+                tell("begun")
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    tell("over")
+            case bytes():
+                return order
+        return None
+
+    return handle
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), make)
