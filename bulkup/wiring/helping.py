@@ -28,10 +28,10 @@ def worker_count(chosen: int | str, source: Source) -> int:
 
 
 class Helpers:
-    """The run's worker processes. *stalled* is told, with the lane, of what does not move there."""
+    """The run's worker processes. *say* gets a line for a person, with the lane that it is about (empty: the run)."""
 
-    def __init__(self, stalled: Callable[[str, str], None]) -> None:
-        self._stalled = stalled
+    def __init__(self, say: Callable[[str, str], None]) -> None:
+        self._say = say
         self._cpu_s: dict[int, float] = {}
         self.pool: Pool | None = None
 
@@ -45,17 +45,33 @@ class Helpers:
         verbose = logging.getLogger("bulkup").isEnabledFor(logging.INFO)
         try:
             self.pool = await Pool.start(
-                count, module="bulkup.wiring.worker_process", keep_fds=keep_fds, news=self._news, verbose=verbose
+                count,
+                module="bulkup.wiring.worker_process",
+                keep_fds=keep_fds,
+                news=self._news,
+                lost=self._lost,
+                verbose=verbose,
             )
         except OSError as error:
             raise UsageProblem(f"--workers {count}: the system starts no such process: {error.strerror}") from None
         stack.push_async_callback(self.pool.aclose)
         return self.pool
 
+    def _lost(self, worker: int) -> None:
+        left = self.pool.alive if self.pool is not None else 0
+        doing = (
+            f"the other {left} do its work"
+            if left > 1
+            else "the other does its work"
+            if left
+            else "its work is done here"
+        )
+        self._say("", f"worker process {worker} has ended; what it was sending is in doubt, and {doing}")
+
     def _news(self, worker: int, word: object) -> None:
         match word:
             case Stalled(lane, text):
-                self._stalled(lane, text)
+                self._say(lane, text)
             case CpuUsed(seconds):
                 self._cpu_s[worker] = seconds
             case _:

@@ -54,8 +54,12 @@ class _Worker:
 class Pool:
     """Worker processes. Whoever asks gets the answer, or `WorkerLost` where the worker died before it gave one."""
 
-    def __init__(self, workers: Sequence[_Worker], news: Callable[[int, object], None]) -> None:
+    def __init__(
+        self, workers: Sequence[_Worker], news: Callable[[int, object], None], lost: Callable[[int], None]
+    ) -> None:
         self._workers = list(workers)
+        self._lost = lost
+        self._is_closing = False
         self._numbers = itertools.count()
         self._news = news
         for worker in self._workers:
@@ -63,12 +67,20 @@ class Pool:
 
     @classmethod
     async def start(
-        cls, count: int, *, module: str, keep_fds: Sequence[int], news: Callable[[int, object], None], verbose: bool
+        cls,
+        count: int,
+        *,
+        module: str,
+        keep_fds: Sequence[int],
+        news: Callable[[int, object], None],
+        lost: Callable[[int], None],
+        verbose: bool,
     ) -> Pool:
         """*count* processes that run *module*, whose one argument is the number of the socket's descriptor.
 
         *keep_fds* stay open in them: a lock is given up when the last process that holds it is gone. *news* gets what a worker
-        says unasked, with the worker's number. Raises `OSError` where no process can be started.
+        says unasked, with the worker's number; *lost* is told of one that has ended before it should. Raises `OSError` where no
+        process can be started.
         """
         workers: list[_Worker] = []
         try:
@@ -84,7 +96,7 @@ class Pool:
             for worker in workers:
                 worker.process.kill()
             raise
-        return cls(workers, news)
+        return cls(workers, news, lost)
 
     @property
     def alive(self) -> int:
@@ -148,6 +160,7 @@ class Pool:
 
     async def aclose(self) -> None:
         """Let go of the workers, which end, and see that they have."""
+        self._is_closing = True
         for worker in self._workers:
             worker.channel.close()
         with anyio.CancelScope(shield=True):
@@ -172,6 +185,8 @@ class Pool:
                 case _:
                     pass  # the answer to something that nobody waits for any more
         worker.is_gone = True
+        if not self._is_closing:
+            self._lost(worker.number)
         for asked in worker.asked.values():
             _settle(asked.answer, None, WorkerLost(f"worker process {worker.number} has ended"))
 

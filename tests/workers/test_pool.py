@@ -19,13 +19,16 @@ from tests.cli.shell import eventually
 
 
 @asynccontextmanager
-async def pool_of(count: int, news: list[tuple[int, object]] | None = None) -> AsyncIterator[Pool]:
+async def pool_of(
+    count: int, news: list[tuple[int, object]] | None = None, lost: list[int] | None = None
+) -> AsyncIterator[Pool]:
     heard = news if news is not None else []
     pool = await Pool.start(
         count,
         module="tests.workers.echoing",
         keep_fds=[],
         news=lambda worker, word: heard.append((worker, word)),
+        lost=(lost if lost is not None else []).append,
         verbose=True,
     )
     try:
@@ -67,7 +70,8 @@ async def test_what_a_worker_raises_reaches_whoever_asked() -> None:
 
 
 async def test_a_worker_that_dies_is_missed_and_the_others_go_on() -> None:
-    async with pool_of(2) as pool:
+    lost: list[int] = []
+    async with pool_of(2, lost=lost) as pool:
         begun = asyncio.Event()
         waiting = asyncio.create_task(pool.ask(0, "hang", told=lambda _: begun.set()))
         await begun.wait()
@@ -84,6 +88,10 @@ async def test_a_worker_that_dies_is_missed_and_the_others_go_on() -> None:
             await pool.ask(1, "hang")
         with pytest.raises(WorkerLost):
             pool.least_asked()
+        assert lost == [0, 1]
+    async with pool_of(1, lost=lost):
+        pass
+    assert lost == [0, 1]
 
 
 async def test_what_is_cancelled_stops_in_the_worker_and_its_last_word_is_heard() -> None:
