@@ -243,14 +243,13 @@ class Preparer:
 
         Memory is taken by the tiles in turn: a later one must not wait for an earlier one with what that one needs.
         """
-        try:
-            if self._expect_clean and (drafted := await self._drafter.clean(span.span)) is not None:
-                return _Read(span, drafted, 0)
-            await turn.wait()
-            held = await self._take_for_reading(out)
-        finally:
-            await turn.wait()
+        drafted = await self._drafter.clean(span.span) if self._expect_clean else None
+        await turn.wait()
+        if drafted is not None:
             next_turn.set()
+            return _Read(span, drafted, 0)
+        held = await self._take_for_reading(out)
+        next_turn.set()
         return await self._read_held(span, span.span, Keep(encoded=True, raw=False), held)
 
     async def _read_in_order(self, span: _Span, out: MemoryObjectSendStream[Prepared]) -> Coroutine[None, None, _Read]:

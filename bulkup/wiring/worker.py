@@ -43,6 +43,7 @@ class Worker:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._lanes: dict[str, Hands] = {}
+        self._transports: dict[str, Transport] = {}
         self._next_word_at = 0.0
 
     async def __call__(self, order: object, tell: Tell) -> object:
@@ -69,7 +70,9 @@ class Worker:
             timeouts=opening.timeouts,
             on_stall=lambda text: self._tell(Stalled(order.lane, text)),
         )
-        await transport.__aenter__()  # open until the process ends
+        if (before := self._transports.pop(order.lane, None)) is not None:
+            await before.__aexit__()
+        self._transports[order.lane] = await transport.__aenter__()  # open until the process ends
         token = TokenSource.of(Token(""))
         destination = destination_of(opening.settings, transport, token, dataset_name=opening.dataset_name)
         source = None

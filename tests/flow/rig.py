@@ -13,15 +13,16 @@ from pathlib import Path
 import anyio
 
 from bulkup.chunk import Chunk, Totals
-from bulkup.config import OnDoubt
+from bulkup.config import Nebius, OnDoubt
 from bulkup.destinations.nebius_rows import NEBIUS
 from bulkup.destinations.seam import Capabilities, Creates, Settles
 from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.errors import ExitCode
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
-from bulkup.flow.drafter import OwnDrafter
+from bulkup.flow.drafter import Drafter, OwnDrafter
 from bulkup.flow.halt import Halt, Halted, Reason
+from bulkup.flow.helped import LaneHelp, PoolDrafter
 from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepare import Preparer
@@ -33,6 +34,9 @@ from bulkup.naming import widest_name
 from bulkup.pacing import ByteBudget
 from bulkup.sources import Source, open_source
 from bulkup.token_source import TokenSource
+from bulkup.transport import Timeouts
+from bulkup.wiring.worker import LaneOpening
+from bulkup.workers import Pool
 from tests.destinations.memory import MemoryDestination
 
 MEMORY = Path("/dev/shm")
@@ -114,18 +118,26 @@ def expected(contents: Sequence[bytes]) -> list[EncodedRow]:
     return found
 
 
-async def plan(folder: Path, paths: Sequence[str], setting: Setting, *, stop_after: int | None = None) -> Planned:
-    """Plan the source into the journal in *folder* and take every chunk, or stop the lane after so many."""
+async def plan(
+    folder: Path, paths: Sequence[str], setting: Setting, *, stop_after: int | None = None, pool: Pool | None = None
+) -> Planned:
+    """Plan the source into the journal in *folder* and take every chunk, or stop the lane after so many. *pool* drafts."""
     source = open_source(paths, max_row_bytes=MAX_ROW, block_bytes=setting.block_bytes)
     async with AsyncExitStack() as stack:
         stack.callback(source.close)
         journal = Journal.open(folder, create=True)
         stack.callback(journal.close)
-        return await _plan(folder, source, journal, setting, stop_after, stack)
+        return await _plan(folder, source, journal, setting, stop_after, stack, pool)
 
 
 async def _plan(
-    folder: Path, source: Source, journal: Journal, setting: Setting, stop_after: int | None, stack: AsyncExitStack
+    folder: Path,
+    source: Source,
+    journal: Journal,
+    setting: Setting,
+    stop_after: int | None,
+    stack: AsyncExitStack,
+    pool: Pool | None,
 ) -> Planned:
     halt, lane, to, rows = Halt(), journal.lane(LANE), destination(setting.creates), rows_plan()
     envelope = to.envelope(widest_name(NAME), rows).size
@@ -135,13 +147,20 @@ async def _plan(
     budget = ByteBudget(setting.memory)
     totals = await lane.totals()
     chunker = Chunker(source, rows.encoder(), halt)
+    frozen = LanePlan(setting.tile, rows, limit, setting.rows, MAX_ROW)
+    drafter: Drafter = OwnDrafter(chunker, cursor, halt)
+    if pool is not None:
+        opening = LaneOpening(Nebius(url="http://127.0.0.1:1"), NAME, Timeouts(), MAX_ROW, setting.block_bytes)
+        help_ = LaneHelp(pool, LANE, opening)
+        await help_.open(frozen, source)
+        drafter = PoolDrafter(help_, OwnDrafter(chunker, cursor, halt), source, cursor)
     preparer = Preparer(
         lane=LANE,
         source=source,
         cursor=cursor,
         chunker=chunker,
-        drafter=OwnDrafter(chunker, cursor, halt),
-        plan=LanePlan(setting.tile, rows, limit, setting.rows, MAX_ROW),
+        drafter=drafter,
+        plan=frozen,
         destination=to,
         journal=lane,
         budget=budget,
@@ -171,6 +190,7 @@ async def _plan(
                 assert body == again, "a payload is read as often as it is sent"
                 made.append(Made(prepared.chunk, body))
                 budget.give(prepared.held_bytes)
+                prepared.let_go()
                 if len(made) == stop_after:
                     halt.set(Reason("stopped", ExitCode.INTERRUPTED))
     stored = await lane.totals()

@@ -1,0 +1,81 @@
+"""Tiles that workers draft, some of them ahead: the same chunks as without them, and all memory given back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bulkup.workers import Pool
+from tests.flow.rig import Planned, Setting, plan, planned, scratch_dir, write_source
+from tests.flow.test_prepare import contents, setting
+
+
+@pytest.fixture(scope="module")
+def at_work() -> Iterator[tuple[asyncio.Runner, Pool]]:
+    """Two workers, and the event loop in which they can be asked."""
+    with asyncio.Runner() as runner:
+        pool = runner.run(
+            Pool.start(
+                2,
+                module="bulkup.wiring.worker_process",
+                keep_fds=[],
+                news=lambda *_: None,
+                lost=lambda worker: pytest.fail(f"worker {worker} has ended"),
+                verbose=True,
+            )
+        )
+        yield runner, pool
+        runner.run(pool.aclose())
+
+
+def came_to(found: Planned) -> tuple[object, ...]:
+    assert found.budget.held_bytes == 0
+    made = [(planned(m.chunk), m.body) for m in found.made]
+    return made, found.totals, found.stored, sorted(str(letter) for letter in found.letters)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(contents(), setting, st.sampled_from(["plain", "gzip"]), st.sampled_from([1, 1000, 4000, 1 << 20]))
+def test_workers_make_the_same_chunks(
+    at_work: tuple[asyncio.Runner, Pool], files: list[bytes], how: Setting, form: str, memory: int
+) -> None:
+    """Whatever the memory: a tile that is drafted ahead never waits for one before it with what that one needs."""
+    runner, pool = at_work
+    with scratch_dir() as scratch:
+        folder = Path(scratch)
+        paths = write_source(folder, files, form)
+        found = []
+        for by in (None, pool):
+            state = folder / ("own" if by is None else "pool")
+            state.mkdir()
+            wanted = plan(state, paths, replace(how, memory=memory), pool=by)
+            found.append(came_to(runner.run(asyncio.wait_for(wanted, 30))))
+    assert found[0] == found[1]
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(contents(), setting, st.integers(1, 4), st.sampled_from(["plain", "gzip"]))
+def test_stopped_with_workers_it_goes_on_where_it_was(
+    at_work: tuple[asyncio.Runner, Pool], files: list[bytes], how: Setting, stop_after: int, form: str
+) -> None:
+    runner, pool = at_work
+    with scratch_dir() as scratch:
+        folder = Path(scratch)
+        paths = write_source(folder, files, form)
+        whole = folder / "whole"
+        whole.mkdir()
+        expected = runner.run(plan(whole, paths, how))
+        state = folder / "state"
+        state.mkdir()
+        runner.run(asyncio.wait_for(plan(state, paths, how, stop_after=stop_after, pool=pool), 60))
+        again = runner.run(asyncio.wait_for(plan(state, paths, how, pool=pool), 60))
+    assert b",".join(m.body for m in sorted(again.made, key=lambda m: m.chunk.start)) == b",".join(
+        m.body for m in sorted(expected.made, key=lambda m: m.chunk.start)
+    )
+    assert again.stored == expected.stored
