@@ -143,11 +143,15 @@ def to_row(chunk: Chunk) -> tuple[object, ...]:
 
 
 def to_chunk(row: tuple[Any, ...]) -> Chunk:
-    values = dict(zip(_FIELDS, row, strict=True))
-    id_ = ChunkId(values.pop("lane"), values.pop("tile"), values.pop("child"))
-    values["lines"] = tuple(map(tuple, orjson.loads(values["lines"])))
-    values["verbatim"] = bool(values["verbatim"])
-    values["was_answered"] = bool(values["was_answered"])
-    values["state"] = ChunkState(values["state"])
-    values["evidence"] = None if values["evidence"] is None else Evidence(values["evidence"])
-    return Chunk(id=id_, **values)
+    """A chunk out of `COLUMNS`. Raises `sqlite3.DatabaseError` where what stands there is no chunk."""
+    try:
+        values = dict(zip(_FIELDS[3:], row[3:], strict=True))
+        values["lines"] = tuple(map(tuple, orjson.loads(values["lines"])))
+        values["verbatim"] = bool(values["verbatim"])
+        values["was_answered"] = bool(values["was_answered"])
+        values["state"] = ChunkState(values["state"])
+        if values["evidence"] is not None:
+            values["evidence"] = Evidence(values["evidence"])
+        return Chunk(id=ChunkId(row[0], row[1], row[2]), **values)
+    except (ValueError, TypeError) as error:
+        raise sqlite3.DatabaseError(f"a chunk that makes no sense: {error}") from error
