@@ -21,6 +21,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -159,9 +160,11 @@ def _parent() -> socket.socket:
 
 def _serve(channel: socket.socket) -> None:
     """Fork for each request until the channel ends. Returns in the command's process, with everything as it wants it."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         request, descriptors, _, _ = socket.recv_fds(channel, REQUEST_BYTES, 4)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG if request else 0)[0]:
+                pass
         if not request:
             sys.exit()
         if os.fork() == 0:
@@ -174,7 +177,6 @@ def _serve(channel: socket.socket) -> None:
 
 def _watch_over(request: dict[str, object], descriptors: list[int]) -> None:
     """Fork the command's process, which returns; this one tells its number, and its exit status when it has ended."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     *streams, status = descriptors
     pid = os.fork()
     if pid:
