@@ -73,7 +73,7 @@ def dataset_lines(receipt: Receipt, folder: Path) -> list[str]:
             f"{lane}: {plural(entry.rows, 'row')} in {printable(entry.name)}, id {printable(entry.id) or 'not known'}"
             for entry in destination.remote[:SHOWN_DATASETS]
         ]
-        if (more := len(destination.remote) - SHOWN_DATASETS) > 0:
+        if (more := destination.datasets - SHOWN_DATASETS) > 0:
             lines.append(f"{lane}: and {more:,} more, see {folder / 'manifest.json'}")
     lines.append(f"receipt: {folder / 'receipt.json'}")
     return lines

@@ -7,6 +7,9 @@ from pathlib import Path
 
 __all__ = ["AppendLog"]
 
+HELD_BYTES = 1 << 20
+"""What is appended is written in portions of about this size."""
+
 
 class AppendLog:
     """Lines appended under the journal's transactions: what a transaction did not keep is cut off again.
@@ -19,6 +22,8 @@ class AppendLog:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.length = good_length
         self._written = good_length
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         if os.fstat(self._fd).st_size < good_length:
             missing = good_length - os.fstat(self._fd).st_size
             os.close(self._fd)
@@ -26,23 +31,31 @@ class AppendLog:
         os.ftruncate(self._fd, good_length)
 
     def append(self, data: bytes) -> None:
-        """Write *data* behind what stands. It is durable after `sync`, and kept after `keep`."""
-        view = memoryview(data)
+        """Put *data* behind what stands. It is durable after `sync`, and kept after `keep`."""
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes >= HELD_BYTES:
+            self._write()
+
+    @property
+    def is_ahead(self) -> bool:
+        """Something was appended that has not been kept."""
+        return bool(self._held) or self._written != self.length
+
+    def sync(self) -> int:
+        """Make what was appended durable; the length that the journal must record."""
+        if self.is_ahead:
+            self._write()
+            os.fdatasync(self._fd) if hasattr(os, "fdatasync") else os.fsync(self._fd)
+        return self._written
+
+    def _write(self) -> None:
+        view = memoryview(b"".join(self._held))
+        self._held, self._held_bytes = [], 0
         while view:
             count = os.pwrite(self._fd, view, self._written)
             self._written += count
             view = view[count:]
-
-    @property
-    def is_ahead(self) -> bool:
-        """Something was written that has not been kept."""
-        return self._written != self.length
-
-    def sync(self) -> int:
-        """Make what was written durable; the length that the journal must record."""
-        if self.is_ahead:
-            os.fdatasync(self._fd) if hasattr(os, "fdatasync") else os.fsync(self._fd)
-        return self._written
 
     def keep(self) -> None:
         """The journal has recorded the length."""
@@ -50,6 +63,7 @@ class AppendLog:
 
     def undo(self) -> None:
         """The journal has not: cut back."""
+        self._held, self._held_bytes = [], 0
         self._written = self.length
         os.ftruncate(self._fd, self.length)
 

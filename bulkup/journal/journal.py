@@ -13,7 +13,19 @@ from typing import Any
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.errors import JournalUnusable, LocalDisk
 from bulkup.journal.append_log import AppendLog
-from bulkup.journal.tables import connect, connect_read_only
+from bulkup.journal.records import (
+    COLUMNS,
+    INSERT,
+    read_chunk,
+    read_evidence,
+    read_fact,
+    read_planned_to,
+    read_totals,
+    to_chunk,
+    to_row,
+    update,
+)
+from bulkup.journal.tables import OPEN, OPEN_CHUNKS, connect
 from bulkup.journal.writer import Writer
 
 __all__ = ["Journal", "LaneJournal", "RemoteDataset"]
@@ -28,14 +40,6 @@ BY_A_PERSON = "decided by a person"
 
 HEADER_BYTES = 100
 """Of an SQLite file: a shorter one holds nothing."""
-
-_FIELDS = (
-    "lane", "tile", "child", "start", "stop", "file", "byte_offset", "rows", "blank", "rejected", "lines", "body_bytes",
-    "raw_hash", "rows_hash", "name", "verbatim", "state", "attempts", "remote_id", "reason", "last_byte_at", "was_answered",
-    "absences", "evidence",
-)  # fmt: skip
-_COLUMNS = ", ".join(_FIELDS)
-_INSERT = f"INSERT INTO chunks ({_COLUMNS}, line_count) VALUES ({', '.join('?' * (len(_FIELDS) + 1))})"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Journal:
     def __init__(self, folder: Path, connection: sqlite3.Connection, logs: dict[str, AppendLog]) -> None:
         self.folder = folder
         self._logs = logs
-        self._writer = Writer(connection, logs)
+        self._writer = Writer(connection, logs, folder / "journal.db")
 
     @classmethod
     def open(cls, folder: Path, *, create: bool) -> Journal:
@@ -125,10 +129,12 @@ class LaneJournal:
         """What stood as sending when the last process ended is in doubt; how many chunks that is. *at*: Unix time, now: a byte may
         have left until just before that."""
 
+        lost = "state = 'in doubt', reason = ?, last_byte_at = ?"
+
         def work(db: sqlite3.Connection) -> int:
             return db.execute(
-                "UPDATE chunks SET state = ?, reason = ?, last_byte_at = ? WHERE lane = ? AND state = ?",
-                (ChunkState.IN_DOUBT, "the process ended while this was being sent", at, self.name, ChunkState.SENDING),
+                f"UPDATE {OPEN_CHUNKS} SET {lost} WHERE lane = ? AND {OPEN} AND state = 'sending'",  # noqa: S608 - literals
+                ("the process ended while this was being sent", at, self.name),
             ).rowcount
 
         return await self._writer.run(work)
@@ -138,7 +144,8 @@ class LaneJournal:
     ) -> asyncio.Future[None]:
         """Record chunks with the dead letters of their ranges, and *tiles* that are now planned whole.
 
-        The record is durable when the future is done, and before anything that is asked of the journal later.
+        The record is durable before anything that is asked of the journal later: nothing is sent of what is not. The future is done
+        when there is room for more plans; where one fails after that, what is asked later does.
         """
 
         def work(db: sqlite3.Connection) -> None:
@@ -149,22 +156,26 @@ class LaneJournal:
             if rejects:
                 self._logs[REJECTS].append(rejects)
 
-        return self._writer.submit(work)
+        return self._writer.submit_ahead(work)
 
     async def sending(self, chunk: ChunkId, at: float) -> None:
         """The slot is granted: from here on the chunk may reach the service. *at* is Unix time."""
+        self._writer.under_way += 1
         await self._move(chunk, ChunkState.SENDING, "attempts = attempts + 1, was_answered = 0, last_byte_at = ?", at)
 
     async def plan_again(self, chunk: ChunkId, reason: str | None = None) -> None:
         """The chunk may be sent anew: nothing of it is stored, or the user accepts doubles."""
+        self._writer.back()
         await self._move(chunk, ChunkState.PLANNED, "reason = ?", reason)
 
     async def answered(self, chunk: ChunkId, remote_id: str) -> None:
         """The service has taken the chunk under *remote_id* and is not done with it."""
+        self._writer.back()
         await self._move(chunk, ChunkState.ANSWERED, "remote_id = ?", remote_id)
 
     async def landed(self, chunk: ChunkId, remote_id: str, *, evidence: Evidence, ids: bytes = b"") -> None:
         """The chunk is stored. *ids*, a line for `ids.jsonl`, is durable before this is."""
+        self._writer.back()
         began = (
             "last_byte_at" if evidence is Evidence.ANSWER else "0"
         )  # of a doubt the last byte is known, not the first
@@ -173,13 +184,14 @@ class LaneJournal:
             if ids:
                 self._logs[IDS].append(ids)
             changes = f"remote_id = ?, evidence = ?, stored_after = {began}, reason = NULL"
-            self._set(db, chunk, ChunkState.LANDED, changes, remote_id, evidence)
+            self._set(db, chunk, ChunkState.LANDED, changes, remote_id, evidence.value)
 
         await self._writer.run(work)
 
     async def in_doubt(self, chunk: ChunkId, reason: str, at: float, *, was_answered: bool = False) -> None:
         """Whether the chunk was stored is not known. *at*: when a byte of it may last have left. *was_answered*: the service
         refused it, so nothing is on its way."""
+        self._writer.back()
         changes = "reason = ?, last_byte_at = ?, was_answered = ?"
         await self._move(chunk, ChunkState.IN_DOUBT, changes, reason, at, int(was_answered))
 
@@ -196,7 +208,7 @@ class LaneJournal:
 
         def work(db: sqlite3.Connection) -> None:
             changes = "remote_id = ?, evidence = ?, stored_after = 0, reason = ?"
-            self._set(db, chunk, ChunkState.LANDED, changes, remote_id, Evidence.PERSON, BY_A_PERSON)
+            self._set(db, chunk, ChunkState.LANDED, changes, remote_id, Evidence.PERSON.value, BY_A_PERSON)
             self._add_decision(db, chunk, "landed", at)
 
         await self._writer.run(work)
@@ -217,30 +229,33 @@ class LaneJournal:
 
     async def landings(self) -> dict[str, float]:
         """Each remote dataset that holds landed rows, with the time after which the last in it was stored (0: unknown)."""
-        known = "AND NOT (remote_id = '' AND evidence = 'a person')"  # a person need not know the id
-        query = f"SELECT remote_id, max(stored_after) FROM chunks WHERE lane = ? AND state = 'landed' {known} GROUP BY remote_id"  # noqa: S608
+        query = (
+            "SELECT remote_id, max(stored_after) FROM datasets WHERE lane = ? AND remote_id != '' "  # a person need not know the id
+            "GROUP BY remote_id"
+        )
         return await self._writer.run(lambda db: dict(db.execute(query, (self.name,))))
 
     async def landed_ids(self) -> tuple[frozenset[str | int], list[Chunk]]:
         """The ids of all rows that have landed with ids, and the landed chunks that have none. Reads the whole of `ids.jsonl`."""
-        query = f"SELECT {_COLUMNS} FROM chunks WHERE lane = ? AND state = 'landed'"  # noqa: S608
+        query = "SELECT tile, child FROM chunks WHERE lane = ? AND state = 'landed'"
 
         def work(db: sqlite3.Connection) -> tuple[frozenset[str | int], list[Chunk]]:
-            landed = {str(chunk.id): chunk for chunk in map(_chunk, db.execute(query, (self.name,)))}
+            landed = {str(id_): id_ for id_ in (ChunkId(self.name, *key) for key in db.execute(query, (self.name,)))}
             ids: set[str | int] = set()
             with self._logs[IDS].path.open("rb") as lines:
                 for line in lines:
                     record = json.loads(line)
                     if record["lane"] == self.name and landed.pop(record["chunk"], None) is not None:
                         ids.update(record["ids"])
-            return frozenset(ids), list(landed.values())
+            without = (read_chunk(db, id_) for id_ in landed.values())
+            return frozenset(ids), [chunk for chunk in without if chunk is not None]
 
         return await self._writer.run(work)
 
     async def called_absent(self) -> list[Chunk]:
         """The chunks that were called absent at some time, whatever has become of them since."""
-        query = f"SELECT {_COLUMNS} FROM chunks WHERE lane = ? AND absences > 0 ORDER BY start"  # noqa: S608
-        return await self._writer.run(lambda db: [_chunk(row) for row in db.execute(query, (self.name,))])
+        query = f"SELECT {COLUMNS} FROM chunks WHERE lane = ? AND absences > 0 ORDER BY start"  # noqa: S608
+        return await self._writer.run(lambda db: [to_chunk(row) for row in db.execute(query, (self.name,))])
 
     async def refused(self, chunk: ChunkId, reason: str, rejects: bytes) -> None:
         """The service will take none of the chunk's rows: they are dead letters now."""
@@ -274,8 +289,13 @@ class LaneJournal:
     async def open_chunks(self, *states: ChunkState) -> list[Chunk]:
         """The chunks in *states* (of those that are not ends), by position."""
         marks = ",".join("?" * len(states))
-        query = f"SELECT {_COLUMNS} FROM chunks WHERE lane = ? AND state IN ({marks}) ORDER BY start"  # noqa: S608
-        return await self._writer.run(lambda db: [_chunk(row) for row in db.execute(query, (self.name, *states))])
+        query = f"SELECT {COLUMNS} FROM {OPEN_CHUNKS} WHERE lane = ? AND {OPEN} AND state IN ({marks}) ORDER BY start"  # noqa: S608
+        values = (self.name, *(state.value for state in states))
+        return await self._writer.run(lambda db: [to_chunk(row) for row in db.execute(query, values)])
+
+    async def chunk(self, tile: int, child: int) -> Chunk | None:
+        """The chunk of that number, whatever has become of it; None if there is none."""
+        return await self._writer.run(lambda db: read_chunk(db, ChunkId(self.name, tile, child)))
 
     async def frontier(self) -> tuple[int, int | None]:
         """Where planning goes on: the next tile, and the position up to which it is planned already (None: it is not begun)."""
@@ -292,102 +312,37 @@ class LaneJournal:
         """What the lane's chunks add up to."""
         return await self._writer.run(lambda db: read_totals(db, self.name))
 
-    async def remote(self) -> list[RemoteDataset]:
-        """The datasets that hold the lane's landed rows."""
-        return await self._writer.run(lambda db: read_remote(db, self.name))
+    async def planned_to(self) -> int | None:
+        """The position up to which the source is planned, chunk by chunk; None where there is no chunk."""
+        return await self._writer.run(lambda db: read_planned_to(db, self.name))
+
+    async def datasets(self) -> int:
+        """How many datasets hold the lane's landed rows."""
+        query = "SELECT count(*) FROM datasets WHERE lane = ?"
+        return await self._writer.run(lambda db: int(db.execute(query, (self.name,)).fetchone()[0]))
+
+    async def remote(self, at_most: int) -> list[RemoteDataset]:
+        """The first *at_most* datasets that hold the lane's landed rows, in the source's order."""
+        query = "SELECT remote_id, name, rows FROM datasets WHERE lane = ? ORDER BY start LIMIT ?"
+        return await self._writer.run(
+            lambda db: [RemoteDataset(*row) for row in db.execute(query, (self.name, at_most))]
+        )
+
+    async def remote_ids(self, name: str) -> set[str]:
+        """The known ids of the datasets called *name* that hold landed rows."""
+        query = "SELECT remote_id FROM datasets WHERE lane = ? AND name = ? AND remote_id != ''"
+        return await self._writer.run(lambda db: {row[0] for row in db.execute(query, (self.name, name))})
 
     async def evidence(self) -> dict[str, int]:
         """How many chunks count as landed by which evidence."""
         return await self._writer.run(lambda db: read_evidence(db, self.name))
 
-    async def largest_body(self) -> int:
-        """Bytes of the largest landed chunk's rows."""
-        query = "SELECT max(body_bytes) FROM chunks WHERE lane = ? AND state = 'landed'"
-        return await self._writer.run(lambda db: db.execute(query, (self.name,)).fetchone()[0] or 0)
-
     async def _move(self, chunk: ChunkId, state: ChunkState, changes: str, *values: object) -> None:
         await self._writer.run(lambda db: self._set(db, chunk, state, changes, *values))
 
     def _set(self, db: sqlite3.Connection, chunk: ChunkId, state: ChunkState, changes: str, *values: object) -> None:
-        done = db.execute(
-            f"UPDATE chunks SET state = ?, {changes} WHERE lane = ? AND tile = ? AND child = ?",  # noqa: S608 - changes are literals above
-            (state, *values, chunk.lane, chunk.tile, chunk.child),
-        )
-        assert done.rowcount == 1, f"chunk {chunk} is not in the journal"
+        done = db.execute(update(state, changes), (*values, chunk.lane, chunk.tile, chunk.child))
+        assert done.rowcount == 1, f"chunk {chunk} is not open in the journal"
 
     def _insert(self, db: sqlite3.Connection, chunks: Sequence[Chunk]) -> None:
-        db.executemany(_INSERT, [_row(chunk) for chunk in chunks])
-
-
-def read_fact(db: sqlite3.Connection, lane: str, key: str) -> Any:
-    """A recorded fact as JSON, None if there is none."""
-    row = db.execute("SELECT value FROM facts WHERE lane = ? AND key = ?", (lane, key)).fetchone()
-    return None if row is None else json.loads(row[0])
-
-
-def read_totals(db: sqlite3.Connection, lane: str) -> Totals:
-    """What the chunks of *lane* add up to."""
-    totals = Totals()
-    query = (
-        "SELECT state, count(*), sum(line_count), sum(rows), sum(blank), sum(rejected), sum(body_bytes) "
-        "FROM chunks WHERE lane = ? GROUP BY state"
-    )
-    for state, chunks, lines, rows, blank, rejected, body_bytes in db.execute(query, (lane,)):
-        totals.add(
-            ChunkState(state),
-            chunks=chunks,
-            lines=lines,
-            rows=rows,
-            blank=blank,
-            rejected=rejected,
-            body_bytes=body_bytes,
-        )
-    return totals
-
-
-def read_evidence(db: sqlite3.Connection, lane: str) -> dict[str, int]:
-    """How many landed chunks of *lane* count as landed by which evidence. Those without rows were never sent."""
-    query = (
-        "SELECT evidence, count(*) FROM chunks WHERE lane = ? AND state = 'landed' GROUP BY evidence ORDER BY evidence"
-    )
-    return dict(db.execute(query, (lane,)))
-
-
-def read_remote(db: sqlite3.Connection, lane: str) -> list[RemoteDataset]:
-    """The datasets that hold landed rows of *lane*, in the source's order."""
-    query = (
-        "SELECT remote_id, name, sum(rows) FROM chunks WHERE lane = ? AND state = 'landed' "
-        "GROUP BY remote_id, name ORDER BY min(start)"
-    )
-    return [RemoteDataset(*row) for row in db.execute(query, (lane,))]
-
-
-def read_chunks(folder: Path, lane: str) -> list[Chunk]:
-    """Every chunk of *lane* that was not split, by position, while another process may be writing."""
-    db = connect_read_only(folder / "journal.db")
-    try:
-        query = f"SELECT {_COLUMNS} FROM chunks WHERE lane = ? AND state != 'split' ORDER BY start"  # noqa: S608
-        return [_chunk(row) for row in db.execute(query, (lane,))]
-    finally:
-        db.close()
-
-
-def _row(chunk: Chunk) -> tuple[object, ...]:
-    values = {
-        **{field: getattr(chunk, field) for field in _FIELDS[3:]},
-        "lines": json.dumps(chunk.lines),
-        "verbatim": int(chunk.verbatim),
-        "was_answered": int(chunk.was_answered),
-    }
-    return (chunk.id.lane, chunk.id.tile, chunk.id.child, *(values[field] for field in _FIELDS[3:]), chunk.line_count)
-
-
-def _chunk(row: tuple[Any, ...]) -> Chunk:
-    values = dict(zip(_FIELDS, row, strict=True))
-    id_ = ChunkId(values.pop("lane"), values.pop("tile"), values.pop("child"))
-    values["lines"] = tuple((file, count) for file, count in json.loads(values["lines"]))
-    values["verbatim"] = bool(values["verbatim"])
-    values["was_answered"] = bool(values["was_answered"])
-    values["state"] = ChunkState(values["state"])
-    values["evidence"] = None if values["evidence"] is None else Evidence(values["evidence"])
-    return Chunk(id=id_, **values)
+        db.executemany(INSERT, map(to_row, chunks))

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bulkup.chunk import Chunk, Totals
-from bulkup.errors import JournalUnusable
-from bulkup.journal.journal import IDS, REJECTS, read_chunks, read_evidence, read_fact, read_totals
-from bulkup.journal.tables import connect_read_only
+from bulkup.journal.journal import IDS, REJECTS
+from bulkup.journal.records import read_chunks, read_evidence, read_fact, read_planned_to, read_totals
+from bulkup.journal.tables import OPEN, OPEN_CHUNKS, connect_read_only, unusable
 
 __all__ = ["JournalView", "StateCount", "view"]
 
@@ -48,16 +48,17 @@ class JournalView:
 
     def states(self, lane: str) -> list[StateCount]:
         """The lane's chunks by state. Those that were split are counted by their children."""
-        query = "SELECT state, count(*), sum(rows) FROM chunks WHERE lane = ? AND state != 'split' GROUP BY state"
-        return [StateCount(*row) for row in self._db.execute(query, (lane,))]
+        ended = "SELECT state, sum(chunks), sum(rows) FROM sums WHERE lane = ? AND state != 'split' GROUP BY state"
+        still_open = f"SELECT state, count(*), sum(rows) FROM {OPEN_CHUNKS} WHERE lane = ? AND {OPEN} GROUP BY state"  # noqa: S608
+        query = f"{ended} UNION ALL {still_open}"
+        return [StateCount(*row) for row in self._db.execute(query, (lane, lane))]
 
     def planned_to(self, lane: str) -> int:
         """The position up to which the lane's source is planned."""
-        query = "SELECT coalesce(max(stop), 0) FROM chunks WHERE lane = ?"
-        return int(self._db.execute(query, (lane,)).fetchone()[0])
+        return read_planned_to(self._db, lane) or 0
 
-    def chunks(self, lane: str) -> list[Chunk]:
-        """Every chunk of the lane that was not split, by position, as of now."""
+    def chunks(self, lane: str) -> Iterator[Chunk]:
+        """Every chunk of the lane that was not split, by position, as of now. Raises `JournalUnusable`."""
         return read_chunks(self._folder, lane)
 
     def split_ranges(self, lane: str) -> list[tuple[int, int]]:
@@ -92,4 +93,4 @@ def view(folder: Path) -> Iterator[JournalView]:
             db.execute("BEGIN")
             yield JournalView(folder, db)
         except sqlite3.Error as error:
-            raise JournalUnusable(f"{folder / 'journal.db'}: {error}") from error
+            raise unusable(folder / "journal.db", str(error)) from error

@@ -10,11 +10,12 @@ from typing import Any
 
 import anyio
 
+from bulkup.chunk import Chunk
 from bulkup.config import OnSourceChange
 from bulkup.errors import LocalDisk, SourceChanged
 from bulkup.events import Event, Note
 from bulkup.journal import Journal, Lock
-from bulkup.journal.journal import read_chunks
+from bulkup.journal.records import read_chunks
 from bulkup.sources import Source
 from bulkup.wiring.fingerprint import Change, change_of, check_end, check_ranges, was_touched
 from bulkup.wiring.folder import RunFolder
@@ -71,12 +72,16 @@ async def _take_up(
 
 async def _compare(journal: Journal, source: Source, lanes: Sequence[str]) -> None:
     for lane in lanes:
-        chunks = await anyio.to_thread.run_sync(read_chunks, journal.folder, lane)
+        chunks = await anyio.to_thread.run_sync(_chunks, journal.folder, lane)
         cursor = source.cursor()
         try:
             await check_ranges(cursor, chunks)
         finally:
             await cursor.aclose()
+
+
+def _chunks(folder: Path, lane: str) -> list[Chunk]:
+    return list(read_chunks(folder, lane))
 
 
 async def _begin_behind(journal: Journal, name: str, old_end: int | None) -> None:
@@ -86,10 +91,10 @@ async def _begin_behind(journal: Journal, name: str, old_end: int | None) -> Non
     if plan is None:  # nothing was planned yet
         return
     tile, begun = await lane.frontier()
-    chunks = await anyio.to_thread.run_sync(read_chunks, journal.folder, name)
+    planned_to = await lane.planned_to()
     first, base = plan["segments"][-1]
     if old_end is None:
-        first, base = tile + (begun is not None), max((chunk.stop for chunk in chunks), default=base)
+        first, base = tile + (begun is not None), base if planned_to is None else planned_to
     elif old_end != base:
         first, base = max(tile, first + -(-(old_end - base) // plan["tile_bytes"])), old_end
     if base != plan["segments"][-1][1]:

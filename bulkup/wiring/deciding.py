@@ -15,8 +15,7 @@ from bulkup.assumptions import assumptions_for
 from bulkup.chunk import Chunk, ChunkState
 from bulkup.errors import ExitCode, UsageProblem, worst
 from bulkup.journal import Journal, LaneJournal
-from bulkup.journal.journal import read_chunks
-from bulkup.receipt import DestinationReceipt, Invocation, Receipt, RemoteEntry, SourceReceipt, status_of
+from bulkup.receipt import REMOTE_LISTED, DestinationReceipt, Invocation, Receipt, RemoteEntry, SourceReceipt, status_of
 from bulkup.wiring.folder import RunFolder, write_private
 from bulkup.wiring.manifest import write_manifest
 
@@ -48,7 +47,7 @@ async def decide(folder: RunFolder, *, chunk: str, lane: str | None, decision: D
             raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
         for name in lanes:  # what stands as being sent is in doubt: nobody else holds the run
             await journal.lane(name).recover(time.time())
-        found = await _in_doubt(folder, journal, [lane] if lane else lanes, chunk)
+        found = await _in_doubt(journal, [lane] if lane else lanes, chunk)
         await _settle(journal.lane(found.id.lane), found, decision)
         receipt = await _receipt(folder, journal, lanes)
         write_private(folder.path / "receipt.json", orjson.dumps(receipt.to_json(), option=orjson.OPT_INDENT_2))
@@ -56,7 +55,7 @@ async def decide(folder: RunFolder, *, chunk: str, lane: str | None, decision: D
         return receipt
 
 
-async def _in_doubt(folder: RunFolder, journal: Journal, lanes: list[str], name: str) -> Chunk:
+async def _in_doubt(journal: Journal, lanes: list[str], name: str) -> Chunk:
     wanted = _numbers(name)
     doubts = [c for lane in lanes for c in await journal.lane(lane).open_chunks(ChunkState.IN_DOUBT)]
     found = [c for c in doubts if (c.id.tile, c.id.child) == wanted]
@@ -66,12 +65,10 @@ async def _in_doubt(folder: RunFolder, journal: Journal, lanes: list[str], name:
         both = " and ".join(c.id.lane for c in found)
         raise UsageProblem(f"chunk {found[0].id} is in doubt in {both}: say which with --lane")
     for lane in lanes:
-        for chunk in await anyio.to_thread.run_sync(read_chunks, folder.path, lane):
-            if (chunk.id.tile, chunk.id.child) == wanted:
-                by = f" (evidence: {chunk.evidence})" if chunk.state is ChunkState.LANDED else ""
-                raise UsageProblem(
-                    f"chunk {chunk.id} is not in doubt in {lane}: it is {chunk.state}{by}{_these(doubts)}"
-                )
+        chunk = await journal.lane(lane).chunk(*wanted)
+        if chunk is not None and chunk.state is not ChunkState.SPLIT:
+            by = f" (evidence: {chunk.evidence})" if chunk.state is ChunkState.LANDED else ""
+            raise UsageProblem(f"chunk {chunk.id} is not in doubt in {lane}: it is {chunk.state}{by}{_these(doubts)}")
     raise UsageProblem(f"there is no chunk {name} in {' or '.join(lanes)}{_these(doubts)}")
 
 
@@ -93,7 +90,7 @@ def _these(doubts: list[Chunk]) -> str:
 async def _settle(journal: LaneJournal, chunk: Chunk, decision: Decision) -> None:
     match decision:
         case Decision.LANDED:
-            known = {r.id for r in await journal.remote() if r.name == chunk.name and r.id}
+            known = await journal.remote_ids(chunk.name)
             remote_id = chunk.remote_id or (known.pop() if len(known) == 1 else "")
             await journal.landed_by_a_person(chunk.id, remote_id, time.time())
         case Decision.ABSENT:
@@ -144,7 +141,8 @@ async def _lane_receipt(journal: LaneJournal) -> DestinationReceipt:
         exit_code=worst(codes),
         reason=late or unreadable,
         max_body_bytes=await journal.fact("largest body") or 0,
-        remote=tuple(RemoteEntry(r.id, r.name, r.rows) for r in await journal.remote()),
+        remote=tuple(RemoteEntry(r.id, r.name, r.rows) for r in await journal.remote(REMOTE_LISTED)),
+        datasets=await journal.datasets(),
         evidence=await journal.evidence(),
         assumptions=assumptions_for(journal.name),
         this_invocation=Invocation(),

@@ -25,11 +25,11 @@ from bulkup.flow.halt import Reason
 from bulkup.flow.helped import LaneHelp
 from bulkup.flow.lane import Lane, LaneOptions
 from bulkup.journal import Journal, Lock
-from bulkup.journal.journal import read_chunks
 from bulkup.journal.reading import view
+from bulkup.journal.records import read_chunks
 from bulkup.model import BLOCK_BYTES
 from bulkup.pacing import Rate
-from bulkup.receipt import DestinationReceipt, Invocation, Receipt, RemoteEntry, SourceReceipt, status_of
+from bulkup.receipt import REMOTE_LISTED, DestinationReceipt, Invocation, Receipt, RemoteEntry, SourceReceipt, status_of
 from bulkup.sources import Source, open_source
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, check_base_url
@@ -284,7 +284,7 @@ class Run:
             found = {lane.name: LaneVerification(read_whole=False) for lane in self._lanes}
 
             async def compare(lane: Lane) -> None:
-                chunks = await anyio.to_thread.run_sync(read_chunks, self._folder.path, lane.name)
+                chunks = await anyio.to_thread.run_sync(lambda: list(read_chunks(self._folder.path, lane.name)))
                 verifier = await lane.verifier(
                     chunks=chunks,
                     ids=partial(journal.ids, lane.name),
@@ -460,7 +460,8 @@ class Run:
             exit_code=lane.exit_code(totals),
             reason=lane.reason,
             max_body_bytes=largest,
-            remote=tuple(RemoteEntry(r.id, r.name, r.rows) for r in await journal.remote()),
+            remote=tuple(RemoteEntry(r.id, r.name, r.rows) for r in await journal.remote(REMOTE_LISTED)),
+            datasets=await journal.datasets(),
             evidence=await journal.evidence(),
             assumptions=assumptions_for(lane.name),
             this_invocation=Invocation(

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkup.emulator import Spawned
+from tests.forking import Forked
 
 __all__ = ["SPACE", "TOKENS", "Done", "Running", "Shell", "eventually"]
 
@@ -44,7 +44,7 @@ class Done:
 class Running:
     """A command under way."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Forked) -> None:
         self.process = process
 
     def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
@@ -60,7 +60,7 @@ class Running:
 
     def wait(self, timeout_s: float = 60) -> Done:
         out, err = self.process.communicate(timeout=timeout_s)
-        return Done(self.process.returncode, out, err)
+        return Done(self.process.wait(), out, err)
 
 
 class Shell:
@@ -87,15 +87,7 @@ class Shell:
     def start(
         self, *arguments: str, stdin: int = subprocess.DEVNULL, environment: dict[str, str] | None = None
     ) -> Running:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bulkup", *arguments],
-            cwd=self.folder,
-            env={**self.environment, **(environment or {})},
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = Forked(*arguments, cwd=self.folder, env={**self.environment, **(environment or {})}, stdin=stdin)
         return Running(process)
 
     def run(self, *arguments: str, environment: dict[str, str] | None = None) -> Done:

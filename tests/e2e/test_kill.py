@@ -6,8 +6,6 @@ import gzip
 import json
 import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 
 from bulkup.emulator import Spawned
 from tests.e2e.harness import SPACE, TOKENS, Bench, Row, as_collinear, canonical
+from tests.forking import Forked
 from tests.matrix.launcher import Launcher
 
 LANES = ("nebius", "collinear")
@@ -23,7 +22,7 @@ LANES = ("nebius", "collinear")
 
 def _command(bench: Bench) -> list[str]:
     return [
-        sys.executable, "-m", "bulkup", "upload", str(bench.source), "--to", "nebius", "--to", "collinear", "--name", "rows",
+        "upload", str(bench.source), "--to", "nebius", "--to", "collinear", "--name", "rows",
         "--folder", "/tests", "--space-id", SPACE, "--nebius-url", bench.emulator.url, "--collinear-url", bench.emulator.url,
         "--state-dir", str(bench.folder / "state"), "--max-chunk-rows", "5", "--settle-after", "0.05", "--json", "-q",
     ]  # fmt: skip
@@ -34,9 +33,8 @@ def _received(bench: Bench) -> int:
     return sum(summary[lane]["uploads_received"] for lane in LANES)
 
 
-def _start(bench: Bench) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, **TOKENS}
-    return subprocess.Popen(_command(bench), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def _start(bench: Bench) -> Forked:
+    return Forked(*_command(bench), cwd=Path.cwd(), env={**os.environ, **TOKENS})
 
 
 def _kill_somewhere(bench: Bench, dice: random.Random) -> bool:

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from bulkup.errors import DestinationNotEmpty
+from bulkup.flow import delivery
 from bulkup.flow import lane as lane_module
 from bulkup.pacing import ByteBudget
 from bulkup.wiring.run import Interrupt
@@ -81,7 +82,8 @@ async def test_patience_ends_under_retry_after_too(small: Bench) -> None:
     assert receipt.exit_code == 75
 
 
-async def test_polling_renews_its_token(small: Bench, tmp_path: Path) -> None:
+async def test_polling_renews_its_token(small: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "LAST_POLL_S", 0.5)
     token = tmp_path / "token"
     token.write_text("first")
     small.emulator.patch(pending_polls=3, token_requests=3, tokens=["first", "second"])

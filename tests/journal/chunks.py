@@ -109,6 +109,7 @@ class Step:
         spans = [TileSpan(tile, tile * 1000, (tile + 1) * 1000)] if whole else []
         letters = b"".join(b'{"id":"%d:%d"}\n' % (tile, n) for n in range(self.rejected))
         await lane.plan(new, rejects=letters, tiles=spans)
+        await lane.fact("anything")  # a plan is durable before what is asked later
         model.chunks |= {c.id: c for c in new}
         model.tiles |= {span.tile: span for span in spans}
         model.rejects += letters
@@ -129,7 +130,13 @@ class Step:
             case "landed":
                 ids = b'{"ids":[%d]}\n' % self.pick
                 await lane.landed(one.id, f"ds-{self.pick}", evidence=Evidence.ANSWER, ids=ids)
-                after = replace(one, state=ChunkState.LANDED, remote_id=f"ds-{self.pick}", reason=None)
+                after = replace(
+                    one,
+                    state=ChunkState.LANDED,
+                    remote_id=f"ds-{self.pick}",
+                    reason=None,
+                    evidence=Evidence.ANSWER,
+                )
                 model.ids += ids
             case "doubt":
                 await lane.in_doubt(one.id, text, at)
@@ -204,8 +211,21 @@ async def assert_agrees(lane: LaneJournal, model: Model) -> None:
     for key, value in model.facts.items():
         assert await lane.fact(key) == value
     landed = model.in_states(ChunkState.LANDED)
-    assert sum(r.rows for r in await lane.remote()) == sum(c.rows for c in landed)
-    assert await lane.largest_body() == max((c.body_bytes for c in landed), default=0)
+    datasets: dict[tuple[str | None, str], list[Chunk]] = {}
+    for one in landed:
+        datasets.setdefault((one.remote_id, one.name), []).append(one)
+    remote = [(r.id, r.name, r.rows) for r in await lane.remote(10_000)]
+    assert remote == [(*key, sum(c.rows for c in held)) for key, held in datasets.items()]
+    assert await lane.datasets() == len(datasets)
+    assert await lane.evidence() == ({"answer": len(landed)} if landed else {})
+    landings: dict[str, float] = {}
+    for one in landed:
+        assert one.remote_id is not None
+        landings[one.remote_id] = max(landings.get(one.remote_id, 0.0), one.last_byte_at or 0.0)
+    assert await lane.landings() == landings
+    assert await lane.planned_to() == max((c.stop for c in model.chunks.values()), default=None)
+    for one in model.chunks.values():
+        assert await lane.chunk(one.id.tile, one.id.child) == one
     totals = await lane.totals()
     assert totals.rows_read == (totals.rows_landed + totals.rows_rejected + totals.rows_in_doubt + totals.rows_left), (
         "every row is accounted for"

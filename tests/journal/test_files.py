@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -13,8 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from bulkup.chunk import Evidence
 from bulkup.errors import ExitCode, JournalUnusable, RunLocked
-from bulkup.journal import AppendLog, Journal, Lock
+from bulkup.journal import AppendLog, Journal, Lock, tables
+from bulkup.journal.reading import view
+from bulkup.journal.records import read_chunks
 from tests.journal.chunks import LANE, Model, Step, assert_knows, chunk
 
 DATABASE = "journal.db"
@@ -245,13 +249,17 @@ async def main():
     letter = b"x" * int(sys.argv[3]) + b"\\n"
     n = acknowledged = 0
     failed = []
+
+    async def planned(n, letter):
+        await lane.plan([chunk(n)], rejects=letter)
+        await lane.fact("anything")  # a plan is durable before what is asked later
+
     while not failed:
-        planned = [lane.plan([chunk(n + i)], rejects=letter) for i in range(8)]
-        done = await asyncio.gather(*planned, return_exceptions=True)
+        done = await asyncio.gather(*(planned(n + i, letter) for i in range(8)), return_exceptions=True)
         n, acknowledged = n + 8, acknowledged + done.count(None)
         failed = [error for error in done if error is not None]
     for _ in range(2):  # and still it says so, and nothing of it is kept
-        failed += await asyncio.gather(lane.plan([chunk(n)], rejects=letter * 9), return_exceptions=True)
+        failed += await asyncio.gather(planned(n, letter * 9), return_exceptions=True)
     if not all(isinstance(error, LocalDisk) for error in failed):
         sys.exit(f"{failed}")
     print(failed[0])
@@ -312,3 +320,63 @@ async def test_a_folder_copied_to_another_place_goes_on(tmp_path: Path) -> None:
     model = await filled(tmp_path / "a", 5)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     await assert_knows(tmp_path / "b", model)
+
+
+# --- damage in a journal too large to be checked whole ----------------------------------------------------------------
+
+
+async def large(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A journal that counts as large, and its file."""
+    model = await filled(folder, 600)
+    journal = Journal.open(folder, create=False)
+    landing = [journal.lane(LANE).landed(id_, "ds", evidence=Evidence.ANSWER) for id_ in model.chunks]
+    await asyncio.gather(*landing)
+    journal.close()
+    monkeypatch.setattr(tables, "CHECKED_WHOLE_BYTES", 0)
+    Journal.open(folder, create=False).close()
+    return folder / DATABASE
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.9])
+async def test_a_large_journal_that_was_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: float) -> None:
+    """A half copied file is refused however large it is."""
+    path = await large(tmp_path, monkeypatch)
+    os.truncate(path, int(path.stat().st_size * kept))
+    refused(tmp_path)
+
+
+async def test_a_large_journal_with_garbage_at_its_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = await large(tmp_path, monkeypatch)
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (size - 8192))
+    refused(tmp_path)
+
+
+async def test_damage_that_is_found_later_is_told_as_clearly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A torn page in the middle of a large journal: what reads it says so, and what to do; the rest is served."""
+    path = await large(tmp_path, monkeypatch)
+    page = whole_page_of(path, b"n-300-0")
+    with path.open("r+b") as file:
+        file.seek(page * 4096)
+        file.write(b"\xa5" * 4096)
+    journal = Journal.open(tmp_path, create=False)
+    lane = journal.lane(LANE)
+    assert (await lane.totals()).chunks == 600
+    with pytest.raises(JournalUnusable, match=r"journal\.db.*Restore it from a copy"):
+        await lane.chunk(300, 0)
+    journal.close()
+    with pytest.raises(JournalUnusable, match=r"journal\.db.*Restore it from a copy"):
+        list(read_chunks(tmp_path, LANE))
+    with pytest.raises(JournalUnusable, match=r"journal\.db.*Restore it from a copy"), view(tmp_path) as looked:
+        list(looked.split_ranges(LANE))
+
+
+def whole_page_of(path: Path, name: bytes) -> int:
+    """The number (from 0) of the page of chunks in which *name* stands."""
+    data = path.read_bytes()
+    at = data.index(name)
+    while b"n-299-0" not in data[at // 4096 * 4096 :][:4096]:  # not the index, and not the first on its page
+        at = data.index(name, at + 1)
+    return at // 4096

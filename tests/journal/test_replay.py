@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkup.chunk import ChunkState
+from bulkup.chunk import ChunkState, Evidence, TileSpan
 from bulkup.journal import Journal
+from bulkup.journal.writer import AHEAD
 from tests.journal.chunks import LANE, Model, Step, assert_agrees, assert_knows, chunk, steps
 
 SETTINGS = settings(max_examples=40, deadline=None)
@@ -123,11 +128,118 @@ async def test_what_a_failed_transaction_wrote_to_a_log_is_cut_off(tmp_path: Pat
         raise ZeroDivisionError
 
     await lane.plan([chunk(0)], rejects=b"one\n")
+    await lane.fact("anything")  # so that it is not in the same transaction
     with pytest.raises(ZeroDivisionError):
         await journal._writer.run(work)
     await lane.plan([chunk(1)], rejects=b"two\n")
     journal.close()
     assert (tmp_path / "rejects.jsonl").read_bytes() == b"one\ntwo\n"
+
+
+async def test_a_plan_that_was_lost_fails_whatever_comes_later(tmp_path: Path) -> None:
+    """Nobody waits for a plan to be durable, so its loss must not go unnoticed: here another piece of its transaction failed."""
+    journal = Journal.open(tmp_path, create=True)
+    lane = journal.lane(LANE)
+
+    def work(_: object) -> None:
+        raise ZeroDivisionError
+
+    planned = lane.plan([chunk(0)])
+    with pytest.raises(ZeroDivisionError):
+        await journal._writer.run(work)
+    assert planned.result() is None
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            await lane.plan([chunk(1)])
+        with pytest.raises(ZeroDivisionError):
+            await lane.set_fact("planned whole", True)
+    journal.close()
+
+
+async def test_so_many_plans_may_wait_and_no_more(tmp_path: Path) -> None:
+    """A source that is read faster than the disk takes plans is held back."""
+    journal = Journal.open(tmp_path, create=True)
+    lane = journal.lane(LANE)
+    held, began = threading.Event(), threading.Event()
+
+    def work(_: object) -> bool:
+        began.set()
+        return held.wait(30)
+
+    disk = journal._writer.submit(work)
+    assert await asyncio.to_thread(began.wait, 30)
+    planned = [lane.plan([chunk(n)]) for n in range(2 * AHEAD)]
+    waiting = [future for future in planned if not future.done()]
+    held.set()
+    assert len(waiting) == AHEAD + 1
+    assert await disk
+    await asyncio.gather(*planned)
+    assert len(await lane.open_chunks(ChunkState.PLANNED)) == 2 * AHEAD
+    journal.close()
+
+
+async def test_an_end_is_one(tmp_path: Path) -> None:
+    """A chunk that has come to its end does not move again, whatever goes wrong: its rows would be counted twice."""
+    journal = Journal.open(tmp_path, create=True)
+    lane = journal.lane(LANE)
+    await lane.plan([chunk(0)])
+    await lane.landed(chunk(0).id, "ds", evidence=Evidence.ANSWER)
+    with pytest.raises(AssertionError, match="not open"):
+        await lane.plan_again(chunk(0).id)
+    with pytest.raises(AssertionError, match="not open"):
+        await lane.landed(chunk(0).id, "ds", evidence=Evidence.ANSWER)
+    assert (await lane.totals()).rows_landed == 3
+    journal.close()
+
+
+async def test_no_question_reads_the_whole_journal(tmp_path: Path) -> None:
+    """What a resumed run asks before it sends costs the same with a hundred chunks behind it as with ten thousand."""
+    steps: dict[int, dict[str, int]] = {}
+    for count in (100, 10_000):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        journal = Journal.open(folder, create=True)
+        lane = journal.lane(LANE)
+        end = replace(chunk(0), state=ChunkState.LANDED, remote_id="ds", evidence=Evidence.ANSWER, name="rows")
+        landed = [replace(end, id=chunk(n).id, start=n, stop=n + 1) for n in range(count)]
+        await lane.plan(landed, tiles=[TileSpan(n, n, n + 1) for n in range(count)])
+        await lane.plan([chunk(count), chunk(count + 1)])
+        await lane.sending(chunk(count + 1).id, 1.0)
+        asked: dict[str, Callable[[], Awaitable[object]]] = {
+            "recover": partial(lane.recover, 9.0),
+            "totals": lane.totals,
+            "open chunks": partial(lane.open_chunks, ChunkState.PLANNED, ChunkState.IN_DOUBT),
+            "called absent": lane.called_absent,
+            "landings": lane.landings,
+            "evidence": lane.evidence,
+            "frontier": lane.frontier,
+            "planned to": lane.planned_to,
+            "datasets": lane.datasets,
+            "remote": partial(lane.remote, 10),
+            "remote ids": partial(lane.remote_ids, "rows"),
+            "next child": partial(lane.next_child, 50),
+            "a chunk": partial(lane.chunk, 50, 0),
+            "a fact": partial(lane.fact, "plan"),
+        }
+        steps[count] = {what: await _steps(journal, question) for what, question in asked.items()}
+        journal.close()
+    grown = {what: (few, steps[10_000][what]) for what, few in steps[100].items() if steps[10_000][what] > few + 20}
+    assert grown == {}
+
+
+async def _steps(journal: Journal, question: Callable[[], Awaitable[object]]) -> int:
+    """How many steps of its machine SQLite takes to answer *question*."""
+    taken = 0
+
+    def step() -> int:
+        nonlocal taken
+        taken += 1
+        return 0
+
+    await journal._writer.run(lambda db: db.set_progress_handler(step, 1))
+    await question()
+    await journal._writer.run(lambda db: db.set_progress_handler(None, 1))
+    return taken
 
 
 async def test_many_callers_share_few_commits(tmp_path: Path) -> None:
