@@ -1,14 +1,14 @@
 """Source values put into a template as the tokens they are: the fastest mapping there is.
 
 A value is neither unescaped nor escaped again. msgspec has checked each token's grammar, but not its UTF-8. Where every
-value is a string or a label, what is left to check is checked here, and the splice is *sure*; else whatever must hold is
-checked on what comes out, by the codec behind.
+value is a string or a label, what is left to check is checked here, and the splice is *sure*: it is a codec. Else whatever
+must hold is checked on what comes out, by the codec behind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import repeat
+from itertools import chain, repeat
 from operator import attrgetter, itemgetter
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ import msgspec
 
 from bulkup.encoding.target import INT64, Irregular
 
-__all__ = ["INTEGER_LABEL", "STRING", "STRING_LABEL", "NullIs", "Splice", "checked_utf8"]
+__all__ = ["INTEGER_LABEL", "QUOTE", "STRING", "STRING_LABEL", "NullIs", "Splice", "checked_utf8", "joined"]
 
 STRING = "string"
 """The type of a required key whose value must be a string."""
@@ -26,7 +26,8 @@ STRING_LABEL = "string"
 """The types of optional keys."""
 
 _ABSENT = msgspec.Raw(b"")
-_QUOTE = {ord('"')}
+QUOTE = {ord('"')}
+"""What a string's token begins with."""
 
 
 class NullIs:
@@ -40,6 +41,14 @@ def checked_utf8(data: bytes) -> None:
     """Raises `UnicodeDecodeError` unless *data* is UTF-8: needed wherever a decoder skips what it is not asked for."""
     if not data.isascii():
         data.decode()
+
+
+def joined(parts: Iterable[Iterable[bytes | msgspec.Raw]], by: bytes) -> bytes:
+    """The rows of which *parts* are the columns of pieces (at least one of them finite), joined by *by*, with which every
+    piece of the first begins."""
+    pieces = list(chain.from_iterable(zip(*parts, strict=False)))
+    pieces[0] = bytes(pieces[0])[len(by) :]
+    return b"".join(pieces)
 
 
 class Splice:
@@ -78,29 +87,47 @@ class Splice:
             for i, (key, kind) in enumerate(kept.items())
         ]
         self._integers = msgspec.json.Decoder(list[Annotated[int, INT64]])
-        self._fill = (template[:-1] + b"%b" * len(kept) + b"}").__mod__
+        *self._before, self._end = template.split(b"%b")
         self._arrange = arrange
         self._null_is = null_is
 
+    @property
+    def is_verbatim(self) -> bool:
+        """As `Codec.is_verbatim`."""
+        return False
+
     def lines(self, data: bytes, rows: int) -> bytes:
         """As `Rewriter.lines`."""
+        return self._spliced(data, rows, b"\n")
+
+    def body(self, data: bytes, rows: int) -> bytes:
+        """As `Codec.body`, where the splice is sure."""
+        return self._spliced(data, rows, b",")
+
+    def _spliced(self, data: bytes, rows: int, by: bytes) -> bytes:
         if self.sure or self._skips:
             checked_utf8(data)
         decoded = self._decode(data)
         if len(decoded) != rows:
             raise Irregular
         columns: Iterable[Iterable[Any]] = (map(column, decoded) for column in self._required)
-        if self.sure:
-            columns = list(map(_strings, columns))
         if self._arrange is not None:
             columns = self._arrange(*columns)
-        tails = (self._tail(key, kind, map(column, decoded)) for column, key, kind in self._optional)
-        return b"\n".join(map(self._fill, zip(*columns, *tails, strict=False)))
+        parts: list[Iterable[bytes]] = []
+        for before, column in zip(self._before, columns, strict=True):
+            literal = before if parts else by + before
+            values = list(map(literal.__add__, column))  # one copy: the value's token behind what stands before it
+            if self.sure and set(map(itemgetter(len(literal)), values)) != QUOTE:
+                raise Irregular
+            parts.append(values)
+        tails = [self._tail(key, kind, map(column, decoded)) for column, key, kind in self._optional]
+        found = [tail for tail in tails if tail is not None]
+        return joined((*parts, repeat(self._end[:-1]), *found, repeat(b"}")) if found else (*parts, repeat(self._end)), by)
 
-    def _tail(self, key: bytes, kind: str, column: Iterable[msgspec.Raw]) -> Iterable[bytes]:
+    def _tail(self, key: bytes, kind: str, column: Iterable[msgspec.Raw]) -> list[bytes] | None:
         values = list(map(bytes, column))
         if not any(values):
-            return repeat(b"")
+            return None
         if self.sure:
             held = [value for value in values if value not in self._null_is]
             if kind == INTEGER_LABEL:
@@ -110,8 +137,6 @@ class Splice:
         return [b"" if value in self._null_is else key + value for value in values]
 
 
-def _strings(column: Iterable[bytes | msgspec.Raw]) -> list[bytes]:
-    tokens = list(map(bytes, column))
-    if not set(map(itemgetter(0), tokens)) <= _QUOTE:
+def _strings(tokens: list[bytes]) -> None:
+    if not set(map(itemgetter(0), tokens)) <= QUOTE:
         raise Irregular
-    return tokens

@@ -50,10 +50,7 @@ REFUSALS = (Irregular, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Rewriter(Protocol):
-    """Rows written anew, by batch. *sure* says that all it writes is in the destination's shape: no codec need look."""
-
-    @property
-    def sure(self) -> bool: ...
+    """Rows written anew, by batch."""
 
     def lines(self, data: bytes, rows: int) -> bytes:
         """*data* is *rows* lines, each `{…}`. The rows written anew, as many lines in the same order, no break at the
@@ -62,6 +59,10 @@ class Rewriter(Protocol):
 
 class Codec(Protocol):
     """The last step: only rows that the destination takes come out."""
+
+    @property
+    def is_verbatim(self) -> bool:
+        """Whether the body is the lines' own bytes, with commas for breaks."""
 
     def body(self, data: bytes, rows: int) -> bytes:
         """*data* is *rows* lines, each `{…}`. The rows as JSON joined by commas. Raises one of `REFUSALS`."""
