@@ -105,6 +105,7 @@ def upload(
     retry_for: o.RetryFor = None,
     drain_timeout: o.DrainTimeout = None,
     max_rejects: o.MaxRejects = None,
+    validation: o.Validation = None,
     json: o.Json = False,
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,

@@ -7,8 +7,7 @@ must hold is checked on what comes out, by the codec behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from itertools import chain, repeat
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter, itemgetter
 from typing import Annotated, Any
 
@@ -43,11 +42,13 @@ def checked_utf8(data: bytes) -> None:
         data.decode()
 
 
-def joined(parts: Iterable[Iterable[bytes | msgspec.Raw]], by: bytes) -> bytes:
-    """The rows of which *parts* are the columns of pieces (at least one of them finite), joined by *by*, with which every
-    piece of the first begins."""
-    pieces = list(chain.from_iterable(zip(*parts, strict=False)))
-    pieces[0] = bytes(pieces[0])[len(by) :]
+def joined(columns: Sequence[Sequence[bytes]], end: bytes, by: bytes) -> bytes:
+    """The rows of which *columns* are the pieces, *end* behind each, joined by *by*, with which the first column's begin."""
+    width = len(columns) + 1
+    pieces = [end] * (width * len(columns[0]))
+    for i, column in enumerate(columns):
+        pieces[i::width] = column
+    pieces[0] = pieces[0][len(by) :]
     return b"".join(pieces)
 
 
@@ -113,7 +114,7 @@ class Splice:
         columns: Iterable[Iterable[Any]] = (map(column, decoded) for column in self._required)
         if self._arrange is not None:
             columns = self._arrange(*columns)
-        parts: list[Iterable[bytes]] = []
+        parts: list[list[bytes]] = []
         for before, column in zip(self._before, columns, strict=True):
             literal = before if parts else by + before
             values = list(map(literal.__add__, column))  # one copy: the value's token behind what stands before it
@@ -122,12 +123,15 @@ class Splice:
             parts.append(values)
         tails = [self._tail(key, kind, map(column, decoded)) for column, key, kind in self._optional]
         found = [tail for tail in tails if tail is not None]
-        return joined((*parts, repeat(self._end[:-1]), *found, repeat(b"}")) if found else (*parts, repeat(self._end)), by)
+        if not found:
+            return joined(parts, self._end, by)
+        return joined((*parts, [self._end[:-1]] * rows, *found), b"}", by)
 
     def _tail(self, key: bytes, kind: str, column: Iterable[msgspec.Raw]) -> list[bytes] | None:
-        values = list(map(bytes, column))
-        if not any(values):
+        tokens = list(column)
+        if tokens.count(_ABSENT) == len(tokens):  # the usual case: all are the default, found by identity
             return None
+        values = list(map(bytes, tokens))
         if self.sure:
             held = [value for value in values if value not in self._null_is]
             if kind == INTEGER_LABEL:

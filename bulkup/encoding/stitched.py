@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from itertools import product, repeat
+from itertools import product
 from operator import attrgetter, itemgetter
 from typing import Annotated, Any
 
@@ -170,10 +170,10 @@ class Stitched:
         decoded = self._decode(data)
         if len(decoded) != rows:
             raise Irregular
-        parts: list[Iterable[bytes]] = []
+        parts: list[list[bytes]] = []
         for literal, getter, place in self._columns:
             parts.append(_pieces(place, literal if parts else b"," + literal, map(getter, decoded)))
-        return joined((*parts, repeat(self._end)), b",")
+        return joined(parts, self._end, b",")
 
 
 def _pieces(place: _Place, literal: bytes, values: Iterable[msgspec.Raw]) -> list[bytes]:
