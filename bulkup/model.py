@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["BLOCK_BYTES", "HEAD_BYTES", "Block", "EncodedBlock", "EncodedRow", "LongRow", "Reject", "Stage", "Validation"]
+__all__ = [
+    "BLOCK_BYTES",
+    "HEAD_BYTES",
+    "Block",
+    "EncodedBlock",
+    "EncodedRow",
+    "LongRow",
+    "Reject",
+    "Stage",
+    "Validation",
+]
 
 BLOCK_BYTES = 128 * 1024
 """How many bytes of whole rows are handled at once: where msgspec is fastest (`docs/design.md`)."""

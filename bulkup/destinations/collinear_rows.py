@@ -19,7 +19,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from bulkup.encoding import FixedRows, Preset, Target
 from bulkup.encoding.faults import Fault, said
 from bulkup.encoding.identity import VerbatimCodec
-from bulkup.encoding.splice import INTEGER_LABEL, STRING, STRING_LABEL, NullIs, Splice
+from bulkup.encoding.splice import ARRAY, INTEGER_LABEL, STRING, STRING_LABEL, NullIs, Splice
 from bulkup.encoding.target import INT64, PRESET_KEYS, Rewriter
 from bulkup.model import Stage
 
@@ -167,7 +167,7 @@ def _prompt_completion(dropped: tuple[str, ...]) -> tuple[tuple[Rewriter, ...], 
         return prompts, map(itemgetter(0), completions)
 
     one = Annotated[list[Raw], Meta(min_length=1, max_length=1)]
-    prompts = ((_ONE_TURN, STRING), (b"%b", Raw))
+    prompts = ((_ONE_TURN, STRING), (b"%b", ARRAY))
     answers = ((_ONE_ANSWER, STRING, None), (b"%b", one, unwrapped))
     return tuple(
         (Splice(_ROW % (prompt, answer), {"prompt": asked, "completion": kind}, _OPTIONAL, dropped, arrange=arrange),)

@@ -154,9 +154,7 @@ class RowPlan:
         found = self.target.rows.presets[self.preset].rewriters(dropped)
         return self._turned(tuple(self._preset(first, more, codec) for more in found))
 
-    def _mapped(
-        self, mapping: Mapping, first: tuple[Rewriter, ...], codecs: tuple[Codec, ...]
-    ) -> tuple[Pipeline, ...]:
+    def _mapped(self, mapping: Mapping, first: tuple[Rewriter, ...], codecs: tuple[Codec, ...]) -> tuple[Pipeline, ...]:
         sure = stitched(mapping, self.drop, codecs[0])
         if self.validation is Validation.TRUST and codecs[0].is_verbatim:
             codecs = (TrustingCodec(),)

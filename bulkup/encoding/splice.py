@@ -8,6 +8,7 @@ must hold is checked on what comes out, by the codec behind.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import zip_longest
 from operator import attrgetter, itemgetter
 from typing import Annotated, Any
 
@@ -15,10 +16,11 @@ import msgspec
 
 from bulkup.encoding.target import INT64, Irregular
 
-__all__ = ["INTEGER_LABEL", "QUOTE", "STRING", "STRING_LABEL", "NullIs", "Splice", "checked_utf8", "joined"]
+__all__ = ["ARRAY", "INTEGER_LABEL", "QUOTE", "STRING", "STRING_LABEL", "NullIs", "Splice", "checked_utf8", "joined"]
 
 STRING = "string"
-"""The type of a required key whose value must be a string."""
+ARRAY = "array"
+"""The types of a required key whose value must be a string, or an array of whatever kind."""
 
 INTEGER_LABEL = "integer"
 STRING_LABEL = "string"
@@ -27,6 +29,7 @@ STRING_LABEL = "string"
 _ABSENT = msgspec.Raw(b"")
 QUOTE = {ord('"')}
 """What a string's token begins with."""
+_BEGINS = {STRING: QUOTE, ARRAY: {ord("[")}}
 
 
 class NullIs:
@@ -55,9 +58,9 @@ def joined(columns: Sequence[Sequence[bytes]], end: bytes, by: bytes) -> bytes:
 class Splice:
     """Takes rows with just the keys of *required* and, maybe, of *optional* and *dropped*.
 
-    *required* maps each key to the type as which it is decoded: `STRING`, `Raw`, or a list of it. *arrange* makes of
-    their columns the columns for the places of *template*; each optional key (with its type) stands behind them as
-    `,"key":value`, or nothing.
+    *required* maps each key to the type as which it is decoded: `STRING`, `ARRAY`, `Raw`, or a list of it. *arrange* makes
+    of their columns the columns for the places of *template*, leaving strings and arrays in their places; each optional key
+    (with its type) stands behind them as `,"key":value`, or nothing.
     """
 
     def __init__(
@@ -74,7 +77,7 @@ class Splice:
         kept = {key: kind for key, kind in optional.items() if key not in set(dropped)}
         gone = [key for key in dropped if key not in required]
         fields: list[Any] = [
-            *((f"r{i}", msgspec.Raw if kind == STRING else kind) for i, kind in enumerate(required.values())),
+            *((f"r{i}", msgspec.Raw if isinstance(kind, str) else kind) for i, kind in enumerate(required.values())),
             *((f"o{i}", msgspec.Raw, _ABSENT) for i in range(len(kept))),
             *((f"d{i}", msgspec.Raw, _ABSENT) for i in range(len(gone))),
         ]
@@ -88,7 +91,9 @@ class Splice:
             for i, (key, kind) in enumerate(kept.items())
         ]
         self._integers = msgspec.json.Decoder(list[Annotated[int, INT64]])
-        *self._before, self._end = template.split(b"%b")
+        *before, self._end = template.split(b"%b")
+        begins = [_BEGINS.get(kind) if isinstance(kind, str) else None for kind in required.values()]
+        self._places = list(zip_longest(before, begins))
         self._arrange = arrange
         self._null_is = null_is
 
@@ -115,10 +120,10 @@ class Splice:
         if self._arrange is not None:
             columns = self._arrange(*columns)
         parts: list[list[bytes]] = []
-        for before, column in zip(self._before, columns, strict=True):
+        for (before, begin), column in zip(self._places, columns, strict=True):
             literal = before if parts else by + before
             values = list(map(literal.__add__, column))  # one copy: the value's token behind what stands before it
-            if self.sure and set(map(itemgetter(len(literal)), values)) != QUOTE:
+            if begin is not None and set(map(itemgetter(len(literal)), values)) != begin:
                 raise Irregular
             parts.append(values)
         tails = [self._tail(key, kind, map(column, decoded)) for column, key, kind in self._optional]

@@ -46,6 +46,4 @@ def row_options(settings: Nebius | Collinear, chosen: RunSettings) -> RowOptions
     )
     if isinstance(settings, Collinear):
         return options
-    return replace(
-        options, schema=settings.whole_schema, columns=settings.columns, nested=Nested(settings.nested)
-    )
+    return replace(options, schema=settings.whole_schema, columns=settings.columns, nested=Nested(settings.nested))
