@@ -11,7 +11,6 @@ from bulkup.encoding.drop import DropNested
 from bulkup.encoding.faults import one_line
 from bulkup.encoding.identity import TrustingCodec
 from bulkup.encoding.mapped import MappedRows
-from bulkup.encoding.splice import Splice
 from bulkup.encoding.stitched import stitched
 from bulkup.encoding.target import Codec, FixedRows, Pipeline, Rewriter, Target
 from bulkup.errors import JournalUnusable
@@ -150,9 +149,13 @@ class RowPlan:
             if trusts and codecs[0].is_verbatim:
                 codecs = (TrustingCodec(),)
             return tuple(Pipeline(first, codec) for codec in codecs)
-        codec = TrustingCodec() if trusts else codecs[0]
-        found = self.target.rows.presets[self.preset].rewriters(dropped)
-        return self._turned(tuple(self._preset(first, more, codec) for more in found))
+        found = self.target.rows.presets[self.preset].pipelines(dropped)
+        return self._turned(
+            tuple(
+                Pipeline((*first, *way.rewriters), TrustingCodec() if trusts and way.codec is codecs[0] else way.codec)
+                for way in found
+            )
+        )
 
     def _mapped(self, mapping: Mapping, first: tuple[Rewriter, ...], codecs: tuple[Codec, ...]) -> tuple[Pipeline, ...]:
         sure = stitched(mapping, self.drop, codecs[0])
@@ -160,12 +163,6 @@ class RowPlan:
             codecs = (TrustingCodec(),)
         general = tuple(Pipeline(first, codec) for codec in codecs)
         return general if sure is None else (*general, Pipeline(first[:-1], sure))
-
-    @staticmethod
-    def _preset(first: tuple[Rewriter, ...], more: tuple[Rewriter, ...], codec: Codec) -> Pipeline:
-        if more and isinstance(more[-1], Splice) and more[-1].sure:
-            return Pipeline((*first, *more[:-1]), more[-1])
-        return Pipeline((*first, *more), codec)
 
     def _turned(self, found: tuple[Pipeline, ...]) -> tuple[Pipeline, ...]:
         return (*found[self.variant :], *found[: self.variant])

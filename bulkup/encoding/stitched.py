@@ -224,7 +224,6 @@ def _numerals(texts: list[str]) -> list[bytes]:
     """Integers as JSON writes them, thousands commas taken out. Any other way to write one needs a closer look."""
     joint = "\n".join(texts).replace(",", "")
     tokens = joint.encode().split(b"\n")
-    if joint.strip(_NUMERALS) or len(tokens) != len(texts):
+    if joint.strip(_NUMERALS) or not len(_integers(b"[" + b",".join(tokens) + b"]")) == len(tokens) == len(texts):
         raise Irregular
-    _integers(b"[" + b",".join(tokens) + b"]")
     return tokens

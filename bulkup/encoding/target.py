@@ -86,13 +86,14 @@ class Pipeline:
 class Preset:
     """How one source shape becomes a destination's fixed shape.
 
-    *rewriters(dropped)* are the alternatives for source rows that also hold the *dropped* keys; at most one of them
-    takes a given row. *mapped* is the same for one decoded row, plainly, or the fault that keeps it from being mapped.
+    *pipelines(dropped)* are the alternatives for source rows that also hold the *dropped* keys; at most one of them
+    takes a given row. Each ends with the destination's codec, or with one whose rows need no look by it. *mapped* is the
+    same for one decoded row, plainly, or the fault that keeps it from being mapped.
     *undeclared* names the keys of a decoded source row that have no place to go.
     """
 
     gives: str
-    rewriters: Callable[[tuple[str, ...]], tuple[tuple[Rewriter, ...], ...]]
+    pipelines: Callable[[tuple[str, ...]], tuple[Pipeline, ...]]
     mapped: Callable[[dict[str, Any]], dict[str, Any] | Fault]
     undeclared: Callable[[dict[str, Any]], list[str]]
 

@@ -68,7 +68,8 @@ def from_chat(row: dict[str, Any]) -> dict[str, Any] | None:
     messages = row.get("messages")
     if not isinstance(messages, list) or len(messages) < 2:
         return None
-    return labelled(row, {"conv_prefix": messages[:-1], "response": messages[-1]}, {"messages"})
+    turns = [turn(m["role"], m["content"]) if ln.is_turn(m) else m for m in messages]  # written role first
+    return labelled(row, {"conv_prefix": turns[:-1], "response": turns[-1]}, {"messages"})
 
 
 def from_prompts(row: dict[str, Any]) -> dict[str, Any] | None:

@@ -112,8 +112,8 @@ def test_a_row_that_full_takes_is_made_the_same_under_trust(drawn: tuple[str, by
 
 
 def test_what_a_preset_carries_over_is_not_looked_at() -> None:
-    plan = RowPlan(target=COLLINEAR, preset="chat", validation=Validation.TRUST)
-    made = plan.encoder().encode(ln.block(b'{"messages":[{"role":"nobody"},7]}'))
+    plan = RowPlan(target=COLLINEAR, preset="prompt-completion", validation=Validation.TRUST)
+    made = plan.encoder().encode(ln.block(b'{"prompt":[{"role":"nobody"}],"completion":[7]}'))
     assert (made.body, made.rejects) == (b'{"conv_prefix":[{"role":"nobody"}],"response":7}', ())
 
 
