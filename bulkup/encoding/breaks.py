@@ -32,15 +32,24 @@ class WholeLines:
 
 def whole_lines(data: bytes) -> WholeLines | None:
     """*data* with every break made `\\n` and the last one taken off, if each line begins with `{` and ends with `}`."""
-    if b"\r" in data:
-        data = _without_returns(data)
     if not data.endswith(b"\n"):
+        if data.endswith(b"\r"):  # half a break
+            return None
         data += b"\n"
+    count = _count(data)
+    if count is None and b"\r" in data:
+        data = _without_returns(data)
+        count = _count(data)
+    return None if count is None else WholeLines(data[:-1], count)
+
+
+def _count(data: bytes) -> int | None:
+    """How many lines, each with its `\\n`, or None where one is not `{…}`."""
     lines = io.BytesIO(data).readlines()  # breaks found by memchr, lines copied: faster than any pattern
     # A line that begins with `{` has two bytes at least, so there is one before its break.
     if set(map(_first, lines)) != _BEGINS or set(map(_before_break, lines)) != _ENDS:
         return None
-    return WholeLines(data[:-1], len(lines))
+    return len(lines)
 
 
 def _without_returns(data: bytes) -> bytes:

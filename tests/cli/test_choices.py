@@ -85,7 +85,7 @@ def test_the_run_s_settings(file: str) -> None:
     assert found.settle_after_s == 0.5
     assert found.validation == "full"
     assert choose(["rows.jsonl"], {"config": file, "validation": "trust"}, {}).settings.validation == "trust"
-    with pytest.raises(UsageProblem, match="validation.*'full' or 'trust'"):
+    with pytest.raises(UsageProblem, match=r"validation.*'full' or 'trust'"):
         choose(["rows.jsonl"], {"config": file, "validation": "none"}, {})
     assert choose(["rows.jsonl"], {"config": file, "append": False}, {"BULKUP_APPEND": "1"}).settings.append is False
 

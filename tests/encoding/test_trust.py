@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkup.destinations.collinear_rows import COLLINEAR
@@ -13,6 +13,7 @@ from bulkup.destinations.nebius_rows import NEBIUS
 from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.encoding.breaks import whole_lines
 from bulkup.flow.plan import LanePlan
+from bulkup.flow.prepared import commas_for_breaks
 from bulkup.mapping import parse_mapping
 from bulkup.model import Validation
 from bulkup.schema import Column, Holds
@@ -39,6 +40,8 @@ def framed(line: bytes) -> bool:
 @given(
     st.sampled_from(AS_THEY_ARE), identity | st.binary(max_size=60).map(lambda noise: b'{"a":1}\n{' + noise + b"}\n")
 )
+@example(AS_THEY_ARE[0], b'{"a":1}\n{"a":1}\r')
+@example(AS_THEY_ARE[0], b'{"a":1}\r\n{"a":\r1}\r\n{"a":1}')
 def test_a_line_in_braces_is_a_row_and_no_other_line_is(plan: RowPlan, data: bytes) -> None:
     encoder = plan.encoder()
     block = ln.block(data)
@@ -50,6 +53,7 @@ def test_a_line_in_braces_is_a_row_and_no_other_line_is(plan: RowPlan, data: byt
     assert (whole.rows, whole.lines) == (sum(row.body is not None for row in rows), len(lines))
     if whole.verbatim:
         assert whole.rows == len(lines)
+        assert commas_for_breaks(data) == whole.body + b","  # as the second pass reads it
         assert whole.body == data.removesuffix(b"\n").removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\n", b",")
 
 
