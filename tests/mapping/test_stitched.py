@@ -189,3 +189,10 @@ def test_a_text_column_is_not_stitched() -> None:
     plan = plan_of(NEBIUS, {"q": "q", "m": "m"}, QA | {"m": [1]})
     assert not isinstance(plan.pipelines()[0].codec, Stitched)
     assert plan.encoder().encode(ln.block(b'{"q":"x","m":{"y":1}}')).body == b'{"q":"x","m":"{\\"y\\":1}"}'
+
+
+@pytest.mark.parametrize("spelled", [" 5", "5\\t", "5\\n", "\\r5", "+5", "05"])
+def test_an_integer_is_written_bare_however_it_was_spelled(spelled: str) -> None:
+    row = f'{{"q":"q","a":"a","n":"{spelled}"}}'.encode()
+    made = ways("labelled")[1].encoder().encode(ln.block(row + b"\n" + row))
+    assert made.body.count(b'"ground_truth":5,') == 2
