@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bulkup.errors import UsageProblem
+from bulkup.model import Validation
 
 __all__ = [
     "Collinear",
@@ -137,6 +138,7 @@ class RunSettings(_Model):
     max_rejects: RejectLimit | None = RejectLimit(percent=5.0)
     rejects_content: bool = True
     max_row_bytes: Annotated[int, Field(ge=1, le=1024 * MIB)] = 16 * MIB
+    validation: Validation = Validation.FULL
     memory_bytes: Annotated[int, Field(ge=MIB)] = 48 * MIB
     workers: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = 1
     connect_timeout_s: Annotated[float, Field(gt=0)] = 30.0

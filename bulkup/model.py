@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["BLOCK_BYTES", "HEAD_BYTES", "Block", "EncodedBlock", "EncodedRow", "LongRow", "Reject", "Stage"]
+__all__ = [
+    "BLOCK_BYTES",
+    "HEAD_BYTES",
+    "Block",
+    "EncodedBlock",
+    "EncodedRow",
+    "LongRow",
+    "Reject",
+    "Stage",
+    "Validation",
+]
 
 BLOCK_BYTES = 128 * 1024
 """How many bytes of whole rows are handled at once: where msgspec is fastest (`docs/design.md`)."""
@@ -42,6 +52,16 @@ class LongRow:
     head: bytes
     start: int
     end: int
+
+
+class Validation(StrEnum):
+    """What is checked of a row before it is sent."""
+
+    FULL = "full"
+    """Everything that is known of the destination's rows."""
+
+    TRUST = "trust"
+    """That each line is one `{…}`, and what making a row anew needs; the rest is left to the destination."""
 
 
 class Stage(StrEnum):

@@ -106,6 +106,7 @@ def upload(
     drain_timeout: o.DrainTimeout = None,
     max_rejects: o.MaxRejects = None,
     workers: o.Workers = None,
+    validation: o.Validation = None,
     json: o.Json = False,
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,

@@ -80,6 +80,7 @@ OPTIONS = (
     Option("drain_timeout", Scope.RUN, "drain_timeout_s", parse_seconds),
     Option("max_rejects", Scope.RUN, "max_rejects", RejectLimit.parse),
     Option("workers", Scope.RUN, "workers", _workers),
+    Option("validation", Scope.RUN, "validation"),
     Option("preset", Scope.EACH, "preset"),
     Option("drop", Scope.EACH, "drop"),
     Option("max_chunk_bytes", Scope.EACH, "max_chunk_bytes", parse_size),

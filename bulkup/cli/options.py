@@ -39,6 +39,7 @@ __all__ = [
     "SpaceId",
     "StateDir",
     "To",
+    "Validation",
     "Verbose",
     "Workers",
 ]
@@ -140,6 +141,15 @@ MaxRejects = Annotated[
         "--max-rejects",
         "N|P%",
         "Stop (exit code 10) at more rejected rows than N, or than a share once 1,000 are read. Default: 5%; 100% never stops.",
+    ),
+]
+Validation = Annotated[
+    Text,
+    _option(
+        "--validation",
+        "full|trust",
+        "full reads every row and sends only what the destination takes; trust checks that each line is one {...} and leaves "
+        "the rest to the destination (docs/mapping.md). Frozen at the run's start. Default: full.",
     ),
 ]
 Chunk = Annotated[Text, _option("--chunk", "N", "A chunk in doubt, as `bulkup status` names it: 00042, or 00042-003.")]

@@ -9,7 +9,7 @@ one row that the service refuses fails its whole file. Presets leave a null out.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import starmap
+from itertools import chain, repeat, starmap
 from operator import attrgetter, itemgetter
 from typing import Annotated, Any, Literal, get_args
 
@@ -19,8 +19,9 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from bulkup.encoding import FixedRows, Preset, Target
 from bulkup.encoding.faults import Fault, said
 from bulkup.encoding.identity import VerbatimCodec
-from bulkup.encoding.splice import INTEGER_LABEL, STRING, STRING_LABEL, NullIs, Splice
-from bulkup.encoding.target import INT64, PRESET_KEYS, Rewriter
+from bulkup.encoding.recast import Recast, are_strings
+from bulkup.encoding.splice import ARRAY, INTEGER_LABEL, STRING, STRING_LABEL, NullIs, Splice
+from bulkup.encoding.target import INT64, PRESET_KEYS, Irregular, Pipeline
 from bulkup.model import Stage
 
 __all__ = ["COLLINEAR", "CollinearRow"]
@@ -138,39 +139,81 @@ def _turns(value: Any) -> list[Any]:
 
 # --- the presets ----------------------------------------------------------------------------------------------------
 
+_CODEC = VerbatimCodec(CollinearRow, _asked_by_the_user)
 _ROW = b'{"conv_prefix":%b,"response":%b}'
 _ONE_TURN = b'[{"role":"user","content":%b}]'
 _ONE_ANSWER = b'{"role":"assistant","content":%b}'
 
 
-def _identity(dropped: tuple[str, ...]) -> tuple[tuple[Rewriter, ...], ...]:
+def _through(splice: Splice) -> Pipeline:
+    return Pipeline((), splice) if splice.sure else Pipeline((splice,), _CODEC)
+
+
+def _identity(dropped: tuple[str, ...]) -> tuple[Pipeline, ...]:
     required = {"conv_prefix": Raw, "response": Raw}
-    return ((Splice(_ROW, required, _OPTIONAL, dropped, null_is=NullIs.A_VALUE),),) if dropped else ((),)
+    if not dropped:
+        return (Pipeline((), _CODEC),)
+    return (_through(Splice(_ROW, required, _OPTIONAL, dropped, null_is=NullIs.A_VALUE)),)
 
 
-def _question_answer(dropped: tuple[str, ...]) -> tuple[tuple[Rewriter, ...], ...]:
-    return ((Splice(_ROW % (_ONE_TURN, _ONE_ANSWER), {"question": STRING, "answer": STRING}, _OPTIONAL, dropped),),)
+def _question_answer(dropped: tuple[str, ...]) -> tuple[Pipeline, ...]:
+    required = {"question": STRING, "answer": STRING}
+    return (_through(Splice(_ROW % (_ONE_TURN, _ONE_ANSWER), required, _OPTIONAL, dropped)),)
 
 
-def _chat(dropped: tuple[str, ...]) -> tuple[tuple[Rewriter, ...], ...]:
-    def split(turns: Iterable[list[Raw]]) -> Iterable[Iterable[Any]]:
-        all_turns = list(turns)
-        answers = list(map(list.pop, all_turns))
-        return map(b",".join, all_turns), answers
-
-    required = {"messages": Annotated[list[Raw], Meta(min_length=2)]}
-    return ((Splice(_ROW % (b"[%b]", b"%b"), required, _OPTIONAL, dropped, arrange=split),),)
+class _TurnToken(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    role: Role
+    content: Raw
 
 
-def _prompt_completion(dropped: tuple[str, ...]) -> tuple[tuple[Rewriter, ...], ...]:
+class _MadeOfTurns(msgspec.Struct, gc=False, omit_defaults=True):
+    conv_prefix: list[_TurnToken]
+    response: _TurnToken
+    ground_truth: int | None = None
+    context: str | None = None
+
+
+_messages, _content = attrgetter("messages"), attrgetter("content")
+_ASSISTANT = {"assistant"}
+
+
+def _chat(dropped: tuple[str, ...]) -> tuple[Pipeline, ...]:
+    labels = {"ground_truth": Annotated[int, INT64] | None, "context": str | None}
+    kept = [key for key in labels if key not in dropped]
+    fields: list[Any] = [
+        ("messages", Annotated[list[_TurnToken], Meta(min_length=2)]),
+        *((key, labels[key], None) for key in kept),
+        *((f"d{i}", Raw, Raw()) for i in range(len(dropped))),
+    ]
+    names = {f"d{i}": key for i, key in enumerate(dropped)}
+    row = msgspec.defstruct("ChatRow", fields, gc=False, forbid_unknown_fields=True, rename=names)
+    getters = [attrgetter(key) if key in kept else None for key in labels]
+
+    def made(rows: list[Any]) -> list[Any]:
+        turns = list(map(_messages, rows))
+        if not are_strings(map(_content, chain.from_iterable(turns))):
+            raise Irregular
+        answers = list(map(list.pop, turns))
+        asked = set(map(_role, map(_last, turns)))
+        if not (asked <= _USER and set(map(_role, answers)) <= _ASSISTANT):
+            raise Irregular
+        columns = [repeat(None) if getter is None else map(getter, rows) for getter in getters]
+        return list(map(_MadeOfTurns, turns, answers, *columns))
+
+    return (Pipeline((), Recast(row, made)),)
+
+
+def _prompt_completion(dropped: tuple[str, ...]) -> tuple[Pipeline, ...]:
     def unwrapped(prompts: Iterable[Raw], completions: Iterable[list[Raw]]) -> Iterable[Iterable[Any]]:
         return prompts, map(itemgetter(0), completions)
 
     one = Annotated[list[Raw], Meta(min_length=1, max_length=1)]
-    prompts = ((_ONE_TURN, STRING), (b"%b", Raw))
+    prompts = ((_ONE_TURN, STRING), (b"%b", ARRAY))
     answers = ((_ONE_ANSWER, STRING, None), (b"%b", one, unwrapped))
     return tuple(
-        (Splice(_ROW % (prompt, answer), {"prompt": asked, "completion": kind}, _OPTIONAL, dropped, arrange=arrange),)
+        _through(
+            Splice(_ROW % (prompt, answer), {"prompt": asked, "completion": kind}, _OPTIONAL, dropped, arrange=arrange)
+        )
         for prompt, asked in prompts
         for answer, kind, arrange in answers
     )
@@ -245,7 +288,7 @@ COLLINEAR = Target(
     title="Collinear",
     rows=FixedRows(
         required=("conv_prefix", "response"),
-        codec=VerbatimCodec(CollinearRow, _asked_by_the_user),
+        codec=_CODEC,
         fault=_fault,
         presets={
             "identity": Preset("rows as they are", _identity, _from_identity, _undeclared),

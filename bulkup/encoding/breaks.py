@@ -2,13 +2,12 @@
 
 msgspec's line decoder accepts blank lines, two objects on a line and a row over two lines. What it decoded is one row a
 line only if there are as many rows as lines and every break stands between `}` and `{`; `whole_lines` finds that out
-without touching single rows in Python (measured: 2 GB/s for rows of 100 bytes, 7 GB/s for rows of 1 KB).
+without touching single rows in Python (measured: 0.9 GB/s for rows of 60 bytes, 7 GB/s for rows of 1 KB).
 """
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
@@ -18,9 +17,8 @@ from bulkup.model import Block
 
 __all__ = ["Line", "WholeLines", "lines_of", "whole_lines"]
 
-_BAD_BREAK = re.compile(rb"\n(?:(?!\{)|(?<!\}\n))")
-_LONG_LINE = 512
-_BRACE = {ord("{")}
+_BEGINS, _ENDS = {ord("{")}, {ord("}")}
+_first, _before_break = itemgetter(0), itemgetter(-2)
 _SPACE = b" \t\r\n"
 
 
@@ -34,20 +32,24 @@ class WholeLines:
 
 def whole_lines(data: bytes) -> WholeLines | None:
     """*data* with every break made `\\n` and the last one taken off, if each line begins with `{` and ends with `}`."""
-    if data.endswith(b"\n"):
-        data = data[: -2 if data.endswith(b"\r\n") else -1]
-    if not (data.startswith(b"{") and data.endswith(b"}")):
-        return None
-    if b"\r" in data:
+    if not data.endswith(b"\n"):
+        if data.endswith(b"\r"):  # half a break
+            return None
+        data += b"\n"
+    count = _count(data)
+    if count is None and b"\r" in data:
         data = _without_returns(data)
-    count = len(data) - len(data.replace(b"\n", b"")) + 1
-    if len(data) < count * _LONG_LINE:
-        return None if _BAD_BREAK.search(data) else WholeLines(data, count)
-    lines = list(io.BytesIO(data))  # long lines: finding breaks by memchr and copying beats the regular expression
-    lines[-1] += b"\n"
-    if set(map(itemgetter(0), lines)) != _BRACE or not all(map(bytes.endswith, lines, repeat(b"}\n"))):
+        count = _count(data)
+    return None if count is None else WholeLines(data[:-1], count)
+
+
+def _count(data: bytes) -> int | None:
+    """How many lines, each with its `\\n`, or None where one is not `{…}`."""
+    lines = io.BytesIO(data).readlines()  # breaks found by memchr, lines copied: faster than any pattern
+    # A line that begins with `{` has two bytes at least, so there is one before its break.
+    if set(map(_first, lines)) != _BEGINS or set(map(_before_break, lines)) != _ENDS:
         return None
-    return WholeLines(data, count)
+    return len(lines)
 
 
 def _without_returns(data: bytes) -> bytes:

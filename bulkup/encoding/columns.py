@@ -75,6 +75,8 @@ class ColumnsCodec:
         self._out = msgspec.defstruct("WrittenRow", out, gc=False, rename=names)
         self._remade = self._skips or any(column.holds is Holds.TEXT for column in columns)
 
+    is_verbatim = False
+
     def body(self, data: bytes, rows: int) -> bytes:
         """As `Codec.body`."""
         if self._skips:

@@ -52,8 +52,6 @@ class DropNested:
         self._decode = msgspec.json.Decoder(dict[str, Any]).decode_lines
         self._encode = msgspec.json.Encoder().encode_lines
 
-    sure = False
-
     def lines(self, data: bytes, rows: int) -> bytes:
         """As `Rewriter.lines`."""
         decoded = self._decode(data)

@@ -51,8 +51,6 @@ class MappedRows:
         self._encode = msgspec.json.Encoder().encode_lines
         self._column = _record(mapping.record, "", names)
 
-    sure = False
-
     def lines(self, data: bytes, rows: int) -> bytes:
         """As `Rewriter.lines`."""
         checked_utf8(data)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from bulkup.encoding.columns import column_codecs
 from bulkup.encoding.drop import DropNested
 from bulkup.encoding.faults import one_line
-from bulkup.encoding.identity import JoinCodec
+from bulkup.encoding.identity import TrustingCodec
 from bulkup.encoding.mapped import MappedRows
-from bulkup.encoding.target import FixedRows, Pipeline, Rewriter, Target
+from bulkup.encoding.stitched import stitched
+from bulkup.encoding.target import Codec, FixedRows, Pipeline, Rewriter, Target
 from bulkup.errors import JournalUnusable
 from bulkup.mapping import Mapping, parse_mapping
+from bulkup.model import Validation
 from bulkup.schema import Column, GivenType, Nested, columns_from_json, columns_to_json, words
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class RowOptions:
     columns: Table[str, GivenType] = field(default_factory=dict)
     nested: Nested = Nested.TEXT
     max_row_bytes: int = DEFAULT_MAX_ROW_BYTES
+    validation: Validation = Validation.FULL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +52,7 @@ class RowPlan:
 
     *preset* is `identity`, a preset's name, or `mapping`. *drop* are keys of the row, *drop_nested* places within it.
     *columns* is the schema where the destination has one. *rewrite*: no row is sent as its own bytes. *variant* is
-    which of the preset's alternatives is tried first.
+    which of the preset's or the mapping's alternatives is tried first. *validation*: what is checked before a row is sent.
     """
 
     target: Target
@@ -61,6 +64,7 @@ class RowPlan:
     rewrite: bool = False
     variant: int = 0
     max_row_bytes: int = DEFAULT_MAX_ROW_BYTES
+    validation: Validation = Validation.FULL
 
     @property
     def schema(self) -> tuple[Column, ...] | None:
@@ -79,6 +83,7 @@ class RowPlan:
             "rewrite": self.rewrite,
             "variant": self.variant,
             "max_row_bytes": self.max_row_bytes,
+            "validation": self.validation,
         }
 
     @classmethod
@@ -96,6 +101,7 @@ class RowPlan:
             rewrite=data["rewrite"],
             variant=data["variant"],
             max_row_bytes=data["max_row_bytes"],
+            validation=Validation(data.get("validation", Validation.FULL)),  # earlier journals had but the one
         )
 
     def describe(self) -> str:
@@ -112,6 +118,8 @@ class RowPlan:
             said.append(f"{self.preset}{arrow} {self.target.rows.presets[self.preset].gives}")
         if self.drop or self.drop_nested:
             said.append(f"without {', '.join((*self.drop, *self.drop_nested))}")
+        if self.validation is Validation.TRUST:
+            said.append("not validated (trust)")
         return one_line("; ".join(said), _SAID_CHARS)
 
     def encoder(self) -> BlockEncoder:
@@ -127,17 +135,34 @@ class RowPlan:
         return (*drops, *mapped)
 
     def pipelines(self) -> tuple[Pipeline, ...]:
-        """The ways to encode rows, the usual one first. What they write for a row is the same wherever two take it."""
+        """The ways to encode rows, the one tried first first. Which of them takes a row depends on that row alone."""
         first = self.first_rewriters()
         dropped = self.drop if self.mapping is None else ()
+        trusts = self.validation is Validation.TRUST
         if isinstance(self.target.rows, FixedRows):
-            if self.mapping is not None:
-                return (Pipeline(first, self.target.rows.codec),)
-            found = self.target.rows.presets[self.preset].rewriters(dropped)
-            ordered = (*found[self.variant :], *found[: self.variant])
-            return tuple(
-                Pipeline((*first, *more), JoinCodec() if more and more[-1].sure else self.target.rows.codec)
-                for more in ordered
+            codecs: tuple[Codec, ...] = (self.target.rows.codec,)
+        else:
+            codecs = column_codecs(self.columns or (), dropped, rewrite=self.rewrite)
+        if self.mapping is not None:
+            return self._turned(self._mapped(self.mapping, first, codecs))
+        if not isinstance(self.target.rows, FixedRows):
+            if trusts and codecs[0].is_verbatim:
+                codecs = (TrustingCodec(),)
+            return tuple(Pipeline(first, codec) for codec in codecs)
+        found = self.target.rows.presets[self.preset].pipelines(dropped)
+        return self._turned(
+            tuple(
+                Pipeline((*first, *way.rewriters), TrustingCodec() if trusts and way.codec is codecs[0] else way.codec)
+                for way in found
             )
-        codecs = column_codecs(self.columns or (), dropped, rewrite=self.rewrite)
-        return tuple(Pipeline(first, codec) for codec in codecs)
+        )
+
+    def _mapped(self, mapping: Mapping, first: tuple[Rewriter, ...], codecs: tuple[Codec, ...]) -> tuple[Pipeline, ...]:
+        sure = stitched(mapping, self.drop, codecs[0])
+        if self.validation is Validation.TRUST and codecs[0].is_verbatim:
+            codecs = (TrustingCodec(),)
+        general = tuple(Pipeline(first, codec) for codec in codecs)
+        return general if sure is None else (*general, Pipeline(first[:-1], sure))
+
+    def _turned(self, found: tuple[Pipeline, ...]) -> tuple[Pipeline, ...]:
+        return (*found[self.variant :], *found[: self.variant])

@@ -8,7 +8,6 @@ from bulkup.encoding.breaks import Line, lines_of, whole_lines
 from bulkup.encoding.columns import column_fault
 from bulkup.encoding.drop import without
 from bulkup.encoding.faults import Fault, one_line, read_row, unfit
-from bulkup.encoding.identity import VerbatimCodec
 from bulkup.encoding.mapped import MappedRows
 from bulkup.encoding.plan import RowPlan
 from bulkup.encoding.target import REFUSALS, FixedRows
@@ -24,7 +23,7 @@ class BlockEncoder:
         self._plan = plan
         self._pipelines = plan.pipelines()
         usual = self._pipelines[0]
-        self._verbatim = not usual.rewriters and isinstance(usual.codec, VerbatimCodec)
+        self._verbatim = not usual.rewriters and usual.codec.is_verbatim
         self._first = plan.first_rewriters()
 
     def encode(self, block: Block) -> EncodedBlock:

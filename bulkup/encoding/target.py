@@ -50,10 +50,7 @@ REFUSALS = (Irregular, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Rewriter(Protocol):
-    """Rows written anew, by batch. *sure* says that all it writes is in the destination's shape: no codec need look."""
-
-    @property
-    def sure(self) -> bool: ...
+    """Rows written anew, by batch."""
 
     def lines(self, data: bytes, rows: int) -> bytes:
         """*data* is *rows* lines, each `{…}`. The rows written anew, as many lines in the same order, no break at the
@@ -62,6 +59,10 @@ class Rewriter(Protocol):
 
 class Codec(Protocol):
     """The last step: only rows that the destination takes come out."""
+
+    @property
+    def is_verbatim(self) -> bool:
+        """Whether the body is the lines' own bytes, with commas for breaks."""
 
     def body(self, data: bytes, rows: int) -> bytes:
         """*data* is *rows* lines, each `{…}`. The rows as JSON joined by commas. Raises one of `REFUSALS`."""
@@ -85,13 +86,14 @@ class Pipeline:
 class Preset:
     """How one source shape becomes a destination's fixed shape.
 
-    *rewriters(dropped)* are the alternatives for source rows that also hold the *dropped* keys; at most one of them
-    takes a given row. *mapped* is the same for one decoded row, plainly, or the fault that keeps it from being mapped.
+    *pipelines(dropped)* are the alternatives for source rows that also hold the *dropped* keys; at most one of them
+    takes a given row. Each ends with the destination's codec, or with one whose rows need no look by it. *mapped* is the
+    same for one decoded row, plainly, or the fault that keeps it from being mapped.
     *undeclared* names the keys of a decoded source row that have no place to go.
     """
 
     gives: str
-    rewriters: Callable[[tuple[str, ...]], tuple[tuple[Rewriter, ...], ...]]
+    pipelines: Callable[[tuple[str, ...]], tuple[Pipeline, ...]]
     mapped: Callable[[dict[str, Any]], dict[str, Any] | Fault]
     undeclared: Callable[[dict[str, Any]], list[str]]
 

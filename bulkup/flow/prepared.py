@@ -76,12 +76,11 @@ def from_file(cursor: Cursor, chunk: Chunk) -> RowBlocks:
             hash_raw(hasher, item)
             if last:
                 yield last
-            rows = replaced_breaks(item.data)
-            last = b"," + rows if size else rows
+            last = commas_for_breaks(item.data)
             size += len(last)
-        if size != chunk.body_bytes or hasher.digest() != chunk.raw_hash:
+        if size - 1 != chunk.body_bytes or hasher.digest() != chunk.raw_hash:
             raise changed(chunk)
-        yield last
+        yield last[:-1]
 
     return row_blocks
 
@@ -96,11 +95,13 @@ def listed(items: list[Block | LongRow]) -> Items:
     return stream
 
 
-def replaced_breaks(data: bytes) -> bytes:
-    """The rows of a block that passed the fast way whole, joined by commas."""
+def commas_for_breaks(data: bytes) -> bytes:
+    """The rows of a block that passed the fast way whole, a comma behind each."""
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n")
-    return data.removesuffix(b"\n").replace(b"\n", b",")
+    if not data.endswith(b"\n"):  # the file's last line
+        data += b"\n"
+    return data.replace(b"\n", b",")
 
 
 def changed(chunk: Chunk) -> SourceChanged:

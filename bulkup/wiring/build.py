@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bulkup.config import Collinear, Nebius, RunSettings
 from bulkup.destinations.collinear import CollinearDestination
 from bulkup.destinations.nebius import NebiusDestination
@@ -35,16 +37,13 @@ def destination_of(
 def row_options(settings: Nebius | Collinear, chosen: RunSettings) -> RowOptions:
     """How the user wants rows made for one destination. Raises `UsageProblem`."""
     mapping = None if settings.mapping is None else parse_mapping(settings.mapping)
-    if isinstance(settings, Collinear):
-        return RowOptions(
-            preset=settings.preset, mapping=mapping, drop=settings.drop, max_row_bytes=chosen.max_row_bytes
-        )
-    return RowOptions(
+    options = RowOptions(
         preset=settings.preset,
         mapping=mapping,
         drop=settings.drop,
-        schema=settings.whole_schema,
-        columns=settings.columns,
-        nested=Nested(settings.nested),
         max_row_bytes=chosen.max_row_bytes,
+        validation=chosen.validation,
     )
+    if isinstance(settings, Collinear):
+        return options
+    return replace(options, schema=settings.whole_schema, columns=settings.columns, nested=Nested(settings.nested))

@@ -83,6 +83,10 @@ def test_the_run_s_settings(file: str) -> None:
     assert (found.name, found.on_doubt, found.retry_for_s, found.append) == ("from-file", "resend", 120.0, True)
     assert (found.rejects_content, found.max_rejects and found.max_rejects.percent) == (False, 5.0)
     assert found.settle_after_s == 0.5
+    assert found.validation == "full"
+    assert choose(["rows.jsonl"], {"config": file, "validation": "trust"}, {}).settings.validation == "trust"
+    with pytest.raises(UsageProblem, match=r"validation.*'full' or 'trust'"):
+        choose(["rows.jsonl"], {"config": file, "validation": "none"}, {})
     assert choose(["rows.jsonl"], {"config": file, "append": False}, {"BULKUP_APPEND": "1"}).settings.append is False
 
 

@@ -67,7 +67,7 @@ def test_upload_names_every_option() -> None:
     options = (
         "--to --name --folder --ai-project-id --space-id --preset --config --nebius-url --collinear-url --state-dir "
         "--max-chunk-bytes --max-chunk-rows --concurrency --requests-per-minute --bytes-per-second --on-doubt "
-        "--settle-after --append --retry-for --drain-timeout --max-rejects --drop --json -v -q"
+        "--settle-after --append --retry-for --drain-timeout --max-rejects --validation --drop --json -v -q"
     )
     for option in options.split():
         assert re.search(rf"(^|[ ,]){option}\b", said, re.MULTILINE), option

@@ -68,7 +68,8 @@ def from_chat(row: dict[str, Any]) -> dict[str, Any] | None:
     messages = row.get("messages")
     if not isinstance(messages, list) or len(messages) < 2:
         return None
-    return labelled(row, {"conv_prefix": messages[:-1], "response": messages[-1]}, {"messages"})
+    turns = [turn(m["role"], m["content"]) if ln.is_turn(m) else m for m in messages]  # written role first
+    return labelled(row, {"conv_prefix": turns[:-1], "response": turns[-1]}, {"messages"})
 
 
 def from_prompts(row: dict[str, Any]) -> dict[str, Any] | None:
@@ -220,3 +221,20 @@ def test_a_preset_names_what_it_could_not_map(preset: str, row: dict[str, Any], 
     (reject,) = plan(preset).encoder().encode(ln.block(json.dumps(row).encode())).rejects
     assert (reject.stage, reject.field) == ("map", field)
     assert reason in reject.reason
+
+
+@pytest.mark.parametrize("length", [1, 1000])
+@pytest.mark.parametrize("bad", [b"\xff", b"\xed\xa0\x80", b"\\ud800", b"\x01"])
+def test_a_chat_row_whose_content_no_server_could_read_is_set_aside(bad: bytes, length: int) -> None:
+    row = json.dumps({"messages": [USER | {"content": "?" * length}, ANSWER]}).encode()
+    made = plan("chat").encoder().encode(ln.block(row + b"\n" + row.replace(b"?", bad, 1) + b"\n" + row))
+    assert (made.rows, len(made.rejects), made.rejects[0].stage) == (2, 1, "read")
+    json.loads(b"[" + made.body + b"]")
+
+
+@pytest.mark.parametrize("content", ["5", "null", '["q"]'])
+def test_a_chat_turn_that_says_no_string_is_set_aside(content: str) -> None:
+    row = json.dumps({"messages": [USER, ANSWER]})
+    odd = row.replace('"q"', content)
+    made = plan("chat").encoder().encode(ln.block(f"{row}\n{odd}\n".encode()))
+    assert (made.rows, [reject.field for reject in made.rejects]) == (1, ["conv_prefix[0].content"])

@@ -1,0 +1,40 @@
+"""Rows decoded as one type and encoded as another, values that need no look inside going over as the tokens they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+
+from bulkup.encoding.splice import QUOTE, checked_utf8
+from bulkup.encoding.target import Irregular
+
+__all__ = ["Recast", "are_strings"]
+
+
+class Recast:
+    """Takes rows that decode as *row_type* (which must forbid unknown fields). *made* gives what is to be encoded for them all,
+    in the destination's shape, or raises `Irregular`."""
+
+    is_verbatim = False
+
+    def __init__(self, row_type: type[msgspec.Struct], made: Callable[[list[Any]], list[Any]]) -> None:
+        self._decode = msgspec.json.Decoder(row_type).decode_lines
+        self._encode = msgspec.json.Encoder().encode
+        self._made = made
+
+    def body(self, data: bytes, rows: int) -> bytes:
+        """As `Codec.body`; *data* is lines of the source."""
+        checked_utf8(data)
+        decoded = self._decode(data)
+        if len(decoded) != rows:
+            raise Irregular
+        return self._encode(self._made(decoded))[1:-1]
+
+
+def are_strings(tokens: Iterable[msgspec.Raw]) -> bool:
+    """Whether each of *tokens* is a string's; none of them may be empty."""
+    views: Iterable[memoryview[int]] = map(memoryview, tokens)
+    return set(map(itemgetter(0), views)) <= QUOTE
