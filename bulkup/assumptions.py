@@ -38,7 +38,9 @@ ASSUMPTIONS = (
         ("collinear",),
         Ground.CONFIRMED,
     ),
-    Assumption("Each create makes one dataset, and its answer is that dataset's record.", ("nebius",), Ground.CONFIRMED),
+    Assumption(
+        "Each create makes one dataset, and its answer is that dataset's record.", ("nebius",), Ground.CONFIRMED
+    ),
     Assumption(
         "A 2xx with a dataset's record and status READY means that all of its rows are stored.",
         ("nebius",),

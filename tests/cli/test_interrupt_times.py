@@ -49,8 +49,7 @@ def ended(running: Running, since: float, what: str) -> float:
 
 def goes_on_to_the_end(shell: Shell, rows: list[dict[str, Any]], *more: str) -> None:
     """Resumed, nothing is lost and nothing doubled, on either lane."""
-    defaults = {"latency_ms": 0, "faults": dict.fromkeys(LANES, {}), "script": dict.fromkeys(LANES, ()), "hang_s": 3600}
-    shell.emulator.patch(**defaults)
+    shell.emulator.patch(latency_ms=0, script=dict.fromkeys(LANES, ()))
     shell.emulator.idle()
     done = shell.run("resume", shell.receipt()["run_id"], "--json", *more)
     assert done.code == 0, done.err
@@ -114,7 +113,6 @@ def test_while_nothing_is_in_flight(shell: Shell, rows: list[dict[str, Any]], fa
     pressed = time.monotonic()
     running.interrupt()
     assert ended(running, pressed, f"Ctrl-C, nothing in flight, {fault}") < DRAINED_S
-    shell.emulator.patch(script=dict.fromkeys(LANES, ()))
     goes_on_to_the_end(shell, rows, "--settle-after", "0.3")
 
 
