@@ -173,6 +173,14 @@ MUTATIONS = (
         (f"{JUDGING}::TestByCount",),
     ),
     Mutation(
+        "invariant",
+        "rows that a retry of the run has put there are overlooked",
+        "bulkup/flow/settler.py",
+        'for _, _, rows in survey["found"]) + others.rows,',
+        'for _, _, rows in survey["found"]),',
+        ("tests/cli/test_retry.py::TestTheRunKnowsItsRetries::test_settle_does_not_take_them_for_a_chunk_in_doubt",),
+    ),
+    Mutation(
         "audit",
         "there is none",
         "bulkup/flow/settler.py",

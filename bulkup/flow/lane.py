@@ -40,7 +40,7 @@ from bulkup.model import Block
 from bulkup.naming import widest_name
 from bulkup.outcome import CloseGate, StopLane, TokenRejected, TryAgain
 from bulkup.pacing import ByteBudget, Concurrency, Gate, Pacing, Patience, Rate, full_jitter_s
-from bulkup.settlement import Look
+from bulkup.settlement import Look, Others
 from bulkup.sources import Cursor, Source
 from bulkup.tiling import tile_bytes
 
@@ -83,9 +83,11 @@ class Lane:
         options: LaneOptions,
         clock: Clock,
         learned_limit: int | None,
+        others: Callable[[float], Others],
         say: Callable[[str], None],
     ) -> None:
-        """*learned_limit*: the largest body that the destination is known to take from earlier runs, if it is."""
+        """*learned_limit*: the largest body that the destination is known to take from earlier runs, if it is. *others*: what other
+        runs have put into the same dataset since a Unix time; it reads files."""
         self.name = destination.name
         self.destination = destination
         self.halt = Halt()
@@ -100,6 +102,8 @@ class Lane:
         self._cursor: Cursor = source.cursor()
         self._plan: LanePlan | None = None
         self._learned_limit = learned_limit
+        self._read_others = others
+        self._others: Others | None = None
         self.limit = BodyLimit(options.max_body_bytes)
         self._survey: Look | None = None
         self._unreadable: str | None = None
@@ -188,6 +192,7 @@ class Lane:
             return None
         plan = LanePlan.from_json(frozen, self.destination.target)
         chunker = Chunker(self._source, plan.rows.encoder(), self.halt)
+        survey = await self._journal.fact("survey")
         asker = Asker(
             token=self.destination.token,
             pacing=self.pacing,
@@ -202,7 +207,8 @@ class Lane:
             chunks=chunks,
             totals=self.tally.totals,
             read_whole=self._planned_whole,
-            survey=await self._journal.fact("survey"),
+            survey=survey,
+            others=await self._others_since(survey["at"]) if survey else Others(),
             ids=ids,
             sent=SentRows(self._source, chunker, self.destination.row_key),
             asker=asker,
@@ -212,6 +218,12 @@ class Lane:
             seed=seed,
             say=self._say,
         )
+
+    async def _others_since(self, at: float) -> Others:
+        """Read once: the dataset's lock keeps other runs out of it while this process has it."""
+        if self._others is None:
+            self._others = await anyio.to_thread.run_sync(self._read_others, at)
+        return self._others
 
     async def _see_through(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -326,7 +338,11 @@ class Lane:
         survey = await self.destination.look()
         await self._journal.set_fact(
             "survey",
-            {"found": [[f.id, f.name, f.rows] for f in survey.seen], "unavailable": survey.unavailable},
+            {
+                "at": survey.at,
+                "found": [[f.id, f.name, f.rows] for f in survey.seen],
+                "unavailable": survey.unavailable,
+            },
         )
         self._survey = survey
         if survey.unavailable is not None:
@@ -485,6 +501,7 @@ class Lane:
             clock=self._clock,
             quiet_s=self._options.settle_after_s,
             on_present=creation.landed if creation is not None else lambda: None,
+            others=self._others_since,
             say=self._say,
         )
 

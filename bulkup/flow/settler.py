@@ -33,6 +33,7 @@ from bulkup.settlement import (
     Look,
     Match,
     NotYet,
+    Others,
     PageBack,
     Present,
     Seen,
@@ -80,8 +81,10 @@ class Settler:
         clock: Clock,
         quiet_s: float,
         on_present: Callable[[], None],
+        others: Callable[[float], Awaitable[Others]],
         say: Callable[[str], None],
     ) -> None:
+        """*others*: what other runs have put into the same dataset since a Unix time."""
         self._destination = destination
         self._plan = plan
         self._journal = journal
@@ -93,6 +96,7 @@ class Settler:
         self._clock = clock
         self._quiet_s = quiet_s
         self._on_present = on_present
+        self._others = others
         self._say = say
         self._asker = Asker(token=destination.token, pacing=pacing, patience=patience, halt=halt, clock=clock)
 
@@ -282,12 +286,14 @@ class Settler:
         survey = await self._journal.fact("survey")
         if survey is None or survey["unavailable"] is not None:
             return None
+        others = await self._others(survey["at"])
         totals = await self._journal.totals()
         return World(
             before=frozenset(id_ for id_, _, _ in survey["found"]) | frozenset(await failed_ids(self._journal)),
-            base_rows=sum(rows or 0 for _, _, rows in survey["found"]),
+            base_rows=sum(rows or 0 for _, _, rows in survey["found"]) + others.rows,
             landed=await self._journal.landings(),
             landed_rows=totals.rows_landed,
+            unclear=others.unclear,
         )
 
     async def _look(self) -> Look:
