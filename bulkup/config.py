@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from bulkup.errors import UsageProblem
 
 __all__ = [
+    "LONGEST_NAME",
     "Collinear",
     "DestinationSettings",
     "Nebius",
@@ -25,6 +26,9 @@ __all__ = [
 ]
 
 MIB = 1024 * 1024
+
+LONGEST_NAME = 200
+"""Characters of a dataset's name as a user may choose it."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -144,8 +148,8 @@ class RunSettings(_Model):
     @field_validator("name")
     @classmethod
     def _name(cls, value: str) -> str:
-        if not value.strip() or len(value) > 200 or any(not c.isprintable() for c in value):
-            raise ValueError("a dataset's name has 1 to 200 printable characters")
+        if not value.strip() or len(value) > LONGEST_NAME or any(not c.isprintable() for c in value):
+            raise ValueError(f"a dataset's name has 1 to {LONGEST_NAME} printable characters")
         return value
 
 

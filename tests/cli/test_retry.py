@@ -141,6 +141,50 @@ def test_a_run_without_rejects(shell: Shell) -> None:
     assert "no row to send again" in done.err
 
 
+def test_a_name_as_long_as_may_be(shell: Shell) -> None:
+    """What stands beside a long name is cut, not refused."""
+    rows = gsm8k_rows(20)
+    rows[7] = dict(rows[7], answer=WORD)
+    write_rows(shell.folder / "rows.jsonl", rows)
+    shell.emulator.patch(refuse_rows={"nebius": {"marker": WORD}})
+    upload = ("upload", "rows.jsonl", "--to", "nebius", *shell.urls, "--name", "n" * 200, "--json")
+    run = shell.run(*upload).json["run_id"]
+    shell.emulator.patch(refuse_rows={"nebius": None})
+    done = shell.run("rejects", run, "--retry")
+    assert done.code == 0, done.err
+    assert _stored(shell, "nebius") == _expected("nebius", rows)
+
+
+def test_rows_that_were_not_kept_are_counted(shell: Shell, rows: list[dict[str, Any]]) -> None:
+    write_rows(shell.folder / "rows.jsonl", rows)
+    (shell.folder / "bulkup.toml").write_text("[rejects]\ncontent = false\n")
+    shell.emulator.patch(refuse_rows={"nebius": {"marker": WORD}})
+    upload = ("upload", "rows.jsonl", "--to", "nebius", *shell.urls, "--config", "bulkup.toml", "--json")
+    done = shell.run("rejects", shell.run(*upload).json["run_id"], "--retry")
+    assert done.code == 2
+    assert "3 rejected rows, and of none of them all was kept: give a FILE" in done.err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"lane": "nebbius"}, "line 2: the run has no lane 'nebbius'; it has nebius, collinear"),
+        ({"row": None, "row_base64": "a"}, "line 2: its row_base64 is no base64"),
+    ],
+)
+def test_an_export_that_was_mended_badly_sends_nothing(
+    shell: Shell, refused: str, change: dict[str, Any], words: str
+) -> None:
+    """No row of it is passed over in silence."""
+    assert shell.run("rejects", refused, "-o", "bad.jsonl").code == 0
+    letters = [json.loads(line) for line in (shell.folder / "bad.jsonl").read_text().splitlines()]
+    letters[1].update(change)
+    write_rows(shell.folder / "mended.jsonl", letters)
+    done = shell.run("rejects", refused, "mended.jsonl", "--retry")
+    assert (done.code, words in done.err, done.err.count("\n")) == (2, True, 1), done.err
+    assert not _retries(shell, refused)
+
+
 class TestTheRunKnowsItsRetries:
     """On Collinear they go into the same dataset: what they put there is neither a surplus nor a chunk in doubt."""
 
