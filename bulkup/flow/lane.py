@@ -361,9 +361,12 @@ class Lane:
     async def _look_patiently(self) -> None:
         failures = 0
         while self._survey is None:
+            token = self.destination.token.current
             try:
                 await self._look()
             except LookFailed as failed:
+                if isinstance(failed.outcome, TokenRejected) and await self.destination.token.renew(token):
+                    continue  # each token is renewed once, so this ends
                 failures += 1
                 await self._wait_for_look(failed, failures)
 
