@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 from bulkup.errors import DestinationNotEmpty
+from bulkup.events import Note
 from bulkup.flow import lane as lane_module
 from bulkup.pacing import ByteBudget
-from bulkup.events import Note
 from bulkup.wiring.run import Interrupt
 from tests.e2e.harness import SPACE, Bench, as_collinear
 
