@@ -108,6 +108,7 @@ class Lane:
         self._survey: Look | None = None
         self._unreadable: str | None = None
         self._late: str | None = None
+        self._unseen: str | None = None
         self._planned_whole = False
         self._is_only_settled = False
         self._rules = self._stop_rules()
@@ -264,7 +265,7 @@ class Lane:
         """Why the lane ended before everything had landed, in one line."""
         if self.halt.reason is not None:
             return self.halt.reason.text
-        return self._late or self._unreadable
+        return self._late or self._unreadable or self._unseen
 
     @property
     def source_done(self) -> float | None:
@@ -404,9 +405,11 @@ class Lane:
                 break
             await self._cursor.aclose()
             self._cursor = self._source.cursor()
-        self._late = await settler.audit()
+        audit = await settler.audit()
+        self._late, self._unseen = audit.late, audit.unseen
         await self._journal.set_fact("late", self._late)
-        await self._journal.set_fact("audited", await self._absences())
+        if audit.unseen is None:
+            await self._journal.set_fact("audited", await self._absences())
 
     async def _absences(self) -> int:
         """How often something was called absent in this run: an audit must have come after the last time."""

@@ -236,6 +236,32 @@ async def test_no_audit_is_skipped_by_a_crash(
     assert (await few.run(getattr(few, lane)(max_chunk_rows=20, concurrency=1), settle_after_s=QUIET_S)).exit_code == 5
 
 
+@pytest.mark.parametrize("lane", LANES)
+async def test_an_audit_that_could_not_look_is_told_and_made_up_for(
+    emulator: Spawned, tmp_path: Path, lane: str
+) -> None:
+    few = Bench(emulator, tmp_path, gsm8k_rows(80))
+    emulator.patch(script={lane: ["ok", "ok", "reset_in_body"]})
+
+    class Notes(list[Note]):
+        def append(self, note: Note) -> None:
+            if "settled doubts" in note.text:
+                emulator.patch(readback="forbidden")
+
+    few.notes = Notes()
+    receipt = await few.run(getattr(few, lane)(max_chunk_rows=20, concurrency=1), settle_after_s=QUIET_S)
+    done = receipt.destinations[lane]
+    assert (receipt.exit_code, done.rows_landed) == (0, 80)
+    assert "whether each chunk that was sent again (1 in all) is there once could not be looked up" in (
+        done.reason or ""
+    )
+    emulator.patch(readback="on")
+    again = await few.run(getattr(few, lane)(max_chunk_rows=20, concurrency=1), settle_after_s=QUIET_S)
+    assert (again.exit_code, again.destinations[lane].reason) == (0, None)
+    assert again.destinations[lane].this_invocation.requests == 0
+    assert few.stored(lane) == few.expected(lane)
+
+
 async def test_a_third_lost_settles_with_one_settlement_for_eight_doubts(emulator: Spawned, tmp_path: Path) -> None:
     few = Bench(emulator, tmp_path, gsm8k_rows(4000))
     emulator.patch(faults={"collinear": {"stored_then_reset": 0.3}}, seed=8)
