@@ -17,7 +17,7 @@ class Ground(StrEnum):
     """How surely it is known."""
 
     CONFIRMED = "confirmed"
-    """The vendor's published reference or OpenAPI says so."""
+    """The vendor's published reference or OpenAPI says so in words. The shape of an answer is not yet what it proves."""
 
     OPEN = "open"
     """No document says so."""
@@ -34,14 +34,22 @@ class Assumption:
 
 ASSUMPTIONS = (
     Assumption(
+        "An upload under the name of a dataset that is there is appended to it, and its answer gives each row back with an id.",
+        ("collinear",),
+        Ground.CONFIRMED,
+    ),
+    Assumption(
+        "Each create makes one dataset, and its answer is that dataset's record.", ("nebius",), Ground.CONFIRMED
+    ),
+    Assumption(
         "A 2xx with a dataset's record and status READY means that all of its rows are stored.",
         ("nebius",),
-        Ground.CONFIRMED,
+        Ground.OPEN,
     ),
     Assumption(
         "A 2xx that gives back as many rows as were sent, each with an id of its own, means that all of them are stored.",
         ("collinear",),
-        Ground.CONFIRMED,
+        Ground.OPEN,
     ),
     Assumption("A 429, and a 503 with Retry-After, stores nothing.", BOTH, Ground.OPEN),
     Assumption("A 413 stores nothing.", BOTH, Ground.OPEN),

@@ -14,6 +14,7 @@ from bulkup.errors import UsageProblem
 from bulkup.model import Validation
 
 __all__ = [
+    "LONGEST_NAME",
     "Collinear",
     "DestinationSettings",
     "Nebius",
@@ -26,6 +27,9 @@ __all__ = [
 ]
 
 MIB = 1024 * 1024
+
+LONGEST_NAME = 200
+"""Characters of a dataset's name as a user may choose it."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -147,8 +151,8 @@ class RunSettings(_Model):
     @field_validator("name")
     @classmethod
     def _name(cls, value: str) -> str:
-        if not value.strip() or len(value) > 200 or any(not c.isprintable() for c in value):
-            raise ValueError("a dataset's name has 1 to 200 printable characters")
+        if not value.strip() or len(value) > LONGEST_NAME or any(not c.isprintable() for c in value):
+            raise ValueError(f"a dataset's name has 1 to {LONGEST_NAME} printable characters")
         return value
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "Look",
     "Match",
     "NotYet",
+    "Others",
     "PageBack",
     "Present",
     "Seen",
@@ -101,18 +102,29 @@ class Match(StrEnum):
 @dataclass(frozen=True, slots=True)
 class World:
     """What the run knows: ids that are none of its chunks (there before its first create, or FAILED since), rows that were there
-    before, and what has landed since: each dataset with the time at which the last chunk in it *began to be sent*, so that it was
-    stored later than that for sure. *landed_rows* counts rows of landed chunks."""
+    before (and of other runs since), and what has landed: each dataset with the time at which the last chunk in it *began to be
+    sent*, so that it was stored later than that for sure. *landed_rows* counts rows of landed chunks. *unclear* names other runs
+    of which it is not known how many rows they have there."""
 
     before: frozenset[str]
     base_rows: int
     landed: Mapping[str, float]
     landed_rows: int
+    unclear: tuple[str, ...] = ()
 
     @property
     def latest_landing(self) -> float:
         """When the last of what has landed began to be sent; minus infinity if nothing has."""
         return max(self.landed.values(), default=float("-inf"))
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What other runs that are known here have put into the same dataset since this run looked at it first: *rows*, beside what
+    the runs in *unclear* may have put there."""
+
+    rows: int = 0
+    unclear: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +261,12 @@ def judge_by_count(
         return [Held(d.chunk, f"no read-back: {look.unavailable}") for d in doubts]
     if len(look.seen) > 1:
         why = f"{len(look.seen)} datasets have that name: {', '.join(d.id for d in look.seen)}"
+        return [Held(d.chunk, why) for d in doubts]
+    if world.unclear:
+        why = (
+            f"how many rows run {world.unclear[0]} has put into the same dataset is not known: settle that one first, or say "
+            "what you know of this chunk"
+        )
         return [Held(d.chunk, why) for d in doubts]
     expected = world.base_rows + world.landed_rows
     numbers = (

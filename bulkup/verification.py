@@ -191,6 +191,8 @@ class LaneVerification:
     rows_in_doubt: int = 0
     rows_rejected: int = 0
     rows_left: int = 0
+    rows_of_others: int = 0
+    """Rows in the same dataset that other runs known here have put there since this one began."""
     read_whole: bool = True
     """Whether the run has come to the source's end."""
     chunks_landed: int = 0

@@ -30,12 +30,13 @@ def retry_rejects(
         raise UsageProblem("--output goes with an export, not with --retry")
     state = StateDir(chosen(state_dir, environment))
     codes: list[ExitCode] = []
-    for retry in prepare_retries(state, state.find(run), lane=lane, file=Path(file) if file else None):
+    retries = prepare_retries(state, state.find(run), lane=lane, file=Path(file) if file else None)
+    if retries.lost:
+        sys.stderr.write(
+            f"{plural(retries.lost, 'rejected row')} cannot be sent from here, as not all of it was kept: give a FILE with "
+            "the rows\n"
+        )
+    for retry in retries.runs:
         sys.stderr.write(f"sending {plural(retry.rows, 'row')} again as run {retry.run_id}\n")
-        if retry.lost:
-            sys.stderr.write(
-                f"{plural(retry.lost, 'rejected row')} cannot be sent from here, as not all of it was kept: give a FILE with "
-                "the rows\n"
-            )
         codes.append(ExitCode(carry_out(retry.upload, Face(), resume=retry.run_id)))
     return int(worst(codes))

@@ -56,6 +56,8 @@ def _lane_lines(name: str, lane: LaneVerification, found: Verification) -> list[
         f"  {plural(lane.rows_landed, 'row')} landed in {plural(lane.datasets, 'dataset')}; "
         f"the contents of {lane.rows_compared:,} were compared ({lane.chunks_compared:,} of {plural(lane.chunks_landed, 'chunk')})"
     )
+    if lane.rows_of_others:
+        lines.append(f"  {plural(lane.rows_of_others, 'row')} of other runs into the same dataset counted in")
     lines += [
         f"  dataset {printable(d.dataset_id)}: {printable(d.what)}" if d.dataset_id else f"  {printable(d.what)}"
         for d in lane.dataset_differences[:SHOWN_ROWS]

@@ -43,7 +43,7 @@ from bulkup.model import Block
 from bulkup.naming import widest_name
 from bulkup.outcome import CloseGate, StopLane, TokenRejected, TryAgain
 from bulkup.pacing import ByteBudget, Concurrency, Gate, Pacing, Patience, Rate, full_jitter_s
-from bulkup.settlement import Look
+from bulkup.settlement import Look, Others
 from bulkup.sources import Cursor, Source
 from bulkup.tiling import tile_bytes
 
@@ -86,9 +86,11 @@ class Lane:
         options: LaneOptions,
         clock: Clock,
         learned_limit: int | None,
+        others: Callable[[float], Others],
         say: Callable[[str], None],
     ) -> None:
-        """*learned_limit*: the largest body that the destination is known to take from earlier runs, if it is."""
+        """*learned_limit*: the largest body that the destination is known to take from earlier runs, if it is. *others*: what other
+        runs have put into the same dataset since a Unix time; it reads files."""
         self.name = destination.name
         self.destination = destination
         self.halt = Halt()
@@ -104,10 +106,13 @@ class Lane:
         self._cursor: Cursor = source.cursor()
         self._plan: LanePlan | None = None
         self._learned_limit = learned_limit
+        self._read_others = others
+        self._others: Others | None = None
         self.limit = BodyLimit(options.max_body_bytes)
         self._survey: Look | None = None
         self._unreadable: str | None = None
         self._late: str | None = None
+        self._unseen: str | None = None
         self._planned_whole = False
         self._is_only_settled = False
         self._rules = self._stop_rules()
@@ -196,6 +201,7 @@ class Lane:
             return None
         plan = LanePlan.from_json(frozen, self.destination.target)
         chunker = Chunker(self._source, plan.rows.encoder(), self.halt)
+        survey = await self._journal.fact("survey")
         asker = Asker(
             token=self.destination.token,
             pacing=self.pacing,
@@ -210,7 +216,8 @@ class Lane:
             chunks=chunks,
             totals=self.tally.totals,
             read_whole=self._planned_whole,
-            survey=await self._journal.fact("survey"),
+            survey=survey,
+            others=await self._others_since(survey["at"]) if survey else Others(),
             ids=ids,
             sent=SentRows(self._source, chunker, self.destination.row_key),
             asker=asker,
@@ -220,6 +227,12 @@ class Lane:
             seed=seed,
             say=self._say,
         )
+
+    async def _others_since(self, at: float) -> Others:
+        """Read once: the dataset's lock keeps other runs out of it while this process has it."""
+        if self._others is None:
+            self._others = await anyio.to_thread.run_sync(self._read_others, at)
+        return self._others
 
     async def _see_through(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -260,7 +273,7 @@ class Lane:
         """Why the lane ended before everything had landed, in one line."""
         if self.halt.reason is not None:
             return self.halt.reason.text
-        return self._late or self._unreadable
+        return self._late or self._unreadable or self._unseen
 
     @property
     def source_done(self) -> float | None:
@@ -334,7 +347,11 @@ class Lane:
         survey = await self.destination.look()
         await self._journal.set_fact(
             "survey",
-            {"found": [[f.id, f.name, f.rows] for f in survey.seen], "unavailable": survey.unavailable},
+            {
+                "at": survey.at,
+                "found": [[f.id, f.name, f.rows] for f in survey.seen],
+                "unavailable": survey.unavailable,
+            },
         )
         self._survey = survey
         if survey.unavailable is not None:
@@ -353,9 +370,12 @@ class Lane:
     async def _look_patiently(self) -> None:
         failures = 0
         while self._survey is None:
+            token = self.destination.token.current
             try:
                 await self._look()
             except LookFailed as failed:
+                if isinstance(failed.outcome, TokenRejected) and await self.destination.token.renew(token):
+                    continue  # each token is renewed once, so this ends
                 failures += 1
                 await self._wait_for_look(failed, failures)
 
@@ -395,9 +415,11 @@ class Lane:
                 break
             await self._cursor.aclose()
             self._cursor = self._source.cursor()
-        self._late = await settler.audit()
+        audit = await settler.audit()
+        self._late, self._unseen = audit.late, audit.unseen
         await self._journal.set_fact("late", self._late)
-        await self._journal.set_fact("audited", await self._absences())
+        if audit.unseen is None:
+            await self._journal.set_fact("audited", await self._absences())
 
     async def _absences(self) -> int:
         """How often something was called absent in this run: an audit must have come after the last time."""
@@ -503,6 +525,7 @@ class Lane:
             clock=self._clock,
             quiet_s=self._options.settle_after_s,
             on_present=creation.landed if creation is not None else lambda: None,
+            others=self._others_since,
             say=self._say,
         )
 

@@ -33,6 +33,7 @@ from bulkup.settlement import (
     Look,
     Match,
     NotYet,
+    Others,
     PageBack,
     Present,
     Seen,
@@ -46,7 +47,7 @@ from bulkup.settlement import (
 )
 from bulkup.sources import Source
 
-__all__ = ["REFUSALS_STORE_NOTHING", "Settler", "count_out"]
+__all__ = ["REFUSALS_STORE_NOTHING", "Audit", "Settler", "count_out"]
 
 PAGES = 500
 """How many pages of rows one settlement may read back."""
@@ -60,6 +61,14 @@ FAILED_DATASETS = "failed datasets"
 """The fact that holds the ids of datasets on which the service failed."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What a last look came to: *late* says what is wrong; *unseen* why there was no look to be had. Both None: all is well."""
+
+    late: str | None = None
+    unseen: str | None = None
 
 
 class Settler:
@@ -80,8 +89,10 @@ class Settler:
         clock: Clock,
         quiet_s: float,
         on_present: Callable[[], None],
+        others: Callable[[float], Awaitable[Others]],
         say: Callable[[str], None],
     ) -> None:
+        """*others*: what other runs have put into the same dataset since a Unix time."""
         self._destination = destination
         self._plan = plan
         self._journal = journal
@@ -93,6 +104,7 @@ class Settler:
         self._clock = clock
         self._quiet_s = quiet_s
         self._on_present = on_present
+        self._others = others
         self._say = say
         self._asker = Asker(token=destination.token, pacing=pacing, patience=patience, halt=halt, clock=clock)
 
@@ -127,34 +139,34 @@ class Settler:
                 f"{held} held"
             )
 
-    async def audit(self) -> str | None:
-        """What a last look shows of chunks that were called absent and sent again: None if each is there once, else what is wrong.
+    async def audit(self) -> Audit:
+        """What a last look shows of chunks that were called absent and sent again: whether each is there once.
 
         Source: the design's rule that a late arrival is found and its rows named, never silent.
         """
         again = await self._journal.called_absent()
         world = await self._world()
-        if not again or world is None:
-            return None
+        if not again:
+            return Audit()
+        if world is None:
+            return _unseen(again, "what the destination held before the run could not be seen")
         look = await self._whole_look(world)
         if look.unavailable is not None:
-            self._say(f"what was sent again could not be looked up once more: {look.unavailable}")
-            return None
+            return _unseen(again, look.unavailable)
         by_name = self._destination.capabilities.settles is Settles.BY_NAME
         if not _shows_all(look, world, by_name=by_name):
-            return "the service does not show all that has landed" + (
-                "" if by_name else f": {look.rows:,} rows, not {world.base_rows + world.landed_rows:,}"
-            )
+            numbers = "" if by_name else f": {look.rows:,} rows, not {world.base_rows + world.landed_rows:,}"
+            return Audit(late=f"the service does not show all that has landed{numbers}")
         open_doubts = await self._journal.open_chunks(ChunkState.IN_DOUBT)
         if by_name:
             open_names = {chunk.name for chunk in open_doubts}
             strays = {d.name for d in _ours(look, world)} - open_names
             doubled = [chunk for chunk in again if chunk.name in strays]
-            return _late(doubled) if doubled else None
+            return Audit(late=_late(doubled) if doubled else None)
         surplus = look.rows - world.base_rows - world.landed_rows
         if surplus <= sum(chunk.rows for chunk in open_doubts):
-            return None  # what is in doubt may account for it
-        return _late([c for c in again if _rows(c) == surplus] or again, surplus)
+            return Audit()  # what is in doubt may account for it
+        return Audit(late=_late([c for c in again if _rows(c) == surplus] or again, surplus))
 
     async def _whole_look(self, world: World) -> Look:
         """A look that shows all that has landed, a quiet period or more after the last of it; the last one, if none does."""
@@ -282,12 +294,14 @@ class Settler:
         survey = await self._journal.fact("survey")
         if survey is None or survey["unavailable"] is not None:
             return None
+        others = await self._others(survey["at"])
         totals = await self._journal.totals()
         return World(
             before=frozenset(id_ for id_, _, _ in survey["found"]) | frozenset(await failed_ids(self._journal)),
-            base_rows=sum(rows or 0 for _, _, rows in survey["found"]),
+            base_rows=sum(rows or 0 for _, _, rows in survey["found"]) + others.rows,
             landed=await self._journal.landings(),
             landed_rows=totals.rows_landed,
+            unclear=others.unclear,
         )
 
     async def _look(self) -> Look:
@@ -391,6 +405,13 @@ def _shows_all(look: Look, world: World, *, by_name: bool) -> bool:
 def _rows(chunk: Chunk) -> int:
     """How many rows of a chunk were sent, whatever has become of them since."""
     return chunk.rows or chunk.rejected
+
+
+def _unseen(again: Sequence[Chunk], why: str) -> Audit:
+    return Audit(
+        unseen=f"whether each chunk that was sent again ({len(again):,} in all) is there once could not be looked up in the end "
+        f"({why}); the same command looks again"
+    )
 
 
 def _late(chunks: Sequence[Chunk], surplus: int | None = None) -> str:

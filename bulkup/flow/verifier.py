@@ -35,7 +35,7 @@ from bulkup.flow.halt import Halt, Halted
 from bulkup.flow.sent_rows import SentRows
 from bulkup.outcome import RemoteStatus
 from bulkup.row_numbers import first_rows
-from bulkup.settlement import Look, Match, Seen
+from bulkup.settlement import Look, Match, Others, Seen
 from bulkup.verification import (
     KEY_BYTES,
     SHOWN_ROWS,
@@ -78,6 +78,7 @@ class Verifier:
         totals: Totals,
         read_whole: bool,
         survey: Mapping[str, Any] | None,
+        others: Others,
         ids: Ids,
         sent: SentRows,
         asker: Asker,
@@ -88,11 +89,12 @@ class Verifier:
         say: Callable[[str], None],
     ) -> None:
         """*chunks* are all of the lane's, by position; *survey* is what the destination held before the run, None if that was
-        never seen."""
+        never seen; *others* is what other runs have put there since."""
         self._destination = destination
         self._plan = plan
         self._all_chunks = chunks
         self._survey = survey if survey is not None and survey["unavailable"] is None else None
+        self._others = others
         self._ids = ids
         self._sent = sent
         self._asker = asker
@@ -238,11 +240,19 @@ class Verifier:
             )
             return 0
         base = sum(rows or 0 for _, _, rows in self._survey["found"])
-        least = base + self.found.rows_landed
+        self.found.rows_of_others = self._others.rows
+        least = base + self.found.rows_landed + self._others.rows
         if least <= look.rows <= least + self.found.rows_in_doubt:
             return 0
+        if look.rows > least and self._others.unclear:
+            run = self._others.unclear[0]
+            self.found.unverifiable.append(
+                f"{look.rows - least:,} rows more than are accounted for, and how many run {run} has put there is not known"
+            )
+            return 0
         doubt = f", and {self.found.rows_in_doubt:,} are in doubt" if self.found.rows_in_doubt else ""
-        numbers = f"{base:,} were there before, {self.found.rows_landed:,} have landed{doubt}"
+        others = f", {self._others.rows:,} are of other runs into it" if self._others.rows else ""
+        numbers = f"{base:,} were there before, {self.found.rows_landed:,} have landed{others}{doubt}"
         off = f"{least - look.rows:,} are missing" if look.rows < least else f"{look.rows - least:,} too many"
         self._differs(first, f"holds {look.rows:,} rows: {numbers}: {off}")
         return max(0, look.rows - least)

@@ -57,6 +57,19 @@ class JournalView:
         """The position up to which the lane's source is planned."""
         return read_planned_to(self._db, lane) or 0
 
+    def rows_since(self, lane: str, at: float, *, began_later: bool) -> tuple[int, bool]:
+        """Rows of the lane that were sent after *at* (Unix time) and have landed, and whether there may be more of them that nobody
+        knows of. *began_later*: the whole run did; else a chunk that was found by looking may have been sent before."""
+        query = (
+            "SELECT total(rows) FILTER (WHERE state = 'landed' AND (evidence = 'answer' OR :began_later)), "
+            "count(*) FILTER (WHERE (state = 'landed' AND evidence != 'answer' AND NOT :began_later) "
+            "OR state IN ('sending', 'answered', 'in doubt')) "
+            "FROM chunks WHERE lane = :lane AND last_byte_at >= :at"
+        )
+        given = {"lane": lane, "at": at, "began_later": began_later}
+        landed, unclear = self._db.execute(query, given).fetchone()
+        return int(landed), unclear > 0
+
     def chunks(self, lane: str) -> Iterator[Chunk]:
         """Every chunk of the lane that was not split, by position, as of now. Raises `JournalUnusable`."""
         return read_chunks(self._folder, lane)

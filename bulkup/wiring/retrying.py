@@ -13,7 +13,7 @@ import anyio
 import orjson
 import xxhash
 
-from bulkup.config import Nebius, RejectLimit
+from bulkup.config import LONGEST_NAME, Nebius, RejectLimit
 from bulkup.errors import UsageProblem
 from bulkup.journal import Journal
 from bulkup.journal.journal import REJECTS
@@ -22,18 +22,25 @@ from bulkup.model import HEAD_BYTES
 from bulkup.wiring.folder import RunFolder, StateDir, private_file
 from bulkup.wiring.upload import Upload, lane_name
 
-__all__ = ["Retry", "prepare_retries"]
+__all__ = ["Retries", "Retry", "prepare_retries"]
 
 ROWS = "rows.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A run that sends *rows* rows again. *lost*: rejected rows of which the whole was not kept, so they are not among them."""
+    """A run that sends *rows* rows again."""
 
     run_id: str
     upload: Upload
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """One run for each destination. *lost*: rejected rows of which the whole was not kept, so they are in none of them."""
+
+    runs: tuple[Retry, ...]
     lost: int
 
 
@@ -45,7 +52,7 @@ class _Row:
     data: bytes | None
 
 
-def prepare_retries(state: StateDir, folder: RunFolder, *, lane: str | None, file: Path | None) -> list[Retry]:
+def prepare_retries(state: StateDir, folder: RunFolder, *, lane: str | None, file: Path | None) -> Retries:
     """What sends the rejected rows of the run in *folder* again, to *lane* or wherever they were refused.
 
     The rows are those in `rejects.jsonl`, or those in *file*: dead letters as exported, edited or not, or plain rows. The same rows
@@ -65,13 +72,19 @@ def prepare_retries(state: StateDir, folder: RunFolder, *, lane: str | None, fil
     wanted = [name for name in lanes if lane in (None, name)]
 
     def rows() -> Iterator[_Row]:
-        return _rejected(folder.path / REJECTS, size) if file is None else _given(file, wanted)
+        return _rejected(folder.path / REJECTS, size) if file is None else _given(file, wanted, lanes)
 
+    lost = sum(row.data is None and row.lane in wanted for row in rows())
     retries = [_retry(state, folder, parent, name, plans[name], rows) for name in wanted]
-    found = [retry for retry in retries if retry is not None]
+    found = tuple(retry for retry in retries if retry is not None)
     if not found:
-        raise UsageProblem(f"{file or f'run {folder.run_id}'}: there is no row to send again")
-    return found
+        where = file or f"run {folder.run_id}"
+        if lost:
+            raise UsageProblem(
+                f"{where}: {lost:,} rejected rows, and of none of them all was kept: give a FILE with the rows"
+            )
+        raise UsageProblem(f"{where}: there is no row to send again")
+    return Retries(found, lost)
 
 
 def _rejected(path: Path, size: int) -> Iterator[_Row]:
@@ -80,10 +93,11 @@ def _rejected(path: Path, size: int) -> Iterator[_Row]:
     with path.open("rb") as letters:
         while letters.tell() < size:
             letter = orjson.loads(letters.readline())
-            yield _Row(letter["lane"], _row_of(letter))
+            yield _Row(letter["lane"], _row_of(letter, str(path)))
 
 
-def _given(path: Path, lanes: Sequence[str]) -> Iterator[_Row]:
+def _given(path: Path, wanted: Sequence[str], lanes: Sequence[str]) -> Iterator[_Row]:
+    """The rows in a file of the user's. *lanes* are all of the run's, *wanted* those to send to."""
     try:
         stream = path.open("rb")
     except OSError as error:
@@ -94,11 +108,15 @@ def _given(path: Path, lanes: Sequence[str]) -> Iterator[_Row]:
                 continue
             letter = _letter(line)
             if letter is not None:
-                yield _Row(letter["lane"], _row_of(letter))
-            elif len(lanes) > 1:
+                if letter["lane"] not in lanes:
+                    raise UsageProblem(
+                        f"{path}, line {number}: the run has no lane {letter['lane']!r}; it has {', '.join(lanes)}"
+                    )
+                yield _Row(letter["lane"], _row_of(letter, f"{path}, line {number}"))
+            elif len(wanted) > 1:
                 raise UsageProblem(f"{path}, line {number}: a plain row names no destination: give --lane")
             else:
-                yield _Row(lanes[0], _on_one_line(line))
+                yield _Row(wanted[0], _on_one_line(line))
 
 
 def _letter(line: bytes) -> dict[str, Any] | None:
@@ -110,18 +128,25 @@ def _letter(line: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and {"id", "lane", "stage", "reason", "length"} <= found.keys() else None
 
 
-def _row_of(letter: dict[str, Any]) -> bytes | None:
-    """The row in a dead letter, as it was or as it was edited: text, or JSON. None where only its beginning was kept."""
+def _row_of(letter: dict[str, Any], where: str) -> bytes | None:
+    """The row in a dead letter, as it was or as it was edited: text, or JSON. None where not all of it was kept.
+
+    Raises `UsageProblem`, naming *where* it stands.
+    """
     row = letter.get("row")
     if isinstance(row, str):
         data = row.encode()
     elif row is not None:
         return orjson.dumps(row)
     elif "row_base64" in letter:
-        data = base64.b64decode(letter["row_base64"])
+        try:
+            data = base64.b64decode(letter["row_base64"])
+        except (ValueError, TypeError):
+            raise UsageProblem(f"{where}: its row_base64 is no base64; give the row as text, under row") from None
     else:
         return None
-    return None if _is_head(data, letter["length"]) else _on_one_line(data)
+    length = letter["length"]
+    return None if isinstance(length, int) and _is_head(data, length) else _on_one_line(data)
 
 
 def _is_head(data: bytes, length: int) -> bool:
@@ -143,12 +168,9 @@ def _retry(
     rows: Callable[[], Iterator[_Row]],
 ) -> Retry | None:
     hasher = xxhash.xxh3_128(f"{folder.run_id} {lane}\n".encode())
-    count = lost = 0
+    count = 0
     for row in rows():
-        if row.lane != lane:
-            continue
-        if row.data is None:
-            lost += 1
+        if row.lane != lane or row.data is None:
             continue
         hasher.update(row.data + b"\n")
         count += 1
@@ -164,7 +186,7 @@ def _retry(
                 _write(out, (row.data for row in rows() if row.lane == lane and row.data is not None))
         if plan is not None:
             anyio.run(_adopt_plan, child, lane, plan)
-    return Retry(child.run_id, _upload(parent, lane, child, state.path, mark), count, lost)
+    return Retry(child.run_id, _upload(parent, lane, child, state.path, mark), count)
 
 
 def _write(out: IO[bytes], rows: Iterator[bytes]) -> None:
@@ -184,7 +206,7 @@ def _upload(parent: Upload, lane: str, child: RunFolder, state_dir: Path, mark: 
     # A service that makes a dataset of every request cannot add to one: the rows go into a dataset (a family) beside it.
     is_new = isinstance(destination, Nebius)
     changes = {
-        "name": f"{parent.settings.name}-retry-{mark}" if is_new else parent.settings.name,
+        "name": _beside(parent.settings.name, f"-retry-{mark}") if is_new else parent.settings.name,
         "append": not is_new,
         "state_dir": state_dir,
         "max_rejects": RejectLimit(percent=100),  # what was refused once may well be again
@@ -192,3 +214,8 @@ def _upload(parent: Upload, lane: str, child: RunFolder, state_dir: Path, mark: 
     }
     settings = type(parent.settings).model_validate({**parent.settings.model_dump(), **changes})
     return Upload((str(child.path / ROWS),), (destination,), settings)
+
+
+def _beside(name: str, mark: str) -> str:
+    """*name* with *mark* behind it, cut where the two would be too long for a name."""
+    return name[: LONGEST_NAME - len(mark)] + mark

@@ -41,6 +41,7 @@ from bulkup.wiring.fingerprint import files_to_json
 from bulkup.wiring.folder import RunFolder, StateDir, write_private
 from bulkup.wiring.helping import Helpers, worker_count
 from bulkup.wiring.manifest import write_manifest
+from bulkup.wiring.neighbours import others_since
 from bulkup.wiring.upload import Upload, lane_name, run_id
 from bulkup.wiring.worker import LaneOpening
 
@@ -380,6 +381,7 @@ class Run:
                 options=self._lane_options(settings, destination),
                 clock=Clock(time.monotonic, time.time, anyio.sleep, random.uniform),
                 learned_limit=self._state.learned_limit(_service(settings)),
+                others=partial(others_since, self._state, self._folder, settings, chosen.name),
                 say=lambda text, lane=destination.name: self._tell(Note(lane, text)),  # type: ignore[misc]
             )
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.shell import Shell
+from tests.cli.shell import SPACE, Shell
 from tests.e2e.harness import as_collinear, canonical, gsm8k_rows, write_rows
 
 LANES = ("nebius", "collinear")
@@ -139,3 +139,115 @@ def test_a_run_without_rejects(shell: Shell) -> None:
     done = shell.run("rejects", run, "--retry")
     assert done.code == 2
     assert "no row to send again" in done.err
+
+
+def test_a_name_as_long_as_may_be(shell: Shell) -> None:
+    """What stands beside a long name is cut, not refused."""
+    rows = gsm8k_rows(20)
+    rows[7] = dict(rows[7], answer=WORD)
+    write_rows(shell.folder / "rows.jsonl", rows)
+    shell.emulator.patch(refuse_rows={"nebius": {"marker": WORD}})
+    upload = ("upload", "rows.jsonl", "--to", "nebius", *shell.urls, "--name", "n" * 200, "--json")
+    run = shell.run(*upload).json["run_id"]
+    shell.emulator.patch(refuse_rows={"nebius": None})
+    done = shell.run("rejects", run, "--retry")
+    assert done.code == 0, done.err
+    assert _stored(shell, "nebius") == _expected("nebius", rows)
+
+
+def test_rows_that_were_not_kept_are_counted(shell: Shell, rows: list[dict[str, Any]]) -> None:
+    write_rows(shell.folder / "rows.jsonl", rows)
+    (shell.folder / "bulkup.toml").write_text("[rejects]\ncontent = false\n")
+    shell.emulator.patch(refuse_rows={"nebius": {"marker": WORD}})
+    upload = ("upload", "rows.jsonl", "--to", "nebius", *shell.urls, "--config", "bulkup.toml", "--json")
+    done = shell.run("rejects", shell.run(*upload).json["run_id"], "--retry")
+    assert done.code == 2
+    assert "3 rejected rows, and of none of them all was kept: give a FILE" in done.err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"lane": "nebbius"}, "line 2: the run has no lane 'nebbius'; it has nebius, collinear"),
+        ({"row": None, "row_base64": "a"}, "line 2: its row_base64 is no base64"),
+    ],
+)
+def test_an_export_that_was_mended_badly_sends_nothing(
+    shell: Shell, refused: str, change: dict[str, Any], words: str
+) -> None:
+    """No row of it is passed over in silence."""
+    assert shell.run("rejects", refused, "-o", "bad.jsonl").code == 0
+    letters = [json.loads(line) for line in (shell.folder / "bad.jsonl").read_text().splitlines()]
+    letters[1].update(change)
+    write_rows(shell.folder / "mended.jsonl", letters)
+    done = shell.run("rejects", refused, "mended.jsonl", "--retry")
+    assert (done.code, words in done.err, done.err.count("\n")) == (2, True, 1), done.err
+    assert not _retries(shell, refused)
+
+
+class TestTheRunKnowsItsRetries:
+    """On Collinear they go into the same dataset: what they put there is neither a surplus nor a chunk in doubt."""
+
+    CHUNKS = ("--max-chunk-rows", "10", "--concurrency", "1", "--preset", "question-answer")
+
+    def test_verify_counts_them_in(self, shell: Shell, refused: str) -> None:
+        shell.emulator.patch(refuse_rows={"nebius": None, "collinear": None})
+        assert shell.run("rejects", refused, "--retry").code == 0
+        done = shell.run("verify", refused, "--sample", "1.0")
+        assert done.code == 0, done.out
+        assert "3 rows of other runs into the same dataset counted in" in done.out
+        (child,) = (path.name for path in _retries(shell, refused) if "collinear" in path.name)
+        assert shell.run("verify", child, "--sample", "1.0").code == 0
+        done = shell.run("verify", refused, "--json").json["destinations"]
+        assert (done["collinear"]["rows_of_others"], done["nebius"]["rows_of_others"]) == (3, 0)
+
+    def test_verify_still_finds_a_row_too_many(self, shell: Shell, refused: str) -> None:
+        shell.emulator.patch(refuse_rows={"nebius": None, "collinear": None})
+        assert shell.run("rejects", refused, "--retry", "--lane", "collinear").code == 0
+        row = as_collinear({"question": "q", "answer": "a"})
+        shell.emulator.write("collinear", dataset_name="rows", space_id=SPACE, rows=[row])
+        done = shell.run("verify", refused, "--sample", "0")
+        assert done.code == 5
+        assert "297 have landed, 3 are of other runs into it: 1 too many" in done.out
+
+    def test_settle_does_not_take_them_for_a_chunk_in_doubt(self, shell: Shell) -> None:
+        """Ten rows in doubt that are not there, and just as many rejected ones that were sent again since."""
+        rows = [{"question": f"question {n:04d}", "answer": f"answer {n:07d}"} for n in range(40)]
+        rows[10:20] = [dict(row, answer=WORD) for row in rows[10:20]]
+        write_rows(shell.folder / "rows.jsonl", rows)
+        shell.emulator.patch(
+            refuse_rows={"collinear": {"marker": WORD}},
+            script={"collinear": ["ok", "ok", "reset_in_body"]},
+            readback_script={"collinear": ["ok", *["forbidden_403"] * 40]},
+        )
+        first = shell.run("upload", "rows.jsonl", *shell.both[2:], *self.CHUNKS, "--settle-after", "0.2", "--json")
+        assert (first.code, first.json["destinations"]["collinear"]["rows_in_doubt"]) == (4, 10), first.err
+        run = first.json["run_id"]
+        shell.emulator.patch(readback_script={"collinear": ()}, refuse_rows={"collinear": None})
+        assert shell.run("rejects", run, "--retry").code == 0
+        settled = shell.run("settle", run, "--settle-after", "0.2")
+        assert settled.code in (3, 75), settled.err
+        assert shell.run("resume", run, "--settle-after", "0.2").code == 3
+        assert _stored(shell, "collinear") == _expected("collinear", rows)
+        assert shell.run("verify", run, "--sample", "1.0").code == 0
+
+    @pytest.mark.parametrize(("fault", "verified"), [("reset_in_body", 0), ("stored_then_reset", 4)])
+    def test_a_run_between_its_parts_is_known_too(self, shell: Shell, fault: str, verified: int) -> None:
+        """Two sources into one dataset, the one begun before the other and ended after it. What was found by looking may have been
+        sent before the other began, so there verify does not claim to know."""
+        rows, more = gsm8k_rows(60)[:30], gsm8k_rows(60)[30:]
+        write_rows(shell.folder / "rows.jsonl", rows)
+        write_rows(shell.folder / "more.jsonl", more)
+        lane = [*shell.both[2:], "--name", "rows", *self.CHUNKS, "--settle-after", "0.2", "--append"]
+        shell.emulator.patch(script={"collinear": ["ok", "payment_402"]})
+        first = shell.run("upload", "rows.jsonl", *lane, "--json")
+        assert first.code == 77, first.err
+        second = shell.run("upload", "more.jsonl", *lane, "--json")
+        assert second.code == 0, second.err
+        shell.emulator.patch(script={"collinear": [fault]})
+        assert shell.run("resume", first.json["run_id"]).code == 0
+        assert _stored(shell, "collinear") == _expected("collinear", [*rows, *more])
+        assert shell.run("verify", first.json["run_id"], "--sample", "1.0").code == 0
+        done = shell.run("verify", second.json["run_id"], "--sample", "1.0")
+        assert done.code == verified, done.out
+        assert (f"how many run {first.json['run_id']} has put there is not known" in done.out) is bool(verified)

@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from bulkup.chunk import ChunkId
 from bulkup.destinations.collinear import CollinearDestination
 from bulkup.destinations.seam import Payload, StoredRow
 from bulkup.emulator import Spawned
@@ -20,6 +21,7 @@ from bulkup.flow.orders import Sent
 from bulkup.flow.prepared import Prepared
 from bulkup.flow.sender import OwnSender
 from bulkup.flow.settler import Settler
+from bulkup.naming import family_name
 from bulkup.receipt import Receipt
 from bulkup.settlement import Look
 from tests.e2e.harness import SPACE, Bench, Row, as_collinear, gsm8k_rows
@@ -237,6 +239,32 @@ async def test_no_audit_is_skipped_by_a_crash(
     assert (await few.run(getattr(few, lane)(max_chunk_rows=20, concurrency=1), settle_after_s=QUIET_S)).exit_code == 5
 
 
+@pytest.mark.parametrize("lane", LANES)
+async def test_an_audit_that_could_not_look_is_told_and_made_up_for(
+    emulator: Spawned, tmp_path: Path, lane: str
+) -> None:
+    few = Bench(emulator, tmp_path, gsm8k_rows(80))
+    emulator.patch(script={lane: ["ok", "ok", "reset_in_body"]})
+
+    class Notes(list[Note]):
+        def append(self, note: Note) -> None:
+            if "settled doubts" in note.text:
+                emulator.patch(readback="forbidden")
+
+    few.notes = Notes()
+    receipt = await few.run(getattr(few, lane)(max_chunk_rows=20, concurrency=1), settle_after_s=QUIET_S)
+    done = receipt.destinations[lane]
+    assert (receipt.exit_code, done.rows_landed) == (0, 80)
+    assert "whether each chunk that was sent again (1 in all) is there once could not be looked up" in (
+        done.reason or ""
+    )
+    emulator.patch(readback="on")
+    again = await few.run(getattr(few, lane)(max_chunk_rows=20, concurrency=1), settle_after_s=QUIET_S)
+    assert (again.exit_code, again.destinations[lane].reason) == (0, None)
+    assert again.destinations[lane].this_invocation.requests == 0
+    assert few.stored(lane) == few.expected(lane)
+
+
 async def test_a_third_lost_settles_with_one_settlement_for_eight_doubts(emulator: Spawned, tmp_path: Path) -> None:
     few = Bench(emulator, tmp_path, gsm8k_rows(4000))
     emulator.patch(faults={"collinear": {"stored_then_reset": 0.3}}, seed=8)
@@ -369,23 +397,56 @@ async def test_nothing_is_in_flight_while_rows_are_counted(emulator: Spawned, tm
     assert not any(looks)
 
 
+SCHEMA = [{"name": key, "type": {"name": "string"}} for key in ("question", "answer")]
+
+
 async def test_a_dataset_of_the_bare_name_is_compared_by_its_rows(emulator: Spawned, tmp_path: Path) -> None:
     """Somebody else makes a dataset of the same name, schema and number of rows, just when ours is lost."""
     few = Bench(emulator, tmp_path, _equal_sizes(50))
     emulator.patch(script={"nebius": ["reset_after_body"]})
     others = [{"question": row["question"], "answer": "another"} for row in few.rows]
-    schema = [{"name": key, "type": {"name": "string"}} for key in ("question", "answer")]
 
     async def write() -> None:
         while not (await anyio.to_thread.run_sync(emulator.summary))["nebius"]["uploads_received"]:
             await anyio.sleep(0.005)
-        emulator.write("nebius", name="rows", folder="/tests", schema=schema, rows=others)
+        emulator.write("nebius", name="rows", folder="/tests", schema=SCHEMA, rows=others)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(write)
         receipt = await few.run(few.nebius(), settle_after_s=QUIET_S)
     assert receipt.exit_code == 4
     assert receipt.destinations["nebius"].rows_in_doubt == 50
+
+
+async def test_a_dataset_of_the_same_place_and_another_content_is_not_the_chunk(
+    emulator: Spawned, tmp_path: Path
+) -> None:
+    """Another machine uploads another source under the same name. Its dataset of the same tile, schema and number of rows comes
+    just when ours is lost: only the hash in the name tells them apart."""
+    few = Bench(emulator, tmp_path, _equal_sizes(60))
+    emulator.patch(script={"nebius": ["ok", "reset_after_body"]})
+    others = [{"question": row["question"], "answer": "another"} for row in few.rows[:20]]
+
+    async def write() -> None:
+        while (await anyio.to_thread.run_sync(emulator.summary))["nebius"]["uploads_received"] < 2:
+            await anyio.sleep(0.005)
+        name = family_name("rows", ChunkId("nebius", 1, 0), bytes(16))
+        emulator.write("nebius", name=name, folder="/tests", schema=SCHEMA, rows=others)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write)
+        receipt = await few.run(few.nebius(max_chunk_rows=20, concurrency=1), settle_after_s=0.5)
+    assert receipt.exit_code == 0, receipt.destinations["nebius"].reason
+    assert few.stored("nebius") == few.expected("nebius") + few.expected("nebius", others)
+
+
+async def test_chunks_of_equal_content_have_datasets_of_their_own(emulator: Spawned, tmp_path: Path) -> None:
+    """The one that landed is not the one that was lost: the place in the name tells them apart."""
+    few = Bench(emulator, tmp_path, _equal_contents(40))
+    emulator.patch(script={"nebius": ["ok", "reset_after_body", "stored_then_reset"]})
+    receipt = await few.run(few.nebius(max_chunk_rows=10, concurrency=1), settle_after_s=QUIET_S)
+    assert receipt.exit_code == 0, receipt.destinations["nebius"].reason
+    assert few.stored("nebius") == few.expected("nebius")
 
 
 async def test_a_dataset_that_the_list_calls_pending_is_asked_for_itself(emulator: Spawned, tmp_path: Path) -> None:

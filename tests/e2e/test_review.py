@@ -11,6 +11,7 @@ import pytest
 
 from bulkup.errors import DestinationNotEmpty
 from bulkup.flow import delivery
+from bulkup.events import Note
 from bulkup.flow import lane as lane_module
 from bulkup.pacing import ByteBudget
 from bulkup.wiring.run import Interrupt
@@ -121,6 +122,22 @@ async def test_every_request_has_an_outcome_even_when_it_is_aborted(small: Bench
         receipt = await small.run(small.nebius(), interrupt=interrupt)
     done = receipt.destinations["nebius"].this_invocation
     assert sum(done.attempts_by_outcome.values()) == done.requests > 0
+
+
+async def test_a_token_that_changes_while_the_first_look_waits(small: Bench) -> None:
+    """The look before the run is refused for the moment; until it comes again the token's file holds another one."""
+    token = small.folder / "token"
+    token.write_text("the-old-token")
+
+    class Notes(list[Note]):
+        def append(self, note: Note) -> None:  # the run has begun: the old token was read
+            token.write_text("the-new-token")
+
+    small.notes = Notes()
+    small.emulator.patch(readback_script={"nebius": ["not_stored_503", "unauthorized_401"]})
+    receipt = await small.run(small.nebius(token_file=token))
+    assert receipt.exit_code == 0, receipt.destinations["nebius"].reason
+    assert small.stored("nebius") == small.expected("nebius")
 
 
 async def test_a_great_many_bad_rows_are_held_in_portions(small: Bench, budgets: list[ByteBudget]) -> None:

@@ -1,0 +1,53 @@
+"""Other runs of the same state directory that write to the same dataset: how many rows they have put there."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from bulkup.config import Collinear, Nebius
+from bulkup.errors import JournalUnusable
+from bulkup.journal.reading import JournalView, view
+from bulkup.settlement import Others
+from bulkup.wiring.folder import RunFolder, StateDir
+from bulkup.wiring.upload import lane_name
+
+__all__ = ["others_since"]
+
+
+def others_since(state: StateDir, run: RunFolder, destination: Nebius | Collinear, name: str, since: float) -> Others:
+    """What runs other than *run* have put into the dataset *name* of *destination* since *since* (Unix time).
+
+    Retries of a run are such runs, and so is whatever was uploaded into the same dataset with `--append`. None of them may be
+    writing: to be asked with the dataset's lock held. A run whose journal cannot be read is passed over. Reads files.
+    """
+    if isinstance(destination, Nebius):  # its chunks have datasets of their own
+        return Others()
+    rows = 0
+    unclear = []
+    for other in map(state.run, state.runs()):
+        if other.run_id == run.run_id:
+            continue
+        try:
+            with view(other.path) as journal:
+                if not _writes_to(journal, destination, name):
+                    continue
+                started_at = journal.fact("started_at")
+                began_later = started_at is not None and datetime.fromisoformat(started_at).timestamp() >= since
+                landed, is_unclear = journal.rows_since(lane_name(destination), since, began_later=began_later)
+        except JournalUnusable:
+            continue
+        rows += landed
+        if is_unclear:
+            unclear.append(other.run_id)
+    return Others(rows, tuple(unclear))
+
+
+def _writes_to(journal: JournalView, destination: Collinear, name: str) -> bool:
+    upload = journal.fact("upload")
+    lane = upload["destinations"].get(lane_name(destination)) if upload else None
+    return (
+        lane is not None
+        and upload["settings"]["name"] == name
+        and lane["space_id"] == destination.space_id
+        and lane["url"].rstrip("/") == destination.url.rstrip("/")
+    )

@@ -1,0 +1,293 @@
+"""`python -m tests.mutations`: each rule about doubt is taken away in turn, and a test must fail.
+
+A mutation is one exact replacement in a copy of the tree. First the named tests run on the copy as it is, and must pass: else a
+failure would prove nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["MUTATIONS", "Mutation", "main"]
+
+ROOT = Path(__file__).parents[1]
+NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "results", "build", "dist", "node_modules")
+LONGEST_S = 240
+
+JUDGING = "tests/settlement/test_judging.py"
+STANDING_STILL = "tests/settlement/test_standing_still.py"
+DOUBT = "tests/e2e/test_doubt.py"
+SETTLE = "tests/cli/test_settle.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """*old*, which stands once in *file*, becomes *new*; one of *tests* (pytest's node ids) must fail then."""
+
+    rule: str
+    what: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MUTATIONS = (
+    Mutation(
+        "quiet period",
+        "a name that is not shown is absent at once",
+        "bulkup/settlement.py",
+        "    if look.at < doubt.last_byte_at + quiet_s:\n",
+        "    if False:\n",
+        (f"{JUDGING}::TestByName",),
+    ),
+    Mutation(
+        "quiet period",
+        "a count without it makes a chunk absent at once",
+        "bulkup/settlement.py",
+        "    if looks[-1].at < doubt.last_byte_at + quiet_s:\n",
+        "    if False:\n",
+        (f"{JUDGING}::TestByCount",),
+    ),
+    Mutation(
+        "quiet period",
+        "a count is taken as it is, still or not",
+        "bulkup/settlement.py",
+        "    if not _stands_still(looks, quiet_s):\n",
+        "    if False:\n",
+        (f"{JUDGING}::TestByCount",),
+    ),
+    Mutation(
+        "quiet period",
+        "after a crash the last byte left when the first did",
+        "bulkup/journal/journal.py",
+        '"UPDATE chunks SET state = ?, reason = ?, last_byte_at = ? WHERE lane = ? AND state = ?"',
+        '"UPDATE chunks SET state = ?, reason = ?, last_byte_at = min(last_byte_at, ?) WHERE lane = ? AND state = ?"',
+        (STANDING_STILL,),
+    ),
+    Mutation(
+        "positive control",
+        "anything that landed is a control, however old",
+        "bulkup/settlement.py",
+        "if at > doubt.last_byte_at + quiet_s]",
+        "if at]",
+        (f"{JUDGING}::TestByName",),
+    ),
+    Mutation(
+        "positive control",
+        "a count needs none",
+        "bulkup/settlement.py",
+        "    if world.latest_landing > doubt.last_byte_at:\n",
+        "    if True:\n",
+        (f"{JUDGING}::TestByCount",),
+    ),
+    Mutation(
+        "positive control",
+        "what was found by looking is one",
+        "bulkup/journal/journal.py",
+        '"last_byte_at" if evidence is Evidence.ANSWER else "0"',
+        '"last_byte_at"',
+        (STANDING_STILL,),
+    ),
+    Mutation(
+        "positive control",
+        "the last chunk is absent after one look",
+        "bulkup/settlement.py",
+        "    if before and all(equal(other, look) for other in looks if other.at >= before[-1].at):\n",
+        "    if True:\n",
+        (f"{JUDGING}::TestByName",),
+    ),
+    Mutation(
+        "fence",
+        "rows are counted while requests are in flight",
+        "bulkup/flow/fence.py",
+        "                while self._sending:\n",
+        "                while False:\n",
+        (f"{STANDING_STILL}::TestFence", f"{DOUBT}::test_nothing_is_in_flight_while_rows_are_counted"),
+    ),
+    Mutation(
+        "fence",
+        "requests begin while rows are counted",
+        "bulkup/flow/fence.py",
+        "            while self._alone:\n                await self._changed.wait()\n            self._sending += 1",
+        "            self._sending += 1",
+        (f"{STANDING_STILL}::TestFence", f"{DOUBT}::test_nothing_is_in_flight_while_rows_are_counted"),
+    ),
+    Mutation(
+        "names",
+        "a dataset that was there before the run passes for a chunk",
+        "bulkup/settlement.py",
+        "if d.name == doubt.name and d.id not in world.before and d.id",
+        "if d.name == doubt.name and d.id",
+        (f"{JUDGING}::TestByName",),
+    ),
+    Mutation(
+        "names",
+        "the hash in a name says nothing",
+        "bulkup/naming.py",
+        "{rows_hash.hex()[:8]}",
+        "00000000",  # the form stays, so that only what a hash is for is gone
+        (f"{DOUBT}::test_a_dataset_of_the_same_place_and_another_content_is_not_the_chunk",),
+    ),
+    Mutation(
+        "names",
+        "the place in a name says nothing",
+        "bulkup/naming.py",
+        "{chunk}-{rows_hash",
+        "00000-{rows_hash",
+        (f"{DOUBT}::test_chunks_of_equal_content_have_datasets_of_their_own",),
+    ),
+    Mutation(
+        "invariant",
+        "rows missing from the count are overlooked",
+        "bulkup/settlement.py",
+        "    if look.rows < expected:\n",
+        "    if False:\n",
+        (f"{JUDGING}::TestByCount",),
+    ),
+    Mutation(
+        "invariant",
+        "rows that no set of doubts explains are overlooked",
+        "bulkup/settlement.py",
+        "    if not fitting and look.rows != expected:\n",
+        "    if False:\n",
+        (f"{JUDGING}::TestByCount",),
+    ),
+    Mutation(
+        "invariant",
+        "of several sets of doubts that fit one is taken",
+        "bulkup/settlement.py",
+        "    return members if count <= 1 else None\n",
+        "    return members\n",
+        (f"{JUDGING}::TestByCount",),
+    ),
+    Mutation(
+        "invariant",
+        "rows that a retry of the run has put there are overlooked",
+        "bulkup/flow/settler.py",
+        'for _, _, rows in survey["found"]) + others.rows,',
+        'for _, _, rows in survey["found"]),',
+        ("tests/cli/test_retry.py::TestTheRunKnowsItsRetries::test_settle_does_not_take_them_for_a_chunk_in_doubt",),
+    ),
+    Mutation(
+        "audit",
+        "there is none",
+        "bulkup/flow/settler.py",
+        "        if not again:\n            return Audit()\n",
+        "        if True:\n            return Audit()\n",
+        (f"{DOUBT}::test_a_body_stored_after_its_chunk_was_called_absent_is_found_and_named",),
+    ),
+    Mutation(
+        "audit",
+        "a crash before it skips it",
+        "bulkup/flow/lane.py",
+        '            and await self._absences() == (await self._journal.fact("audited") or 0)\n',
+        "",
+        (f"{DOUBT}::test_no_audit_is_skipped_by_a_crash",),
+    ),
+    Mutation(
+        "sending before the first byte",
+        "it is never written",
+        "bulkup/flow/delivery.py",
+        "            await self._journal.sending(chunk.id, self._clock.unix())\n",
+        "",
+        (f"{SETTLE}::test_after_a_kill_it_settles_without_sending",),
+    ),
+    Mutation(
+        "single-flight creation",
+        "everybody may create",
+        "bulkup/flow/creation.py",
+        "        if self._exists:\n            return False\n        await",
+        "        if True:\n            return False\n        await",
+        ("tests/flow/test_creation.py", f"{DOUBT}::test_the_creating_chunk_in_doubt_makes_no_second_dataset"),
+    ),
+    Mutation(
+        "single-flight creation",
+        "the next one does not wait after a doubt",
+        "bulkup/flow/creation.py",
+        "        self._last_byte_at = self._clock()\n",
+        "",
+        (
+            "tests/flow/test_creation.py",
+            f"{DOUBT}::test_without_read_back_a_creating_chunk_in_doubt_is_waited_for",
+        ),
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try every mutation; 1 if one survives, no longer applies, or its tests fail without it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=__doc__)
+    parser.add_argument("--only", default="", help="only mutations in whose rule or description this stands")
+    parser.add_argument("--jobs", type=int, default=2, help="how many are tried at once")
+    given = parser.parse_args(arguments)
+    chosen = [m for m in MUTATIONS if given.only in m.rule or given.only in m.what]
+    began = time.monotonic()
+    stale = [m for m in chosen if (ROOT / m.file).read_text(encoding="utf-8").count(m.old) != 1]
+    for mutation in stale:
+        print(f"{mutation.file} does not hold this just once, so {mutation.what!r} cannot be tried:\n{mutation.old}")
+    if stale or not chosen:
+        return 1
+    if said := _failed(sorted({test for m in chosen for test in m.tests}), None):
+        print(f"without any mutation {said} fails already")
+        return 1
+    with ThreadPoolExecutor(given.jobs) as pool:
+        killers = list(pool.map(lambda m: _failed(m.tests, m), chosen))
+    print("| rule | mutation | test that failed |\n| --- | --- | --- |")
+    for mutation, killer in zip(chosen, killers, strict=True):
+        print(f"| {mutation.rule} | {mutation.what} | {killer or '**none: it survives**'} |")
+    survivors = killers.count(None)
+    print(f"\n{len(chosen)} mutations, {survivors} survive; {time.monotonic() - began:.0f} s")
+    return 1 if survivors else 0
+
+
+def _failed(tests: Sequence[str], mutation: Mutation | None) -> str | None:
+    """The first of *tests* that fails in a copy of the tree with *mutation*; None where none does."""
+    with tempfile.TemporaryDirectory(prefix="bulkup-mutation-") as folder:
+        copy = Path(folder) / "tree"
+        shutil.copytree(ROOT, copy, ignore=NOT_COPIED)
+        if mutation is not None:
+            path = copy / mutation.file
+            path.write_text(path.read_text(encoding="utf-8").replace(mutation.old, mutation.new), encoding="utf-8")
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "-n",
+            "0",
+            "--tb",
+            "no",
+            "-p",
+            "no:cacheprovider",
+            *tests,
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        try:
+            done = subprocess.run(
+                command, cwd=copy, env=environment, capture_output=True, text=True, timeout=LONGEST_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return f"{tests[0]} (not over after {LONGEST_S} s)"
+    if done.returncode == 0:
+        return None
+    failed = re.search(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
+    if failed is None:  # a collection error, or no such test: that proves nothing
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    return failed[1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
