@@ -116,7 +116,7 @@ GARBAGE = ["", "  ", "soon", "-1", "1e3", "0x10", "١٢", "1.2.3", ".", "nan", "
 def test_a_retry_after_that_cannot_be_read_counts_as_absent(value: str) -> None:
     """A 429 still closes the gate; a 503 without it says nothing of storage."""
     assert retry_after_s({"Retry-After": value}, NOW) is None
-    assert classified(429, headers={"Retry-After": value}) == CloseGate("HTTP 429: words", None)
+    assert classified(429, headers={"Retry-After": value}) == CloseGate("HTTP 429: words", None, over_quota=True)
     assert isinstance(classified(503, headers={"Retry-After": value}), InDoubt)
 
 

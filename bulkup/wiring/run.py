@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
@@ -24,7 +25,7 @@ from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Reason
 from bulkup.flow.lane import Lane, LaneOptions
 from bulkup.journal import Journal
-from bulkup.journal.journal import read_chunks
+from bulkup.journal.journal import LIMITED_BY, read_chunks
 from bulkup.journal.reading import view
 from bulkup.pacing import Rate
 from bulkup.receipt import DestinationReceipt, Invocation, Receipt, RemoteEntry, SourceReceipt, status_of
@@ -43,6 +44,7 @@ from bulkup.wiring.upload import Upload, lane_name, run_id
 __all__ = ["Interrupt", "Purpose", "Run", "execute", "settle", "verify"]
 
 SNAPSHOT_EVERY_S = 0.25
+NOTE_EVERY_S = 5.0
 
 T = TypeVar("T")
 
@@ -244,6 +246,7 @@ class Run:
             tasks.start_soon(self._snapshots)
             await self._see_through(interrupt, Lane.run if purpose is Purpose.SEND else Lane.settle)
             tasks.cancel_scope.cancel()
+        self._take_stock()
         receipt = await self._receipt(started_at, interrupt)
         write_private(self._folder.path / "receipt.json", orjson.dumps(receipt.to_json(), option=orjson.OPT_INDENT_2))
         await anyio.to_thread.run_sync(
@@ -329,12 +332,31 @@ class Run:
         sending.cancel()
 
     async def _snapshots(self) -> None:
+        self._take_stock()
+        noted: dict[str, str | None] = {}
+        note_at = time.monotonic() + NOTE_EVERY_S
         while True:
+            self._take_stock()
             self._tell(self._snapshot())
+            if time.monotonic() >= note_at:
+                note_at = time.monotonic() + NOTE_EVERY_S
+                await self._note_limits(noted)
             await anyio.sleep(SNAPSHOT_EVERY_S)
 
+    def _take_stock(self) -> None:
+        for lane in self._lanes:
+            lane.pacing.take_stock(cpu_s=time.process_time())
+
+    async def _note_limits(self, noted: dict[str, str | None]) -> None:
+        """Let `status` know what limits each lane, where that has changed."""
+        for lane in self._lanes:
+            if (now := lane.pacing.limiting.now) != noted.get(lane.name):
+                noted[lane.name] = now
+                await self._journal.lane(lane.name).set_fact(LIMITED_BY, now)
+
     def _snapshot(self) -> Snapshot:
-        return Snapshot(time.monotonic() - self._began, tuple(map(_lane_snapshot, self._lanes)))
+        elapsed_s = time.monotonic() - self._began
+        return Snapshot(elapsed_s, tuple(_lane_snapshot(lane, elapsed_s) for lane in self._lanes))
 
     async def _add_lane(self, settings: Nebius | Collinear, token: TokenSource, stack: AsyncExitStack) -> None:
         chosen = self._upload.settings
@@ -346,6 +368,7 @@ class Run:
                 user_agent=USER_AGENT,
                 timeouts=timeouts,
                 on_stall=lambda text: self._tell(Note(name, text)),
+                on_quota=partial(self._on_quota, name),
             )
         )
         destination = destination_of(settings, transport, token, dataset_name=chosen.name)
@@ -361,6 +384,11 @@ class Run:
                 say=lambda text, lane=destination.name: self._tell(Note(lane, text)),  # type: ignore[misc]
             )
         )
+
+    def _on_quota(self, name: str, headers: Mapping[str, str]) -> None:
+        for lane in self._lanes:
+            if lane.name == name:
+                lane.pacing.headers(headers)
 
     def _lane_options(self, settings: Nebius | Collinear, destination: Destination) -> LaneOptions:
         chosen = self._upload.settings
@@ -445,6 +473,9 @@ class Run:
                 bytes_sent=lane.tally.bytes_sent,
                 throttled_s=round(lane.pacing.throttled_s, 3),
                 duration_s=round(duration_s, 3),
+                limited_by=lane.pacing.limiting.overall,
+                mean_fill=_rounded(lane.tally.mean_fill, 4),
+                quota_per_minute=_rounded(lane.quota_per_minute, 1),
             ),
         )
 
@@ -479,9 +510,9 @@ def _service(settings: Nebius | Collinear) -> str:
     return f"{lane_name(settings)} {settings.url}"
 
 
-def _lane_snapshot(lane: Lane) -> LaneSnapshot:
-    totals = lane.tally.totals
-    return LaneSnapshot(
+def _lane_snapshot(lane: Lane, elapsed_s: float) -> LaneSnapshot:
+    totals, limited_by = lane.tally.totals, lane.pacing.limiting.now
+    snapshot = LaneSnapshot(
         lane=lane.name,
         rows_read=totals.rows_read,
         rows_landed=totals.rows_landed,
@@ -496,7 +527,14 @@ def _lane_snapshot(lane: Lane) -> LaneSnapshot:
         waiting_for=_waiting_for(lane),
         source_done=lane.source_done,
         ended=lane.ended,
+        limited_by=limited_by or "",
+        quota_per_minute=lane.quota_per_minute,
     )
+    return replace(snapshot, left_s=lane.left_s(elapsed_s, snapshot.done_share))
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _waiting_for(lane: Lane) -> str:

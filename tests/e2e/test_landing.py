@@ -68,7 +68,13 @@ async def test_what_stores_nothing_is_tried_again(bench: Bench, fault: str, form
 @pytest.mark.parametrize("form", ["seconds", "date", "none"])
 async def test_a_quota_of_thirty_in_ten_seconds(bench: Bench, form: str) -> None:
     bench.emulator.patch(
-        rate={"requests": 30, "window_s": 2 if form == "none" else 10, "retry_after": form, "counts": "uploads"}
+        rate={
+            "requests": 30,
+            "window_s": 2 if form == "none" else 10,
+            "retry_after": form,
+            "counts": "uploads",
+            "headers": "off",
+        }
     )
     receipt = await bench.run(bench.nebius(max_chunk_bytes=130_000), bench.collinear(max_chunk_bytes=145_000))
     _all_landed(bench, receipt)
