@@ -24,7 +24,7 @@ FASTER = 1.2
 
 SLOW_FACTOR, SLOW_SIGMAS = 0.9, 2.5
 PRESSED_FACTOR = 0.7
-PRESSED_HOLD_WINDOWS = 8
+PRESSED_HOLD_WINDOWS = 12
 """So long the limit stays below the one that met back pressure."""
 
 FULL_SIZE = 0.75
@@ -107,9 +107,9 @@ class AdaptiveLimit:
     """The number of requests that may be in flight, at most *cap*.
 
     It starts at 4 and doubles while goodput grows by at least a fifth of linear; a doubling that did not pay is taken back. From
-    then on it grows by one a window. It shrinks to 0.9 when the round trip passes mean + 2.5 σ (and not, after all, where that costs
-    goodput: then the way has become longer), to 0.7 on back pressure, and stays below the number that met it for some windows. A
-    window is as many ends as the limit allows, of attempts begun since the last change, the first round not counted.
+    then on it grows by one a window. It shrinks to 0.9 when the round trip passes mean + 2.5 σ (and not, after all, where that
+    costs goodput: then the way has become longer), to 0.7 on back pressure, and stays below the number that met it for some
+    windows. A window is as many ends as the limit allows, of attempts begun since the last change, the first round not counted.
     """
 
     def __init__(self, *, cap: int) -> None:
