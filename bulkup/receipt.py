@@ -49,7 +49,7 @@ class Invocation:
     limited_by: str | None = None
     """source, CPU, network, server or quota; None where nothing was sent."""
     mean_fill: float | None = None
-    """What the bodies that landed fill of the largest allowed (0 to 1), the last one among them; None without any."""
+    """What the bodies that landed fill of the largest allowed (0 to 1), the least filled of several left out; None without any."""
     quota_per_minute: float | None = None
     """The pace in requests that the quota set at the end; None where none was known."""
 
