@@ -333,26 +333,26 @@ class Run:
 
     async def _snapshots(self) -> None:
         self._take_stock()
-        noted: dict[str, str | None] = {}
-        note_at = time.monotonic() + NOTE_EVERY_S
+        noted: dict[str, tuple[str, float]] = {}
         while True:
             self._take_stock()
             self._tell(self._snapshot())
-            if time.monotonic() >= note_at:
-                note_at = time.monotonic() + NOTE_EVERY_S
-                await self._note_limits(noted)
+            await self._note_limits(noted)
             await anyio.sleep(SNAPSHOT_EVERY_S)
 
     def _take_stock(self) -> None:
         for lane in self._lanes:
             lane.pacing.take_stock(cpu_s=time.process_time())
 
-    async def _note_limits(self, noted: dict[str, str | None]) -> None:
-        """Let `status` know what limits each lane, where that has changed."""
+    async def _note_limits(self, noted: dict[str, tuple[str, float]]) -> None:
+        """Let `status` know what limits each lane, where that has changed, not more often than every few seconds."""
+        now = time.monotonic()
         for lane in self._lanes:
-            if (now := lane.pacing.limiting.now) != noted.get(lane.name):
-                noted[lane.name] = now
-                await self._journal.lane(lane.name).set_fact(LIMITED_BY, now)
+            limit = lane.pacing.limiting.now
+            before, at = noted.get(lane.name, ("", float("-inf")))
+            if limit is not None and limit != before and now - at >= NOTE_EVERY_S:
+                noted[lane.name] = (limit, now)
+                await self._journal.lane(lane.name).set_fact(LIMITED_BY, limit)
 
     def _snapshot(self) -> Snapshot:
         elapsed_s = time.monotonic() - self._began

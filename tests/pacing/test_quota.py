@@ -225,7 +225,9 @@ def test_growth_that_was_seen_is_foreseen() -> None:
     quota.headers(0, QuotaTold(60, None, None))
     assert quota.growth(0) is None
     quota.headers(900, QuotaTold(72, None, None))
-    assert quota.growth(1000) == Growth(pytest.approx(1.2), 800, pytest.approx(0.99 * 1200))
+    growth = quota.growth(1000)
+    assert growth is not None
+    assert (growth.factor, growth.next_s, growth.most) == pytest.approx((1.2, 800, 0.99 * 1200))
     quota.headers(1900, QuotaTold(48, None, None))
     assert quota.growth(1900) is None
 
