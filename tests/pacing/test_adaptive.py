@@ -84,18 +84,30 @@ def test_back_pressure_costs_three_tenths_once_a_window() -> None:
 
 
 def settled_at(places: int) -> tuple[AdaptiveLimit, float]:
-    """A limit that has found that more than eight do not pay."""
+    """A limit that has found that more than so many do not pay."""
     limit, at = AdaptiveLimit(cap=64), 0.0
-    for goodput in (4000, 8000, 8000):
-        at = window(limit, at, goodput=goodput)
+    while limit.limit <= places:
+        at = window(limit, at, goodput=1000 * limit.limit)
+    at = window(limit, at, goodput=1000 * places)
     assert limit.limit == places
     return limit, at
 
 
 def test_slow_round_trips_cost_a_tenth() -> None:
+    for places, left in ((8, 7), (32, 28)):
+        limit, at = settled_at(places)
+        window(limit, at, goodput=1000 * places, trip_s=1.5)
+        assert limit.limit == left
+
+
+def test_where_more_pays_again_it_doubles_again() -> None:
+    """The service has become larger: a quarter more at once has brought as much more goodput."""
     limit, at = settled_at(8)
-    window(limit, at, goodput=8000, trip_s=1.5)
-    assert limit.limit == 7
+    limits = []
+    for _ in range(5):
+        at = window(limit, at, goodput=1000 * limit.limit)
+        limits.append(limit.limit)
+    assert limits == [8, 9, 10, 20, 40]
 
 
 def test_round_trips_within_the_spread_cost_nothing() -> None:

@@ -19,11 +19,13 @@ from bulkup.pacing import (
     Eta,
     Gate,
     Growth,
+    LearnedRate,
     LimitedBy,
     Pacing,
     Quota,
     QuotaTold,
     Rate,
+    Spacing,
     full_jitter_s,
     quota_told,
     time_for_s,
@@ -180,6 +182,7 @@ def test_a_quota_that_is_known_is_used_up_without_one_refusal(
     rate = ServerRate(requests=600, algorithm=algorithm, headers=headers)
     took, simulated = simulate(rate, requests, told)
     assert simulated.refused == 0
+    assert simulated.pacing.concurrency.limit == 4, "a quota is no reason for more at once"
     assert took <= 1.05 * requests * 0.1
     gaps = [later - earlier for earlier, later in zip(simulated.went[1:], simulated.went[2:], strict=False)]
     assert min(gaps) >= 0.04
@@ -201,6 +204,30 @@ def test_without_a_retry_after_it_is_found_out_too() -> None:
     assert took <= 1.15 * 600
     assert simulated.refused <= 0.02 * 6000
     assert simulated.pacing.quota.per_minute(0) == pytest.approx(600, rel=0.15)
+
+
+def test_what_is_refused_at_the_same_time_counts_once() -> None:
+    """They had all begun before the first of them was answered."""
+    learned = LearnedRate()
+    for place in range(101):
+        learned.accepted(place / 10, began_s=place / 10 - 0.05)
+    for place in range(5):
+        learned.refused(10.1 + place / 100, began_s=10.0, wait_s=None)
+    assert (learned.per_minute, learned.refusals_in_a_row) == (pytest.approx(300), 1)
+    learned.refused(11, began_s=10.9, wait_s=None)
+    assert (learned.per_minute, learned.refusals_in_a_row) == (pytest.approx(300), 2)
+
+
+def test_who_is_woken_late_makes_up_for_it_and_who_comes_late_does_not() -> None:
+    spacing = Spacing()
+    spacing.took(0.0, 1.0, waited=False)
+    assert spacing.wait_s(0.25, 1.0) == 0.75
+    spacing.took(1.125, 1.0, waited=True)
+    assert spacing.wait_s(1.125, 1.0) == 0.875
+    spacing.took(2.875, 1.0, waited=True)
+    assert spacing.wait_s(2.875, 1.0) == 0.5
+    spacing.took(9.0, 1.0, waited=False)
+    assert spacing.wait_s(9.0, 1.0) == 1.0
 
 
 def test_until_the_first_refusal_there_is_no_rate() -> None:
