@@ -46,7 +46,7 @@ def classify_status(
         case 413:
             return TooLarge(said)
         case 429:
-            return CloseGate(said, retry_after_s(headers, now))
+            return CloseGate(said, retry_after_s(headers, now), over_quota=True)
         case 503 if (wait_s := retry_after_s(headers, now)) is not None:
             return CloseGate(said, wait_s)
         case 400 if bad_request is BadRequest.OPEN:

@@ -35,6 +35,20 @@ class LaneSnapshot:
     source_done: float | None
     """The share of the source's bytes read (0 to 1), None where its size is not known."""
     ended: bool
+    limited_by: str = ""
+    """What the lane's pace is limited by now: source, CPU, network, server or quota; empty where nothing is being sent."""
+    quota_per_minute: float | None = None
+    """The pace that the quota sets, in requests; None where none is known."""
+    left_s: float | None = None
+    """Seconds left, the quota and its growth included; None where nobody can say."""
+
+    @property
+    def done_share(self) -> float | None:
+        """The share of the source that is landed, rejected or in doubt (0 to 1); None where the source's size is not known."""
+        if self.source_done is None:
+            return None
+        settled = self.rows_landed + self.rows_rejected + self.rows_in_doubt
+        return self.source_done * (settled / self.rows_read if self.rows_read else 1.0 if self.ended else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,10 +53,14 @@ class TryAgain:
 
 @dataclass(frozen=True, slots=True)
 class CloseGate:
-    """Nothing was stored and the service wants quiet: nobody in the lane sends for *wait_s* (None: it did not say)."""
+    """Nothing was stored and the service wants quiet: nobody in the lane sends for *wait_s* (None: it did not say).
+
+    *over_quota*: the quota is used up (429), where it may as well be that the service has trouble (503).
+    """
 
     reason: str
     wait_s: float | None
+    over_quota: bool = False
 
 
 @dataclass(frozen=True, slots=True)

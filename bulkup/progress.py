@@ -38,38 +38,29 @@ class Display(Protocol):
 
 
 class Pace:
-    """How fast one lane has been over the last seconds, and when it will be done at that pace."""
+    """How fast one lane has been over the last seconds."""
 
     def __init__(self) -> None:
-        self._marks: deque[tuple[float, int, int, float]] = deque()
+        self._marks: deque[tuple[float, int, int]] = deque()
         self.bytes_per_s = 0.0
         self.rows_per_s = 0.0
-        self.left_s: float | None = None
 
     def take(self, elapsed_s: float, lane: LaneSnapshot) -> None:
         """Take in where *lane* stands *elapsed_s* seconds after the start."""
-        self._marks.append((elapsed_s, lane.bytes_sent, _settled(lane), done_share(lane) or 0.0))
+        self._marks.append((elapsed_s, lane.bytes_sent, _settled(lane)))
         while len(self._marks) > 2 and elapsed_s - self._marks[0][0] > PACE_WINDOW_S:
             self._marks.popleft()
-        since, size, rows, share = self._marks[0]
+        since, size, rows = self._marks[0]
         span = elapsed_s - since
         if span <= 0:
             return
         now = self._marks[-1]
         self.bytes_per_s = (now[1] - size) / span
         self.rows_per_s = (now[2] - rows) / span
-        self.left_s = (1 - now[3]) * span / (now[3] - share) if now[3] > share and span >= 1 else None
 
 
 def _settled(lane: LaneSnapshot) -> int:
     return lane.rows_landed + lane.rows_rejected + lane.rows_in_doubt
-
-
-def done_share(lane: LaneSnapshot) -> float | None:
-    """The share of the source that is landed, rejected or in doubt (0 to 1); None where the source's size is not known."""
-    if lane.source_done is None:
-        return None
-    return lane.source_done * (_settled(lane) / lane.rows_read if lane.rows_read else 1.0 if lane.ended else 0.0)
 
 
 def _amounts(lane: LaneSnapshot) -> str:
@@ -81,7 +72,7 @@ def _amounts(lane: LaneSnapshot) -> str:
 
 def _condition(lane: LaneSnapshot, pace: Pace) -> str:
     if lane.ended:
-        share = done_share(lane)
+        share = lane.done_share
         parts = ["finished" if share is None or share >= 1 else "stopped"]
     else:
         parts = [
@@ -97,9 +88,17 @@ def _condition(lane: LaneSnapshot, pace: Pace) -> str:
         parts.append(f"{plural(lane.rows_rejected, 'row')} rejected")
     if lane.rows_in_doubt:
         parts.append(f"{plural(lane.rows_in_doubt, 'row')} in doubt")
-    if pace.left_s is not None and pace.left_s >= 1 and not lane.ended:
-        parts.append(f"about {time_text(pace.left_s)} left")
+    if lane.limited_by and not lane.ended:
+        parts.append(f"limited by {_limit(lane)}")
+    if lane.left_s is not None and lane.left_s >= 1 and not lane.ended:
+        parts.append(f"about {time_text(lane.left_s)} left")
     return ", ".join(parts)
+
+
+def _limit(lane: LaneSnapshot) -> str:
+    if lane.limited_by == "quota" and lane.quota_per_minute is not None:
+        return f"the quota ({lane.quota_per_minute:,.0f} requests/min)"
+    return f"the {lane.limited_by}"
 
 
 class Silence:
@@ -135,7 +134,7 @@ class Lines:
             return
         self._due_s = snapshot.elapsed_s + LINE_EVERY_S
         for lane in snapshot.lanes:
-            share, pace = done_share(lane), self._paces[lane.lane]
+            share, pace = lane.done_share, self._paces[lane.lane]
             done = "" if share is None else f"{share:.0%}, "
             self._write(f"{lane.lane}: {done}{_amounts(lane)}, {_condition(lane, pace)}")
 
@@ -204,7 +203,7 @@ class Screen:
         picture = Text(no_wrap=True, overflow="ellipsis")
         indent = max((len(lane.lane) for lane in snapshot.lanes), default=0) + 2
         for place, lane in enumerate(snapshot.lanes):
-            pace, share = self._paces[lane.lane], done_share(lane)
+            pace, share = self._paces[lane.lane], lane.done_share
             picture.append("\n" if place else "").append(lane.lane.ljust(indent), style="bold")
             if share is not None:
                 full = int(share * BAR)

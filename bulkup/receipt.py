@@ -49,6 +49,12 @@ class Invocation:
     bytes_sent: int = 0
     throttled_s: float = 0.0
     duration_s: float = 0.0
+    limited_by: str | None = None
+    """source, CPU, network, server or quota; None where nothing was sent."""
+    mean_fill: float | None = None
+    """What the bodies that landed fill of the largest allowed (0 to 1), the least filled of several left out; None without any."""
+    quota_per_minute: float | None = None
+    """The pace in requests that the quota set at the end; None where none was known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,11 @@ from bulkup.model import Block, EncodedRow
 __all__ = ["Limits", "Part", "cut", "even_part", "lines_that_fit", "tile_bytes"]
 
 
+SPARE = 64
+"""A tile leaves this part of the limit free, or its largest row where that is more: a tile that ends in a row larger than any that
+was seen would pass the limit, and go as two half-filled requests."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one request may hold: *body_bytes* of rows (the envelope is already taken off) and *rows* rows (None: any)."""
@@ -33,13 +38,14 @@ class Part:
 def tile_bytes(limits: Limits, *, raw_bytes: int, body_bytes: int, rows: int, largest_row: int, is_held: bool) -> int:
     """T, measured on the first block: *raw_bytes* of it became *body_bytes*, in *rows* rows, the largest *largest_row* encoded.
 
-    (limit − largest row) ÷ growth, and not more than `max_chunk_rows` × mean row. At least half the limit is used even where one
-    row comes near it. A tile that *is_held* in memory as it was read is never larger than the limit itself.
+    (limit − what is left free) ÷ growth, and not more than `max_chunk_rows` × mean row. At least half the limit is used even where
+    one row comes near it. A tile that *is_held* in memory as it was read is never larger than the limit itself.
     """
     if rows == 0 or raw_bytes == 0:
         return max(1, limits.body_bytes)
     growth = max(body_bytes / raw_bytes, 1e-9)
-    room = max(limits.body_bytes - largest_row, limits.body_bytes // 2)
+    spare = max(largest_row, limits.body_bytes // SPARE)
+    room = max(limits.body_bytes - spare, limits.body_bytes // 2)
     size = room / growth
     if limits.rows is not None:
         size = min(size, limits.rows * raw_bytes / rows)

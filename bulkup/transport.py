@@ -43,6 +43,8 @@ IDLE_S = 2.0
 ERROR_BYTES = 64 * 1024
 """How much of an answer that is not a success is read."""
 
+QUOTA_PREFIX = "x-ratelimit-"
+
 WORDS = 400
 """How many characters of a server's words are kept."""
 
@@ -140,10 +142,13 @@ class Transport:
         user_agent: str,
         timeouts: Timeouts | None = None,
         on_stall: Callable[[str], None] = lambda _: None,
+        on_quota: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> None:
-        """*on_stall* is told, in a line for a person, of a request that does not move, and what it waits for."""
+        """*on_stall* is told, in a line for a person, of a request that does not move, and what it waits for; *on_quota* of the
+        `x-ratelimit-*` headers (names in lower case, no others) of every answer that has some."""
         self.base_url = check_base_url(base_url)
         self._on_stall = on_stall
+        self._on_quota = on_quota
         self._trips = RoundTrips()
         self._timeouts = timeouts or Timeouts()
         self._user_agent = user_agent
@@ -200,6 +205,7 @@ class Transport:
                     proxy=self._proxy,
                 )
             progress.answered()
+            self._tell_quota(response.headers)
             try:
                 yield Answer(response, progress, token)
             finally:
@@ -209,6 +215,11 @@ class Transport:
                     response.close()
         if scope.cancelled_caught:
             raise TransportFailure(progress.phase, f"nothing moved for {progress.waited_s:.0f} s")
+
+    def _tell_quota(self, headers: Mapping[str, str]) -> None:
+        found = {name.lower(): value for name, value in headers.items() if name.lower().startswith(QUOTA_PREFIX)}
+        if found:
+            self._on_quota(found)
 
     def _stalled(self, request: str, what: str, tell: Tell) -> None:
         self._on_stall(

@@ -109,6 +109,13 @@ def test_a_date_counts_from_the_answers_own_date() -> None:
     assert retry_after_s({**headers, "Date": "soon"}, NOW) == 0
 
 
+def test_a_used_up_quota_is_told_apart_from_trouble() -> None:
+    """Both close the gate; only a 429 says something of the rate."""
+    headers = {"Retry-After": "3"}
+    assert classified(429, headers=headers) == CloseGate("HTTP 429: words", 3, over_quota=True)
+    assert classified(503, headers=headers) == CloseGate("HTTP 503: words", 3, over_quota=False)
+
+
 GARBAGE = ["", "  ", "soon", "-1", "1e3", "0x10", "١٢", "1.2.3", ".", "nan", "inf", "17 s", "Mon, 99 Foo 2026"]
 
 
@@ -116,7 +123,7 @@ GARBAGE = ["", "  ", "soon", "-1", "1e3", "0x10", "١٢", "1.2.3", ".", "nan", "
 def test_a_retry_after_that_cannot_be_read_counts_as_absent(value: str) -> None:
     """A 429 still closes the gate; a 503 without it says nothing of storage."""
     assert retry_after_s({"Retry-After": value}, NOW) is None
-    assert classified(429, headers={"Retry-After": value}) == CloseGate("HTTP 429: words", None)
+    assert classified(429, headers={"Retry-After": value}) == CloseGate("HTTP 429: words", None, over_quota=True)
     assert isinstance(classified(503, headers={"Retry-After": value}), InDoubt)
 
 

@@ -28,7 +28,7 @@ def lines(of: list[int | str]) -> list[EncodedRow]:
 def test_a_tile_is_at_least_a_byte_and_within_what_was_measured(
     limits: Limits, raw: int, body: int, rows: int, largest: int, is_held: bool
 ) -> None:
-    """(limit − largest row) ÷ growth, at least half the limit, and not over `max_chunk_rows` × mean row."""
+    """(limit − what is left free) ÷ growth, at least half the limit, and not over `max_chunk_rows` × mean row."""
     size = tile_bytes(limits, raw_bytes=raw, body_bytes=body, rows=rows, largest_row=largest, is_held=is_held)
     assert size >= 1
     assert size <= max(1, limits.body_bytes * raw / body)
@@ -41,11 +41,12 @@ def test_a_tile_is_at_least_a_byte_and_within_what_was_measured(
 
 
 def test_the_tile_of_a_plain_case() -> None:
-    """16 MiB, rows of 1 KiB at most, sent as they are."""
-    size = tile_bytes(
-        Limits(16 << 20), raw_bytes=131_072, body_bytes=131_072, rows=200, largest_row=1024, is_held=False
-    )
-    assert size == (16 << 20) - 1024
+    """16 MiB, sent as they are: a 64th stays free, or the largest row where that is more."""
+    for largest, free in ((1024, 262_144), (1 << 20, 1 << 20)):
+        size = tile_bytes(
+            Limits(16 << 20), raw_bytes=131_072, body_bytes=131_072, rows=200, largest_row=largest, is_held=False
+        )
+        assert size == (16 << 20) - free
 
 
 def test_nothing_to_measure() -> None:

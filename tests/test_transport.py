@@ -190,6 +190,31 @@ async def test_the_body_goes_with_its_exact_length_and_is_told_as_it_goes() -> N
     assert b"expect" not in head
 
 
+async def test_the_quotas_headers_of_every_answer_are_told_and_no_others() -> None:
+    """Names in lower case; a refusal's and a look's as well; an answer without any tells nothing."""
+    heads = [
+        b"200 OK\r\nX-RateLimit-Limit-Requests: 600\r\nx-ratelimit-remaining-requests: 599\r\nX-Other: 1",
+        b"429 Too Many Requests\r\nRetry-After: 1\r\nx-ratelimit-limit-requests: 60",
+        b"200 OK\r\nx-rate: 1",
+    ]
+    told: list[dict[str, str]] = []
+
+    async def handler(connection: Connection) -> None:
+        for head in heads:
+            await connection.request()
+            await connection.answer(b"HTTP/1.1 " + head + b"\r\nContent-Length: 2\r\n\r\nok")
+
+    async with serving(handler) as server:
+        async with Transport(server.url, user_agent="test", on_quota=lambda found: told.append(dict(found))) as wire:
+            for body in (None, Body([b"x"]), None):
+                async with wire.exchange("POST", "/", token=TOKEN, body=body) as answer:
+                    await read(answer)
+    assert told == [
+        {"x-ratelimit-limit-requests": "600", "x-ratelimit-remaining-requests": "599"},
+        {"x-ratelimit-limit-requests": "60"},
+    ]
+
+
 async def test_a_body_is_made_anew_for_each_request_and_the_connection_is_used_again() -> None:
     async with serving(echo_nothing) as server, transport(server.url) as wire:
         body = Body([b"{", b"}"])

@@ -21,6 +21,11 @@ __all__ = ["Step", "next_steps", "print_receipt"]
 SHOWN_DATASETS = 3
 SHOWN_DOUBTS = 3
 
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
 ROWS: tuple[tuple[str, Callable[[DestinationReceipt], str]], ...] = (
     ("rows read", lambda d: f"{d.rows_read:,}"),
     ("  landed", lambda d: f"{d.rows_landed:,}"),
@@ -31,6 +36,8 @@ ROWS: tuple[tuple[str, Callable[[DestinationReceipt], str]], ...] = (
     ("size landed", lambda d: size_text(d.bytes_landed)),
     ("requests now", lambda d: f"{d.this_invocation.requests:,}"),
     ("sent now", lambda d: size_text(d.this_invocation.bytes_sent)),
+    ("mean fill now", lambda d: _share(d.this_invocation.mean_fill)),
+    ("limited by", lambda d: d.this_invocation.limited_by or "-"),
     ("time now", lambda d: time_text(d.this_invocation.duration_s)),
 )
 

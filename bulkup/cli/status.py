@@ -12,7 +12,7 @@ from typing import Any
 
 from bulkup.chunk import ChunkState, Evidence
 from bulkup.cli.figures import plural, printable
-from bulkup.journal.journal import DECISIONS
+from bulkup.journal.journal import DECISIONS, LIMITED_BY
 from bulkup.journal.reading import JournalView, view
 from bulkup.row_numbers import first_rows
 from bulkup.wiring.folder import RunFolder
@@ -71,6 +71,7 @@ def _lane(journal: JournalView, lane: str, files: list[dict[str, Any]], *, is_ru
         "rows_in_flight": in_flight,
         "rows_left": totals.rows_left,
         "bytes_landed": totals.bytes_landed,
+        "limited_by": journal.fact(LIMITED_BY, lane) if is_running else None,
         "source_read_whole": planned,
         "source_read_share": 1.0 if planned else journal.planned_to(lane) / sum(sizes) if files and plain else None,
         "chunks": chunks,
@@ -142,12 +143,19 @@ def status_lines(found: dict[str, Any]) -> list[str]:
     lines += _ways_out(found)
     receipt = found["receipt"]
     if receipt:
+        lines += _last_limits(receipt)
         lines.append(
             f"last receipt: {receipt['status']}, exit code {receipt['exit_code']}, finished {receipt['finished_at']}"
         )
     elif not found["running"]:
         lines.append("no receipt yet: the run did not come to its end")
     return lines
+
+
+def _last_limits(receipt: dict[str, Any]) -> list[str]:
+    """What limited each lane the last time, by the receipt."""
+    by = {lane: d["this_invocation"].get("limited_by") for lane, d in receipt["destinations"].items()}
+    return [f"{lane} was limited by the {limit} the last time" for lane, limit in by.items() if limit]
 
 
 def _ways_out(found: dict[str, Any]) -> list[str]:
@@ -176,6 +184,8 @@ def _lane_lines(lane: str, values: dict[str, Any]) -> list[str]:
     )
     chunks = ", ".join(f"{count['chunks']:,} {state}" for state, count in sorted(values["chunks"].items())) or "none"
     lines = [f"{lane}: {read}", f"  rows: {values['rows_read']:,} read = {rows}", f"  chunks: {chunks}"]
+    if values["limited_by"]:
+        lines.append(f"  limited by: the {values['limited_by']}")
     if values["evidence"].keys() - {Evidence.ANSWER}:
         by = ", ".join(f"{count:,} by {EVIDENCE[Evidence(key)]}" for key, count in values["evidence"].items())
         lines.append(f"  landed: {by}")

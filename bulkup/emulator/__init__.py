@@ -7,11 +7,12 @@ program; `Settings` are its switches.
 from .app import create_app
 from .process import Spawned, spawned
 from .server import Emulator, running, serve
-from .settings import FaultName, Rate, RefuseRows, ServiceName, Settings
+from .settings import FaultName, Growth, Rate, RefuseRows, ServiceName, Settings
 
 __all__ = [
     "Emulator",
     "FaultName",
+    "Growth",
     "Rate",
     "RefuseRows",
     "ServiceName",

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 
+import msgspec
+
 from .settings import Rate, ServiceName, Settings
 
 __all__ = ["Limits", "Quota", "retry_after"]
@@ -45,6 +47,15 @@ class Quota:
         return found if wait is None else {**found, "Retry-After": wait}
 
 
+@dataclass(slots=True)
+class _Period:
+    """Since *start*, *used* of *requests* a window."""
+
+    start: float
+    requests: float
+    used: int = 0
+
+
 class Limits:
     """Counts requests by service and by token. *clock* gives unix seconds."""
 
@@ -52,18 +63,21 @@ class Limits:
         self._clock = clock
         self._windows: dict[str, tuple[float, int]] = {}
         self._buckets: dict[str, tuple[float, float]] = {}
+        self._periods: dict[str, _Period] = {}
         self._tokens: Counter[str] = Counter()
 
     def forget(self) -> None:
         """Begin anew: full quotas, unused tokens."""
         self._windows.clear()
         self._buckets.clear()
+        self._periods.clear()
         self._tokens.clear()
 
     def forget_rate(self, service: ServiceName) -> None:
         """A full quota for *service*: its rate has changed."""
         self._windows.pop(service, None)
         self._buckets.pop(service, None)
+        self._periods.pop(service, None)
 
     def admits(self, authorization: str, settings: Settings) -> bool:
         """Whether the header `Bearer <token>` holds a known token that is not used up. Counts its use."""
@@ -78,7 +92,26 @@ class Limits:
 
     def take(self, service: ServiceName, rate: Rate) -> Quota:
         """Count one request of *service*. A refused one costs nothing."""
-        return self._fixed(service, rate) if rate.algorithm == "fixed" else self._bucket(service, rate)
+        rate = self._grown(service, rate)
+        quota = self._fixed(service, rate) if rate.algorithm == "fixed" else self._bucket(service, rate)
+        if service in self._periods:
+            self._periods[service].used += quota.allowed
+        return quota
+
+    def _grown(self, service: ServiceName, rate: Rate) -> Rate:
+        """*rate* as the use of earlier periods has left it."""
+        if rate.grows is None:
+            return rate
+        now = self._clock()
+        period = self._periods.setdefault(service, _Period(now, rate.requests))
+        while now >= period.start + rate.grows.every_s:
+            share = period.used / (period.requests * rate.grows.every_s / rate.window_s)
+            if share >= rate.grows.above:
+                period.requests = min(period.requests * rate.grows.by, rate.requests * rate.grows.most)
+            elif share <= rate.grows.below:
+                period.requests = max(period.requests * rate.grows.shrinks_to, rate.requests)
+            period.start, period.used = period.start + rate.grows.every_s, 0
+        return msgspec.structs.replace(rate, requests=math.floor(period.requests))
 
     def _fixed(self, service: ServiceName, rate: Rate) -> Quota:
         now = self._clock()

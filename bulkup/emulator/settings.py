@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-__all__ = ["BOTH", "SERVICES", "FaultName", "Rate", "RefuseRows", "ServiceName", "Settings"]
+__all__ = ["BOTH", "SERVICES", "FaultName", "Growth", "Rate", "RefuseRows", "ServiceName", "Settings"]
 
 ServiceName = Literal["nebius", "collinear"]
 SERVICES: Final[tuple[ServiceName, ...]] = get_args(ServiceName)
@@ -57,11 +57,30 @@ FaultName = Literal[
 ]
 Fate = Literal["stored", "dropped"]
 
-BOTH: Final = frozenset({"body_limit_bytes", "rate", "readback", "refuse_rows"})
+BOTH: Final = frozenset({"body_limit_bytes", "capacity", "rate", "readback", "refuse_rows"})
 """Keys of which a patch may give one plain value for both services."""
 
 _TABLES: Final = BOTH | {"faults", "script", "readback_faults", "readback_script"}
 _FIXED: Final = frozenset({"keepalive_s", "closed_at_start_s"})
+
+
+class Growth(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A quota that moves every *every_s* seconds by the use made of it on average [vendor docs].
+
+    From *above* on it is multiplied by *by*, up to *most* times the base; at *below* or less by *shrinks_to*. That it does not
+    shrink below its base is taken for granted [open].
+    """
+
+    every_s: float = 900.0
+    by: float = 1.2
+    above: float = 0.8
+    below: float = 0.5
+    shrinks_to: float = 2 / 3
+    most: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.every_s <= 0 or self.by < 1 or not 0 < self.shrinks_to <= 1 or self.most < 1:
+            raise ValueError("a growth needs every_s > 0, by >= 1, 0 < shrinks_to <= 1 and most >= 1")
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,6 +97,7 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     counts: Literal["all", "uploads"] = "all"
     headers: Literal["on", "off"] = "on"
     reset: Literal["seconds", "duration"] = "seconds"
+    grows: Growth | None = None
 
     def __post_init__(self) -> None:
         if self.requests < 1 or self.window_s <= 0:
@@ -124,6 +144,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rate: dict[ServiceName, Rate | None] = {}
     body_limit_bytes: dict[ServiceName, int | None] = {}
     """A body (Content-Length, or what came of a chunked one) over this is answered 413."""
+    capacity: dict[ServiceName, int | None] = {}
+    """How many uploads are worked on at once, from the body's end to the answer, `latency_ms` included; others wait in line."""
     close_on_413: bool = False
     """Answer 413 at once and close, unread bytes and all, as a proxy does; else as `early_answers` says."""
     early_answers: Literal["after_body", "at_once"] = "after_body"
@@ -180,6 +202,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drip_ms: float = 20.0
 
     def __post_init__(self) -> None:
+        if any(places is not None and places < 1 for places in self.capacity.values()):
+            raise ValueError("a capacity is 1 or more")
         for table in (*self.faults.values(), *self.readback_faults.values()):
             if any(share < 0 for share in table.values()) or sum(table.values()) > 1 + 1e-9:
                 raise ValueError("a fault table's probabilities are not negative and sum to 1 at most")

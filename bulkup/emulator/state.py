@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
+from .capacity import Capacity
 from .faults import Dice
 from .limits import Limits
 from .settings import SERVICES, ServiceName, Settings
@@ -29,6 +30,7 @@ class State:
         self.clock = clock
         self.dice = Dice(settings)
         self.limits = Limits(clock)
+        self.capacities = {service: Capacity(settings.capacity.get(service)) for service in SERVICES}
         self.tallies: dict[ServiceName, Tally] = {service: Tally() for service in SERVICES}
         self.life = 0
         """Grows with each reset: an upload that began in an earlier life stores nothing."""
@@ -49,6 +51,7 @@ class State:
                 self.dice.rewrite(service, self.settings.script.get(service, ()))
             if service in patch.get("readback_script", ()) or patch.get("readback_script") == {}:
                 self.dice.rewrite(service, self.settings.readback_script.get(service, ()), readback=True)
+            self.capacities[service].resize(self.settings.capacity.get(service))
             if "rate" in patch:
                 self.limits.forget_rate(service)
 

@@ -103,8 +103,9 @@ class _Attempt:
             self.tally.late_pending += 1
             self.state.later(self._store_late())
             return self._reset()
-        answer = await self._stored() if stores(self.fault, self.settings) else None
-        await self.state.latency()
+        async with self.state.capacities[self.endpoint.service].place():
+            answer = await self._stored() if stores(self.fault, self.settings) else None
+            await self.state.latency()
         return await self._reply(answer)
 
     async def _stored(self) -> Answer:

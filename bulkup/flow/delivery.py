@@ -238,10 +238,12 @@ class Delivery:
     async def _attempt_inside(self, chunk: Chunk, prepared: Prepared, payload: Payload) -> Outcome:
         await self._halt.unless_halted(lambda: self._pacing.enter(rows=payload.rows, size=payload.content_length))
         has_begun = False
+        body_ended_s = 0.0
 
         def sent(count: int) -> None:
-            nonlocal has_begun
+            nonlocal has_begun, body_ended_s
             has_begun = True
+            body_ended_s = self._clock.monotonic()
             self._tally.sent(count)
 
         try:
@@ -250,6 +252,7 @@ class Delivery:
                 self._tally.totals.move(chunk, ChunkState.IN_DOUBT, ChunkState.PLANNED)
             self._tally.requests += 1
             self._tally.in_flight += 1
+            began_s = body_ended_s = self._clock.monotonic()
             try:
                 came = await self._sender.send(prepared, payload, sent)
             except SourceChanged as error:
@@ -269,7 +272,8 @@ class Delivery:
             outcome = came.outcome
             if isinstance(outcome, InDoubt) and outcome.was_answered and self._refusals_store_nothing:
                 outcome = RowsRefused(outcome.reason, outcome.rows)
-            self._pacing.concurrency.ended(clean=isinstance(outcome, Accepted))
+            size = payload.content_length
+            self._pacing.ended(outcome, began_s=began_s, body_ended_s=body_ended_s, size=size)
             await self._record(chunk, payload, outcome, came.ids)
             return outcome
         finally:
@@ -306,7 +310,7 @@ class Delivery:
         self._tally.totals.move(chunk, state, ChunkState.LANDED)
         self._rules.landed()
         self._tally.rows_landed += chunk.rows
-        self._tally.largest_body = max(self._tally.largest_body, body_bytes)
+        self._tally.body_landed(body_bytes, self._limit.bytes)
         self._patience.succeeded(self._clock.monotonic())
         if self._creation is not None:
             self._creation.landed()
@@ -428,7 +432,7 @@ class Delivery:
         if self._patience.is_over(self._clock.monotonic()):
             self._stop(Reason(f"the service refused for too long: {reason}", ExitCode.TRY_LATER))
         if wait_s is None:
-            wait_s = full_jitter_s(failures, self._clock.uniform)
+            wait_s = full_jitter_s(max(failures, self._pacing.quota.refusals_in_a_row), self._clock.uniform)
         self._pacing.gate.close(wait_s, reason)
 
     async def _sleep(self, seconds: float) -> None:

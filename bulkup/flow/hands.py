@@ -124,7 +124,7 @@ class Hands:
             envelope=self._destination.envelope(chunk.name, self._plan.rows),
             row_blocks=row_blocks,
         )
-        words = _Words(tell)
+        words = _Words(tell, payload.content_length)
         self._destination.token.current = Token.of_header(order.authorization)
         try:
             return sent(chunk, await self._destination.send(payload, words.add))
@@ -133,17 +133,19 @@ class Hands:
 
 
 class _Words:
-    """Tells how many bytes were sent, the first at once and then every tenth of a second."""
+    """Tells how many bytes were sent: the first at once, then every tenth of a second, and when all *total* are."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: Tell, total: int) -> None:
         self._tell = tell
+        self._left = total
         self._next = 0.0
         self.rest = 0
 
     def add(self, count: int) -> None:
         self.rest += count
+        self._left -= count
         now = time.monotonic()
-        if now >= self._next:
+        if now >= self._next or self._left <= 0:
             self._next = now + WORD_EVERY_S
             self._tell(self.rest)
             self.rest = 0

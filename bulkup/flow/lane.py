@@ -42,7 +42,7 @@ from bulkup.journal import LaneJournal
 from bulkup.model import Block
 from bulkup.naming import widest_name
 from bulkup.outcome import CloseGate, StopLane, TokenRejected, TryAgain
-from bulkup.pacing import ByteBudget, Concurrency, Gate, Pacing, Patience, Rate, full_jitter_s
+from bulkup.pacing import ByteBudget, Concurrency, Eta, Gate, Pacing, Patience, Rate, full_jitter_s
 from bulkup.settlement import Look, Others
 from bulkup.sources import Cursor, Source
 from bulkup.tiling import tile_bytes
@@ -122,6 +122,24 @@ class Lane:
             gate=Gate(clock=clock.monotonic, sleep=clock.sleep),
             rate=options.rate(),
             clock=clock.monotonic,
+        )
+
+        self._eta = Eta()
+
+    @property
+    def quota_per_minute(self) -> float | None:
+        """The pace in requests that the quota sets now; None where none is known."""
+        return self.pacing.quota.per_minute(self._clock.monotonic())
+
+    def left_s(self, elapsed_s: float, share: float | None) -> float | None:
+        """Seconds left *elapsed_s* after the start, when *share* of the source (0 to 1) is done; None where nobody can say."""
+        return self._eta.left_s(
+            elapsed_s,
+            share,
+            chunks=self.tally.totals.chunks_landed,
+            per_minute=self.quota_per_minute,
+            growth=self.pacing.quota.growth(self._clock.monotonic()),
+            limited_by=self.pacing.limiting.now,
         )
 
     async def prepare(self) -> None:
@@ -246,6 +264,7 @@ class Lane:
             self.halt.set(Reason(f"internal error: {_innermost(error)!r}", ExitCode.INTERNAL))
         finally:
             self.ended = True
+            self.pacing.finish()
             with anyio.CancelScope(shield=True):
                 await self._cursor.aclose()
 

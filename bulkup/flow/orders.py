@@ -23,6 +23,7 @@ __all__ = [
     "LastWord",
     "Lines",
     "OpenLane",
+    "QuotaTold",
     "SendChunk",
     "Sent",
     "Span",
@@ -126,6 +127,14 @@ class Stalled:
 
     lane: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaTold:
+    """The `x-ratelimit-*` headers of an answer in *lane*."""
+
+    lane: str
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

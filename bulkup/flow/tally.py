@@ -24,6 +24,28 @@ class Tally:
     settlements: int = 0
     page_backs: int = 0
     largest_body: int = 0
+    bodies: int = 0
+    filled: float = 0.0
+    """The sum of what each body that landed filled of the largest that was allowed when it went."""
+    least_filled: float = 1.0
+
+    @property
+    def mean_fill(self) -> float | None:
+        """What the bodies that landed fill of the largest that was allowed, on average (0 to 1); None without any.
+
+        Of several the least filled, which is what was left at the end, is left out.
+        """
+        if self.bodies > 1:
+            return (self.filled - self.least_filled) / (self.bodies - 1)
+        return self.filled if self.bodies else None
+
+    def body_landed(self, size: int, limit: int) -> None:
+        """A body of *size* bytes has landed where *limit* were allowed."""
+        self.largest_body = max(self.largest_body, size)
+        self.bodies += 1
+        filled = min(1.0, size / limit)
+        self.filled += filled
+        self.least_filled = min(self.least_filled, filled)
 
     def sent(self, count: int) -> None:
         """*count* bytes of a body were handed to the connection."""

@@ -36,6 +36,9 @@ IDS = "ids.jsonl"
 DECISIONS = "decisions"
 """The fact that holds what a person has decided in a lane: `[{"chunk", "said", "at"}, …]`."""
 
+LIMITED_BY = "limited by"
+"""The fact that says what a lane's pace is limited by, while it works."""
+
 BY_A_PERSON = "decided by a person"
 
 HEADER_BYTES = 100

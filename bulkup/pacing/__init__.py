@@ -1,10 +1,39 @@
 """When a request may go: a rate, a number at once, a gate, and the bytes held in memory."""
 
+from bulkup.pacing.adaptive import AdaptiveLimit, Attempt, Ending
 from bulkup.pacing.backoff import Patience, full_jitter_s
 from bulkup.pacing.budget import ByteBudget
 from bulkup.pacing.concurrency import Concurrency
+from bulkup.pacing.eta import Eta
 from bulkup.pacing.gate import Gate
+from bulkup.pacing.learned import LearnedRate
+from bulkup.pacing.limiting import LimitedBy, Limiting, Spent
+from bulkup.pacing.quota import Growth, Quota, QuotaTold, quota_told, time_for_s
 from bulkup.pacing.rate import Rate
 from bulkup.pacing.slot import Pacing, Waiting
+from bulkup.pacing.spacing import Spacing
 
-__all__ = ["ByteBudget", "Concurrency", "Gate", "Pacing", "Patience", "Rate", "Waiting", "full_jitter_s"]
+__all__ = [
+    "AdaptiveLimit",
+    "Attempt",
+    "ByteBudget",
+    "Concurrency",
+    "Ending",
+    "Eta",
+    "Gate",
+    "Growth",
+    "LearnedRate",
+    "LimitedBy",
+    "Limiting",
+    "Pacing",
+    "Patience",
+    "Quota",
+    "QuotaTold",
+    "Rate",
+    "Spacing",
+    "Spent",
+    "Waiting",
+    "full_jitter_s",
+    "quota_told",
+    "time_for_s",
+]

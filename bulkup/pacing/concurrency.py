@@ -1,4 +1,4 @@
-"""How many requests are in flight at once: a limit that grows while rounds come back clean."""
+"""Permits to be in flight, first come, first served. How many there are is `adaptive`'s to say."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ from collections import deque
 
 import anyio
 
-__all__ = ["Concurrency"]
+from bulkup.pacing.adaptive import AdaptiveLimit, Attempt
 
-START = 4
+__all__ = ["Concurrency"]
 
 
 class Concurrency:
-    """Permits to be in flight, first come, first served.
-
-    The limit starts at 4 (or the cap, if lower) and grows by one for each *clean window*, up to *cap*. A window is one round
-    of as many requests as the limit allows; it is clean when none of them was refused or lost.
-    """
+    """Permits to be in flight, first come, first served; at most *cap*."""
 
     def __init__(self, *, cap: int) -> None:
-        self.cap = cap
-        self.limit = min(START, cap)
+        self.adaptive = AdaptiveLimit(cap=cap)
         self.in_flight = 0
         self._queue: deque[anyio.Event] = deque()
-        self._ended_in_window = 0
-        self._window_is_clean = True
+
+    @property
+    def limit(self) -> int:
+        """How many permits there are now."""
+        return self.adaptive.limit
+
+    @property
+    def is_full(self) -> bool:
+        """Every permit is taken."""
+        return self.in_flight >= self.limit
 
     async def enter(self) -> None:
         """Wait for a permit. Give it back with `leave`."""
@@ -47,16 +50,10 @@ class Concurrency:
         self.in_flight -= 1
         self._admit()
 
-    def ended(self, *, clean: bool) -> None:
-        """A request came back; *clean* unless it was refused or lost."""
-        self._window_is_clean &= clean
-        self._ended_in_window += 1
-        if self._ended_in_window < self.limit:
-            return
-        if self._window_is_clean and self.limit < self.cap:
-            self.limit += 1
-            self._admit()
-        self._ended_in_window, self._window_is_clean = 0, True
+    def ended(self, attempt: Attempt, *, is_full: bool) -> None:
+        """An attempt is over. *is_full*: as many were really under way as may be, none of them held back by a rate."""
+        self.adaptive.ended(attempt, is_full=is_full)
+        self._admit()
 
     def _admit(self) -> None:
         while self._queue and self.in_flight < self.limit:

@@ -1,20 +1,28 @@
 """Requests, rows and bytes a second, without a burst at the start.
 
-aiolimiter's bucket is free at the start: 60 a minute would let 60 through at once and 60 more within that minute. So a rate of
-requests is expressed as one request per interval. `acquire(n)` above the bucket raises and small waiters overtake large
-ones (both read off aiolimiter 1.2), so amounts are taken in portions, in a queue.
+Requests go evenly spaced at the pace of the quota, which may change while they wait. Rows and bytes are aiolimiter's: its
+`acquire(n)` above the bucket raises and small waiters overtake large ones (both read off aiolimiter 1.2), so amounts are taken in
+portions, in a queue.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import anyio
 from aiolimiter import AsyncLimiter
 
+from bulkup.pacing.quota import Quota
+from bulkup.pacing.spacing import Spacing
+
 __all__ = ["Rate"]
+
+LOOK_EVERY_S = 1.0
+"""Who waits for the quota looks this often whether it has changed."""
 
 
 class Rate:
-    """The configured rates of one lane; None means no limit."""
+    """The rates of one lane: *quota* holds what is known of the requests; None for the others means no limit."""
 
     def __init__(
         self,
@@ -22,8 +30,13 @@ class Rate:
         requests_per_minute: float | None = None,
         rows_per_second: float | None = None,
         bytes_per_second: float | None = None,
+        clock: Callable[[], float] = anyio.current_time,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
-        self._requests = AsyncLimiter(1, 60.0 / requests_per_minute) if requests_per_minute else None
+        self.quota = Quota(told_per_minute=requests_per_minute)
+        self._clock = clock
+        self._sleep = sleep
+        self._spacing = Spacing()
         self._rows = _Amount(rows_per_second) if rows_per_second else None
         self._bytes = _Amount(bytes_per_second) if bytes_per_second else None
         self._queue = anyio.Lock()
@@ -31,7 +44,12 @@ class Rate:
     @property
     def is_limited(self) -> bool:
         """Some rate is set."""
-        return bool(self._requests or self._rows or self._bytes)
+        return bool(self._rows or self._bytes) or self.quota.is_known
+
+    @property
+    def _interval_s(self) -> float | None:
+        per_minute = self.quota.per_minute(self._clock())
+        return None if per_minute is None else 60.0 / per_minute
 
     async def acquire(self, *, rows: int, size: int) -> None:
         """Wait until one request with that many rows and bytes may go. First come, first served."""
@@ -42,8 +60,18 @@ class Rate:
                 await self._bytes.acquire(size)
             if self._rows:
                 await self._rows.acquire(rows)
-            if self._requests:
-                await self._requests.acquire()
+            await self._turn()
+
+    async def _turn(self) -> None:
+        waited = False
+        while (interval_s := self._interval_s) is not None:
+            now = self._clock()
+            wait_s = self._spacing.wait_s(now, interval_s)
+            if wait_s <= 0:
+                self._spacing.took(now, interval_s, waited=waited)
+                return
+            waited = True
+            await self._sleep(min(wait_s, LOOK_EVERY_S))
 
 
 class _Amount:

@@ -1,12 +1,16 @@
-"""The right to send now: a permit, an open gate and the rate, in that order."""
+"""The right to send now: a permit, an open gate and the rate, in that order; and what attempts teach about all three."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import StrEnum
+from collections.abc import Callable, Mapping
+from enum import Enum, StrEnum
 
+from bulkup.outcome import Accepted, CloseGate, InDoubt, Outcome, TryAgain
+from bulkup.pacing.adaptive import Attempt, Ending
 from bulkup.pacing.concurrency import Concurrency
 from bulkup.pacing.gate import Gate
+from bulkup.pacing.limiting import Limiting, Spent
+from bulkup.pacing.quota import Quota, quota_told
 from bulkup.pacing.rate import Rate
 
 __all__ = ["Pacing", "Waiting"]
@@ -20,44 +24,125 @@ class Waiting(StrEnum):
     RATE = "the rate limit"
 
 
+class _Spending(Enum):
+    """What the time of a lane goes to."""
+
+    NOTHING = "not begun, ended, or waiting for evidence"
+    QUOTA = "something is held back by the gate or the rate"
+    FULL = "every permit is taken"
+    IDLE = "there is room for more than there is to send"
+
+
 class Pacing:
     """Grants slots. A slot is held for one attempt: whoever has to wait before the next attempt gives it back first."""
 
     def __init__(self, *, concurrency: Concurrency, gate: Gate, rate: Rate, clock: Callable[[], float]) -> None:
         self.concurrency = concurrency
         self.gate = gate
+        self.limiting = Limiting()
         self._rate = rate
         self._clock = clock
-        self._throttled_s = 0.0
-        self._throttled_since: float | None = None
         self._throttled = 0
+        self._has_begun = False
+        self._since = clock()
+        self._spent = dict.fromkeys(_Spending, 0.0)
+        self._spending = _Spending.NOTHING
+        self._body_s = self._answer_s = 0.0
+        self._waiting_for_evidence = ""
         self.waiting = Waiting.NOTHING
-        self.waiting_for_evidence = ""
 
     async def enter(self, *, rows: int, size: int) -> None:
         """Wait for a slot for *size* bytes with that many rows. Give it back with `leave`."""
+        self._has_begun = True
         await self.concurrency.enter()
+        self._account()
         try:
             if self.gate.wait_s > 0 or self._rate.is_limited:
                 await self._throttle(rows, size)
         except BaseException:
-            self.concurrency.leave()
+            self.leave()
             raise
 
     def leave(self) -> None:
         """Hand the slot back."""
         self.concurrency.leave()
+        self._account()
+
+    def ended(self, outcome: Outcome, *, began_s: float, body_ended_s: float, size: int) -> None:
+        """An attempt to send *size* bytes is over. It had its slot at *began_s*, and its last byte was handed on at *body_ended_s*.
+
+        Comes before `leave`, so that who follows finds the gate closed.
+        """
+        now = self._clock()
+        self._body_s += max(0.0, body_ended_s - began_s)
+        self._answer_s += max(0.0, now - max(began_s, body_ended_s))
+        attempt = Attempt(began_s, now, size, _ending(outcome))
+        self.concurrency.adaptive.client_is_limit = self.limiting.is_client
+        self.concurrency.ended(attempt, is_full=self.concurrency.is_full and not self._throttled)
+        match outcome:
+            case CloseGate(reason, wait_s, over_quota):
+                if over_quota:
+                    self.quota.refused(now, began_s=began_s, wait_s=wait_s)
+                if wait_s is not None:
+                    self.gate.close(wait_s, reason)
+            case TryAgain() | InDoubt():
+                pass
+            case _:
+                self.quota.accepted(now, began_s=began_s)
+        self._account()
+
+    def headers(self, headers: Mapping[str, str]) -> None:
+        """The `x-ratelimit-*` headers (names in lower case) of an answer to whatever request of the lane."""
+        told = quota_told(headers)
+        if told is not None:
+            self.quota.headers(self._clock(), told)
+
+    def finish(self) -> None:
+        """The lane has ended: its time is spent."""
+        self._has_begun = False
+        self._account()
+
+    def take_stock(self, *, cpu_s: float, processes: int = 1) -> None:
+        """Find out what limits the lane. *cpu_s*: what all of the *processes* have computed since they began."""
+        self._account()
+        spent = self._spent
+        self.limiting.take(
+            Spent(
+                lane_s=sum(spent.values()) - spent[_Spending.NOTHING],
+                quota_s=spent[_Spending.QUOTA],
+                full_s=spent[_Spending.FULL],
+                body_s=self._body_s,
+                answer_s=self._answer_s,
+                cpu_s=cpu_s,
+                wall_s=self._clock(),
+                processes=processes,
+            )
+        )
+
+    @property
+    def quota(self) -> Quota:
+        """What is known of the requests a minute."""
+        return self._rate.quota
+
+    @property
+    def waiting_for_evidence(self) -> str:
+        """Which evidence is waited for, with nothing being sent."""
+        return self._waiting_for_evidence
+
+    @waiting_for_evidence.setter
+    def waiting_for_evidence(self, what: str) -> None:
+        self._waiting_for_evidence = what
+        self._account()
 
     @property
     def throttled_s(self) -> float:
         """Seconds in which at least one request was held back by the gate or the rate."""
-        since = self._throttled_since
-        return self._throttled_s + (self._clock() - since if since is not None else 0.0)
+        self._account()
+        return self._spent[_Spending.QUOTA]
 
     async def _throttle(self, rows: int, size: int) -> None:
-        if self._throttled == 0:
-            self._throttled_since = self._clock()
         self._throttled += 1
+        self._account()
         try:
             while True:
                 self.waiting = Waiting.GATE if self.gate.wait_s > 0 else Waiting.RATE
@@ -67,7 +152,30 @@ class Pacing:
                     return
         finally:
             self._throttled -= 1
+            self._account()
             if self._throttled == 0:
-                self._throttled_s = self.throttled_s
-                self._throttled_since = None
                 self.waiting = Waiting.NOTHING
+
+    def _account(self) -> None:
+        """Add the time since the last change to what it went to, and see what it goes to from now on."""
+        now = self._clock()
+        self._spent[self._spending] += now - self._since
+        self._since = now
+        if self._throttled:
+            self._spending = _Spending.QUOTA
+        elif not self._has_begun or self._waiting_for_evidence:
+            self._spending = _Spending.NOTHING
+        else:
+            self._spending = _Spending.FULL if self.concurrency.is_full else _Spending.IDLE
+
+
+def _ending(outcome: Outcome) -> Ending:
+    match outcome:
+        case Accepted():
+            return Ending.TAKEN
+        case CloseGate() | TryAgain():
+            return Ending.PRESSED
+        case InDoubt(was_answered=False):
+            return Ending.PRESSED
+        case _:
+            return Ending.OTHER

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from bulkup.errors import UsageProblem
-from bulkup.flow.orders import CpuUsed, Stalled
+from bulkup.flow.orders import CpuUsed, QuotaTold, Stalled
 from bulkup.sources import Source
 from bulkup.workers import Pool
 
@@ -28,10 +28,15 @@ def worker_count(chosen: int | str, source: Source) -> int:
 
 
 class Helpers:
-    """The run's worker processes. *say* gets a line for a person, with the lane that it is about (empty: the run)."""
+    """The run's worker processes.
 
-    def __init__(self, say: Callable[[str, str], None]) -> None:
+    *say* gets a line for a person, with the lane that it is about (empty: the run); *on_quota* gets the `x-ratelimit-*` headers that
+    a lane's answers came with.
+    """
+
+    def __init__(self, *, say: Callable[[str, str], None], on_quota: Callable[[str, Mapping[str, str]], None]) -> None:
         self._say = say
+        self._on_quota = on_quota
         self._cpu_s: dict[int, float] = {}
         self.pool: Pool | None = None
 
@@ -39,6 +44,11 @@ class Helpers:
     def cpu_s(self) -> float:
         """CPU seconds that the workers have used, as last heard."""
         return sum(self._cpu_s.values())
+
+    @property
+    def count(self) -> int:
+        """How many workers there are."""
+        return self.pool.alive if self.pool is not None else 0
 
     async def start(self, count: int, stack: AsyncExitStack, *, keep_fds: Sequence[int]) -> Pool:
         """*count* processes, which end with *stack*. Raises `UsageProblem` where the system refuses them."""
@@ -72,6 +82,8 @@ class Helpers:
         match word:
             case Stalled(lane, text):
                 self._say(lane, text)
+            case QuotaTold(lane, headers):
+                self._on_quota(lane, headers)
             case CpuUsed(seconds):
                 self._cpu_s[worker] = seconds
             case _:

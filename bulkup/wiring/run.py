@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
@@ -25,6 +26,7 @@ from bulkup.flow.halt import Reason
 from bulkup.flow.helped import LaneHelp
 from bulkup.flow.lane import Lane, LaneOptions
 from bulkup.journal import Journal, Lock
+from bulkup.journal.journal import LIMITED_BY
 from bulkup.journal.reading import view
 from bulkup.journal.records import read_chunks
 from bulkup.model import BLOCK_BYTES
@@ -48,6 +50,7 @@ from bulkup.wiring.worker import LaneOpening
 __all__ = ["Interrupt", "Purpose", "Run", "execute", "settle", "verify"]
 
 SNAPSHOT_EVERY_S = 0.25
+NOTE_EVERY_S = 5.0
 
 T = TypeVar("T")
 
@@ -188,7 +191,7 @@ class Run:
         self._tell = tell
         self._lanes: list[Lane] = []
         self._locks: list[Lock] = []
-        self._helpers = Helpers(lambda lane, text: tell(Note(lane, text)))
+        self._helpers = Helpers(say=lambda lane, text: tell(Note(lane, text)), on_quota=self._on_quota)
         self.is_new = False
         self._began = time.monotonic()
 
@@ -253,6 +256,7 @@ class Run:
             tasks.start_soon(self._snapshots)
             await self._see_through(interrupt, Lane.run if purpose is Purpose.SEND else Lane.settle)
             tasks.cancel_scope.cancel()
+        self._take_stock()
         receipt = await self._receipt(started_at, interrupt)
         write_private(self._folder.path / "receipt.json", orjson.dumps(receipt.to_json(), option=orjson.OPT_INDENT_2))
         await anyio.to_thread.run_sync(
@@ -351,12 +355,32 @@ class Run:
         sending.cancel()
 
     async def _snapshots(self) -> None:
+        self._take_stock()
+        noted: dict[str, tuple[str, float]] = {}
         while True:
+            self._take_stock()
             self._tell(self._snapshot())
+            await self._note_limits(noted)
             await anyio.sleep(SNAPSHOT_EVERY_S)
 
+    def _take_stock(self) -> None:
+        for lane in self._lanes:
+            cpu_s = time.process_time() + self._helpers.cpu_s
+            lane.pacing.take_stock(cpu_s=cpu_s, processes=max(1, self._helpers.count))
+
+    async def _note_limits(self, noted: dict[str, tuple[str, float]]) -> None:
+        """Let `status` know what limits each lane, where that has changed, not more often than every few seconds."""
+        now = time.monotonic()
+        for lane in self._lanes:
+            limit = lane.pacing.limiting.now
+            before, at = noted.get(lane.name, ("", float("-inf")))
+            if limit is not None and limit != before and now - at >= NOTE_EVERY_S:
+                noted[lane.name] = (limit, now)
+                await self._journal.lane(lane.name).set_fact(LIMITED_BY, limit)
+
     def _snapshot(self) -> Snapshot:
-        return Snapshot(time.monotonic() - self._began, tuple(map(_lane_snapshot, self._lanes)))
+        elapsed_s = time.monotonic() - self._began
+        return Snapshot(elapsed_s, tuple(_lane_snapshot(lane, elapsed_s) for lane in self._lanes))
 
     async def _add_lane(self, settings: Nebius | Collinear, token: TokenSource, stack: AsyncExitStack) -> None:
         chosen = self._upload.settings
@@ -367,6 +391,7 @@ class Run:
                 user_agent=USER_AGENT,
                 timeouts=_timeouts(chosen),
                 on_stall=lambda text: self._tell(Note(name, text)),
+                on_quota=partial(self._on_quota, name),
             )
         )
         destination = destination_of(settings, transport, token, dataset_name=chosen.name)
@@ -385,6 +410,11 @@ class Run:
                 say=lambda text, lane=destination.name: self._tell(Note(lane, text)),  # type: ignore[misc]
             )
         )
+
+    def _on_quota(self, name: str, headers: Mapping[str, str]) -> None:
+        for lane in self._lanes:
+            if lane.name == name:
+                lane.pacing.headers(headers)
 
     def _lane_options(self, settings: Nebius | Collinear, destination: Destination) -> LaneOptions:
         chosen = self._upload.settings
@@ -472,6 +502,9 @@ class Run:
                 bytes_sent=lane.tally.bytes_sent,
                 throttled_s=round(lane.pacing.throttled_s, 3),
                 duration_s=round(duration_s, 3),
+                limited_by=lane.pacing.limiting.overall,
+                mean_fill=_rounded(lane.tally.mean_fill, 4),
+                quota_per_minute=_rounded(lane.quota_per_minute, 1),
             ),
         )
 
@@ -510,9 +543,9 @@ def _service(settings: Nebius | Collinear) -> str:
     return f"{lane_name(settings)} {settings.url}"
 
 
-def _lane_snapshot(lane: Lane) -> LaneSnapshot:
-    totals = lane.tally.totals
-    return LaneSnapshot(
+def _lane_snapshot(lane: Lane, elapsed_s: float) -> LaneSnapshot:
+    totals, limited_by = lane.tally.totals, lane.pacing.limiting.now
+    snapshot = LaneSnapshot(
         lane=lane.name,
         rows_read=totals.rows_read,
         rows_landed=totals.rows_landed,
@@ -527,7 +560,14 @@ def _lane_snapshot(lane: Lane) -> LaneSnapshot:
         waiting_for=_waiting_for(lane),
         source_done=lane.source_done,
         ended=lane.ended,
+        limited_by=limited_by or "",
+        quota_per_minute=lane.quota_per_minute,
     )
+    return replace(snapshot, left_s=lane.left_s(elapsed_s, snapshot.done_share))
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _waiting_for(lane: Lane) -> str:

@@ -10,7 +10,17 @@ import anyio
 
 from bulkup.config import Collinear, Nebius
 from bulkup.flow.hands import Hands, LaneOrder, Shipped
-from bulkup.flow.orders import CpuUsed, DraftClean, DraftHeld, DraftParts, Forget, OpenLane, SendChunk, Stalled
+from bulkup.flow.orders import (
+    CpuUsed,
+    DraftClean,
+    DraftHeld,
+    DraftParts,
+    Forget,
+    OpenLane,
+    QuotaTold,
+    SendChunk,
+    Stalled,
+)
 from bulkup.flow.plan import LanePlan
 from bulkup.secret import Token
 from bulkup.sources import open_files
@@ -69,6 +79,7 @@ class Worker:
             user_agent=USER_AGENT,
             timeouts=opening.timeouts,
             on_stall=lambda text: self._tell(Stalled(order.lane, text)),
+            on_quota=lambda headers: self._tell(QuotaTold(order.lane, dict(headers))),
         )
         if (before := self._transports.pop(order.lane, None)) is not None:
             await before.__aexit__()

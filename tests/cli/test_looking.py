@@ -26,6 +26,19 @@ def test_status_while_it_runs(shell: Shell, rows: list[Any]) -> None:
     assert after["running"] is None
     assert after["lanes"]["nebius"]["rows_landed"] == 600
     assert after["receipt"]["exit_code"] == 0
+    assert after["lanes"]["nebius"]["limited_by"] is None
+    assert "nebius was limited by the server the last time" in shell.run("status").out
+
+
+def test_status_says_what_limits_while_it_runs(shell: Shell, rows: list[Any]) -> None:
+    """Every permit is taken, and nobody answers."""
+    shell.emulator.patch(faults={"nebius": {"hang": 1.0}})
+    running = shell.start("upload", "rows.jsonl", "--to", "nebius", *shell.urls, "--max-chunk-bytes", "16KiB", "-q")
+    eventually(lambda: shell.emulator.summary()["nebius"]["by_fault"].get("hang", 0))
+    eventually(lambda: shell.run("status", "--json").json["lanes"]["nebius"]["limited_by"])
+    assert "limited by: the server" in shell.run("status").out
+    running.process.kill()
+    running.wait()
 
 
 def test_status_names_the_rows_in_doubt(shell: Shell, rows: list[Any]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from bulkup.events import LaneSnapshot, Note, Snapshot
-from bulkup.progress import Lines, Pace, Screen, Silence, display_for, done_share
+from bulkup.progress import Lines, Pace, Screen, Silence, display_for
 
 LANE = LaneSnapshot(
     lane="nebius",
@@ -52,8 +52,8 @@ def at(elapsed_s: float, *lanes: LaneSnapshot) -> Snapshot:
 
 def test_the_share_that_is_done() -> None:
     """Half of the source is read, and of that half is settled."""
-    assert done_share(LANE) == 0.25
-    assert done_share(replace(LANE, source_done=None)) is None
+    assert LANE.done_share == 0.25
+    assert replace(LANE, source_done=None).done_share is None
 
 
 def test_pace() -> None:
@@ -62,7 +62,6 @@ def test_pace() -> None:
         pace.take(second, replace(LANE, rows_landed=400 + 100 * second, bytes_sent=1_000_000 * second))
     assert pace.bytes_per_s == 1_000_000
     assert pace.rows_per_s == 100
-    assert pace.left_s == pytest.approx((1 - 0.4) / 0.05)
 
 
 def test_the_pace_forgets() -> None:
@@ -70,7 +69,19 @@ def test_the_pace_forgets() -> None:
     for second in range(60):
         pace.take(second, replace(LANE, bytes_sent=10**9 if second else 0))
     assert pace.bytes_per_s == 0
-    assert pace.left_s is None
+
+
+def test_what_limits_and_the_time_left_are_told() -> None:
+    out = io.StringIO()
+    limited = replace(LANE, waiting_for="", retries=0, rows_rejected=0, rows_in_doubt=0, left_s=3720.0)
+    Lines(out).show(at(3, replace(limited, limited_by="quota", quota_per_minute=59.4)))
+    Lines(out).show(at(3, replace(limited, limited_by="source")))
+    Lines(out).show(at(3, replace(limited, limited_by="server", ended=True)))
+    told = [line.split("in flight")[-1] for line in out.getvalue().splitlines()]
+    assert told[0] == ", limited by the quota (59 requests/min), about 1 h 02 min left"
+    assert told[1] == ", limited by the source, about 1 h 02 min left"
+    assert "limited" not in told[2]
+    assert "left" not in told[2]
 
 
 def test_lines_come_after_two_seconds_and_then_every_ten() -> None:

@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from bulkup.errors import DestinationNotEmpty
-from bulkup.flow import delivery
 from bulkup.events import Note
+from bulkup.flow import delivery
 from bulkup.flow import lane as lane_module
 from bulkup.pacing import ByteBudget
 from bulkup.wiring.run import Interrupt

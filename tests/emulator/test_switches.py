@@ -14,10 +14,10 @@ import aiohttp
 import aiohttp.web
 import pytest
 
-from bulkup.emulator import Emulator, Rate, Settings, create_app, running
+from bulkup.emulator import Emulator, Growth, Rate, Settings, create_app, running
 from bulkup.emulator.limits import Limits
 
-from .calls import SPACE, Client, turn_row
+from .calls import SPACE, Client, turn_row, under_way, until
 from .conftest import Clock
 
 
@@ -91,6 +91,38 @@ def test_a_bucket_refills_evenly(clock: Clock) -> None:
     assert quota.allowed
     assert quota.headers(clock.now)["x-ratelimit-reset-requests"] == "10.000s"
     assert not limits.take("nebius", rate).allowed
+
+
+def test_a_quota_grows_by_its_use_and_shrinks_without(clock: Clock) -> None:
+    """[vendor docs]: four fifths raise it by a fifth, half or less lowers it by a third; never below where it began."""
+    limits = Limits(clock)
+    rate = Rate(requests=10, window_s=10, grows=Growth(every_s=100, most=2))
+
+    def period(uses: int) -> str:
+        """Use so much of every window of one period; the limit told in the last of them."""
+        for _ in range(10):
+            for _ in range(uses):
+                told = limits.take("nebius", rate).headers(clock.now)["x-ratelimit-limit-requests"]
+            clock.now += 10
+        return told
+
+    assert [period(uses) for uses in (7, 8, 8, 12, 14, 16, 20, 20, 1, 1, 1)] == [
+        *("10", "10", "12", "12", "14", "17", "20", "20", "20", "13", "10")
+    ]
+
+
+async def test_a_capacity_makes_uploads_wait_in_line(client: Client, emulator: Emulator) -> None:
+    """Two places, then four, with everybody let in and nobody refused."""
+    emulator.patch(capacity={"nebius": 2}, latency_ms=60_000)
+    places = emulator.state.capacities["nebius"]
+    calls = [asyncio.ensure_future(client.create()) for _ in range(5)]
+    await until(lambda: under_way(emulator, "nebius") == 5 and places.taken == 2)
+    emulator.patch(capacity=4)
+    await until(lambda: places.taken == 4)
+    assert not any(call.done() for call in calls)
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
 
 
 @pytest.mark.parametrize("early", ["after_body", "at_once"])

@@ -1,42 +1,20 @@
-"""How many at once: 4 to begin with, one more for each clean round, never over the cap."""
+"""Permits: first come, first served, never more than the limit, none lost to cancellation."""
 
 from __future__ import annotations
 
 import asyncio
 
-import pytest
-
-from bulkup.pacing import Concurrency
+from bulkup.pacing import Attempt, Concurrency, Ending
 from tests.pacing.virtual import give_way
 
 
-def rounds(concurrency: Concurrency, *windows: str) -> list[int]:
-    """The limit after each window, given as a string of `.` (clean) and `x`."""
-    limits = []
-    for window in windows:
-        for request in window:
-            concurrency.ended(clean=request == ".")
-        limits.append(concurrency.limit)
-    return limits
-
-
-def test_it_starts_at_four_or_the_cap() -> None:
-    assert [Concurrency(cap=cap).limit for cap in (1, 3, 4, 16)] == [1, 3, 4, 4]
-
-
-def test_a_clean_window_adds_one_up_to_the_cap() -> None:
-    """A window is as many requests as the limit allows."""
-    assert rounds(Concurrency(cap=6), "....", ".....", "......", "......") == [5, 6, 6, 6]
-
-
-def test_a_window_is_not_over_early() -> None:
-    assert rounds(Concurrency(cap=16), "...", ".", "....", ".") == [4, 5, 5, 6]
-
-
-@pytest.mark.parametrize("window", ["x...", "..x.", "...x", "xxxx"])
-def test_a_window_with_a_refusal_or_a_loss_adds_nothing(window: str) -> None:
-    """And the next one begins with a clean slate."""
-    assert rounds(Concurrency(cap=16), window, "....") == [4, 5]
+def window(concurrency: Concurrency, began_s: float, *, ending: Ending = Ending.TAKEN) -> float:
+    """Two rounds of attempts, each of a second: one that is not counted, and one that is. The time after them."""
+    for round_ in (1, 2):
+        for _ in range(concurrency.limit):
+            attempt = Attempt(began_s + round_ - 1, began_s + round_, 1000, ending)
+            concurrency.ended(attempt, is_full=True)
+    return began_s + 2
 
 
 async def test_never_more_than_the_limit_first_come_first_served() -> None:
@@ -59,14 +37,14 @@ async def test_never_more_than_the_limit_first_come_first_served() -> None:
     assert (order, concurrency.in_flight) == ([0, 1, 2, 3, 4], 2)
 
 
-async def test_growing_lets_one_more_in_at_once() -> None:
+async def test_growing_lets_more_in_at_once() -> None:
     concurrency = Concurrency(cap=16)
     tasks = [asyncio.ensure_future(concurrency.enter()) for _ in range(6)]
     await give_way()
     assert concurrency.in_flight == 4
-    rounds(concurrency, "....")
+    window(concurrency, 0.0)
     await give_way()
-    assert concurrency.in_flight == 5
+    assert (concurrency.limit, concurrency.in_flight) == (8, 6)
     concurrency.leave()
     await asyncio.gather(*tasks)
 
