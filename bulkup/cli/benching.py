@@ -162,9 +162,10 @@ def _report(found: SweepFound, wish: SweepWish, target: Path | None, face: Face)
         _say(*kept[1:])
     elif not face.quiet:
         console = console_on(sys.stdout)
+        console.width = max(TABLE_WIDTH, console.width)  # figures that are cut short are worse than lines that wrap
         console.print()
         if found.results:
-            console.print(table_of(found, verdict), width=max(TABLE_WIDTH, console.width), crop=False)
+            console.print(table_of(found, verdict))
             console.print()
         for line in (*map(printable, verdict_lines(found, verdict, wish)), *kept):
             console.print(line, soft_wrap=True)
