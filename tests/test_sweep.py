@@ -151,6 +151,14 @@ def test_a_cell_in_which_something_was_lost_is_best_only_where_there_is_no_other
     assert best_of([]) is None
 
 
+@pytest.mark.parametrize("concurrency", [1, 2, 16])
+def test_a_run_warms_up_and_then_measures_at_least_two(concurrency: int) -> None:
+    cell = Cell(MB, concurrency)
+    measured = result(cell, 1e6).measured
+    assert len(measured) == max(2, concurrency) == requests_of(cell) - concurrency
+    assert cost_of(cell).body_bytes == requests_of(cell) * MB
+
+
 def test_goodput_leaves_the_warm_up_out() -> None:
     slow, fast = attempt(takes=9.0), attempt(takes=1.0)
     cell = CellResult(cell=Cell(MB, 2), attempts=(slow, slow, fast, fast), elapsed_s=10, cpu_s=0)

@@ -133,6 +133,22 @@ def test_the_budget_is_never_exceeded(here: Here, switches: dict[str, Any], requ
     within(here, done.json)
 
 
+def test_a_service_that_never_takes_one_does_not_cost_more_than_the_budget(here: Here) -> None:
+    here.emulator.patch(faults={"nebius": {"429": 1.0}}, retry_after_s=0)
+    done = here.run(*bench(here, "--max-requests", "5", "--json"))
+    assert done.code == 10, done.err
+    assert within(here, done.json)["uploads_received"] == 5
+    assert done.json["best"] is None
+
+
+def test_a_service_that_takes_no_size(here: Here) -> None:
+    here.emulator.patch(body_limit_bytes={"nebius": 1000})
+    done = here.run(*bench(here))
+    assert done.code == 2
+    assert "refuses even bodies of 16,384 bytes (413)" in done.err
+    assert here.emulator.summary()["nebius"]["uploads_received"] == 1
+
+
 def test_a_long_retry_after_ends_it(here: Here) -> None:
     """What was found until then is shown; the quota is named."""
     here.emulator.patch(rate={"nebius": {"requests": 12, "window_s": 600.0}})
