@@ -199,7 +199,7 @@ def next_cell(
     """The cell to measure next, None at the end: every neighbour of the best is measured, or *left* covers none.
 
     First every size with the fewest at once, ascending; then uphill from the best so far: more at once, larger, smaller, fewer.
-    Sizes that were refused as too large are left out.
+    Sizes that were refused as too large are left out. Where the best already uses up the quota, only a larger size can do better.
     """
     sizes = [size for size in grid.chunk_bytes if size < _refused_from(results)]
     measured = {result.cell for result in results}
@@ -213,11 +213,14 @@ def next_cell(
     size, count = best.cell.chunk_bytes, best.cell.concurrency
     more, fewer = _beside(grid.concurrencies, count)
     larger, smaller = _beside(sizes, size)
-    wanted = [
-        *(Cell(size, other) for other in more),
-        *(Cell(other, count) for other in (*larger, *smaller)),
-        *(Cell(size, other) for other in fewer),
-    ]
+    wanted = [*(Cell(other, count) for other in larger)]
+    if best.goodput_within(requests_per_minute) == best.goodput:
+        wanted = [
+            *(Cell(size, other) for other in more),
+            *wanted,
+            *(Cell(other, count) for other in smaller),
+            *(Cell(size, other) for other in fewer),
+        ]
     return next((cell for cell in wanted if cell not in measured and left.covers(cost_of(cell))), None)
 
 

@@ -72,10 +72,12 @@ def chokes_on_large(cell: Cell) -> float:
     return min(cell.concurrency, 4) * 20e6 / (1 + (cell.chunk_bytes / 4e6 - 1) ** 2)
 
 
-def sweep(endpoint: Endpoint, budget: Budget = PLENTY, grid: Grid = GRID) -> tuple[list[CellResult], Budget]:
+def sweep(
+    endpoint: Endpoint, budget: Budget = PLENTY, grid: Grid = GRID, quota: float | None = None
+) -> tuple[list[CellResult], Budget]:
     results: list[CellResult] = []
     left = budget
-    while (cell := next_cell(grid, results, left)) is not None:
+    while (cell := next_cell(grid, results, left, requests_per_minute=quota)) is not None:
         results.append(result(cell, endpoint(cell)))
         left = left.minus(cost_of(cell))
     return results, left
@@ -119,6 +121,13 @@ def test_no_budget_is_exceeded(
     most = ceiling(grid, budget)
     assert budget.covers(most)
     assert sum(len(r.attempts) for r in results) <= most.requests
+
+
+def test_a_quota_that_is_used_up_needs_no_more_at_once() -> None:
+    """Nothing is spent on finding out what cannot help."""
+    results, _ = sweep(latency_bound, quota=30.0)
+    assert [r.cell for r in results] == [Cell(size, 1) for size in GRID.chunk_bytes]
+    assert len(sweep(latency_bound, quota=100_000.0)[0]) > 3
 
 
 def test_a_size_that_is_refused_is_not_tried_again_nor_a_larger_one() -> None:

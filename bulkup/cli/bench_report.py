@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from bulkup.cli.figures import plural, size_text, time_text
-from bulkup.sweep import Attempt, CellResult, Fate, Verdict
+from bulkup.sweep import Attempt, CellResult, Fate, Limit, Verdict
 from bulkup.version import VERSION
 from bulkup.wiring.sweeping import SweepFound, SweepWish
 from bulkup.wiring.upload import lane_name
@@ -16,7 +16,7 @@ from bulkup.wiring.upload import lane_name
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["cell_line", "chunk_text", "report_json", "table_of", "verdict_lines", "write_chart"]
+__all__ = ["cell_line", "chunk_text", "report_json", "speed_text", "table_of", "verdict_lines", "write_chart"]
 
 MIB, KIB = 1024 * 1024, 1024
 WIDTH, HEIGHT = 800, 500
@@ -82,13 +82,15 @@ def verdict_lines(found: SweepFound, verdict: Verdict, wish: SweepWish) -> list[
         cell = verdict.best.cell
         lines.append(
             f"best: --max-chunk-bytes {chunk_text(cell.chunk_bytes).replace(' ', '').replace(',', '')} "
-            f"--concurrency {cell.concurrency}, {_speed(verdict.best)}"
+            f"--concurrency {cell.concurrency}, {speed_text(verdict)}"
         )
         lines.append(f"limit: {verdict.limit} ({verdict.why})")
     if verdict.quota_per_minute is not None and wish.settings.requests_per_minute is None:
         lines.append(
             f"about {verdict.quota_per_minute:,.0f} requests a minute got through; --requests-per-minute keeps to it"
         )
+    if verdict.limit is Limit.QUOTA and verdict.largest_taken is None:
+        lines.append("what a request holds is the throughput then: larger --sizes may do better")
     if verdict.largest_taken is not None:
         lines.append(
             f"larger bodies were refused (413); the largest that was taken has {verdict.largest_taken:,} bytes"
@@ -118,6 +120,7 @@ def report_json(found: SweepFound, verdict: Verdict, wish: SweepWish, name: str)
         else {
             **asdict(best.cell),
             "goodput": round(best.goodput),
+            "goodput_within_quota": round(best.goodput_within(verdict.quota_per_minute)),
             "rows_per_chunk": found.rows_per_chunk[best.cell.chunk_bytes],
         },
         "limit": verdict.limit,
@@ -182,6 +185,16 @@ def write_chart(found: SweepFound, title: str, path: Path) -> bool:
 
 def _middle(result: CellResult) -> float:
     return median(result.round_trips_s)
+
+
+def speed_text(verdict: Verdict) -> str:
+    """How fast the best cell is: `41.2 MB/s`, and what the quota leaves of it."""
+    if verdict.best is None:
+        return "-"
+    within = verdict.best.goodput_within(verdict.quota_per_minute)
+    return f"{size_text(within)}/s" + (
+        f" ({_speed(verdict.best)} without the quota)" if within < verdict.best.goodput else ""
+    )
 
 
 def _speed(result: CellResult) -> str:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bulkup.cli.bench_report import cell_line, chunk_text, report_json, table_of, verdict_lines, write_chart
+from bulkup.cli.bench_report import cell_line, chunk_text, report_json, speed_text, table_of, verdict_lines, write_chart
 from bulkup.cli.choices import SERVICES, choose
 from bulkup.cli.config_writing import check_config, write_config
 from bulkup.cli.figures import parse_seconds, parse_size, plural, printable, size_text
@@ -182,7 +182,7 @@ def _written(found: SweepFound, wish: SweepWish, target: Path) -> str:
     if verdict.best is None or (found.stopped is not None and found.stopped.exit_code in INTERRUPTED):
         return f"{target} is as it was: the sweep did not come to an end"
     cell = verdict.best.cell
-    origin = f"bulkup bench {datetime.now(UTC):%Y-%m-%d}: {size_text(verdict.best.goodput)}/s, limit: {verdict.limit}"
+    origin = f"bulkup bench {datetime.now(UTC):%Y-%m-%d}: {speed_text(verdict)}, limit: {verdict.limit}"
     write_config(target, wish.settings, chunk_bytes=cell.chunk_bytes, concurrency=cell.concurrency, origin=origin)
     return f"written into {target}: bulkup upload FILE --config {target}"
 

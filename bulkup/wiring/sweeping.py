@@ -34,7 +34,20 @@ from bulkup.outcome import (
 )
 from bulkup.pacing import Gate, Rate, full_jitter_s
 from bulkup.sources import open_source
-from bulkup.sweep import Attempt, Budget, Cell, CellResult, Fate, Grid, Verdict, ceiling, judge, next_cell, requests_of
+from bulkup.sweep import (
+    Attempt,
+    Budget,
+    Cell,
+    CellResult,
+    Fate,
+    Grid,
+    Verdict,
+    ceiling,
+    judge,
+    next_cell,
+    quota_per_minute,
+    requests_of,
+)
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, leads_to_loopback
 from bulkup.version import USER_AGENT
@@ -88,10 +101,14 @@ class SweepFound:
     rows_per_chunk: dict[int, int] = field(default_factory=dict)
 
     @property
+    def attempts(self) -> list[Attempt]:
+        """Everything that was sent and came back."""
+        return [*self.opening, *(attempt for result in self.results for attempt in result.attempts)]
+
+    @property
     def unanswered(self) -> int:
         """Requests that may have been stored without an answer that says so."""
-        attempts = [*self.opening, *(a for result in self.results for a in result.attempts)]
-        return self.under_way + sum(a.fate is Fate.LOST for a in attempts)
+        return self.under_way + sum(attempt.fate is Fate.LOST for attempt in self.attempts)
 
     def verdict(self, told: float | None) -> Verdict:
         """Judged as it stands; *told* as `judge` has it."""
@@ -214,10 +231,14 @@ class Sweeper:
     async def _sweep(self, on_cell: Callable[[CellResult], None]) -> None:
         await self._open()
         told = self._wish.settings.requests_per_minute
-        while (cell := next_cell(self.grid, self.found.results, self._left, requests_per_minute=told)) is not None:
+        while (cell := self._next(told)) is not None:
             await self._measure(cell)
             on_cell(self.found.results[-1])
             self._halt.check()
+
+    def _next(self, told: float | None) -> Cell | None:
+        quota = told if told is not None else quota_per_minute(self.found.attempts)
+        return next_cell(self.grid, self.found.results, self._left, requests_per_minute=quota)
 
     @property
     def _left(self) -> Budget:

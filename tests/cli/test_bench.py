@@ -157,6 +157,7 @@ def test_a_long_retry_after_ends_it(here: Here) -> None:
     assert "more than --max-wait" in done.err
     assert "limit: the quota" in done.out
     assert "requests a minute got through" in done.out
+    assert "without the quota)" in done.out
     report = kept(here)
     within(here, report)
     assert here.emulator.summary()["nebius"]["by_status"]["200"] == 12
@@ -170,6 +171,26 @@ def test_a_short_retry_after_is_kept(here: Here) -> None:
     assert done.code == 0, done.err
     assert done.json["limit"] == "the quota"
     assert done.json["cells"][0]["elapsed_s"] >= 1.0
+
+
+def test_a_quota_that_is_told_is_kept_to(here: Here) -> None:
+    """Each size once, at that pace, and no further: more at once could not help."""
+    here.emulator.patch(rate={"nebius": {"requests": 20, "window_s": 1.0}}, latency_ms=1)
+    done = here.run(*bench(here, "--requests-per-minute", "600", "--json"))
+    assert done.code == 0, done.err
+    assert done.json["limit"] == "the quota"
+    assert {cell["concurrency"] for cell in done.json["cells"]} == {1}
+    assert done.json["best"]["goodput_within_quota"] == pytest.approx(256 * 1024 * 10, rel=0.02)
+    assert within(here, done.json)["by_status"] == {"200": 10}
+
+
+def test_a_quota_that_a_refusal_shows_is_not_spent_on_what_cannot_help(here: Here) -> None:
+    here.emulator.patch(rate={"nebius": {"requests": 8, "window_s": 1.0}})
+    done = here.run(*bench(here, "--json"))
+    assert done.code == 0, done.err
+    assert {cell["concurrency"] for cell in done.json["cells"]} == {1}
+    assert done.json["quota_per_minute"] == pytest.approx(8 * 60, rel=0.5)
+    assert within(here, done.json)["uploads_received"] == 10
 
 
 def test_bodies_that_are_too_large(here: Here) -> None:
