@@ -15,12 +15,13 @@ from bulkup.cli.bench_report import cell_line, chunk_text, report_json, speed_te
 from bulkup.cli.choices import SERVICES, choose
 from bulkup.cli.config_writing import check_config, write_config
 from bulkup.cli.figures import parse_seconds, parse_size, plural, printable, size_text
+from bulkup.cli.outcome import forget_stdout
 from bulkup.cli.runner import Face, with_signals
 from bulkup.cli.terminal import console_on
 from bulkup.config import Nebius
 from bulkup.errors import ExitCode, UsageProblem
 from bulkup.events import Event, Note
-from bulkup.sweep import Budget
+from bulkup.sweep import Budget, Verdict
 from bulkup.transport import check_base_url
 from bulkup.wiring.folder import StateDir, write_private
 from bulkup.wiring.run import Interrupt
@@ -142,38 +143,50 @@ def _ask(url: str) -> None:
 
 
 def _report(found: SweepFound, wish: SweepWish, target: Path | None, face: Face) -> int:
-    """Files first, then what a person reads."""
-    name = wish.run.name
+    """What a person reads first, since it cannot be had again; then the files."""
     verdict = found.verdict(wish.settings.requests_per_minute)
-    report = report_json(found, verdict, wish, name)
-    folder = wish.run.state_dir / "bench"
-    StateDir(folder).create()
-    text = json.dumps(report, indent=2, ensure_ascii=False)
-    write_private(folder / f"{name}.json", text.encode())
-    kept = [f"kept in {folder / name}.json"]
-    if any(result.measured for result in found.results):
-        title = f"{lane_name(wish.settings)} {wish.settings.url}"
-        charted = write_chart(found, title, folder / f"{name}.svg")
-        kept.append(f"chart: {folder / name}.svg" if charted else "no chart: pip install 'bulkup[chart]' draws one")
-    if target is not None:
-        kept.append(_written(found, wish, target))
-    if face.json:
-        sys.stdout.write(text + "\n")
-        _say(*kept[1:])
-    elif not face.quiet:
-        console = console_on(sys.stdout)
-        console.width = max(TABLE_WIDTH, console.width)  # figures that are cut short are worse than lines that wrap
-        console.print()
-        if found.results:
-            console.print(table_of(found, verdict))
-            console.print()
-        for line in (*map(printable, verdict_lines(found, verdict, wish)), *kept):
-            console.print(line, soft_wrap=True)
-    sys.stdout.flush()
+    text = json.dumps(report_json(found, verdict, wish, wish.run.name), indent=2, ensure_ascii=False)
+    try:
+        if face.json:
+            sys.stdout.write(text + "\n")
+        elif not face.quiet:
+            _print(found, verdict, wish)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the files are worth more than what became of the reader
+        forget_stdout()
     if found.stopped is not None:
         _say(f"stopped: {printable(found.stopped.text)}")
-        return int(found.stopped.exit_code)
-    return int(ExitCode.ALL_LANDED)
+    kept = _keep(found, wish, text)
+    if target is not None:
+        kept.append(_written(found, wish, target))
+    if not face.quiet:
+        _say(*kept)
+    return int(ExitCode.ALL_LANDED if found.stopped is None else found.stopped.exit_code)
+
+
+def _print(found: SweepFound, verdict: Verdict, wish: SweepWish) -> None:
+    console = console_on(sys.stdout)
+    console.width = max(TABLE_WIDTH, console.width)  # figures that are cut short are worse than lines that wrap
+    console.print()
+    if found.results:
+        console.print(table_of(found, verdict))
+        console.print()
+    for line in verdict_lines(found, verdict, wish):
+        console.print(printable(line), soft_wrap=True)
+
+
+def _keep(found: SweepFound, wish: SweepWish, text: str) -> list[str]:
+    """Write the report and the chart; the lines that say where they are. Raises `LocalDisk`."""
+    folder = StateDir(wish.run.state_dir / "bench")
+    folder.create()
+    report = folder.path / f"{wish.run.name}.json"
+    write_private(report, text.encode())
+    kept = [f"report: {report}"]
+    if any(result.measured for result in found.results):
+        chart = report.with_suffix(".svg")
+        is_drawn = write_chart(found, f"{lane_name(wish.settings)} {wish.settings.url}", chart)
+        kept.append(f"chart: {chart}" if is_drawn else "no chart: pip install 'bulkup[chart]' draws one")
+    return kept
 
 
 def _written(found: SweepFound, wish: SweepWish, target: Path) -> str:

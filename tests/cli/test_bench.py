@@ -108,6 +108,14 @@ def test_collinear_makes_one_dataset(here: Here) -> None:
     assert "made up" in row["conv_prefix"][0]["content"]
 
 
+def test_a_disk_that_refuses_the_report_does_not_cost_what_was_found(here: Here) -> None:
+    (here.folder / ".bulkup").mkdir()
+    (here.folder / ".bulkup" / "bench").write_text("in the way")
+    done = here.run(*bench(here, "--max-requests", "5"))
+    assert done.code == 74
+    assert "best: --max-chunk-bytes" in done.out
+
+
 def test_rows_of_the_user_s(here: Here, rows: list[dict[str, Any]]) -> None:
     done = here.run(*bench(here, "--source", "rows.jsonl", "--preset", "question-answer", "--json", to="collinear"))
     assert done.code == 0, done.err
@@ -381,7 +389,7 @@ def test_without_the_chart_s_library(shell: Shell, tmp_path: Path) -> None:
     path = os.pathsep.join(filter(None, [str(block), shell.environment.get("PYTHONPATH")]))
     done = shell.run(*bench(shell, "--max-requests", "5"), environment={"PYTHONPATH": path})
     assert done.code == 0, done.err
-    assert "pip install 'bulkup[chart]'" in done.out
+    assert "pip install 'bulkup[chart]'" in done.err
     assert kept(shell)["cells"]
 
 
