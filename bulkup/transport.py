@@ -35,6 +35,7 @@ __all__ = [
     "Transport",
     "TransportFailure",
     "check_base_url",
+    "leads_to_loopback",
 ]
 
 IDLE_S = 2.0
@@ -376,6 +377,11 @@ def check_base_url(url: str) -> str:
     if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
         raise UsageProblem(f"{url!r}: plain http would show the token to everyone on the way; use https")
     return url.rstrip("/")
+
+
+def leads_to_loopback(base_url: str) -> bool:
+    """Whether *base_url* is on this machine."""
+    return _is_loopback(urlsplit(base_url).hostname or "")
 
 
 def _is_loopback(host: str) -> bool:

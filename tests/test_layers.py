@@ -15,7 +15,7 @@ LAYERS = {
     WORDS: ("model", "chunk", "outcome", "errors", "events", "config", "secret", "version"),
     PURE: (
         *("array_lines", "elements", "mapping", "schema", "tiling", "naming", "encoding", "classify", "receipt"),
-        *("row_numbers", "settlement", "verification", "assumptions", "stalls"),
+        *("row_numbers", "settlement", "verification", "assumptions", "stalls", "sweep"),
     ),
     EDGES: ("sources", "destinations", "transport", "token_source", "pacing", "journal", "dead_letter", "workers"),
     FLOW: ("flow",),
@@ -172,7 +172,7 @@ def test_one_destination_does_not_know_the_other() -> None:
 
 def test_concrete_parts_are_built_in_the_wiring_alone() -> None:
     """Transport, journal and destinations are opened at one construction site in each process; everything else is handed them."""
-    sites = {"bulkup.wiring.run", "bulkup.wiring.build", "bulkup.wiring.worker"}
+    sites = {"bulkup.wiring.run", "bulkup.wiring.build", "bulkup.wiring.worker", "bulkup.wiring.sweeping"}
     built = {"Transport", "NebiusDestination", "CollinearDestination"}
     for module, path in MODULES.items():
         if part_of(module) in LEAVES:

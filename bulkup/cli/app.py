@@ -261,6 +261,40 @@ def rejects(
     return 0
 
 
+@app.command(short_help="Find the chunk size and concurrency that an endpoint takes best.")
+def bench(
+    context: typer.Context,
+    to: o.Endpoint,
+    url: o.Url = None,
+    source: o.Source = None,
+    folder: o.BenchFolder = None,
+    ai_project_id: o.AiProjectId = None,
+    space_id: o.SpaceId = None,
+    preset: o.Preset = None,
+    drop: o.Drop = None,
+    config: o.Config = None,
+    sizes: o.Sizes = None,
+    concurrencies: o.Concurrencies = "1,2,4,8,16",
+    max_requests: o.MaxRequests = "60",
+    max_bytes: o.MaxBytes = "256MiB",
+    max_wait: o.MaxWait = "60s",
+    requests_per_minute: o.RequestsPerMinute = None,
+    write_config: o.WriteConfig = None,
+    state_dir: o.StateDir = None,
+    yes: o.Yes = False,
+    json: o.Json = False,
+    verbose: o.Verbose = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """Find what an endpoint takes: sends short runs of different chunk sizes, with different numbers of requests at once, and says
+    which is best and what limits it. What it sends stays there: it says first how much, and under which names."""
+    _log(verbose=verbose)
+    from bulkup.cli.benching import bench as measure
+    from bulkup.cli.runner import Face
+
+    return measure(context.params, os.environ, Face(json=json, quiet=quiet))
+
+
 @app.command(short_help="Serve both services on this machine, to try things out.")
 def emulator(
     context: typer.Context,

@@ -10,20 +10,26 @@ __all__ = [
     "Absent",
     "AiProjectId",
     "Append",
+    "BenchFolder",
     "BytesPerSecond",
     "Chunk",
     "CollinearUrl",
+    "Concurrencies",
     "Concurrency",
     "Config",
     "DrainTimeout",
     "Drop",
+    "Endpoint",
     "Folder",
     "Json",
     "Landed",
     "Lane",
+    "MaxBytes",
     "MaxChunkBytes",
     "MaxChunkRows",
     "MaxRejects",
+    "MaxRequests",
+    "MaxWait",
     "Name",
     "NebiusUrl",
     "OnDoubt",
@@ -35,13 +41,18 @@ __all__ = [
     "Sample",
     "Seed",
     "SettleAfter",
+    "Sizes",
+    "Source",
     "Sources",
     "SpaceId",
     "StateDir",
     "To",
+    "Url",
     "Validation",
     "Verbose",
     "Workers",
+    "WriteConfig",
+    "Yes",
 ]
 
 Text = str | None
@@ -175,6 +186,37 @@ Workers = Annotated[
         "Processes that read, encode and send; auto: as many as there are cores, for a source of 64 MiB or more. Default: 1.",
     ),
 ]
+Endpoint = Annotated[str, typer.Option("--to", metavar="DEST", help="nebius or collinear.", show_default=False)]
+Url = Annotated[Text, _option("--url", "URL", "Base URL. Default: the service's own, or the config file's.")]
+Source = Annotated[Text, _option("--source", "FILE", "Send rows of this file, over and over. Default: rows made up.")]
+BenchFolder = Annotated[Text, _option("--folder", "PATH", "Nebius: the folder. Default: /bulkup-bench.")]
+Sizes = Annotated[
+    Text,
+    _option(
+        "--sizes",
+        "LIST",
+        "Chunk sizes to try, such as 1MiB,4MiB. Default: the destination's largest, 1/4 and 1/16 of it.",
+    ),
+]
+Concurrencies = Annotated[
+    str, typer.Option("--concurrencies", metavar="LIST", help="Numbers of requests at once to try.")
+]
+MaxRequests = Annotated[str, typer.Option("--max-requests", metavar="N", help="The most requests to send.")]
+MaxBytes = Annotated[
+    str, typer.Option("--max-bytes", metavar="SIZE", help="The most to send: bytes, or such as 256MiB.")
+]
+MaxWait = Annotated[
+    str, typer.Option("--max-wait", metavar="SECONDS", help="End where the service asks for more quiet than this.")
+]
+WriteConfig = Annotated[
+    Text,
+    _option(
+        "--write-config",
+        "FILE",
+        "Write the best setting into this TOML file; the rest of it, comments too, stays as it is.",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before spending at a host that is not this machine.")]
 Drop = Annotated[list[str] | None, _option("--drop", "KEY", "Leave this key out of every row; repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, and show tracebacks.")]

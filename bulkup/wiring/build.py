@@ -9,12 +9,14 @@ from bulkup.destinations.collinear import CollinearDestination
 from bulkup.destinations.nebius import NebiusDestination
 from bulkup.destinations.seam import Destination
 from bulkup.encoding import RowOptions
+from bulkup.errors import BulkupError
 from bulkup.mapping import parse_mapping
 from bulkup.schema import Nested
 from bulkup.token_source import TokenSource
 from bulkup.transport import Transport
+from bulkup.wiring.upload import lane_name
 
-__all__ = ["destination_of", "row_options"]
+__all__ = ["destination_of", "row_options", "token_of"]
 
 
 def destination_of(
@@ -47,3 +49,12 @@ def row_options(settings: Nebius | Collinear, chosen: RunSettings) -> RowOptions
     if isinstance(settings, Collinear):
         return options
     return replace(options, schema=settings.whole_schema, columns=settings.columns, nested=Nested(settings.nested))
+
+
+def token_of(settings: Nebius | Collinear) -> TokenSource:
+    """Where that destination's token comes from. Raises `TokenRefused` where there is none."""
+    variable = {"nebius": "NEBIUS_API_KEY", "collinear": "COLLINEAR_API_KEY"}[lane_name(settings)]
+    try:
+        return TokenSource(variable=variable, file=settings.token_file)
+    except BulkupError as error:
+        raise type(error)(f"{lane_name(settings)}: {error}") from None

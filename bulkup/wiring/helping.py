@@ -30,8 +30,8 @@ def worker_count(chosen: int | str, source: Source) -> int:
 class Helpers:
     """The run's worker processes.
 
-    *say* gets a line for a person, with the lane that it is about (empty: the run); *on_quota* gets the `x-ratelimit-*` headers that
-    a lane's answers came with.
+    *say* gets a line for a person, with the lane that it is about (empty: the run); *on_quota* gets the `x-ratelimit-*` headers
+    that a lane's answers came with.
     """
 
     def __init__(self, *, say: Callable[[str, str], None], on_quota: Callable[[str, Mapping[str, str]], None]) -> None:

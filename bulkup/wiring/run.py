@@ -37,7 +37,7 @@ from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, check_base_url
 from bulkup.verification import LaneVerification, Verification
 from bulkup.version import USER_AGENT
-from bulkup.wiring.build import destination_of, row_options
+from bulkup.wiring.build import destination_of, row_options, token_of
 from bulkup.wiring.changed_source import open_journal
 from bulkup.wiring.fingerprint import files_to_json
 from bulkup.wiring.folder import RunFolder, StateDir, write_private
@@ -210,7 +210,7 @@ class Run:
             raise UsageProblem("nowhere to upload to: give --to nebius, --to collinear, or both")
         for destination in upload.destinations:  # before anything is written down: a URL may hold a password
             check_base_url(destination.url)
-        tokens = [_token(d) for d in upload.destinations]
+        tokens = [token_of(d) for d in upload.destinations]
         state = StateDir(upload.settings.state_dir)
         source = await anyio.to_thread.run_sync(partial(_open_source, upload, state), abandon_on_cancel=True)
         stack.callback(source.close)
@@ -525,14 +525,6 @@ def _open_source(upload: Upload, state: StateDir) -> Source:
         lanes=len(upload.destinations),
         spool_dir=state.path,
     )
-
-
-def _token(settings: Nebius | Collinear) -> TokenSource:
-    variable = {"nebius": "NEBIUS_API_KEY", "collinear": "COLLINEAR_API_KEY"}[lane_name(settings)]
-    try:
-        return TokenSource(variable=variable, file=settings.token_file)
-    except BulkupError as error:
-        raise type(error)(f"{lane_name(settings)}: {error}") from None
 
 
 def _timeouts(chosen: RunSettings) -> Timeouts:

@@ -13,7 +13,7 @@ import pytest
 from bulkup.cli.app import EXIT_CODES
 from bulkup.errors import ExitCode
 
-COMMANDS = ("upload", "resume", "status", "settle", "verify", "rejects", "emulator", "demo")
+COMMANDS = ("upload", "resume", "status", "settle", "verify", "rejects", "bench", "emulator", "demo")
 
 
 def bulkup(*arguments: str) -> str:

@@ -1,0 +1,401 @@
+"""Carries a sweep out: short runs of requests against one destination, through the same `send` that uploads use."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import assert_never
+
+import anyio
+import anyio.to_thread
+
+from bulkup.config import Collinear, Nebius, RunSettings
+from bulkup.destinations.seam import Creates, Destination, Payload
+from bulkup.errors import ExitCode, UsageProblem
+from bulkup.events import Event, Note
+from bulkup.flow.clock import Clock
+from bulkup.flow.halt import Halt, Halted, Reason
+from bulkup.flow.prepared import from_memory
+from bulkup.outcome import (
+    Accepted,
+    CloseGate,
+    InDoubt,
+    Outcome,
+    RemoteStatus,
+    RowsRefused,
+    StopLane,
+    TokenRejected,
+    TooLarge,
+    TryAgain,
+)
+from bulkup.pacing import Gate, Rate, full_jitter_s
+from bulkup.sources import open_source
+from bulkup.sweep import (
+    Attempt,
+    Budget,
+    Cell,
+    CellResult,
+    Fate,
+    Grid,
+    Verdict,
+    ceiling,
+    judge,
+    next_cell,
+    quota_per_minute,
+    requests_of,
+)
+from bulkup.token_source import TokenSource
+from bulkup.transport import Timeouts, Transport, leads_to_loopback
+from bulkup.version import USER_AGENT
+from bulkup.wiring.build import destination_of, row_options, token_of
+from bulkup.wiring.run import Interrupt
+from bulkup.wiring.sweep_rows import Filling, SweepRows, made_up_rows, rows_of
+
+__all__ = ["SweepFound", "SweepWish", "Sweeper"]
+
+FAILURES_TO_STOP = 3
+"""So many requests in a row without an answer end a sweep."""
+
+STALL_S = 30.0
+"""A request that does not move is told of after this, and given up after three times as long."""
+
+NUMBER_WIDTH = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepWish:
+    """What a user asks of a sweep. *chunk_bytes* empty: the destination's own largest, a quarter and a sixteenth of it.
+
+    *source* is a file; None makes rows up. *max_wait_s*: a service that asks for more quiet than this ends the sweep.
+    """
+
+    settings: Nebius | Collinear
+    run: RunSettings
+    source: Path | None
+    chunk_bytes: tuple[int, ...]
+    concurrencies: tuple[int, ...]
+    budget: Budget
+    max_wait_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class SweepFound:
+    """What a sweep has found so far, and what it has left at the destination."""
+
+    grid: Grid
+    opening: list[Attempt] = field(default_factory=list)
+    results: list[CellResult] = field(default_factory=list)
+    spent: Budget = field(default_factory=lambda: Budget(0, 0))
+    datasets: dict[str, str] = field(default_factory=dict)
+    """Names by id, of the answers."""
+    rows_taken: int = 0
+    not_ready: int = 0
+    """Answers that said that the dataset was still being made, or had failed."""
+    under_way: int = 0
+    """Requests that were under way when the sweep was stopped: they may have been stored."""
+    stopped: Reason | None = None
+    rows_per_chunk: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Everything that was sent and came back."""
+        return [*self.opening, *(attempt for result in self.results for attempt in result.attempts)]
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that may have been stored without an answer that says so."""
+        return self.under_way + sum(attempt.fate is Fate.LOST for attempt in self.attempts)
+
+    def verdict(self, told: float | None) -> Verdict:
+        """Judged as it stands; *told* as `judge` has it."""
+        return judge(self.grid, self.results, opening=self.opening, told=told)
+
+
+class Sweeper:
+    """One sweep. Nothing is sent before `run`."""
+
+    def __init__(self, wish: SweepWish, token: TokenSource) -> None:
+        """Raises `UsageProblem` for a base URL that will not do. *token* as `token_of` gives it."""
+        self._wish = wish
+        self._tell: Callable[[Event], None] = lambda _: None
+        settings = wish.settings
+        self._transport = Transport(
+            settings.url,
+            user_agent=USER_AGENT,
+            timeouts=Timeouts(connect_s=wish.run.connect_timeout_s, stall_s=STALL_S),
+            on_stall=self._note,
+        )
+        self.destination: Destination = destination_of(settings, self._transport, token, dataset_name=wish.run.name)
+        largest = self.destination.capabilities.max_chunk_bytes
+        self.grid = Grid(wish.chunk_bytes or (largest // 16, largest // 4, largest), wish.concurrencies)
+        self.found = SweepFound(grid=self.grid)
+        self.rows: SweepRows | None = None
+        self._fillings: dict[int, Filling] = {}
+        self._clock = Clock(time.monotonic, time.time, anyio.sleep, random.uniform)
+        self._gate = Gate(clock=self._clock.monotonic, sleep=self._clock.sleep)
+        self._rate: Rate | None = None
+        self._halt = Halt()
+        self._number = 0
+        self._failures = 0
+        self._waits = 0
+
+    @classmethod
+    async def prepared(cls, wish: SweepWish) -> Sweeper:
+        """With its bodies made. Raises `BulkupError`: no token, no usable source, a size that holds no row."""
+        sweeper = cls(wish, token_of(wish.settings))
+        await sweeper._make_rows()
+        return sweeper
+
+    @property
+    def is_local(self) -> bool:
+        """The endpoint is on this machine."""
+        return leads_to_loopback(self._wish.settings.url)
+
+    @property
+    def ceiling(self) -> Budget:
+        """The most that it can spend."""
+        return ceiling(self.grid, self._wish.budget)
+
+    @property
+    def most_rows(self) -> int:
+        """The most rows that it can leave at the destination."""
+        densest = max(filling.rows / filling.body_bytes for filling in self._fillings.values())
+        return round(self.ceiling.body_bytes * densest)
+
+    @property
+    def makes_datasets(self) -> bool:
+        """Each request makes a dataset of its own; else they all go into one."""
+        return self.destination.capabilities.creates is Creates.EACH_CHUNK
+
+    def dataset_name(self, number: int) -> str:
+        """What the *number*-th request's dataset is called."""
+        name = self._wish.run.name
+        return f"{name}-{number:0{NUMBER_WIDTH}d}" if self.makes_datasets else name
+
+    async def run(
+        self, interrupt: Interrupt, *, tell: Callable[[Event], None], on_cell: Callable[[CellResult], None]
+    ) -> SweepFound:
+        """Measure until the budget, the grid or the service ends it; `found` says what and why. *on_cell* is told of each cell.
+
+        The first request of *interrupt* ends it at once.
+        """
+        self._tell = tell
+        settings = self._wish.settings
+        self._rate = Rate(
+            requests_per_minute=settings.requests_per_minute,
+            rows_per_second=settings.rows_per_second,
+            bytes_per_second=settings.bytes_per_second,
+        )
+        async with self._transport, anyio.create_task_group() as tasks:
+
+            async def stop() -> None:
+                await interrupt.drain_requested()
+                self._halt.set(Reason("interrupted", interrupt.code or ExitCode.INTERRUPTED))
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(stop)
+            with suppress(Halted):
+                await self._sweep(on_cell)
+            tasks.cancel_scope.cancel()
+        self.found.stopped = self._halt.reason
+        return self.found
+
+    async def _make_rows(self) -> None:
+        wish, target = self._wish, self.destination.target
+        if wish.source is None:
+            self.rows = await anyio.to_thread.run_sync(made_up_rows, wish.settings, target)
+        else:
+            path, limit = str(wish.source), wish.run.max_row_bytes
+            source = await anyio.to_thread.run_sync(lambda: open_source([path], max_row_bytes=limit))
+            try:
+                options = row_options(wish.settings, wish.run)
+                self.rows = await rows_of(source, target, options, up_to_bytes=self.grid.chunk_bytes[-1])
+            finally:
+                source.close()
+        envelope = self.destination.envelope(self.dataset_name(0), self.rows.plan).size
+        max_rows = wish.settings.max_chunk_rows or self.destination.capabilities.max_chunk_rows
+        for size in self.grid.chunk_bytes:
+            filling = self.rows.fill(size - envelope, max_rows)
+            if filling is None:
+                raise UsageProblem(
+                    f"--sizes: {size:,} bytes hold no row: the first has {len(self.rows.bodies[0]):,} bytes, and what stands "
+                    f"around it {envelope:,}"
+                )
+            self._fillings[size] = filling
+            self.found.rows_per_chunk[size] = filling.rows
+
+    async def _sweep(self, on_cell: Callable[[CellResult], None]) -> None:
+        await self._open()
+        told = self._wish.settings.requests_per_minute
+        while (cell := self._next(told)) is not None:
+            await self._measure(cell)
+            on_cell(self.found.results[-1])
+            self._halt.check()
+
+    def _next(self, told: float | None) -> Cell | None:
+        quota = told if told is not None else quota_per_minute(self.found.attempts)
+        return next_cell(self.grid, self.found.results, self._left, requests_per_minute=quota)
+
+    @property
+    def _left(self) -> Budget:
+        return self._wish.budget.minus(self.found.spent)
+
+    async def _open(self) -> None:
+        """The first request, alone: it creates the dataset where there is one, opens the connection, and is not measured."""
+        size = self.grid.chunk_bytes[0]
+        while not self.found.opening or self.found.opening[-1].fate is not Fate.TAKEN:
+            if not self._left.covers(Budget(1, size)):
+                self._stop("the budget ended before a single request was taken", ExitCode.STOPPED_BY_LIMIT)
+            await self._one(size, self.found.opening)
+            if self.found.opening[-1].fate is Fate.TOO_LARGE:
+                self._stop(
+                    f"the service refuses even bodies of {size:,} bytes (413); --sizes with less", ExitCode.USAGE
+                )
+
+    async def _measure(self, cell: Cell) -> None:
+        """One cell, kept in `found` however it ends."""
+        attempts: list[Attempt] = []
+        began_at, cpu_began = self._clock.monotonic(), time.process_time()
+        left = requests_of(cell)
+
+        async def send() -> None:
+            nonlocal left
+            while left > 0 and not any(attempt.fate is Fate.TOO_LARGE for attempt in attempts):
+                left -= 1
+                try:
+                    await self._one(cell.chunk_bytes, attempts)
+                except Halted:
+                    return
+
+        try:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(cell.concurrency):
+                    tasks.start_soon(send)
+        finally:
+            if attempts:
+                self.found.results.append(
+                    CellResult(
+                        cell=cell,
+                        attempts=tuple(sorted(attempts, key=lambda attempt: attempt.began_at)),
+                        elapsed_s=self._clock.monotonic() - began_at,
+                        cpu_s=time.process_time() - cpu_began,
+                    )
+                )
+        self._halt.check()
+
+    async def _one(self, size: int, attempts: list[Attempt]) -> None:
+        """One request and what follows from its answer. What it may cost is counted before it goes. Raises `Halted`."""
+        await self._halt.unless_halted(lambda: self._slot(size))
+        filling = self._fillings[size]
+        self._number += 1
+        assert self.rows is not None, "rows are made before anything is sent"
+        name = self.dataset_name(self._number)
+        payload = Payload(
+            name=name,
+            rows=filling.rows,
+            body_bytes=filling.body_bytes,
+            envelope=self.destination.envelope(name, self.rows.plan),
+            row_blocks=from_memory(filling.blocks),
+        )
+        spent = self.found.spent
+        self.found.spent = Budget(spent.requests + 1, spent.body_bytes + payload.content_length)
+        began_at = sent_at = self._clock.monotonic()
+
+        def sent(_: int) -> None:
+            nonlocal sent_at
+            sent_at = self._clock.monotonic()
+
+        token = self.destination.token.current
+        self.found.under_way += 1
+        outcome = await self.destination.send(payload, sent)
+        self.found.under_way -= 1
+        attempts.append(
+            Attempt(
+                fate=_fate(outcome),
+                body_bytes=payload.content_length,
+                began_at=began_at,
+                body_sent_at=sent_at,
+                ended_at=self._clock.monotonic(),
+                wait_s=outcome.wait_s if isinstance(outcome, CloseGate) else None,
+            )
+        )
+        match outcome:
+            case Accepted():
+                self._failures = self._waits = 0
+                self.found.datasets[outcome.remote_id] = outcome.remote_name
+                self.found.rows_taken += filling.rows
+                self.found.not_ready += outcome.status is not RemoteStatus.READY
+            case TooLarge():
+                self._note(f"{outcome.reason} (a body of {payload.content_length:,} bytes)")
+            case CloseGate(reason, wait_s):
+                self._close_gate(reason, wait_s)
+            case TokenRejected(reason):
+                if not await self.destination.token.renew(token):
+                    self._stop(f"the service does not take the token ({reason})", ExitCode.NO_PERMISSION)
+            case StopLane(reason, exit_code):
+                self._stop(reason, exit_code)
+            case RowsRefused(reason) | InDoubt(reason, was_answered=True):
+                self._stop(
+                    f"the service refuses these rows ({reason}); --source FILE gives it others", ExitCode.SOME_REJECTED
+                )
+            case InDoubt(reason) | TryAgain(reason):
+                await self._failed(reason)
+            case _:
+                assert_never(outcome)
+
+    async def _slot(self, size: int) -> None:
+        """Wait until the gate is open and the user's rates allow a request of *size* bytes."""
+        assert self._rate is not None, "run comes first"
+        while True:
+            await self._gate.opened()
+            await self._rate.acquire(rows=self._fillings[size].rows, size=size)
+            if self._gate.wait_s == 0:
+                return
+
+    def _close_gate(self, reason: str, wait_s: float | None) -> None:
+        self._waits += 1
+        waiting_s = full_jitter_s(self._waits, self._clock.uniform) if wait_s is None else wait_s
+        if waiting_s > self._wish.max_wait_s:
+            self._stop(
+                f"the service asks for {waiting_s:,.0f} s of quiet, more than --max-wait ({reason})", ExitCode.TRY_LATER
+            )
+        if self._gate.wait_s == 0:  # else others of the same round have heard the same
+            self._note(f"waiting {waiting_s:.1f} s: {reason}")
+        self._gate.close(waiting_s, reason)
+
+    async def _failed(self, reason: str) -> None:
+        self._failures += 1
+        if self._failures >= FAILURES_TO_STOP:
+            self._stop(f"{self._failures} requests in a row came to nothing: {reason}", ExitCode.TRY_LATER)
+        self._note(reason)
+        wait_s = full_jitter_s(self._failures, self._clock.uniform)
+        await self._halt.unless_halted(lambda: self._clock.sleep(wait_s))
+
+    def _note(self, text: str) -> None:
+        self._tell(Note(self.destination.name, text))
+
+    def _stop(self, text: str, exit_code: ExitCode) -> None:
+        self._halt.set(Reason(text, exit_code))
+        raise Halted
+
+
+def _fate(outcome: Outcome) -> Fate:
+    match outcome:
+        case Accepted():
+            return Fate.TAKEN
+        case CloseGate():
+            return Fate.TOLD_TO_WAIT
+        case TooLarge():
+            return Fate.TOO_LARGE
+        case InDoubt(was_answered=False):
+            return Fate.LOST
+        case TryAgain():
+            return Fate.NOT_SENT
+        case InDoubt() | RowsRefused() | TokenRejected() | StopLane():
+            return Fate.REFUSED
+        case _:
+            assert_never(outcome)
