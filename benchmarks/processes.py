@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import tempfile
@@ -18,7 +19,7 @@ from benchmarks.memory import can_measure, pss_bytes
 __all__ = ["ROOT", "Ended", "watched"]
 
 ROOT = Path(__file__).parents[1]
-LAST_WORDS = 600
+LAST_WORDS = 400
 _LOOK_EVERY_S = 0.01
 _SAMPLE_EVERY_S = 0.1
 
@@ -84,7 +85,7 @@ def watched(
 
 def _wait(
     pid: int, began: float, timeout_s: float, until: Callable[[], bool]
-) -> tuple[int, os.struct_rusage, int | None, str]:
+) -> tuple[int, resource.struct_rusage, int | None, str]:
     measures = can_measure()
     peak, sample_at, stopped = 0, 0.0, ""
     while True:

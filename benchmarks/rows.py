@@ -191,7 +191,7 @@ def pack(path: Path, packed: Path) -> None:
     """Write *path* gzipped to *packed*, at the library's level 2."""
     from isal import igzip
 
-    with path.open("rb") as rows, igzip.open(packed, "wb", compresslevel=2) as out:
+    with path.open("rb") as rows, igzip.open(packed, "wb", compresslevel=2) as out:  # type: ignore[no-untyped-call]
         shutil.copyfileobj(rows, out, 1024 * 1024)
 
 

@@ -38,7 +38,7 @@ _OK = "200 OK"
 _BUFFER_BYTES = 256 * 1024
 _NO_DATASETS = b'{"data":{"getUploadedDatasetByPageAndSpaceId":{"count":0,"datasets":[]}}}'
 _EMPTY_PAGE = b'{"object":"list","data":[],"first_id":null,"last_id":null,"has_more":false}'
-_NAME = re.compile(rb'"name":("(?:[^"\\]|\\.)*")')
+_NAME = re.compile(rb'"name":\s*("(?:[^"\\]|\\.)*")')
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 
 from benchmarks.contenders.told import Stopwatch, tell
 from benchmarks.contenders.upload import destination_at
-from bulkup import Snapshot, events
+from bulkup import Snapshot
+from bulkup.api import events
 
 __all__ = ["main"]
 
@@ -18,10 +21,11 @@ async def _stopped(wanted: argparse.Namespace) -> dict[str, object]:
     happenings = events(
         wanted.source, destinations=[destination_at(wanted.url, wanted)], name="bench", state_dir=wanted.state_dir
     )
-    async for event in happenings:
-        if isinstance(event, Snapshot) and (landed := event.lanes[0].chunks_landed) > 0:
-            break
-    await happenings.aclose()  # type: ignore[attr-defined]
+    assert isinstance(happenings, AsyncGenerator)
+    async with aclosing(happenings):
+        async for event in happenings:
+            if isinstance(event, Snapshot) and (landed := event.lanes[0].chunks_landed) > 0:
+                break
     return {**clock.read(), "chunks": landed}
 
 

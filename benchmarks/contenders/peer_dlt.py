@@ -38,7 +38,6 @@ def main() -> None:
         options = arrow_json.ReadOptions(block_size=_ARROW_BLOCK_BYTES)
         yield from arrow_json.open_json(wanted.source, read_options=options)
 
-    @dlt.destination(batch_size=wanted.rows, loader_file_format="parquet" if wanted.arrow else "typed-jsonl")
     def sink(items: Any, table: Any) -> None:
         if not wanted.arrow:
             send(items)
@@ -49,7 +48,9 @@ def main() -> None:
     def work() -> dict[str, object]:
         clock = Stopwatch()
         rows = dlt.resource(tables() if wanted.arrow else batches(wanted), name="rows")
-        pipeline = dlt.pipeline("bench", destination=sink, pipelines_dir=str(wanted.state_dir))
+        file_format = "parquet" if wanted.arrow else "typed-jsonl"
+        destination = dlt.destination(batch_size=wanted.rows, loader_file_format=file_format)(sink)
+        pipeline = dlt.pipeline("bench", destination=destination, pipelines_dir=str(wanted.state_dir))
         pipeline.run(rows).raise_on_failed_jobs()
         return {**clock.read()}
 

@@ -12,7 +12,6 @@ import asyncio
 import io
 import os
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +81,13 @@ def _settings(wanted: argparse.Namespace) -> dict[str, Any]:
 
 
 async def _watched(wanted: argparse.Namespace, destination: Collinear | Nebius, settings: dict[str, Any]) -> Receipt:
-    from bulkup import Finished, Note, Snapshot, events
+    from bulkup import Finished, Note, Snapshot
+    from bulkup.api import events
     from bulkup.progress import Screen
 
     screen = Screen(_Terminal())
     receipt: Receipt | None = None
-    happenings: AsyncIterator[Any] = events(wanted.source, destinations=[destination], name="bench", **settings)
-    async for event in happenings:
+    async for event in events(wanted.source, destinations=[destination], name="bench", **settings):
         match event:
             case Note():
                 screen.note(event)
@@ -192,7 +191,7 @@ def _imported() -> dict[str, object]:
     clock = Stopwatch()
     assert run.Run is not None
     time.sleep(0.3)
-    return clock.read()
+    return {**clock.read()}
 
 
 if __name__ == "__main__":

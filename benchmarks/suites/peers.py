@@ -29,8 +29,8 @@ PEERS = (
     Peer("requests + threads", "peer_requests", "requests", ("collinear", "nebius"), 0.1),
     Peer("aiohttp + gather", "peer_aiohttp", "aiohttp", ("collinear", "nebius"), 0.1, smoke=True),
     Peer("split + curl", "peer_curl", "curl", ("collinear",), 0.2, smoke=True),
-    Peer("dlt, dicts", "peer_dlt", "dlt", ("collinear",), 0.01),
-    Peer("dlt, Arrow", "peer_dlt", "dlt", ("collinear",), 0.02, ("--arrow",)),
+    Peer("dlt, dicts", "peer_dlt", "dlt", ("collinear",), 0.03),
+    Peer("dlt, Arrow", "peer_dlt", "dlt", ("collinear",), 0.03, ("--arrow",)),
     Peer("Collinear's client", "peer_collinear", "collinear", ("collinear",), 0.02),
 )
 
