@@ -36,7 +36,7 @@ def main() -> int:
     """The command; its exit code."""
     wanted = _arguments()
     if wanted.report is not None:
-        return _written(read_records(wanted.report / "results.jsonl"), wanted.report, charts=True)
+        return _written(read_records(wanted.report / "results.jsonl"), wanted.report)
     out: Path = wanted.out or RESULTS / datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -55,7 +55,7 @@ def main() -> int:
         rounds = 1 if wanted.smoke else wanted.rounds
         ends_at = time.monotonic() + wanted.minutes * 60 if wanted.minutes else None
         results = _measured(cases, bench, rounds, out, ends_at)
-    return _written(results, out, charts=True)
+    return _written(results, out)
 
 
 def _cases(bench: Bench, wanted: argparse.Namespace) -> list[Case]:
@@ -118,10 +118,10 @@ def _summary(record: Record) -> str:
     return f"{record['case']}: " + ", ".join(f"{key} {value}" for key, value in figures.items() if value is not None)
 
 
-def _written(results: Results, out: Path, *, charts: bool) -> int:
+def _written(results: Results, out: Path) -> int:
     """The table and the charts; the exit code."""
     _write(out / "table.md", report(results))
-    if charts:
+    if not results.is_smoke:
         _try_to_draw(results, out)
     for line in target_lines(results):
         print(line)

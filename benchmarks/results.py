@@ -86,6 +86,11 @@ class Results:
                 return line
         return None
 
+    @property
+    def is_smoke(self) -> bool:
+        """These records say only that everything works."""
+        return bool(self.grounds.get("smoke"))
+
     def is_broken(self) -> bool:
         """Some case has failed."""
         return any(record["status"] == FAILED for record in self._records)

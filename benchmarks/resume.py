@@ -20,8 +20,8 @@ from benchmarks.processes import watched
 
 __all__ = ["resumed"]
 
-TILE_BYTES = 2048
-"""No tile is larger, with requests of 2,048 bytes."""
+TILE_BYTES = 1024
+"""No tile is larger, with requests of 1,200 bytes."""
 
 _LANE = "collinear"
 

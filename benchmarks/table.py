@@ -11,6 +11,9 @@ from benchmarks.targets import Verdict, judged
 __all__ = ["report", "target_lines"]
 
 
+_SMOKE = "A smoke is too short to say how fast anything is: no target is judged."
+
+
 @dataclass(frozen=True, slots=True)
 class _Column:
     head: str
@@ -43,9 +46,10 @@ _COLUMNS: dict[str, tuple[_Column, ...]] = {
 }
 
 
-def report(results: Results, *, note: str = "") -> str:
-    """All of it. *note* stands at the top, where it says something."""
-    parts = ["# Measured\n", *([f"{note}\n"] if note else []), _grounds(results), "## Targets\n", _targets(results)]
+def report(results: Results) -> str:
+    """All of it."""
+    parts = ["# Measured\n", _grounds(results)]
+    parts += [f"{_SMOKE}\n"] if results.is_smoke else ["## Targets\n", _targets(results)]
     for suite, columns in _COLUMNS.items():
         lines = results.lines(suite)
         if lines:
@@ -55,7 +59,10 @@ def report(results: Results, *, note: str = "") -> str:
 
 
 def target_lines(results: Results) -> Iterator[str]:
-    """Each target in a line for a terminal."""
+    """Each target in a line for a terminal; of a smoke, why there is none."""
+    if results.is_smoke:
+        yield _SMOKE
+        return
     for verdict in judged(results):
         yield f"{verdict.target.group}  {verdict.word:<12}  {_measured(verdict):>12}  {_limit(verdict):>10}  {verdict.target.text}"
 

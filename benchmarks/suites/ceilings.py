@@ -39,7 +39,7 @@ def cases(bench: Bench) -> list[Case]:
             share=0.5,
             sink=None,
             labels={"what": "msgspec", "cores": str(cores)},
-            smoke=True,
+            smoke=cores == 1,
         )
         for cores in (1, 2)
     ]

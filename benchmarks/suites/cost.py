@@ -18,7 +18,7 @@ def cases(_: Bench) -> list[Case]:
     small = ("--max-chunk-bytes", str(JOURNAL_CHUNK_BYTES))
     echoless = SinkNeeds(arguments=("--no-echo",))
     return [
-        _case("journal", "on", small, 0.05, smoke=True),
+        _case("journal", "on", small, 0.05),
         _case("journal", "off", (*small, "--without", "journal"), 0.05, smoke=True),
         _case("echo", "on", (), 0.5),
         _case("echo", "off", ("--without", "echo"), 0.5, echoless, smoke=True),

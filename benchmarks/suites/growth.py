@@ -17,7 +17,7 @@ ROUNDS = 3
 SIZES = (0.25, 1.0, 4.0, 8.0)
 """Of the run's size, which is 1 GB by default."""
 
-JOURNALED, SMOKE_JOURNALED = (1, 1_000, 30_000, 1_000_000), (1, 300)
+JOURNALED, SMOKE_JOURNALED = (1, 1_000, 30_000, 1_000_000), (300,)
 
 
 def cases(bench: Bench) -> list[Case]:
@@ -47,7 +47,7 @@ def _resumed(chunks: int) -> Case:
         name=f"bulkup, resume of {chunks:,} chunks",
         measure=lambda case, bench: resumed(case, bench, chunks),
         module=UPLOAD,
-        arguments=("--to", "collinear", "--preset", "question-answer", "--max-chunk-bytes", "2048"),
+        arguments=("--to", "collinear", "--preset", "question-answer", "--max-chunk-bytes", "1200"),
         shape=Shape.SMALL,
         sink=SinkNeeds(),
         rounds=ROUNDS,

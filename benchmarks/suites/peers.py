@@ -59,5 +59,5 @@ def _case(peer: Peer, to: str, *, mapped: bool) -> Case:
         share=peer.share,
         peer=peer.python,
         labels={"what": "peer", "peer": peer.name, "way": way},
-        smoke=peer.smoke and not mapped,
+        smoke=peer.smoke and not mapped and to == peer.destinations[-1],
     )

@@ -33,7 +33,7 @@ FIXED = (2, 4, 8, 16, 24, 32)
 def cases(bench: Bench) -> list[Case]:
     """The quota told, told by headers, and found out; then the changing capacity, adaptive and at each fixed concurrency."""
     found = [
-        _quota("told", ("--requests-per-minute", str(REQUESTS_PER_MINUTE)), (), smoke=True),
+        _quota("told", ("--requests-per-minute", str(REQUESTS_PER_MINUTE)), ()),
         _quota("told by headers", (), ("--quota-headers",)),
         _quota("found out, Retry-After", (), ("--retry-after-s", "1"), smoke=True),
         _quota("found out, no Retry-After", (), ()),

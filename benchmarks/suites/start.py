@@ -30,7 +30,7 @@ def cases(_: Bench) -> list[Case]:
             arguments=arguments,
             sink=None,
             labels={"what": "start", "command": name},
-            smoke=True,
+            smoke=name == "bulkup --help",
         )
         for name, arguments in _COMMANDS.items()
     ]
