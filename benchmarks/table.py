@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.results import OK, Figure, Line, Results
-from benchmarks.targets import Verdict, judged
+from benchmarks.targets import Verdict, best_upload, judged
 
 __all__ = ["report", "target_lines"]
 
@@ -54,6 +54,8 @@ def report(results: Results) -> str:
         lines = results.lines(suite)
         if lines:
             parts += [f"## {suite.capitalize()}\n", _table(lines, columns)]
+            if suite == "peers":
+                parts += ["### bulkup against them\n", _against(results, lines)]
     parts += _troubles(results)
     return "\n".join(parts)
 
@@ -96,6 +98,24 @@ def _table(lines: list[Line], columns: tuple[_Column, ...]) -> str:
         cells = [_shown(_figure(line, column.key), column) for column in used]
         rounds = sum(record["status"] == OK for record in line.records)
         rows.append(f"| {line.name} | {' | '.join(cells)} | {rounds} |")
+    return "\n".join(rows) + "\n"
+
+
+def _against(results: Results, peers: list[Line]) -> str:
+    """How many times as fast bulkup is with full validation, by one worker or two, whichever is faster; CPU by one worker."""
+    rows = [
+        "| | bulkup MB/s | its MB/s | times as fast | its CPU s a GB, times bulkup's |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for line in peers:
+        way = line.labels["way"]
+        mine, its = best_upload(results, way), line.value("mb_per_s")
+        if mine is None or its is None:
+            continue
+        one = results.find(what="bulkup", way=way, validation="full", workers="1", wire="plain", source="plain")
+        used, its_used = one.value("cpu_s_per_gb") if one else None, line.value("cpu_s_per_gb")
+        cpu = f"{its_used / used:.1f}" if used and its_used else "–"
+        rows.append(f"| {line.name} | {mine:,.1f} | {its:,.1f} | {mine / its:.1f} | {cpu} |")
     return "\n".join(rows) + "\n"
 
 

@@ -12,7 +12,7 @@ from benchmarks.suites.peers import PEERS
 from benchmarks.suites.quota import FIXED, PLATEAUS
 from benchmarks.suites.uploads import IDENTITY, MAPPED
 
-__all__ = ["TARGETS", "Bound", "Target", "Verdict", "judged"]
+__all__ = ["TARGETS", "Bound", "Target", "Verdict", "best_upload", "judged"]
 
 MIB_OF_TWO_PASS, MIB_OF_ANY = 64.0, 250.0
 
@@ -82,15 +82,15 @@ def _against(mine: dict[str, str], its: dict[str, str]) -> Callable[[Results], f
     return lambda results: _ratio(_speed(results, mine), _speed(results, its))
 
 
-def _best_upload(results: Results, way: str) -> float | None:
-    """bulkup at its fastest with full validation: by one worker or two."""
+def best_upload(results: Results, way: str) -> float | None:
+    """MB/s of bulkup at its fastest with full validation: by one worker or two."""
     found = [_speed(results, _upload(way, workers=workers)) for workers in (1, 2)]
     return max((speed for speed in found if speed is not None), default=None)
 
 
 def _over_peer(peer: str, way: str) -> Callable[[Results], float | None]:
     return lambda results: _ratio(
-        _best_upload(results, way), _speed(results, {"what": "peer", "peer": peer, "way": way})
+        best_upload(results, way), _speed(results, {"what": "peer", "peer": peer, "way": way})
     )
 
 

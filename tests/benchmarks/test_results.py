@@ -82,6 +82,13 @@ def test_the_table_has_medians_with_their_range_and_names_what_failed() -> None:
     assert "## Failed or not available" in text
 
 
+def test_the_table_says_how_many_times_as_fast_as_a_peer() -> None:
+    labels = {"what": "peer", "peer": "split + curl", "way": _WAY}
+    peer = _record("curl", labels, [43.0])[0] | {"suite": "peers"}
+    ours = _record(upload_name(IDENTITY[0], "full", 2), {**_FULL, "workers": "2"}, [430.0])
+    assert "| curl | 430.0 | 43.0 | 10.0 | – |" in report(Results([*ours, peer]))
+
+
 def test_records_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     results = Results()
     for record in _record("a", {"what": "wrk"}, [1.0, 3.0]):

@@ -162,11 +162,11 @@ def test_the_sink_refuses_what_is_over_the_quota_and_does_not_count_it() -> None
 
 
 def test_capacity_follows_its_steps() -> None:
-    capacity = Capacity(parse_steps("16:20,4:10"), 0.0)
+    capacity = Capacity(parse_steps("16:20,4:10,8:5"), 0.0)
     with capacity.served():
         began = capacity.began_at()
     assert began is not None
-    assert [capacity.servers(began + later) for later in (0.0, 19.9, 20.1, 29.9, 1000.0)] == [16, 16, 4, 4, 4]
+    assert [capacity.servers(began + later) for later in (0.0, 19.9, 20.1, 29.9, 30.1, 1000.0)] == [16, 16, 4, 4, 8, 8]
 
 
 def test_the_sink_serves_tls_that_its_authority_vouches_for(tmp_path: Path) -> None:
