@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmarks.results import OK, Figure, Line, Results
+from benchmarks.results import FAILED, OK, Figure, Line, Results
 from benchmarks.targets import Verdict, best_upload, judged
 
 __all__ = ["report", "target_lines"]
@@ -136,12 +136,11 @@ def _shown(figure: Figure | None, column: _Column) -> str:
 
 
 def _troubles(results: Results) -> list[str]:
-    bad = [line for line in results.lines() if line.status != OK]
+    bad = [line for line in results.lines() if line.status == FAILED]
     if not bad:
         return []
-    rows = ["| | | why |", "| --- | --- | --- |"]
-    rows += [f"| {line.name} | {line.status} | {_cell(line.why)} |" for line in bad]
-    return ["## Failed or not available\n", "\n".join(rows) + "\n"]
+    rows = ["| | last words |", "| --- | --- |", *(f"| {line.name} | {_cell(line.why)} |" for line in bad)]
+    return ["## Failed\n", "\n".join(rows) + "\n"]
 
 
 def _cell(text: str) -> str:

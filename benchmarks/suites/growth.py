@@ -44,7 +44,7 @@ def _sized(way: Way, size: float, workers: int) -> Case:
 def _resumed(chunks: int) -> Case:
     case = Case(
         suite="growth",
-        name=f"bulkup, resume of {chunks:,} chunks",
+        name=f"bulkup, resume of {chunks:,} chunk{'s' * (chunks != 1)}",
         measure=lambda case, bench: resumed(case, bench, chunks),
         module=UPLOAD,
         arguments=("--to", "collinear", "--preset", "question-answer", "--max-chunk-bytes", "1200"),
