@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,7 +17,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.bench import Bench, BrokenRun, Unavailable
+from benchmarks.bench import Bench, Unavailable
 from benchmarks.case import Case
 from benchmarks.machine import machine, versions
 from benchmarks.results import FAILED, MISSING, OK, Record, Results, read_records
@@ -54,7 +53,11 @@ def main() -> int:
         cases = _cases(bench, wanted)
         rounds = 1 if wanted.smoke else wanted.rounds
         ends_at = time.monotonic() + wanted.minutes * 60 if wanted.minutes else None
-        results = _measured(cases, bench, rounds, out, ends_at)
+        results = Results()
+        try:
+            _measure(results, cases, bench, rounds, out, ends_at)
+        except KeyboardInterrupt:
+            _say("interrupted; what was measured stands")
     return _written(results, out)
 
 
@@ -67,9 +70,9 @@ def _cases(bench: Bench, wanted: argparse.Namespace) -> list[Case]:
     return found
 
 
-def _measured(cases: list[Case], bench: Bench, rounds: int, out: Path, ends_at: float | None) -> Results:
-    """Round by round, until the rounds or the time are over."""
-    results, missing = Results(), set[str]()
+def _measure(results: Results, cases: list[Case], bench: Bench, rounds: int, out: Path, ends_at: float | None) -> None:
+    """Round by round into *results*, until the rounds or the time are over."""
+    missing = set[str]()
     grounds = {"versions": versions(), "size": bench.size, "text": str(bench.text), "smoke": bench.smoke}
     for number in range(1, rounds + 1):
         for place, case in enumerate(cases, start=1):
@@ -77,7 +80,7 @@ def _measured(cases: list[Case], bench: Bench, rounds: int, out: Path, ends_at: 
                 continue
             if ends_at is not None and time.monotonic() > ends_at:
                 _say(f"the time is over in round {number}")
-                return results
+                return
             record = _recorded(case, bench)
             if record["status"] == MISSING:
                 missing.add(case.name)
@@ -86,7 +89,6 @@ def _measured(cases: list[Case], bench: Bench, rounds: int, out: Path, ends_at: 
             )
             _write(out / "table.md", report(results))
             _say(f"[{number}/{rounds} {place}/{len(cases)}] {_summary(record)}")
-    return results
 
 
 def _recorded(case: Case, bench: Bench) -> Record:
@@ -105,8 +107,8 @@ def _recorded(case: Case, bench: Bench) -> Record:
         record["figures"] = case.measure(case, bench)
     except Unavailable as missing:
         record |= {"status": MISSING, "why": str(missing)}
-    except (BrokenRun, OSError, subprocess.SubprocessError, ValueError, KeyError) as failed:
-        record |= {"status": FAILED, "why": str(failed) or type(failed).__name__}
+    except Exception as failed:  # noqa: BLE001 - whatever it is, the other cases go on
+        record |= {"status": FAILED, "why": f"{type(failed).__name__}: {failed}"}
     return record
 
 
