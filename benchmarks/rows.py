@@ -1,11 +1,11 @@
-"""Chat rows of about 1 KB with unicode: the same bytes for the same size, on every machine.
+"""Rows to upload, of several shapes and with unicode: the same bytes for the same size, on every machine.
 
     python -m benchmarks.rows --shape chat --size 1GB --out rows.jsonl
 
 One block of 16 MB is composed of varied conversations: four in ten are English in plain ASCII, two English with typographic
 signs, the others German, Russian, Chinese and Hindi (what is not ASCII costs a decoder more than twice as much). The file is
-that block again and again, each time with other row ids (of one width, so that it is done by the block). It is on disk, not
-only in the page cache, when this ends.
+that block again and again, each time with other row ids (of one width, so that it is done by the block). So a smaller file is a
+prefix of a larger one of its shape. It is on disk, not only in the page cache, when this ends. `--pack` writes it gzipped as well.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BLOCK_BYTES", "Shape", "Text", "parse_size", "write_rows"]
+__all__ = ["BLOCK_BYTES", "Shape", "Text", "pack", "parse_size", "write_rows"]
 
 BLOCK_BYTES = 16_000_000
 
@@ -52,6 +53,26 @@ class Shape(StrEnum):
 
     COLLINEAR = "collinear"
     """`conv_prefix` and `response`; every third row has a `ground_truth`."""
+
+    FLAT = "flat"
+    """About 1 KB of `prompt` and `completion`, and a whole number: what Nebius takes as it is."""
+
+    SMALL = "small"
+    """About 150 bytes of `question` and `answer`."""
+
+    WIDE = "wide"
+    """About 2 KB in 40 keys, objects and arrays among them."""
+
+    @property
+    def first_key(self) -> str:
+        """The key that begins each row."""
+        return {
+            "chat": "messages",
+            "collinear": "conv_prefix",
+            "flat": "prompt",
+            "small": "question",
+            "wide": "record",
+        }[self]
 
 
 class Text(StrEnum):
@@ -105,11 +126,43 @@ def _block(shape: Shape, size: int, languages: tuple[str, ...]) -> bytes:
 
 
 def _row(shape: Shape, chance: random.Random, number: int, languages: tuple[str, ...]) -> dict[str, Any]:
-    turns = _conversation(chance, f"{_REPEAT.decode()}-{number:06d}", languages)
+    row_id = f"{_REPEAT.decode()}-{number:06d}"
+    if shape is Shape.SMALL or shape is Shape.FLAT:
+        return _question(shape, chance, row_id, number, languages)
+    if shape is Shape.WIDE:
+        return _record(chance, row_id, number, languages)
+    turns = _conversation(chance, row_id, languages)
     if shape is Shape.CHAT:
         return {"messages": turns}
     row: dict[str, Any] = {"conv_prefix": turns[:-1], "response": turns[-1]}
     return row | {"ground_truth": number % 6 - 1} if number % 3 == 0 else row
+
+
+def _question(
+    shape: Shape, chance: random.Random, row_id: str, number: int, languages: tuple[str, ...]
+) -> dict[str, Any]:
+    words = _WORDS[chance.choice(languages)].split()
+    if shape is Shape.SMALL:
+        asked, answered = _text(chance, words, 50), _text(chance, words, 40)
+        return {"question": f"[{row_id}] {asked}", "answer": answered}
+    size = chance.triangular(200, 2000, 350)
+    asked, answered = _text(chance, words, size / 3), _text(chance, words, size * 2 / 3)
+    return {"prompt": f"[{row_id}] {asked}", "completion": answered, "tokens": number % 997}
+
+
+def _record(chance: random.Random, row_id: str, number: int, languages: tuple[str, ...]) -> dict[str, Any]:
+    words = _WORDS[chance.choice(languages)].split()
+    row: dict[str, Any] = {"record": row_id}
+    row |= {f"text_{i:02d}": _text(chance, words, 60) for i in range(10)}
+    row |= {f"count_{i:02d}": (number * 31 + i) % 10_007 for i in range(10)}
+    row |= {f"share_{i:02d}": chance.randrange(10**6) / 10**6 + 0.5 for i in range(7)}
+    row |= {f"flag_{i:02d}": chance.random() < 0.5 for i in range(4)}
+    row |= {f"tags_{i:02d}": chance.choices(words, k=4) for i in range(4)}
+    row |= {
+        f"place_{i:02d}": {"name": chance.choice(words), "at": [number % 90, i], "by": {"who": chance.choice(words)}}
+        for i in range(4)
+    }
+    return row
 
 
 def _conversation(chance: random.Random, row_id: str, languages: tuple[str, ...]) -> list[dict[str, str]]:
@@ -134,15 +187,26 @@ def _text(chance: random.Random, words: list[str], size: float) -> str:
     return "".join(part for pair in zip(chosen, breaks, strict=True) for part in pair).strip()
 
 
+def pack(path: Path, packed: Path) -> None:
+    """Write *path* gzipped to *packed*, at the library's level 2."""
+    from isal import igzip
+
+    with path.open("rb") as rows, igzip.open(packed, "wb", compresslevel=2) as out:  # type: ignore[no-untyped-call]
+        shutil.copyfileobj(rows, out, 1024 * 1024)
+
+
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.rows", description="Write chat rows of about 1 KB.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.rows", description="Write rows to upload.")
     parser.add_argument("--shape", type=Shape, choices=list(Shape), required=True)
     parser.add_argument("--size", type=parse_size, required=True)
     parser.add_argument("--text", type=Text, choices=list(Text), default=Text.MIXED)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--pack", type=Path, help="write the same there, gzipped")
     wanted = parser.parse_args()
     print(write_rows(wanted.out, wanted.shape, wanted.size, wanted.text))
+    if wanted.pack is not None:
+        pack(wanted.out, wanted.pack)
 
 
 if __name__ == "__main__":

@@ -1,64 +1,100 @@
-"""`python -m benchmarks --smoke`: every case once, by the product as a user runs it."""
+"""`python -m benchmarks`: the smoke by the product as a user runs it, and the pieces that judge and write down."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
-from benchmarks import run
+from benchmarks.__main__ import _recorded
+from benchmarks.bench import Bench, BrokenRun, Source, Unavailable
 from benchmarks.bodies import multiset
-from benchmarks.cases import CASES
-from benchmarks.rows import Shape, write_rows
-from benchmarks.run import BrokenRun, Source, measured
+from benchmarks.case import Case, Metrics
+from benchmarks.measure import RunningSink, sent
+from benchmarks.results import FAILED, MISSING, OK
+from benchmarks.rows import Text
+from benchmarks.suites import SUITES
+from benchmarks.suites.uploads import UPLOAD
 
 _ROOT = Path(__file__).parents[2]
+_KNOWN_MISSING = ("wrk", "openssl", "curl", "no setting")
 
 
-def test_the_smoke_runs_every_case_and_prints_a_line_for_each(tmp_path: Path) -> None:
+def _bench(folder: Path, *, check: bool = False) -> Bench:
+    return Bench(folder=folder, size=1_000_000, text=Text.MIXED, check=check)
+
+
+_IDENTITY = Case(
+    suite="uploads",
+    name="identity",
+    measure=sent,
+    module=UPLOAD,
+    arguments=("--to", "collinear", "--max-chunk-bytes", "200000"),
+)
+
+
+def test_the_smoke_runs_every_suite_and_writes_down_what_it_found(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--smoke", "--dir", str(tmp_path)],
+        [sys.executable, "-m", "benchmarks", "--smoke", "--out", str(tmp_path)],
         cwd=_ROOT,
         capture_output=True,
-        check=True,
-        timeout=100,
+        text=True,
+        timeout=110,
     )
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["case"] for line in lines] == list(CASES)
-    for line in lines:
-        assert line["sink_checked"]
-        assert line["requests"] > 4
-        assert min(line[key] for key in ("mb_per_s", "cpu_s_per_gb", "peak_rss_mib", "seconds")) > 0
-        assert {"bulkup", "python", "msgspec"} <= line["versions"].keys()
-        assert {"processor", "cpus"} <= line["machine"].keys()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "chat-mixed-8000000.jsonl",
-        "collinear-mixed-8000000.jsonl",
-    ]
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert {record["suite"] for record in records} == SUITES.keys()
+    for record in records:
+        if record["status"] == MISSING:
+            assert any(word in record["why"] for word in _KNOWN_MISSING), record
+            continue
+        assert record["status"] == OK
+        assert record["figures"]["seconds"] > 0
+        assert {"bulkup", "python", "msgspec"} <= record["grounds"]["versions"].keys()
+    table = (tmp_path / "table.md").read_text()
+    assert all(f"## {suite.capitalize()}" in table for suite in SUITES)
 
 
 def test_the_checked_sink_gets_exactly_the_rows_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "rows.jsonl"
-    rows = write_rows(path, Shape.COLLINEAR, 1_500_000)
-    found = {}
+    bench, found = _bench(tmp_path, check=True), dict[str, object]()
+    summary = RunningSink.summary
 
-    def noting(url: str) -> dict[str, object]:
-        found.update(summary(url))
+    def noting(sink: RunningSink) -> dict[str, object]:
+        found.update(summary(sink))
         return found
 
-    summary = run.summary
-    monkeypatch.setattr(run, "summary", noting)
-    measured(CASES["collinear-identity"], Source.of(path), check=True, max_chunk_bytes=200_000)
-    assert found["rows"] == rows
-    assert found["digest"] == multiset([orjson.loads(line) for line in path.read_bytes().splitlines()])
+    monkeypatch.setattr(RunningSink, "summary", noting)
+    figures = sent(_IDENTITY, bench)
+    source = bench.source(_IDENTITY.shape, bench.size)
+    assert found["rows"] == source.rows
+    assert found["digest"] == multiset([orjson.loads(line) for line in source.path.read_bytes().splitlines()])
+    assert int(figures["requests"] or 0) > 4
+    for key in ("mb_per_s", "cpu_s_per_gb", "seconds"):
+        assert float(figures[key] or 0) > 0
 
 
-def test_a_row_too_few_is_a_broken_run(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    rows = write_rows(path, Shape.COLLINEAR, 50_000)
+def test_a_row_too_few_is_a_broken_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = _bench(tmp_path)
+    source = bench.source(_IDENTITY.shape, bench.size)
+    bench._sources[source.path.name] = Source(source.path, source.bytes, source.rows + 1)
     with pytest.raises(BrokenRun, match="were to be sent"):
-        measured(CASES["collinear-identity"], Source(path, path.stat().st_size, rows + 1), check=False)
+        sent(_IDENTITY, bench)
+
+
+def test_what_fails_is_recorded_with_its_last_words_and_what_is_missing_as_such(tmp_path: Path) -> None:
+    bench = _bench(tmp_path)
+    failing = replace(_IDENTITY, arguments=("--to", "nowhere"))
+    record = _recorded(failing, bench)
+    assert record["status"] == FAILED
+    assert "invalid choice" in record["why"]
+
+    def missing(_: Case, __: Bench) -> Metrics:
+        raise Unavailable("wrk is not installed")
+
+    record = _recorded(replace(_IDENTITY, measure=missing), bench)
+    assert (record["status"], record["why"]) == (MISSING, "wrk is not installed")

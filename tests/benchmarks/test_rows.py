@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import orjson
 import pytest
 
-from benchmarks.rows import Shape, parse_size, write_rows
+from benchmarks.rows import Shape, pack, parse_size, write_rows
 
 _SIZE = 2_000_000
 
 
+_KEYS = {
+    Shape.CHAT: {"messages"},
+    Shape.COLLINEAR: {"conv_prefix", "response", "ground_truth"},
+    Shape.FLAT: {"prompt", "completion", "tokens"},
+    Shape.SMALL: {"question", "answer"},
+}
+_MEAN_BYTES = {Shape.SMALL: (120, 200), Shape.WIDE: (1500, 2500)}
+
+
 @pytest.mark.parametrize("shape", list(Shape))
-def test_rows_are_about_a_kilobyte_with_unicode_and_none_comes_twice(tmp_path: Path, shape: Shape) -> None:
+def test_rows_have_their_size_and_unicode_and_none_comes_twice(tmp_path: Path, shape: Shape) -> None:
     path = tmp_path / "rows"
     count = write_rows(path, shape, _SIZE)
     lines = path.read_bytes().splitlines()
     assert len(lines) == len(set(lines)) == count
     assert 0 <= path.stat().st_size - _SIZE < 4096
-    assert 800 < path.stat().st_size / count < 1200
+    least, most = _MEAN_BYTES.get(shape, (800, 1200))
+    assert least < path.stat().st_size / count < most
     assert not path.read_bytes().isascii()
-    keys = {key for line in lines for key in orjson.loads(line)}
-    assert keys == ({"messages"} if shape is Shape.CHAT else {"conv_prefix", "response", "ground_truth"})
+    rows = [orjson.loads(line) for line in lines]
+    assert all(next(iter(row)) == shape.first_key for row in rows)
+    keys = {key for row in rows for key in row}
+    assert keys == _KEYS[shape] if shape in _KEYS else len(keys) == 40
+
+
+def test_a_smaller_file_is_the_beginning_of_a_larger_one(tmp_path: Path) -> None:
+    for name, size in (("a", 100_000), ("b", 400_000)):
+        write_rows(tmp_path / name, Shape.SMALL, size)
+    assert (tmp_path / "b").read_bytes().startswith((tmp_path / "a").read_bytes())
+
+
+def test_a_packed_file_holds_the_same(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows", Shape.WIDE, 100_000)
+    pack(tmp_path / "rows", tmp_path / "rows.gz")
+    assert gzip.decompress((tmp_path / "rows.gz").read_bytes()) == (tmp_path / "rows").read_bytes()
 
 
 def test_the_same_size_gives_the_same_bytes(tmp_path: Path) -> None:

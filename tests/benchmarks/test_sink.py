@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import http.client
+import shutil
 import socket
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
 from benchmarks.bodies import CountingReader, multiset
-from benchmarks.run import running_sink, summary
+from benchmarks.certificate import make_certificate
+from benchmarks.measure import RunningSink, running_sink
+from benchmarks.pace import Capacity, Quota, parse_steps
 
 _BOUNDARY = "b-1"
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "check"])
+@pytest.fixture(params=[(), ("--check",)], ids=["plain", "check"])
 def sink(request: pytest.FixtureRequest) -> Iterator[str]:
-    with running_sink(check=request.param) as url:
-        yield url
+    with running_sink(request.param) as running:
+        yield running.url
+
+
+def summary(url: str) -> dict[str, Any]:
+    return RunningSink(url).summary()
 
 
 def _rows(count: int) -> list[dict[str, Any]]:
@@ -112,13 +121,64 @@ def test_a_body_that_comes_byte_by_byte_on_a_kept_connection_is_taken_whole(sink
 
 
 def test_what_is_broken_is_refused_when_bodies_are_checked() -> None:
-    with running_sink(check=True) as url:
+    with running_sink(["--check"]) as running:
+        url = running.url
         body, content_type = _form(_rows(3))
         bad = body.replace(b'"response"', b'"response', 1)
         assert _call(url, "POST", "/api/v1/dataset/upload", bad, content_type)[0] == 400
         assert _call(url, "POST", "/api/v1/dataset/upload", body[:-4], content_type)[0] == 400
         assert _call(url, "POST", "/v1/datasets", b'{"name":"n","rows":[1]}')[0] == 400
         assert _call(url, "POST", "/v1/else", b"{}")[0] == 400
-        assert summary(url) | {"cpu_s": 0} == {
-            "requests": 0, "bytes": 0, "rows": 0, "refused": 4, "checked": True, "digest": 0, "cpu_s": 0,
-        }  # fmt: skip
+        found = summary(url)
+        assert (found["requests"], found["bytes"], found["rows"], found["refused"]) == (0, 0, 0, 4)
+
+
+def test_a_quota_lets_one_pass_at_a_time_and_a_second_of_them_at_once() -> None:
+    quota = Quota(600, with_headers=True, retry_after_s=1)
+    assert [quota.admits(at)[0] for at in (0.0, 0.05, 0.1, 0.15, 0.2)] == [True, False, True, False, True]
+    assert sum(quota.admits(100.0)[0] for _ in range(20)) == 10
+    assert quota.refused == 12
+
+
+def test_a_quota_says_what_is_left_of_the_minute_and_when_to_come_again() -> None:
+    quota = Quota(600, with_headers=True, retry_after_s=2)
+    _, headers = quota.admits(0.0)
+    assert "x-ratelimit-limit-requests: 600" in headers
+    assert "x-ratelimit-remaining-requests: 599" in headers
+    assert "Retry-After" not in headers
+    assert "Retry-After: 2" in quota.admits(0.0)[1]
+    assert Quota(600, with_headers=False, retry_after_s=None).admits(0.0) == (True, "")
+
+
+def test_the_sink_refuses_what_is_over_the_quota_and_does_not_count_it() -> None:
+    with running_sink(["--requests-per-minute", "60", "--retry-after-s", "7"]) as running:
+        body, content_type = _form(_rows(3))
+        first, second = (_call(running.url, "POST", "/api/v1/dataset/upload", body, content_type) for _ in range(2))
+        assert (first[0], second[0], second[2]["Retry-After"]) == (200, 429, "7")
+        found = running.summary()
+        assert (found["requests"], found["rows"], found["limited"]) == (1, 3, 1)
+        running.forget()
+        assert running.summary()["requests"] == 0
+
+
+def test_capacity_follows_its_steps() -> None:
+    capacity = Capacity(parse_steps("16:20,4:10,8:5"), 0.0)
+    with capacity.served():
+        began = capacity.began_at()
+    assert began is not None
+    assert [capacity.servers(began + later) for later in (0.0, 19.9, 20.1, 29.9, 30.1, 1000.0)] == [16, 16, 4, 4, 8, 8]
+
+
+def test_the_sink_serves_tls_that_its_authority_vouches_for(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    made = make_certificate(tmp_path)
+    with running_sink(["--certificate", str(made.chain), "--key", str(made.key)]) as running:
+        place = running.url.removeprefix("https://")
+        trusting = ssl.create_default_context(cafile=made.authority)
+        connection = http.client.HTTPSConnection(place, timeout=10, context=trusting)
+        body, content_type = _form(_rows(2))
+        connection.request("POST", "/api/v1/dataset/upload", body, {"Content-Type": content_type})
+        assert len(orjson.loads(connection.getresponse().read())) == 2
+        connection.close()
+        assert running.summary()["rows"] == 2

@@ -1,0 +1,198 @@
+"""One upload by bulkup's Python API.
+
+`--workers` and `--validation` are run settings; where this bulkup has none of that name, the contender is not available.
+`--without` switches one thing off from outside the product, to see what it costs; `--watched` shows the progress display on a
+terminal that leads nowhere. `--only-import` loads all that an upload loads, and ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contenders.told import NotAvailable, Stopwatch, tell
+from bulkup import Collinear, Nebius, Receipt, upload
+from bulkup.config import RunSettings
+
+__all__ = ["SPACE_ID", "destination_at", "main"]
+
+SPACE_ID = "3c90c3cc-0d44-4b50-8888-8dd25736052a"
+
+MAPPING: dict[str, Any] = {
+    "conv_prefix": [{"role": {"const": "user"}, "content": "question"}],
+    "response": {"role": {"const": "assistant"}, "content": "answer"},
+}
+"""`small` rows made Collinear's by a declared mapping."""
+
+
+def destination_at(url: str, wanted: argparse.Namespace) -> Collinear | Nebius:
+    """The settings of the destination that the arguments ask for."""
+    limits = {
+        "max_chunk_bytes": wanted.max_chunk_bytes,
+        "requests_per_minute": wanted.requests_per_minute,
+        "concurrency": wanted.concurrency,
+    }
+    given = {key: value for key, value in limits.items() if value is not None}
+    if wanted.to == "nebius":
+        return Nebius(url=url, **given)
+    if wanted.mapping:
+        return Collinear(url=url, space_id=SPACE_ID, mapping=MAPPING, **given)
+    return Collinear(url=url, space_id=SPACE_ID, preset=wanted.preset, **given)
+
+
+async def _upload(wanted: argparse.Namespace) -> dict[str, object]:
+    settings = _settings(wanted)
+    destination = destination_at(wanted.url, wanted)
+    clock = Stopwatch()
+    if wanted.watched:
+        receipt = await _watched(wanted, destination, settings)
+    else:
+        receipt = await upload(wanted.source, destinations=[destination], name="bench", **settings)
+    used = clock.read()
+    if wanted.without == "journal":  # then the receipt has nothing to count; the sink does
+        return {**used}
+    (lane,) = receipt.destinations.values()
+    return {
+        **used,
+        "exit_code": receipt.exit_code,
+        "reason": lane.reason,
+        "rows": lane.rows_landed,
+        "requests": lane.this_invocation.requests,
+        "body_bytes": lane.this_invocation.bytes_sent,
+        "max_body_bytes": lane.max_body_bytes,
+        "throttled_s": lane.this_invocation.throttled_s,
+    }
+
+
+def _settings(wanted: argparse.Namespace) -> dict[str, Any]:
+    chosen = {"state_dir": wanted.state_dir}
+    for name in ("workers", "validation"):
+        value = getattr(wanted, name)
+        if name in RunSettings.model_fields:
+            chosen[name] = value
+        elif value not in (1, "full"):
+            raise NotAvailable(f"this bulkup has no setting {name!r}")
+    return chosen
+
+
+async def _watched(wanted: argparse.Namespace, destination: Collinear | Nebius, settings: dict[str, Any]) -> Receipt:
+    from bulkup import Finished, Note, Snapshot
+    from bulkup.api import events
+    from bulkup.progress import Screen
+
+    screen = Screen(_Terminal())
+    receipt: Receipt | None = None
+    async for event in events(wanted.source, destinations=[destination], name="bench", **settings):
+        match event:
+            case Note():
+                screen.note(event)
+            case Snapshot():
+                screen.show(event)
+            case Finished():
+                receipt = event.receipt
+    screen.close()
+    assert receipt is not None
+    return receipt
+
+
+class _Terminal(io.StringIO):
+    """Takes what a terminal would, and forgets it."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+def without_journal() -> None:
+    """The hot path's records are not kept: a chunk is planned, sent and landed unwritten. Facts still are."""
+    from bulkup.journal import LaneJournal
+
+    def plan(*_: object, **__: object) -> asyncio.Future[None]:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    async def nothing(*_: object, **__: object) -> None:
+        return None
+
+    for name, stand_in in (("plan", plan), ("sending", nothing), ("landed", nothing)):
+        setattr(LaneJournal, name, stand_in)
+
+
+def without_echo() -> None:
+    """The answer's rows are not read: ids are made up. To be used with a sink that sends none."""
+    from bulkup.destinations.echo import EchoReader
+
+    def feed(_: EchoReader, data: bytes) -> None:
+        return None
+
+    def ids(_: EchoReader, rows: int) -> tuple[str | int, ...]:
+        return tuple(range(rows))
+
+    setattr(EchoReader, "feed", feed)  # noqa: B010 - a method is replaced, from outside and on purpose
+    setattr(EchoReader, "ids", ids)  # noqa: B010
+
+
+def without_progress() -> None:
+    """No snapshots are taken."""
+    from bulkup.wiring.run import Run
+
+    async def _snapshots(_: Run) -> None:
+        return None
+
+    setattr(Run, "_snapshots", _snapshots)  # noqa: B010
+
+
+_WITHOUT = {"journal": without_journal, "echo": without_echo, "progress": without_progress}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.contenders.upload")
+    parser.add_argument("--source", default="")
+    parser.add_argument("--url", default="")
+    parser.add_argument("--state-dir", type=Path)
+    parser.add_argument("--to", choices=("collinear", "nebius"), default="collinear")
+    parser.add_argument("--preset", default="auto")
+    parser.add_argument("--mapping", action="store_true")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--validation", choices=("full", "trust"), default="full")
+    parser.add_argument("--max-chunk-bytes", type=int)
+    parser.add_argument("--requests-per-minute", type=float)
+    parser.add_argument("--concurrency", type=int)
+    parser.add_argument("--without", choices=tuple(_WITHOUT))
+    parser.add_argument("--watched", action="store_true")
+    parser.add_argument("--only-import", action="store_true")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """The command. Tokens come from the environment, as ever."""
+    wanted = _arguments()
+    if wanted.without:
+        _WITHOUT[wanted.without]()
+    if wanted.only_import:
+        tell(_imported)
+    else:
+        os.environ.setdefault("TERM", "xterm")
+        tell(lambda: asyncio.run(_upload(wanted)))
+
+
+def _imported() -> dict[str, object]:
+    """All modules that an upload loads are loaded by now; long enough for its memory to be looked at."""
+    from bulkup.wiring import run
+
+    clock = Stopwatch()
+    assert run.Run is not None
+    time.sleep(0.3)
+    return {**clock.read()}
+
+
+if __name__ == "__main__":
+    main()
