@@ -457,11 +457,13 @@ class Lane:
 
     async def _send_round(self, plan: LanePlan, chunker: Chunker, creation: Creation | None, settler: Settler) -> None:
         """Everything that is planned, and whatever the source still holds, once."""
-        budget = ByteBudget(self._options.memory_bytes)
+        budget = reading = ByteBudget(self._options.memory_bytes)
+        if self._help is not None:  # half of it for what is read ahead
+            budget, reading = (ByteBudget(self._options.memory_bytes // 2) for _ in range(2))
         numbers = ChildNumbers(self._journal)
         fence = Fence()
         wanted = _Bell()
-        preparer = self._preparer(plan, chunker, budget, numbers)
+        preparer = self._preparer(plan, chunker, budget, reading, numbers)
         delivery = await self._delivery(plan, chunker, budget, numbers, creation, fence, wanted.ring)
         sending, incoming = anyio.create_memory_object_stream[Prepared](0)
         async with anyio.create_task_group() as beside:
@@ -499,7 +501,9 @@ class Lane:
         except BulkupError as error:  # what is in flight finishes
             self.halt.set(Reason(str(error), error.exit_code))
 
-    def _preparer(self, plan: LanePlan, chunker: Chunker, budget: ByteBudget, numbers: ChildNumbers) -> Preparer:
+    def _preparer(
+        self, plan: LanePlan, chunker: Chunker, budget: ByteBudget, reading: ByteBudget, numbers: ChildNumbers
+    ) -> Preparer:
         return Preparer(
             lane=self.name,
             source=self._source,
@@ -510,6 +514,7 @@ class Lane:
             destination=self.destination,
             journal=self._journal,
             budget=budget,
+            reading=reading,
             halt=self.halt,
             numbers=numbers,
             totals=self.tally.totals,

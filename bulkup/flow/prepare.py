@@ -74,7 +74,12 @@ class _Made:
 
 
 class Preparer:
-    """Plans one lane's chunks and hands them on, those that an earlier process had planned first."""
+    """Plans one lane's chunks and hands them on, those that an earlier process had planned first.
+
+    What is held in memory is counted in *budget*. Tiles that are read ahead of the one that is wanted next need a budget of their
+    own (*reading*; else it is the same): what they hold is given back only once that one is planned, which may itself have to
+    wait for memory.
+    """
 
     def __init__(
         self,
@@ -88,6 +93,7 @@ class Preparer:
         destination: Destination,
         journal: LaneJournal,
         budget: ByteBudget,
+        reading: ByteBudget,
         halt: Halt,
         numbers: ChildNumbers,
         totals: Totals,
@@ -105,6 +111,7 @@ class Preparer:
         self._destination = destination
         self._journal = journal
         self._budget = budget
+        self._reading = reading
         self._halt = halt
         self._numbers = numbers
         self._totals = totals
@@ -116,7 +123,6 @@ class Preparer:
         self._envelope_bytes = destination.envelope(widest_name(destination.dataset_name), plan.rows).size
         self._unplanned: list[_Made | TileSpan] = []
         self._planning: asyncio.Future[None] | None = None
-        self._flushing = anyio.Lock()
         self._names_are_settled = destination.capabilities.creates is Creates.FIRST_CHUNK
         self._is_family = False
         self._expect_clean = True
@@ -155,8 +161,10 @@ class Preparer:
         is_over = False
         try:
             while True:
-                while not is_over and len(ahead) <= self._ahead:
+                while not is_over and len(ahead) <= self._drafter.ahead:
                     self._halt.check()
+                    if ahead and not self._source.splittable and not self._reading.has_room(self._tile_holds):
+                        break  # room is made by planning what was read
                     start, stop = self._first_byte(tile, planned_to), self._plan.span(tile)[1]
                     try:
                         if not await self._cursor.more(start):
@@ -177,6 +185,11 @@ class Preparer:
                     break
                 read = await ahead[0]
                 ahead.popleft()
+                if self._reading is not self._budget:
+                    try:
+                        await self._make_room(read.held_bytes, out)
+                    finally:
+                        self._reading.give(read.held_bytes)
                 yield read
                 if read.drafted.broke_off is not None:
                     fault = read.drafted.broke_off
@@ -186,21 +199,11 @@ class Preparer:
         self.unreadable = fault
 
     @property
-    def _ahead(self) -> int:
-        """How many tiles may be read ahead: so many that the one that is wanted next, and its parts, find room all the same."""
-        if self._drafter.ahead == 0:
-            return 0
-        spared = (
-            3 if self._source.splittable else 2
-        )  # the first chunk, waiting for a second, and the parts of a tile: one or two
-        return min(self._drafter.ahead, max(0, self._budget.total_bytes // self._tile_holds - spared))
-
-    @property
     def _tile_holds(self) -> int:
         """How many bytes of the budget the reading of a tile takes."""
         if self._source.splittable:
             return self._limits.body_bytes
-        return 2 * min(self._plan.tile_bytes, self._limits.body_bytes)
+        return self._plan.tile_bytes + self._limits.body_bytes  # as it was read, and encoded
 
     async def _drop(self, ahead: Iterable[asyncio.Task[_Read]]) -> None:
         """What was read ahead and is not wanted any more."""
@@ -210,7 +213,7 @@ class Preparer:
         with anyio.CancelScope(shield=True):
             for done in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(done, _Read):
-                    self._budget.give(done.held_bytes)
+                    self._reading.give(done.held_bytes)
                     self._drafter.forget(done.drafted)
 
     def _first_byte(self, tile: int, planned_to: int | None) -> int:
@@ -258,16 +261,22 @@ class Preparer:
         try:
             lines = await self._drafter.fetch(span.span)
         except BaseException:
-            self._budget.give(held)
+            self._reading.give(held)
             raise
         return self._read_held(span, lines, Keep(encoded=True, raw=True), held)
 
     async def _take_for_reading(self, out: MemoryObjectSendStream[Prepared]) -> int:
         held = self._tile_holds
-        if not self._budget.has_room(held) and any(isinstance(m, _Made) and m.held_bytes for m in self._unplanned):
-            await self._flush(out, family=True)  # it holds, waiting for a second chunk, what the second one waits for
-        await self._take(held)
+        if self._reading is self._budget:
+            await self._make_room(held, out)
+        else:
+            await self._halt.unless_halted(lambda: self._reading.take(held))
         return held
+
+    async def _make_room(self, size: int, out: MemoryObjectSendStream[Prepared]) -> None:
+        if not self._budget.has_room(size) and any(isinstance(m, _Made) and m.held_bytes for m in self._unplanned):
+            await self._flush(out, family=True)  # it holds, waiting for a second chunk, what the second one waits for
+        await self._take(size)
 
     async def _read_held(self, span: _Span, lines: Span | Lines, keep: Keep, held: int) -> _Read:
         """A tile in memory under *held* bytes of the budget, given back as far as they turn out not to be needed.
@@ -277,12 +286,12 @@ class Preparer:
         try:
             drafted = await self._drafter.held(lines, keep, self._limits)
         except BaseException:
-            self._budget.give(held)
+            self._reading.give(held)
             raise
         self._expect_clean = drafted.verbatim
         is_kept = bool(drafted.encoded) or drafted.hold is not None
         kept = (drafted.body_bytes if is_kept else 0) + sum(item.end - item.start for item in drafted.raw)
-        self._budget.give(held - kept)
+        self._reading.give(held - kept)
         return _Read(span, drafted, kept)
 
     async def _emit_parts(self, read: _Read, out: MemoryObjectSendStream[Prepared]) -> None:
@@ -321,11 +330,7 @@ class Preparer:
             await self._flush(out, family=True)
 
     async def _flush(self, out: MemoryObjectSendStream[Prepared], *, family: bool) -> None:
-        """Plan what waits, and hand on what is to be sent. In order, whoever calls: what is planned later stands later."""
-        async with self._flushing:
-            await self._flush_alone(out, family=family)
-
-    async def _flush_alone(self, out: MemoryObjectSendStream[Prepared], *, family: bool) -> None:
+        """Plan what waits, and hand on what is to be sent."""
         unplanned, self._unplanned = self._unplanned, []
         if not unplanned:
             return

@@ -144,7 +144,7 @@ async def _plan(
     limit = envelope + setting.room
     cursor = source.cursor()
     stack.push_async_callback(cursor.aclose)
-    budget = ByteBudget(setting.memory)
+    budget, reading = ByteBudget(setting.memory), ByteBudget(setting.memory)
     totals = await lane.totals()
     chunker = Chunker(source, rows.encoder(), halt)
     frozen = LanePlan(setting.tile, rows, limit, setting.rows, MAX_ROW)
@@ -164,6 +164,7 @@ async def _plan(
         destination=to,
         journal=lane,
         budget=budget,
+        reading=budget if pool is None else reading,
         halt=halt,
         numbers=ChildNumbers(lane),
         totals=totals,
@@ -193,6 +194,7 @@ async def _plan(
                 prepared.let_go()
                 if len(made) == stop_after:
                     halt.set(Reason("stopped", ExitCode.INTERRUPTED))
+    assert reading.held_bytes == 0
     stored = await lane.totals()
     log = (folder / "rejects.jsonl").read_bytes()
     return Planned(made, totals, stored, [json.loads(line) for line in log.splitlines()], budget)
