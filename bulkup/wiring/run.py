@@ -234,6 +234,8 @@ class Run:
         try:
             for settings, token in zip(upload.destinations, tokens, strict=True):
                 await run._add_lane(settings, token, stack)
+            if purpose is Purpose.SEND:
+                await run._get_help(stack)
         except BaseException:
             if run.is_new:
                 stack.callback(run.discard)
@@ -250,9 +252,8 @@ class Run:
         await self._journal.set_fact("started_at", started_at)
         if all(lane.is_done for lane in self._lanes):
             self._tell(Note("", "this run is done: nothing is left to send"))
-        async with AsyncExitStack() as helping, anyio.create_task_group() as tasks:
-            if purpose is Purpose.SEND:
-                await self._get_help(helping)
+        self._hand_out_help()
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._snapshots)
             await self._see_through(interrupt, Lane.run if purpose is Purpose.SEND else Lane.settle)
             tasks.cancel_scope.cancel()
@@ -271,15 +272,17 @@ class Run:
         return receipt
 
     async def _get_help(self, stack: AsyncExitStack) -> None:
-        """Worker processes for the lanes that have something to do, where there are to be several."""
-        lanes = [(d, lane) for d, lane in zip(self._upload.destinations, self._lanes, strict=True) if not lane.is_done]
+        """Worker processes, where there are to be several: they get ready while the run does."""
         count = worker_count(self._upload.settings.workers, self._source)
-        if count < 2 or not lanes:
+        if count > 1:
+            locks = [*([self._folder.held] if self._folder.held is not None else []), *self._locks]
+            await self._helpers.start(count, stack, keep_fds=[lock.fd for lock in locks])
+
+    def _hand_out_help(self) -> None:
+        pool, chosen = self._helpers.pool, self._upload.settings
+        if pool is None:
             return
-        locks = [*([self._folder.held] if self._folder.held is not None else []), *self._locks]
-        pool = await self._helpers.start(count, stack, keep_fds=[lock.fd for lock in locks])
-        chosen = self._upload.settings
-        for settings, lane in lanes:
+        for settings, lane in zip(self._upload.destinations, self._lanes, strict=True):
             opening = LaneOpening(settings, chosen.name, _timeouts(chosen), chosen.max_row_bytes, BLOCK_BYTES)
             lane.be_helped(LaneHelp(pool, lane.name, opening))
 

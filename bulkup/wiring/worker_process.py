@@ -1,4 +1,4 @@
-"""A worker process: `python -m bulkup.wiring.worker_process FD`. Only a run starts it, and it ends when the run's process does."""
+"""Worker processes: `python -m bulkup.wiring.worker_process FD…`. Only a run starts them, and they end when its process does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["main"]
 def main() -> None:
     """The command."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    serve(int(sys.argv[1]), Worker)
+    serve(list(map(int, sys.argv[1:])), Worker)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ import asyncio
 import pickle
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 
-__all__ = ["Answer", "Ask", "Cancel", "Channel", "Message", "News", "Raised", "Told"]
+__all__ = ["Answer", "Ask", "Cancel", "Channel", "Here", "Message", "News", "Raised", "Told"]
 
 _LENGTH = struct.Struct("!Q")
 _BUFFER_BYTES = 1024 * 1024
@@ -30,6 +31,13 @@ class Cancel:
     """To a worker: stop what was asked under *number*. It is answered all the same."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """From a worker, first of all: it is process *pid*."""
+
+    pid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,7 @@ class News:
     word: object
 
 
-Message = Ask | Cancel | Answer | Raised | Told | News
+Message = Ask | Cancel | Here | Answer | Raised | Told | News
 
 
 class Channel:
@@ -98,6 +106,11 @@ class Channel:
             return None
         return message
 
+    def end(self) -> None:
+        """Say no more: the other end sees that, and ends too."""
+        with suppress(OSError):
+            self._writer.write_eof()
+
     def close(self) -> None:
-        """Let go of the socket: the other end sees that this one is gone."""
+        """Let go of the socket."""
         self._writer.close()

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from bulkup.workers.channel import Answer, Ask, Cancel, Channel, News, Raised, Told
+from bulkup.workers.channel import Answer, Ask, Cancel, Channel, Here, News, Raised, Told
 
 __all__ = ["Pool", "WorkerLost"]
 
@@ -44,10 +45,10 @@ class _Asked:
 @dataclass(slots=True, eq=False)
 class _Worker:
     number: int
-    process: subprocess.Popen[bytes]
     channel: Channel
+    pid: int = 0
     asked: dict[int, _Asked] = field(default_factory=dict)
-    is_gone: bool = False
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
     listening: asyncio.Task[None] | None = None
 
 
@@ -55,9 +56,15 @@ class Pool:
     """Worker processes. Whoever asks gets the answer, or `WorkerLost` where the worker died before it gave one."""
 
     def __init__(
-        self, workers: Sequence[_Worker], news: Callable[[int, object], None], lost: Callable[[int], None]
+        self,
+        first: subprocess.Popen[bytes],
+        channels: Sequence[Channel],
+        news: Callable[[int, object], None],
+        lost: Callable[[int], None],
     ) -> None:
-        self._workers = list(workers)
+        """*first* is the process from which the others are forked."""
+        self._first = first
+        self._workers = [_Worker(number, channel) for number, channel in enumerate(channels)]
         self._lost = lost
         self._is_closing = False
         self._numbers = itertools.count()
@@ -76,53 +83,53 @@ class Pool:
         lost: Callable[[int], None],
         verbose: bool,
     ) -> Pool:
-        """*count* processes that run *module*, whose one argument is the number of the socket's descriptor.
+        """*count* processes that run *module*, whose arguments are the numbers of their sockets' descriptors.
+
+        One is started anew (this one has threads, and must not be forked), imports what it needs, and forks the others.
 
         *keep_fds* stay open in them: a lock is given up when the last process that holds it is gone. *news* gets what a worker
         says unasked, with the worker's number; *lost* is told of one that has ended before it should. Raises `OSError` where no
         process can be started.
         """
-        workers: list[_Worker] = []
+        pairs = [socket.socketpair() for _ in range(count)]
+        ends = [theirs.fileno() for _, theirs in pairs]
         try:
-            for number in range(count):
-                ours, theirs = socket.socketpair()
-                with theirs:
-                    command = [sys.executable, "-P", "-m", module, str(theirs.fileno())]
-                    process = await anyio.to_thread.run_sync(
-                        partial(_started, command, (theirs.fileno(), *keep_fds), verbose=verbose)
-                    )
-                workers.append(_Worker(number, process, await Channel.over(ours)))
+            command = [sys.executable, "-P", "-m", module, *map(str, ends)]
+            first = await anyio.to_thread.run_sync(partial(_started, command, (*ends, *keep_fds), verbose=verbose))
         except BaseException:
-            for worker in workers:
-                worker.process.kill()
+            for ours, _ in pairs:
+                ours.close()
             raise
-        return cls(workers, news, lost)
+        finally:
+            for _, theirs in pairs:
+                theirs.close()
+        return cls(first, [await Channel.over(ours) for ours, _ in pairs], news, lost)
 
     @property
     def alive(self) -> int:
         """How many workers there are still."""
-        return sum(not worker.is_gone for worker in self._workers)
+        return len(self.numbers)
 
     @property
     def numbers(self) -> tuple[int, ...]:
         """The workers that are there, by number."""
-        return tuple(worker.number for worker in self._workers if not worker.is_gone)
+        return tuple(worker.number for worker in self._workers if not worker.gone.is_set())
 
     def is_alive(self, number: int) -> bool:
         """Whether worker *number* is there."""
-        return not self._workers[number].is_gone
+        return not self._workers[number].gone.is_set()
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The processes that are there."""
-        return tuple(worker.process.pid for worker in self._workers if not worker.is_gone)
+        """The processes that are there and have said so."""
+        return tuple(worker.pid for worker in self._workers if worker.pid and not worker.gone.is_set())
 
     def least_asked(self) -> int:
         """The number of the worker that has the fewest orders under way. Raises `WorkerLost` where there is none."""
-        there = [worker for worker in self._workers if not worker.is_gone]
+        there = self.numbers
         if not there:
             raise WorkerLost("no worker process is left")
-        return min(there, key=lambda worker: len(worker.asked)).number
+        return min(there, key=lambda number: len(self._workers[number].asked))
 
     async def ask(self, worker: int, order: object, *, told: Callable[[object], None] = lambda _: None) -> object:
         """What worker number *worker* answers to *order*; *told* gets its word before that.
@@ -131,7 +138,7 @@ class Pool:
         until then still reach *told*.
         """
         asked = self._workers[worker]
-        if asked.is_gone:
+        if asked.gone.is_set():
             raise WorkerLost(f"worker process {worker} is gone")
         number = next(self._numbers)
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
@@ -155,17 +162,25 @@ class Pool:
     def tell(self, worker: int, order: object) -> None:
         """An order whose answer nobody waits for."""
         there = self._workers[worker]
-        if not there.is_gone:
+        if not there.gone.is_set():
             there.channel.post(Ask(next(self._numbers), order))
 
     async def aclose(self) -> None:
         """Let go of the workers, which end, and see that they have."""
         self._is_closing = True
         for worker in self._workers:
-            worker.channel.close()
+            worker.channel.end()
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(_reap, [worker.process for worker in self._workers])
+            with anyio.move_on_after(END_S):
+                for worker in self._workers:
+                    await worker.gone.wait()
+            for worker in self._workers:
+                if worker.pid and not worker.gone.is_set():
+                    with suppress(ProcessLookupError):
+                        os.kill(worker.pid, signal.SIGKILL)
+            await anyio.to_thread.run_sync(_reap, self._first)
         for worker in self._workers:
+            worker.channel.close()
             if worker.listening is not None:
                 worker.listening.cancel()
                 with suppress(asyncio.CancelledError):
@@ -174,6 +189,8 @@ class Pool:
     async def _listen(self, worker: _Worker) -> None:
         while (message := await worker.channel.receive()) is not None:
             match message:
+                case Here(pid):
+                    worker.pid = pid
                 case News(word):
                     self._news(worker.number, word)
                 case Told(number, word) if number in worker.asked:
@@ -184,7 +201,7 @@ class Pool:
                     _settle(worker.asked[number].answer, None, error)
                 case _:
                     pass  # the answer to something that nobody waits for any more
-        worker.is_gone = True
+        worker.gone.set()
         if not self._is_closing:
             self._lost(worker.number)
         for asked in worker.asked.values():
@@ -214,10 +231,9 @@ def _started(command: Sequence[str], fds: tuple[int, ...], *, verbose: bool) -> 
     )
 
 
-def _reap(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        try:
-            process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def _reap(first: subprocess.Popen[bytes]) -> None:
+    try:
+        first.wait(END_S)
+    except subprocess.TimeoutExpired:
+        first.kill()
+        first.wait()

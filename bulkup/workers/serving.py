@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn, Protocol
 
 from bulkup.errors import BulkupError
-from bulkup.workers.channel import Answer, Ask, Cancel, Channel, News, Raised, Told
+from bulkup.workers.channel import Answer, Ask, Cancel, Channel, Here, News, Raised, Told
 
 __all__ = ["Handler", "Tell", "serve"]
 
@@ -28,18 +29,31 @@ class Handler(Protocol):
         ...
 
 
-def serve(fd: int, make: Callable[[Tell], Handler]) -> NoReturn:
-    """Serve the parent at the other end of the socket *fd* until it is gone. *make* gets what sends word unasked.
+def serve(fds: Sequence[int], make: Callable[[Tell], Handler]) -> NoReturn:
+    """Serve the parent at the other ends of the sockets *fds*, a process for each, until it is gone.
 
-    Ctrl-C in a terminal reaches every process of the group: what it means is the parent's to say.
+    This process must have one thread: the others are forked from it. *make* gets what sends word unasked. Ctrl-C in a terminal
+    reaches every process of the group: what it means is the parent's to say.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asyncio.run(_serve(socket.socket(fileno=fd), make))
+    gc.freeze()  # what was imported stays shared
+    mine, others = fds[0], []
+    for fd in fds[1:]:
+        pid = os.fork()
+        if pid == 0:
+            mine, others = fd, []
+            break
+        others.append(pid)
+    for fd in fds:
+        if fd != mine:
+            os.close(fd)
+    asyncio.run(_serve(socket.socket(fileno=mine), make, others))
     raise AssertionError("unreachable")
 
 
-async def _serve(end: socket.socket, make: Callable[[Tell], Handler]) -> None:
+async def _serve(end: socket.socket, make: Callable[[Tell], Handler], others: Sequence[int]) -> None:
     channel = await Channel.over(end)
+    channel.post(Here(os.getpid()))
     handler = make(lambda word: channel.post(News(word)))
     tasks: dict[int, asyncio.Task[None]] = {}
     while (message := await channel.receive()) is not None:
@@ -52,6 +66,9 @@ async def _serve(end: socket.socket, make: Callable[[Tell], Handler]) -> None:
             case _:
                 pass
     # The parent is gone, or has let go. Whatever is under way must not go on alone: it ends as if the process had been killed.
+    for pid in others:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)  # so that their CPU time is counted with this one's
     os._exit(0)
 
 

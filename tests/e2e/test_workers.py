@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,15 +36,14 @@ def assert_landed(bench: Bench, receipt: Receipt) -> None:
         assert bench.stored(lane) == bench.expected(lane)
 
 
-def children(pid: int) -> list[int]:
-    found = []
+def workers_of(pid: int) -> list[int]:
+    """The worker processes that *pid* has started, and those that these have forked."""
+    parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(path.read_text().rsplit(")", 1)[1].split()[1]) == pid:
-                found.append(int(path.parent.name))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if b"worker_process" in (path.parent / "cmdline").read_bytes():
+                parents[int(path.parent.name)] = int(path.read_text().rsplit(")", 1)[1].split()[1])
+    return [child for child, parent in parents.items() if parent == pid or parents.get(parent) == pid]
 
 
 def has_received(emulator: Spawned, uploads: int) -> bool:
@@ -119,14 +119,13 @@ async def test_killed_workers_lose_nothing(emulator: Spawned, tmp_path: Path, de
     done = anyio.Event()
 
     async def kill() -> None:
+        pids: list[int] = []
         for number in range(deaths):
             await anyio.to_thread.run_sync(eventually, partial(has_received, emulator, 12 * (number + 1)))
-            os.kill(dice.choice(workers()), signal.SIGKILL)
+            pids = pids or workers_of(os.getpid())
+            assert len(pids) == 2 - number
+            os.kill(pids.pop(dice.randrange(len(pids))), signal.SIGKILL)
         done.set()
-
-    def workers() -> list[int]:
-        found = [pid for pid in children(os.getpid()) if b"worker_process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        return [pid for pid in found if is_running(pid)]
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(kill)
@@ -174,7 +173,7 @@ def test_a_killed_run_takes_its_workers_with_it_and_goes_on_at_once(emulator: Sp
     environment = {**os.environ, **TOKENS}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         eventually(partial(has_received, emulator, 20))
-        workers = children(process.pid)
+        workers = workers_of(process.pid)
         assert len(workers) == 2
         assert not any(
             token in Path(f"/proc/{pid}/cmdline").read_text() for pid in workers for token in TOKENS.values()

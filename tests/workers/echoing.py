@@ -37,4 +37,4 @@ def make(news: Tell) -> Handler:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), make)
+    serve(list(map(int, sys.argv[1:])), make)

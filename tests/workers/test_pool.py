@@ -51,7 +51,7 @@ async def test_each_answers_for_itself_and_all_end_with_the_pool() -> None:
         assert sorted(pids) == sorted(pool.pids)  # type: ignore[type-var]
         assert sorted(news) == [(0, "here"), (1, "here")]
         assert all(map(is_running, pool.pids))
-    assert not any(is_running(pid) for pid in pids)  # type: ignore[arg-type]
+    eventually(lambda: not any(is_running(pid) for pid in pids), deadline_s=1)  # type: ignore[arg-type]
 
 
 async def test_large_messages_and_many_at_once() -> None:
