@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import anyio
+from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectSendStream
 
 from bulkup.chunk import WHOLE, Chunk, ChunkId, ChunkState, TileSpan, Totals
@@ -180,6 +181,7 @@ class Preparer:
                     else:  # its lines come in order: only what is done with them can wait
                         work = await self._read_in_order(span, out)
                     ahead.append(asyncio.create_task(work))
+                    await checkpoint()  # it begins, so that it gives back what it holds if it is dropped
                     tile, planned_to = tile + 1, None
                 if not ahead:
                     break

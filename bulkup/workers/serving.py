@@ -37,7 +37,8 @@ def serve(fds: Sequence[int], make: Callable[[Tell], Handler]) -> NoReturn:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.freeze()  # what was imported stays shared
-    mine, others = fds[0], []
+    mine = fds[0]
+    others: list[int] = []
     for fd in fds[1:]:
         pid = os.fork()
         if pid == 0:
@@ -68,7 +69,7 @@ async def _serve(end: socket.socket, make: Callable[[Tell], Handler], others: Se
     # The parent is gone, or has let go. Whatever is under way must not go on alone: it ends as if the process had been killed.
     for pid in others:
         os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)  # so that their CPU time is counted with this one's
+        os.waitpid(pid, 0)  # noqa: ASYNC222 - nothing else goes on; so that their CPU time is counted with this one's
     os._exit(0)
 
 
