@@ -26,6 +26,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from tests.workers.waiting import wait_for_workers
+
 __all__ = ["Forked"]
 
 PRELOADED = ("bulkup.cli", "bulkup.wiring", "bulkup.flow", "bulkup.sources", "bulkup.destinations", "bulkup.encoding")
@@ -212,5 +214,6 @@ def _preload() -> None:
 if __name__ == "__main__":
     _channel = socket.socket(fileno=int(sys.argv[1]))
     _preload()
+    wait_for_workers()
     _serve(_channel)
     runpy.run_module("bulkup", run_name="__main__", alter_sys=True)

@@ -1,8 +1,8 @@
 """A lane whose heavy work is done by worker processes: what is read and encoded, and what is sent.
 
 Everything is still decided here: which tile, which chunk, when, and what follows from an answer. So a worker that dies takes no
-knowledge with it: its drafts are made by another, and what it was sending is in doubt. Where no worker is left, this process
-does the work itself.
+knowledge with it: its drafts are made by another, and what it was sending is in doubt. Where no worker is there yet, or none is
+left, this process does the work itself.
 """
 
 from __future__ import annotations
@@ -51,6 +51,16 @@ class LaneHelp:
         self.pool = pool
         self.lane = lane
         self._opening = opening
+        self._opened: set[int] = set()
+
+    @property
+    def ready(self) -> tuple[int, ...]:
+        """The workers that are there and know the lane, by number."""
+        return tuple(worker for worker in self.pool.numbers if worker in self._opened)
+
+    def least_asked(self) -> int:
+        """The one of them that has the fewest orders under way. Raises `WorkerLost` where there is none."""
+        return self.pool.least_asked(self.ready)
 
     async def open(self, plan: LanePlan, source: Source) -> None:
         """Get every worker ready for the lane. One that cannot be is no help, and no harm."""
@@ -59,6 +69,7 @@ class LaneHelp:
         async def tell(worker: int) -> None:
             with suppress(WorkerLost):
                 await self.pool.ask(worker, order)
+                self._opened.add(worker)
 
         async with anyio.create_task_group() as tasks:
             for worker in self.pool.numbers:
@@ -77,7 +88,7 @@ class PoolDrafter:
 
     @property
     def ahead(self) -> int:
-        return AHEAD_A_WORKER * self._pool.alive
+        return AHEAD_A_WORKER * len(self._help.ready)
 
     async def fetch(self, span: Span) -> Span | Lines:
         if self._source.splittable:
@@ -125,7 +136,7 @@ class PoolDrafter:
                 yield drafted
 
     def holds_parts_at_once(self, keep: Keep, limits: Limits, whole: Drafted) -> bool:
-        return not keep.raw and whole.body_bytes <= 2 * limits.body_bytes and self._pool.alive > 0
+        return not keep.raw and whole.body_bytes <= 2 * limits.body_bytes and bool(self._help.ready)
 
     def forget(self, drafted: Drafted) -> None:
         if drafted.hold is not None:
@@ -134,7 +145,7 @@ class PoolDrafter:
     async def _ask(self, order: object) -> tuple[int, object]:
         """Some worker's answer, and which one it was. Raises `WorkerLost` where none is left."""
         while True:
-            worker = self._pool.least_asked()
+            worker = self._help.least_asked()
             try:
                 return worker, await self._pool.ask(worker, order)
             except WorkerLost:
@@ -178,8 +189,8 @@ class PoolSender:
     def _worker_for(self, prepared: Prepared) -> int | None:
         if prepared.hold is not None:
             return prepared.hold.worker if self._pool.is_alive(prepared.hold.worker) else None
-        if prepared.is_in_file and self._pool.alive:
-            return self._pool.least_asked()
+        if prepared.is_in_file and self._help.ready:
+            return self._help.least_asked()
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -418,14 +419,26 @@ class Lane:
         assert self._plan is not None, "prepare comes first"
         if await self._is_untouched():
             await self._look_patiently()
-        if self._help is not None:
-            await self._help.open(self._plan, self._source)
-        chunker = Chunker(self._source, self._plan.rows.encoder(), self.halt)
+        if self._help is None:
+            await self._send_planned(self._plan)
+            return
+        opening = asyncio.create_task(
+            self._help.open(self._plan, self._source)
+        )  # until then this process does the work
+        try:
+            await self._send_planned(self._plan)
+        finally:
+            opening.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait({opening})
+
+    async def _send_planned(self, plan: LanePlan) -> None:
+        chunker = Chunker(self._source, plan.rows.encoder(), self.halt)
         creation = await self._creation()
-        settler = self._settler(self._plan, chunker, creation)
+        settler = self._settler(plan, chunker, creation)
         await self._settle_at_start(settler)
         while True:
-            await self._send_round(self._plan, chunker, creation, settler)
+            await self._send_round(plan, chunker, creation, settler)
             if self.halt.reason is not None:
                 return
             if self._options.on_doubt is OnDoubt.HOLD:

@@ -124,12 +124,11 @@ class Pool:
         """The processes that are there and have said so."""
         return tuple(worker.pid for worker in self._workers if worker.pid and not worker.gone.is_set())
 
-    def least_asked(self) -> int:
-        """The number of the worker that has the fewest orders under way. Raises `WorkerLost` where there is none."""
-        there = self.numbers
-        if not there:
+    def least_asked(self, of: Sequence[int]) -> int:
+        """The one of those workers that has the fewest orders under way. Raises `WorkerLost` where *of* is empty."""
+        if not of:
             raise WorkerLost("no worker process is left")
-        return min(there, key=lambda number: len(self._workers[number].asked))
+        return min(of, key=lambda number: len(self._workers[number].asked))
 
     async def ask(self, worker: int, order: object, *, told: Callable[[object], None] = lambda _: None) -> object:
         """What worker number *worker* answers to *order*; *told* gets its word before that.

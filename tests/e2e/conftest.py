@@ -9,6 +9,7 @@ import pytest
 
 from bulkup.emulator import Settings, Spawned, spawned
 from tests.e2e.harness import TOKENS, Bench, gsm8k_rows
+from tests.workers.waiting import wait_for_workers
 
 DEFAULTS = {
     key: value
@@ -21,6 +22,9 @@ DEFAULTS = {
 def _tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in TOKENS.items():
         monkeypatch.setenv(name, value)
+
+
+wait_for_workers()
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -25,6 +23,7 @@ from bulkup.receipt import Receipt
 from bulkup.wiring.run import Interrupt
 from tests.cli.shell import eventually
 from tests.e2e.harness import SPACE, TOKENS, Bench, gsm8k_rows
+from tests.forking import Forked
 from tests.workers.test_pool import is_running
 
 LANES = ("nebius", "collinear")
@@ -166,12 +165,12 @@ def test_a_killed_run_takes_its_workers_with_it_and_goes_on_at_once(emulator: Sp
     bench = Bench(emulator, tmp_path, gsm8k_rows(1500))
     emulator.patch(latency_ms=30, store_delay_ms=5)
     command = [
-        sys.executable, "-m", "bulkup", "upload", str(bench.source), "--to", "nebius", "--to", "collinear", "--name", "rows",
+        "upload", str(bench.source), "--to", "nebius", "--to", "collinear", "--name", "rows",
         "--folder", "/tests", "--space-id", SPACE, "--nebius-url", emulator.url, "--collinear-url", emulator.url, "--workers", "2",
         "--state-dir", str(bench.folder / "state"), "--max-chunk-rows", "10", "--settle-after", "0.1", "--json", "-q",
     ]  # fmt: skip
     environment = {**os.environ, **TOKENS}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with Forked(*command, cwd=tmp_path, env=environment) as process:
         eventually(partial(has_received, emulator, 20))
         workers = workers_of(process.pid)
         assert len(workers) == 2
@@ -179,8 +178,9 @@ def test_a_killed_run_takes_its_workers_with_it_and_goes_on_at_once(emulator: Sp
             token in Path(f"/proc/{pid}/cmdline").read_text() for pid in workers for token in TOKENS.values()
         )
         process.kill()
-    again = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
-    assert again.returncode == 0, again.stderr
+    with Forked(*command, cwd=tmp_path, env=environment) as again:
+        _, said = again.communicate(120)
+    assert again.returncode == 0, said
     assert not any(map(is_running, workers))
     emulator.idle()
     for lane in LANES:

@@ -78,5 +78,10 @@ def test_stopped_with_workers_it_goes_on_where_it_was(
     assert b",".join(m.body for m in sorted(again.made, key=lambda m: m.chunk.start)) == b",".join(
         m.body for m in sorted(expected.made, key=lambda m: m.chunk.start)
     )
-    for what in ("lines", "rows_left", "rows_blank", "rows_rejected"):  # a tile that was planned in part may be cut otherwise
+    for what in (
+        "lines",
+        "rows_left",
+        "rows_blank",
+        "rows_rejected",
+    ):  # a tile that was planned in part may be cut otherwise
         assert getattr(again.stored, what) == getattr(expected.stored, what)

@@ -26,6 +26,7 @@ from bulkup.wiring.run import execute
 from bulkup.wiring.upload import Upload
 from tests.e2e.harness import WORKERS
 from tests.matrix.failpoints import arm
+from tests.workers.waiting import wait_for_workers
 
 __all__ = ["Launcher", "run"]
 
@@ -62,6 +63,7 @@ def run(given: dict[str, Any]) -> int:
 
 
 def _serve() -> None:
+    wait_for_workers()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

@@ -79,7 +79,7 @@ async def test_a_worker_that_dies_is_missed_and_the_others_go_on() -> None:
             await pool.ask(0, "die")
         with pytest.raises(WorkerLost):
             await waiting
-        assert (pool.alive, pool.numbers, pool.least_asked()) == (1, (1,), 1)
+        assert (pool.alive, pool.numbers, pool.least_asked(pool.numbers)) == (1, (1,), 1)
         with pytest.raises(WorkerLost):
             await pool.ask(0, "pid")
         assert await pool.ask(1, b"on") == b"on"
@@ -87,7 +87,7 @@ async def test_a_worker_that_dies_is_missed_and_the_others_go_on() -> None:
         with pytest.raises(WorkerLost):
             await pool.ask(1, "hang")
         with pytest.raises(WorkerLost):
-            pool.least_asked()
+            pool.least_asked(pool.numbers)
         assert lost == [0, 1]
     async with pool_of(1, lost=lost):
         pass
