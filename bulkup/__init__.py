@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         TokenRefused,
         UsageProblem,
     )
-    from bulkup.events import Event, Finished, LaneSnapshot, Note, Snapshot
+    from bulkup.event import Event, Finished, LaneSnapshot, Note, Snapshot
     from bulkup.receipt import DestinationReceipt, Receipt
 
     __version__: str
@@ -58,7 +58,7 @@ _HOMES = {
         "BulkupError", "DestinationNotEmpty", "ExitCode", "JournalUnusable", "LocalDisk", "RunLocked", "SourceChanged",
         "SourceUnreadable", "TokenRefused", "UsageProblem",
     ),
-    "events": ("Event", "Finished", "LaneSnapshot", "Note", "Snapshot"),
+    "event": ("Event", "Finished", "LaneSnapshot", "Note", "Snapshot"),
     "receipt": ("DestinationReceipt", "Receipt"),
 }  # fmt: skip
 

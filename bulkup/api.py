@@ -12,7 +12,7 @@ import anyio
 
 from bulkup.config import Collinear, Nebius, RunSettings, settings_from
 from bulkup.errors import UsageProblem
-from bulkup.events import Event, Finished
+from bulkup.event import Event, Finished
 from bulkup.receipt import Receipt
 from bulkup.wiring.run import Interrupt, execute
 from bulkup.wiring.upload import Upload, default_name, lane_name

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from bulkup.cli.figures import plural, printable, size_text, time_text
 from bulkup.cli.terminal import console_on
-from bulkup.events import LaneSnapshot, Note, Snapshot
+from bulkup.event import LaneSnapshot, Note, Snapshot
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -72,8 +72,8 @@ MUTATIONS = (
         "quiet period",
         "after a crash the last byte left when the first did",
         "bulkup/journal/journal.py",
-        '"UPDATE chunks SET state = ?, reason = ?, last_byte_at = ? WHERE lane = ? AND state = ?"',
-        '"UPDATE chunks SET state = ?, reason = ?, last_byte_at = min(last_byte_at, ?) WHERE lane = ? AND state = ?"',
+        "lost = \"state = 'in doubt', reason = ?, last_byte_at = ?\"",
+        "lost = \"state = 'in doubt', reason = ?, last_byte_at = min(last_byte_at, ?)\"",
         (STANDING_STILL,),
     ),
     Mutation(

@@ -20,7 +20,7 @@ from bulkup.cli.runner import Face, with_signals
 from bulkup.cli.terminal import console_on
 from bulkup.config import Nebius
 from bulkup.errors import ExitCode, UsageProblem
-from bulkup.events import Event, Note
+from bulkup.event import Event, Note
 from bulkup.sweep import Budget, Verdict
 from bulkup.transport import check_base_url
 from bulkup.wiring.folder import StateDir, write_private

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from bulkup.cli.outcome import forget_stdout
 from bulkup.cli.receipt_table import next_steps, print_receipt
 from bulkup.errors import ExitCode
-from bulkup.events import Event, Finished, Note, Snapshot
+from bulkup.event import Event, Finished, Note, Snapshot
 from bulkup.progress import Display, display_for
 from bulkup.receipt import Receipt
 from bulkup.wiring.run import Interrupt, execute

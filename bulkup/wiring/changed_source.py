@@ -13,7 +13,7 @@ import anyio
 from bulkup.chunk import Chunk
 from bulkup.config import OnSourceChange
 from bulkup.errors import LocalDisk, SourceChanged
-from bulkup.events import Event, Note
+from bulkup.event import Event, Note
 from bulkup.journal import Journal, Lock
 from bulkup.journal.records import read_chunks
 from bulkup.sources import Source

@@ -20,7 +20,7 @@ from bulkup.assumptions import assumptions_for
 from bulkup.config import Collinear, Nebius, OnSourceChange, RunSettings
 from bulkup.destinations.seam import Destination
 from bulkup.errors import BulkupError, ExitCode, Interrupted, UsageProblem, worst
-from bulkup.events import Event, Finished, LaneSnapshot, Note, Snapshot
+from bulkup.event import Event, Finished, LaneSnapshot, Note, Snapshot
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Reason
 from bulkup.flow.helped import LaneHelp

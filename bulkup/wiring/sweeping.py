@@ -16,7 +16,7 @@ import anyio.to_thread
 from bulkup.config import Collinear, Nebius, RunSettings
 from bulkup.destinations.seam import Creates, Destination, Payload
 from bulkup.errors import ExitCode, UsageProblem
-from bulkup.events import Event, Note
+from bulkup.event import Event, Note
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.prepared import from_memory

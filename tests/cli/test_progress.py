@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from bulkup.events import LaneSnapshot, Note, Snapshot
+from bulkup.event import LaneSnapshot, Note, Snapshot
 from bulkup.progress import Lines, Pace, Screen, Silence, display_for
 
 LANE = LaneSnapshot(

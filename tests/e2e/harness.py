@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from bulkup.config import Collinear, Nebius, RunSettings
 from bulkup.emulator import ServiceName, Spawned
-from bulkup.events import Event, Note
+from bulkup.event import Event, Note
 from bulkup.receipt import Receipt
 from bulkup.wiring.run import Interrupt, execute
 from bulkup.wiring.upload import Upload

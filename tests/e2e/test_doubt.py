@@ -15,7 +15,7 @@ from bulkup.chunk import ChunkId
 from bulkup.destinations.collinear import CollinearDestination
 from bulkup.destinations.seam import Payload, StoredRow
 from bulkup.emulator import Spawned
-from bulkup.events import Note
+from bulkup.event import Note
 from bulkup.flow.helped import PoolSender
 from bulkup.flow.orders import Sent
 from bulkup.flow.prepared import Prepared

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkup.events import Event, Snapshot
+from bulkup.event import Event, Snapshot
 from bulkup.receipt import Invocation, Receipt
 from bulkup.wiring.run import execute
 from tests.e2e.harness import Bench, Row, write_rows

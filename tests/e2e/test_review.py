@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from bulkup.errors import DestinationNotEmpty
-from bulkup.events import Note
+from bulkup.event import Note
 from bulkup.flow import delivery
 from bulkup.flow import lane as lane_module
 from bulkup.pacing import ByteBudget

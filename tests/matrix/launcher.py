@@ -21,7 +21,7 @@ import bulkup.encoding
 import bulkup.flow.lane
 from bulkup.config import Collinear, Nebius, RunSettings
 from bulkup.errors import BulkupError
-from bulkup.events import Event, Note
+from bulkup.event import Event, Note
 from bulkup.wiring.run import execute
 from bulkup.wiring.upload import Upload
 from tests.e2e.harness import WORKERS
