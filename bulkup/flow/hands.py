@@ -22,18 +22,22 @@ from bulkup.flow.orders import (
     Lines,
     SendChunk,
     Sent,
+    Ship,
+    Shipped,
+    Span,
 )
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import from_file, from_memory
 from bulkup.flow.sender import sent
+from bulkup.model import Block, LongRow
 from bulkup.secret import Token
 from bulkup.sources import Source
 from bulkup.sources.files import SourceFile
 from bulkup.workers import Tell
 
-__all__ = ["Hands", "LaneOrder", "Shipped"]
+__all__ = ["FarLayout", "Hands", "LaneOrder"]
 
-LaneOrder = DraftClean | DraftHeld | DraftParts | SendChunk | Forget
+LaneOrder = DraftClean | DraftHeld | DraftParts | SendChunk | Ship | Forget
 
 WORD_EVERY_S = 0.1
 """How often a worker says how much of a body it has sent."""
@@ -41,7 +45,7 @@ WORD_EVERY_S = 0.1
 _HOLD = Keep(encoded=True, raw=False)
 
 
-class Shipped:
+class FarLayout:
     """Where positions lie in a source that another process reads: its files, and where each begins, as far as known there."""
 
     def __init__(self, files: tuple[SourceFile, ...]) -> None:
@@ -57,13 +61,14 @@ class Shipped:
 class Hands:
     """Carries one lane's orders out. *source* is None where the lines come with the orders."""
 
-    def __init__(self, destination: Destination, plan: LanePlan, source: Source | None, shipped: Shipped) -> None:
+    def __init__(self, destination: Destination, plan: LanePlan, source: Source | None, far: FarLayout) -> None:
         halt = Halt()  # nothing stops a worker's work but the order to
         self._destination = destination
         self._plan = plan
-        self._shipped = shipped
+        self._far = far
+        self._shipped: dict[int, list[Block | LongRow]] = {}
         self._cursor = source.cursor() if source is not None else None
-        self._chunker = Chunker(source or shipped, plan.rows.encoder(), halt)
+        self._chunker = Chunker(source or far, plan.rows.encoder(), halt)
         self._drafter = OwnDrafter(self._chunker, self._cursor, halt)
         self._holds: dict[int, list[bytes]] = {}
         self._keys = itertools.count()
@@ -73,10 +78,16 @@ class Hands:
         match order:
             case DraftClean(_, span):
                 return await self._drafter.clean(span)
-            case DraftHeld(_, lines, limits):
-                if isinstance(lines, Lines):
-                    self._shipped.bases = max(self._shipped.bases, lines.bases, key=len)
-                return self._held(await self._drafter.held(lines, _HOLD, limits))
+            case Ship(_, key, items, bases):
+                self._far.bases = max(self._far.bases, bases, key=len)
+                self._shipped.setdefault(key, []).extend(items)
+                return None
+            case DraftHeld(_, Span() as span, limits):
+                return self._held(await self._drafter.held(span, _HOLD, limits))
+            case DraftHeld(_, Shipped(key, count), limits):
+                items = self._shipped.pop(key, [])
+                assert len(items) == count, "lines are drafted once all of them are here"
+                return self._held(await self._drafter.held(Lines(items), _HOLD, limits))
             case DraftParts():
                 return await self._parts(order)
             case SendChunk():
@@ -84,6 +95,8 @@ class Hands:
             case Forget(_, key):
                 self._holds.pop(key, None)
                 return None
+            case _:
+                raise TypeError(f"a lane knows no order {type(order).__name__}")
 
     async def _parts(self, order: DraftParts) -> list[Drafted]:
         assert self._cursor is not None

@@ -7,6 +7,7 @@ left, this process does the work itself.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -28,6 +29,8 @@ from bulkup.flow.orders import (
     OpenLane,
     SendChunk,
     Sent,
+    Ship,
+    Shipped,
     Span,
 )
 from bulkup.flow.plan import LanePlan
@@ -42,6 +45,9 @@ from bulkup.workers import Pool, WorkerLost
 __all__ = ["LaneHelp", "PoolDrafter", "PoolSender"]
 
 AHEAD_A_WORKER = 2
+
+SHIP_BYTES = 1024 * 1024
+"""How much of a source that is read here goes to a worker in one message."""
 
 
 class LaneHelp:
@@ -85,6 +91,7 @@ class PoolDrafter:
         self._own = own
         self._source = source
         self._cursor = cursor
+        self._keys = itertools.count()
 
     @property
     def ahead(self) -> int:
@@ -101,7 +108,7 @@ class PoolDrafter:
                     items.append(item)  # noqa: PERF401 - what came before a fault counts
         except SourceUnreadable as error:
             broke_off = error
-        return Lines(items, self._source.bases, broke_off)
+        return Lines(items, broke_off)
 
     async def clean(self, span: Span) -> Drafted | None:
         try:
@@ -112,11 +119,29 @@ class PoolDrafter:
 
     async def held(self, lines: Span | Lines, keep: Keep, limits: Limits | None) -> Drafted:
         try:
-            worker, found = await self._ask(DraftHeld(self._help.lane, lines, limits))
+            if isinstance(lines, Span):
+                worker, found = await self._ask(DraftHeld(self._help.lane, lines, limits))
+                return _at(worker, cast("Drafted", found))
+            worker = self._help.least_asked()
+            shipped = await self._ship(worker, lines.items)
+            found = await self._pool.ask(worker, DraftHeld(self._help.lane, shipped, limits))
+            return replace(_at(worker, cast("Drafted", found)), raw=lines.items, broke_off=lines.broke_off)
         except WorkerLost:
             return await self._own.held(lines, keep, limits)
-        drafted = _at(worker, cast("Drafted", found))
-        return replace(drafted, raw=lines.items, broke_off=lines.broke_off) if isinstance(lines, Lines) else drafted
+
+    async def _ship(self, worker: int, items: list[Block | LongRow]) -> Shipped:
+        """Send lines to a worker piece by piece: neither end holds a large message beside what is in it."""
+        key = next(self._keys)
+        piece: list[Block | LongRow] = []
+        size = 0
+        for item in items:
+            piece.append(item)
+            size += item.end - item.start
+            if size >= SHIP_BYTES:
+                await self._pool.send(worker, Ship(self._help.lane, key, piece, self._source.bases))
+                piece, size = [], 0
+        await self._pool.send(worker, Ship(self._help.lane, key, piece, self._source.bases))
+        return Shipped(key, len(items))
 
     async def parts(
         self, span: Span, items: Items, keep: Keep, limits: Limits, whole: Drafted

@@ -26,6 +26,8 @@ __all__ = [
     "QuotaTold",
     "SendChunk",
     "Sent",
+    "Ship",
+    "Shipped",
     "Span",
     "Stalled",
 ]
@@ -41,12 +43,28 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Lines that were read already, and the positions at which the source's files begin, as far as known. *broke_off* says why
-    the source could not be read further."""
+    """Lines that were read already. *broke_off* says why the source could not be read further."""
 
     items: list[Block | LongRow]
-    bases: tuple[int, ...]
     broke_off: SourceUnreadable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """Lines that come by `Ship` under *key*, *count* items in all."""
+
+    key: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ship:
+    """Lines for the draft that will be asked for under *key*, in order. *bases*: where the source's files begin, if known."""
+
+    lane: str
+    key: int
+    items: list[Block | LongRow]
+    bases: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +90,7 @@ class DraftHeld:
     """A draft of everything in *lines*, whose encoded rows the worker holds if they come to one chunk within *limits*."""
 
     lane: str
-    lines: Span | Lines
+    lines: Span | Shipped
     limits: Limits | None
 
 

@@ -32,7 +32,7 @@ from bulkup.flow.halt import Halt, Halted
 from bulkup.flow.limit import BodyLimit
 from bulkup.flow.orders import Lines, Span
 from bulkup.flow.plan import LanePlan
-from bulkup.flow.prepared import Items, Prepared, changed, from_file, from_items, from_memory, listed
+from bulkup.flow.prepared import Items, Prepared, changed, from_file, from_memory, listed, made_anew
 from bulkup.flow.stop_rules import StopRules
 from bulkup.journal import LaneJournal
 from bulkup.model import Block, LongRow
@@ -379,7 +379,7 @@ class Preparer:
     def _with_rows(self, chunk: Chunk, drafted: Drafted, held: int) -> Prepared:
         items = self._items(chunk, drafted.raw)
         if drafted.hold is not None:
-            anew = from_items(self._chunker.encode, items)
+            anew = made_anew(chunk, partial(self._chunker.whole, items, Keep(encoded=True, raw=False)))
             let_go = partial(self._drafter.forget, drafted)
             return Prepared(chunk, anew, items, held, hold=drafted.hold, let_go=let_go)
         if drafted.encoded:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import xxhash
 
 from bulkup.chunk import Chunk
 from bulkup.errors import SourceChanged
-from bulkup.flow.draft import Hold, hash_raw, with_commas
-from bulkup.model import Block, EncodedBlock, LongRow
+from bulkup.flow.draft import Drafted, Hold, hash_raw, with_commas
+from bulkup.model import Block, LongRow
 from bulkup.sources import Cursor
 
-__all__ = ["Items", "Prepared", "changed", "from_file", "from_items", "from_memory", "listed"]
+__all__ = ["Items", "Prepared", "changed", "from_file", "from_memory", "listed", "made_anew"]
 
 Items = Callable[[], AsyncGenerator[Block | LongRow, None]]
 RowBlocks = Callable[[], AsyncIterator[bytes]]
@@ -46,15 +46,15 @@ def from_memory(pieces: list[bytes]) -> RowBlocks:
     return row_blocks
 
 
-def from_items(encode: Callable[[Block | LongRow], EncodedBlock], items: Items) -> RowBlocks:
-    """Rows that are encoded anew."""
+def made_anew(chunk: Chunk, draft: Callable[[], Awaitable[Drafted]]) -> RowBlocks:
+    """Rows that were held elsewhere and are gone: *draft* makes them once more. Raises `SourceChanged` where they differ now."""
 
     async def row_blocks() -> AsyncIterator[bytes]:
-        is_first = True
-        async for item in items():
-            if body := encode(item).body:
-                yield body if is_first else b"," + body
-                is_first = False
+        drafted = await draft()
+        if (drafted.raw_hash, drafted.rows_hash) != (chunk.raw_hash, chunk.rows_hash):
+            raise changed(chunk)
+        for piece in with_commas(drafted.encoded):
+            yield piece
 
     return row_blocks
 

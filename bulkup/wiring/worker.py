@@ -9,7 +9,7 @@ from functools import partial
 import anyio
 
 from bulkup.config import Collinear, Nebius
-from bulkup.flow.hands import Hands, LaneOrder, Shipped
+from bulkup.flow.hands import FarLayout, Hands, LaneOrder
 from bulkup.flow.orders import (
     CpuUsed,
     DraftClean,
@@ -19,6 +19,7 @@ from bulkup.flow.orders import (
     OpenLane,
     QuotaTold,
     SendChunk,
+    Ship,
     Stalled,
 )
 from bulkup.flow.plan import LanePlan
@@ -62,7 +63,7 @@ class Worker:
             case OpenLane():
                 await self._open(order)
                 return None
-            case DraftClean(lane) | DraftHeld(lane) | DraftParts(lane) | SendChunk(lane) | Forget(lane):
+            case DraftClean(lane) | DraftHeld(lane) | DraftParts(lane) | SendChunk(lane) | Ship(lane) | Forget(lane):
                 self._say_how_much_cpu()
                 return await self._carry_out(self._lanes[lane], order, tell)
             case _:
@@ -92,7 +93,7 @@ class Worker:
                 partial(open_files, order.files, max_row_bytes=opening.max_row_bytes, block_bytes=opening.block_bytes)
             )
         plan = LanePlan.from_json(dict(order.plan), destination.target)
-        self._lanes[order.lane] = Hands(destination, plan, source, Shipped(order.files))
+        self._lanes[order.lane] = Hands(destination, plan, source, FarLayout(order.files))
 
     def _say_how_much_cpu(self) -> None:
         now = time.monotonic()

@@ -164,6 +164,14 @@ class Pool:
         if not there.gone.is_set():
             there.channel.post(Ask(next(self._numbers), order))
 
+    async def send(self, worker: int, order: object) -> None:
+        """As `tell` for something large: it waits while the worker reads slowly. Raises `WorkerLost`."""
+        there = self._workers[worker]
+        if there.gone.is_set():
+            raise WorkerLost(f"worker process {worker} is gone")
+        with suppress(OSError):  # then `_listen` finds it gone
+            await there.channel.send(Ask(next(self._numbers), order))
+
     async def aclose(self) -> None:
         """Let go of the workers, which end, and see that they have."""
         self._is_closing = True
