@@ -25,6 +25,7 @@ from bulkup.flow.orders import (
     Ship,
     Shipped,
     Span,
+    Unship,
 )
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import from_file, from_memory
@@ -37,7 +38,7 @@ from bulkup.workers import Tell
 
 __all__ = ["FarLayout", "Hands", "LaneOrder"]
 
-LaneOrder = DraftClean | DraftHeld | DraftParts | SendChunk | Ship | Forget
+LaneOrder = DraftClean | DraftHeld | DraftParts | SendChunk | Ship | Unship | Forget
 
 WORD_EVERY_S = 0.1
 """How often a worker says how much of a body it has sent."""
@@ -88,6 +89,9 @@ class Hands:
                 items = self._shipped.pop(key, [])
                 assert len(items) == count, "lines are drafted once all of them are here"
                 return self._held(await self._drafter.held(Lines(items), _HOLD, limits))
+            case Unship(_, key):
+                self._shipped.pop(key, None)
+                return None
             case DraftParts():
                 return await self._parts(order)
             case SendChunk():

@@ -32,6 +32,7 @@ from bulkup.flow.orders import (
     Ship,
     Shipped,
     Span,
+    Unship,
 )
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import Items, Prepared
@@ -122,16 +123,19 @@ class PoolDrafter:
             if isinstance(lines, Span):
                 worker, found = await self._ask(DraftHeld(self._help.lane, lines, limits))
                 return _at(worker, cast("Drafted", found))
-            worker = self._help.least_asked()
-            shipped = await self._ship(worker, lines.items)
-            found = await self._pool.ask(worker, DraftHeld(self._help.lane, shipped, limits))
+            worker, key = self._help.least_asked(), next(self._keys)
+            try:
+                shipped = await self._ship(worker, key, lines.items)
+                found = await self._pool.ask(worker, DraftHeld(self._help.lane, shipped, limits))
+            except BaseException:
+                self._pool.tell(worker, Unship(self._help.lane, key))
+                raise
             return replace(_at(worker, cast("Drafted", found)), raw=lines.items, broke_off=lines.broke_off)
         except WorkerLost:
             return await self._own.held(lines, keep, limits)
 
-    async def _ship(self, worker: int, items: list[Block | LongRow]) -> Shipped:
+    async def _ship(self, worker: int, key: int, items: list[Block | LongRow]) -> Shipped:
         """Send lines to a worker piece by piece: neither end holds a large message beside what is in it."""
-        key = next(self._keys)
         piece: list[Block | LongRow] = []
         size = 0
         for item in items:

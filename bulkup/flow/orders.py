@@ -30,6 +30,7 @@ __all__ = [
     "Shipped",
     "Span",
     "Stalled",
+    "Unship",
 ]
 
 
@@ -65,6 +66,14 @@ class Ship:
     key: int
     items: list[Block | LongRow]
     bases: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unship:
+    """The draft for which lines came under *key* will not be asked for."""
+
+    lane: str
+    key: int
 
 
 @dataclass(frozen=True, slots=True)

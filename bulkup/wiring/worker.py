@@ -21,6 +21,7 @@ from bulkup.flow.orders import (
     SendChunk,
     Ship,
     Stalled,
+    Unship,
 )
 from bulkup.flow.plan import LanePlan
 from bulkup.secret import Token
@@ -63,7 +64,15 @@ class Worker:
             case OpenLane():
                 await self._open(order)
                 return None
-            case DraftClean(lane) | DraftHeld(lane) | DraftParts(lane) | SendChunk(lane) | Ship(lane) | Forget(lane):
+            case (
+                DraftClean(lane)
+                | DraftHeld(lane)
+                | DraftParts(lane)
+                | SendChunk(lane)
+                | Ship(lane)
+                | Unship(lane)
+                | Forget(lane)
+            ):
                 self._say_how_much_cpu()
                 return await self._carry_out(self._lanes[lane], order, tell)
             case _:
