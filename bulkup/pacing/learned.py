@@ -10,10 +10,6 @@ EVIDENCE = 8
 GROWTH = 0.0005
 """The share by which the rate grows with each request that is taken: a tenth is won back in 200, so 0.5 % are refused."""
 
-SEARCH = 0.05
-SEARCHED_BELOW = 4 * EVIDENCE
-"""A rate that was made of fewer requests says little: it grows by `SEARCH` with each that is taken, until the next refusal."""
-
 BACK = 0.9
 UNDER = 0.99
 DISTRUST = 0.5
@@ -34,7 +30,6 @@ class LearnedRate:
         self._taken = 0
         self._before: tuple[float, int] | None = None
         self._refused_at = float("-inf")
-        self._is_searching = False
 
     def accepted(self, now: float, *, began_s: float) -> None:
         """A request that had begun at *began_s* was taken."""
@@ -50,7 +45,7 @@ class LearnedRate:
             self._since, self._taken, self._before = now, 1, None
         self.refusals_in_a_row = 0
         if self.per_minute is not None:
-            self.per_minute *= 1 + (SEARCH if self._is_searching else GROWTH)
+            self.per_minute *= 1 + GROWTH
 
     def refused(self, now: float, *, began_s: float, wait_s: float | None) -> None:
         """A request that had begun at *began_s* was refused; the gate is closed for *wait_s* (None: the service did not say)."""
@@ -65,14 +60,8 @@ class LearnedRate:
         if span <= 0:
             return
         measured = 60 * self._taken / span
-        if self._is_searching and self.per_minute is not None:
-            self._is_searching = False
-            self.per_minute *= BACK
-            self._since, self._taken = now + wait, 0
-            return
         if self.per_minute is None:
             self.per_minute = measured * (UNDER if 2 * wait >= span else DISTRUST)
-            self._is_searching = self._taken < SEARCHED_BELOW
         elif measured < self.per_minute / 2:
             self.per_minute = measured * UNDER
         else:

@@ -198,14 +198,6 @@ def test_a_quota_that_nobody_tells_is_found_out(algorithm: Algorithm, requests: 
     assert simulated.refused <= 0.02 * requests
 
 
-def test_a_rate_made_of_few_requests_is_searched_on_from() -> None:
-    """A bucket of one second's worth and whole seconds of Retry-After: what is taken up to the first refusals says little."""
-    rate = ServerRate(requests=10, window_s=1, algorithm="bucket", headers="off")
-    took, simulated = simulate(rate, 1200)
-    assert took <= 1.15 * 1200 * 0.1
-    assert simulated.refused <= 0.02 * 1200
-
-
 def test_without_a_retry_after_it_is_found_out_too() -> None:
     """It takes longer to see how long to wait; in the end the pace is the quota's."""
     took, simulated = simulate(ServerRate(requests=600, headers="off", retry_after="none"), 6000)
