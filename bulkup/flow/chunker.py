@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Protocol
@@ -13,6 +12,7 @@ from bulkup.flow.draft import Draft, Drafted, Keep
 from bulkup.flow.halt import Halt
 from bulkup.flow.prepared import Items
 from bulkup.model import Block, EncodedBlock, EncodedRow, LongRow
+from bulkup.sources.places import place_of
 from bulkup.tiling import Limits, Part, cut, even_part, lines_that_fit
 
 __all__ = ["MAX_REJECT_BYTES", "Chunker", "Layout"]
@@ -22,29 +22,25 @@ MAX_REJECT_BYTES = 4 * 1024 * 1024
 
 
 class Layout(Protocol):
-    """Where positions lie in a source. A `Source` is one."""
+    """Where a source's files begin. A `Source` is one."""
 
     @property
     def bases(self) -> tuple[int, ...]:
         """The positions at which the files begin, as far as known."""
         ...
 
-    def locate(self, position: int) -> tuple[str, int]:
-        """The file that holds *position*, and the byte offset in it."""
-        ...
-
 
 class Chunker:
     """Makes drafts of what is read: the one way from lines to chunks, for planning, for splitting and for resuming."""
 
-    def __init__(self, source: Layout, encoder: BlockEncoder, halt: Halt) -> None:
-        self._source = source
+    def __init__(self, layout: Layout, encoder: BlockEncoder, halt: Halt) -> None:
+        self._layout = layout
         self._encoder = encoder
         self._halt = halt
 
     def place(self, position: int) -> tuple[int, int]:
         """The number of the file that holds *position*, and the byte offset in it."""
-        return max(0, bisect_right(self._source.bases, position) - 1), self._source.locate(position)[1]
+        return place_of(position, self._layout.bases)
 
     def add(self, draft: Draft, item: Block | LongRow, made: EncodedBlock | None = None) -> None:
         """Encode *item* (unless that is done) and take it into *draft*."""

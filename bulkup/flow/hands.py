@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from bisect import bisect_right
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bulkup.destinations.seam import Destination, Payload
 from bulkup.flow.chunker import Chunker
@@ -33,10 +32,9 @@ from bulkup.flow.sender import sent
 from bulkup.model import Block, LongRow
 from bulkup.secret import Token
 from bulkup.sources import Source
-from bulkup.sources.files import SourceFile
 from bulkup.workers import Tell
 
-__all__ = ["FarLayout", "Hands", "LaneOrder"]
+__all__ = ["Hands", "LaneOrder"]
 
 LaneOrder = DraftClean | DraftHeld | DraftParts | SendChunk | Ship | Unship | Forget
 
@@ -46,30 +44,24 @@ WORD_EVERY_S = 0.1
 _HOLD = Keep(encoded=True, raw=False)
 
 
+@dataclass(slots=True)
 class FarLayout:
-    """Where positions lie in a source that another process reads: its files, and where each begins, as far as known there."""
+    """Where the files begin in a source that another process reads, as far as known there."""
 
-    def __init__(self, files: tuple[SourceFile, ...]) -> None:
-        self.files = files
-        self.bases: tuple[int, ...] = (0,)
-
-    def locate(self, position: int) -> tuple[str, int]:
-        """The file that holds *position*, and the byte offset in it."""
-        index = max(bisect_right(self.bases, position) - 1, 0)
-        return self.files[index].uri, position - self.bases[index]
+    bases: tuple[int, ...] = (0,)
 
 
 class Hands:
     """Carries one lane's orders out. *source* is None where the lines come with the orders."""
 
-    def __init__(self, destination: Destination, plan: LanePlan, source: Source | None, far: FarLayout) -> None:
+    def __init__(self, destination: Destination, plan: LanePlan, source: Source | None) -> None:
         halt = Halt()  # nothing stops a worker's work but the order to
         self._destination = destination
         self._plan = plan
-        self._far = far
+        self._far = FarLayout()
         self._shipped: dict[int, list[Block | LongRow]] = {}
         self._cursor = source.cursor() if source is not None else None
-        self._chunker = Chunker(source or far, plan.rows.encoder(), halt)
+        self._chunker = Chunker(source or self._far, plan.rows.encoder(), halt)
         self._drafter = OwnDrafter(self._chunker, self._cursor, halt)
         self._holds: dict[int, list[bytes]] = {}
         self._keys = itertools.count()

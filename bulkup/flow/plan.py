@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from bulkup.encoding import RowPlan, Target
@@ -31,12 +31,6 @@ class LanePlan:
         end = self.segments[place + 1][1] if place + 1 < len(self.segments) else None
         start, stop = base + (tile - first) * self.tile_bytes, base + (tile + 1 - first) * self.tile_bytes
         return (start, stop) if end is None else (min(start, end), min(stop, end))
-
-    def appended_at(self, tile: int, position: int) -> LanePlan:
-        """The plan of a source that is appended to at *position*: *tile* is the first that nothing before it takes."""
-        if position == self.segments[-1][1]:
-            return self
-        return replace(self, segments=(*self.segments, (tile, position)))
 
     def limits(self, *, envelope_bytes: int, max_body_bytes: int) -> Limits:
         """What one request may hold besides an envelope of *envelope_bytes*, if bodies must not pass *max_body_bytes* now."""

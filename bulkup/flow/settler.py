@@ -132,7 +132,6 @@ class Settler:
                 break
             await self._wait(waits)
         if looks:
-            self._tally.settlements += 1
             paged = ", rows paged back" if self._tally.page_backs > page_backs else ""
             self._say(
                 f"settled doubts with {len(looks)} looks{paged}: {landed} had landed, {resendable} had not and go again, "

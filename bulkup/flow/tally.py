@@ -21,7 +21,6 @@ class Tally:
     retries: int = 0
     in_flight: int = 0
     rows_landed: int = 0
-    settlements: int = 0
     page_backs: int = 0
     largest_body: int = 0
     bodies: int = 0

@@ -12,6 +12,7 @@ from bulkup.sources.descriptors import Descriptors
 from bulkup.sources.files import BOM, SourceFile
 from bulkup.sources.lines import content_length
 from bulkup.sources.pages import Pages
+from bulkup.sources.places import place_of
 from bulkup.sources.source import Item
 
 __all__ = ["PlainCursor", "PlainSource"]
@@ -38,8 +39,8 @@ class PlainSource:
         return PlainCursor(self)
 
     def locate(self, position: int) -> tuple[str, int]:
-        index = max(bisect_right(self.bases, position) - 1, 0)
-        return self.files[index].uri, position - self.bases[index]
+        index, offset = place_of(position, self.bases)
+        return self.files[index].uri, offset
 
     def close(self) -> None:
         """Nothing is held."""

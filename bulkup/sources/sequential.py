@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 
@@ -11,6 +10,7 @@ from bulkup.errors import BulkupError, SourceChanged
 from bulkup.model import BLOCK_BYTES
 from bulkup.sources.files import STDIN, SourceFile
 from bulkup.sources.inputs import FileInput, Input
+from bulkup.sources.places import place_of
 from bulkup.sources.ranges import last_row, split
 from bulkup.sources.source import Item
 from bulkup.sources.stream import Batch, FileStream
@@ -59,8 +59,8 @@ class SequentialSource:
         return SequentialCursor(self)
 
     def locate(self, position: int) -> tuple[str, int]:
-        index = max(bisect_right(self._bases, position) - 1, 0)
-        return self.files[index].uri, position - self._bases[index]
+        index, offset = place_of(position, self._bases)
+        return self.files[index].uri, offset
 
     def close(self) -> None:
         self._close()

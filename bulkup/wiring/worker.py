@@ -9,7 +9,7 @@ from functools import partial
 import anyio
 
 from bulkup.config import Collinear, Nebius
-from bulkup.flow.hands import FarLayout, Hands, LaneOrder
+from bulkup.flow.hands import Hands, LaneOrder
 from bulkup.flow.orders import (
     CpuUsed,
     DraftClean,
@@ -102,7 +102,7 @@ class Worker:
                 partial(open_files, order.files, max_row_bytes=opening.max_row_bytes, block_bytes=opening.block_bytes)
             )
         plan = LanePlan.from_json(dict(order.plan), destination.target)
-        self._lanes[order.lane] = Hands(destination, plan, source, FarLayout(order.files))
+        self._lanes[order.lane] = Hands(destination, plan, source)
 
     def _say_how_much_cpu(self) -> None:
         now = time.monotonic()

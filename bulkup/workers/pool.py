@@ -194,6 +194,21 @@ class Pool:
                     await worker.listening
 
     async def _listen(self, worker: _Worker) -> None:
+        try:
+            await self._hear(worker)
+        except Exception:  # what it would have answered must not be waited for for ever
+            logger.error("worker %d: a message that cannot be taken in", worker.number, exc_info=True)
+        self._miss(worker)
+
+    def _miss(self, worker: _Worker) -> None:
+        worker.gone.set()
+        worker.channel.close()  # a worker that is still there ends
+        if not self._is_closing:
+            self._lost(worker.number)
+        for asked in worker.asked.values():
+            _settle(asked.answer, None, WorkerLost(f"worker process {worker.number} has ended"))
+
+    async def _hear(self, worker: _Worker) -> None:
         while (message := await worker.channel.receive()) is not None:
             match message:
                 case Here(pid):
@@ -208,11 +223,6 @@ class Pool:
                     _settle(worker.asked[number].answer, None, error)
                 case _:
                     pass  # the answer to something that nobody waits for any more
-        worker.gone.set()
-        if not self._is_closing:
-            self._lost(worker.number)
-        for asked in worker.asked.values():
-            _settle(asked.answer, None, WorkerLost(f"worker process {worker.number} has ended"))
 
 
 def _settle(answer: asyncio.Future[object], result: object, error: Exception | None) -> None:

@@ -10,6 +10,13 @@ from bulkup.errors import SourceUnreadable
 from bulkup.workers import Handler, Tell, serve
 
 
+class Unreadable:
+    """What cannot be made again at the other end."""
+
+    def __reduce__(self) -> tuple[type[int], tuple[str]]:
+        return int, ("no number",)
+
+
 def make(news: Tell) -> Handler:
     news("here")
 
@@ -21,6 +28,8 @@ def make(news: Tell) -> Handler:
                 raise SourceUnreadable("rows.jsonl: no more of it")
             case "break":
                 raise ZeroDivisionError("no")
+            case "unreadable":
+                return Unreadable()
             case "die":
                 os._exit(7)
             case "hang":

@@ -94,6 +94,17 @@ async def test_a_worker_that_dies_is_missed_and_the_others_go_on() -> None:
     assert lost == [0, 1]
 
 
+async def test_a_worker_that_cannot_be_understood_is_missed_too() -> None:
+    lost: list[int] = []
+    async with pool_of(2, lost=lost) as pool:
+        pid = await pool.ask(0, "pid")
+        with pytest.raises(WorkerLost):
+            await asyncio.wait_for(pool.ask(0, "unreadable"), 10)
+        assert (lost, pool.numbers) == ([0], (1,))
+        assert isinstance(pid, int)
+        eventually(lambda: not is_running(pid), deadline_s=5)
+
+
 async def test_what_is_cancelled_stops_in_the_worker_and_its_last_word_is_heard() -> None:
     async with pool_of(1) as pool:
         heard: list[object] = []
