@@ -298,7 +298,7 @@ class _Progress:
             self._trips.add(self._loop.time() - self._body_ended_at)
         self.moved()
 
-    async def blocks(self) -> AsyncIterator[bytes]:
+    async def blocks(self) -> AsyncIterator[memoryview]:
         assert self._body is not None
         try:
             async for block in self._body.blocks():
@@ -307,7 +307,7 @@ class _Progress:
                 self._sent += len(block)
                 if self._on_bytes is not None:
                     self._on_bytes(len(block))
-                yield block
+                yield memoryview(block)  # what the socket doesn't take at once is cut off without a copy
         except Exception as error:
             self.failure = error
             raise

@@ -19,6 +19,8 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from bulkup.encoding import FixedRows, Preset, Target
 from bulkup.encoding.faults import Fault, said
 from bulkup.encoding.identity import VerbatimCodec
+from bulkup.encoding.language import INTEGER, Form, ending_with, one_of, record
+from bulkup.encoding.language import STRING as STRING_FORM
 from bulkup.encoding.recast import Recast, are_strings
 from bulkup.encoding.splice import ARRAY, INTEGER_LABEL, STRING, STRING_LABEL, NullIs, Splice
 from bulkup.encoding.target import INT64, PRESET_KEYS, Irregular, Pipeline
@@ -140,6 +142,16 @@ def _turns(value: Any) -> list[Any]:
 # --- the presets ----------------------------------------------------------------------------------------------------
 
 _CODEC = VerbatimCodec(CollinearRow, _asked_by_the_user)
+
+
+def _turn_form(*roles: str) -> Form:
+    return record([("role", one_of(roles)), ("content", STRING_FORM)])
+
+
+_USUAL = record(
+    [("conv_prefix", ending_with(_turn_form("user"), _turn_form(*ROLES))), ("response", _turn_form("assistant"))],
+    [("ground_truth", INTEGER), ("context", STRING_FORM)],
+)
 _ROW = b'{"conv_prefix":%b,"response":%b}'
 _ONE_TURN = b'[{"role":"user","content":%b}]'
 _ONE_ANSWER = b'{"role":"assistant","content":%b}'
@@ -289,6 +301,7 @@ COLLINEAR = Target(
     rows=FixedRows(
         required=("conv_prefix", "response"),
         codec=_CODEC,
+        usual=_USUAL,
         fault=_fault,
         presets={
             "identity": Preset("rows as they are", _identity, _from_identity, _undeclared),

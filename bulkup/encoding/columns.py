@@ -11,12 +11,13 @@ import msgspec
 
 from bulkup.encoding.faults import Fault, said
 from bulkup.encoding.identity import VerbatimCodec
+from bulkup.encoding.language import BOOLEAN, INTEGER, STRING, Form, nullable, record
 from bulkup.encoding.splice import checked_utf8
 from bulkup.encoding.target import INT64, Codec, Irregular
 from bulkup.model import Stage
 from bulkup.schema import Column, Holds
 
-__all__ = ["ColumnsCodec", "column_codecs", "column_fault"]
+__all__ = ["ColumnsCodec", "column_codecs", "column_fault", "columns_form"]
 
 _TYPES: dict[Holds, Any] = {
     Holds.STRING: str,
@@ -38,6 +39,15 @@ def column_codecs(columns: Sequence[Column], dropped: Sequence[str], *, rewrite:
     """
     written = ColumnsCodec(columns, dropped)
     return (written,) if rewrite else (VerbatimCodec(_row_type(columns, ())), written)
+
+
+def columns_form(columns: Sequence[Column]) -> Form | None:
+    """Rows with just these columns in this order, or None where one of them may hold anything."""
+    forms = {Holds.STRING: STRING, Holds.INTEGER: INTEGER, Holds.BOOLEAN: BOOLEAN}
+    if not columns or any(column.holds not in forms for column in columns):
+        return None
+    found = [(column.name, forms[column.holds], column.nullable) for column in columns]
+    return record([(name, nullable(form) if may_be_null else form) for name, form, may_be_null in found])
 
 
 def _nullable(column: Column) -> Any:

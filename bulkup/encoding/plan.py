@@ -6,10 +6,11 @@ from collections.abc import Mapping as Table
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bulkup.encoding.columns import column_codecs
+from bulkup.encoding.columns import column_codecs, columns_form
 from bulkup.encoding.drop import DropNested
 from bulkup.encoding.faults import one_line
 from bulkup.encoding.identity import TrustingCodec
+from bulkup.encoding.language import Form
 from bulkup.encoding.mapped import MappedRows
 from bulkup.encoding.stitched import stitched
 from bulkup.encoding.target import Codec, FixedRows, Pipeline, Rewriter, Target
@@ -133,6 +134,14 @@ class RowPlan:
         drops = (DropNested(self.drop_nested),) if self.drop_nested else ()
         mapped = (MappedRows(self.mapping, self.drop),) if self.mapping is not None else ()
         return (*drops, *mapped)
+
+    def usual_form(self) -> Form | None:
+        """The form that most rows have, if one that has it is sent as its own bytes, and is to be checked."""
+        if self.first_rewriters() or self.drop or self.validation is not Validation.FULL:
+            return None
+        if isinstance(self.target.rows, FixedRows):
+            return self.target.rows.usual if self.preset == "identity" else None
+        return None if self.rewrite else columns_form(self.columns or ())
 
     def pipelines(self) -> tuple[Pipeline, ...]:
         """The ways to encode rows, the one tried first first. Which of them takes a row depends on that row alone."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from bulkup.encoding.faults import Fault
+from bulkup.encoding.language import Form
 
 __all__ = [
     "INT64",
@@ -102,11 +103,13 @@ class Preset:
 class FixedRows:
     """A destination whose rows have one fixed shape. `presets["identity"]` is for rows already in it.
 
-    *codec* takes exactly the rows in that shape; *fault* says of a decoded row what keeps it from being in it.
+    *codec* takes exactly the rows in that shape; *fault* says of a decoded row what keeps it from being in it. *usual* is the form
+    that most of them have.
     """
 
     required: tuple[str, ...]
     codec: Codec
+    usual: Form
     fault: Callable[[dict[str, Any]], Fault | None]
     presets: Mapping[str, Preset]
 

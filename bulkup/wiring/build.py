@@ -1,39 +1,29 @@
-"""Destinations and row options out of settings: the table of services."""
+"""What a run is built of, out of settings."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from bulkup.config import Collinear, Nebius, RunSettings
-from bulkup.destinations.collinear import CollinearDestination
-from bulkup.destinations.nebius import NebiusDestination
-from bulkup.destinations.seam import Destination
 from bulkup.encoding import RowOptions
 from bulkup.errors import BulkupError
 from bulkup.mapping import parse_mapping
 from bulkup.schema import Nested
 from bulkup.token_source import TokenSource
-from bulkup.transport import Transport
+from bulkup.wiring.services import DatasetAt
 from bulkup.wiring.upload import lane_name
 
-__all__ = ["destination_of", "row_options", "token_of"]
+__all__ = ["dataset_of", "row_options", "token_of"]
 
 
-def destination_of(
-    settings: Nebius | Collinear, transport: Transport, token: TokenSource, *, dataset_name: str
-) -> Destination:
-    """The destination that *settings* describe."""
+def dataset_of(settings: Nebius | Collinear, name: str) -> DatasetAt:
+    """The dataset that *settings* and its *name* describe."""
     match settings:
         case Nebius():
-            return NebiusDestination(
-                transport,
-                token,
-                dataset_name=dataset_name,
-                folder=settings.folder,
-                ai_project_id=settings.ai_project_id,
-            )
+            place = {"folder": settings.folder, "ai_project_id": settings.ai_project_id}
         case Collinear():
-            return CollinearDestination(transport, token, dataset_name=dataset_name, space_id=settings.space_id)
+            place = {"space_id": settings.space_id}
+    return DatasetAt(lane_name(settings), settings.url, name, place)
 
 
 def row_options(settings: Nebius | Collinear, chosen: RunSettings) -> RowOptions:

@@ -37,13 +37,14 @@ from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, check_base_url
 from bulkup.verification import LaneVerification, Verification
 from bulkup.version import USER_AGENT
-from bulkup.wiring.build import destination_of, row_options, token_of
+from bulkup.wiring.build import dataset_of, row_options, token_of
 from bulkup.wiring.changed_source import open_journal
 from bulkup.wiring.fingerprint import files_to_json
 from bulkup.wiring.folder import RunFolder, StateDir, write_private
 from bulkup.wiring.helping import Helpers, worker_count
 from bulkup.wiring.manifest import write_manifest
 from bulkup.wiring.neighbours import others_since
+from bulkup.wiring.services import destination_of
 from bulkup.wiring.upload import Upload, lane_name, run_id
 from bulkup.wiring.worker import LaneOpening
 
@@ -283,7 +284,9 @@ class Run:
         if pool is None:
             return
         for settings, lane in zip(self._upload.destinations, self._lanes, strict=True):
-            opening = LaneOpening(settings, chosen.name, _timeouts(chosen), chosen.max_row_bytes, BLOCK_BYTES)
+            opening = LaneOpening(
+                dataset_of(settings, chosen.name), _timeouts(chosen), chosen.max_row_bytes, BLOCK_BYTES
+            )
             lane.be_helped(LaneHelp(pool, lane.name, opening))
 
     async def verify(self, interrupt: Interrupt, *, sample: float, seed: int) -> Verification:
@@ -397,7 +400,7 @@ class Run:
                 on_quota=partial(self._on_quota, name),
             )
         )
-        destination = destination_of(settings, transport, token, dataset_name=chosen.name)
+        destination = destination_of(dataset_of(settings, chosen.name), transport, token)
         lock = self._state.lock_dataset(destination.identity)
         stack.callback(lock.release)
         self._locks.append(lock)

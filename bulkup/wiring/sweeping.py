@@ -51,8 +51,9 @@ from bulkup.sweep import (
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, leads_to_loopback
 from bulkup.version import USER_AGENT
-from bulkup.wiring.build import destination_of, row_options, token_of
+from bulkup.wiring.build import dataset_of, row_options, token_of
 from bulkup.wiring.run import Interrupt
+from bulkup.wiring.services import destination_of
 from bulkup.wiring.sweep_rows import Filling, SweepRows, made_up_rows, rows_of
 
 __all__ = ["SweepFound", "SweepWish", "Sweeper"]
@@ -129,7 +130,7 @@ class Sweeper:
             timeouts=Timeouts(connect_s=wish.run.connect_timeout_s, stall_s=STALL_S),
             on_stall=self._note,
         )
-        self.destination: Destination = destination_of(settings, self._transport, token, dataset_name=wish.run.name)
+        self.destination: Destination = destination_of(dataset_of(settings, wish.run.name), self._transport, token)
         largest = self.destination.capabilities.max_chunk_bytes
         self.grid = Grid(wish.chunk_bytes or (largest // 16, largest // 4, largest), wish.concurrencies)
         self.found = SweepFound(grid=self.grid)

@@ -8,7 +8,6 @@ from functools import partial
 
 import anyio
 
-from bulkup.config import Collinear, Nebius
 from bulkup.flow.hands import Hands, LaneOrder
 from bulkup.flow.orders import (
     CpuUsed,
@@ -29,7 +28,7 @@ from bulkup.sources import open_files
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport
 from bulkup.version import USER_AGENT
-from bulkup.wiring.build import destination_of
+from bulkup.wiring.services import DatasetAt, destination_of
 from bulkup.workers import Tell
 
 __all__ = ["LaneOpening", "Worker"]
@@ -42,8 +41,7 @@ CPU_EVERY_S = 0.25
 class LaneOpening:
     """What a worker makes a lane's destination and source of. There is no token in it: that comes with each attempt."""
 
-    settings: Nebius | Collinear
-    dataset_name: str
+    dataset: DatasetAt
     timeouts: Timeouts
     max_row_bytes: int
     block_bytes: int
@@ -85,7 +83,7 @@ class Worker:
         opening = order.opening
         assert isinstance(opening, LaneOpening)
         transport = Transport(
-            opening.settings.url,
+            opening.dataset.url,
             user_agent=USER_AGENT,
             timeouts=opening.timeouts,
             on_stall=lambda text: self._tell(Stalled(order.lane, text)),
@@ -95,7 +93,7 @@ class Worker:
             await before.__aexit__()
         self._transports[order.lane] = await transport.__aenter__()  # open until the process ends
         token = TokenSource.of(Token(""))
-        destination = destination_of(opening.settings, transport, token, dataset_name=opening.dataset_name)
+        destination = destination_of(opening.dataset, transport, token)
         source = None
         if all(file.splittable for file in order.files):
             source = await anyio.to_thread.run_sync(

@@ -35,6 +35,7 @@ from bulkup.pacing import ByteBudget
 from bulkup.sources import Source, open_source
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts
+from bulkup.wiring.build import dataset_of
 from bulkup.wiring.worker import LaneOpening
 from bulkup.workers import Pool
 from tests.destinations.memory import MemoryDestination
@@ -150,7 +151,9 @@ async def _plan(
     frozen = LanePlan(setting.tile, rows, limit, setting.rows, MAX_ROW)
     drafter: Drafter = OwnDrafter(chunker, cursor, halt)
     if pool is not None:
-        opening = LaneOpening(Nebius(url="http://127.0.0.1:1"), NAME, Timeouts(), MAX_ROW, setting.block_bytes)
+        opening = LaneOpening(
+            dataset_of(Nebius(url="http://127.0.0.1:1"), NAME), Timeouts(), MAX_ROW, setting.block_bytes
+        )
         help_ = LaneHelp(pool, LANE, opening)
         await help_.open(frozen, source)
         drafter = PoolDrafter(help_, OwnDrafter(chunker, cursor, halt), source, cursor)

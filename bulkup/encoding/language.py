@@ -1,0 +1,174 @@
+"""The usual form of a destination's rows as a regular language, and an automaton that says whether a block is in it.
+
+Rows with their keys in one order, strings, integers and no free nesting are a regular language, so one pass of a compiled automaton
+finds out what a decoder finds out by making every value: JSON's grammar, the keys, the types, one row a line. It makes no objects,
+and steps over the inside of strings many bytes at a time (measured in pairs against msgspec: 1.8 times as fast on rows in six
+languages, and on English ones). What it takes is a part of what the decoder takes (a test holds it to that); what it does not
+take is for the decoder: other orders of keys, other white space, integers of 19 digits, keys in escapes.
+
+The strings' UTF-8 is looked at by a second, small automaton, in blocks that are not ASCII: one that did both would have to stop at
+every byte above 127 (measured: a third of the speed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+__all__ = [
+    "BOOLEAN",
+    "INTEGER",
+    "STRING",
+    "Automaton",
+    "Form",
+    "automaton_of",
+    "ending_with",
+    "nullable",
+    "one_of",
+    "record",
+]
+
+_HEX = rb"[0-9a-fA-F]"
+_ESCAPED = (
+    rb"\\(?:[\x22\x5c/bfnrt]"
+    rb"|u(?:[0-9a-ce-fA-CE-F]%b{3}|[dD][0-7]%b{2}|[dD][89abAB]%b{2}\\u[dD][c-fC-F]%b{2}))" % (_HEX, _HEX, _HEX, _HEX)
+)
+"""Half a surrogate pair is no character."""
+
+_END = b"\0"
+"""Stands behind the last row when it is looked for: no row can hold it, and with it the automaton needs no end of its own
+(hyperscan makes a fast one only of patterns that do not ask for the end of the data)."""
+
+_LONGEST = 12_000
+"""Bytes of a pattern; hyperscan takes 16,000."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a value may look like: a pattern over bytes, and an example of it."""
+
+    pattern: bytes
+    example: bytes
+
+
+STRING = Form(rb"\x22(?:[^\x00-\x1f\x22\x5c]|%b)*\x22" % _ESCAPED, b'"%b"' % (b"some words of a text, " * 12))
+INTEGER = Form(rb"(?:0|-?[1-9][0-9]{0,17})", b"42")
+BOOLEAN = Form(rb"(?:true|false)", b"true")
+
+
+def one_of(texts: Iterable[str]) -> Form:
+    """One of these strings, written plainly."""
+    written = [msgspec.json.encode(text) for text in texts]
+    return Form(b"(?:%b)" % b"|".join(map(_exactly, written)), written[-1])
+
+
+def nullable(form: Form) -> Form:
+    """*form*, or null."""
+    return Form(b"(?:null|%b)" % form.pattern, form.example)
+
+
+def record(fields: Sequence[tuple[str, Form]], optional: Sequence[tuple[str, Form]] = ()) -> Form:
+    """An object with these keys in this order, and any of *optional* behind them in theirs. *fields* must not be empty."""
+    first, *others = [_field(name, form) for name, form in fields]
+    pattern = first.pattern + b"".join(b", ?" + field.pattern for field in others)
+    maybe = b"".join(b"(?:, ?%b)?" % _field(name, form).pattern for name, form in optional)
+    return Form(rb"\{%b%b\}" % (pattern, maybe), b"{%b}" % b",".join(field.example for field in (first, *others)))
+
+
+def ending_with(last: Form, before: Form) -> Form:
+    """An array: any number of *before*, and then *last*."""
+    return Form(rb"\[(?:%b, ?)*%b\]" % (before.pattern, last.pattern), b"[%b,%b]" % (before.example, last.example))
+
+
+def _field(name: str, form: Form) -> Form:
+    key = msgspec.json.encode(name)
+    return Form(_exactly(key) + b": ?" + form.pattern, key + b":" + form.example)
+
+
+def _exactly(text: bytes) -> bytes:
+    return b"".join(b"\\x%02x" % byte for byte in text)
+
+
+class Automaton:
+    """Says whether data is nothing but rows of one form, a line each. For one thread at a time."""
+
+    def __init__(self, row: Form) -> None:
+        """Raises ValueError where *row* is too large for an automaton, ImportError where there are none on this machine."""
+        if len(row.pattern) > _LONGEST // 2:
+            raise ValueError("the pattern is too long")
+        self._rows = _Scanner(rb"\A(?:%b\n)*%b\n?\x00" % (row.pattern, row.pattern))
+        self._no_utf8 = _Scanner(_no_utf8())
+        self.example = b"\n".join([row.example] * max(1, 65_536 // len(row.example)))
+
+    def takes(self, data: bytes) -> bool:
+        """Whether *data* is one or more such rows joined by `\\n`, with or without one at its end, in UTF-8."""
+        if self._rows.end_of_match(data + _END) != len(data) + len(_END):  # a zero byte in the data ends it too early
+            return False
+        return data.isascii() or self._no_utf8.end_of_match(data) is None
+
+
+def automaton_of(row: Form) -> Automaton | None:
+    """The automaton for *row*, or None where there cannot be one."""
+    try:
+        return Automaton(row)
+    except (ImportError, ValueError):
+        return None
+
+
+class _Scanner:
+    """Finds where a pattern's first match ends."""
+
+    def __init__(self, pattern: bytes) -> None:
+        import hyperscan  # not needed to import bulkup, or to send rows that are rewritten
+
+        self._database = _compiled(pattern)
+        self._scratch = hyperscan.Scratch(self._database)
+        self._end: int | None = None
+
+    def end_of_match(self, data: bytes) -> int | None:
+        self._end = None
+        self._database.scan(data, match_event_handler=self._on_match, scratch=self._scratch)
+        return self._end
+
+    def _on_match(self, _pattern: int, _start: int, end: int, _flags: int, _context: object) -> None:
+        self._end = end
+
+
+@lru_cache(maxsize=32)
+def _compiled(pattern: bytes) -> Any:
+    """The pattern's database, which any number of scanners may share, each with a scratch of its own."""
+    import hyperscan
+
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    flags = hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_DOTALL
+    try:
+        database.compile(expressions=[pattern], ids=[0], elements=1, flags=[flags])
+    except hyperscan.error as why:
+        raise ValueError(str(why)) from None
+    return database
+
+
+@lru_cache(maxsize=1)
+def _no_utf8() -> bytes:
+    """A pattern for whatever is not UTF-8, in what begins and ends with ASCII, as rows do (RFC 3629, table of section 4)."""
+    more = rb"[\x80-\xbf]"
+    firsts = [  # the first byte, what may stand second, and how many bytes follow the first
+        (rb"[\xc2-\xdf]", rb"\x80-\xbf", 1),
+        (rb"\xe0", rb"\xa0-\xbf", 2),
+        (rb"[\xe1-\xec\xee\xef]", rb"\x80-\xbf", 2),
+        (rb"\xed", rb"\x80-\x9f", 2),
+        (rb"\xf0", rb"\x90-\xbf", 3),
+        (rb"[\xf1-\xf3]", rb"\x80-\xbf", 3),
+        (rb"\xf4", rb"\x80-\x8f", 3),
+    ]
+    wrong = [rb"[\xc0\xc1\xf5-\xff]", rb"[\x00-\x7f]" + more]
+    for first, second, count in firsts:
+        wrong.append(b"%b[^%b]" % (first, second))
+        good = b"%b[%b]" % (first, second)
+        wrong += [good + more * done + rb"[^\x80-\xbf]" for done in range(count - 1)]
+        wrong.append(good + more * count)  # one too many
+    return b"(?:%b)" % b"|".join(wrong)
