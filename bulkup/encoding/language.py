@@ -101,14 +101,14 @@ class Automaton:
         if len(row.pattern) > _LONGEST // 2:
             raise ValueError("the pattern is too long")
         self._rows = _Scanner(rb"\A(?:%b\n)*%b\n?\x00" % (row.pattern, row.pattern))
-        self._no_utf8 = _Scanner(_no_utf8())
+        self._not_utf8 = _Scanner(_not_utf8())
         self.example = b"\n".join([row.example] * max(1, 65_536 // len(row.example)))
 
     def takes(self, data: bytes) -> bool:
         """Whether *data* is one or more such rows joined by `\\n`, with or without one at its end, in UTF-8."""
-        if self._rows.end_of_match(data + _END) != len(data) + len(_END):  # a zero byte in the data ends it too early
+        if self._rows.end_of_match(data, _END) != len(data) + len(_END):  # a zero byte in the data ends it too early
             return False
-        return data.isascii() or self._no_utf8.end_of_match(data) is None
+        return data.isascii() or self._not_utf8.end_of_match(data) is None
 
 
 def automaton_of(row: Form) -> Automaton | None:
@@ -129,9 +129,10 @@ class _Scanner:
         self._scratch = hyperscan.Scratch(self._database)
         self._end: int | None = None
 
-    def end_of_match(self, data: bytes) -> int | None:
+    def end_of_match(self, *data: bytes) -> int | None:
+        """In the *data* joined together, which is not copied for that."""
         self._end = None
-        self._database.scan(data, match_event_handler=self._on_match, scratch=self._scratch)
+        self._database.scan(list(data), match_event_handler=self._on_match, scratch=self._scratch)
         return self._end
 
     def _on_match(self, _pattern: int, _start: int, end: int, _flags: int, _context: object) -> None:
@@ -143,7 +144,7 @@ def _compiled(pattern: bytes) -> Any:
     """The pattern's database, which any number of scanners may share, each with a scratch of its own."""
     import hyperscan
 
-    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_VECTORED)
     flags = hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_DOTALL
     try:
         database.compile(expressions=[pattern], ids=[0], elements=1, flags=[flags])
@@ -153,7 +154,7 @@ def _compiled(pattern: bytes) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _no_utf8() -> bytes:
+def _not_utf8() -> bytes:
     """A pattern for whatever is not UTF-8, in what begins and ends with ASCII, as rows do (RFC 3629, table of section 4)."""
     more = rb"[\x80-\xbf]"
     firsts = [  # the first byte, what may stand second, and how many bytes follow the first

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from bulkup.encoding.breaks import Line, lines_of, whole_lines
+from bulkup.encoding.breaks import Line, line_count, lines_of, whole_lines
 from bulkup.encoding.columns import column_fault
 from bulkup.encoding.drop import without
 from bulkup.encoding.faults import Fault, one_line, read_row, unfit
@@ -33,9 +33,8 @@ class BlockEncoder:
         """*block* made ready. Its body is `encode_rows`'s bodies joined by commas, its rejects are `encode_rows`'s."""
         if len(block.data) <= self._plan.max_row_bytes:
             if self._automaton is not None and self._automaton.takes(block.data):
-                data = block.data.removesuffix(b"\n")
-                body = data.replace(b"\n", b",")
-                return EncodedBlock(body, data.count(b"\n") + 1, 0, (), self._verbatim and block.offsets is None)
+                body = block.data.removesuffix(b"\n").replace(b"\n", b",")
+                return EncodedBlock(body, line_count(block.data), 0, (), self._verbatim and block.offsets is None)
             whole = whole_lines(block.data)
             if whole is not None:
                 try:
@@ -123,7 +122,7 @@ def _faster(form: Form | None, usual: Pipeline) -> Automaton | None:
     if found is None:
         return None
     example = found.example
-    rows = example.count(b"\n") + 1
+    rows = line_count(example)
     tried = [(_seconds(lambda: found.takes(example)), _seconds(lambda: usual.body(example, rows))) for _ in range(3)]
     return found if min(its for its, _ in tried) < min(others for _, others in tried) else None
 
