@@ -79,7 +79,7 @@ class Payload:
     rows: int
     body_bytes: int
     envelope: Envelope
-    row_blocks: Callable[[], AsyncIterator[bytes]]
+    row_blocks: Callable[[], AsyncIterator[bytes | bytearray]]
 
     @property
     def content_length(self) -> int:
@@ -91,7 +91,7 @@ class Payload:
         """The body's media type."""
         return self.envelope.content_type
 
-    async def blocks(self) -> AsyncIterator[bytes]:
+    async def blocks(self) -> AsyncIterator[bytes | bytearray]:
         """The whole body."""
         yield self.envelope.prefix
         async for block in self.row_blocks():

@@ -33,7 +33,7 @@ class JsonBody:
     def content_length(self) -> int:
         return len(self.data)
 
-    async def blocks(self) -> AsyncIterator[bytes]:
+    async def blocks(self) -> AsyncIterator[bytes | bytearray]:
         yield self.data
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import xxhash
 
 from bulkup.chunk import Chunk
 from bulkup.errors import SourceChanged
-from bulkup.flow.draft import Drafted, Hold, hash_raw, with_commas
+from bulkup.flow.draft import Drafted, Hold, with_commas
 from bulkup.model import Block, LongRow
 from bulkup.sources import Cursor
 
-__all__ = ["Items", "Prepared", "changed", "from_file", "from_memory", "listed", "made_anew"]
+__all__ = ["CommasForBreaks", "Items", "Prepared", "changed", "from_file", "from_memory", "listed", "made_anew"]
 
 Items = Callable[[], AsyncGenerator[Block | LongRow, None]]
-RowBlocks = Callable[[], AsyncIterator[bytes]]
+RowBlocks = Callable[[], AsyncIterator[bytes | bytearray]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +63,26 @@ def made_anew(chunk: Chunk, draft: Callable[[], Awaitable[Drafted]]) -> RowBlock
 def from_file(cursor: Cursor, chunk: Chunk) -> RowBlocks:
     """Rows that are read again from a plain file and checked on the way.
 
-    The last block is handed out only when the hash of all that was read agrees with the plan's: a file that changed in between
+    The last piece is handed out only when the hash of all that was read agrees with the plan's: a file that changed in between
     never completes a request. Raises `SourceChanged`.
     """
 
-    async def row_blocks() -> AsyncIterator[bytes]:
+    async def row_blocks() -> AsyncIterator[bytes | bytearray]:
         hasher = xxhash.xxh3_128()
-        last = b""
         size = 0
-        async for item in cursor.read(chunk.start, chunk.stop):
-            if isinstance(item, LongRow):
-                raise changed(chunk)
-            hash_raw(hasher, item)
-            if last:
-                yield last
-            last = commas_for_breaks(item.data)
-            size += len(last)
+        last: bytes | bytearray = b""
+        commas = CommasForBreaks()
+        async with aclosing(cursor.raw(chunk.start, chunk.stop)) as pieces:
+            async for piece in pieces:
+                hasher.update(piece)
+                made = commas.next(piece)
+                size += len(made)
+                if len(made) > 1:
+                    if last:
+                        yield last
+                    last = made
+                else:  # by itself it would leave nothing to withhold
+                    last += made
         if size - 1 != chunk.body_bytes or hasher.digest() != chunk.raw_hash:
             raise changed(chunk)
         yield last[:-1]
@@ -95,13 +100,19 @@ def listed(items: list[Block | LongRow]) -> Items:
     return stream
 
 
-def commas_for_breaks(data: bytes) -> bytes:
-    """The rows of a block that passed the fast way whole, a comma behind each."""
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n")
-    if not data.endswith(b"\n"):  # the file's last line
-        data += b"\n"
-    return data.replace(b"\n", b",")
+class CommasForBreaks:
+    """Makes a comma of each line break in data that comes piece by piece, cut anywhere. The pieces stay as they are."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def next(self, piece: bytes | bytearray) -> bytes | bytearray:
+        """What *piece* comes to. A `\\r` at its end is kept for the next, since it may be half a break."""
+        if self._held or b"\r" in piece:
+            whole = self._held + piece
+            self._held = b"\r" if whole.endswith(b"\r") else b""
+            piece = whole.removesuffix(b"\r").replace(b"\r\n", b"\n")
+        return piece.replace(b"\n", b",")
 
 
 def changed(chunk: Chunk) -> SourceChanged:

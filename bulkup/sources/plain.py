@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from itertools import accumulate
 
@@ -16,6 +16,8 @@ from bulkup.sources.places import place_of
 from bulkup.sources.source import Item
 
 __all__ = ["PlainCursor", "PlainSource"]
+
+_BREAK = ord("\n")
 
 _FIRST_LOOK_BYTES = 4096
 """How far to look for a row's beginning at first: most rows are shorter."""
@@ -72,14 +74,7 @@ class PlainCursor:
         self._descriptors.close()
 
     async def read(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
-        bases = self._source.bases
-        for index in range(max(bisect_right(bases, start) - 1, 0), len(bases)):
-            base, file = bases[index], self._source.files[index]
-            if base >= stop:
-                return
-            begin, end = max(start - base, 0), min(stop - base, file.size or 0)
-            if begin >= end:
-                continue
+        for base, file, begin, end in self._ranges(start, stop):
             async with (
                 self._descriptors.lend(file) as fd,
                 aclosing(FileRows(file, fd, base, self._source).between(begin, end)) as rows,
@@ -87,6 +82,28 @@ class PlainCursor:
                 async for item in rows:
                     self._progress = max(self._progress, item.end)
                     yield item
+
+    async def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
+        for _, file, begin, end in self._ranges(start, stop):
+            async with self._descriptors.lend(file) as fd:
+                pages = Pages(fd, file.uri, capacity=self._source.block_bytes)
+                for at in range(begin, end, self._source.block_bytes):
+                    count = min(self._source.block_bytes, end - at)
+                    await pages.fill(at, count)
+                    yield pages.buffer if count == len(pages.buffer) else pages.copy(count)
+                if end == file.size and pages.buffer[count - 1] != _BREAK:
+                    yield b"\n"
+
+    def _ranges(self, start: int, stop: int) -> Iterator[tuple[int, SourceFile, int, int]]:
+        """The files that [start, stop) lies in: each one's base, itself, and the offsets in it."""
+        bases = self._source.bases
+        for index in range(max(bisect_right(bases, start) - 1, 0), len(bases)):
+            base, file = bases[index], self._source.files[index]
+            if base >= stop:
+                return
+            begin, end = max(start - base, 0), min(stop - base, file.size or 0)
+            if begin < end:
+                yield base, file, begin, end
 
 
 class FileRows:

@@ -107,6 +107,9 @@ class SequentialCursor:
             self._floor = last_row(wanted) + 1
             yield wanted
 
+    def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
+        raise ValueError("a sequential source gives rows only")
+
     async def aclose(self) -> None:
         stream, self._stream = self._stream, None
         self._pending.clear()

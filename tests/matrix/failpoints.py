@@ -73,7 +73,7 @@ def _body(blocks: int) -> Callable[[Kill], None]:
     def point(kill: Kill) -> None:
         inner = Payload.blocks
 
-        async def wrapped(self: Payload) -> AsyncIterator[bytes]:
+        async def wrapped(self: Payload) -> AsyncIterator[bytes | bytearray]:
             count = 0
             async for block in inner(self):
                 if count == blocks:
@@ -92,7 +92,7 @@ def _whole_body(kill: Kill) -> None:
     """Dead a moment after the last byte: nobody hears the answer."""
     inner = Payload.blocks
 
-    async def wrapped(self: Payload) -> AsyncIterator[bytes]:
+    async def wrapped(self: Payload) -> AsyncIterator[bytes | bytearray]:
         async for block in inner(self):
             yield block
         asyncio.get_running_loop().call_later(0.005, kill)
