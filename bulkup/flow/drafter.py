@@ -14,11 +14,13 @@ from bulkup.flow.chunker import MAX_REJECT_BYTES, Chunker
 from bulkup.flow.draft import Draft, Drafted, Keep
 from bulkup.flow.halt import Halt
 from bulkup.flow.orders import Lines, Span
-from bulkup.flow.prepared import Items, listed
+from bulkup.flow.prepared import Items, listed, used_up
 from bulkup.sources import Cursor
 from bulkup.tiling import Limits
 
 __all__ = ["Drafter", "OwnDrafter", "is_one_chunk"]
+
+_NOTHING = Keep(encoded=False, raw=False)
 
 
 def is_one_chunk(draft: Draft | Drafted, limits: Limits) -> bool:
@@ -45,7 +47,8 @@ class Drafter(Protocol):
 
     async def held(self, lines: Span | Lines, keep: Keep, limits: Limits | None) -> Drafted:
         """A draft with its encoded rows, if it comes to one chunk within *limits* (None: whatever it comes to). Where the
-        source cannot be read further it says so, and is of what came before."""
+        source cannot be read further it says so, and is of what came before. Lines that are not kept as they were read are let
+        go of one by one."""
         ...
 
     def parts(
@@ -78,7 +81,7 @@ class OwnDrafter:
 
     async def clean(self, span: Span) -> Drafted | None:
         try:
-            return await self._chunker.verbatim(self._items(span))
+            return await self._chunker.verbatim(self._items(span, _NOTHING))
         except SourceUnreadable:  # the second reading keeps what comes before the fault
             return None
 
@@ -86,7 +89,7 @@ class OwnDrafter:
         draft = Draft(keep)
         broke_off = None
         try:
-            async with aclosing(self._items(lines)()) as stream:
+            async with aclosing(self._items(lines, keep)()) as stream:
                 async for item in stream:
                     self._halt.check()
                     self._chunker.add(draft, item)
@@ -109,9 +112,9 @@ class OwnDrafter:
     def forget(self, drafted: Drafted) -> None:
         pass
 
-    def _items(self, lines: Span | Lines) -> Items:
+    def _items(self, lines: Span | Lines, keep: Keep) -> Items:
         if isinstance(lines, Lines):
-            return listed(lines.items)
+            return listed(lines.items) if keep.raw else used_up(lines.items)
         cursor = self._cursor
         assert cursor is not None, "there is nothing to read from"
         return lambda: cursor.read(lines.start, lines.stop)

@@ -14,7 +14,17 @@ from bulkup.flow.draft import Drafted, Hold, with_commas
 from bulkup.model import Block, LongRow
 from bulkup.sources import Cursor
 
-__all__ = ["CommasForBreaks", "Items", "Prepared", "changed", "from_file", "from_memory", "listed", "made_anew"]
+__all__ = [
+    "CommasForBreaks",
+    "Items",
+    "Prepared",
+    "changed",
+    "from_file",
+    "from_memory",
+    "listed",
+    "made_anew",
+    "used_up",
+]
 
 Items = Callable[[], AsyncGenerator[Block | LongRow, None]]
 RowBlocks = Callable[[], AsyncIterator[bytes | bytearray]]
@@ -69,7 +79,7 @@ def from_file(cursor: Cursor, chunk: Chunk) -> RowBlocks:
 
     async def row_blocks() -> AsyncIterator[bytes | bytearray]:
         hasher = xxhash.xxh3_128()
-        size = 0
+        size = given = 0
         last: bytes | bytearray = b""
         commas = CommasForBreaks()
         async with aclosing(cursor.raw(chunk.start, chunk.stop)) as pieces:
@@ -78,6 +88,9 @@ def from_file(cursor: Cursor, chunk: Chunk) -> RowBlocks:
                 made = commas.next(piece)
                 size += len(made)
                 if len(made) > 1:
+                    given += len(last)
+                    if given >= chunk.body_bytes:  # there is more of it now: it must not be taken for whole
+                        raise changed(chunk)
                     if last:
                         yield last
                     last = made
@@ -96,6 +109,17 @@ def listed(items: list[Block | LongRow]) -> Items:
     async def stream() -> AsyncGenerator[Block | LongRow, None]:
         for item in items:
             yield item
+
+    return stream
+
+
+def used_up(items: list[Block | LongRow]) -> Items:
+    """As `listed`, once: each is let go of as it is given, so that what they become does not stand beside all of them."""
+
+    async def stream() -> AsyncGenerator[Block | LongRow, None]:
+        items.reverse()
+        while items:
+            yield items.pop()
 
     return stream
 
