@@ -156,6 +156,8 @@ def figures(told: dict[str, Any], ended: Ended, size: int) -> Metrics:
         "peak_pss_mib": None if peak is None else round(peak / _MIB, 1),
         "max_body_bytes": told.get("max_body_bytes"),
         "throttled_s": told.get("throttled_s"),
+        "progress_cpu_s": told.get("progress_cpu_s"),
+        "progress_start_cpu_s": told.get("progress_start_cpu_s"),
     }
 
 

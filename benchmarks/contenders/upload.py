@@ -2,7 +2,7 @@
 
 `--workers` and `--validation` are run settings; where this bulkup has none of that name, the contender is not available.
 `--without` switches one thing off from outside the product, to see what it costs; `--watched` shows the progress display on a
-terminal that leads nowhere. `--only-import` loads all that an upload loads, and ends.
+terminal that leads nowhere, and tells the CPU seconds that it takes. `--only-import` loads all that an upload loads, and ends.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import asyncio
 import io
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.contenders.told import NotAvailable, Stopwatch, tell
 from bulkup import Collinear, Nebius, Receipt, upload
@@ -22,6 +23,8 @@ from bulkup.config import RunSettings
 __all__ = ["SPACE_ID", "destination_at", "main"]
 
 SPACE_ID = "3c90c3cc-0d44-4b50-8888-8dd25736052a"
+
+T = TypeVar("T")
 
 MAPPING: dict[str, Any] = {
     "conv_prefix": [{"role": {"const": "user"}, "content": "question"}],
@@ -49,16 +52,19 @@ async def _upload(wanted: argparse.Namespace) -> dict[str, object]:
     settings = _settings(wanted)
     destination = destination_at(wanted.url, wanted)
     clock = Stopwatch()
+    watch = _Watch()
     if wanted.watched:
-        receipt = await _watched(wanted, destination, settings)
+        receipt = await _watched(wanted, destination, settings, watch)
     else:
         receipt = await upload(wanted.source, destinations=[destination], name="bench", **settings)
     used = clock.read()
     if wanted.without == "journal":  # then the receipt has nothing to count; the sink does
         return {**used}
     (lane,) = receipt.destinations.values()
+    seen = {"progress_cpu_s": watch.cpu_s, "progress_start_cpu_s": watch.start_cpu_s} if wanted.watched else {}
     return {
         **used,
+        **seen,
         "exit_code": receipt.exit_code,
         "reason": lane.reason,
         "rows": lane.rows_landed,
@@ -80,11 +86,44 @@ def _settings(wanted: argparse.Namespace) -> dict[str, Any]:
     return chosen
 
 
-async def _watched(wanted: argparse.Namespace, destination: Collinear | Nebius, settings: dict[str, Any]) -> Receipt:
+class _Watch:
+    """CPU seconds of one thread inside calls of functions that await nothing: exact, however much else is running."""
+
+    def __init__(self) -> None:
+        self.cpu_s = 0.0
+        self.start_cpu_s = 0.0
+
+    def over(self, function: Callable[..., T]) -> Callable[..., T]:
+        """*function*, watched. Its first call, which may import what it needs, is the start and counted apart."""
+        is_first = True
+
+        def watched(*arguments: Any) -> T:
+            nonlocal is_first
+            began = time.thread_time()
+            try:
+                return function(*arguments)
+            finally:
+                used = time.thread_time() - began
+                if is_first:
+                    self.start_cpu_s += used
+                else:
+                    self.cpu_s += used
+                is_first = False
+
+        return watched
+
+
+async def _watched(
+    wanted: argparse.Namespace, destination: Collinear | Nebius, settings: dict[str, Any], watch: _Watch
+) -> Receipt:
     from bulkup import Finished, Note, Snapshot
     from bulkup.api import events
     from bulkup.progress import Screen
+    from bulkup.wiring.run import Run
 
+    for owner, names in ((Run, ("_take_stock", "_snapshot")), (Screen, ("show", "note"))):
+        for name in names:
+            setattr(owner, name, watch.over(getattr(owner, name)))
     screen = Screen(_Terminal())
     receipt: Receipt | None = None
     async for event in events(wanted.source, destinations=[destination], name="bench", **settings):
@@ -140,17 +179,7 @@ def without_echo() -> None:
     setattr(EchoReader, "ids", ids)  # noqa: B010
 
 
-def without_progress() -> None:
-    """No snapshots are taken."""
-    from bulkup.wiring.run import Run
-
-    async def _snapshots(_: Run) -> None:
-        return None
-
-    setattr(Run, "_snapshots", _snapshots)  # noqa: B010
-
-
-_WITHOUT = {"journal": without_journal, "echo": without_echo, "progress": without_progress}
+_WITHOUT = {"journal": without_journal, "echo": without_echo}
 
 
 def _arguments() -> argparse.Namespace:
