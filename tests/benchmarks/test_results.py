@@ -70,6 +70,8 @@ def test_every_target_asks_for_a_case_that_exists(tmp_path: Path) -> None:
             "requests": 10,
             "times_least": 1.0,
             "limited_share": 0.0,
+            "progress_cpu_s": 0.1,
+            "progress_start_cpu_s": 0.1,
         }
         record["figures"] |= {f"plateau_{n}_mb_per_s": 1.0 for n in (1, 2, 3)}
     assert [v.target.text for v in judged(Results(records)) if v.word == "not measured"] == []
