@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from enum import Enum, StrEnum
 
 from bulkup.outcome import Accepted, CloseGate, InDoubt, Outcome, TryAgain
-from bulkup.pacing.adaptive import Attempt, Ending
 from bulkup.pacing.concurrency import Concurrency
 from bulkup.pacing.gate import Gate
 from bulkup.pacing.limiting import Limiting, Spent
+from bulkup.pacing.measured import Attempt, Ending
 from bulkup.pacing.quota import Quota, quota_told
 from bulkup.pacing.rate import Rate
 
