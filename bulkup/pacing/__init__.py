@@ -6,6 +6,7 @@ from bulkup.pacing.budget import ByteBudget
 from bulkup.pacing.concurrency import Concurrency
 from bulkup.pacing.eta import Eta
 from bulkup.pacing.gate import Gate
+from bulkup.pacing.lead import Lead
 from bulkup.pacing.learned import LearnedRate
 from bulkup.pacing.limiting import LimitedBy, Limiting, Spent
 from bulkup.pacing.measured import Attempt, Ending
@@ -23,6 +24,7 @@ __all__ = [
     "Eta",
     "Gate",
     "Growth",
+    "Lead",
     "LearnedRate",
     "LimitedBy",
     "Limiting",

@@ -36,6 +36,7 @@ def test_nobody_goes_while_the_gate_is_closed() -> None:
         async def send() -> None:
             await paced.enter(rows=1, size=1)
             went.append(loop.time())
+            paced.leave()
 
         paced.gate.close(60, "429")
         tasks = [asyncio.ensure_future(send()) for _ in range(3)]
@@ -70,7 +71,12 @@ def test_throttled_time_is_counted_once_however_many_wait() -> None:
     async def main() -> tuple[float, float]:
         paced = pacing()
         paced.gate.close(30, "429")
-        tasks = [asyncio.ensure_future(paced.enter(rows=1, size=1)) for _ in range(4)]
+
+        async def send() -> None:
+            await paced.enter(rows=1, size=1)
+            paced.leave()
+
+        tasks = [asyncio.ensure_future(send()) for _ in range(4)]
         await asyncio.sleep(10)
         midway = paced.throttled_s
         await asyncio.gather(*tasks)
