@@ -103,6 +103,15 @@ def test_the_user_knows_the_window_that_headers_leave_open() -> None:
     assert quota.per_minute(0) == pytest.approx(594)
 
 
+def test_a_refusal_that_measures_nothing_counts_only_where_nobody_has_said_anything() -> None:
+    """One at a time, two seconds each, is a trial for who knows nothing: not for who was told ten a second."""
+    for quota, pace in ((Quota(told_per_minute=600), 594), (Quota(), 30)):
+        quota.accepted(2.0, began_s=0.0)
+        quota.refused(4.0, began_s=2.0, wait_s=1.0)
+        assert quota.per_minute(4.0) == pytest.approx(pace)
+        assert quota.is_known
+
+
 class Simulated:
     """A service with a quota, on the loop's clock, and sixteen who send to it through a `Pacing`."""
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from bulkup.outcome import CloseGate
 from bulkup.pacing import Concurrency, Gate, Pacing, Rate, Waiting
 from tests.pacing.virtual import give_way, run_virtual
 
@@ -63,6 +64,21 @@ def test_a_gate_that_closes_while_the_rate_is_waited_for_is_waited_for_too() -> 
         return loop.time()
 
     assert run_virtual(main) >= 105
+
+
+def test_a_refusal_that_names_no_wait_closes_the_gate_for_a_moment() -> None:
+    """Until whoever was refused has closed it for as long as they see fit: nobody follows at once."""
+
+    async def main() -> tuple[float, float]:
+        loop = asyncio.get_running_loop()
+        paced = pacing()
+        await paced.enter(rows=1, size=1)
+        paced.ended(CloseGate("429", None, True), began_s=loop.time(), body_ended_s=loop.time(), size=1)
+        paced.leave()
+        await paced.enter(rows=1, size=1)
+        return loop.time(), paced.throttled_s
+
+    assert run_virtual(main) == pytest.approx((0.35, 0.35))
 
 
 def test_throttled_time_is_counted_once_however_many_wait() -> None:
