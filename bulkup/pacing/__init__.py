@@ -1,13 +1,15 @@
 """When a request may go: a rate, a number at once, a gate, and the bytes held in memory."""
 
-from bulkup.pacing.adaptive import AdaptiveLimit, Attempt, Ending
+from bulkup.pacing.adaptive import AdaptiveLimit
 from bulkup.pacing.backoff import Patience, full_jitter_s
 from bulkup.pacing.budget import ByteBudget
 from bulkup.pacing.concurrency import Concurrency
 from bulkup.pacing.eta import Eta
 from bulkup.pacing.gate import Gate
+from bulkup.pacing.lead import Lead
 from bulkup.pacing.learned import LearnedRate
 from bulkup.pacing.limiting import LimitedBy, Limiting, Spent
+from bulkup.pacing.measured import Attempt, Ending
 from bulkup.pacing.quota import Growth, Quota, QuotaTold, quota_told, time_for_s
 from bulkup.pacing.rate import Rate
 from bulkup.pacing.slot import Pacing, Waiting
@@ -22,6 +24,7 @@ __all__ = [
     "Eta",
     "Gate",
     "Growth",
+    "Lead",
     "LearnedRate",
     "LimitedBy",
     "Limiting",

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import Enum
-from math import ceil, sqrt
+from collections import deque
+from math import ceil
 
-__all__ = ["AdaptiveLimit", "Attempt", "Ending"]
+from bulkup.pacing.measured import Attempt, Ending, Goodput, Measured, Trips, Window, mean_trip_s
+
+__all__ = ["AdaptiveLimit"]
 
 START = 4
-LEAST_ENDS = 4
+LEAST_ENDS = 8
 """A window has as many ends as the limit, or several times as many, but not fewer than this."""
 
 PAYS = 0.2
 """More at once pays where goodput grows by at least this share of what linear growth would be."""
 PAYS_WELL = 0.5
+COSTLY = 0.8
 STEP = 1.25
 """One more at a time is judged over steps of this factor: within less, noise decides."""
+QUEUED, SHORTEST_FADES = 1.15, 1.005
+"""Round trips so much longer than the shortest (of late: what is old fades) are a queue, and fewer at once may do as much."""
 HOLD_WINDOWS = 2
 """So long is waited, where more did not pay, before it is tried again."""
 FASTER = 1.2
 """Goodput that has grown by so much at the same limit: the service has more to give."""
 
-SLOW_FACTOR, SLOW_SIGMAS = 0.9, 2.5
+SLOW_FACTOR = 0.9
+COSTS = 0.75
+"""A doubling that brings less than this share of what there was is taken back at once."""
+CHOKED, CHOKED_FACTOR, CHOKED_TRIPS = 2.0, 0.5, 4
+"""A mean round trip so many times the usual one, over the last so many, is not waited out: the limit goes down in proportion,
+but not below half."""
 PRESSED_FACTOR = 0.7
 PRESSED_HOLD_WINDOWS = 12
 """So long the limit stays below the one that met back pressure."""
@@ -30,86 +39,17 @@ PRESSED_HOLD_WINDOWS = 12
 FULL_SIZE = 0.75
 """A body of this share of the largest of late is of full size: only those round trips are compared."""
 LARGEST_FADES = 0.98
-TRIP_WEIGHT = 0.1
-LEAST_SPREAD = 0.02
-"""σ is taken to be at least this share of the mean."""
 TRIPS_TO_JUDGE = 8
-
-
-class Ending(Enum):
-    """How an attempt ended, as far as the pace is concerned."""
-
-    TAKEN = "the service took it"
-    PRESSED = "429, 503, a closed gate, or no answer"
-    OTHER = "an answer that says nothing about the pace"
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One attempt to send *size* bytes: from the moment its slot was granted to its outcome, on any one clock, in seconds."""
-
-    began_s: float
-    ended_s: float
-    size: int
-    ending: Ending
-
-    @property
-    def round_trip_s(self) -> float:
-        """How long it took."""
-        return self.ended_s - self.began_s
-
-
-@dataclass(slots=True)
-class _Trips:
-    """Mean and spread of the round trips, the older the less they weigh."""
-
-    mean_s: float = 0.0
-    variance: float = 0.0
-    count: int = 0
-
-    def add(self, seconds: float) -> None:
-        self.count += 1
-        weight = max(TRIP_WEIGHT, 1 / self.count)
-        off = seconds - self.mean_s
-        self.mean_s += weight * off
-        self.variance = (1 - weight) * (self.variance + weight * off * off)
-
-    @property
-    def slow_s(self) -> float:
-        """What is too long."""
-        return self.mean_s + SLOW_SIGMAS * max(sqrt(self.variance), LEAST_SPREAD * self.mean_s)
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """Goodput (bytes a second) at a limit."""
-
-    limit: int
-    goodput: float
-
-    def gain(self, limit: int, goodput: float) -> float:
-        """What the way from here to there brought, as a share of linear growth."""
-        return (goodput / self.goodput - 1) / (limit / self.limit - 1) if self.goodput > 0 else 1.0
-
-
-@dataclass(slots=True)
-class _Window:
-    """What came back since the round that was on its way when the limit changed."""
-
-    since_s: float | None = None
-    bytes: int = 0
-    ends: int = 0
-    full: int = 0
-    trips: list[float] = field(default_factory=list)
 
 
 class AdaptiveLimit:
     """The number of requests that may be in flight, at most *cap*.
 
     It starts at 4 and doubles while goodput grows by at least a fifth of linear; a doubling that did not pay is taken back. From
-    then on it grows by one a window. It shrinks to 0.9 when the round trip passes mean + 2.5 σ (and not, after all, where that
-    costs goodput: then the way has become longer), to 0.7 on back pressure, and stays below the number that met it for some
-    windows. A window is as many ends as the limit allows, of attempts begun since the last change, the first round not counted.
+    then on it grows by one a window, and where that does not pay and round trips are longer than they were, it tries fewer. It
+    shrinks to 0.9 when the round trip passes mean + 2.5 σ, down to half within a window when it is twice the mean (and not, after
+    all, where that costs goodput: then the way has become longer), to 0.7 on back pressure, and stays below the number that met it
+    for some windows. A window is as many ends as the limit allows, of attempts that found the service as this limit makes it.
     """
 
     def __init__(self, *, cap: int) -> None:
@@ -120,17 +60,27 @@ class AdaptiveLimit:
         self.client_is_limit = False
         """Set by whoever can see it. While it is so nothing grows, and slow round trips are the client's own doing."""
         self._doubling = True
-        self._before: _Measured | None = None
-        self._before_cut: _Measured | None = None
+        self._before: Measured | None = None
+        self._before_cut: Measured | None = None
         self._ceiling: int | None = None
         self._hold = 0
-        self._changed_s = float("-inf")
-        self._trips = _Trips()
+        self._down = self._has_leapt = self._has_paid = False
+        self._changed_s = self._lowered_s = float("-inf")
+        self._trips = Trips()
+        self._slow_trips: list[float] = []
         self._largest = 0.0
-        self._window = _Window()
+        self._shortest = float("inf")
+        self._goodput = Goodput()
+        self._window = Window()
+        self._recent: deque[Attempt] = deque(maxlen=CHOKED_TRIPS)
+        self._of_before: deque[Attempt] = deque(maxlen=CHOKED_TRIPS)
 
     def ended(self, attempt: Attempt, *, is_full: bool) -> None:
         """Take in an attempt. *is_full*: when it ended, as many were in flight as may be."""
+        self._note_recent(attempt, is_full=is_full)
+        if self._is_choked():
+            self._unchoke(attempt.ended_s)
+            return
         if attempt.began_s < self._changed_s:
             return  # it belongs to an earlier limit
         window = self._window
@@ -139,37 +89,55 @@ class AdaptiveLimit:
             return
         self._note_trip(attempt)
         if window.since_s is None:
-            window.since_s = attempt.ended_s
-            return
-        window.ends += 1
-        window.full += is_full
-        window.bytes += attempt.size if attempt.ending is Ending.TAKEN else 0
+            window.since_s = attempt.ended_s if self._has_leapt else attempt.began_s
+        if attempt.began_s < window.since_s:
+            return  # it found the service as the earlier limit had left it
+        window.add(attempt, is_full=is_full)
         rounds = -(-LEAST_ENDS // self.limit)  # whole ones: where all end together, half a round would flatter
-        if window.ends >= rounds * self.limit and attempt.ended_s > window.since_s:
-            self._judge(attempt.ended_s, window.bytes / (attempt.ended_s - window.since_s))
+        if window.ends >= rounds * self.limit and window.busy_s > 0:
+            self._judge(attempt.ended_s)
+
+    def _note_recent(self, attempt: Attempt, *, is_full: bool) -> None:
+        if not is_full:
+            self._recent.clear()
+        elif attempt.ending is Ending.TAKEN and self._is_full_size(attempt):
+            if attempt.began_s >= self._lowered_s:
+                self._recent.append(attempt)
+            else:
+                self._note_of_before(attempt)
+
+    def _note_of_before(self, attempt: Attempt) -> None:
+        """What had begun before the cut tells best what it was like then: round trips had only begun to grow."""
+        before = self._before_cut
+        if before is not None:
+            self._of_before.append(attempt)
+            if len(self._of_before) == CHOKED_TRIPS:
+                goodput = self._goodput.of(self._of_before, before.limit).goodput
+                self._before_cut = Measured(before.limit, min(before.goodput, goodput))
 
     def _note_trip(self, attempt: Attempt) -> None:
         if attempt.ending is not Ending.TAKEN:
             return
         self._largest = max(attempt.size, self._largest * LARGEST_FADES)
-        if attempt.size >= FULL_SIZE * self._largest:
+        if self._is_full_size(attempt):
             self._window.trips.append(attempt.round_trip_s)
 
-    def _judge(self, now: float, goodput: float) -> None:
+    def _is_full_size(self, attempt: Attempt) -> bool:
+        return attempt.size >= FULL_SIZE * self._largest
+
+    def _judge(self, now: float) -> None:
         """The window is over."""
-        window, self._window = self._window, _Window(since_s=now)
+        window, self._window = self._window, Window(since_s=now)
         self.windows += 1
-        here = _Measured(self.limit, goodput)
-        if self.client_is_limit or 2 * window.full < window.ends:
+        here = self._goodput.of_window(window, self.limit, now)
+        self._shortest = min(SHORTEST_FADES * self._shortest, here.trip_s_a_byte)
+        if self.client_is_limit or not window.is_full:
             self._learn(window.trips)
         elif self._cut_was_wrong(here):
-            assert self._before_cut is not None
-            self._trips = _Trips()
-            self._learn(window.trips)
-            self._set(self._before_cut.limit, now)
-            self._before, self._before_cut = None, None
+            self._take_back(now)
         elif self._is_slow(window.trips):
             self._before_cut, self._before, self._doubling = here, None, False
+            self._slow_trips = window.trips
             self._set(min(self.limit - 1, int(self.limit * SLOW_FACTOR)), now)
         else:
             self._learn(window.trips)
@@ -185,23 +153,62 @@ class AdaptiveLimit:
             return False
         return self.limit > 1 and sum(trips) / len(trips) > self._trips.slow_s
 
-    def _cut_was_wrong(self, here: _Measured) -> bool:
+    def _is_choked(self) -> bool:
+        if len(self._recent) < CHOKED_TRIPS or self.client_is_limit or self.limit == 1:
+            return False
+        if (
+            self._doubling
+        ):  # round trips twice as long are what a doubling that does not pay brings: more than that costs
+            before = self._before
+            return (
+                before is not None
+                and before.limit < self.limit
+                and (self._goodput.of(self._recent, self.limit).goodput < COSTS * before.goodput)
+            )
+        if self._trips.count < TRIPS_TO_JUDGE:
+            return False
+        return mean_trip_s(self._recent) > max(CHOKED * self._trips.mean_s, self._trips.slow_s)
+
+    def _unchoke(self, now: float) -> None:
+        """As many as are in flight at the usual round trip when the service answers as it does."""
+        self.windows += 1
+        if self._doubling and self._before is not None:
+            self._not_doubled(self._before, now)
+            return
+        here = self._goodput.of(self._recent, self.limit)
+        if self._cut_was_wrong(here):
+            self._take_back(now)
+            return
+        self._before_cut, self._before = here, None
+        self._ceiling, self._down = None, False
+        self._slow_trips = [attempt.round_trip_s for attempt in self._recent] * (TRIPS_TO_JUDGE // CHOKED_TRIPS)
+        self._of_before.clear()
+        share = max(CHOKED_FACTOR, self._trips.mean_s / mean_trip_s(self._recent))
+        self._set(min(self.limit - 1, int(self.limit * share)), now)
+
+    def _take_back(self, now: float) -> None:
+        """Of a cut that was wrong: the long round trips are the usual ones from now on."""
+        assert self._before_cut is not None
+        self._trips = Trips()
+        self._learn(self._slow_trips)
+        self._set(self._before_cut.limit, now)
+        self._before, self._before_cut = None, None
+
+    def _cut_was_wrong(self, here: Measured) -> bool:
         """Less at once has cost goodput, so it was not a queue that made the round trips long."""
         before = self._before_cut
-        return before is not None and before.limit > here.limit and before.gain(here.limit, here.goodput) > PAYS_WELL
+        if before is None or before.limit <= here.limit:
+            return False
+        # what round trips were when they had just begun to grow flatters the larger number: so a deep cut must cost nearly all
+        costly = PAYS_WELL if here.limit >= before.limit * SLOW_FACTOR - 1 else COSTLY
+        return before.gain(here) > costly
 
-    def _grow(self, here: _Measured, now: float) -> None:
+    def _grow(self, here: Measured, now: float) -> None:
         before = self._before
         if self._ceiling is not None:
             self._grow_below(self._ceiling, now)
-        elif (
-            self._doubling
-            and before is not None
-            and here.limit > before.limit
-            and before.gain(here.limit, here.goodput) < PAYS
-        ):
-            self._doubling = False
-            self._hold_at(before, now)
+        elif self._doubling and before is not None and here.limit > before.limit and before.gain(here) < PAYS:
+            self._not_doubled(before, now)
         elif self._doubling:
             self._before = here
             self._set(self.limit * 2, now)
@@ -211,31 +218,49 @@ class AdaptiveLimit:
         else:
             self._grow_from(before, here, now)
 
-    def _grow_from(self, before: _Measured, here: _Measured, now: float) -> None:
+    def _grow_from(self, before: Measured, here: Measured, now: float) -> None:
         """One more at a time since *before*."""
-        if here.limit <= before.limit:
+        if here.limit < before.limit:
+            if before.gain(here) < PAYS:
+                self._down = self._has_a_queue(here)
+                self._hold_at(here, now)  # fewer do as much: the others have stood in line
+            else:
+                self._down = False
+                self._hold_at(before, now)
+        elif here.limit == before.limit:
             if here.goodput > FASTER * before.goodput:
                 self._double(here, now)
                 return
-            self._before = _Measured(before.limit, (before.goodput + here.goodput) / 2)
+            self._before = Measured(before.limit, (before.goodput + here.goodput) / 2)
             self._hold -= 1
             if self._hold <= 0:
-                self._set(self.limit + 1, now)
+                self._set(int(self.limit / STEP) if self._down else self.limit + 1, now)
         elif here.limit < min(self.cap, ceil(STEP * before.limit)):
             self._set(self.limit + 1, now)
-        elif (gain := before.gain(here.limit, here.goodput)) >= PAYS_WELL:
+        elif (gain := before.gain(here)) >= PAYS_WELL and self._has_paid:
             self._double(here, now)
         elif gain < PAYS:
+            self._has_paid = False
+            self._down = self._has_a_queue(before)
             self._hold_at(before, now)
         else:
+            self._has_paid = gain >= PAYS_WELL  # once may be noise
             self._before = here
             self._set(self.limit + 1, now)
 
-    def _double(self, here: _Measured, now: float) -> None:
-        self._before, self._doubling = here, True
+    def _has_a_queue(self, here: Measured) -> bool:
+        """Whether fewer may do as much: round trips are longer than they were at best, and there are enough to find it out."""
+        return here.trip_s_a_byte > QUEUED * self._shortest and int(here.limit / STEP) >= START
+
+    def _double(self, here: Measured, now: float) -> None:
+        self._before, self._doubling, self._has_paid = here, True, False
         self._set(self.limit * 2, now)
 
-    def _hold_at(self, before: _Measured, now: float) -> None:
+    def _not_doubled(self, before: Measured, now: float) -> None:
+        self._doubling, self._trips = False, Trips()  # where so many stand in line is no usual round trip
+        self._hold_at(before, now)
+
+    def _hold_at(self, before: Measured, now: float) -> None:
         self._before, self._hold = before, HOLD_WINDOWS
         self._set(before.limit, now)
 
@@ -261,5 +286,9 @@ class AdaptiveLimit:
         limit = max(1, min(self.cap, limit))
         if limit == self.limit:
             return
+        self._has_leapt = not self.limit < limit <= STEP * self.limit
+        if limit < self.limit:
+            self._lowered_s = now
+            self._recent.clear()
         self.limit, self._changed_s = limit, now
-        self._window = _Window()
+        self._window = Window()

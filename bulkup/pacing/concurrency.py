@@ -6,7 +6,8 @@ from collections import deque
 
 import anyio
 
-from bulkup.pacing.adaptive import AdaptiveLimit, Attempt
+from bulkup.pacing.adaptive import AdaptiveLimit
+from bulkup.pacing.measured import Attempt
 
 __all__ = ["Concurrency"]
 

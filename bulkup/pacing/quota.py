@@ -118,7 +118,13 @@ class Quota:
     @property
     def is_known(self) -> bool:
         """There is a pace to keep."""
-        return self._told is not None or self._limit is not None or self._learned.per_minute is not None
+        return self._told is not None or self._limit is not None or self._learned_counts
+
+    @property
+    def _learned_counts(self) -> bool:
+        """A trial is for who knows nothing: where somebody has said what the quota is, only what was measured goes below it."""
+        is_said = self._told is not None or self._limit is not None
+        return self._learned.is_measured if is_said else self._learned.per_minute is not None
 
     def per_minute(self, now: float) -> float | None:
         """At what pace requests may go now; None where no quota is known."""
@@ -126,7 +132,8 @@ class Quota:
         paces = [SHARE * said] if said is not None else []
         if said is not None and self._left_per_minute is not None and now < self._left_until:
             paces.append(max(self._left_per_minute, SLOWEST * said))
-        if self._learned.per_minute is not None:
+        if self._learned_counts:
+            assert self._learned.per_minute is not None
             paces.append(self._learned.per_minute)
         return min(paces, default=None)
 
@@ -134,7 +141,7 @@ class Quota:
         """How it will grow, if it was seen to grow and nothing holds the pace below it."""
         if self._grown is None or self._first_limit is None or self._told is not None:
             return None
-        if self._learned.per_minute is not None:
+        if self._learned_counts:
             return None
         factor, at = self._grown
         next_s = GROWS_EVERY_S - (now - at) % GROWS_EVERY_S

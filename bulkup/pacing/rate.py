@@ -20,6 +20,10 @@ __all__ = ["Rate"]
 LOOK_EVERY_S = 1.0
 """Who waits for the quota looks this often whether it has changed."""
 
+FIRST, FIRST_SLOWER = 3, 1.5
+"""So many requests under a quota go half as far apart again. A service may begin with no more than one to spare, and requests do
+not take equally long to arrive: what this leaves, one request's worth or so, lets them come early."""
+
 
 class Rate:
     """The rates of one lane: *quota* holds what is known of the requests; None for the others means no limit."""
@@ -40,6 +44,7 @@ class Rate:
         self._rows = _Amount(rows_per_second) if rows_per_second else None
         self._bytes = _Amount(bytes_per_second) if bytes_per_second else None
         self._queue = anyio.Lock()
+        self._turns = 0
 
     @property
     def is_limited(self) -> bool:
@@ -49,11 +54,15 @@ class Rate:
     @property
     def _interval_s(self) -> float | None:
         per_minute = self.quota.per_minute(self._clock())
-        return None if per_minute is None else 60.0 / per_minute
+        if per_minute is None:
+            return None
+        return 60.0 / per_minute * (FIRST_SLOWER if self._turns < FIRST else 1.0)
 
     async def acquire(self, *, rows: int, size: int) -> None:
         """Wait until one request with that many rows and bytes may go. First come, first served."""
         if not self.is_limited:
+            now = self._clock()
+            self._spacing.took(now, 0.0, waited=False)  # whatever is known by then, the next one comes after this one
             return
         async with self._queue:
             if self._bytes:
@@ -69,6 +78,7 @@ class Rate:
             wait_s = self._spacing.wait_s(now, interval_s)
             if wait_s <= 0:
                 self._spacing.took(now, interval_s, waited=waited)
+                self._turns += 1
                 return
             waited = True
             await self._sleep(min(wait_s, LOOK_EVERY_S))

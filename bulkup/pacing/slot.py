@@ -1,4 +1,4 @@
-"""The right to send now: a permit, an open gate and the rate, in that order; and what attempts teach about all three."""
+"""The right to send now: a permit, an open gate, a place behind the lead and the rate, in that order; and what attempts teach."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from collections.abc import Callable, Mapping
 from enum import Enum, StrEnum
 
 from bulkup.outcome import Accepted, CloseGate, InDoubt, Outcome, TryAgain
-from bulkup.pacing.adaptive import Attempt, Ending
 from bulkup.pacing.concurrency import Concurrency
 from bulkup.pacing.gate import Gate
+from bulkup.pacing.lead import Lead
 from bulkup.pacing.limiting import Limiting, Spent
+from bulkup.pacing.measured import Attempt, Ending
 from bulkup.pacing.quota import Quota, quota_told
 from bulkup.pacing.rate import Rate
 
 __all__ = ["Pacing", "Waiting"]
+
+LEAST_WAIT_S = 0.35
+"""So long the gate is closed at least by a 429 that names no wait. Whoever was refused may add to it; who tries at once is refused
+again; and nobody slips through while that attempt is being recorded."""
 
 
 class Waiting(StrEnum):
@@ -40,6 +45,7 @@ class Pacing:
         self.concurrency = concurrency
         self.gate = gate
         self.limiting = Limiting()
+        self._lead = Lead()
         self._rate = rate
         self._clock = clock
         self._throttled = 0
@@ -57,14 +63,18 @@ class Pacing:
         await self.concurrency.enter()
         self._account()
         try:
-            if self.gate.wait_s > 0 or self._rate.is_limited:
+            if self.gate.wait_s > 0 or self._rate.is_limited or self.quota.refusals_in_a_row:
                 await self._throttle(rows, size)
+            else:
+                await self._follow(rows, size)
         except BaseException:
-            self.leave()
+            self.concurrency.leave()
+            self._account()
             raise
 
     def leave(self) -> None:
         """Hand the slot back."""
+        self._lead.leave()
         self.concurrency.leave()
         self._account()
 
@@ -78,17 +88,20 @@ class Pacing:
         self._answer_s += max(0.0, now - max(began_s, body_ended_s))
         attempt = Attempt(began_s, now, size, _ending(outcome))
         self.concurrency.adaptive.client_is_limit = self.limiting.is_client
-        self.concurrency.ended(attempt, is_full=self.concurrency.is_full and not self._throttled)
+        self.concurrency.ended(
+            attempt, is_full=self.concurrency.is_full and not self._throttled and not self._lead.waiting
+        )
         match outcome:
             case CloseGate(reason, wait_s, over_quota):
                 if over_quota:
                     self.quota.refused(now, began_s=began_s, wait_s=wait_s)
-                if wait_s is not None:
-                    self.gate.close(wait_s, reason)
+                self._lead.refused()
+                self.gate.close(LEAST_WAIT_S if wait_s is None else wait_s, reason)
             case TryAgain() | InDoubt():
                 pass
             case _:
                 self.quota.accepted(now, began_s=began_s)
+                self._lead.taken()
         self._account()
 
     def headers(self, headers: Mapping[str, str]) -> None:
@@ -144,17 +157,28 @@ class Pacing:
         self._throttled += 1
         self._account()
         try:
-            while True:
-                self.waiting = Waiting.GATE if self.gate.wait_s > 0 else Waiting.RATE
-                await self.gate.opened()
-                await self._rate.acquire(rows=rows, size=size)
-                if self.gate.wait_s == 0:  # else what was taken from the rate is forgone: no burst when it opens
-                    return
+            await self._follow(rows, size)
         finally:
             self._throttled -= 1
             self._account()
             if self._throttled == 0:
                 self.waiting = Waiting.NOTHING
+
+    async def _follow(self, rows: int, size: int) -> None:
+        while True:
+            self.waiting = (
+                Waiting.GATE if self.gate.wait_s > 0 else Waiting.RATE if self._throttled else Waiting.NOTHING
+            )
+            await self.gate.opened()
+            await self._lead.enter()
+            try:
+                await self._rate.acquire(rows=rows, size=size)
+            except BaseException:
+                self._lead.leave()
+                raise
+            if self.gate.wait_s == 0:
+                return
+            self._lead.leave()  # and what was taken from the rate is forgone: no burst when the gate opens
 
     def _account(self) -> None:
         """Add the time since the last change to what it went to, and see what it goes to from now on."""

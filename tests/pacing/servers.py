@@ -28,13 +28,19 @@ class Plateau:
 class Service:
     """Serves *places* requests at once, each in *service_s* (times *noise*), the others wait in line.
 
-    *queue*: how many may wait; one more is refused at once. None lets all wait.
+    *queue*: how many may wait; one more is refused at once. None lets all wait. *thrashes_beyond*: with more than so many times
+    *places* in the house, work takes longer in proportion.
     """
 
     plateaus: Sequence[Plateau]
     service_s: float = 0.1
     queue: int | None = None
     noise: Callable[[], float] = lambda: 1.0
+    thrashes_beyond: float = float("inf")
+
+    def works_s(self, now: float, inside: int) -> float:
+        """How long the work on a request takes that begins now."""
+        return self.service_s * self.noise() * max(1.0, inside / (self.thrashes_beyond * self.places(now)))
 
     def places(self, now: float) -> int:
         return [p.places for p in self.plateaus if p.since_s <= now][-1]
@@ -71,7 +77,7 @@ def drive(service: Service, limit: AdaptiveLimit | int, until_s: float) -> Drive
             in_flight += 1
             if busy < service.places(now):
                 busy += 1
-                push(now + service.service_s * service.noise(), now, True)
+                push(now + service.works_s(now, busy + len(waiting)), now, True)
             elif service.queue is None or len(waiting) < service.queue:
                 waiting.append(now)
             else:
@@ -92,7 +98,7 @@ def drive(service: Service, limit: AdaptiveLimit | int, until_s: float) -> Drive
             busy -= taken
         while waiting and busy < service.places(now):
             busy += 1
-            push(now + service.service_s * service.noise(), waiting.popleft(), True)
+            push(now + service.works_s(now, busy + len(waiting)), waiting.popleft(), True)
         fill()
     return found
 

@@ -24,16 +24,15 @@ def noisy(seed: int = 5) -> Callable[[], float]:
     return lambda: dice.lognormvariate(-0.02, 0.2)
 
 
-def window(limit: AdaptiveLimit, at: float, *, goodput: float, trip_s: float = 1.0, is_full: bool = True) -> float:
-    """One whole window, at so many bytes a second; when it ended."""
-    if limit._window.since_s is None:  # the round that is not counted
+def window(limit: AdaptiveLimit, at: float, *, goodput: float, is_full: bool = True) -> float:
+    """Rounds of as many as the limit allows, at so many bytes a second, until a window is over; when that was."""
+    trip_s, before = limit.limit * SIZE / goodput, limit.windows
+    while True:
+        for _ in range(limit.limit):
+            limit.ended(Attempt(at, at + trip_s, SIZE, Ending.TAKEN), is_full=is_full)
+            if limit.windows > before:
+                return at + trip_s
         at += trip_s
-        limit.ended(Attempt(at - trip_s, at, SIZE, Ending.TAKEN), is_full=is_full)
-    ends = -(-4 // limit.limit) * limit.limit
-    over = at + ends * SIZE / goodput
-    for _ in range(ends):
-        limit.ended(Attempt(over - trip_s, over, SIZE, Ending.TAKEN), is_full=is_full)
-    return over
 
 
 def test_it_starts_at_four_or_the_cap() -> None:
@@ -66,7 +65,8 @@ def test_nothing_grows_while_the_client_is_the_limit() -> None:
         limit, at = AdaptiveLimit(cap=64), 0.0
         limit.client_is_limit = watched
         for place in range(10):
-            at = window(limit, at, goodput=1000 * 2**place, trip_s=1.0 + place, is_full=is_full)
+            at = window(limit, at, goodput=1000 * 2.0**-place, is_full=is_full)
+            at = window(limit, at, goodput=1000 * 2.0**place, is_full=is_full)
         assert limit.limit == 4
 
 
@@ -90,48 +90,120 @@ def settled_at(places: int) -> tuple[AdaptiveLimit, float]:
         at = window(limit, at, goodput=1000 * limit.limit)
     at = window(limit, at, goodput=1000 * places)
     assert limit.limit == places
+    at = window(limit, at, goodput=1000 * places)
+    assert limit.limit == places
     return limit, at
 
 
 def test_slow_round_trips_cost_a_tenth() -> None:
     for places, left in ((8, 7), (32, 28)):
         limit, at = settled_at(places)
-        window(limit, at, goodput=1000 * places, trip_s=1.5)
+        window(limit, at, goodput=1000 * places / 1.5)
         assert limit.limit == left
 
 
 def test_where_more_pays_again_it_doubles_again() -> None:
-    """The service has become larger: a quarter more at once has brought as much more goodput."""
+    """The service has become larger: twice in a row a quarter more at once has brought as much more goodput."""
     limit, at = settled_at(8)
     limits = []
-    for _ in range(5):
+    for _ in range(7):
         at = window(limit, at, goodput=1000 * limit.limit)
         limits.append(limit.limit)
-    assert limits == [8, 9, 10, 20, 40]
+    assert limits == [9, 10, 11, 12, 13, 26, 52]
 
 
 def test_round_trips_within_the_spread_cost_nothing() -> None:
     """σ is not 0: a few per cent are no queue."""
     limit, at = settled_at(8)
-    window(limit, at, goodput=8000, trip_s=1.04)
-    assert limit.limit == 8
+    window(limit, at, goodput=8000 / 1.04)
+    assert limit.limit == 9, "the next trial was due"
 
 
 def test_a_cut_that_costs_goodput_is_taken_back() -> None:
     """The way has become longer: with fewer at once there is only less. The long round trip is the usual one from then on."""
     limit, at = settled_at(8)
-    at = window(limit, at, goodput=8000, trip_s=1.5)
-    at = window(limit, at, goodput=7000, trip_s=1.5)
+    at = window(limit, at, goodput=8000 / 1.5)
+    assert limit.limit == 7
+    at = window(limit, at, goodput=7000 / 1.5)
     assert limit.limit == 8
-    window(limit, at, goodput=8000, trip_s=1.5)
+    window(limit, at, goodput=8000 / 1.5)
     assert limit.limit >= 8
+
+
+def end_of(limit: AdaptiveLimit, began_s: float, ended_s: float, *, ends: int) -> None:
+    for _ in range(ends):
+        limit.ended(Attempt(began_s, ended_s, SIZE, Ending.TAKEN), is_full=True)
+
+
+def test_a_choked_service_is_not_waited_out() -> None:
+    """What matters is the mean of the last four, whenever those requests began; then it goes down to half."""
+    limit, at = settled_at(32)
+    end_of(limit, at - 1, at + 3, ends=1)
+    assert limit.limit == 32
+    end_of(limit, at - 1, at + 3, ends=3)
+    assert limit.limit == 16
+    end_of(limit, at - 1, at + 5, ends=16)
+    assert limit.limit == 16, "these had still stood in the old line"
+    end_of(limit, at + 5, at + 9, ends=4)
+    assert limit.limit == 8
+
+
+def test_a_choke_in_proportion() -> None:
+    """Round trips two and a half times as long: four tenths would do, but never less than half at once."""
+    limit, at = settled_at(32)
+    end_of(limit, at, at + 2.1, ends=4)
+    assert limit.limit == 16
+
+
+def test_a_deep_cut_that_costs_half_of_what_it_might_stays() -> None:
+    """The round trips before it had only begun to grow, and flatter the larger number."""
+    limit, at = settled_at(32)
+    end_of(limit, at, at + 2.1, ends=4)
+    window(limit, at + 2.1, goodput=16_000 / 1.4)
+    assert limit.limit <= 17
+
+
+def test_a_way_that_has_become_much_longer_is_no_choke() -> None:
+    """Half as many have brought half as much: the cut is taken back, and the long round trip is no reason for another."""
+    limit, at = settled_at(16)
+    end_of(limit, at, at + 4, ends=4)
+    assert limit.limit == 8
+    at = window(limit, at + 4, goodput=8000 / 4)
+    assert limit.limit == 16
+    for _ in range(3):
+        at = window(limit, at, goodput=16000 / 4)
+        assert limit.limit >= 16
+
+
+def test_a_doubling_that_costs_is_taken_back_at_once() -> None:
+    """Not after a whole window, of which each round takes so much longer."""
+    limit, at = AdaptiveLimit(cap=64), 0.0
+    for goodput in (4000, 8000, 16000):
+        at = window(limit, at, goodput=goodput)
+    assert limit.limit == 32
+    end_of(limit, at, at + 2.5, ends=3)
+    assert limit.limit == 32
+    end_of(limit, at, at + 2.5, ends=1)
+    assert limit.limit == 32, "12.8 of 16 is no gain, and no loss to speak of"
+    end_of(limit, at, at + 4, ends=4)
+    assert limit.limit == 16
+
+
+def test_who_only_stands_in_line_is_let_go_of() -> None:
+    """Where more did not pay and round trips are longer than they were, fewer are tried, and kept if they do as much."""
+    limit, at = AdaptiveLimit(cap=64), 0.0
+    limits = []
+    for _ in range(60):
+        at = window(limit, at, goodput=1000 * min(limit.limit, 20))
+        limits.append(limit.limit)
+    assert limits[5] == 32
+    assert sum(limits[30:]) / 30 <= 22
+    assert min(limits[30:]) >= 16
 
 
 def test_small_bodies_say_nothing_of_the_round_trip() -> None:
     """A short last chunk comes back sooner, and does not make the others look slow."""
-    limit, at = AdaptiveLimit(cap=64), 0.0
-    for _ in range(3):
-        at = window(limit, at, goodput=1000)
+    limit, at = settled_at(8)
     before = limit._trips.mean_s
     for place in range(4):
         limit.ended(Attempt(at + place, at + place + 0.01, SIZE // 10, Ending.TAKEN), is_full=True)
@@ -191,3 +263,24 @@ def test_a_service_that_refuses_instead_of_queueing_is_used_to_nine_tenths(place
     assert goodput_between(driven, 20, 120) >= 0.9 * places / 0.1
     refused = sum(at >= 20 for at in driven.refused)
     assert refused <= 0.02 * len(driven.served)
+
+
+@pytest.mark.parametrize(("spread", "steps"), [(0.1, (16, 4, 16)), (0.05, (12, 3, 12)), (0.05, (16, 8, 16))])
+@pytest.mark.parametrize("seed", range(5))
+def test_it_follows_a_service_that_thrashes(spread: float, steps: tuple[int, ...], seed: int) -> None:
+    """As the benchmark's: with more than twice as many in the house as it has places, work takes longer in proportion.
+
+    Ten seconds a plateau, 0.2 s the work; from the middle of each on.
+    """
+    dice = random.Random(seed)
+    plateaus = [Plateau(10.0 * place, places) for place, places in enumerate(steps)]
+    service = Service(
+        plateaus,
+        service_s=0.2,
+        noise=lambda: dice.lognormvariate(-spread * spread / 2, spread),
+        thrashes_beyond=2.0,
+    )
+    driven = drive(service, AdaptiveLimit(cap=64), 30)
+    for plateau in plateaus:
+        reached = goodput_between(driven, plateau.since_s + 5, plateau.since_s + 10)
+        assert reached >= 0.9 * plateau.places / 0.2, plateau

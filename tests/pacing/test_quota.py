@@ -19,7 +19,6 @@ from bulkup.pacing import (
     Eta,
     Gate,
     Growth,
-    LearnedRate,
     LimitedBy,
     Pacing,
     Quota,
@@ -30,6 +29,8 @@ from bulkup.pacing import (
     quota_told,
     time_for_s,
 )
+from tests.pacing.quotas import Bucket
+from tests.pacing.senders import Answer, Senders
 from tests.pacing.virtual import run_virtual
 
 LATENCY_S, WOKEN_LATE_S = 0.05, 0.001
@@ -100,6 +101,15 @@ def test_the_user_knows_the_window_that_headers_leave_open() -> None:
     quota = Quota(told_per_minute=600)
     quota.headers(0, QuotaTold(15, 14, 1.0))
     assert quota.per_minute(0) == pytest.approx(594)
+
+
+def test_a_refusal_that_measures_nothing_counts_only_where_nobody_has_said_anything() -> None:
+    """One at a time, two seconds each, is a trial for who knows nothing: not for who was told ten a second."""
+    for quota, pace in ((Quota(told_per_minute=600), 594), (Quota(), 30)):
+        quota.accepted(2.0, began_s=0.0)
+        quota.refused(4.0, began_s=2.0, wait_s=1.0)
+        assert quota.per_minute(4.0) == pytest.approx(pace)
+        assert quota.is_known
 
 
 class Simulated:
@@ -188,6 +198,27 @@ def test_a_quota_that_is_known_is_used_up_without_one_refusal(
     assert min(gaps) >= 0.04
 
 
+@pytest.mark.parametrize("how", ["told", "headers"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_bucket_that_begins_with_one_refuses_nobody(how: str, seed: int) -> None:
+    """Nor where some requests take 25 ms longer to arrive than others, nor though headers come only with the first answer."""
+
+    async def main() -> tuple[float, Senders]:
+        bucket = Bucket(10.0, 10, 1)
+        headers = {"x-ratelimit-limit-requests": "600"} if how == "headers" else {}
+        senders = Senders(
+            lambda now: Answer(bucket.wait_s(now) == 0, None, headers),
+            told=600 if how == "told" else None,
+            jitter_s=0.025,
+            seed=seed,
+        )
+        return await senders.send(305), senders
+
+    took, senders = run_virtual(main)
+    assert senders.refused == 0
+    assert took <= 1.05 * 305 * 0.1
+
+
 @pytest.mark.parametrize("algorithm", ["fixed", "bucket"])
 @pytest.mark.parametrize("requests", [1200, 3000])
 def test_a_quota_that_nobody_tells_is_found_out(algorithm: Algorithm, requests: int) -> None:
@@ -204,20 +235,6 @@ def test_without_a_retry_after_it_is_found_out_too() -> None:
     assert took <= 1.15 * 600
     assert simulated.refused <= 0.02 * 6000
     assert simulated.pacing.quota.per_minute(0) == pytest.approx(600, rel=0.15)
-
-
-def test_what_is_refused_at_the_same_time_counts_once() -> None:
-    """They had all begun before the first of them was answered."""
-    learned = LearnedRate()
-    for place in range(101):
-        learned.accepted(place / 10, began_s=place / 10 - 0.05)
-    for place in range(5):
-        learned.refused(10.1 + place / 100, began_s=10.0, wait_s=None)
-    assert learned.per_minute == pytest.approx(300)
-    assert learned.refusals_in_a_row == 1
-    learned.refused(11, began_s=10.9, wait_s=None)
-    assert learned.per_minute == pytest.approx(300)
-    assert learned.refusals_in_a_row == 2
 
 
 def test_who_is_woken_late_makes_up_for_it_and_who_comes_late_does_not() -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from bulkup.outcome import CloseGate
 from bulkup.pacing import Concurrency, Gate, Pacing, Rate, Waiting
 from tests.pacing.virtual import give_way, run_virtual
 
@@ -36,6 +37,7 @@ def test_nobody_goes_while_the_gate_is_closed() -> None:
         async def send() -> None:
             await paced.enter(rows=1, size=1)
             went.append(loop.time())
+            paced.leave()
 
         paced.gate.close(60, "429")
         tasks = [asyncio.ensure_future(send()) for _ in range(3)]
@@ -64,13 +66,33 @@ def test_a_gate_that_closes_while_the_rate_is_waited_for_is_waited_for_too() -> 
     assert run_virtual(main) >= 105
 
 
+def test_a_refusal_that_names_no_wait_closes_the_gate_for_a_moment() -> None:
+    """Until whoever was refused has closed it for as long as they see fit: nobody follows at once."""
+
+    async def main() -> tuple[float, float]:
+        loop = asyncio.get_running_loop()
+        paced = pacing()
+        await paced.enter(rows=1, size=1)
+        paced.ended(CloseGate("429", None, True), began_s=loop.time(), body_ended_s=loop.time(), size=1)
+        paced.leave()
+        await paced.enter(rows=1, size=1)
+        return loop.time(), paced.throttled_s
+
+    assert run_virtual(main) == pytest.approx((0.35, 0.35))
+
+
 def test_throttled_time_is_counted_once_however_many_wait() -> None:
     """And is told while it lasts."""
 
     async def main() -> tuple[float, float]:
         paced = pacing()
         paced.gate.close(30, "429")
-        tasks = [asyncio.ensure_future(paced.enter(rows=1, size=1)) for _ in range(4)]
+
+        async def send() -> None:
+            await paced.enter(rows=1, size=1)
+            paced.leave()
+
+        tasks = [asyncio.ensure_future(send()) for _ in range(4)]
         await asyncio.sleep(10)
         midway = paced.throttled_s
         await asyncio.gather(*tasks)

@@ -1,0 +1,81 @@
+"""Who goes ahead: one, then two, then four; one again after a refusal; and nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bulkup.pacing import Lead
+from tests.pacing.virtual import give_way, run_virtual
+
+
+async def entering(lead: Lead, count: int) -> list[asyncio.Task[None]]:
+    tasks = [asyncio.ensure_future(lead.enter()) for _ in range(count)]
+    await give_way()
+    return tasks
+
+
+def gone(tasks: list[asyncio.Task[None]]) -> int:
+    return sum(task.done() for task in tasks)
+
+
+async def answered(lead: Lead, count: int) -> None:
+    for _ in range(count):
+        lead.taken()
+        lead.leave()
+    await give_way()
+
+
+def test_as_many_more_as_were_taken() -> None:
+    async def main() -> list[int]:
+        lead = Lead()
+        tasks = await entering(lead, 16)
+        counts = [gone(tasks)]
+        for under_way in (1, 2, 4):
+            await answered(lead, under_way)
+            counts.append(gone(tasks))
+        await answered(lead, 8)
+        return [*counts, gone(tasks)]
+
+    assert run_virtual(main) == [1, 3, 7, 15, 16]
+
+
+def test_after_a_refusal_one_goes_ahead_again() -> None:
+    async def main() -> list[int]:
+        lead = Lead()
+        first = await entering(lead, 1)
+        await answered(lead, 1)
+        lead.refused()
+        tasks = await entering(lead, 4)
+        before = gone(tasks)
+        lead.leave()  # refused once more
+        await give_way()
+        return [gone(first), before, gone(tasks)]
+
+    assert run_virtual(main) == [1, 1, 2]
+
+
+def test_who_is_not_answered_holds_nobody_up_for_long() -> None:
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        lead = Lead()
+        await lead.enter()
+        await asyncio.gather(*(lead.enter() for _ in range(3)))
+        return loop.time()
+
+    assert run_virtual(main) == pytest.approx(5)
+
+
+def test_cancelled_while_waiting_it_takes_nobodys_place() -> None:
+    async def main() -> tuple[int, int]:
+        lead = Lead()
+        await lead.enter()
+        first, second = await entering(lead, 2)
+        first.cancel()
+        await give_way()
+        lead.leave()
+        await give_way()
+        return gone([second]), lead.waiting
+
+    assert run_virtual(main) == (1, 0)
