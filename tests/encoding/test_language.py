@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import orjson
@@ -119,6 +120,38 @@ def test_what_is_taken_the_decoder_takes_too(
         lines[start : start + data.draw(st.integers(0, 3))] = data.draw(PIECES)
     if takes(plan, bytes(lines)):
         assert decoder_takes(plan, bytes(lines))
+
+
+LONG = "the quick brown fox, naïve – “quoted” and 模型 हिन्दी 🙂; " * 12
+
+
+def long_rows(plan: RowPlan, count: int) -> bytes:
+    """Rows whose strings are long enough for the automaton to step over many bytes at a time."""
+    if plan is COLLINEAR_PLAN:
+        rows = [
+            {**CHAT, "response": {"role": "assistant", "content": LONG[i:]}, "context": "x" * (i * 37)}
+            for i in range(count)
+        ]
+    else:
+        rows = [{**FLAT, "prompt": LONG[i:], "note": "x" * (i * 37)} for i in range(count)]
+    return b"\n".join(map(orjson.dumps, rows)) + b"\n"
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=["collinear", "nebius"])
+def test_one_wrong_byte_in_long_rows_is_never_stepped_over(plan: RowPlan) -> None:
+    """Every byte value, at places drawn at random: what is taken then is what the decoder takes."""
+    chance = random.Random(20_261_127)
+    rows = long_rows(plan, 8)
+    assert takes(plan, rows)
+    taken = 0
+    for turn in range(4096):
+        changed = bytearray(rows)
+        place = chance.randrange(len(rows))
+        changed[place : place + chance.randrange(2)] = bytes([turn % 256])
+        if takes(plan, bytes(changed)):
+            taken += 1
+            assert decoder_takes(plan, bytes(changed)), (place, turn % 256)
+    assert 512 < taken < 3584, "both happen often"
 
 
 @given(st.binary(max_size=12))
