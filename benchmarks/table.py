@@ -102,10 +102,11 @@ def _table(lines: list[Line], columns: tuple[_Column, ...]) -> str:
 
 
 def _against(results: Results, peers: list[Line]) -> str:
-    """How many times as fast bulkup is with full validation, by one worker or two, whichever is faster; CPU by one worker."""
+    """How many times as fast bulkup is with full validation, and with none, as they have none: by one worker or two, whichever is
+    faster. CPU by one worker, with full validation."""
     rows = [
-        "| | bulkup MB/s | its MB/s | times as fast | its CPU s a GB, times bulkup's |",
-        "| --- | --- | --- | --- | --- |",
+        "| | bulkup MB/s | its MB/s | times as fast | with `trust` | its CPU s a GB, times bulkup's |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for line in peers:
         way = line.labels["way"]
@@ -115,7 +116,9 @@ def _against(results: Results, peers: list[Line]) -> str:
         one = results.find(what="bulkup", way=way, validation="full", workers="1", wire="plain", source="plain")
         used, its_used = one.value("cpu_s_per_gb") if one else None, line.value("cpu_s_per_gb")
         cpu = f"{its_used / used:.1f}" if used and its_used else "–"
-        rows.append(f"| {line.name} | {mine:,.1f} | {its:,.1f} | {mine / its:.1f} | {cpu} |")
+        trusting = best_upload(results, way, "trust")
+        trusted = "–" if trusting is None else f"{trusting / its:.1f}"
+        rows.append(f"| {line.name} | {mine:,.1f} | {its:,.1f} | {mine / its:.1f} | {trusted} | {cpu} |")
     return "\n".join(rows) + "\n"
 
 
