@@ -228,6 +228,7 @@ class Preparer:
     async def _tile(self, read: _Read, out: MemoryObjectSendStream[Prepared]) -> None:
         """Plan what was read of one tile."""
         tile, drafted = read.of.tile, read.drafted
+        self._cursor.reached(read.of.span.stop)  # it may have been a worker that read it
         if drafted.is_empty:
             self._budget.give(read.held_bytes)
         elif is_one_chunk(drafted, self._limits):

@@ -70,6 +70,9 @@ class PlainCursor:
     async def more(self, position: int) -> bool:
         return position < self._source.size
 
+    def reached(self, position: int) -> None:
+        self._progress = max(self._progress, position)
+
     async def aclose(self) -> None:
         self._descriptors.close()
 
@@ -80,7 +83,7 @@ class PlainCursor:
                 aclosing(FileRows(file, fd, base, self._source).between(begin, end)) as rows,
             ):
                 async for item in rows:
-                    self._progress = max(self._progress, item.end)
+                    self.reached(item.end)
                     yield item
 
     async def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:

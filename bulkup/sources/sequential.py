@@ -110,6 +110,9 @@ class SequentialCursor:
     def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
         raise ValueError("a sequential source gives rows only")
 
+    def reached(self, position: int) -> None:
+        """Nobody else reads here."""
+
     async def aclose(self) -> None:
         stream, self._stream = self._stream, None
         self._pending.clear()

@@ -82,5 +82,8 @@ class Cursor(Protocol):
     def progress(self) -> int:
         """How far the files on disk have been consumed, in bytes of the disk (compressed ones where compressed)."""
 
+    def reached(self, position: int) -> None:
+        """Others have read a splittable source up to *position*: that counts as progress."""
+
     async def aclose(self) -> None:
         """Close the files. What runs in a thread is waited for."""

@@ -8,6 +8,7 @@ from bulkup.event import Event, Snapshot
 from bulkup.receipt import Invocation, Receipt
 from bulkup.wiring.run import execute
 from tests.e2e.harness import Bench, Row, write_rows
+from tests.workers.waiting import wait_for_workers
 
 LANES = ("nebius", "collinear")
 MINUTE = {"requests": 600, "window_s": 60.0, "counts": "all"}
@@ -61,16 +62,20 @@ async def test_a_capacity_that_steps(small: Bench) -> None:
     assert small.stored("collinear") == small.expected("collinear")
 
 
-async def test_the_time_left_is_in_the_snapshot(small: Bench) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_the_time_left_is_in_the_snapshot(small: Bench, workers: int) -> None:
+    """And what is done of the source, whoever reads it."""
+    wait_for_workers()
     small.emulator.patch(rate={"nebius": {**MINUTE, "headers": "on"}})
     seen: list[Snapshot] = []
-    upload = small.upload(small.nebius(max_chunk_bytes=12_000))
+    upload = small.upload(small.nebius(max_chunk_bytes=12_000), workers=workers)
     await execute(upload, tell=lambda event: seen.append(event) if isinstance(event, Snapshot) else None)
     lanes = [snapshot.lanes[0] for snapshot in seen if snapshot.lanes[0].limited_by == "quota"]
     assert lanes
     left = [lane.left_s for lane in lanes if lane.left_s is not None and not lane.ended]
     assert left
     assert 0 <= left[-1] <= left[0] <= 12
+    assert seen[-1].lanes[0].done_share == 1.0
 
 
 @pytest.mark.parametrize("lane", LANES)
