@@ -8,7 +8,6 @@ from bulkup.event import Event, Snapshot
 from bulkup.receipt import Invocation, Receipt
 from bulkup.wiring.run import execute
 from tests.e2e.harness import Bench, Row, write_rows
-from tests.workers.waiting import wait_for_workers
 
 LANES = ("nebius", "collinear")
 MINUTE = {"requests": 600, "window_s": 60.0, "counts": "all"}
@@ -65,7 +64,6 @@ async def test_a_capacity_that_steps(small: Bench) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_the_time_left_is_in_the_snapshot(small: Bench, workers: int) -> None:
     """And what is done of the source, whoever reads it."""
-    wait_for_workers()
     small.emulator.patch(rate={"nebius": {**MINUTE, "headers": "on"}})
     seen: list[Snapshot] = []
     upload = small.upload(small.nebius(max_chunk_bytes=12_000), workers=workers)
