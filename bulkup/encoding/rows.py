@@ -19,7 +19,8 @@ __all__ = ["BlockEncoder"]
 
 
 class BlockEncoder:
-    """Carries a `RowPlan` out. It holds no state between calls, so any worker may encode any block."""
+    """Carries a `RowPlan` out. What a block comes to depends on nothing before it, so any worker may encode any block. For one
+    thread at a time."""
 
     def __init__(self, plan: RowPlan) -> None:
         self._plan = plan

@@ -51,6 +51,7 @@ class Asker:
                 failures += 1
                 outcome = failed.outcome
             else:
+                self._pacing.looked()
                 self._on_answer()
                 return answer
             finally:

@@ -383,6 +383,8 @@ class Delivery:
                 continue
             except ReadBackUnavailable:
                 return RemoteStatus.PENDING
+            else:
+                self._pacing.looked()
             finally:
                 self._pacing.leave()
             if status is not RemoteStatus.PENDING:

@@ -22,6 +22,7 @@ class Lead:
         """How many wait for those ahead."""
         self._taken = 0
         self._ahead = 0
+        self._refused_s = float("-inf")
         self._changed = anyio.Event()
 
     @property
@@ -46,14 +47,15 @@ class Lead:
         self._ahead -= 1
         self._tell()
 
-    def taken(self) -> None:
-        """The service has taken one."""
-        self._taken += 1
-        self._tell()
+    def taken(self, *, began_s: float) -> None:
+        """The service has taken one that had begun at *began_s*. From before the last refusal it says nothing."""
+        if began_s > self._refused_s:
+            self._taken += 1
+            self._tell()
 
-    def refused(self) -> None:
+    def refused(self, now: float) -> None:
         """The service has refused one: nothing is known any more."""
-        self._taken = 0
+        self._taken, self._refused_s = 0, now
 
     def _tell(self) -> None:
         if self.waiting:

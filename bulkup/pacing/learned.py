@@ -31,6 +31,8 @@ GROWTH = 0.015
 """By so much a rate grows over as many requests as it was measured on, and the faster the longer it goes well after that."""
 LEAST_MEASURED, MOST_MEASURED = 48, 200
 TRIAL_DOUBLES_IN, TRIAL_FALLS_TO = 12, 0.5
+SLOWEST = 1.0
+"""Requests a minute: refusals that do not depend on the pace must not bring it down for ever."""
 PUSHED = 1.5
 """Requests that come further apart than so many times the pace's interval do not test it."""
 KEPT = 16
@@ -112,6 +114,11 @@ class LearnedRate:
 
     def _reckon(self, opened_s: float) -> None:
         """What the refusal that ends at *opened_s* says of the rate."""
+        self._measure(opened_s)
+        if self.per_minute is not None:
+            self.per_minute = max(self.per_minute, SLOWEST)
+
+    def _measure(self, opened_s: float) -> None:
         if len(self._past) == 1 and self._is_whole:
             opened_s = max(self._refused_s, opened_s - 1)  # rounded up: it may have opened so much earlier
         this = _Refusal(self._refused_s, opened_s, opened_s, self._taken)

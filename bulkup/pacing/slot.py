@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum, StrEnum
 
 from bulkup.outcome import Accepted, CloseGate, InDoubt, Outcome, TryAgain
@@ -63,8 +64,9 @@ class Pacing:
         await self.concurrency.enter()
         self._account()
         try:
-            if self.gate.wait_s > 0 or self._rate.is_limited or self.quota.refusals_in_a_row:
-                await self._throttle(rows, size)
+            if self._rate.is_limited or self.quota.refusals_in_a_row:
+                with self._throttling(Waiting.RATE):
+                    await self._follow(rows, size)
             else:
                 await self._follow(rows, size)
         except BaseException:
@@ -95,14 +97,18 @@ class Pacing:
             case CloseGate(reason, wait_s, over_quota):
                 if over_quota:
                     self.quota.refused(now, began_s=began_s, wait_s=wait_s)
-                self._lead.refused()
+                self._lead.refused(now)
                 self.gate.close(LEAST_WAIT_S if wait_s is None else wait_s, reason)
             case TryAgain() | InDoubt():
                 pass
             case _:
                 self.quota.accepted(now, began_s=began_s)
-                self._lead.taken()
+                self._lead.taken(began_s=began_s)
         self._account()
+
+    def looked(self) -> None:
+        """A request that stores nothing was answered as it should be: the service takes requests."""
+        self._lead.taken(began_s=self._clock())
 
     def headers(self, headers: Mapping[str, str]) -> None:
         """The `x-ratelimit-*` headers (names in lower case) of an answer to whatever request of the lane."""
@@ -153,11 +159,14 @@ class Pacing:
         self._account()
         return self._spent[_Spending.QUOTA]
 
-    async def _throttle(self, rows: int, size: int) -> None:
+    @contextmanager
+    def _throttling(self, waiting: Waiting) -> Iterator[None]:
+        """Meanwhile somebody is held back by the service."""
         self._throttled += 1
+        self.waiting = waiting
         self._account()
         try:
-            await self._follow(rows, size)
+            yield
         finally:
             self._throttled -= 1
             self._account()
@@ -166,10 +175,11 @@ class Pacing:
 
     async def _follow(self, rows: int, size: int) -> None:
         while True:
-            self.waiting = (
-                Waiting.GATE if self.gate.wait_s > 0 else Waiting.RATE if self._throttled else Waiting.NOTHING
-            )
-            await self.gate.opened()
+            if self.gate.wait_s > 0:
+                with self._throttling(Waiting.GATE):
+                    await self.gate.opened()
+                if self._throttled:
+                    self.waiting = Waiting.RATE
             await self._lead.enter()
             try:
                 await self._rate.acquire(rows=rows, size=size)

@@ -87,14 +87,17 @@ class PlainCursor:
                     yield item
 
     async def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
-        for _, file, begin, end in self._ranges(start, stop):
+        for _, file, first, end in self._ranges(start, stop):
+            begin = max(first, len(BOM) if file.bom else 0)
+            if begin >= end:
+                continue
             async with self._descriptors.lend(file) as fd:
                 pages = Pages(fd, file.uri, capacity=self._source.block_bytes)
                 for at in range(begin, end, self._source.block_bytes):
                     count = min(self._source.block_bytes, end - at)
                     await pages.fill(at, count)
                     yield pages.buffer if count == len(pages.buffer) else pages.copy(count)
-                if end == file.size and pages.buffer[count - 1] != _BREAK:
+                if pages.buffer[count - 1] != _BREAK:
                     yield b"\n"
 
     def _ranges(self, start: int, stop: int) -> Iterator[tuple[int, SourceFile, int, int]]:

@@ -66,8 +66,8 @@ class Cursor(Protocol):
         """
 
     def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
-        """The bytes of [start, stop), cut anywhere, with a break where a file's last row has none. A piece is good until the next
-        is asked for. Only on a splittable source: else it is a `ValueError`. Raises as `read`."""
+        """The bytes of [start, stop), which ends with a row, cut anywhere: without a BOM, with a break behind each file's last row.
+        A piece is good until the next is asked for. Only on a splittable source: else it is a `ValueError`. Raises as `read`."""
 
     async def peek(self) -> Item | None:
         """The first block of the source, which `read` will give again; None where there is none.

@@ -226,7 +226,10 @@ def test_there_is_no_automaton_where_rows_are_rewritten_trusted_or_may_hold_anyt
 def test_a_block_comes_to_the_same_with_and_without(plan: RowPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     row = CHAT if plan is COLLINEAR_PLAN else FLAT
     other = {"x": 1}
+    took = iter([1.0, 2.0] * 3)
+    monkeypatch.setattr("bulkup.encoding.rows._seconds", lambda work: next(took))
     with_it = plan.encoder()
+    assert with_it._automaton is not None
     monkeypatch.setattr("bulkup.encoding.rows.automaton_of", lambda _: None)
     without = plan.encoder()
     for rows in ([row], [row, row, row], [row, other, row]):

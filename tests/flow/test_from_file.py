@@ -22,11 +22,13 @@ from bulkup.flow.prepared import from_file
 from bulkup.sources import open_source
 from bulkup.sources.source import Source
 
+BOM = b"\xef\xbb\xbf"
 ROWS = st.lists(st.integers(0, 10**9).map(lambda number: b'{"n":%d}' % number), min_size=1, max_size=12)
 FILES = st.lists(
     st.tuples(ROWS, st.sampled_from([b"\n", b"\r\n"]), st.booleans()).map(
         lambda file: file[1].join(file[0]) + (file[1] if file[2] else b"")
-    ),
+    )
+    | ROWS.map(lambda rows: BOM + b"\n".join(rows)),
     min_size=1,
     max_size=3,
 )
@@ -101,6 +103,14 @@ def test_another_hash_never_completes_a_request(tmp_path: Path) -> None:
         got, ended = asyncio.run(read_again(source, replace(chunk, raw_hash=bytes(16))))
         assert not ended
         assert len(got) < len(body), size
+
+
+def test_what_ended_without_a_break_is_sent_after_the_file_grew(tmp_path: Path) -> None:
+    """As `--on-source-change append` reads what was planned before."""
+    chunk, body = asyncio.run(planned(opened(tmp_path, [b'{"n":1}\n{"n":2}'], 4096)))
+    for size in range(1, 40):
+        source = opened(tmp_path, [b'{"n":1}\n{"n":2}\n{"n":3}\n'], size)
+        assert asyncio.run(read_again(source, chunk)) == (body, True)
 
 
 def test_a_sequential_source_has_no_raw_bytes(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def gone(tasks: list[asyncio.Task[None]]) -> int:
 
 async def answered(lead: Lead, count: int) -> None:
     for _ in range(count):
-        lead.taken()
+        lead.taken(began_s=0.0)
         lead.leave()
     await give_way()
 
@@ -46,7 +46,7 @@ def test_after_a_refusal_one_goes_ahead_again() -> None:
         lead = Lead()
         first = await entering(lead, 1)
         await answered(lead, 1)
-        lead.refused()
+        lead.refused(1.0)
         tasks = await entering(lead, 4)
         before = gone(tasks)
         lead.leave()  # refused once more
@@ -54,6 +54,23 @@ def test_after_a_refusal_one_goes_ahead_again() -> None:
         return [gone(first), before, gone(tasks)]
 
     assert run_virtual(main) == [1, 1, 2]
+
+
+def test_what_had_begun_before_the_refusal_says_nothing_when_it_is_taken() -> None:
+    """Many were under way when one was refused: one goes ahead, however many of the others are still taken."""
+
+    async def main() -> list[int]:
+        lead = Lead()
+        lead.refused(1.0)
+        for _ in range(20):
+            lead.taken(began_s=0.5)
+        tasks = await entering(lead, 8)
+        before = gone(tasks)
+        lead.taken(began_s=2.0)
+        await give_way()
+        return [before, gone(tasks)]
+
+    assert run_virtual(main) == [1, 2]
 
 
 def test_who_is_not_answered_holds_nobody_up_for_long() -> None:

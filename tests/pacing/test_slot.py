@@ -81,6 +81,47 @@ def test_a_refusal_that_names_no_wait_closes_the_gate_for_a_moment() -> None:
     assert run_virtual(main) == pytest.approx((0.35, 0.35))
 
 
+def test_who_waits_behind_the_lead_when_the_gate_closes_is_held_back_by_the_gate() -> None:
+    """The time counts as throttled, and is told as the service's, though nobody asked for a slot after it closed."""
+
+    async def main() -> tuple[float, Waiting, float, Waiting]:
+        loop = asyncio.get_running_loop()
+        paced = pacing()
+        await paced.enter(rows=1, size=1)
+
+        async def send() -> None:
+            await paced.enter(rows=1, size=1)
+            paced.leave()
+
+        tasks = [asyncio.ensure_future(send()) for _ in range(2)]
+        await give_way()
+        paced.ended(CloseGate("503", 30, False), began_s=loop.time(), body_ended_s=loop.time(), size=1)
+        paced.leave()
+        await asyncio.sleep(10)
+        midway = paced.throttled_s, paced.waiting
+        await asyncio.gather(*tasks)
+        return *midway, paced.throttled_s, paced.waiting
+
+    midway, told, in_all, at_last = run_virtual(main)
+    assert (midway, in_all) == pytest.approx((10, 30))
+    assert (told, at_last) == (Waiting.GATE, Waiting.NOTHING)
+
+
+def test_a_look_that_was_answered_lets_others_go() -> None:
+    async def main() -> int:
+        paced = pacing()
+        await paced.enter(rows=0, size=0)
+        paced.looked()
+        paced.leave()
+        tasks = [asyncio.ensure_future(paced.enter(rows=1, size=1)) for _ in range(3)]
+        await give_way()
+        for task in tasks:
+            task.cancel()
+        return sum(task.done() and not task.cancelled() for task in tasks)
+
+    assert run_virtual(main) == 2
+
+
 def test_throttled_time_is_counted_once_however_many_wait() -> None:
     """And is told while it lasts."""
 
