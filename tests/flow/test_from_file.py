@@ -80,12 +80,12 @@ def test_any_pieces_make_the_body_that_was_planned(contents: list[bytes], piece_
 def test_a_file_that_changed_never_completes_a_request(
     contents: list[bytes], piece_bytes: int, data: st.DataObject
 ) -> None:
-    """One byte differs, anywhere: less than the whole body is handed out."""
+    """One byte of a row or a break differs: less than the whole body is handed out."""
     with tempfile.TemporaryDirectory() as folder:
         chunk, body = asyncio.run(planned(opened(Path(folder), contents, 4096)))
         changed = [bytearray(content) for content in contents]
         file = data.draw(st.sampled_from(changed))
-        place = data.draw(st.integers(0, len(file) - 1))
+        place = data.draw(st.integers(len(BOM) if file.startswith(BOM) else 0, len(file) - 1))
         file[place] = data.draw(st.sampled_from([byte for byte in b'x{}\n\r,0"' if byte != file[place]]))
         source = opened(Path(folder), contents, piece_bytes)
         for number, content in enumerate(changed):
