@@ -106,10 +106,9 @@ class Automaton:
 
     def takes(self, data: bytes) -> bool:
         """Whether *data* is one or more such rows joined by `\\n`, with or without one at its end, in UTF-8."""
+        whole = len(data) + len(_END)
         try:
-            if self._rows.end_of_match(data, _END) != len(data) + len(
-                _END
-            ):  # a zero byte in the data ends it too early
+            if self._rows.end_of_match(data, _END) != whole:  # a zero byte in the data ends it too early
                 return False
             return data.isascii() or self._not_utf8.end_of_match(data) is None
         except ValueError:

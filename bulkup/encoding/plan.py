@@ -137,7 +137,7 @@ class RowPlan:
 
     def usual_form(self) -> Form | None:
         """The form that most rows have, if one that has it is sent as its own bytes, and is to be checked."""
-        if self.first_rewriters() or self.drop or self.validation is not Validation.FULL:
+        if self.mapping is not None or self.drop or self.drop_nested or self.validation is not Validation.FULL:
             return None
         if isinstance(self.target.rows, FixedRows):
             return self.target.rows.usual if self.preset == "identity" else None

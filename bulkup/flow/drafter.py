@@ -20,8 +20,6 @@ from bulkup.tiling import Limits
 
 __all__ = ["Drafter", "OwnDrafter", "is_one_chunk"]
 
-_NOTHING = Keep(encoded=False, raw=False)
-
 
 def is_one_chunk(draft: Draft | Drafted, limits: Limits) -> bool:
     """Whether a draft fits into one request, and what was rejected on the way may be held until it is planned."""
@@ -81,7 +79,7 @@ class OwnDrafter:
 
     async def clean(self, span: Span) -> Drafted | None:
         try:
-            return await self._chunker.verbatim(self._items(span, _NOTHING))
+            return await self._chunker.verbatim(self._read(span))
         except SourceUnreadable:  # the second reading keeps what comes before the fault
             return None
 
@@ -113,8 +111,11 @@ class OwnDrafter:
         pass
 
     def _items(self, lines: Span | Lines, keep: Keep) -> Items:
-        if isinstance(lines, Lines):
-            return listed(lines.items) if keep.raw else used_up(lines.items)
+        if isinstance(lines, Span):
+            return self._read(lines)
+        return listed(lines.items) if keep.raw else used_up(lines.items)
+
+    def _read(self, span: Span) -> Items:
         cursor = self._cursor
         assert cursor is not None, "there is nothing to read from"
-        return lambda: cursor.read(lines.start, lines.stop)
+        return lambda: cursor.read(span.start, span.stop)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import Literal
 
 import pytest
@@ -15,17 +14,12 @@ from bulkup.emulator import Rate as ServerRate
 from bulkup.emulator.limits import Limits
 from bulkup.outcome import Accepted, CloseGate
 from bulkup.pacing import (
-    Concurrency,
     Eta,
-    Gate,
     Growth,
     LimitedBy,
-    Pacing,
     Quota,
     QuotaTold,
-    Rate,
     Spacing,
-    full_jitter_s,
     quota_told,
     time_for_s,
 )
@@ -112,49 +106,21 @@ def test_a_refusal_that_measures_nothing_counts_only_where_nobody_has_said_anyth
         assert quota.is_known
 
 
-class Simulated:
-    """A service with a quota, on the loop's clock, and sixteen who send to it through a `Pacing`."""
+def _unasked(_: float) -> Answer:
+    raise AssertionError("the emulator's limits answer")
+
+
+class Simulated(Senders):
+    """Sixteen who send to the emulator's own limits, which count a request as it begins."""
 
     def __init__(self, rate: ServerRate, told: float | None) -> None:
-        loop = asyncio.get_running_loop()
-        self.clock, self.dice = loop.time, random.Random(3)
-        self.rate, self.limits = rate, Limits(loop.time)
-        self.pacing = Pacing(
-            concurrency=Concurrency(cap=16),
-            gate=Gate(clock=loop.time, sleep=self.sleep),
-            rate=Rate(requests_per_minute=told, clock=loop.time, sleep=self.sleep),
-            clock=loop.time,
-        )
-        self.left = self.refused = 0
-        self.went: list[float] = []
-
-    async def sleep(self, seconds: float) -> None:
-        """Woken late, as on a real machine."""
-        await asyncio.sleep(seconds + WOKEN_LATE_S)
+        super().__init__(_unasked, told=told, latency_s=LATENCY_S)
+        self.rate, self.limits = rate, Limits(self.clock)
 
     async def send(self, requests: int) -> float:
         """So many requests, after one look. How long that took, in seconds."""
         await self.attempt()
-        self.left, began = requests, self.clock()
-        self.refused, self.went = 0, []
-        await asyncio.gather(*(self.worker() for _ in range(16)))
-        return self.clock() - began
-
-    async def worker(self) -> None:
-        while self.left > 0:
-            self.left -= 1
-            while True:
-                await self.pacing.enter(rows=1, size=1000)
-                try:
-                    outcome = await self.attempt()
-                finally:
-                    self.pacing.leave()
-                if isinstance(outcome, Accepted):
-                    break
-                self.refused += 1
-                if outcome.wait_s is None:
-                    failures = self.pacing.quota.refusals_in_a_row
-                    self.pacing.gate.close(full_jitter_s(failures, self.dice.uniform), "429")
+        return await super().send(requests)
 
     async def attempt(self) -> Accepted | CloseGate:
         began_s = self.clock()
