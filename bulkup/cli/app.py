@@ -1,6 +1,7 @@
-"""The commands, and what becomes of an error. Whatever is heavy is imported by the command that needs it."""
+"""The commands, and what becomes of an error. Whatever is heavy is imported by the command that needs it.
 
-from __future__ import annotations
+Annotations are values here and not text: typer would compile each of the hundreds of texts at every start.
+"""
 
 import os
 import sys
