@@ -1,4 +1,4 @@
-"""What the machine can do at best: wrk with pre-built bodies, msgspec alone, the bare codec."""
+"""What the machine can do at best: wrk with pre-built bodies, msgspec alone, the bare codec; and what checking rows costs beside that."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CODEC = "benchmarks.contenders.codec"
 
 
 def cases(bench: Bench) -> list[Case]:
-    """Two of wrk, two of msgspec, and one codec for each way that rows are rewritten."""
+    """Two of wrk, two of msgspec, the check of rows as they are, and one codec for each way that rows are rewritten."""
     seconds = "1" if bench.smoke else "5"
     wrk = [
         Case(
@@ -43,6 +43,16 @@ def cases(bench: Bench) -> list[Case]:
         )
         for cores in (1, 2)
     ]
+    check = Case(
+        suite="ceilings",
+        name="bulkup's check alone, identity",
+        measure=alone,
+        module=_CODEC,
+        arguments=("--work", "encode", "--preset", "identity"),
+        share=0.5,
+        sink=None,
+        labels={"what": "check"},
+    )
     codecs = [
         Case(
             suite="ceilings",
@@ -58,4 +68,4 @@ def cases(bench: Bench) -> list[Case]:
         )
         for way in MAPPED
     ]
-    return [*wrk, *msgspec, *codecs]
+    return [*wrk, *msgspec, check, *codecs]

@@ -12,8 +12,8 @@ import msgspec
 from bulkup.encoding.faults import Fault, said
 from bulkup.encoding.identity import VerbatimCodec
 from bulkup.encoding.language import BOOLEAN, INTEGER, STRING, Form, nullable, record
-from bulkup.encoding.splice import checked_utf8
 from bulkup.encoding.target import INT64, Codec, Irregular
+from bulkup.encoding.utf8 import checked_utf8
 from bulkup.model import Stage
 from bulkup.schema import Column, Holds
 

@@ -19,6 +19,8 @@ from typing import Any
 
 import msgspec
 
+from bulkup.encoding.utf8 import is_utf8
+
 __all__ = [
     "BOOLEAN",
     "INTEGER",
@@ -101,7 +103,6 @@ class Automaton:
         if len(row.pattern) > _LONGEST:
             raise ValueError("the pattern is too long")
         self._rows = _Scanner(rb"\A(?:%b\n)*%b\n?\x00" % (row.pattern, row.pattern))
-        self._not_utf8 = _Scanner(_not_utf8())
         self.example = b"\n".join([row.example] * max(1, 65_536 // len(row.example)))
 
     def takes(self, data: bytes) -> bool:
@@ -110,9 +111,9 @@ class Automaton:
         try:
             if self._rows.end_of_match(data, _END) != whole:  # a zero byte in the data ends it too early
                 return False
-            return data.isascii() or self._not_utf8.end_of_match(data) is None
         except ValueError:
             return False
+        return is_utf8(data)
 
 
 def automaton_of(row: Form) -> Automaton | None:
@@ -162,25 +163,3 @@ def _compiled(pattern: bytes) -> Any:
     except hyperscan.error as why:
         raise ValueError(str(why)) from None
     return database
-
-
-@lru_cache(maxsize=1)
-def _not_utf8() -> bytes:
-    """A pattern for whatever is not UTF-8, in what begins and ends with ASCII, as rows do (RFC 3629, table of section 4)."""
-    more = rb"[\x80-\xbf]"
-    firsts = [  # the first byte, what may stand second, and how many bytes follow the first
-        (rb"[\xc2-\xdf]", rb"\x80-\xbf", 1),
-        (rb"\xe0", rb"\xa0-\xbf", 2),
-        (rb"[\xe1-\xec\xee\xef]", rb"\x80-\xbf", 2),
-        (rb"\xed", rb"\x80-\x9f", 2),
-        (rb"\xf0", rb"\x90-\xbf", 3),
-        (rb"[\xf1-\xf3]", rb"\x80-\xbf", 3),
-        (rb"\xf4", rb"\x80-\x8f", 3),
-    ]
-    wrong = [rb"[\xc0\xc1\xf5-\xff]", rb"[\x00-\x7f]" + more]
-    for first, second, count in firsts:
-        wrong.append(b"%b[^%b]" % (first, second))
-        good = b"%b[%b]" % (first, second)
-        wrong += [good + more * done + rb"[^\x80-\xbf]" for done in range(count - 1)]
-        wrong.append(good + more * count)  # one too many
-    return b"(?:%b)" % b"|".join(wrong)

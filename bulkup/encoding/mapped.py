@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from bulkup.encoding.faults import Fault, said
-from bulkup.encoding.splice import checked_utf8
 from bulkup.encoding.target import Irregular
+from bulkup.encoding.utf8 import checked_utf8
 from bulkup.mapping import Array, Const, Expression, Mapping, Path, Record
 from bulkup.model import Stage
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from bulkup.encoding.splice import QUOTE, checked_utf8
+from bulkup.encoding.splice import QUOTE
 from bulkup.encoding.target import Irregular
+from bulkup.encoding.utf8 import checked_utf8
 
 __all__ = ["Recast", "are_strings"]
 

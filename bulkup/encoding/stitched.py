@@ -17,8 +17,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from bulkup.encoding.splice import QUOTE, checked_utf8, joined
+from bulkup.encoding.splice import QUOTE, joined
 from bulkup.encoding.target import INT64, REFUSALS, Codec, Irregular
+from bulkup.encoding.utf8 import checked_utf8
 from bulkup.mapping import Array, Const, Expression, Mapping, Path, Record
 
 __all__ = ["Stitched", "stitched"]

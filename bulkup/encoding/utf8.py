@@ -1,0 +1,98 @@
+"""Whether data is UTF-8, found out without making a string of it where that can be avoided.
+
+simdjson looks at all of what it is given, 64 bytes at a time, before it makes anything of it: first for strings that do not end,
+then for bytes that are no UTF-8. What is not JSON besides, such as a second row, it only finds later, and says so in other words.
+So it is asked to parse whole lines of rows, and its error tells: 2.2 GB/s on six languages, and `utf_8_decode` by pieces 0.8.
+No answer but a clear one counts: every other goes to the decoder, and where simdjson does not answer as told here, all do.
+"""
+
+from __future__ import annotations
+
+import threading
+from codecs import utf_8_decode
+from typing import Any
+
+__all__ = ["checked_utf8", "is_utf8"]
+
+_LEAST_BYTES = 4 * 1024
+"""Below this the decoder is as fast."""
+
+_MOST_BYTES = 1024 * 1024
+"""simdjson may need fourteen times the memory of what it looks at."""
+
+_PIECE_BYTES = 32 * 1024
+
+_HERE = threading.local()
+"""A parser is for one thread."""
+
+_ROW = b'{"a":"%b"}\n'
+_CHARACTERS = "aé语🙂".encode() * 64
+_PROBES = (
+    (_ROW % _CHARACTERS * 2, True),
+    (_ROW % _CHARACTERS + _ROW % (_CHARACTERS + b"\xff"), False),
+    (_ROW % _CHARACTERS + _ROW % _CHARACTERS[:-1], False),
+    (_ROW % _CHARACTERS + _ROW % (_CHARACTERS + b"\xed\xa0\x80"), False),
+    (_ROW % _CHARACTERS * 2 + b"\xe8\xaa", False),
+)
+"""Lines, and whether they are UTF-8."""
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether *data*, whole lines of JSON, is UTF-8. It may be anything else, which only takes longer."""
+    if data.isascii():
+        return True
+    if _LEAST_BYTES <= len(data) <= _MOST_BYTES and _said(_parser(), data):
+        return True
+    try:
+        _decoded(data)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def checked_utf8(data: bytes) -> None:
+    """Raises `UnicodeDecodeError` unless *data* is UTF-8: needed wherever a decoder skips what it is not asked for."""
+    if not is_utf8(data):
+        utf_8_decode(data, "strict", True)
+
+
+def _decoded(data: bytes) -> None:
+    """Raises `UnicodeDecodeError` unless *data* is UTF-8.
+
+    By pieces, since one rare character makes all of a text four times as wide (measured on six languages: 2.4 times as fast).
+    """
+    view, at = memoryview(data), 0
+    while len(data) - at > _PIECE_BYTES:  # a character cut in two is left for the next piece
+        at += utf_8_decode(view[at : at + _PIECE_BYTES], "strict", False)[1]
+    utf_8_decode(view[at:], "strict", True)
+
+
+def _parser() -> Any:
+    """This thread's parser, None where there is none that can be relied on."""
+    try:
+        return _HERE.parser
+    except AttributeError:
+        _HERE.parser = _reliable_parser()
+        return _HERE.parser
+
+
+def _reliable_parser() -> Any:
+    try:
+        import simdjson
+    except ImportError:  # no wheel for this machine
+        return None
+    parser = simdjson.Parser()
+    return parser if all(_said(parser, data) is told for data, told in _PROBES) else None
+
+
+def _said(parser: Any, data: bytes) -> bool:
+    """Whether *parser* has found *data* to be UTF-8. False where it has not, or did not come so far."""
+    if parser is None:
+        return False
+    try:
+        parser.parse(data)
+    except UnicodeDecodeError:
+        return False
+    except ValueError as why:
+        return str(why).startswith("TAPE_ERROR")  # found when all bytes have been looked at
+    return True

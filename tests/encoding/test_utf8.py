@@ -1,0 +1,132 @@
+"""Bytes are called UTF-8 exactly where Python's decoder takes them, whoever looks at them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bulkup.encoding import utf8
+from bulkup.encoding.utf8 import checked_utf8, is_utf8
+
+WRONG = [
+    b"\x80",
+    b"\xbf",
+    b"\xc0\x80",
+    b"\xc1\xbf",
+    b"\xc3",
+    b"\xe0\x80\x80",
+    b"\xe2\x82",
+    b"\xed\xa0\x80",
+    b"\xf0\x80\x80\x80",
+    b"\xf0\x9f\x98",
+    b"\xf4\x90\x80\x80",
+    b"\xf5",
+    b"\xff",
+]
+"""By RFC 3629 (section 3 and the table of section 4) none of these is a character."""
+
+BLOCK = '{"a":"aé語🙂 some words"}\n{"a":"语言 — ß"}\n'.encode() * 110
+"""Characters of one to four bytes, more than the decoder is asked for at once, and no multiple of 64 bytes long."""
+
+
+def decodes(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def put(data: bytes, at: int, wrong: bytes) -> bytes:
+    return data[:at] + wrong + data[at + len(wrong) :]
+
+
+def test_the_fast_way_is_taken_here() -> None:
+    """Else what follows would only compare Python with itself."""
+    parser = utf8._parser()
+    assert utf8._said(parser, BLOCK)
+    assert len(BLOCK) > utf8._LEAST_BYTES
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+def test_what_is_no_character_is_found_wherever_it_stands(wrong: bytes) -> None:
+    for at in [*range(300), *range(len(BLOCK) - 300, len(BLOCK) + 1)]:
+        data = put(BLOCK, at, wrong)
+        assert is_utf8(data) == decodes(data), at
+    assert not is_utf8(put(BLOCK, BLOCK.rindex(b"words"), wrong))
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.tuples(st.integers(0, len(BLOCK)), st.binary(min_size=1, max_size=4)), min_size=1, max_size=3),
+    st.integers(0, 100),
+    st.integers(0, 100),
+)
+def test_the_same_bytes_pass_as_with_the_decoder(changes: list[tuple[int, bytes]], first: int, last: int) -> None:
+    data = BLOCK
+    for at, changed in changes:
+        data = put(data, at, changed)
+    data = data[first : len(data) - last]
+    assert is_utf8(data) == decodes(data)
+
+
+@pytest.mark.parametrize("size", [0, 1, utf8._LEAST_BYTES, utf8._MOST_BYTES, utf8._MOST_BYTES + 1])
+def test_data_of_any_size_and_that_is_no_json(size: int) -> None:
+    data = ("ä語" * (size // 5 + 1)).encode()[:size]
+    assert is_utf8(data) == decodes(data)
+
+
+def test_one_row_and_what_is_no_row() -> None:
+    assert is_utf8(b'{"a":"%b"}' % ("語" * 2000).encode())
+    assert is_utf8(b'{"a":"%b' % ("語" * 2000).encode())
+    assert not is_utf8(b'{"a":"%b' % ("語" * 2000).encode()[:-1])
+
+
+def test_who_needs_an_error_gets_the_decoders() -> None:
+    checked_utf8(BLOCK)
+    at = BLOCK.rindex(b"words")
+    with pytest.raises(UnicodeDecodeError, match=f"position {at}"):
+        checked_utf8(put(BLOCK, at, b"\xff"))
+
+
+class _Agreeing:
+    """A parser that looks at nothing."""
+
+    def parse(self, _: bytes) -> None:
+        raise ValueError("TAPE_ERROR: so it says")
+
+
+class _Other:
+    """A parser with words of its own."""
+
+    def parse(self, _: bytes) -> None:
+        raise ValueError("trailing content")
+
+
+@pytest.mark.parametrize("parser", [_Agreeing, _Other])
+def test_a_parser_that_answers_otherwise_is_not_asked(parser: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "simdjson", SimpleNamespace(Parser=parser))
+    assert utf8._reliable_parser() is None
+
+
+def test_without_the_parser_the_decoder_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "simdjson", None)
+    monkeypatch.setattr(utf8, "_HERE", threading.local())
+    assert is_utf8(BLOCK)
+    assert not is_utf8(put(BLOCK, 100, b"\xff\xff"))
+    assert utf8._parser() is None
+
+
+def test_each_thread_has_a_parser_of_its_own() -> None:
+    """simdjson's may be used by one thread at a time."""
+    found: list[Any] = [utf8._parser()]
+    other = threading.Thread(target=lambda: found.append(utf8._parser()))
+    other.start()
+    other.join()
+    assert len(set(map(id, found))) == 2
