@@ -10,7 +10,14 @@ from benchmarks.results import OK, Line, Results
 
 __all__ = ["draw"]
 
-_COLOURS = {"wrk": "#888888", "msgspec": "#888888", "check": "#1f6feb", "codec": "#888888", "bulkup": "#1f6feb", "peer": "#d29922"}
+_COLOURS = {
+    "wrk": "#888888",
+    "msgspec": "#888888",
+    "check": "#1f6feb",
+    "codec": "#888888",
+    "bulkup": "#1f6feb",
+    "peer": "#d29922",
+}
 
 
 def draw(results: Results, folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What the machine can do at best: wrk with pre-built bodies, msgspec alone, the bare codec; and what checking rows costs beside that."""
+"""What the machine can do at best: wrk with pre-built bodies, msgspec alone, the bare codec; and the check of rows beside them."""
 
 from __future__ import annotations
 
