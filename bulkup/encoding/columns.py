@@ -12,6 +12,7 @@ import msgspec
 from bulkup.encoding.faults import Fault, said
 from bulkup.encoding.identity import VerbatimCodec
 from bulkup.encoding.language import BOOLEAN, INTEGER, STRING, Form, nullable, record
+from bulkup.encoding.shortcuts import objects_as_text
 from bulkup.encoding.target import INT64, Codec, Irregular
 from bulkup.encoding.utf8 import checked_utf8
 from bulkup.model import Stage
@@ -84,6 +85,8 @@ class ColumnsCodec:
         names = {f"c{i}": column.name for i, column in enumerate(columns)}
         self._out = msgspec.defstruct("WrittenRow", out, gc=False, rename=names)
         self._remade = self._skips or any(column.holds is Holds.TEXT for column in columns)
+        is_one_text = len(columns) == 1 and columns[0].holds is Holds.TEXT
+        self.shortcuts = objects_as_text(columns[0].name) if is_one_text else ()
 
     is_verbatim = False
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
+from bulkup.encoding.shortcuts import Shortcut
 from bulkup.encoding.target import Irregular
 
 __all__ = ["TrustingCodec", "VerbatimCodec"]
@@ -25,6 +26,7 @@ class VerbatimCodec:
         self._well_formed = well_formed
 
     is_verbatim = True
+    shortcuts: Sequence[Shortcut] = ()
 
     def body(self, data: bytes, rows: int) -> bytes:
         """As `Codec.body`; the bytes are those of *data*, with commas for breaks."""
@@ -39,6 +41,7 @@ class TrustingCodec:
     """Takes every line that begins with `{` and ends with `}`, unread."""
 
     is_verbatim = True
+    shortcuts: Sequence[Shortcut] = ()
 
     def body(self, data: bytes, rows: int) -> bytes:
         """As `Codec.body`; of several lines the caller knows that each is such a line."""

@@ -29,6 +29,7 @@ __all__ = [
     "Form",
     "automaton_of",
     "ending_with",
+    "exactly",
     "nullable",
     "one_of",
     "record",
@@ -51,47 +52,45 @@ _LONGEST = 3_000
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a value may look like: a pattern over bytes, and an example of it."""
+    """What a value may look like: a pattern over bytes."""
 
     pattern: bytes
-    example: bytes
 
 
-STRING = Form(rb"\x22(?:[^\x00-\x1f\x22\x5c]|%b)*\x22" % _ESCAPED, b'"%b"' % (b"some words of a text, " * 12))
-INTEGER = Form(rb"(?:0|-?[1-9][0-9]{0,17})", b"42")
-BOOLEAN = Form(rb"(?:true|false)", b"true")
+STRING = Form(rb"\x22(?:[^\x00-\x1f\x22\x5c]|%b)*\x22" % _ESCAPED)
+INTEGER = Form(rb"(?:0|-?[1-9][0-9]{0,17})")
+BOOLEAN = Form(rb"(?:true|false)")
 
 
 def one_of(texts: Iterable[str]) -> Form:
     """One of these strings, written plainly."""
     written = [msgspec.json.encode(text) for text in texts]
-    return Form(b"(?:%b)" % b"|".join(map(_exactly, written)), written[-1])
+    return Form(b"(?:%b)" % b"|".join(map(exactly, written)))
 
 
 def nullable(form: Form) -> Form:
     """*form*, or null."""
-    return Form(b"(?:null|%b)" % form.pattern, form.example)
+    return Form(b"(?:null|%b)" % form.pattern)
 
 
 def record(fields: Sequence[tuple[str, Form]], optional: Sequence[tuple[str, Form]] = ()) -> Form:
     """An object with these keys in this order, and any of *optional* behind them in theirs. *fields* must not be empty."""
-    first, *others = [_field(name, form) for name, form in fields]
-    pattern = first.pattern + b"".join(b", ?" + field.pattern for field in others)
-    maybe = b"".join(b"(?:, ?%b)?" % _field(name, form).pattern for name, form in optional)
-    return Form(rb"\{%b%b\}" % (pattern, maybe), b"{%b}" % b",".join(field.example for field in (first, *others)))
+    always = b", ?".join(_field(name, form) for name, form in fields)
+    maybe = b"".join(b"(?:, ?%b)?" % _field(name, form) for name, form in optional)
+    return Form(rb"\{%b%b\}" % (always, maybe))
 
 
 def ending_with(last: Form, before: Form) -> Form:
     """An array: any number of *before*, and then *last*."""
-    return Form(rb"\[(?:%b, ?)*%b\]" % (before.pattern, last.pattern), b"[%b,%b]" % (before.example, last.example))
+    return Form(rb"\[(?:%b, ?)*%b\]" % (before.pattern, last.pattern))
 
 
-def _field(name: str, form: Form) -> Form:
-    key = msgspec.json.encode(name)
-    return Form(_exactly(key) + b": ?" + form.pattern, key + b":" + form.example)
+def _field(name: str, form: Form) -> bytes:
+    return exactly(msgspec.json.encode(name)) + b": ?" + form.pattern
 
 
-def _exactly(text: bytes) -> bytes:
+def exactly(text: bytes) -> bytes:
+    """The pattern of *text* itself."""
     return b"".join(b"\\x%02x" % byte for byte in text)
 
 
@@ -103,7 +102,6 @@ class Automaton:
         if len(row.pattern) > _LONGEST:
             raise ValueError("the pattern is too long")
         self._rows = _Scanner(rb"\A(?:%b\n)*%b\n?\x00" % (row.pattern, row.pattern))
-        self.example = b"\n".join([row.example] * max(1, 65_536 // len(row.example)))
 
     def takes(self, data: bytes) -> bool:
         """Whether *data* is one or more such rows joined by `\\n`, with or without one at its end, in UTF-8."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
 import msgspec
 
+from bulkup.encoding.shortcuts import Shortcut
 from bulkup.encoding.splice import QUOTE
 from bulkup.encoding.target import Irregular
 from bulkup.encoding.utf8 import checked_utf8
@@ -20,6 +21,7 @@ class Recast:
     in the destination's shape, or raises `Irregular`."""
 
     is_verbatim = False
+    shortcuts: Sequence[Shortcut] = ()
 
     def __init__(self, row_type: type[msgspec.Struct], made: Callable[[list[Any]], list[Any]]) -> None:
         self._decode = msgspec.json.Decoder(row_type).decode_lines

@@ -9,13 +9,17 @@ from bulkup.encoding.breaks import Line, line_count, lines_of, whole_lines
 from bulkup.encoding.columns import column_fault
 from bulkup.encoding.drop import without
 from bulkup.encoding.faults import Fault, one_line, read_row, unfit
-from bulkup.encoding.language import Automaton, Form, automaton_of
+from bulkup.encoding.language import Automaton, automaton_of
 from bulkup.encoding.mapped import MappedRows
 from bulkup.encoding.plan import RowPlan
-from bulkup.encoding.target import REFUSALS, FixedRows, Pipeline
+from bulkup.encoding.shortcuts import Shortcut
+from bulkup.encoding.target import REFUSALS, FixedRows
 from bulkup.model import HEAD_BYTES, Block, EncodedBlock, EncodedRow, LongRow, Reject, Stage
 
 __all__ = ["BlockEncoder"]
+
+_LEAST_TIMED_BYTES = 16 * 1024
+"""A smaller block says nothing about speed."""
 
 
 class BlockEncoder:
@@ -28,13 +32,16 @@ class BlockEncoder:
         usual = self._pipelines[0]
         self._verbatim = not usual.rewriters and usual.codec.is_verbatim
         self._first = plan.first_rewriters()
-        self._automaton = _faster(plan.usual_form(), usual)
+        self._shortcuts = plan.shortcuts(usual)
+        self._automata: dict[bytes, Automaton | None] = {}
+        self._timed: set[bytes] = set()
 
     def encode(self, block: Block) -> EncodedBlock:
         """*block* made ready. Its body is `encode_rows`'s bodies joined by commas, its rejects are `encode_rows`'s."""
         if len(block.data) <= self._plan.max_row_bytes:
-            if self._automaton is not None and self._automaton.takes(block.data):
-                body = block.data.removesuffix(b"\n").replace(b"\n", b",")
+            shortcut = self._shortcut(block.data)
+            if shortcut is not None:
+                body = shortcut.body(block.data.removesuffix(b"\n"))
                 return EncodedBlock(body, line_count(block.data), 0, (), self._verbatim and block.offsets is None)
             whole = whole_lines(block.data)
             if whole is not None:
@@ -58,6 +65,32 @@ class BlockEncoder:
     def reject_long(self, row: LongRow) -> Reject:
         """The dead letter of a row of which only the head was kept."""
         return self._too_long(row.start, 0, row.head, row.end - row.start)
+
+    def _shortcut(self, data: bytes) -> Shortcut | None:
+        """The shortcut for *data*, where there is one that takes it."""
+        for shortcut in self._shortcuts:
+            if data.startswith(shortcut.begins):
+                if shortcut.begins not in self._automata:
+                    self._automata[shortcut.begins] = automaton_of(shortcut.form)
+                automaton = self._automata[shortcut.begins]
+                if automaton is not None and automaton.takes(data):
+                    self._time_once(shortcut, automaton, data)
+                    return shortcut
+        return None
+
+    def _time_once(self, shortcut: Shortcut, automaton: Automaton, data: bytes) -> None:
+        """Drop *shortcut* if the decoder is faster on *data*, the first large block: not every pattern becomes a fast automaton."""
+        if shortcut.begins in self._timed or len(data) < _LEAST_TIMED_BYTES:
+            return
+        self._timed.add(shortcut.begins)
+        rows, usual = data.removesuffix(b"\n"), self._pipelines[0]
+
+        def short() -> bool:
+            return automaton.takes(data) and bool(shortcut.body(rows))
+
+        tried = [(_seconds(short), _seconds(lambda: usual.body(rows, line_count(rows)))) for _ in range(3)]
+        if min(its for its, _ in tried) >= min(others for _, others in tried):
+            self._automata[shortcut.begins] = None
 
     def _encoded(self, line: Line) -> EncodedRow:
         if not line.row:
@@ -115,17 +148,6 @@ class BlockEncoder:
                 return mapped
             row = mapped
         return plan.target.rows.fault(row)
-
-
-def _faster(form: Form | None, usual: Pipeline) -> Automaton | None:
-    """The automaton for rows of *form*, if it is faster than *usual* here: not every pattern becomes a fast one."""
-    found = automaton_of(form) if form is not None else None
-    if found is None:
-        return None
-    example = found.example
-    rows = line_count(example)
-    tried = [(_seconds(lambda: found.takes(example)), _seconds(lambda: usual.body(example, rows))) for _ in range(3)]
-    return found if min(its for its, _ in tried) < min(others for _, others in tried) else None
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from bulkup.encoding.shortcuts import strings_moved
 from bulkup.encoding.target import INT64, Irregular
 from bulkup.encoding.utf8 import checked_utf8
 
@@ -91,6 +92,7 @@ class Splice:
         self._places = list(zip_longest(before, begins))
         self._arrange = arrange
         self._null_is = null_is
+        self.shortcuts = strings_moved(tuple(required), (*before, self._end)) if self.sure and arrange is None else ()
 
     @property
     def is_verbatim(self) -> bool:

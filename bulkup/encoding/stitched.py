@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from bulkup.encoding.shortcuts import Shortcut, strings_moved
 from bulkup.encoding.splice import QUOTE, joined
 from bulkup.encoding.target import INT64, REFUSALS, Codec, Irregular
 from bulkup.encoding.utf8 import checked_utf8
@@ -164,6 +165,18 @@ class Stitched:
                 self._columns.append((literal, attrgetter(names[str(part.path.steps[0])]), part))
                 literal = b""
         self._end = literal
+        self.shortcuts = self._strings_moved()
+
+    def _strings_moved(self) -> tuple[Shortcut, ...]:
+        places = [place for _, _, place in self._columns]
+        if any(place.kind is not _Kind.STRING or place.path.regex is not None for place in places):
+            return ()
+        keys = [str(place.path.steps[0]) for place in places]
+        befores = [before + place.key for before, _, place in self._columns]
+        commas = [b"", *(place.comma for place in places)]
+        return strings_moved(
+            keys, [comma + before for comma, before in zip(commas, (*befores, self._end), strict=True)]
+        )
 
     def body(self, data: bytes, rows: int) -> bytes:
         """As `Codec.body`; *data* is lines of the source."""

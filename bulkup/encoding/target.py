@@ -7,7 +7,7 @@ were encoded together or one by one, so that hashes hold however a chunk is cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ import msgspec
 
 from bulkup.encoding.faults import Fault
 from bulkup.encoding.language import Form
+from bulkup.encoding.shortcuts import Shortcut
 
 __all__ = [
     "INT64",
@@ -65,6 +66,10 @@ class Codec(Protocol):
     def is_verbatim(self) -> bool:
         """Whether the body is the lines' own bytes, with commas for breaks."""
 
+    @property
+    def shortcuts(self) -> Sequence[Shortcut]:
+        """Quicker ways to the same body, for rows in one form each."""
+
     def body(self, data: bytes, rows: int) -> bytes:
         """*data* is *rows* lines, each `{…}`. The rows as JSON joined by commas. Raises one of `REFUSALS`."""
 
@@ -75,6 +80,11 @@ class Pipeline:
 
     rewriters: tuple[Rewriter, ...]
     codec: Codec
+
+    @property
+    def shortcuts(self) -> Sequence[Shortcut]:
+        """As `Codec.shortcuts`."""
+        return () if self.rewriters else self.codec.shortcuts
 
     def body(self, data: bytes, rows: int) -> bytes:
         """As `Codec.body`."""

@@ -226,12 +226,10 @@ def test_there_is_no_automaton_where_rows_are_rewritten_trusted_or_may_hold_anyt
 def test_a_block_comes_to_the_same_with_and_without(plan: RowPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     row = CHAT if plan is COLLINEAR_PLAN else FLAT
     other = {"x": 1}
-    took = iter([1.0, 2.0] * 3)
-    monkeypatch.setattr("bulkup.encoding.rows._seconds", lambda work: next(took))
-    with_it = plan.encoder()
-    assert with_it._automaton is not None
+    with_it, without = plan.encoder(), plan.encoder()
+    assert with_it._shortcut(orjson.dumps(row)) is not None
     monkeypatch.setattr("bulkup.encoding.rows.automaton_of", lambda _: None)
-    without = plan.encoder()
+    assert without._shortcut(orjson.dumps(row)) is None
     for rows in ([row], [row, row, row], [row, other, row]):
         for end in (b"", b"\n"):
             data = b"\n".join(map(orjson.dumps, rows)) + end
@@ -240,13 +238,18 @@ def test_a_block_comes_to_the_same_with_and_without(plan: RowPlan, monkeypatch: 
 
 
 @pytest.mark.parametrize(("automaton_s", "decoder_s", "is_used"), [(1.0, 2.0, True), (2.0, 1.0, False)])
-def test_a_slow_automaton_is_not_used(
+def test_a_slow_automaton_is_not_used_again(
     automaton_s: float, decoder_s: float, is_used: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each is timed by turns, the automaton first."""
+    """Each is timed by turns on the first large block, the automaton first."""
     took = iter([automaton_s, decoder_s] * 3)
     monkeypatch.setattr("bulkup.encoding.rows._seconds", lambda work: next(took))
-    assert (plan_for(NEBIUS, FLAT).encoder()._automaton is not None) is is_used
+    encoder = plan_for(NEBIUS, FLAT).encoder()
+    assert encoder._shortcut(orjson.dumps(FLAT)) is not None
+    large = b"\n".join([orjson.dumps(FLAT)] * 500)
+    assert encoder._shortcut(large) is not None
+    assert next(took, None) is None
+    assert (encoder._shortcut(large) is not None) is is_used
 
 
 def test_a_form_is_too_large_for_an_automaton_rather_than_slow() -> None:
