@@ -14,7 +14,7 @@ from bulkup.encoding.identity import VerbatimCodec
 from bulkup.encoding.language import BOOLEAN, INTEGER, STRING, Form, nullable, record
 from bulkup.encoding.shortcuts import objects_as_text
 from bulkup.encoding.target import INT64, Codec, Irregular
-from bulkup.encoding.utf8 import checked_utf8
+from bulkup.encoding.utf8 import Utf8
 from bulkup.model import Stage
 from bulkup.schema import Column, Holds
 
@@ -78,6 +78,7 @@ class ColumnsCodec:
     def __init__(self, columns: Sequence[Column], dropped: Sequence[str] = ()) -> None:
         self._columns = columns
         self._skips = bool(dropped)
+        self._utf8 = Utf8()
         self._decode = msgspec.json.Decoder(_row_type(columns, dropped, absent_is_null=True)).decode_lines
         self._getters = [attrgetter(f"c{i}") for i in range(len(columns))]
         self._encode = msgspec.json.Encoder().encode
@@ -93,7 +94,7 @@ class ColumnsCodec:
     def body(self, data: bytes, rows: int) -> bytes:
         """As `Codec.body`."""
         if self._skips:
-            checked_utf8(data)
+            self._utf8.check(data)
         decoded = self._decode(data)
         if len(decoded) != rows or not self._columns:
             raise Irregular

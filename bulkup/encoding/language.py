@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from bulkup.encoding.utf8 import is_utf8
+from bulkup.encoding.utf8 import Utf8
 
 __all__ = [
     "BOOLEAN",
@@ -101,6 +101,7 @@ class Automaton:
         """Raises ValueError where *row* is too large for an automaton, ImportError where there are none on this machine."""
         if len(row.pattern) > _LONGEST:
             raise ValueError("the pattern is too long")
+        self._utf8 = Utf8()
         self._rows = _Scanner(rb"\A(?:%b\n)*%b\n?\x00" % (row.pattern, row.pattern))
 
     def takes(self, data: bytes) -> bool:
@@ -111,7 +112,7 @@ class Automaton:
                 return False
         except ValueError:
             return False
-        return is_utf8(data)
+        return self._utf8.holds(data)
 
 
 def automaton_of(row: Form) -> Automaton | None:

@@ -15,7 +15,7 @@ import msgspec
 
 from bulkup.encoding.faults import Fault, said
 from bulkup.encoding.target import Irregular
-from bulkup.encoding.utf8 import checked_utf8
+from bulkup.encoding.utf8 import Utf8
 from bulkup.mapping import Array, Const, Expression, Mapping, Path, Record
 from bulkup.model import Stage
 
@@ -47,13 +47,14 @@ class MappedRows:
         names = {key: f"k{i}" for i, key in enumerate(keys)}
         fields: list[Any] = [(field, Any, _MISSING) for field in names.values()]
         row = msgspec.defstruct("MappedRow", fields, gc=False, rename={field: key for key, field in names.items()})
+        self._utf8 = Utf8()
         self._decode = msgspec.json.Decoder(row).decode_lines
         self._encode = msgspec.json.Encoder().encode_lines
         self._column = _record(mapping.record, "", names)
 
     def lines(self, data: bytes, rows: int) -> bytes:
         """As `Rewriter.lines`."""
-        checked_utf8(data)
+        self._utf8.check(data)
         decoded = self._decode(data)
         if len(decoded) != rows:
             raise Irregular

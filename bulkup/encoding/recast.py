@@ -11,7 +11,7 @@ import msgspec
 from bulkup.encoding.shortcuts import Shortcut
 from bulkup.encoding.splice import QUOTE
 from bulkup.encoding.target import Irregular
-from bulkup.encoding.utf8 import checked_utf8
+from bulkup.encoding.utf8 import Utf8
 
 __all__ = ["Recast", "are_strings"]
 
@@ -24,13 +24,14 @@ class Recast:
     shortcuts: Sequence[Shortcut] = ()
 
     def __init__(self, row_type: type[msgspec.Struct], made: Callable[[list[Any]], list[Any]]) -> None:
+        self._utf8 = Utf8()
         self._decode = msgspec.json.Decoder(row_type).decode_lines
         self._encode = msgspec.json.Encoder().encode
         self._made = made
 
     def body(self, data: bytes, rows: int) -> bytes:
         """As `Codec.body`; *data* is lines of the source."""
-        checked_utf8(data)
+        self._utf8.check(data)
         decoded = self._decode(data)
         if len(decoded) != rows:
             raise Irregular

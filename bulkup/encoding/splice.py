@@ -16,7 +16,7 @@ import msgspec
 
 from bulkup.encoding.shortcuts import strings_moved
 from bulkup.encoding.target import INT64, Irregular
-from bulkup.encoding.utf8 import checked_utf8
+from bulkup.encoding.utf8 import Utf8
 
 __all__ = ["ARRAY", "INTEGER_LABEL", "QUOTE", "STRING", "STRING_LABEL", "NullIs", "Splice", "joined"]
 
@@ -79,6 +79,7 @@ class Splice:
         ]
         names = {field[0]: key for field, key in zip(fields, (*required, *kept, *gone), strict=True)}
         row = msgspec.defstruct("SourceRow", fields, gc=False, forbid_unknown_fields=True, rename=names)
+        self._utf8 = Utf8()
         self._decode = msgspec.json.Decoder(row).decode_lines
         self._skips = bool(gone)
         self._required = [attrgetter(f"r{i}") for i in range(len(required))]
@@ -109,7 +110,7 @@ class Splice:
 
     def _spliced(self, data: bytes, rows: int, by: bytes) -> bytes:
         if self.sure or self._skips:
-            checked_utf8(data)
+            self._utf8.check(data)
         decoded = self._decode(data)
         if len(decoded) != rows:
             raise Irregular

@@ -20,7 +20,7 @@ import msgspec
 from bulkup.encoding.shortcuts import Shortcut, strings_moved
 from bulkup.encoding.splice import QUOTE, joined
 from bulkup.encoding.target import INT64, REFUSALS, Codec, Irregular
-from bulkup.encoding.utf8 import checked_utf8
+from bulkup.encoding.utf8 import Utf8
 from bulkup.mapping import Array, Const, Expression, Mapping, Path, Record
 
 __all__ = ["Stitched", "stitched"]
@@ -155,6 +155,7 @@ class Stitched:
         fields: list[Any] = [(name, msgspec.Raw, msgspec.Raw(_NULL)) for name in names.values()]
         rename = {name: key for key, name in names.items()}
         row = msgspec.defstruct("MappedTokens", fields, gc=False, rename=rename)
+        self._utf8 = Utf8()
         self._decode = msgspec.json.Decoder(row).decode_lines
         self._columns: list[tuple[bytes, Callable[[Any], msgspec.Raw], _Place]] = []
         literal = b""
@@ -180,7 +181,7 @@ class Stitched:
 
     def body(self, data: bytes, rows: int) -> bytes:
         """As `Codec.body`; *data* is lines of the source."""
-        checked_utf8(data)
+        self._utf8.check(data)
         decoded = self._decode(data)
         if len(decoded) != rows:
             raise Irregular

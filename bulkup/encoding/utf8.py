@@ -8,11 +8,10 @@ No answer but a clear one counts: every other goes to the decoder, and where sim
 
 from __future__ import annotations
 
-import threading
 from codecs import utf_8_decode
 from typing import Any
 
-__all__ = ["checked_utf8", "is_utf8"]
+__all__ = ["Utf8"]
 
 _LEAST_BYTES = 4 * 1024
 """Below this the decoder is as fast."""
@@ -21,9 +20,6 @@ _MOST_BYTES = 1024 * 1024
 """simdjson may need fourteen times the memory of what it looks at."""
 
 _PIECE_BYTES = 32 * 1024
-
-_HERE = threading.local()
-"""A parser is for one thread."""
 
 _ROW = b'{"a":"%b"}\n'
 _CHARACTERS = "aé语🙂".encode() * 64
@@ -37,23 +33,34 @@ _PROBES = (
 """Lines, and whether they are UTF-8."""
 
 
-def is_utf8(data: bytes) -> bool:
-    """Whether *data*, whole lines of JSON, is UTF-8. It may be anything else, which only takes longer."""
-    if data.isascii():
-        return True
-    if _LEAST_BYTES <= len(data) <= _MOST_BYTES and _said(_parser(), data):
-        return True
-    try:
-        _decoded(data)
-    except UnicodeDecodeError:
-        return False
-    return True
+class Utf8:
+    """Says of data whether it is UTF-8. For one thread at a time."""
 
+    def __init__(self) -> None:
+        self._parser: Any = None
+        self._is_ready = False
 
-def checked_utf8(data: bytes) -> None:
-    """Raises `UnicodeDecodeError` unless *data* is UTF-8: needed wherever a decoder skips what it is not asked for."""
-    if not is_utf8(data):
-        utf_8_decode(data, "strict", True)
+    def holds(self, data: bytes) -> bool:
+        """Whether *data*, whole lines of JSON, is UTF-8. It may be anything else, which only takes longer."""
+        if data.isascii():
+            return True
+        if _LEAST_BYTES <= len(data) <= _MOST_BYTES and self._parser_says_so(data):
+            return True
+        try:
+            _decoded(data)
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    def check(self, data: bytes) -> None:
+        """Raises `UnicodeDecodeError` unless *data* is UTF-8: needed wherever a decoder skips what it is not asked for."""
+        if not self.holds(data):
+            utf_8_decode(data, "strict", True)
+
+    def _parser_says_so(self, data: bytes) -> bool:
+        if not self._is_ready:
+            self._parser, self._is_ready = _reliable_parser(), True
+        return self._parser is not None and _said(self._parser, data)
 
 
 def _decoded(data: bytes) -> None:
@@ -67,16 +74,8 @@ def _decoded(data: bytes) -> None:
     utf_8_decode(view[at:], "strict", True)
 
 
-def _parser() -> Any:
-    """This thread's parser, None where there is none that can be relied on."""
-    try:
-        return _HERE.parser
-    except AttributeError:
-        _HERE.parser = _reliable_parser()
-        return _HERE.parser
-
-
 def _reliable_parser() -> Any:
+    """A parser, or None where there is none that can be relied on."""
     try:
         import simdjson
     except ImportError:  # no wheel for this machine
@@ -87,8 +86,6 @@ def _reliable_parser() -> Any:
 
 def _said(parser: Any, data: bytes) -> bool:
     """Whether *parser* has found *data* to be UTF-8. False where it has not, or did not come so far."""
-    if parser is None:
-        return False
     try:
         parser.parse(data)
     except UnicodeDecodeError:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-import threading
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkup.encoding import utf8
-from bulkup.encoding.utf8 import checked_utf8, is_utf8
+from bulkup.encoding.utf8 import Utf8
 
 WRONG = [
     b"\x80",
@@ -35,6 +33,9 @@ BLOCK = '{"a":"aé語🙂 some words"}\n{"a":"语言 — ß"}\n'.encode() * 110
 """Characters of one to four bytes, more than the decoder is asked for at once, and no multiple of 64 bytes long."""
 
 
+is_utf8 = Utf8().holds
+
+
 def decodes(data: bytes) -> bool:
     try:
         data.decode()
@@ -49,8 +50,7 @@ def put(data: bytes, at: int, wrong: bytes) -> bytes:
 
 def test_the_fast_way_is_taken_here() -> None:
     """Else what follows would only compare Python with itself."""
-    parser = utf8._parser()
-    assert utf8._said(parser, BLOCK)
+    assert Utf8()._parser_says_so(BLOCK)
     assert len(BLOCK) > utf8._LEAST_BYTES
 
 
@@ -89,10 +89,10 @@ def test_one_row_and_what_is_no_row() -> None:
 
 
 def test_who_needs_an_error_gets_the_decoders() -> None:
-    checked_utf8(BLOCK)
+    Utf8().check(BLOCK)
     at = BLOCK.rindex(b"words")
     with pytest.raises(UnicodeDecodeError, match=f"position {at}"):
-        checked_utf8(put(BLOCK, at, b"\xff"))
+        Utf8().check(put(BLOCK, at, b"\xff"))
 
 
 class _Agreeing:
@@ -117,16 +117,7 @@ def test_a_parser_that_answers_otherwise_is_not_asked(parser: type, monkeypatch:
 
 def test_without_the_parser_the_decoder_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "simdjson", None)
-    monkeypatch.setattr(utf8, "_HERE", threading.local())
-    assert is_utf8(BLOCK)
-    assert not is_utf8(put(BLOCK, 100, b"\xff\xff"))
-    assert utf8._parser() is None
-
-
-def test_each_thread_has_a_parser_of_its_own() -> None:
-    """simdjson's may be used by one thread at a time."""
-    found: list[Any] = [utf8._parser()]
-    other = threading.Thread(target=lambda: found.append(utf8._parser()))
-    other.start()
-    other.join()
-    assert len(set(map(id, found))) == 2
+    looking = Utf8()
+    assert looking.holds(BLOCK)
+    assert not looking.holds(put(BLOCK, BLOCK.rindex(b"words"), b"\xff"))
+    assert not looking._parser_says_so(BLOCK)
