@@ -14,6 +14,7 @@ _COLOURS = {
     "wrk": "#888888",
     "msgspec": "#888888",
     "check": "#1f6feb",
+    "encoder": "#1f6feb",
     "codec": "#888888",
     "bulkup": "#1f6feb",
     "peer": "#d29922",

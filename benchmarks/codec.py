@@ -2,10 +2,7 @@
 
     python -m benchmarks.codec [--rounds N] [--size SIZE] [--path NAME]
 
-The *bare codec* of a path is what one would write for just this shape: msgspec's line decoder into structs, the mapping in one
-list comprehension (with the regex and the cast, where the mapping has one), msgspec's encoder. It checks no line breaks, finds
-no bad row, and takes one shape only. Where rows are sent as their own bytes it is the typed decoder alone. Under `trust`
-nothing is decoded, so there the beside is a copy of the block with commas for its breaks.
+The *bare codec* of a path is what one would write by hand for just this shape (`benchmarks.bare`).
 
 One JSON line a path on standard output: the median MB/s of source of each, with min and max, and the median of the rounds'
 ratios. Both are measured in CPU time of this process, in turn, in every round.
@@ -16,7 +13,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import re
 import statistics
 import sys
 import tempfile
@@ -28,10 +24,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from benchmarks import bare
 from benchmarks.rows import Shape, Text, parse_size, write_rows
-from bulkup.destinations.collinear_rows import COLLINEAR, CollinearRow
+from bulkup.destinations.collinear_rows import COLLINEAR
 from bulkup.destinations.nebius_rows import NEBIUS
 from bulkup.encoding import RowOptions, Target, decide
 from bulkup.mapping import parse_mapping
@@ -40,78 +35,6 @@ from bulkup.model import BLOCK_BYTES, Block, Validation
 __all__ = ["PATHS", "Case", "compare"]
 
 ROOT = Path(__file__).parent.parent
-_NUMBER = re.compile(r"####\s*(-?[\d,]+)")
-
-Codec = Callable[[bytes], bytes]
-_encode = msgspec.json.Encoder().encode
-
-
-class _Turn(msgspec.Struct, gc=False):
-    role: str
-    content: str
-
-
-class _Made(msgspec.Struct, gc=False, omit_defaults=True):
-    conv_prefix: list[_Turn]
-    response: _Turn
-    ground_truth: int | None = None
-
-
-class _QuestionAnswer(msgspec.Struct, gc=False):
-    question: str
-    answer: str
-
-
-class _Chat(msgspec.Struct, gc=False):
-    messages: list[_Turn]
-
-
-class _Messages(msgspec.Struct, gc=False):
-    messages: msgspec.Raw
-
-
-class _Text(msgspec.Struct, gc=False):
-    messages: str
-
-
-_identity = msgspec.json.Decoder(CollinearRow).decode_lines
-_answers = msgspec.json.Decoder(_QuestionAnswer).decode_lines
-_chats = msgspec.json.Decoder(_Chat).decode_lines
-_messages = msgspec.json.Decoder(_Messages).decode_lines
-
-
-def _bare_identity(data: bytes) -> bytes:
-    _identity(data)
-    return data
-
-
-def _bare_trust(data: bytes) -> bytes:
-    return data.replace(b"\n", b",")
-
-
-def _bare_question_answer(data: bytes) -> bytes:
-    return _encode([_Made([_Turn("user", r.question)], _Turn("assistant", r.answer)) for r in _answers(data)])
-
-
-def _bare_regex(data: bytes) -> bytes:
-    return _encode(
-        [
-            _Made([_Turn("user", r.question)], _Turn("assistant", r.answer), _number(_NUMBER.search(r.answer)))
-            for r in _answers(data)
-        ]
-    )
-
-
-def _number(found: re.Match[str] | None) -> int | None:
-    return None if found is None else int(found[1].replace(",", ""))
-
-
-def _bare_chat(data: bytes) -> bytes:
-    return _encode([_Made(r.messages[:-1], r.messages[-1]) for r in _chats(data)])
-
-
-def _bare_text(data: bytes) -> bytes:
-    return _encode([_Text(str(r.messages, "utf-8")) for r in _messages(data)])
 
 
 def _gsm8k(_: int) -> bytes:
@@ -139,7 +62,7 @@ class Case:
     name: str
     source: Callable[[int], bytes]
     target: Target
-    bare: Codec
+    bare: bare.Codec
     options: Callable[[], RowOptions] = field(default=RowOptions)
 
 
@@ -150,21 +73,21 @@ def _of(shape: Shape) -> Iterable[tuple[str, Callable[[int], bytes]]]:
 PATHS = {
     path.name: path
     for path in (
-        *(Case(f"identity, {t}", s, COLLINEAR, _bare_identity) for t, s in _of(Shape.COLLINEAR)),
+        *(Case(f"identity, {t}", s, COLLINEAR, bare.identity) for t, s in _of(Shape.COLLINEAR)),
         *(
-            Case(f"identity, trust, {t}", s, COLLINEAR, _bare_trust, lambda: RowOptions(validation=Validation.TRUST))
+            Case(f"identity, trust, {t}", s, COLLINEAR, bare.trust, lambda: RowOptions(validation=Validation.TRUST))
             for t, s in _of(Shape.COLLINEAR)
         ),
-        Case("question and answer (GSM8K)", _gsm8k, COLLINEAR, _bare_question_answer),
+        Case("question and answer (GSM8K)", _gsm8k, COLLINEAR, bare.question_answer),
         Case(
             "mapping with a regex (GSM8K)",
             _gsm8k,
             COLLINEAR,
-            _bare_regex,
+            bare.with_a_regex,
             lambda: RowOptions(mapping=parse_mapping(_gsm8k_mapping())),
         ),
-        *(Case(f"chat into Collinear, {t}", s, COLLINEAR, _bare_chat) for t, s in _of(Shape.CHAT)),
-        *(Case(f"messages as text for Nebius, {t}", s, NEBIUS, _bare_text) for t, s in _of(Shape.CHAT)),
+        *(Case(f"chat into Collinear, {t}", s, COLLINEAR, bare.chat) for t, s in _of(Shape.CHAT)),
+        *(Case(f"messages as text for Nebius, {t}", s, NEBIUS, bare.text) for t, s in _of(Shape.CHAT)),
     )
 }
 """Every path by its name."""

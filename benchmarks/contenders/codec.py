@@ -1,7 +1,8 @@
 """What the codec does alone, without any I/O: blocks of 128 KiB that lie in memory, again and again.
 
-`validate` decodes as the encoder validates: msgspec, `decode_lines` into Collinear's row. `encode` is the bare encoder with the
-plan that an upload makes of the same rows: decode, map, encode. `--processes 2` shares the work between two.
+`validate` decodes as the encoder validates: msgspec, `decode_lines` into Collinear's row. `bare` is a codec written by hand for the
+rows (`benchmarks.bare`): decode, map, encode. `encode` is bulkup's encoder with the plan that an upload makes of the same rows.
+`--processes 2` shares the work between two.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks import bare
 from benchmarks.contenders.told import Stopwatch, tell
 from bulkup.config import Nebius, RunSettings
 from bulkup.destinations.collinear_rows import COLLINEAR, CollinearRow
@@ -27,6 +29,7 @@ from bulkup.wiring.build import row_options
 __all__ = ["main"]
 
 HELD_BYTES = 16_000_000
+_BARE = {"chat": bare.chat, "text": bare.text, "question-answer": bare.question_answer}
 
 
 def _blocks(path: Path) -> list[bytes]:
@@ -46,6 +49,12 @@ def _blocks(path: Path) -> list[bytes]:
 
 def _validate(_: argparse.Namespace) -> Callable[[bytes], object]:
     return msgspec.json.Decoder(CollinearRow).decode_lines
+
+
+def _bare(wanted: argparse.Namespace) -> Callable[[bytes], object]:
+    if wanted.codec == "wide":
+        return bare.wide(_blocks(wanted.source)[0].partition(b"\n")[0])
+    return _BARE[wanted.codec]
 
 
 def _encode(wanted: argparse.Namespace) -> Callable[[bytes], object]:
@@ -68,7 +77,8 @@ def _encode(wanted: argparse.Namespace) -> Callable[[bytes], object]:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.contenders.codec")
-    parser.add_argument("--work", choices=("validate", "encode"), required=True)
+    parser.add_argument("--work", choices=("validate", "bare", "encode"), required=True)
+    parser.add_argument("--codec", choices=(*_BARE, "wide"), help="which one is bare")
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--wait", action="store_true", help="begin when standard input says so")
@@ -81,7 +91,7 @@ def main() -> None:
 
 
 def _alone(wanted: argparse.Namespace) -> dict[str, object]:
-    work = (_validate if wanted.work == "validate" else _encode)(wanted)
+    work = {"validate": _validate, "bare": _bare, "encode": _encode}[wanted.work](wanted)
     blocks, size = _blocks(wanted.source), wanted.source.stat().st_size
     for block in blocks[:8]:
         work(block)

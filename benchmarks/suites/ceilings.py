@@ -13,7 +13,8 @@ _CODEC = "benchmarks.contenders.codec"
 
 
 def cases(bench: Bench) -> list[Case]:
-    """Two of wrk, two of msgspec, the check of rows as they are, and one codec for each way that rows are rewritten."""
+    """Two of wrk, two of msgspec, bulkup's check of rows as they are; and for each way that rows are rewritten a codec written by
+    hand, and bulkup's encoder."""
     seconds = "1" if bench.smoke else "5"
     wrk = [
         Case(
@@ -56,16 +57,20 @@ def cases(bench: Bench) -> list[Case]:
     codecs = [
         Case(
             suite="ceilings",
-            name=f"bare codec, {way.name}",
+            name=f"{name}, {way.name}",
             measure=alone,
             module=_CODEC,
-            arguments=("--work", "encode", *way.arguments),
+            arguments=("--work", *work),
             shape=way.shape,
             share=0.25,
             sink=None,
-            labels={"what": "codec", "way": way.name},
+            labels={"what": what, "way": way.name},
             smoke=way is MAPPED[0],
         )
         for way in MAPPED
+        for name, what, work in (
+            ("bare codec", "codec", ("bare", "--codec", way.codec)),
+            ("bulkup's encoder alone", "encoder", ("encode", *way.arguments)),
+        )
     ]
     return [*wrk, *msgspec, check, *codecs]

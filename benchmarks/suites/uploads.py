@@ -17,12 +17,13 @@ UPLOAD = "benchmarks.contenders.upload"
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Rows of *shape* into *to*: as they are, or rewritten."""
+    """Rows of *shape* into *to*: as they are, or rewritten, as the bare *codec* would."""
 
     name: str
     to: str
     shape: Shape
     arguments: tuple[str, ...]
+    codec: str = ""
 
 
 IDENTITY = (
@@ -32,10 +33,16 @@ IDENTITY = (
 """Sent as their own bytes."""
 
 MAPPED = (
-    Way("chat into Collinear", "collinear", Shape.CHAT, ("--to", "collinear", "--preset", "chat")),
-    Way("chat as text into Nebius", "nebius", Shape.CHAT, ("--to", "nebius")),
-    Way("small rows into Collinear, mapping", "collinear", Shape.SMALL, ("--to", "collinear", "--mapping")),
-    Way("wide nested rows into Nebius", "nebius", Shape.WIDE, ("--to", "nebius")),
+    Way("chat into Collinear", "collinear", Shape.CHAT, ("--to", "collinear", "--preset", "chat"), "chat"),
+    Way("chat as text into Nebius", "nebius", Shape.CHAT, ("--to", "nebius"), "text"),
+    Way(
+        "small rows into Collinear, mapping",
+        "collinear",
+        Shape.SMALL,
+        ("--to", "collinear", "--mapping"),
+        "question-answer",
+    ),
+    Way("wide nested rows into Nebius", "nebius", Shape.WIDE, ("--to", "nebius"), "wide"),
 )
 """Rewritten on the way. The first two are measured with every option, the others with the plainest."""
 
