@@ -211,11 +211,10 @@ def _preload() -> None:
             importlib.import_module(module.name)
     for name in ("rich.live", "rich.table", "bulkup.progress"):
         importlib.import_module(name)
-    made = functools.cache(
-        typer.main.get_command
-    )  # out of what is declared: always the same, and a third of a short command
+    # The tree of commands is made out of what is declared, always the same: a third of what a short command takes.
+    made = functools.cache(typer.main.get_command)
     made(app)
-    typer.main.get_command = made  # type: ignore[assignment]
+    typer.main.get_command = made
     gc.freeze()
 
 
