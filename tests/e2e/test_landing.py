@@ -56,7 +56,7 @@ async def test_a_family_is_named_by_place_and_content(small: Bench) -> None:
 @pytest.mark.parametrize("fault", ["503_retry_after", "429"], ids=["503", "429"])
 @pytest.mark.parametrize("form", ["seconds", "date"])
 async def test_what_stores_nothing_is_tried_again(small: Bench, fault: str, form: str) -> None:
-    small.emulator.patch(faults={lane: {fault: 0.1} for lane in LANES}, retry_after=form, retry_after_s=1, seed=7)
+    small.emulator.patch(faults={lane: {fault: 0.06} for lane in LANES}, retry_after=form, retry_after_s=1, seed=7)
     receipt = await small.run(small.nebius(max_chunk_bytes=25_000), small.collinear(max_chunk_bytes=28_000))
     _all_landed(small, receipt)
     for lane in LANES:
