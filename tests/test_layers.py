@@ -74,15 +74,18 @@ def names_in(node: ast.Import | ast.ImportFrom, module: str) -> Iterator[str]:
 
 
 def imports_of(module: str) -> Iterator[Import]:
-    tree = ast.parse(MODULES[module].read_bytes())
-    inner = {id(node) for outer in ast.walk(tree) if is_function(outer) for node in ast.walk(outer)}
-    for node in ast.walk(tree):
+    for node, lazy in statements_in(ast.parse(MODULES[module].read_bytes())):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            yield from (Import(module, name, id(node) in inner) for name in names_in(node, module))
+            yield from (Import(module, name, lazy) for name in names_in(node, module))
 
 
-def is_function(node: ast.AST) -> bool:
-    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+def statements_in(node: ast.AST, lazy: bool = False) -> Iterator[tuple[ast.AST, bool]]:
+    """All below *node* but the expressions, which hold no import and are most of a tree; *lazy* within a function."""
+    inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.expr):
+            yield child, inside
+            yield from statements_in(child, inside)
 
 
 ALL = sorted({found for module in MODULES for found in imports_of(module)})

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -38,16 +39,23 @@ _IDENTITY = Case(
 )
 
 
-def test_the_smoke_runs_every_suite_and_writes_down_what_it_found(tmp_path: Path) -> None:
+_A_CASE_OF_EACH_KIND = (
+    "msgspec alone", "imports alone", "full, 2 workers", "aiohttp + gather", "chunks a second, on", "echo off", "--help",
+    "600 requests a minute", "fixed at", "resume of",
+)  # fmt: skip
+
+
+def _smoke(out: Path, *more: str) -> list[dict[str, Any]]:
+    """What a smoke has written down, once it is known to be whole."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--smoke", "--out", str(tmp_path)],
+        [sys.executable, "-m", "benchmarks", "--smoke", "--out", str(out), *more],
         cwd=_ROOT,
         capture_output=True,
         text=True,
         timeout=110,
     )
     assert done.returncode == 0, done.stderr
-    records = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    records: list[dict[str, Any]] = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert {record["suite"] for record in records} == SUITES.keys()
     for record in records:
         if record["status"] == MISSING:
@@ -56,8 +64,20 @@ def test_the_smoke_runs_every_suite_and_writes_down_what_it_found(tmp_path: Path
         assert record["status"] == OK
         assert record["figures"]["seconds"] > 0
         assert {"bulkup", "python", "msgspec"} <= record["grounds"]["versions"].keys()
-    table = (tmp_path / "table.md").read_text()
+    table = (out / "table.md").read_text()
     assert all(f"## {suite.capitalize()}" in table for suite in SUITES)
+    return records
+
+
+def test_the_smoke_runs_every_suite_and_writes_down_what_it_found(tmp_path: Path) -> None:
+    """A case of each kind."""
+    records = _smoke(tmp_path, *(f"--match={part}" for part in _A_CASE_OF_EACH_KIND))
+    assert len(records) >= len(_A_CASE_OF_EACH_KIND)
+
+
+@pytest.mark.slow
+def test_the_whole_smoke(tmp_path: Path) -> None:
+    assert len(_smoke(tmp_path)) > len(_A_CASE_OF_EACH_KIND)
 
 
 def test_the_checked_sink_gets_exactly_the_rows_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import pytest
 from bulkup.cli.app import main
 from tests.cli.shell import SPACE, Done, Shell, eventually
 from tests.cli.test_secrets import hunt
+from tests.forking import Forked
 
 GRID = ["--sizes", "16KiB,64KiB,256KiB", "--concurrencies", "1,2,4"]
 AWAY = "https://bulkup-bench.invalid:1"
@@ -263,13 +264,9 @@ def test_without_a_terminal_it_needs_yes(here: Here) -> None:
 @pytest.mark.parametrize(("answer", "code"), [("n", 2), ("", 2), ("y", 75)])
 def test_on_a_terminal_it_asks(shell: Shell, answer: str, code: int) -> None:
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bulkup", "bench", "--to", "nebius", "--url", AWAY, *GRID],
-        cwd=shell.folder,
-        env=shell.environment,
-        stdin=theirs,
-        stdout=subprocess.DEVNULL,
-        stderr=theirs,
+    command = ["bench", "--to", "nebius", "--url", AWAY, *GRID]
+    process = Forked(
+        *command, cwd=shell.folder, env=shell.environment, stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs
     )
     os.close(theirs)
     said = b""

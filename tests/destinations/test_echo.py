@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.destinations import echo
 from bulkup.destinations.echo import BadEcho, EchoReader
+from tests.examples import examples
 
 NASTY = ['},{"id":', '"},{"id":"', "[", "]", "\\", "é\u2028", ""]
 text = st.one_of(st.sampled_from(NASTY), st.text(max_size=12))
@@ -39,7 +40,7 @@ def numbered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**one, "id": f"{number}-{one['id']}"} for number, one in enumerate(rows)]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(80)
 @given(st.lists(row, max_size=12), layout, st.lists(st.integers(0, 60), max_size=30), st.integers(1, 200))
 def test_the_ids_in_order(rows: list[dict[str, Any]], how: tuple[str, str], cuts: list[int], window: int) -> None:
     """Wherever it is cut on the way, and whatever stands in the rows."""
@@ -48,7 +49,7 @@ def test_the_ids_in_order(rows: list[dict[str, Any]], how: tuple[str, str], cuts
     assert list(read(answer, len(sent), cuts, window)) == [one["id"] for one in sent]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(60)
 @given(st.lists(row, min_size=1, max_size=8), layout, st.integers(1, 200), st.data())
 def test_what_is_cut_short_proves_nothing(
     rows: list[dict[str, Any]], how: tuple[str, str], window: int, data: st.DataObject

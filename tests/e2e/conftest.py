@@ -33,19 +33,24 @@ def one_emulator() -> Iterator[Spawned]:
         yield emulator
 
 
-@pytest.fixture
-def emulator(one_emulator: Spawned) -> Spawned:
-    """The emulator in another process, empty and with its default settings."""
+def emptied(emulator: Spawned) -> Spawned:
+    """*emulator*, empty and with its default settings."""
     deadline = time.monotonic() + 10
     while True:
         try:
-            one_emulator.patch(**DEFAULTS)
+            emulator.patch(**DEFAULTS)
             break
         except ConnectionError:  # a test before this one had shut it
             assert time.monotonic() < deadline
-    one_emulator.idle()
-    one_emulator.reset()
-    return one_emulator
+    emulator.idle()
+    emulator.reset()
+    return emulator
+
+
+@pytest.fixture
+def emulator(one_emulator: Spawned) -> Spawned:
+    """The emulator in another process, empty and with its default settings."""
+    return emptied(one_emulator)
 
 
 @pytest.fixture

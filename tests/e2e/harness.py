@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import os
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import orjson
+
 from bulkup.config import Collinear, Nebius, RunSettings
 from bulkup.emulator import ServiceName, Spawned
 from bulkup.event import Event, Note
@@ -17,7 +20,7 @@ from bulkup.receipt import Receipt
 from bulkup.wiring.run import Interrupt, execute
 from bulkup.wiring.upload import Upload
 
-__all__ = ["SPACE", "TOKENS", "WORKERS", "Bench", "as_collinear", "canonical", "gsm8k_rows", "write_rows"]
+__all__ = ["SPACE", "TOKENS", "WORKERS", "Bench", "as_collinear", "canonical", "gsm8k_rows", "one", "write_rows"]
 
 SPACE = "3c90c3cc-0d44-4b50-8888-8dd25736052a"
 TOKENS = {"NEBIUS_API_KEY": "nb-token-5f0c8d3a91", "COLLINEAR_API_KEY": "co-token-77aa10c2e4"}
@@ -27,18 +30,23 @@ WORKERS = {"workers": os.environ["BULKUP_WORKERS"]} if "BULKUP_WORKERS" in os.en
 """Every test can be run with worker processes: `BULKUP_WORKERS=2 python -m pytest tests/e2e`."""
 
 Row = dict[str, Any]
+_WRITTEN = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def gsm8k_rows(count: int | None = None) -> list[Row]:
     """The first *count* rows of the real dataset (all 7,473 by default)."""
+    return [dict(row) for row in _gsm8k()[:count]]
+
+
+@functools.cache
+def _gsm8k() -> tuple[Row, ...]:
     with gzip.open(DATA, "rt", encoding="utf-8") as stream:
-        rows = [json.loads(line) for line in stream]
-    return rows[:count]
+        return tuple(map(json.loads, stream))
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> Path:
     """*rows* as JSON lines."""
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    path.write_text("".join(_WRITTEN(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
@@ -52,7 +60,12 @@ def as_collinear(row: Row) -> Row:
 
 def canonical(rows: Iterable[Row]) -> Counter[str]:
     """*rows* as a multiset."""
-    return Counter(json.dumps(row, sort_keys=True) for row in rows)
+    return Counter(map(one, rows))
+
+
+def one(row: Row) -> str:
+    """What stands for *row* in a multiset: the same for rows that are equal, whatever the order of their keys."""
+    return orjson.dumps(row, option=orjson.OPT_SORT_KEYS).decode()
 
 
 class Bench:

@@ -15,27 +15,48 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import SPACE, TOKENS, Bench
+from bulkup.emulator import Spawned
+from tests.cli.shell import eventually
+from tests.e2e.conftest import emptied
+from tests.e2e.harness import SPACE, TOKENS, Bench, gsm8k_rows
+from tests.forking import Forked
 
 LANES = ("nebius", "collinear")
 ENVIRONMENT = {**os.environ, **TOKENS}
 
 
-def _command(bench: Bench, state: Path, *more: str, name: str = "rows") -> list[str]:
+@pytest.fixture
+def few(emulator: Spawned, tmp_path: Path) -> Bench:
+    """Sixty requests a lane."""
+    return Bench(emulator, tmp_path, gsm8k_rows(300))
+
+
+def _command(bench: Bench, state: Path, *more: str) -> list[str]:
     return [
-        sys.executable, "-m", "bulkup", "upload", str(bench.source), "--to", "nebius", "--to", "collinear", "--name", name,
+        "upload", str(bench.source), "--to", "nebius", "--to", "collinear", "--name", "rows",
         "--folder", "/tests", "--space-id", SPACE, "--nebius-url", bench.emulator.url, "--collinear-url", bench.emulator.url,
         "--state-dir", str(state), "--max-chunk-rows", "5", "--settle-after", "0.1", "--json", "-q", *more,
     ]  # fmt: skip
 
 
-def _go(
-    bench: Bench, state: Path, *more: str, before: Callable[[], None] | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    command = _command(bench, state, *more)
-    return subprocess.run(
-        command, env=ENVIRONMENT, capture_output=True, text=True, timeout=110, preexec_fn=before, cwd=cwd
-    )
+def _start(command: list[str], stdout: int = subprocess.DEVNULL) -> Forked:
+    return Forked(*command, cwd=Path.cwd(), env=ENVIRONMENT, stdout=stdout)
+
+
+def _done(command: list[str]) -> subprocess.CompletedProcess[str]:
+    with _start(command, subprocess.PIPE) as process:
+        out, err = process.communicate(110)
+        return subprocess.CompletedProcess(command, process.wait(), out, err)
+
+
+def _go(bench: Bench, state: Path) -> subprocess.CompletedProcess[str]:
+    return _done(_command(bench, state))
+
+
+def _go_from_nothing(bench: Bench, state: Path, before: Callable[[], None]) -> subprocess.CompletedProcess[str]:
+    """In a process that *before* has made its own."""
+    command = [sys.executable, "-m", "bulkup", *_command(bench, state)]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=110, preexec_fn=before)
 
 
 def _check_whole(bench: Bench, receipt: dict[str, Any]) -> None:
@@ -44,28 +65,28 @@ def _check_whole(bench: Bench, receipt: dict[str, Any]) -> None:
         assert bench.stored(lane) == bench.expected(lane), lane
 
 
-@pytest.mark.parametrize("limit", [30_000, 400_000, 1_200_000])
-def test_a_file_that_may_not_grow(small: Bench, limit: int) -> None:
+@pytest.mark.parametrize("limit", [30_000, 150_000, 400_000])
+def test_a_file_that_may_not_grow(few: Bench, limit: int) -> None:
     """RLIMIT_FSIZE: a write past it fails. Landed in the journal or settled by a look: nothing twice, nothing lost."""
-    small.emulator.patch(latency_ms=5)
-    state = small.folder / "state"
+    few.emulator.patch(latency_ms=5)
+    state = few.folder / "state"
 
     def shrink() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    refused = _go(small, state, before=shrink)
+    refused = _go_from_nothing(few, state, shrink)
     assert refused.returncode == 74, refused.stderr
     said = refused.stderr.strip().splitlines()
     assert any("disk" in line or "too large" in line for line in said), said
     assert "Traceback" not in refused.stderr
     assert "internal error" not in refused.stderr
-    landed = sum(small.stored(lane).total() for lane in LANES)
+    landed = sum(few.stored(lane).total() for lane in LANES)
     print(f"limit {limit:,}: {landed} rows had landed when the disk refused")
-    small.emulator.idle()
+    few.emulator.idle()
     assert _accounted(state) >= landed, "the journal forgot what had landed"
-    again = _go(small, state)
+    again = _go(few, state)
     assert again.returncode == 0, again.stderr
-    _check_whole(small, json.loads(again.stdout))
+    _check_whole(few, json.loads(again.stdout))
 
 
 def _accounted(state: Path) -> int:
@@ -87,10 +108,10 @@ def _can_mount() -> bool:
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None or not _can_mount(), reason="needs a mount namespace")
-@pytest.mark.parametrize("size", ["40k", "600k", "1500k"])
-def test_a_disk_that_is_full(small: Bench, size: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", ["40k", "300k", "500k"])
+def test_a_disk_that_is_full(few: Bench, size: str, tmp_path: Path) -> None:
     """A real ENOSPC; then there is space again."""
-    small.emulator.patch(latency_ms=5)
+    few.emulator.patch(latency_ms=5)
     disk = tmp_path / "disk"
     disk.mkdir()
     (tmp_path / "go.sh").write_text(
@@ -98,62 +119,82 @@ def test_a_disk_that_is_full(small: Bench, size: str, tmp_path: Path) -> None:
         '"$@" >first.json 2>first.err; echo "first $?"\n'
         'mount -o remount,size=64m "$disk"; "$@" >second.json 2>second.err; echo "second $?"\n'
     )
-    command = ["unshare", "-rm", "sh", str(tmp_path / "go.sh"), size, str(disk), *_command(small, disk / "state")]
+    upload = [sys.executable, "-m", "bulkup", *_command(few, disk / "state")]
+    command = ["unshare", "-rm", "sh", str(tmp_path / "go.sh"), size, str(disk), *upload]
     here = Path(__file__).parents[2]
     environment = {**ENVIRONMENT, "PYTHONPATH": str(here)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110, cwd=tmp_path)
-    print(f"{size}: {sum(small.stored(lane).total() for lane in LANES)} rows there in the end")
+    print(f"{size}: {sum(few.stored(lane).total() for lane in LANES)} rows there in the end")
     first, second = (tmp_path / "first.err").read_text(), (tmp_path / "second.err").read_text()
     assert done.stdout.split() == ["first", "74", "second", "0"], (done.stderr, first, second)
     assert first.count("\n") <= 3
     assert "Traceback" not in first
-    _check_whole(small, json.loads((tmp_path / "second.json").read_text()))
+    _check_whole(few, json.loads((tmp_path / "second.json").read_text()))
 
 
-def test_a_state_directory_that_moves(small: Bench, tmp_path: Path) -> None:
+def test_a_state_directory_that_moves(few: Bench, tmp_path: Path) -> None:
     """Killed here, copied, resumed there: by its command and by `resume`, with the original gone."""
-    small.emulator.patch(latency_ms=25)
-    state, copy = small.folder / "state", tmp_path / "elsewhere" / "state"
-    with subprocess.Popen(_command(small, state), env=ENVIRONMENT, stdout=subprocess.DEVNULL) as process:
-        while small.emulator.summary()["nebius"]["uploads_received"] < 20:
-            pass
+    few.emulator.patch(latency_ms=25)
+    state, copy = few.folder / "state", tmp_path / "elsewhere" / "state"
+    with _start(_command(few, state)) as process:
+        eventually(lambda: few.emulator.summary()["nebius"]["uploads_received"] >= 20)
+        assert process.poll() is None
         process.kill()
-    small.emulator.idle()
+    few.emulator.idle()
     shutil.copytree(state, copy)
     shutil.rmtree(state)
     run = next(path.name for path in copy.iterdir() if (path / "journal.db").exists())
-    command = [sys.executable, "-m", "bulkup", "resume", run, "--state-dir", str(copy), "--json", "-q"]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=110)
+    done = _done(["resume", run, "--state-dir", str(copy), "--json", "-q"])
     assert done.returncode == 0, done.stderr
     receipt = json.loads(done.stdout)
-    _check_whole(small, receipt)
+    _check_whole(few, receipt)
     assert not state.exists()
-    assert _go(small, copy).returncode == 0, "the same command finds it done"
-    assert small.stored("nebius") == small.expected("nebius")
+    assert _go(few, copy).returncode == 0, "the same command finds it done"
+    assert few.stored("nebius") == few.expected("nebius")
 
 
-def test_a_second_process_is_told_who_holds_the_run(small: Bench) -> None:
+def test_a_second_process_is_told_who_holds_the_run(few: Bench) -> None:
     import socket
 
-    small.emulator.patch(latency_ms=1500)  # the first process must not be done before the others have asked
-    state = small.folder / "state"
-    with subprocess.Popen(_command(small, state), env=ENVIRONMENT, stdout=subprocess.DEVNULL) as process:
-        while not small.emulator.summary()["nebius"]["uploads_received"]:
-            pass
-        second = _go(small, state)
+    few.emulator.patch(latency_ms=1500)  # the first process must not be done before the others have asked
+    state = few.folder / "state"
+    with _start(_command(few, state)) as process:
+        eventually(lambda: few.emulator.summary()["nebius"]["uploads_received"])
+        second = _go(few, state)
         assert second.returncode == 8
         assert f"process {process.pid} on {socket.gethostname()}" in second.stderr
-        other = small.folder / "other.jsonl"
-        other.write_bytes(small.source.read_bytes())
-        command = [str(other) if word == str(small.source) else word for word in _command(small, state)]
-        third = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+        other = few.folder / "other.jsonl"
+        other.write_bytes(few.source.read_bytes())
+        command = [str(other) if word == str(few.source) else word for word in _command(few, state)]
+        third = _done(command)
         assert third.returncode == 8, "another run, the same dataset"
         assert f"process {process.pid} on {socket.gethostname()}" in third.stderr
         assert "dataset" in third.stderr
-        small.emulator.patch(latency_ms=0)
+        few.emulator.patch(latency_ms=0)
         assert process.wait(100) == 0
     for lane in LANES:
-        assert small.stored(lane) == small.expected(lane)
+        assert few.stored(lane) == few.expected(lane)
+
+
+@pytest.fixture(scope="module")
+def kept(one_emulator: Spawned, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, Path]:
+    """A run that a service has stopped in the middle, and its state directory: a copy of it goes on, if nobody damages it."""
+    emptied(one_emulator)
+    bench = Bench(one_emulator, tmp_path_factory.mktemp("stopped"), gsm8k_rows(150))
+    one_emulator.patch(script={"nebius": [*["ok"] * 20, *["forbidden_403"] * 50]})
+    state, copy = bench.folder / "state", bench.folder / "copy"
+    assert _go(bench, state).returncode == 77
+    shutil.copytree(state, copy)
+    one_emulator.patch(script={})
+    assert _go(bench, copy).returncode == 0
+    assert bench.stored("nebius") == bench.expected("nebius")
+    return bench, state
+
+
+@pytest.fixture
+def stopped(kept: tuple[Bench, Path], emulator: Spawned) -> tuple[Bench, Path]:
+    """The same, and a service that takes everything."""
+    return kept
 
 
 def _torn(path: Path) -> None:
@@ -196,17 +237,18 @@ def _version(path: Path, number: int) -> None:
     ],
     ids=["torn", "garbled", "foreign", "no database", "newer", "older", "a log cut short"],
 )
-def test_a_journal_that_cannot_be_used(small: Bench, damage: Callable[[Path], None], words: str) -> None:
+def test_a_journal_that_cannot_be_used(
+    stopped: tuple[Bench, Path], tmp_path: Path, damage: Callable[[Path], None], words: str
+) -> None:
     """Exit code 7, what is wrong and how to recover, and nothing is sent."""
-    small.emulator.patch(script={"nebius": [*["ok"] * 20, *["forbidden_403"] * 50]})
-    state = small.folder / "state"
-    assert _go(small, state).returncode == 77
-    journal = next(state.glob("*/journal.db"))
-    sent = {lane: small.emulator.summary()[lane]["uploads_received"] for lane in LANES}
-    damage(journal)
-    done = _go(small, state)
+    bench, whole = stopped
+    state = tmp_path / "state"
+    shutil.copytree(whole, state)
+    received = {lane: bench.emulator.summary()[lane]["uploads_received"] for lane in LANES}
+    damage(next(state.glob("*/journal.db")))
+    done = _go(bench, state)
     assert done.returncode == 7, done.stderr
     assert words in done.stderr
     assert any(way in done.stderr for way in ("Restore", "restore", "upgrade", "finish the run with"))
     assert done.stderr.count("\n") == 1
-    assert {lane: small.emulator.summary()[lane]["uploads_received"] for lane in LANES} == sent
+    assert {lane: bench.emulator.summary()[lane]["uploads_received"] for lane in LANES} == received

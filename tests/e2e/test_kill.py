@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bulkup.emulator import Spawned
-from tests.e2e.harness import SPACE, TOKENS, Bench, Row, as_collinear, canonical
+from tests.e2e.harness import SPACE, TOKENS, Bench, Row, as_collinear, canonical, gsm8k_rows
 from tests.forking import Forked
 from tests.matrix.launcher import Launcher
 
@@ -95,16 +95,22 @@ def _killed(bench: Bench, kills: int, seed: int) -> dict[str, Any]:
     return receipt
 
 
-def test_five_kills(small: Bench) -> None:
-    assert _killed(small, 5, seed=11)["kills"] >= 4
+@pytest.fixture
+def few(emulator: Spawned, tmp_path: Path) -> Bench:
+    """A hundred requests a lane."""
+    return Bench(emulator, tmp_path, gsm8k_rows(500))
 
 
-def test_five_kills_of_a_compressed_source(small: Bench) -> None:
+def test_five_kills(few: Bench) -> None:
+    assert _killed(few, 5, seed=11)["kills"] >= 4
+
+
+def test_five_kills_of_a_compressed_source(few: Bench) -> None:
     """It cannot be read from the middle: every resume decodes from its beginning."""
-    packed = small.source.with_suffix(".jsonl.gz")
-    packed.write_bytes(gzip.compress(small.source.read_bytes(), 1))
-    small.source = packed
-    assert _killed(small, 5, seed=12)["kills"] >= 4
+    packed = few.source.with_suffix(".jsonl.gz")
+    packed.write_bytes(gzip.compress(few.source.read_bytes(), 1))
+    few.source = packed
+    assert _killed(few, 5, seed=12)["kills"] >= 4
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ async def test_bad_rows_and_cut_tiles_come_to_the_same_with_workers(small: Bench
 @pytest.mark.parametrize("deaths", [1, 2])
 async def test_killed_workers_lose_nothing(emulator: Spawned, tmp_path: Path, deaths: int) -> None:
     """Of two workers one dies, or both, with requests in flight: the other goes on, or the run's own process."""
-    bench = Bench(emulator, tmp_path, gsm8k_rows(1500))
+    bench = Bench(emulator, tmp_path, gsm8k_rows(600))
     emulator.patch(latency_ms=30, store_delay_ms=5)
     dice = random.Random(5 + deaths)
     done = anyio.Event()
@@ -162,7 +162,7 @@ async def test_ctrl_c_drains_and_a_second_one_aborts_with_workers(emulator: Spaw
 
 
 def test_a_killed_run_takes_its_workers_with_it_and_goes_on_at_once(emulator: Spawned, tmp_path: Path) -> None:
-    bench = Bench(emulator, tmp_path, gsm8k_rows(1500))
+    bench = Bench(emulator, tmp_path, gsm8k_rows(600))
     emulator.patch(latency_ms=30, store_delay_ms=5)
     command = [
         "upload", str(bench.source), "--to", "nebius", "--to", "collinear", "--name", "rows",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.draft import Drafted, Keep
 from bulkup.flow.halt import Halt
 from bulkup.sources import open_source
+from tests.examples import examples
 from tests.flow.rig import MAX_ROW, expected, rows_plan, scratch_dir, write_source
 from tests.flow.test_prepare import contents
 from tests.sources.reading import FAR
@@ -30,7 +31,7 @@ async def drafts(folder: Path, files: list[bytes], kind: str, block_bytes: int, 
         source.close()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(20)
 @given(contents(), st.integers(1, 200), st.sampled_from(["plain", "gzip"]), st.data())
 def test_cut_before_cuts_exactly_there(files: list[bytes], block_bytes: int, kind: str, data: st.DataObject) -> None:
     """The good rows asked for begin a draft each; lines, positions and rejects are all there, once."""

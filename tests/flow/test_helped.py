@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from bulkup.workers import Pool
+from tests.examples import examples
 from tests.flow.rig import Planned, Setting, plan, planned, scratch_dir, write_source
 from tests.flow.test_prepare import contents, setting
 
@@ -40,7 +41,7 @@ def came_to(found: Planned) -> tuple[object, ...]:
     return made, found.totals, found.stored, sorted(str(letter) for letter in found.letters)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(contents(), setting, st.sampled_from(["plain", "gzip"]), st.sampled_from([1, 1000, 4000, 1 << 20]))
 def test_workers_make_the_same_chunks(
     at_work: tuple[asyncio.Runner, Pool], files: list[bytes], how: Setting, form: str, memory: int
@@ -59,7 +60,7 @@ def test_workers_make_the_same_chunks(
     assert found[0] == found[1]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(contents(), setting, st.integers(1, 4), st.sampled_from(["plain", "gzip"]))
 def test_stopped_with_workers_it_goes_on_where_it_was(
     at_work: tuple[asyncio.Runner, Pool], files: list[bytes], how: Setting, stop_after: int, form: str

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import anyio
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkup.chunk import WHOLE
 from bulkup.destinations.seam import Creates
 from bulkup.naming import family_name
 from bulkup.tiling import Limits
+from tests.examples import examples
 from tests.flow.rig import NAME, Made, Planned, Setting, expected, plan, planned, scratch_dir, write_source
 
-SETTINGS = settings(max_examples=40, deadline=None)
+SETTINGS = examples(15)
 
 line = st.one_of(
     st.integers(0, 60).map(lambda size: b'{"t":"' + b"x" * size + b'"}'),

@@ -12,15 +12,16 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.chunk import ChunkState, Evidence, TileSpan
 from bulkup.journal import Journal
 from bulkup.journal.writer import AHEAD
+from tests.examples import examples
 from tests.journal.chunks import LANE, Model, Step, assert_agrees, assert_knows, chunk, steps
 
-SETTINGS = settings(max_examples=40, deadline=None)
+SETTINGS = examples(15)
 MEMORY = Path("/dev/shm")
 
 

@@ -6,10 +6,11 @@ import random
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.pacing import AdaptiveLimit, Attempt, Ending
+from tests.examples import examples
 from tests.pacing.servers import Driven, Plateau, Service, best_fixed, drive, goodput_between
 
 SIZE = 1000
@@ -211,7 +212,7 @@ def test_small_bodies_say_nothing_of_the_round_trip() -> None:
     assert limit._window.trips == []
 
 
-@settings(max_examples=60, deadline=None)
+@examples(20)
 @given(
     st.integers(1, 40),
     st.lists(

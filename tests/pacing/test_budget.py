@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.pacing import ByteBudget
+from tests.examples import examples
 from tests.pacing.virtual import give_way
 
 sizes = st.lists(st.integers(0, 30), min_size=1, max_size=25)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(20)
 @given(sizes, st.integers(1, 20), st.integers(0, 2**32), st.sets(st.integers(0, 24)))
 def test_never_over_in_order_and_all_given_back(wanted: list[int], total: int, seed: int, leave: set[int]) -> None:
     """Whatever is taken, given back and cancelled: the sum stays within the budget and the order is that of asking."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.pacing import Rate
+from tests.examples import examples
 from tests.pacing.virtual import run_virtual
 
 
@@ -60,7 +61,7 @@ def test_no_burst_after_a_pause() -> None:
     assert most_in(2, went) <= 3
 
 
-@settings(max_examples=12, deadline=None)
+@examples(4)
 @given(st.lists(st.integers(1, 5_000), min_size=2, max_size=12), st.sampled_from([10.0, 333.0, 1000.0]))
 def test_bytes_and_rows_keep_their_rate_in_any_order(amounts: list[int], per_second: float) -> None:
     """Amounts above the bucket neither raise nor overtake each other, and the whole takes as long as it must."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.chunk import ChunkId
@@ -27,6 +27,7 @@ from bulkup.settlement import (
     judge_by_rows,
     judge_rest,
 )
+from tests.examples import examples
 
 QUIET = 10.0
 FOR_EVER = float("inf")
@@ -108,7 +109,7 @@ def next_look(verdicts: list[Verdict], at: float, step: float) -> float:
     return max(at + step, min((v.at for v in verdicts if isinstance(v, NotYet)), default=at) + step)
 
 
-@settings(max_examples=400, deadline=None)
+@examples(150)
 @given(
     sent=attempts(),
     lag=st.floats(0, (LAST_ONES_QUIET_PERIODS - 1) * QUIET),
@@ -156,7 +157,7 @@ def judged(doubts: list[Sent], explained: str, looks: list[Look], world: World, 
     return judge_rest(asked, present, "id", looks, world, QUIET)
 
 
-@settings(max_examples=600, deadline=None)
+@examples(200)
 @given(
     sent=attempts(may_be_refused=True),
     share=st.floats(0, 0.99),

@@ -10,12 +10,13 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.array_lines import ArrayCutter
 from bulkup.model import Block, LongRow
 from bulkup.sources import Format, Item, open_source
+from tests.examples import examples
 from tests.sources import reading
 from tests.sources.reading import FAR, Row, packed, read_all, read_items, read_ranges, rows_of, tiles, written
 from tests.sources.test_sequential import rows_until_error
@@ -52,7 +53,7 @@ def arrays(draw: st.DrawFn) -> tuple[bytes, list[Row]]:
     return text + (draw(_space) + "]" + draw(_space)).encode(), rows
 
 
-@settings(max_examples=300, deadline=None)
+@examples(60)
 @given(arrays(), st.integers(1, 200), st.integers(1, 200), st.sampled_from(["plain", "gzip"]))
 def test_every_element_is_one_line_at_its_position(
     array: tuple[bytes, list[Row]], tile: int, block_bytes: int, how: str
@@ -70,7 +71,7 @@ def test_every_element_is_one_line_at_its_position(
             assert all(start <= row.start < stop for row in rows)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(40)
 @given(arrays(), st.integers(1, 100), st.integers(1, 100), st.integers(0, 2**32))
 def test_blocks_do_not_depend_on_how_the_bytes_come(
     array: tuple[bytes, list[Row]], block_bytes: int, max_row_bytes: int, seed: int
@@ -90,7 +91,7 @@ def test_blocks_do_not_depend_on_how_the_bytes_come(
     assert cut(random.Random(seed)) == cut(None)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(40)
 @given(arrays(), st.integers(1, 100), st.floats(0, 1))
 def test_an_array_cut_off_gives_what_came_before(array: tuple[bytes, list[Row]], block_bytes: int, part: float) -> None:
     content, expected = array

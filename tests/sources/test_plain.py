@@ -10,20 +10,21 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.errors import SourceChanged, SourceUnreadable
 from bulkup.model import Block, LongRow
 from bulkup.sources import open_source
 from bulkup.sources.plain import PlainSource
+from tests.examples import examples
 from tests.sources import reading
 from tests.sources.reading import Row, expected_rows, read_items, read_ranges, tiles, written
 
 _files = st.lists(reading.contents(), min_size=1, max_size=4)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(40)
 @given(_files, st.integers(1, 400), st.integers(1, 90), st.integers(1, 150))
 def test_tiles_give_every_row_once_and_in_order(
     files: list[bytes], tile: int, block_bytes: int, max_row_bytes: int
@@ -43,7 +44,7 @@ def test_tiles_give_every_row_once_and_in_order(
                     assert file.read(len(row.data)) == row.data
 
 
-@settings(max_examples=60, deadline=None)
+@examples(20)
 @given(_files, st.lists(st.integers(0, 2000), min_size=3, max_size=3).map(sorted))
 def test_two_neighbouring_ranges_are_one_range(files: list[bytes], cuts: list[int]) -> None:
     with reading.scratch() as directory:
@@ -53,7 +54,7 @@ def test_two_neighbouring_ranges_are_one_range(files: list[bytes], cuts: list[in
         assert first + second == both
 
 
-@settings(max_examples=60, deadline=None)
+@examples(20)
 @given(_files, st.integers(1, 300), st.integers(0, 2**32))
 def test_what_the_page_cache_lacks_comes_from_a_thread(files: list[bytes], tile: int, seed: int) -> None:
     real = os.preadv

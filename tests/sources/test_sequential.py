@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.errors import BulkupError, SourceChanged, SourceUnreadable
 from bulkup.model import Block
 from bulkup.sources import Item, Source, open_source
 from bulkup.sources.sequential import SequentialSource
+from tests.examples import examples
 from tests.sources import reading
 from tests.sources.reading import FAR, Row, expected_rows, packed, read_items, read_ranges, rows_of, tiles, written
 
@@ -41,7 +42,7 @@ def rows_until_error(source: Source) -> tuple[list[Row], BulkupError]:
     return asyncio.run(_until_error(source))
 
 
-@settings(max_examples=120, deadline=None)
+@examples(30)
 @given(
     st.lists(st.tuples(reading.contents(), st.sampled_from(["gzip", "zstd", "plain"])), min_size=1, max_size=4),
     st.integers(1, 400),
@@ -69,7 +70,7 @@ def test_any_mix_of_files_in_tiles_gives_every_row_once(
             assert content[offset : offset + len(row.data)] == row.data == whole[row.start : row.start + len(row.data)]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(15)
 @given(reading.contents(), st.integers(1, 60), st.integers(1, 2000), st.integers(1, 2000))
 def test_block_boundaries_do_not_depend_on_read_sizes(content: bytes, block: int, raw: int, piece: int) -> None:
     def blocks(raw_bytes: int, piece_bytes: int) -> list[list[Item]]:
