@@ -6,11 +6,12 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.encoding import utf8
 from bulkup.encoding.utf8 import Utf8
+from tests.examples import examples
 
 WRONG = [
     b"\x80",
@@ -62,7 +63,7 @@ def test_what_is_no_character_is_found_wherever_it_stands(wrong: bytes) -> None:
     assert not is_utf8(put(BLOCK, BLOCK.rindex(b"words"), wrong))
 
 
-@settings(max_examples=300)
+@examples(100)
 @given(
     st.lists(st.tuples(st.integers(0, len(BLOCK)), st.binary(min_size=1, max_size=4)), min_size=1, max_size=3),
     st.integers(0, 100),
