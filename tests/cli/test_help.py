@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -23,12 +23,13 @@ def bulkup(*arguments: str) -> str:
 
 
 def test_it_is_quick() -> None:
-    """Under 300 ms. The best of several, since the machine may be busy with other tests."""
+    """Under 300 ms of CPU time, the best of several: other tests keep the machine busy. The benchmarks measure its wall time."""
 
     def once() -> float:
-        begin = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         bulkup("--help")
-        return time.perf_counter() - begin
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert min(once() for _ in range(5)) < 0.3
 
