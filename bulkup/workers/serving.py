@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn, Protocol
 
@@ -17,6 +18,9 @@ from bulkup.workers.channel import Answer, Ask, Cancel, Channel, Here, News, Rai
 __all__ = ["Handler", "Tell", "serve"]
 
 Tell = Callable[[object], None]
+
+COLLECT_S = 1.0
+"""How long the first process waits for those that were forked from it."""
 
 logger = logging.getLogger("bulkup")
 
@@ -67,10 +71,17 @@ async def _serve(end: socket.socket, make: Callable[[Tell], Handler], others: Se
             case _:
                 pass
     # The parent is gone, or has let go. Whatever is under way must not go on alone: it ends as if the process had been killed.
-    for pid in others:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)  # noqa: ASYNC222 - nothing else goes on; so that their CPU time is counted with this one's
+    await _collect(others)
     os._exit(0)
+
+
+async def _collect(others: Sequence[int]) -> None:
+    """Wait a moment for *others*, so that their CPU time is counted with this process's. They end by themselves when the parent is
+    gone; where it has let go of this process alone, they go on."""
+    left, until = set(others), time.monotonic() + COLLECT_S
+    while left and time.monotonic() < until:
+        left = {pid for pid in left if os.waitpid(pid, os.WNOHANG)[0] == 0}  # noqa: ASYNC222 - it does not wait
+        await asyncio.sleep(0.01)
 
 
 async def _carry_out(channel: Channel, handler: Handler, number: int, order: object) -> None:

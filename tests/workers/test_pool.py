@@ -100,9 +100,10 @@ async def test_a_worker_that_cannot_be_understood_is_missed_too() -> None:
         pid = await pool.ask(0, "pid")
         with pytest.raises(WorkerLost):
             await asyncio.wait_for(pool.ask(0, "unreadable"), 10)
-        assert (lost, pool.numbers) == ([0], (1,))
         assert isinstance(pid, int)
         eventually(lambda: not is_running(pid), deadline_s=5)
+        assert await pool.ask(1, b"on") == b"on", "it takes no other with it"
+        assert (lost, pool.numbers) == ([0], (1,))
 
 
 async def test_what_is_cancelled_stops_in_the_worker_and_its_last_word_is_heard() -> None:
