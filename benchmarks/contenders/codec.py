@@ -87,6 +87,8 @@ def main() -> None:
     parser.add_argument("--mapping", action="store_true")
     parser.set_defaults(max_chunk_bytes=None, requests_per_minute=None, concurrency=None)
     wanted = parser.parse_args()
+    if wanted.work == "bare" and wanted.codec is None:
+        parser.error("--work bare needs --codec")
     tell(lambda: _alone(wanted) if wanted.processes == 1 else _shared(wanted))
 
 

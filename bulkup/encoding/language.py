@@ -126,7 +126,7 @@ class _Scanner:
     """Finds where a pattern's first match ends."""
 
     def __init__(self, pattern: bytes) -> None:
-        import hyperscan  # not needed to import bulkup, or to send rows that are rewritten
+        import hyperscan  # not needed to import bulkup
 
         self._trouble = hyperscan.error
         self._database = _compiled(pattern)

@@ -39,6 +39,7 @@ TRICKY = [
     "\x7f",
     "\u2028",
 ]
+TRICKY += [",", ":", ", ", ": ", "},", ":["]
 TEXTS = st.one_of(st.text(st.characters(codec="utf-8"), max_size=20), st.lists(st.sampled_from(TRICKY)).map("".join))
 
 
@@ -114,7 +115,7 @@ def test_changed_rows_do_too(name: str, data: st.DataObject, spaced: bool) -> No
     assert with_it.encode(block) == without.encode(block)
 
 
-KEYS = st.sampled_from(["a", "b", "c", '"', "\\", ",", '","b":"', "é"])
+KEYS = st.sampled_from(["a", "b", "c", '"', "\\", ",", ":", ", ", ": ", "},", ":[", '","b":"', "é", "}", "["])
 TARGETS = st.lists(st.tuples(KEYS, st.one_of(st.none(), KEYS)), max_size=3)
 """Constants that a mapping puts between two values, each under a key; None: an array is begun and ended."""
 
@@ -155,3 +156,22 @@ def test_keys_that_cannot_be_told_apart_are_left_to_the_decoder() -> None:
     misleading = (b'{"x":', b',"c":"d","c":"","y":', b',"z":', b"}")
     assert [shortcut.begins for shortcut in strings_moved(("a", "b", "c"), misleading)] == [b'{"a": "']
     assert len(strings_moved(("a", "b", "c"), (b'{"x":', b',"y":', b',"z":', b"}"))) == len(STYLES)
+
+
+PUNCTUATION = {
+    "a value between keys": ({"x": '$[","]', "y": '$[":"]'}, [{",": ":", ":": "v"}], False),
+    "a literal and a value": ({"x": "a", ":": "b", "z": '$[","]'}, [{"a": ",", "b": "1", ",": "2"}], False),
+    "with spaces": ({"x": "a", ": ": "b", "z": '$[","]'}, [{"a": ", ", "b": "2", ",": "3"}], True),
+}
+
+
+@pytest.mark.parametrize("name", PUNCTUATION)
+def test_keys_that_look_like_what_stands_between_strings(name: str) -> None:
+    """A value and what stands behind it must not be taken for a key."""
+    mapping, rows, spaced = PUNCTUATION[name]
+    lines = written(rows, spaced=spaced)
+    block = Block(lines, 0, len(lines))
+    plan = decide(block, NEBIUS, RowOptions(mapping=parse_mapping(mapping)))
+    assert quick(plan).encode(block) == plain(plan).encode(block)
+    wanted = {key: rows[0][path.removeprefix('$["').removesuffix('"]')] for key, path in mapping.items()}
+    assert json.loads(b"[" + quick(plan).encode(block).body + b"]") == [wanted]
