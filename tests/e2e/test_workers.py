@@ -113,7 +113,7 @@ async def test_bad_rows_and_cut_tiles_come_to_the_same_with_workers(small: Bench
 async def test_killed_workers_lose_nothing(emulator: Spawned, tmp_path: Path, deaths: int) -> None:
     """Of two workers one dies, or both, with requests in flight: the other goes on, or the run's own process."""
     bench = Bench(emulator, tmp_path, gsm8k_rows(600))
-    emulator.patch(latency_ms=30, store_delay_ms=5)
+    emulator.patch(latency_ms=150, store_delay_ms=5)  # long enough that each worker has a request in flight at any time
     dice = random.Random(5 + deaths)
     done = anyio.Event()
 
