@@ -36,7 +36,7 @@ def cases(bench: Bench) -> list[Case]:
             name=f"msgspec alone, {cores} core{'s' * (cores > 1)}",
             measure=alone,
             module=_CODEC,
-            arguments=("--work", "validate", "--processes", str(cores)),
+            arguments=("--work", "bare", "--codec", "identity", "--processes", str(cores)),
             share=0.5,
             sink=None,
             labels={"what": "msgspec", "cores": str(cores)},

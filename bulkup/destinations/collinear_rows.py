@@ -141,8 +141,6 @@ def _turns(value: Any) -> list[Any]:
 
 # --- the presets ----------------------------------------------------------------------------------------------------
 
-_CODEC = VerbatimCodec(CollinearRow, _asked_by_the_user)
-
 
 def _turn_form(*roles: str) -> Form:
     return record([("role", one_of(roles)), ("content", STRING_FORM)])
@@ -152,6 +150,7 @@ _USUAL = record(
     [("conv_prefix", ending_with(_turn_form("user"), _turn_form(*ROLES))), ("response", _turn_form("assistant"))],
     [("ground_truth", INTEGER), ("context", STRING_FORM)],
 )
+_CODEC = VerbatimCodec(CollinearRow, _USUAL, _asked_by_the_user)
 _ROW = b'{"conv_prefix":%b,"response":%b}'
 _ONE_TURN = b'[{"role":"user","content":%b}]'
 _ONE_ANSWER = b'{"role":"assistant","content":%b}'
@@ -301,7 +300,6 @@ COLLINEAR = Target(
     rows=FixedRows(
         required=("conv_prefix", "response"),
         codec=_CODEC,
-        usual=_USUAL,
         fault=_fault,
         presets={
             "identity": Preset("rows as they are", _identity, _from_identity, _undeclared),

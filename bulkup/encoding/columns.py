@@ -39,7 +39,7 @@ def column_codecs(columns: Sequence[Column], dropped: Sequence[str], *, rewrite:
     lacks a nullable column is written anew, with an explicit null.
     """
     written = ColumnsCodec(columns, dropped)
-    return (written,) if rewrite else (VerbatimCodec(_row_type(columns, ())), written)
+    return (written,) if rewrite else (VerbatimCodec(_row_type(columns, ()), columns_form(columns)), written)
 
 
 def columns_form(columns: Sequence[Column]) -> Form | None:

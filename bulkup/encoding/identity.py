@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from bulkup.encoding.shortcuts import Shortcut
+from bulkup.encoding.language import Form
+from bulkup.encoding.shortcuts import Shortcut, as_they_are
 from bulkup.encoding.target import Irregular
 
 __all__ = ["TrustingCodec", "VerbatimCodec"]
@@ -19,14 +20,16 @@ def _any(_rows: list[Any]) -> bool:
 
 class VerbatimCodec:
     """Takes rows that decode as *row_type* (which must forbid unknown fields: what msgspec skips it does not check) and
-    that *well_formed* finds good as a whole."""
+    that *well_formed* finds good as a whole. *usual* is the form that most of them have, if it is a regular one."""
 
-    def __init__(self, row_type: type[msgspec.Struct], well_formed: Callable[[list[Any]], bool] = _any) -> None:
+    def __init__(
+        self, row_type: type[msgspec.Struct], usual: Form | None, well_formed: Callable[[list[Any]], bool] = _any
+    ) -> None:
         self._decode = msgspec.json.Decoder(row_type).decode_lines
         self._well_formed = well_formed
+        self.shortcuts = () if usual is None else (as_they_are(usual),)
 
     is_verbatim = True
-    shortcuts: Sequence[Shortcut] = ()
 
     def body(self, data: bytes, rows: int) -> bytes:
         """As `Codec.body`; the bytes are those of *data*, with commas for breaks."""

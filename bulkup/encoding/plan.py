@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Table
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bulkup.encoding.columns import column_codecs, columns_form
+from bulkup.encoding.columns import column_codecs
 from bulkup.encoding.drop import DropNested
 from bulkup.encoding.faults import one_line
 from bulkup.encoding.identity import TrustingCodec
-from bulkup.encoding.language import Form
 from bulkup.encoding.mapped import MappedRows
-from bulkup.encoding.shortcuts import Shortcut, as_they_are
 from bulkup.encoding.stitched import stitched
 from bulkup.encoding.target import Codec, FixedRows, Pipeline, Rewriter, Target
 from bulkup.errors import JournalUnusable
@@ -136,19 +133,6 @@ class RowPlan:
         drops = (DropNested(self.drop_nested),) if self.drop_nested else ()
         mapped = (MappedRows(self.mapping, self.drop),) if self.mapping is not None else ()
         return (*drops, *mapped)
-
-    def shortcuts(self, usual: Pipeline) -> Sequence[Shortcut]:
-        """The quicker ways to what *usual*, the first of `pipelines`, makes of rows in their usual form."""
-        form = self.usual_form()
-        return usual.shortcuts if form is None else (as_they_are(form),)
-
-    def usual_form(self) -> Form | None:
-        """The form that most rows have, if one that has it is sent as its own bytes, and is to be checked."""
-        if self.mapping is not None or self.drop or self.drop_nested or self.validation is not Validation.FULL:
-            return None
-        if isinstance(self.target.rows, FixedRows):
-            return self.target.rows.usual if self.preset == "identity" else None
-        return None if self.rewrite else columns_form(self.columns or ())
 
     def pipelines(self) -> tuple[Pipeline, ...]:
         """The ways to encode rows, the one tried first first. Which of them takes a row depends on that row alone."""

@@ -32,7 +32,7 @@ class BlockEncoder:
         usual = self._pipelines[0]
         self._verbatim = not usual.rewriters and usual.codec.is_verbatim
         self._first = plan.first_rewriters()
-        self._shortcuts = plan.shortcuts(usual)
+        self._shortcuts = usual.shortcuts
         self._automata: dict[bytes, Automaton | None] = {}
         self._timed: set[bytes] = set()
 

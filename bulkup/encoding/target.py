@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import msgspec
 
 from bulkup.encoding.faults import Fault
-from bulkup.encoding.language import Form
 from bulkup.encoding.shortcuts import Shortcut
 
 __all__ = [
@@ -113,13 +112,11 @@ class Preset:
 class FixedRows:
     """A destination whose rows have one fixed shape. `presets["identity"]` is for rows already in it.
 
-    *codec* takes exactly the rows in that shape; *fault* says of a decoded row what keeps it from being in it. *usual* is the form
-    that most of them have.
+    *codec* takes exactly the rows in that shape; *fault* says of a decoded row what keeps it from being in it.
     """
 
     required: tuple[str, ...]
     codec: Codec
-    usual: Form
     fault: Callable[[dict[str, Any]], Fault | None]
     presets: Mapping[str, Preset]
 

@@ -38,8 +38,13 @@ TRICKY = [
     "語🙂",
     "\x7f",
     "\u2028",
+    ",",
+    ":",
+    ", ",
+    ": ",
+    "},",
+    ":[",
 ]
-TRICKY += [",", ":", ", ", ": ", "},", ":["]
 TEXTS = st.one_of(st.text(st.characters(codec="utf-8"), max_size=20), st.lists(st.sampled_from(TRICKY)).map("".join))
 
 
