@@ -555,7 +555,7 @@ async def test_the_first_post_after_the_server_closed_an_idle_connection_is_not_
 
 async def test_an_idle_connection_is_dropped_before_the_server_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """After `IDLE_S` the next request opens a new one, though the old one is still up."""
-    monkeypatch.setattr("bulkup.transport.IDLE_S", 0.05)
+    monkeypatch.setattr("bulkup.transport.session.IDLE_S", 0.05)
     async with serving(echo_nothing) as server, transport(server.url) as wire:
         for _ in range(2):
             async with wire.exchange("POST", "/x", token=TOKEN, body=Body([b"{}"])) as answer:

@@ -1,0 +1,25 @@
+"""HTTP, and the only package that knows the HTTP client.
+
+Every failure of the client library becomes a `TransportFailure` that says how far the request had come; its text is redacted.
+Nothing here decides what a failure means.
+"""
+
+from bulkup.transport.answer import Answer
+from bulkup.transport.base_url import check_base_url, leads_to_loopback
+from bulkup.transport.failure import AnswerTooLong, Phase, TransportFailure
+from bulkup.transport.progress import Body, Timeouts
+from bulkup.transport.session import Transport
+from bulkup.transport.translate import WORDS
+
+__all__ = [
+    "WORDS",
+    "Answer",
+    "AnswerTooLong",
+    "Body",
+    "Phase",
+    "Timeouts",
+    "Transport",
+    "TransportFailure",
+    "check_base_url",
+    "leads_to_loopback",
+]

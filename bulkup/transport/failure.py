@@ -1,0 +1,28 @@
+"""A request without a whole answer: how far it had come, and why."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["AnswerTooLong", "Phase", "TransportFailure"]
+
+
+class Phase(StrEnum):
+    """How far a request had come when it failed."""
+
+    CONNECT = "before the first byte of the body"
+    BODY = "while the body was being sent"
+    ANSWER = "after the whole body was sent"
+
+
+class TransportFailure(Exception):
+    """A request without a whole answer. *phase* says what may have reached the server."""
+
+    def __init__(self, phase: Phase, reason: str) -> None:
+        super().__init__(f"{reason} ({phase})")
+        self.phase = phase
+        self.reason = reason
+
+
+class AnswerTooLong(TransportFailure):
+    """The answer is longer than the caller takes in."""

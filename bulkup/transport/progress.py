@@ -1,0 +1,133 @@
+"""One request followed through its phases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+
+from bulkup.stalls import GiveUp, RoundTrips, StallWatch, Tell, Wait, quiet_s
+from bulkup.transport.failure import Phase
+
+__all__ = ["Body", "Progress", "Timeouts"]
+
+
+class Body(Protocol):
+    """A request's body: exactly *content_length* bytes, made anew by each call of `blocks`."""
+
+    @property
+    def content_length(self) -> int: ...
+    @property
+    def content_type(self) -> str: ...
+    def blocks(self) -> AsyncIterator[bytes | bytearray]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds for each phase. None of them cuts a transfer that moves."""
+
+    connect_s: float = 30.0
+    stall_s: float = 120.0
+    """No block of the body taken, or no byte of the answer come, for this long or ten times the p99 of the round trips, is told;
+    three times that ends the request."""
+    answer_bytes_per_s: float = 128 * 1024
+    """For the first byte of the answer both begin later, by the body's size at this speed: buffers in between drain."""
+
+
+class Progress:
+    """Follows one request through its phases; its one timer ends it when nothing has moved for too long."""
+
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        trips: RoundTrips,
+        body: Body | None,
+        on_bytes: Callable[[int], None] | None,
+        on_stall: Callable[[str, Tell], None],
+    ) -> None:
+        self._timeouts = timeouts
+        self._trips = trips
+        self._quiet_s = quiet_s(timeouts.stall_s, trips)
+        self._body = body
+        self._on_bytes = on_bytes
+        self._on_stall = on_stall
+        self._loop = asyncio.get_running_loop()
+        self._watch = StallWatch(self._loop.time(), give_up_s=timeouts.connect_s * 2)
+        self._timer: asyncio.TimerHandle | None = None
+        self._sent = 0
+        self._body_ended_at: float | None = None
+        self._is_answered = False
+        self._scope: anyio.CancelScope | None = None
+        self.phase = Phase.CONNECT
+        self.failure: BaseException | None = None
+        self.waited_s = 0.0
+
+    def watch(self, scope: anyio.CancelScope) -> None:
+        self._scope = scope
+        self._look()
+
+    def close(self) -> None:
+        """Watch no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        assert self._scope is not None
+        match self._watch.check(self._loop.time()):
+            case Wait(seconds):
+                self._timer = self._loop.call_later(seconds, self._look)
+            case Tell(left_s=left_s) as tell:
+                self._on_stall(self._what(), tell)
+                self._timer = self._loop.call_later(left_s, self._look)
+            case GiveUp(waited_s):
+                self.waited_s = waited_s
+                self._scope.cancel()
+
+    def _what(self) -> str:
+        size = self._body.content_length if self._body is not None else 0
+        if self.phase is Phase.BODY:
+            return f"the service to take more of the body ({self._sent:,} of {size:,} bytes are sent)"
+        of_body = f" to a body of {size:,} bytes" if self._body is not None else ""
+        return ("the rest of the answer" if self._is_answered else "an answer") + of_body
+
+    @property
+    def is_complete(self) -> bool:
+        return self._body is None or self.phase is Phase.ANSWER
+
+    def moved(self) -> None:
+        self._expect(0.0)
+
+    def answered(self) -> None:
+        """The answer's head is there."""
+        self._is_answered = True
+        if self._body_ended_at is not None:
+            self._trips.add(self._loop.time() - self._body_ended_at)
+        self.moved()
+
+    async def blocks(self) -> AsyncIterator[memoryview]:
+        assert self._body is not None
+        try:
+            async for block in self._body.blocks():
+                self.phase = Phase.BODY
+                self.moved()
+                self._sent += len(block)
+                if self._on_bytes is not None:
+                    self._on_bytes(len(block))
+                yield memoryview(block)  # what the socket doesn't take at once is cut off without a copy
+        except Exception as error:
+            self.failure = error
+            raise
+        self.phase = Phase.ANSWER
+        self._body_ended_at = self._loop.time()
+        drain_s = self._body.content_length / self._timeouts.answer_bytes_per_s
+        self._expect(drain_s)
+
+    def _expect(self, extra_s: float) -> None:
+        now = self._loop.time()
+        self._watch.expect(now, quiet_s=self._quiet_s, extra_s=extra_s)
+        if self._timer is not None and self._timer.when() > now + self._quiet_s + extra_s:  # else it looks soon enough
+            self._timer.cancel()
+            self._look()

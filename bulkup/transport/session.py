@@ -1,0 +1,121 @@
+"""One session against one base URL: HTTP/1.1, bodies of known length streamed block by block."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
+
+import aiohttp
+import anyio
+
+from bulkup.secret import Token
+from bulkup.stalls import RoundTrips, Tell
+from bulkup.transport.answer import Answer
+from bulkup.transport.base_url import check_base_url
+from bulkup.transport.failure import TransportFailure
+from bulkup.transport.progress import Body, Progress, Timeouts
+from bulkup.transport.proxy import proxy_for
+from bulkup.transport.translate import translated
+
+__all__ = ["Transport"]
+
+IDLE_S = 2.0
+"""A connection idle for longer is dropped, before the server drops it under the next POST."""
+
+QUOTA_PREFIX = "x-ratelimit-"
+
+
+class Transport:
+    """A session against one base URL. Use it as an async context manager."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        user_agent: str,
+        timeouts: Timeouts | None = None,
+        on_stall: Callable[[str], None] = lambda _: None,
+        on_quota: Callable[[Mapping[str, str]], None] = lambda _: None,
+    ) -> None:
+        """*on_stall* is told, in a line for a person, of a request that does not move, and what it waits for; *on_quota* of the
+        `x-ratelimit-*` headers (names in lower case, no others) of every answer that has some."""
+        self.base_url = check_base_url(base_url)
+        self._on_stall = on_stall
+        self._on_quota = on_quota
+        self._trips = RoundTrips()
+        self._timeouts = timeouts or Timeouts()
+        self._user_agent = user_agent
+        self._proxy = proxy_for(self.base_url)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Transport:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
+            headers={"User-Agent": self._user_agent, "Accept": "application/json"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=256 * 1024,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    @asynccontextmanager
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: Token,
+        body: Body | None = None,
+        params: Mapping[str, str] | None = None,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> AsyncIterator[Answer]:
+        """Send one request and yield its answer. Redirects are not followed.
+
+        *on_bytes* is told of each piece of the body as it is handed to the connection. Raises `TransportFailure`; an
+        exception that *body* raises while it is being read passes through, and the request is then never completed.
+        """
+        assert self._session is not None, "a Transport is used as an async context manager"
+        progress = Progress(self._timeouts, self._trips, body, on_bytes, partial(self._stalled, f"{method} {path}"))
+        headers = {"Authorization": token.header()}
+        if body is not None:
+            headers |= {"Content-Type": body.content_type, "Content-Length": str(body.content_length)}
+        with anyio.CancelScope() as scope, ExitStack() as stack:
+            progress.watch(scope)
+            stack.callback(progress.close)
+            with translated(progress, token):
+                response = await self._session.request(
+                    method,
+                    self.base_url + path,
+                    headers=headers,
+                    params=params,
+                    data=progress.blocks() if body is not None else None,
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                )
+            progress.answered()
+            self._tell_quota(response.headers)
+            try:
+                yield Answer(response, progress, token)
+            finally:
+                if progress.is_complete:
+                    response.release()
+                else:
+                    response.close()
+        if scope.cancelled_caught:
+            raise TransportFailure(progress.phase, f"nothing moved for {progress.waited_s:.0f} s")
+
+    def _tell_quota(self, headers: Mapping[str, str]) -> None:
+        found = {name.lower(): value for name, value in headers.items() if name.lower().startswith(QUOTA_PREFIX)}
+        if found:
+            self._on_quota(found)
+
+    def _stalled(self, request: str, what: str, tell: Tell) -> None:
+        self._on_stall(
+            f"{request}: nothing has moved for {tell.waited_s:.0f} s, waiting for {what}; it is given up in {tell.left_s:.0f} s"
+        )
