@@ -68,7 +68,7 @@ def main() -> int:
     if unknown := set(given.names) - set(names()):
         parser.error(f"no such fuzzer: {', '.join(sorted(unknown))}; there are {', '.join(names())}")
     chosen = given.names or names()
-    return any([fuzz(name, seconds=given.seconds, seed=given.seed, case=given.case) for name in chosen])
+    return sum(fuzz(name, seconds=given.seconds, seed=given.seed, case=given.case) for name in chosen) > 0
 
 
 if __name__ == "__main__":
