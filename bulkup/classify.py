@@ -14,7 +14,7 @@ from enum import StrEnum
 from bulkup.errors import ExitCode
 from bulkup.outcome import CloseGate, InDoubt, Outcome, RowsRefused, StopLane, TokenRejected, TooLarge
 
-__all__ = ["BadRequest", "classify_status", "retry_after_s"]
+__all__ = ["BadRequest", "classify_status", "counts_early", "retry_after_s"]
 
 MAX_RETRY_AFTER_S = 24 * 3600.0
 """A gate is never closed for longer than this on one answer's word."""
@@ -67,6 +67,20 @@ def classify_status(
             return StopLane(f"{said}. Check the URL and the options", ExitCode.USAGE)
         case _:
             return InDoubt(f"{said}: an answer that the service's reference does not have")
+
+
+def counts_early(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether an answer means what `classify_status` says also where it came before the whole body was sent.
+
+    Gateways refuse early, and then no whole body is there to be stored. Every other early answer proves nothing: a success cannot
+    speak of rows that had not been sent, and what a service in trouble does with half a body nobody knows.
+    """
+    if status == 503:
+        return retry_after_s(headers, datetime.now(UTC)) is not None
+    return status in _REFUSED_EARLY or 300 <= status < 400
+
+
+_REFUSED_EARLY = frozenset({401, 402, 403, 404, 405, 413, 415, 429})
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:

@@ -211,7 +211,8 @@ class PoolSender:
             on_bytes(0)
             return Sent(InDoubt("the worker process that was sending it has ended"))
         except anyio.get_cancelled_exc_class():
-            if not is_over:  # nobody knows what has left
+            if not is_over:  # nobody knows what has left, nor what still would
+                self._pool.kill(worker)
                 on_bytes(0)
             raise
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
+import anyio
 
 from bulkup.secret import Token
 from bulkup.transport.failure import AnswerTooLong, Phase, TransportFailure
@@ -15,6 +16,9 @@ __all__ = ["Answer"]
 
 ERROR_BYTES = 64 * 1024
 """How much of an answer that is not a success is read."""
+
+EARLY_S = 5.0
+"""How long the text of a refusal that came before the whole body was sent is waited for: its head has said enough."""
 
 
 class Answer:
@@ -48,10 +52,11 @@ class Answer:
         """Up to `ERROR_BYTES` of the body, as far as it came. Never raises. Not redacted."""
         data = b""
         try:
-            async for part in self.blocks():
-                data += part
-                if len(data) >= ERROR_BYTES:
-                    break
+            with anyio.move_on_after(EARLY_S if self._progress.is_early else None):
+                async for part in self.blocks():
+                    data += part
+                    if len(data) >= ERROR_BYTES:
+                        break
         except TransportFailure:
             pass
         return data[:ERROR_BYTES]

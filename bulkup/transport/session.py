@@ -9,19 +9,21 @@ from functools import partial
 import aiohttp
 import anyio
 
+from bulkup.classify import counts_early
 from bulkup.secret import Token
 from bulkup.stalls import RoundTrips, Tell
 from bulkup.transport.answer import Answer
 from bulkup.transport.base_url import check_base_url
-from bulkup.transport.failure import TransportFailure
+from bulkup.transport.failure import Phase, TransportFailure
 from bulkup.transport.progress import Body, Progress, Timeouts
 from bulkup.transport.proxy import proxy_for
+from bulkup.transport.sockets import Connector
 from bulkup.transport.translate import translated
 
 __all__ = ["Transport"]
 
-IDLE_S = 2.0
-"""A connection idle for longer is dropped, before the server drops it under the next POST."""
+IDLE_S = 0.3
+"""A connection idle for longer is dropped, before the server drops it under the next POST: that would be a doubt."""
 
 QUOTA_PREFIX = "x-ratelimit-"
 
@@ -51,7 +53,7 @@ class Transport:
 
     async def __aenter__(self) -> Transport:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
+            connector=Connector(limit=0, keepalive_timeout=IDLE_S),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
             headers={"User-Agent": self._user_agent, "Accept": "application/json"},
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -79,6 +81,8 @@ class Transport:
 
         *on_bytes* is told of each piece of the body as it is handed to the connection. Raises `TransportFailure`; an
         exception that *body* raises while it is being read passes through, and the request is then never completed.
+        An answer that came before the whole body was sent ends the sending. It is yielded if it means the same as after the whole
+        body (`counts_early`), else it is a failure in the body. Whatever is not a whole answer to a whole body ends in a reset.
         """
         assert self._session is not None, "a Transport is used as an async context manager"
         progress = Progress(self._timeouts, self._trips, body, on_bytes, partial(self._stalled, f"{method} {path}"))
@@ -88,7 +92,8 @@ class Transport:
         with anyio.CancelScope() as scope, ExitStack() as stack:
             progress.watch(scope)
             stack.callback(progress.close)
-            with translated(progress, token):
+            stack.callback(progress.line.reset)
+            with translated(progress, token), Connector.telling(progress.line):
                 response = await self._session.request(
                     method,
                     self.base_url + path,
@@ -101,12 +106,13 @@ class Transport:
             progress.answered()
             self._tell_quota(response.headers)
             try:
+                if progress.is_early and not counts_early(response.status, response.headers):
+                    raise TransportFailure(
+                        Phase.BODY, f"the service answered HTTP {response.status} before the whole body was sent"
+                    )
                 yield Answer(response, progress, token)
             finally:
-                if progress.is_complete:
-                    response.release()
-                else:
-                    response.close()
+                response.close()
         if scope.cancelled_caught:
             raise TransportFailure(progress.phase, f"nothing moved for {progress.waited_s:.0f} s")
 

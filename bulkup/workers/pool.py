@@ -172,6 +172,13 @@ class Pool:
         with suppress(OSError):  # then `_listen` finds it gone
             await there.channel.send(Ask(next(self._numbers), order))
 
+    def kill(self, number: int) -> None:
+        """End worker *number* at once, as by `kill -9`: what it was sending is reset."""
+        worker = self._workers[number]
+        if worker.pid and not worker.gone.is_set():
+            with suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGKILL)
+
     async def aclose(self) -> None:
         """Let go of the workers, which end, and see that they have."""
         self._is_closing = True
@@ -182,9 +189,7 @@ class Pool:
                 for worker in self._workers:
                     await worker.gone.wait()
             for worker in self._workers:
-                if worker.pid and not worker.gone.is_set():
-                    with suppress(ProcessLookupError):
-                        os.kill(worker.pid, signal.SIGKILL)
+                self.kill(worker.number)
             await anyio.to_thread.run_sync(_reap, self._first)
         for worker in self._workers:
             worker.channel.close()
@@ -198,6 +203,7 @@ class Pool:
             await self._hear(worker)
         except Exception:  # what it would have answered must not be waited for for ever
             logger.error("worker %d: a message that cannot be taken in", worker.number, exc_info=True)
+            self.kill(worker.number)  # what it sends from now on would be sent again by others
         self._miss(worker)
 
     def _miss(self, worker: _Worker) -> None:

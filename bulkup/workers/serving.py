@@ -71,6 +71,8 @@ async def _serve(end: socket.socket, make: Callable[[Tell], Handler], others: Se
             case _:
                 pass
     # The parent is gone, or has let go. Whatever is under way must not go on alone: it ends as if the process had been killed.
+    for task in tasks.values():
+        task.cancel()
     await _collect(others)
     os._exit(0)
 
