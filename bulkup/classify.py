@@ -28,17 +28,25 @@ class BadRequest(StrEnum):
 
 
 def classify_status(
-    status: int, headers: Mapping[str, str], words: str, *, bad_request: BadRequest, now: datetime
+    status: int,
+    headers: Mapping[str, str],
+    words: str,
+    *,
+    bad_request: BadRequest,
+    now: datetime,
+    by_gateway: bool = False,
 ) -> Outcome:
     """The outcome of an upload answered with *status*, which is not a success a destination has understood.
 
     *words* is the start of the answer's body, redacted. *now* is used where Retry-After is a date and the answer
-    has no `Date` of its own.
+    has no `Date` of its own. *by_gateway*: the answer is a page of HTML, so it is not the service's own.
     """
     said = f"HTTP {status}" + (f": {words}" if words else "")
     match status:
         case 401:
             return TokenRejected(said)
+        case 403 if by_gateway:
+            return StopLane(said, ExitCode.NO_PERMISSION, may_pass=True)
         case 403:
             return StopLane(f"{said}. The token lacks permission for this", ExitCode.NO_PERMISSION)
         case 402:
@@ -64,7 +72,8 @@ def classify_status(
                 f"{said}. A redirect is never followed with a body or a token: check the URL", ExitCode.USAGE
             )
         case _ if status >= 400:
-            return StopLane(f"{said}. Check the URL and the options", ExitCode.USAGE)
+            may_pass = by_gateway and status != 407  # a proxy's answer stays what it is
+            return StopLane(f"{said}. Check the URL and the options", ExitCode.USAGE, may_pass=may_pass)
         case _:
             return InDoubt(f"{said}: an answer that the service's reference does not have")
 
@@ -103,6 +112,6 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
 def _date(value: str) -> datetime | None:
     try:
         parsed = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, TypeError, LookupError):
         return None
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-__all__ = ["GiveUp", "RoundTrips", "StallWatch", "Tell", "Wait", "quiet_s"]
+__all__ = ["GiveUp", "RoundTrips", "SlowAnswer", "StallWatch", "Tell", "Wait", "quiet_s"]
 
 P99_TIMES = 10
 """A request may be quiet for this many times what all but a hundredth of the lane's round trips take."""
 
 GIVE_UP_TIMES = 3
 """It is given up after this many times the quiet that is told of."""
+
+LEAST_BYTES_PER_S = 1024
+"""An answer that comes more slowly than this on the whole is given up in the end; no transfer of use is so slow."""
+
+FREE_TIMES = 5
+"""It has this many times the quiet that is told of before its speed is looked at."""
 
 _KEPT = 512
 
@@ -34,6 +40,26 @@ class RoundTrips:
 def quiet_s(least_s: float, trips: RoundTrips) -> float:
     """How long a request of the lane may be quiet before that is told: not less than *least_s*."""
     return max(least_s, P99_TIMES * trips.p99_s)
+
+
+class SlowAnswer:
+    """Says when an answer that does move has taken too long: its time is `FREE_TIMES` quiet periods and a second for each
+    `LEAST_BYTES_PER_S` bytes. A time in which nothing came counts as one quiet period at most, so a process that was stopped for
+    an hour gives nothing up for that."""
+
+    def __init__(self, now: float, quiet_s: float) -> None:
+        self._at = now
+        self._quiet_s = quiet_s
+        self._took_s = 0.0
+        self._bytes = 0
+
+    def came(self, now: float, count: int) -> float | None:
+        """*count* bytes came at *now*: the seconds it has taken, if that is too long."""
+        self._took_s += min(now - self._at, self._quiet_s)
+        self._at = now
+        self._bytes += count
+        allowed_s = FREE_TIMES * self._quiet_s + self._bytes / LEAST_BYTES_PER_S
+        return self._took_s if self._took_s > allowed_s else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,9 @@ DOUBTS_TO_SETTLE = 8
 LOSSES_TO_SPLIT = 2
 """A chunk that was lost so often and was not there afterwards is halved: something on the way may not let so much through."""
 
+GATEWAY_PAGES = 4
+"""So many pages of a gateway may come in a row in answer to one chunk before the lane ends."""
+
 FIRST_POLL_S, LAST_POLL_S = 0.5, 10.0
 
 
@@ -199,7 +202,7 @@ class Delivery:
     async def _attempts(self, prepared: Prepared, payload: Payload) -> Outcome:
         """The chunk may be in doubt already, where the user accepts doubles: then it stays so until it has landed."""
         chunk = prepared.chunk
-        failures = 0
+        failures = pages = 0
         while True:
             token = self._destination.token.current
             outcome = await self._attempt(chunk, prepared, payload)
@@ -221,6 +224,9 @@ class Delivery:
                 case TokenRejected(reason):
                     if not await self._destination.token.renew(token):
                         self._stop(Reason(f"the service does not take the token ({reason})", ExitCode.NO_PERMISSION))
+                case StopLane(reason, may_pass=True) if pages < GATEWAY_PAGES:
+                    pages += 1
+                    await self._wait_after(pages, reason)
                 case StopLane(reason, exit_code):
                     self._stop(Reason(reason, exit_code))
                 case _:

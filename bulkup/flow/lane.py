@@ -371,10 +371,11 @@ class Lane:
                 "at": survey.at,
                 "found": [[f.id, f.name, f.rows] for f in survey.seen],
                 "unavailable": survey.unavailable,
+                "listed": survey.listed,
             },
         )
         self._survey = survey
-        if survey.unavailable is not None:
+        if survey.unavailable is not None and (self._options.append or not survey.seen):
             self._say(
                 f"cannot look whether the destination holds this dataset already ({survey.unavailable}); going on"
             )

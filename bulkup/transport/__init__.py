@@ -6,7 +6,7 @@ Nothing here decides what a failure means.
 
 from bulkup.transport.answer import Answer
 from bulkup.transport.base_url import check_base_url, leads_to_loopback
-from bulkup.transport.failure import AnswerTooLong, Phase, TransportFailure
+from bulkup.transport.failure import AnswerTooLong, AnswerUnreadable, Phase, TransportFailure
 from bulkup.transport.progress import Body, Timeouts
 from bulkup.transport.session import Transport
 from bulkup.transport.translate import WORDS
@@ -15,6 +15,7 @@ __all__ = [
     "WORDS",
     "Answer",
     "AnswerTooLong",
+    "AnswerUnreadable",
     "Body",
     "Phase",
     "Timeouts",

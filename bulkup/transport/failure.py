@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["AnswerTooLong", "Phase", "TransportFailure"]
+__all__ = ["AnswerTooLong", "AnswerUnreadable", "Phase", "TransportFailure"]
 
 
 class Phase(StrEnum):
@@ -26,3 +26,7 @@ class TransportFailure(Exception):
 
 class AnswerTooLong(TransportFailure):
     """The answer is longer than the caller takes in."""
+
+
+class AnswerUnreadable(TransportFailure):
+    """The whole answer may be there, in a coding that cannot be undone: asking again brings the same."""

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import anyio
 
-from bulkup.stalls import GIVE_UP_TIMES, GiveUp, RoundTrips, StallWatch, Tell, Wait, quiet_s
-from bulkup.transport.failure import Phase
+from bulkup.stalls import GIVE_UP_TIMES, GiveUp, RoundTrips, SlowAnswer, StallWatch, Tell, Wait, quiet_s
+from bulkup.transport.failure import Phase, TransportFailure
 from bulkup.transport.sockets import Line
 
 __all__ = ["Body", "Progress", "Timeouts"]
@@ -28,7 +28,7 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Seconds for each phase. None of them cuts a transfer that moves."""
+    """Seconds for each phase. None of them cuts a transfer that moves at 1 KiB/s or more (`bulkup.stalls.SlowAnswer`)."""
 
     connect_s: float = 30.0
     stall_s: float = 120.0
@@ -103,6 +103,16 @@ class Progress:
 
     def moved(self) -> None:
         self._expect(0.0)
+
+    def slow_answer(self) -> SlowAnswer:
+        """What watches that the answer, whose head is there, does not come ever so slowly for ever."""
+        return SlowAnswer(self._loop.time(), self._quiet_s)
+
+    def came(self, watch: SlowAnswer, count: int) -> None:
+        """*count* bytes of the answer came. Raises `TransportFailure` where it has been too slow for too long."""
+        self.moved()
+        if (took_s := watch.came(self._loop.time(), count)) is not None:
+            raise TransportFailure(Phase.ANSWER, f"the answer has come too slowly for {took_s:,.0f} s")
 
     def answered(self) -> None:
         """The answer's head is there. Where it is early, nothing more of the body is sent."""

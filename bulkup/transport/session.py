@@ -14,7 +14,9 @@ from bulkup.secret import Token
 from bulkup.stalls import RoundTrips, Tell
 from bulkup.transport.answer import Answer
 from bulkup.transport.base_url import check_base_url
+from bulkup.transport.coding import ACCEPTED
 from bulkup.transport.failure import Phase, TransportFailure
+from bulkup.transport.heads import MAX_FIELD_BYTES, MAX_HEADERS, bound_heads
 from bulkup.transport.progress import Body, Progress, Timeouts
 from bulkup.transport.proxy import proxy_for
 from bulkup.transport.sockets import Connector
@@ -53,9 +55,13 @@ class Transport:
 
     async def __aenter__(self) -> Transport:
         self._session = aiohttp.ClientSession(
-            connector=Connector(limit=0, keepalive_timeout=IDLE_S),
+            connector=bound_heads(Connector(limit=0, keepalive_timeout=IDLE_S)),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
-            headers={"User-Agent": self._user_agent, "Accept": "application/json"},
+            headers={"User-Agent": self._user_agent, "Accept": "application/json", "Accept-Encoding": ACCEPTED},
+            auto_decompress=False,  # `Answer` undoes codings, within bounds
+            max_line_size=MAX_FIELD_BYTES,
+            max_field_size=MAX_FIELD_BYTES,
+            max_headers=MAX_HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=256 * 1024,
         )
