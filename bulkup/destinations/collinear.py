@@ -30,6 +30,7 @@ from bulkup.destinations.seam import (
 from bulkup.destinations.wire import JsonBody, ask, lost, refusal
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
+from bulkup.secret import holds_secret
 from bulkup.settlement import Look, Match, Seen
 from bulkup.token_source import TokenSource
 from bulkup.transport import Answer, Transport, TransportFailure
@@ -112,7 +113,10 @@ class CollinearDestination:
         try:
             for page in range(MAX_PAGES):
                 datasets, total = await self._datasets(page)
-                seen += [_seen(record) for record in datasets if record.get("name") == self.dataset_name]
+                found = [_seen(record) for record in datasets if record.get("name") == self.dataset_name]
+                if holds_secret([each.id for each in found]):
+                    raise ReadBackUnavailable("POST /graphql answered a dataset's id with a secret in it")
+                seen += found
                 listed += len(datasets)
                 if listed >= total:  # a short page proves nothing: the service may cap pages [open]
                     break
@@ -132,9 +136,12 @@ class CollinearDestination:
         )
         try:
             rows = answer["data"]["getDatasetRowsByDatasetId"]["rows"]
-            return [StoredRow(row["id"], _stored_key(row)) for row in rows]
+            stored = [StoredRow(row["id"], _stored_key(row)) for row in rows]
         except (KeyError, TypeError):
             raise ReadBackUnavailable("POST /graphql answered no rows") from None
+        if holds_secret([row.id for row in stored if row.id is not None]):
+            raise ReadBackUnavailable("POST /graphql answered a row's id with a secret in it")
+        return stored
 
     def row_key(self, row: bytes) -> bytes:
         sent = orjson.loads(row)
@@ -160,6 +167,8 @@ class CollinearDestination:
             ids = echo.ids(rows)
         except BadEcho as why:
             return InDoubt(f"the service answered success, but {why}")
+        if holds_secret(ids) or holds_secret([answer.headers.get("Content-Disposition", "")]):
+            return InDoubt("the service answered success with a secret in a row's id or the file's name")
         return Accepted(_dataset_id(answer), self.dataset_name, RemoteStatus.READY, ids)
 
 

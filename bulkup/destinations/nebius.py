@@ -29,7 +29,7 @@ from bulkup.destinations.seam import (
 from bulkup.destinations.wire import ask, lost, refusal
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
-from bulkup.secret import Token
+from bulkup.secret import holds_secret, redact
 from bulkup.settlement import Look, Match, Seen
 from bulkup.token_source import TokenSource
 from bulkup.transport import WORDS, Transport, TransportFailure
@@ -90,7 +90,7 @@ class NebiusDestination:
                 data = await answer.read(RECORD_BYTES)
         except TransportFailure as failure:
             return lost(failure)
-        outcome = _accepted(data, self.token.current)
+        outcome = _accepted(data, payload.name)
         if isinstance(outcome, Accepted):
             if outcome.remote_id in self._taken:
                 return InDoubt(
@@ -125,6 +125,8 @@ class NebiusDestination:
             records, more, last = _page(page)
             for record in records:
                 if self._is_ours(record):
+                    if holds_secret([record["id"]]):
+                        raise ReadBackUnavailable("GET /v1/datasets answered a dataset's id with a secret in it")
                     seen[record["id"]] = Seen(record["id"], record["name"], _status(record), None)
             if not more or params.get("after") == last:
                 return seen
@@ -191,7 +193,8 @@ def _key(row: Any) -> bytes:
     return xxhash.xxh3_128_digest(orjson.dumps(row, option=orjson.OPT_SORT_KEYS))
 
 
-def _accepted(data: bytes, token: Token) -> Outcome:
+def _accepted(data: bytes, name: str) -> Outcome:
+    """*data* is the answer to the upload of a dataset that is to be called *name*."""
     try:
         record = orjson.loads(data)
         remote_id, remote_name = record["id"], record["name"]
@@ -199,7 +202,7 @@ def _accepted(data: bytes, token: Token) -> Outcome:
         return InDoubt("the service answered success with what is no dataset's record")
     if not isinstance(remote_id, str) or not re.fullmatch(r"[\w.:-]{1,200}", remote_id):
         return InDoubt("the service answered success without a usable dataset id")
+    if holds_secret([remote_id] if remote_name == name else [remote_id, str(remote_name)]):
+        return InDoubt("the service answered success with a secret in the dataset's id or name")
     error = record.get("error")
-    return Accepted(
-        remote_id, str(remote_name), _status(record), reason=token.redact(str(error))[:WORDS] if error else ""
-    )
+    return Accepted(remote_id, str(remote_name), _status(record), reason=redact(str(error))[:WORDS] if error else "")

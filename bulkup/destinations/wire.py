@@ -12,14 +12,27 @@ import orjson
 from bulkup.classify import BadRequest, classify_status
 from bulkup.destinations.seam import AnswerTooLarge, LookFailed, NotThere, ReadBackUnavailable
 from bulkup.outcome import CloseGate, InDoubt, Outcome, RowsRefused, StopLane, TokenRejected, TryAgain
-from bulkup.secret import Token
+from bulkup.secret import redact
 from bulkup.token_source import TokenSource
-from bulkup.transport import WORDS, Answer, AnswerTooLong, Body, Phase, Transport, TransportFailure
+from bulkup.transport import (
+    ERROR_BYTES,
+    WORDS,
+    Answer,
+    AnswerTooLong,
+    Body,
+    LastingFailure,
+    Phase,
+    Transport,
+    TransportFailure,
+)
 
 __all__ = ["JsonBody", "ask", "lost", "readable", "refusal", "rows_at_fault"]
 
 LOOK_BYTES = 32 * 1024 * 1024
 """How much of an answer to a read-back is taken in."""
+
+CUT_CHARS = 16 * 1024
+"""So much of the end of a cut text is not kept: no token is written in more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +52,8 @@ class JsonBody:
 
 def lost(failure: TransportFailure) -> Outcome:
     """The outcome of an upload that got no whole answer: free to try again only while no byte of its body had left."""
+    if isinstance(failure, LastingFailure):
+        return StopLane(failure.reason, failure.exit_code)
     if failure.phase is Phase.CONNECT:
         return TryAgain(str(failure))
     return InDoubt(str(failure))
@@ -47,7 +62,7 @@ def lost(failure: TransportFailure) -> Outcome:
 async def refusal(answer: Answer, token: TokenSource, *, bad_request: BadRequest) -> Outcome:
     """The outcome of an upload that was answered with no success."""
     body = await answer.error_body()
-    words = readable(body, token.current)
+    words = readable(body)
     outcome = classify_status(answer.status, answer.headers, words, bad_request=bad_request, now=datetime.now(UTC))
     if isinstance(outcome, RowsRefused):
         return RowsRefused(outcome.reason, rows_at_fault(body))
@@ -75,6 +90,8 @@ async def ask(
                 raise _look_failed(outcome, answer.status)
     except AnswerTooLong as failure:
         raise AnswerTooLarge(f"{method} {path} gave {failure.reason}") from None
+    except LastingFailure as failure:
+        raise LookFailed(StopLane(failure.reason, failure.exit_code)) from None
     except TransportFailure as failure:
         raise LookFailed(TryAgain(str(failure))) from None
     try:
@@ -114,8 +131,8 @@ def rows_at_fault(body: bytes) -> tuple[int, ...]:
     return tuple(sorted(rows))
 
 
-def readable(body: bytes, token: Token) -> str:
-    """A server's words for a person: the `msg`s of a `detail`, or the text; redacted, on one line, bounded."""
+def readable(body: bytes) -> str:
+    """A server's words for a person: the `msg`s of a `detail`, or the text; free of secrets, on one line, bounded."""
     text = body.decode("utf-8", "replace")
     try:
         parsed = orjson.loads(body)
@@ -128,7 +145,9 @@ def readable(body: bytes, token: Token) -> str:
         text = "; ".join(_complaint(item) for item in detail[:5])
     elif isinstance(detail, str):
         text = detail
-    text = token.redact(text)
+    text = redact(text)
+    if len(body) >= ERROR_BYTES:  # it was cut, perhaps in the midst of a secret
+        text = text[:-CUT_CHARS]
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:WORDS]
 
 

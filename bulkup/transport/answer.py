@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 
-from bulkup.secret import Token
 from bulkup.transport.failure import AnswerTooLong, Phase, TransportFailure
 from bulkup.transport.progress import Progress
 from bulkup.transport.translate import translated
@@ -20,16 +19,15 @@ ERROR_BYTES = 64 * 1024
 class Answer:
     """An answer whose head has come. The body is read by one of the two methods, within bounds."""
 
-    def __init__(self, response: aiohttp.ClientResponse, progress: Progress, token: Token) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, progress: Progress) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._progress = progress
-        self._token = token
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises `TransportFailure` if it is cut short."""
-        with translated(self._progress, self._token):
+        with translated(self._progress):
             async for data in self._response.content.iter_any():
                 self._progress.moved()
                 yield data

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import anyio
@@ -17,6 +19,7 @@ from bulkup.transport.failure import TransportFailure
 from bulkup.transport.progress import Body, Progress, Timeouts
 from bulkup.transport.proxy import proxy_for
 from bulkup.transport.translate import translated
+from bulkup.transport.trust import trusting
 
 __all__ = ["Transport"]
 
@@ -35,11 +38,14 @@ class Transport:
         *,
         user_agent: str,
         timeouts: Timeouts | None = None,
+        ca_file: Path | None = None,
         on_stall: Callable[[str], None] = lambda _: None,
         on_quota: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> None:
-        """*on_stall* is told, in a line for a person, of a request that does not move, and what it waits for; *on_quota* of the
-        `x-ratelimit-*` headers (names in lower case, no others) of every answer that has some."""
+        """*ca_file*: as `trusting` has it. *on_stall* is told, in a line for a person, of a request that does not move, and what it
+        waits for; *on_quota* of the `x-ratelimit-*` headers (names in lower case, no others) of every answer that has some.
+
+        Raises `UsageProblem` for a base URL, a proxy or a file of authorities that cannot be used."""
         self.base_url = check_base_url(base_url)
         self._on_stall = on_stall
         self._on_quota = on_quota
@@ -47,11 +53,12 @@ class Transport:
         self._timeouts = timeouts or Timeouts()
         self._user_agent = user_agent
         self._proxy = proxy_for(self.base_url)
+        self._tls = trusting(ca_file) if urlsplit(self.base_url).scheme == "https" else True
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Transport:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S, ssl=self._tls),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
             headers={"User-Agent": self._user_agent, "Accept": "application/json"},
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -88,7 +95,7 @@ class Transport:
         with anyio.CancelScope() as scope, ExitStack() as stack:
             progress.watch(scope)
             stack.callback(progress.close)
-            with translated(progress, token):
+            with translated(progress, self._proxy):
                 response = await self._session.request(
                     method,
                     self.base_url + path,
@@ -96,12 +103,13 @@ class Transport:
                     params=params,
                     data=progress.blocks() if body is not None else None,
                     allow_redirects=False,
-                    proxy=self._proxy,
+                    proxy=self._proxy.url if self._proxy is not None else None,
+                    proxy_headers=self._proxy.headers if self._proxy is not None else None,
                 )
             progress.answered()
             self._tell_quota(response.headers)
             try:
-                yield Answer(response, progress, token)
+                yield Answer(response, progress)
             finally:
                 if progress.is_complete:
                     response.release()
