@@ -37,16 +37,14 @@ def lasting_failure(error: BaseException, proxy: Proxy | None) -> LastingFailure
     """
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _refused_by_proxy(error.status, proxy)
+    and_proxy = f", and {proxy.variable}" if proxy is not None else ""
     if isinstance(error, aiohttp.InvalidURL):
-        return _usage("the base URL cannot be used: check its host name and its port")
+        return _usage("the base URL cannot be used: check its host name and its port" + and_proxy)
     cause = _tls_error(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return _usage(_of_certificate(cause))
     if cause is not None and cause.reason in _PLAIN_TEXT:
-        return _usage(
-            "what listens there does not speak TLS: check the port in the base URL"
-            + (f", and {proxy.variable}" if proxy is not None else "")
-        )
+        return _usage("what listens there does not speak TLS: check the port in the base URL" + and_proxy)
     if cause is not None and cause.reason in _NO_COMMON_TLS:
         return _usage(f"the service and this machine have no form of TLS in common ({cause.reason})")
     return None
