@@ -58,6 +58,7 @@ class DestinationSettings(_Model):
 
     url: str
     token_file: Path | None = None
+    ca_file: Path | None = None
     preset: Literal["auto", "identity", "chat", "prompt-completion", "question-answer", "text"] = "auto"
     drop: tuple[str, ...] = ()
     mapping: dict[str, Any] | None = None

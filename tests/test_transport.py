@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from bulkup.errors import SourceChanged, UsageProblem
-from bulkup.secret import Token
+from bulkup.secret import Token, redact
 from bulkup.transport import Answer, Phase, Timeouts, Transport, TransportFailure, check_base_url
 
 SECRET = "tok-SECRET-0123456789"
@@ -664,7 +664,7 @@ def told(error: BaseException) -> str:
 def test_a_token_shows_in_its_header_alone() -> None:
     assert SECRET not in repr(TOKEN) + str(TOKEN) + f"{TOKEN}" + repr([TOKEN])
     assert TOKEN.header() == f"Bearer {SECRET}"
-    assert TOKEN.redact(f"a {SECRET} b{SECRET}") == "a *** b***"
+    assert redact(f"a {SECRET} b{SECRET}") == "a *** b***"
     with pytest.raises(TypeError):
         TOKEN.__reduce__()
 

@@ -93,6 +93,7 @@ def upload(
     config: o.Config = None,
     nebius_url: o.NebiusUrl = None,
     collinear_url: o.CollinearUrl = None,
+    ca_file: o.CaFile = None,
     state_dir: o.StateDir = None,
     max_chunk_bytes: o.MaxChunkBytes = None,
     max_chunk_rows: o.MaxChunkRows = None,
@@ -124,6 +125,7 @@ def upload(
 def resume(
     context: typer.Context,
     run: RunArgument,
+    ca_file: o.CaFile = None,
     state_dir: o.StateDir = None,
     max_chunk_bytes: o.MaxChunkBytes = None,
     max_chunk_rows: o.MaxChunkRows = None,
@@ -174,6 +176,7 @@ def settle(
     landed: o.Landed = False,
     absent: o.Absent = False,
     lane: o.Lane = None,
+    ca_file: o.CaFile = None,
     state_dir: o.StateDir = None,
     settle_after: o.SettleAfter = None,
     retry_for: o.RetryFor = None,
@@ -198,6 +201,7 @@ def verify(
     run: RunArgument,
     sample: o.Sample = None,
     seed: o.Seed = None,
+    ca_file: o.CaFile = None,
     state_dir: o.StateDir = None,
     retry_for: o.RetryFor = None,
     requests_per_minute: o.RequestsPerMinute = None,
@@ -281,6 +285,7 @@ def bench(
     max_wait: o.MaxWait = "60s",
     requests_per_minute: o.RequestsPerMinute = None,
     write_config: o.WriteConfig = None,
+    ca_file: o.CaFile = None,
     state_dir: o.StateDir = None,
     yes: o.Yes = False,
     json: o.Json = False,
@@ -347,7 +352,9 @@ def _log(*, verbose: bool) -> None:
     import logging
 
     if verbose:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+        from bulkup.logs import log_to_stderr
+
+        log_to_stderr(logging.INFO, "%(asctime)s %(name)s %(levelname)s %(message)s")
     else:
         logging.getLogger().addHandler(logging.NullHandler())
 

@@ -65,7 +65,9 @@ def _wish(given: Mapping[str, Any], environment: Mapping[str, str]) -> SweepWish
         raise UsageProblem(f"there is no destination {lane!r}; --to takes {' or '.join(SERVICES)}")
     now = datetime.now(UTC)
     asked = {
-        **{key: given[key] for key in ("config", "space_id", "ai_project_id", "preset", "drop", "state_dir")},
+        **{
+            key: given[key] for key in ("config", "space_id", "ai_project_id", "preset", "drop", "ca_file", "state_dir")
+        },
         "requests_per_minute": given["requests_per_minute"],
         "to": [lane],
         "folder": given["folder"] or FOLDER,

@@ -18,6 +18,9 @@ __all__ = ["choose", "override", "state_dir"]
 
 SERVICES: dict[str, type[Nebius | Collinear]] = {"nebius": Nebius, "collinear": Collinear}
 
+FOR_EACH = ("ca_file",)
+"""What stands at the top of a config file for every destination that does not say it itself."""
+
 Given = Mapping[str, Any]
 """The flags by parameter name, as text; None or empty where a flag was not given."""
 
@@ -52,6 +55,10 @@ def _workers(text: str) -> int | str:
         raise ValueError("give a number of processes, or auto") from None
 
 
+def _absolute(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -81,6 +88,7 @@ OPTIONS = (
     Option("max_rejects", Scope.RUN, "max_rejects", RejectLimit.parse),
     Option("workers", Scope.RUN, "workers", _workers),
     Option("validation", Scope.RUN, "validation"),
+    Option("ca_file", Scope.EACH, "ca_file", _absolute),
     Option("preset", Scope.EACH, "preset"),
     Option("drop", Scope.EACH, "drop"),
     Option("max_chunk_bytes", Scope.EACH, "max_chunk_bytes", parse_size),
@@ -195,7 +203,7 @@ class File:
         self.path = path
         self._tables = load_file(path)
         top = set(RunSettings.model_fields) - {"max_rejects", "rejects_content"}
-        self._refuse_unknown(self._tables, top | {"to", "rejects", *SERVICES}, "")
+        self._refuse_unknown(self._tables, top | {"to", "rejects", *FOR_EACH, *SERVICES}, "")
         for lane in SERVICES:  # also those that this run does not use: a typing error is one
             self._refuse_unknown(self._table(lane), _keys(SERVICES[lane]), lane)
         self._refuse_unknown(self._table("rejects"), {"content", "max"}, "rejects")
@@ -215,7 +223,7 @@ class File:
         values = {
             key: self._read(key, value)
             for key, value in self._tables.items()
-            if key not in {"to", "rejects", *SERVICES}
+            if key not in {"to", "rejects", *FOR_EACH, *SERVICES}
         }
         rejects = self._table("rejects")
         if "content" in rejects:
@@ -229,9 +237,11 @@ class File:
 
     def lane(self, lane: str) -> dict[str, Any]:
         """A destination's settings."""
-        values = {key: self._read(f"{lane}.{key}", value) for key, value in self._table(lane).items()}
-        if isinstance(values.get("token_file"), str):
-            values["token_file"] = (self.path.parent / Path(values["token_file"]).expanduser()).absolute()
+        for_each = {key: self._tables[key] for key in FOR_EACH if key in self._tables}
+        values = for_each | {key: self._read(f"{lane}.{key}", value) for key, value in self._table(lane).items()}
+        for key in ("token_file", "ca_file"):
+            if isinstance(values.get(key), str):
+                values[key] = (self.path.parent / Path(values[key]).expanduser()).absolute()
         return values
 
     def _table(self, name: str) -> dict[str, Any]:

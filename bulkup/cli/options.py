@@ -12,6 +12,7 @@ __all__ = [
     "Append",
     "BenchFolder",
     "BytesPerSecond",
+    "CaFile",
     "Chunk",
     "CollinearUrl",
     "Concurrencies",
@@ -89,6 +90,14 @@ Preset = Annotated[
 Config = Annotated[Text, _option("--config", "FILE", "A TOML file; see docs/cli.md and configs/.")]
 NebiusUrl = Annotated[Text, _option("--nebius-url", "URL", "Base URL. Default: https://api.tokenfactory.nebius.com.")]
 CollinearUrl = Annotated[Text, _option("--collinear-url", "URL", "Base URL. Default: https://api.collinear.ai.")]
+CaFile = Annotated[
+    Text,
+    _option(
+        "--ca-file",
+        "FILE",
+        "Trust the certificate authorities in this PEM file too, beside the system's. Default: REQUESTS_CA_BUNDLE, if it is set.",
+    ),
+]
 StateDir = Annotated[Text, _option("--state-dir", "DIR", "Where runs are kept. Default: .bulkup.")]
 MaxChunkBytes = Annotated[
     Text,

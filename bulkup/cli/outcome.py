@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from bulkup.cli.figures import printable
 from bulkup.errors import BulkupError, ExitCode, UsageProblem, worst
+from bulkup.secret import redact
 
 __all__ = ["exit_code_of", "forget_stdout", "leave_if_stuck", "refuse_tokens"]
 
@@ -42,7 +43,7 @@ def exit_code_of(error: BaseException, *, is_verbose: bool) -> int:
     line, code = _answer(_leading(error))
     with suppress(OSError, ValueError):
         if is_verbose:
-            traceback.print_exception(error)
+            sys.stderr.write(redact("".join(traceback.format_exception(error))))
         sys.stderr.write(f"bulkup: {printable(line)}\n")
         sys.stderr.flush()
     return code
@@ -73,7 +74,8 @@ def _answer(error: BaseException) -> tuple[str, int]:
             said = getattr(error, "format_message", None)  # typer's own, whether it comes with click or has it inside
             if said is None:
                 return (
-                    f"internal error: {type(error).__name__}: {error}. Please report it; -v shows where it happened",
+                    f"internal error: {type(error).__name__}: {redact(str(error))}. "
+                    "Please report it; -v shows where it happened",
                     int(ExitCode.INTERNAL),
                 )
             context = getattr(error, "ctx", None)

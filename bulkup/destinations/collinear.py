@@ -44,6 +44,7 @@ from bulkup.destinations.wire import (
 )
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
+from bulkup.secret import holds_secret
 from bulkup.settlement import Look, Match, Seen
 from bulkup.token_source import TokenSource
 from bulkup.transport import Answer, Transport, TransportFailure
@@ -204,9 +205,12 @@ class CollinearDestination:
         if len(rows) > page_rows:
             raise ReadBackUnavailable(f"POST /graphql gave {len(rows):,} rows where {page_rows:,} were asked for")
         try:
-            return [StoredRow(row.id, _stored_key(row)) for row in rows]
+            stored = [StoredRow(row.id, _stored_key(row)) for row in rows]
         except CODEC_ERRORS:
             raise ReadBackUnavailable("POST /graphql gave a row that cannot be read") from None
+        if holds_secret([row.id for row in rows if row.id is not None]):
+            raise ReadBackUnavailable("POST /graphql gave a row's id with a secret in it")
+        return stored
 
     def row_key(self, row: bytes) -> bytes:
         sent = orjson.loads(row)
@@ -231,6 +235,8 @@ class CollinearDestination:
             ids = echo.ids(payload.rows)
         except BadEcho as why:
             return InDoubt(f"the service answered success, but {why}")
+        if holds_secret(ids) or holds_secret([answer.headers.get("Content-Disposition", "")]):
+            return InDoubt("the service answered success with a secret in a row's id or the file's name")
         return Accepted(_dataset_id(answer), self.dataset_name, RemoteStatus.READY, ids)
 
 

@@ -40,7 +40,7 @@ from bulkup.destinations.wire import (
 )
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
-from bulkup.secret import Token
+from bulkup.secret import holds_secret
 from bulkup.settlement import Look, Match, Seen
 from bulkup.token_source import TokenSource
 from bulkup.transport import Transport, TransportFailure
@@ -161,7 +161,7 @@ class NebiusDestination:
                 data = await answer.read(RECORD_BYTES)
         except TransportFailure as failure:
             return lost(failure)
-        outcome = _accepted(data, self.token.current)
+        outcome = _accepted(data, payload.name)
         if isinstance(outcome, Accepted):
             if outcome.remote_id in self._taken:
                 return InDoubt(
@@ -275,7 +275,8 @@ def _key(row: Any) -> bytes:
     return xxhash.xxh3_128_digest(orjson.dumps(row, option=orjson.OPT_SORT_KEYS))
 
 
-def _accepted(data: bytes, token: Token) -> Outcome:
+def _accepted(data: bytes, name: str) -> Outcome:
+    """*data* is the answer to the upload of a dataset that is to be called *name*."""
     try:
         record = decoded(data, _DATASET, "POST /v1/datasets")
     except ReadBackUnavailable:
@@ -284,6 +285,8 @@ def _accepted(data: bytes, token: Token) -> Outcome:
         return InDoubt("the service answered success with what is no dataset's record")
     if not is_usable_id(record.id):
         return InDoubt("the service answered success without a usable dataset id")
+    if record.name != name and holds_secret([record.name]):
+        return InDoubt("the service answered success with a secret in the dataset's name")
     error = bytes(record.error)
-    reason = "" if error in (b"null", b'""') else readable(error, token)
+    reason = "" if error in (b"null", b'""') else readable(error)
     return Accepted(record.id, record.name, _status(record), reason=reason)

@@ -16,14 +16,16 @@ from bulkup.classify import BadRequest, classify_status
 from bulkup.destinations.pages import title_of_page
 from bulkup.destinations.seam import AnswerTooLarge, LookFailed, NotThere, ReadBackUnavailable
 from bulkup.outcome import CloseGate, InDoubt, Outcome, RowsRefused, StopLane, TokenRejected, TryAgain
-from bulkup.secret import Token
+from bulkup.secret import holds_secret, redact
 from bulkup.token_source import TokenSource
 from bulkup.transport import (
+    ERROR_BYTES,
     WORDS,
     Answer,
     AnswerTooLong,
     AnswerUnreadable,
     Body,
+    LastingFailure,
     Phase,
     Transport,
     TransportFailure,
@@ -80,8 +82,12 @@ _ID = re.compile(rf"(?!\.+\Z)[A-Za-z0-9_.:-]{{1,{ID_CHARACTERS}}}")
 
 
 def is_usable_id(text: str) -> bool:
-    """Whether *text* can be a dataset's id, which stands in URLs, journals and receipts."""
-    return _ID.fullmatch(text) is not None
+    """Whether *text* can be a dataset's id, which stands in URLs, journals and receipts: so no secret may stand in it."""
+    return _ID.fullmatch(text) is not None and not holds_secret([text])
+
+
+CUT_CHARS = 16 * 1024
+"""So much of the end of a cut text is not kept: no token is written in more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,8 @@ class JsonBody:
 
 def lost(failure: TransportFailure) -> Outcome:
     """The outcome of an upload that got no whole answer: free to try again only while no byte of its body had left."""
+    if isinstance(failure, LastingFailure):
+        return StopLane(failure.reason, failure.exit_code)
     if failure.phase is Phase.CONNECT:
         return TryAgain(str(failure))
     return InDoubt(str(failure))
@@ -113,7 +121,7 @@ async def refusal(answer: Answer, token: TokenSource, *, bad_request: BadRequest
     outcome = classify_status(
         answer.status,
         answer.headers,
-        readable(body, token.current) if title is None else _gateway(token.current.redact(title)),
+        readable(body) if title is None else _gateway(redact(title)),
         bad_request=bad_request,
         now=datetime.now(UTC),
         by_gateway=title is not None,
@@ -151,6 +159,8 @@ async def ask(
         except (AnswerTooLong, AnswerUnreadable) as failure:
             kind = AnswerTooLarge if isinstance(failure, AnswerTooLong) else ReadBackUnavailable
             raise kind(f"{method} {path} gave {failure.reason}") from None
+        except LastingFailure as failure:
+            raise LookFailed(StopLane(failure.reason, failure.exit_code)) from None
         except TransportFailure as failure:
             raise LookFailed(TryAgain(str(failure))) from None
         is_page = isinstance(outcome, StopLane) and outcome.may_pass
@@ -205,8 +215,8 @@ def rows_at_fault(body: bytes) -> tuple[int, ...]:
     return tuple(sorted(rows))
 
 
-def readable(body: bytes, token: Token) -> str:
-    """A server's words for a person: the `msg`s of a `detail`, or the text; redacted, on one line, bounded."""
+def readable(body: bytes) -> str:
+    """A server's words for a person: the `msg`s of a `detail`, or the text; free of secrets, on one line, bounded."""
     text = body.decode("utf-8", "replace")
     try:
         parsed = orjson.loads(body)
@@ -222,7 +232,10 @@ def readable(body: bytes, token: Token) -> str:
         text = "; ".join(_complaint(item) for item in detail[:5])
     elif isinstance(detail, str):
         text = detail
-    return _one_line(token.redact(text))
+    text = redact(text)
+    if len(body) >= ERROR_BYTES:  # it was cut, perhaps in the midst of a secret
+        text = text[:-CUT_CHARS]
+    return _one_line(text)
 
 
 def _one_line(text: str) -> str:

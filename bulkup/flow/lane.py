@@ -646,6 +646,8 @@ def _innermost(error: Exception) -> Exception:
 def _refused(lane: str, failed: LookFailed) -> BulkupError:
     if isinstance(failed.outcome, TokenRejected):
         return TokenRefused(f"{lane}: the service does not take the token ({failed.outcome.reason})")
+    if isinstance(failed.outcome, StopLane) and failed.outcome.exit_code is ExitCode.USAGE:
+        return UsageProblem(f"{lane}: {failed}")
     return TokenRefused(f"{lane}: {failed}")
 
 

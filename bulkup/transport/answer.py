@@ -8,7 +8,6 @@ import aiohttp
 import anyio
 from anyio.lowlevel import checkpoint
 
-from bulkup.secret import Token
 from bulkup.transport.coding import decoder_for
 from bulkup.transport.failure import AnswerTooLong, Phase, TransportFailure
 from bulkup.transport.progress import Progress
@@ -26,19 +25,18 @@ ERROR_BODY_S = 5.0
 class Answer:
     """An answer whose head has come. The body is read by one of the methods, within bounds of size and time."""
 
-    def __init__(self, response: aiohttp.ClientResponse, progress: Progress, token: Token) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, progress: Progress) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._progress = progress
-        self._token = token
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """The body as it comes, its coding undone, in pieces of bounded size. Raises `TransportFailure` if it is cut short, comes
         ever so slowly (`bulkup.stalls.SlowAnswer`), or in a coding that cannot be undone (`AnswerUnreadable`)."""
         decoder = decoder_for(",".join(self._response.headers.getall("Content-Encoding", ())))
         watch = self._progress.slow_answer()
-        with translated(self._progress, self._token):
+        with translated(self._progress):
             async for data in self._response.content.iter_any():
                 self._progress.came(watch, len(data))
                 if decoder is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import anyio
@@ -21,6 +23,7 @@ from bulkup.transport.progress import Body, Progress, Timeouts
 from bulkup.transport.proxy import proxy_for
 from bulkup.transport.sockets import Connector
 from bulkup.transport.translate import translated
+from bulkup.transport.trust import trusting
 
 __all__ = ["Transport"]
 
@@ -39,11 +42,14 @@ class Transport:
         *,
         user_agent: str,
         timeouts: Timeouts | None = None,
+        ca_file: Path | None = None,
         on_stall: Callable[[str], None] = lambda _: None,
         on_quota: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> None:
-        """*on_stall* is told, in a line for a person, of a request that does not move, and what it waits for; *on_quota* of the
-        `x-ratelimit-*` headers (names in lower case, no others) of every answer that has some."""
+        """*ca_file*: as `trusting` has it. *on_stall* is told, in a line for a person, of a request that does not move, and what it
+        waits for; *on_quota* of the `x-ratelimit-*` headers (names in lower case, no others) of every answer that has some.
+
+        Raises `UsageProblem` for a base URL, a proxy or a file of authorities that cannot be used."""
         self.base_url = check_base_url(base_url)
         self._on_stall = on_stall
         self._on_quota = on_quota
@@ -51,11 +57,12 @@ class Transport:
         self._timeouts = timeouts or Timeouts()
         self._user_agent = user_agent
         self._proxy = proxy_for(self.base_url)
+        self._tls = trusting(ca_file) if urlsplit(self.base_url).scheme == "https" else True
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Transport:
         self._session = aiohttp.ClientSession(
-            connector=bound_heads(Connector(limit=0, keepalive_timeout=IDLE_S)),
+            connector=bound_heads(Connector(limit=0, keepalive_timeout=IDLE_S, ssl=self._tls)),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
             headers={"User-Agent": self._user_agent, "Accept": "application/json", "Accept-Encoding": ACCEPTED},
             auto_decompress=False,  # `Answer` undoes codings, within bounds
@@ -99,7 +106,7 @@ class Transport:
             progress.watch(scope)
             stack.callback(progress.close)
             stack.callback(progress.line.reset)
-            with translated(progress, token), Connector.telling(progress.line):
+            with translated(progress, self._proxy), Connector.telling(progress.line):
                 response = await self._session.request(
                     method,
                     self.base_url + path,
@@ -107,7 +114,8 @@ class Transport:
                     params=params,
                     data=progress.blocks() if body is not None else None,
                     allow_redirects=False,
-                    proxy=self._proxy,
+                    proxy=self._proxy.url if self._proxy is not None else None,
+                    proxy_headers=self._proxy.headers if self._proxy is not None else None,
                 )
             progress.answered()
             self._tell_quota(response.headers)
@@ -116,7 +124,7 @@ class Transport:
                     raise TransportFailure(
                         Phase.BODY, f"the service answered HTTP {response.status} before the whole body was sent"
                     )
-                yield Answer(response, progress, token)
+                yield Answer(response, progress)
             finally:
                 response.close()
         if scope.cancelled_caught:

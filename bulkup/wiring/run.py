@@ -285,7 +285,11 @@ class Run:
             return
         for settings, lane in zip(self._upload.destinations, self._lanes, strict=True):
             opening = LaneOpening(
-                dataset_of(settings, chosen.name), _timeouts(chosen), chosen.max_row_bytes, BLOCK_BYTES
+                dataset_of(settings, chosen.name),
+                _timeouts(chosen),
+                chosen.max_row_bytes,
+                BLOCK_BYTES,
+                settings.ca_file,
             )
             lane.be_helped(LaneHelp(pool, lane.name, opening))
 
@@ -396,6 +400,7 @@ class Run:
                 settings.url,
                 user_agent=USER_AGENT,
                 timeouts=_timeouts(chosen),
+                ca_file=settings.ca_file,
                 on_stall=lambda text: self._tell(Note(name, text)),
                 on_quota=partial(self._on_quota, name),
             )

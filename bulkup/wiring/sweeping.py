@@ -128,6 +128,7 @@ class Sweeper:
             settings.url,
             user_agent=USER_AGENT,
             timeouts=Timeouts(connect_s=wish.run.connect_timeout_s, stall_s=STALL_S),
+            ca_file=settings.ca_file,
             on_stall=self._note,
         )
         self.destination: Destination = destination_of(dataset_of(settings, wish.run.name), self._transport, token)
