@@ -32,7 +32,7 @@ class _Phase(Enum):
 
 class ArrayCutter:
     """Each element is one line of a block. A newline between its tokens becomes a space. One inside a string is no JSON: it becomes
-    a zero byte, which no JSON holds either, so that the row is refused under every validation, as JSON lines with it are.
+    a zero byte, which no JSON holds either. The encoder rejects a row of an array with one under every validation.
 
     Where blocks are cut depends on the content and *block_bytes* alone. The fast way looks for the last place in a
     window that looks like the separator seen last, and proves it by decoding what stands before; where that fails,

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["canonical", "whole"]
+__all__ = ["PLAIN_DIGITS", "canonical", "whole"]
 
 _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
-_PLAIN_DIGITS = 40
-"""Up to so many digits an integer is written out; a larger one may be larger than memory (`1e999999999`)."""
+PLAIN_DIGITS = 4300
+"""Up to so many digits an integer is written out, as many as Python reads; `1e999999999` is larger than memory."""
+
+_WHOLE_DIGITS = 40
 
 _EXPONENT_DIGITS = 1000
 
 
 def canonical(number: str) -> str:
-    """The one way to write the value of *number*, which is as JSON has it: an integer of up to 40 digits plainly, else `123e-5`."""
+    """The one way to write the value of *number*, a JSON number: an integer of up to 4,300 digits plainly, else as `123e-5`."""
     found = _NUMBER.fullmatch(number)
     if found is None:
         raise ValueError(f"not a JSON number: {number[:40]!r}")
@@ -33,7 +35,7 @@ def canonical(number: str) -> str:
         return number
     least = digits.rstrip("0")
     shift = int(exponent or 0) - len(behind) + len(digits) - len(least)
-    if 0 <= shift <= _PLAIN_DIGITS - len(least):
+    if 0 <= shift <= PLAIN_DIGITS - len(least):
         return sign + least + "0" * shift
     return f"{sign}{least}e{shift}"
 
@@ -41,4 +43,5 @@ def canonical(number: str) -> str:
 def whole(number: str) -> int | None:
     """The integer that *number* is exactly; None where it is none, or one of over 40 digits."""
     text = canonical(number)
-    return int(text) if text.removeprefix("-").isdecimal() else None
+    digits = text.removeprefix("-")
+    return int(text) if digits.isdecimal() and len(digits) <= _WHOLE_DIGITS else None

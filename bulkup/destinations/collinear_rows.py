@@ -216,7 +216,8 @@ def _chat(dropped: tuple[str, ...]) -> tuple[Pipeline, ...]:
             columns[0] = [None if truth == _NULL else truth for truth in columns[0]]
         return list(map(_MadeOfTurns, turns, answers, *columns))
 
-    return (Pipeline((), Recast(row, made, row_of_tokens)),)
+    way = Recast(row, made, row_of_tokens, "ground_truth") if "ground_truth" in kept else Recast(row, made)
+    return (Pipeline((), way),)
 
 
 def _prompt_completion(dropped: tuple[str, ...]) -> tuple[Pipeline, ...]:

@@ -92,8 +92,8 @@ class ColumnsCodec:
         self._utf8 = Utf8()
         row = partial(_row_type, columns, dropped, absent_is_null=True)
         self._decode = msgspec.json.Decoder(row(tokens=_CARRIED)).decode_lines
-        has_integers = any(column.holds is Holds.INTEGER for column in columns)
-        self._minus_zero = MinusZero() if has_integers else None
+        self._integers = [attrgetter(f"c{i}") for i, column in enumerate(columns) if column.holds is Holds.INTEGER]
+        self._minus_zero = MinusZero()
         self._decode_tokens = msgspec.json.Decoder(row(tokens=_CARRIED | {Holds.INTEGER})).decode_lines
         self._as_is = [
             (getter, msgspec.json.Decoder(list[_nullable(column)]).decode)  # type: ignore[misc]
@@ -120,8 +120,8 @@ class ColumnsCodec:
             raise Irregular
         for getter, check in self._as_is:
             check(b"[" + b",".join(map(getter, decoded)) + b"]")
-        if self._minus_zero is not None and self._minus_zero.may_be_in(data):  # decoded, it would be 0
-            decoded = self._decode_tokens(data)
+        if any(0 in map(column, decoded) for column in self._integers) and self._minus_zero.may_be_in(data):
+            decoded = self._decode_tokens(data)  # one may be -0, of which a decoder makes 0
         if self._remade:
             decoded = list(map(self._out, *map(self._written, self._columns, self._getters, repeat(decoded))))
         return self._encode(decoded)[1:-1]

@@ -126,6 +126,8 @@ def _not_json(text: str, error: json.JSONDecodeError) -> str:
     at = len(text[: error.pos].encode())
     if error.pos >= len(text.rstrip(_SPACE)) or error.msg.startswith("Unterminated string"):
         return f"not valid JSON: the line ends before the row does (what is open begins at or before byte {at})"
+    if text[error.pos : error.pos + 1] == "\0":
+        return f"not valid JSON: a raw control character at byte {at} (a line break in a string of an array is shown as \\u0000)"
     what = error.msg.removesuffix(" at")
     return f"not valid JSON: {what[0].lower()}{what[1:]} at byte {at}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
@@ -19,8 +19,8 @@ __all__ = ["Recast", "are_strings"]
 
 class Recast:
     """Takes rows that decode as *row_type* (which must forbid unknown fields). *made* gives what is to be encoded for them all,
-    in the destination's shape, or raises `Irregular`. *of_tokens* is the same row with integers as tokens: for rows in which one
-    may be `-0`, of which a decoder makes 0."""
+    in the destination's shape, or raises `Irregular`. *of_tokens* is the same row with its *integer* field as a token: for rows in
+    which one may be `-0`, of which a decoder makes 0."""
 
     is_verbatim = False
     shortcuts: Sequence[Shortcut] = ()
@@ -29,11 +29,13 @@ class Recast:
         self,
         row_type: type[msgspec.Struct],
         made: Callable[[list[Any]], list[Any]],
-        of_tokens: type[msgspec.Struct],
+        of_tokens: type[msgspec.Struct] | None = None,
+        integer: str = "",
     ) -> None:
         self._utf8 = Utf8()
         self._decode = msgspec.json.Decoder(row_type).decode_lines
-        self._decode_tokens = msgspec.json.Decoder(of_tokens).decode_lines
+        self._decode_tokens = None if of_tokens is None else msgspec.json.Decoder(of_tokens).decode_lines
+        self._integer = attrgetter(integer)
         self._minus_zero = MinusZero()
         self._encode = msgspec.json.Encoder().encode
         self._made = made
@@ -44,7 +46,7 @@ class Recast:
         decoded = self._decode(data)
         if len(decoded) != rows:
             raise Irregular
-        if self._minus_zero.may_be_in(data):
+        if self._decode_tokens is not None and 0 in map(self._integer, decoded) and self._minus_zero.may_be_in(data):
             decoded = self._decode_tokens(data)
         return self._encode(self._made(decoded))[1:-1]
 
