@@ -39,9 +39,12 @@ def as_meant(plan: RowPlan, line: bytes, body: bytes) -> bytes:
         return body
     try:
         meant = _shaped(plan, _last_counts(read(line)))
-        made = _last_counts(read(body))
     except (NotJsonError, _Refused) as why:
         return b"not a row: " + str(why).encode("utf-8", "replace")
+    try:
+        made = _last_counts(read(body))
+    except (NotJsonError, _Refused):
+        made = None
     if isinstance(made, dict):
         meant = _with_texts(plan, meant, made)
         made = {key: value for key, value in made.items() if value is not None}
