@@ -14,8 +14,19 @@ WORDS, PURE, EDGES, FLOW, WIRING, SURFACE = range(6)
 LAYERS = {
     WORDS: ("model", "chunk", "outcome", "errors", "event", "config", "secret", "version"),
     PURE: (
-        *("array_lines", "elements", "mapping", "schema", "tiling", "naming", "encoding", "classify", "receipt"),
-        *("row_numbers", "settlement", "verification", "assumptions", "stalls", "sweep", "logs"),
+        *(
+            "array_lines",
+            "elements",
+            "numerals",
+            "exact",
+            "mapping",
+            "schema",
+            "tiling",
+            "naming",
+            "encoding",
+            "classify",
+        ),
+        *("receipt", "row_numbers", "settlement", "verification", "assumptions", "stalls", "sweep", "logs"),
     ),
     EDGES: ("sources", "destinations", "transport", "token_source", "pacing", "journal", "dead_letter", "workers"),
     FLOW: ("flow",),

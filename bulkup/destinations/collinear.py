@@ -14,12 +14,12 @@ from typing import TypeVar
 
 import msgspec
 import orjson
-import xxhash
 
 from bulkup.classify import BadRequest
 from bulkup.destinations.collinear_rows import COLLINEAR
 from bulkup.destinations.echo import BadEcho, EchoReader
 from bulkup.destinations.listing import Listing
+from bulkup.destinations.row_keys import key_of, unreadable_key
 from bulkup.destinations.seam import (
     PAGE_ROWS,
     Capabilities,
@@ -43,6 +43,7 @@ from bulkup.destinations.wire import (
     refusal,
 )
 from bulkup.encoding import RowPlan, Target
+from bulkup.exact import NotJsonError, read
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
 from bulkup.secret import holds_secret
 from bulkup.settlement import Look, Match, Seen
@@ -96,7 +97,7 @@ class _StoredRow(msgspec.Struct, gc=False, rename="camel"):
     id: RowId
     conv_prefix: list[_Turn]
     response: _Turn
-    ground_truth: int | float | str | bool | None = None
+    ground_truth: msgspec.Raw = msgspec.Raw(b"null")
     context: str | None = None
 
 
@@ -213,9 +214,12 @@ class CollinearDestination:
         return stored
 
     def row_key(self, row: bytes) -> bytes:
-        sent = orjson.loads(row)
-        turns = [(turn["role"], turn["content"]) for turn in (*sent["conv_prefix"], sent["response"])]
-        return _key(turns, sent.get("ground_truth"), sent.get("context"))
+        try:
+            sent = read(row)
+            turns = [[turn["role"], turn["content"]] for turn in (*sent["conv_prefix"], sent["response"])]
+            return key_of([turns, sent.get("ground_truth"), sent.get("context")])
+        except (NotJsonError, LookupError, TypeError, AttributeError):  # sent unread, under trust, or with a key twice
+            return unreadable_key(row)
 
     async def _datasets(self, page: int) -> _Listing:
         """One page of the space's datasets, and how many there are in all. [sdk]"""
@@ -254,10 +258,5 @@ def _seen(record: _Dataset, listing: Listing) -> Seen:
 
 
 def _stored_key(row: _StoredRow) -> bytes:
-    turns = [(turn.role, turn.content) for turn in (*row.conv_prefix, row.response)]
-    return _key(turns, row.ground_truth, row.context)
-
-
-def _key(turns: list[tuple[str | None, str | None]], ground_truth: object, context: str | None) -> bytes:
-    """A row's content, whatever the order of its keys."""
-    return xxhash.xxh3_128_digest(orjson.dumps((turns, ground_truth, context)))
+    turns = [[turn.role, turn.content] for turn in (*row.conv_prefix, row.response)]
+    return key_of([turns, read(bytes(row.ground_truth)), row.context])

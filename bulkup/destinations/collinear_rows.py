@@ -184,6 +184,7 @@ class _MadeOfTurns(msgspec.Struct, gc=False, omit_defaults=True):
     context: str | None = None
 
 
+_NULL = Raw(b"null")
 _messages, _content = attrgetter("messages"), attrgetter("content")
 _ASSISTANT = {"assistant"}
 
@@ -198,6 +199,8 @@ def _chat(dropped: tuple[str, ...]) -> tuple[Pipeline, ...]:
     ]
     names = {f"d{i}": key for i, key in enumerate(dropped)}
     row = msgspec.defstruct("ChatRow", fields, gc=False, forbid_unknown_fields=True, rename=names)
+    tokens: list[Any] = [(name, Raw, _NULL) if name == "ground_truth" else (name, *more) for name, *more in fields]
+    row_of_tokens = msgspec.defstruct("ChatTokens", tokens, gc=False, forbid_unknown_fields=True, rename=names)
     getters = [attrgetter(key) if key in kept else None for key in labels]
 
     def made(rows: list[Any]) -> list[Any]:
@@ -208,10 +211,13 @@ def _chat(dropped: tuple[str, ...]) -> tuple[Pipeline, ...]:
         asked = set(map(_role, map(_last, turns)))
         if not (asked <= _USER and set(map(_role, answers)) <= _ASSISTANT):
             raise Irregular
-        columns = [repeat(None) if getter is None else map(getter, rows) for getter in getters]
+        columns: list[Iterable[Any]] = [repeat(None) if getter is None else map(getter, rows) for getter in getters]
+        if isinstance(rows[0], row_of_tokens):
+            columns[0] = [None if truth == _NULL else truth for truth in columns[0]]
         return list(map(_MadeOfTurns, turns, answers, *columns))
 
-    return (Pipeline((), Recast(row, made)),)
+    way = Recast(row, made, row_of_tokens, "ground_truth") if "ground_truth" in kept else Recast(row, made)
+    return (Pipeline((), way),)
 
 
 def _prompt_completion(dropped: tuple[str, ...]) -> tuple[Pipeline, ...]:

@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 import orjson
-import xxhash
 
 from bulkup.classify import BadRequest
 from bulkup.destinations.listing import Listing
 from bulkup.destinations.nebius_rows import NEBIUS, wire_schema
+from bulkup.destinations.row_keys import key_of, unreadable_key
 from bulkup.destinations.seam import (
     PAGE_ROWS,
     Capabilities,
@@ -39,6 +39,7 @@ from bulkup.destinations.wire import (
     refusal,
 )
 from bulkup.encoding import RowPlan, Target
+from bulkup.exact import NotJsonError, read
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
 from bulkup.secret import holds_secret
 from bulkup.settlement import Look, Match, Seen
@@ -231,7 +232,10 @@ class NebiusDestination:
             raise ReadBackUnavailable(f"GET /v1/datasets/{dataset_id}/content gave a row that cannot be read") from None
 
     def row_key(self, row: bytes) -> bytes:
-        return _key(orjson.loads(row))
+        try:
+            return key_of(_without_nulls(read(row)))
+        except NotJsonError:  # sent unread, under trust
+            return unreadable_key(row)
 
     async def _dataset(self, dataset_id: str) -> _Dataset:
         path = f"/v1/datasets/{dataset_id}"
@@ -268,11 +272,9 @@ def _status(record: _Record) -> RemoteStatus:
             return RemoteStatus.PENDING
 
 
-def _key(row: Any) -> bytes:
-    """A row's content: null and absent are the same, since the service may give one back as the other. [open]"""
-    if isinstance(row, dict):
-        row = {name: value for name, value in row.items() if value is not None}
-    return xxhash.xxh3_128_digest(orjson.dumps(row, option=orjson.OPT_SORT_KEYS))
+def _without_nulls(row: Any) -> Any:
+    """Null and absent are the same, since the service may give one back as the other. [open]"""
+    return {name: value for name, value in row.items() if value is not None} if isinstance(row, dict) else row
 
 
 def _accepted(data: bytes, name: str) -> Outcome:

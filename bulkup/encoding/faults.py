@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from msgspec import Raw
+
 from bulkup.model import Stage
 
 __all__ = ["Fault", "one_line", "read_row", "said", "unfit"]
@@ -45,7 +47,21 @@ def _refuse_constant(name: str) -> NoReturn:
     raise _NotJsonError(f"{name} is not a JSON value")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+class _Double(float):
+    """A double that knows how the number was written: `1e-400` is not said to be 0.0."""
+
+    def __new__(cls, text: str) -> _Double:
+        made = super().__new__(cls, text)
+        made._text = text
+        return made
+
+    def __repr__(self) -> str:
+        return self._text if len(self._text) <= _SAID_CHARS else self._text[: _SAID_CHARS - 1] + "…"
+
+    _text: str
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_Double)
 
 
 def said(value: Any) -> str:
@@ -62,6 +78,8 @@ def said(value: Any) -> str:
             return f"the integer {value}" if abs(value) < 10**_SAID_CHARS else "an integer beyond 64 bits"
         case float():
             return f"the number {value!r}"
+        case Raw():
+            return f"the number {_Double(str(value, 'ascii'))!r}"
         case list():
             return f"an array of {len(value)}"
         case _:
@@ -108,6 +126,8 @@ def _not_json(text: str, error: json.JSONDecodeError) -> str:
     at = len(text[: error.pos].encode())
     if error.pos >= len(text.rstrip(_SPACE)) or error.msg.startswith("Unterminated string"):
         return f"not valid JSON: the line ends before the row does (what is open begins at or before byte {at})"
+    if text[error.pos : error.pos + 1] == "\0":
+        return f"not valid JSON: a raw control character at byte {at} (a line break in a string of an array is shown as \\u0000)"
     what = error.msg.removesuffix(" at")
     return f"not valid JSON: {what[0].lower()}{what[1:]} at byte {at}"
 

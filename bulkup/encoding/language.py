@@ -11,7 +11,9 @@ The strings' UTF-8 is looked at besides (`bulkup.encoding.utf8`): an automaton t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -25,6 +27,7 @@ __all__ = [
     "INTEGER",
     "STRING",
     "Automaton",
+    "Finder",
     "Form",
     "automaton_of",
     "ending_with",
@@ -120,6 +123,24 @@ def automaton_of(row: Form) -> Automaton | None:
         return Automaton(row)
     except (ImportError, ValueError):
         return None
+
+
+class Finder:
+    """Says of data whether a pattern matches somewhere in it. For one thread at a time."""
+
+    def __init__(self, pattern: bytes) -> None:
+        """*pattern* is one of hyperscan's and of `re`'s, which does the work on a machine without hyperscan, slower."""
+        self._slow = re.compile(pattern).search
+        self._scanner: _Scanner | None = None
+        with suppress(ImportError, ValueError):
+            self._scanner = _Scanner(pattern)
+
+    def finds(self, data: bytes) -> bool:
+        """Whether the pattern matches somewhere in *data*."""
+        if self._scanner is not None:
+            with suppress(ValueError):
+                return self._scanner.end_of_match(data) is not None
+        return self._slow(data) is not None
 
 
 class _Scanner:

@@ -13,11 +13,13 @@ from typing import Any
 
 import msgspec
 
+from bulkup.encoding.carried import CarryingDecoder
 from bulkup.encoding.faults import Fault, said
 from bulkup.encoding.target import Irregular
 from bulkup.encoding.utf8 import Utf8
 from bulkup.mapping import Array, Const, Expression, Mapping, Path, Record
 from bulkup.model import Stage
+from bulkup.numerals import whole
 
 __all__ = ["MappedRows"]
 
@@ -48,7 +50,7 @@ class MappedRows:
         fields: list[Any] = [(field, Any, _MISSING) for field in names.values()]
         row = msgspec.defstruct("MappedRow", fields, gc=False, rename={field: key for key, field in names.items()})
         self._utf8 = Utf8()
-        self._decode = msgspec.json.Decoder(row).decode_lines
+        self._decode = CarryingDecoder(row).decode_lines
         self._encode = msgspec.json.Encoder().encode_lines
         self._column = _record(mapping.record, "", names)
 
@@ -154,12 +156,22 @@ def _value(path: Path, value: Any) -> Any:
         value = found[1]
     if not path.integer or type(value) is int:
         return value
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
+    if isinstance(value, msgspec.Raw):
+        return _made_whole(path, value)
     digits = value.strip().replace(",", "") if isinstance(value, str) else ""
     if not _INTEGER.fullmatch(digits):
         raise _Unfit(f"expected an integer at {path.text}, got {said(value)}")
     return int(digits)
+
+
+def _made_whole(path: Path, value: msgspec.Raw) -> int | msgspec.Raw:
+    number = str(value, "ascii")
+    if number == "-0":  # an integer as it is, which stays as it is
+        return value
+    made = whole(number)
+    if made is None:
+        raise _Unfit(f"expected an integer at {path.text}, got {said(value)}")
+    return made
 
 
 def _all_strings(path: Path, values: list[str]) -> list[Any] | None:

@@ -22,6 +22,9 @@ _LEAST_TIMED_BYTES = 16 * 1024
 """A smaller block says nothing about speed."""
 
 
+_MARK = b"\0"
+
+
 class BlockEncoder:
     """Carries a `RowPlan` out. What a block comes to depends on nothing before it, so any worker may encode any block. For one
     thread at a time."""
@@ -38,7 +41,7 @@ class BlockEncoder:
 
     def encode(self, block: Block) -> EncodedBlock:
         """*block* made ready. Its body is `encode_rows`'s bodies joined by commas, its rejects are `encode_rows`'s."""
-        if len(block.data) <= self._plan.max_row_bytes:
+        if len(block.data) <= self._plan.max_row_bytes and not _holds_a_mark(block):
             shortcut = self._shortcut(block.data)
             if shortcut is not None:
                 body = shortcut.body(block.data.removesuffix(b"\n"))
@@ -60,6 +63,8 @@ class BlockEncoder:
 
     def encode_rows(self, block: Block) -> list[EncodedRow]:
         """Every line of *block* by itself, blank ones too, in order."""
+        if _holds_a_mark(block):
+            return [self._rejected(line) if _MARK in line.row else self._encoded(line) for line in lines_of(block)]
         return list(map(self._encoded, lines_of(block)))
 
     def reject_long(self, row: LongRow) -> Reject:
@@ -100,6 +105,9 @@ class BlockEncoder:
             return EncodedRow(line.position, None, reject)
         for body in self._bodies(line.row):
             return EncodedRow(line.position, body, None)
+        return self._rejected(line)
+
+    def _rejected(self, line: Line) -> EncodedRow:
         fault = self._fault(line)
         field = None if fault.field is None else one_line(fault.field)
         reject = Reject(line.position, line.number, fault.stage, field, one_line(fault.reason), line.raw, len(line.raw))
@@ -148,6 +156,11 @@ class BlockEncoder:
                 return mapped
             row = mapped
         return plan.target.rows.fault(row)
+
+
+def _holds_a_mark(block: Block) -> bool:
+    """Whether *block*, of an array, may hold a row of which the cutter knows that it is no JSON (`bulkup.array_lines`)."""
+    return block.offsets is not None and _MARK in block.data
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -238,7 +238,7 @@ class Lane:
             survey=survey,
             others=await self._others_since(survey["at"]) if survey else Others(),
             ids=ids,
-            sent=SentRows(self._source, chunker, self.destination.row_key),
+            sent=SentRows(self._source, chunker, plan.rows, self.destination.row_key),
             asker=asker,
             halt=self.halt,
             scratch=scratch,

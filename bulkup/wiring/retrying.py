@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import anyio
+import msgspec
 import orjson
 import xxhash
 
+from bulkup.array_lines import json_line
 from bulkup.config import LONGEST_NAME, Nebius, RejectLimit
 from bulkup.errors import UsageProblem
 from bulkup.journal import Journal
@@ -92,8 +94,9 @@ def _rejected(path: Path, size: int) -> Iterator[_Row]:
         return
     with path.open("rb") as letters:
         while letters.tell() < size:
-            letter = orjson.loads(letters.readline())
-            yield _Row(letter["lane"], _row_of(letter, str(path)))
+            line = letters.readline()
+            letter = orjson.loads(line)
+            yield _Row(letter["lane"], _row_of(letter, str(path), line))
 
 
 def _given(path: Path, wanted: Sequence[str], lanes: Sequence[str]) -> Iterator[_Row]:
@@ -112,7 +115,7 @@ def _given(path: Path, wanted: Sequence[str], lanes: Sequence[str]) -> Iterator[
                     raise UsageProblem(
                         f"{path}, line {number}: the run has no lane {letter['lane']!r}; it has {', '.join(lanes)}"
                     )
-                yield _Row(letter["lane"], _row_of(letter, f"{path}, line {number}"))
+                yield _Row(letter["lane"], _row_of(letter, f"{path}, line {number}", line))
             elif len(wanted) > 1:
                 raise UsageProblem(f"{path}, line {number}: a plain row names no destination: give --lane")
             else:
@@ -128,8 +131,13 @@ def _letter(line: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and {"id", "lane", "stage", "reason", "length"} <= found.keys() else None
 
 
-def _row_of(letter: dict[str, Any], where: str) -> bytes | None:
-    """The row in a dead letter, as it was or as it was edited: text, or JSON. None where not all of it was kept.
+class _Token(msgspec.Struct):
+    row: msgspec.Raw
+
+
+def _row_of(letter: dict[str, Any], where: str, line: bytes) -> bytes | None:
+    """The row in a dead letter, as it was or as it was edited: text, or JSON, which goes as it stands in *line*. None where not all
+    of it was kept.
 
     Raises `UsageProblem`, naming *where* it stands.
     """
@@ -137,7 +145,10 @@ def _row_of(letter: dict[str, Any], where: str) -> bytes | None:
     if isinstance(row, str):
         data = row.encode()
     elif row is not None:
-        return orjson.dumps(row)
+        try:
+            return bytes(msgspec.json.decode(line, type=_Token).row)
+        except (msgspec.MsgspecError, RecursionError):
+            raise UsageProblem(f"{where}: its row cannot be read; give it as text, under row") from None
     elif "row_base64" in letter:
         try:
             data = base64.b64decode(letter["row_base64"])
@@ -155,8 +166,7 @@ def _is_head(data: bytes, length: int) -> bool:
 
 
 def _on_one_line(data: bytes) -> bytes:
-    """A line break inside JSON is blank space."""
-    return data.strip().replace(b"\r", b" ").replace(b"\n", b" ")
+    return json_line(data.strip(b" \t\r\n"))
 
 
 def _retry(
