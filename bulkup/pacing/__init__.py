@@ -1,7 +1,7 @@
 """When a request may go: a rate, a number at once, a gate, and the bytes held in memory."""
 
 from bulkup.pacing.adaptive import AdaptiveLimit
-from bulkup.pacing.backoff import Patience, full_jitter_s
+from bulkup.pacing.backoff import Impatience, Patience, Refusals, full_jitter_s, wait_after_refusal_s
 from bulkup.pacing.budget import ByteBudget
 from bulkup.pacing.concurrency import Concurrency
 from bulkup.pacing.eta import Eta
@@ -24,6 +24,7 @@ __all__ = [
     "Eta",
     "Gate",
     "Growth",
+    "Impatience",
     "Lead",
     "LearnedRate",
     "LimitedBy",
@@ -33,10 +34,12 @@ __all__ = [
     "Quota",
     "QuotaTold",
     "Rate",
+    "Refusals",
     "Spacing",
     "Spent",
     "Waiting",
     "full_jitter_s",
     "quota_told",
     "time_for_s",
+    "wait_after_refusal_s",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum, StrEnum
 
 from bulkup.outcome import Accepted, CloseGate, InDoubt, Outcome, TryAgain
+from bulkup.pacing.backoff import Refusals
 from bulkup.pacing.concurrency import Concurrency
 from bulkup.pacing.gate import Gate
 from bulkup.pacing.lead import Lead
@@ -16,10 +18,6 @@ from bulkup.pacing.quota import Quota, quota_told
 from bulkup.pacing.rate import Rate
 
 __all__ = ["Pacing", "Waiting"]
-
-LEAST_WAIT_S = 0.35
-"""So long the gate is closed at least by a 429 that names no wait. Whoever was refused may add to it; who tries at once is refused
-again; and nobody slips through while that attempt is being recorded."""
 
 
 class Waiting(StrEnum):
@@ -42,9 +40,18 @@ class _Spending(Enum):
 class Pacing:
     """Grants slots. A slot is held for one attempt: whoever has to wait before the next attempt gives it back first."""
 
-    def __init__(self, *, concurrency: Concurrency, gate: Gate, rate: Rate, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        concurrency: Concurrency,
+        gate: Gate,
+        rate: Rate,
+        clock: Callable[[], float],
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
         self.concurrency = concurrency
         self.gate = gate
+        self.refusals = Refusals(uniform)
         self.limiting = Limiting()
         self._lead = Lead()
         self._rate = rate
@@ -64,7 +71,7 @@ class Pacing:
         await self.concurrency.enter()
         self._account()
         try:
-            if self._rate.is_limited or self.quota.refusals_in_a_row:
+            if self._rate.is_limited or self.refusals.in_a_row:
                 with self._throttling(Waiting.RATE):
                     await self._follow(rows, size)
             else:
@@ -94,20 +101,28 @@ class Pacing:
             attempt, is_full=self.concurrency.is_full and not self._throttled and not self._lead.waiting
         )
         match outcome:
-            case CloseGate(reason, wait_s, over_quota):
+            case CloseGate(_, wait_s, over_quota):
                 if over_quota:
                     self.quota.refused(now, began_s=began_s, wait_s=wait_s)
-                self._lead.refused(now)
-                self.gate.close(LEAST_WAIT_S if wait_s is None else wait_s, reason)
+                self.refused(outcome, began_s=began_s)
             case TryAgain() | InDoubt():
                 pass
             case _:
                 self.quota.accepted(now, began_s=began_s)
+                self.refusals.accepted(began_s=began_s)
                 self._lead.taken(began_s=began_s)
         self._account()
 
-    def looked(self) -> None:
-        """A request that stores nothing was answered as it should be: the service takes requests."""
+    def refused(self, refusal: CloseGate, *, began_s: float) -> None:
+        """A request that had begun at *began_s* was refused, whatever was asked: nobody goes for as long as that takes."""
+        now = self._clock()
+        self._lead.refused(now)
+        wait_s = self.refusals.refused(now, began_s=began_s, told_s=refusal.wait_s)
+        self.gate.close(wait_s, refusal.reason)
+
+    def looked(self, *, began_s: float) -> None:
+        """A request that stores nothing, and had begun at *began_s*, was answered as it should be: the service takes requests."""
+        self.refusals.accepted(began_s=began_s)
         self._lead.taken(began_s=self._clock())
 
     def headers(self, headers: Mapping[str, str]) -> None:
