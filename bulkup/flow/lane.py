@@ -127,6 +127,7 @@ class Lane:
             rate=options.rate(),
             clock=clock.monotonic,
             uniform=clock.uniform,
+            unix=clock.unix,
         )
         self._reaction = Reaction(
             token=destination.token, pacing=self.pacing, patience=self._patience, halt=self.halt, clock=clock, say=say

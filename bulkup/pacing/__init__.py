@@ -10,10 +10,11 @@ from bulkup.pacing.lead import Lead
 from bulkup.pacing.learned import LearnedRate
 from bulkup.pacing.limiting import LimitedBy, Limiting, Spent
 from bulkup.pacing.measured import Attempt, Ending
-from bulkup.pacing.quota import Growth, Quota, QuotaTold, quota_told, time_for_s
+from bulkup.pacing.quota import Growth, Quota, time_for_s
 from bulkup.pacing.rate import Rate
 from bulkup.pacing.slot import Pacing, Waiting
 from bulkup.pacing.spacing import Spacing
+from bulkup.pacing.told import QuotaTold, quota_told, quotas_told
 
 __all__ = [
     "AdaptiveLimit",
@@ -40,6 +41,7 @@ __all__ = [
     "Waiting",
     "full_jitter_s",
     "quota_told",
+    "quotas_told",
     "time_for_s",
     "wait_after_refusal_s",
 ]

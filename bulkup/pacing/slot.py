@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum, StrEnum
@@ -14,8 +15,9 @@ from bulkup.pacing.gate import Gate
 from bulkup.pacing.lead import Lead
 from bulkup.pacing.limiting import Limiting, Spent
 from bulkup.pacing.measured import Attempt, Ending
-from bulkup.pacing.quota import Quota, quota_told
+from bulkup.pacing.quota import Quota
 from bulkup.pacing.rate import Rate
+from bulkup.pacing.told import quotas_told
 
 __all__ = ["Pacing", "Waiting"]
 
@@ -48,6 +50,7 @@ class Pacing:
         rate: Rate,
         clock: Callable[[], float],
         uniform: Callable[[float, float], float] = random.uniform,
+        unix: Callable[[], float] = time.time,
     ) -> None:
         self.concurrency = concurrency
         self.gate = gate
@@ -56,6 +59,8 @@ class Pacing:
         self._lead = Lead()
         self._rate = rate
         self._clock = clock
+        self._unix = unix
+        self._least_trip_s: float | None = None
         self._throttled = 0
         self._has_begun = False
         self._since = clock()
@@ -93,6 +98,8 @@ class Pacing:
         Comes before `leave`, so that who follows finds the gate closed.
         """
         now = self._clock()
+        trip_s = max(0.0, now - began_s)
+        self._least_trip_s = trip_s if self._least_trip_s is None else min(trip_s, self._least_trip_s)
         self._body_s += max(0.0, body_ended_s - began_s)
         self._answer_s += max(0.0, now - max(began_s, body_ended_s))
         attempt = Attempt(began_s, now, size, _ending(outcome))
@@ -126,10 +133,9 @@ class Pacing:
         self._lead.taken(began_s=self._clock())
 
     def headers(self, headers: Mapping[str, str]) -> None:
-        """The `x-ratelimit-*` headers (names in lower case) of an answer to whatever request of the lane."""
-        told = quota_told(headers)
-        if told is not None:
-            self.quota.headers(self._clock(), told)
+        """What an answer to whatever request of the lane says of quotas: headers with names in lower case."""
+        if told := quotas_told(headers, self._unix()):
+            self.quota.headers(self._clock(), *told, late_s=self._least_trip_s or 0.0)
 
     def finish(self) -> None:
         """The lane has ended: its time is spent."""
