@@ -16,8 +16,8 @@ from bulkup.outcome import CloseGate, InDoubt, Outcome, RowsRefused, StopLane, T
 
 __all__ = ["BadRequest", "classify_status", "counts_early", "retry_after_s"]
 
-MAX_RETRY_AFTER_S = 24 * 3600.0
-"""A gate is never closed for longer than this on one answer's word."""
+MAX_RETRY_AFTER_S = 366 * 24 * 3600.0
+"""What passes a year is taken as one: how long a lane waits at most is `--max-wait`'s matter."""
 
 
 class BadRequest(StrEnum):

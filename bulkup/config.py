@@ -139,6 +139,7 @@ class RunSettings(_Model):
     on_source_change: OnSourceChange = OnSourceChange.REFUSE
     append: bool = False
     retry_for_s: Annotated[float, Field(ge=0)] = 600.0
+    max_wait_s: Annotated[float, Field(ge=0)] = 3600.0
     drain_timeout_s: Annotated[float, Field(ge=0)] = 15.0
     max_rejects: RejectLimit | None = RejectLimit(percent=5.0)
     rejects_content: bool = True

@@ -84,6 +84,7 @@ OPTIONS = (
     Option("on_source_change", Scope.RUN, "on_source_change"),
     Option("append", Scope.RUN, "append", _truth),
     Option("retry_for", Scope.RUN, "retry_for_s", parse_seconds),
+    Option("max_wait", Scope.RUN, "max_wait_s", parse_seconds),
     Option("drain_timeout", Scope.RUN, "drain_timeout_s", parse_seconds),
     Option("max_rejects", Scope.RUN, "max_rejects", RejectLimit.parse),
     Option("workers", Scope.RUN, "workers", _workers),

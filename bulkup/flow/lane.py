@@ -33,6 +33,7 @@ from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepare import Preparer
 from bulkup.flow.prepared import Prepared
+from bulkup.flow.reaction import Reaction
 from bulkup.flow.sender import OwnSender, Sender
 from bulkup.flow.sent_rows import SentRows
 from bulkup.flow.settler import REFUSALS_STORE_NOTHING, Settler
@@ -43,7 +44,7 @@ from bulkup.journal import LaneJournal
 from bulkup.model import Block
 from bulkup.naming import widest_name
 from bulkup.outcome import CloseGate, StopLane, TokenRejected, TryAgain
-from bulkup.pacing import ByteBudget, Concurrency, Eta, Gate, Pacing, Patience, Rate, full_jitter_s
+from bulkup.pacing import ByteBudget, Concurrency, Eta, Gate, Pacing, Patience, Rate
 from bulkup.settlement import Look, Others
 from bulkup.sources import Cursor, Source
 from bulkup.tiling import tile_bytes
@@ -67,6 +68,7 @@ class LaneOptions:
     rate: Callable[[], Rate]
     memory_bytes: int
     retry_for_s: float
+    max_wait_s: float
     settle_after_s: float
     pending_timeout_s: float
     on_doubt: OnDoubt
@@ -111,20 +113,26 @@ class Lane:
         self._others: Others | None = None
         self.limit = BodyLimit(options.max_body_bytes)
         self._survey: Look | None = None
+        self._look_failed: TryAgain | CloseGate | None = None
         self._unreadable: str | None = None
         self._late: str | None = None
         self._unseen: str | None = None
         self._planned_whole = False
         self._is_only_settled = False
         self._rules = self._stop_rules()
-        self._patience = Patience(retry_for_s=options.retry_for_s, now=clock.monotonic())
+        self._patience = Patience(retry_for_s=options.retry_for_s, max_wait_s=options.max_wait_s, now=clock.monotonic())
         self.pacing = Pacing(
             concurrency=Concurrency(cap=options.concurrency),
             gate=Gate(clock=clock.monotonic, sleep=clock.sleep),
             rate=options.rate(),
             clock=clock.monotonic,
+            uniform=clock.uniform,
+            unix=clock.unix,
         )
-
+        self._reaction = Reaction(
+            token=destination.token, pacing=self.pacing, patience=self._patience, halt=self.halt, clock=clock, say=say
+        )
+        self._asker = self._asking(lambda: None)
         self._eta = Eta()
 
     @property
@@ -168,10 +176,11 @@ class Lane:
         await self._decide()
         if await self._is_untouched():
             try:
-                await self._look()
+                await self._asker.once(self._look)
             except LookFailed as failed:
                 if not isinstance(failed.outcome, TryAgain | CloseGate):
                     raise _refused(self.name, failed) from None
+                self._look_failed = failed.outcome
 
     async def _take_up(self) -> None:
         """What an earlier process left: doubts, totals, and what was known of the source and of the audit."""
@@ -221,14 +230,7 @@ class Lane:
         plan = LanePlan.from_json(frozen, self.destination.target)
         chunker = Chunker(self._source, plan.rows.encoder(), self.halt)
         survey = await self._journal.fact("survey")
-        asker = Asker(
-            token=self.destination.token,
-            pacing=self.pacing,
-            patience=self._patience,
-            halt=self.halt,
-            clock=self._clock,
-            on_answer=lambda: self._patience.succeeded(self._clock.monotonic()),
-        )
+        asker = self._asking(lambda: self._patience.succeeded(self._clock.monotonic()))
         return Verifier(
             destination=self.destination,
             plan=plan.rows,
@@ -245,6 +247,16 @@ class Lane:
             sample=sample,
             seed=seed,
             say=self._say,
+        )
+
+    def _asking(self, on_answer: Callable[[], None]) -> Asker:
+        return Asker(
+            token=self.destination.token,
+            pacing=self.pacing,
+            reaction=self._reaction,
+            halt=self.halt,
+            clock=self._clock,
+            on_answer=on_answer,
         )
 
     async def _others_since(self, at: float) -> Others:
@@ -388,38 +400,12 @@ class Lane:
                 "Choose another --name, or give --append to add to it"
             )
 
-    async def _look_patiently(self) -> None:
-        failures = 0
-        while self._survey is None:
-            token = self.destination.token.current
-            try:
-                await self._look()
-            except LookFailed as failed:
-                if isinstance(failed.outcome, TokenRejected) and await self.destination.token.renew(token):
-                    continue  # each token is renewed once, so this ends
-                failures += 1
-                await self._wait_for_look(failed, failures)
-
-    async def _wait_for_look(self, failed: LookFailed, failures: int) -> None:
-        now = self._clock.monotonic()
-        wait_s = full_jitter_s(failures, self._clock.uniform)
-        match failed.outcome:
-            case CloseGate(reason, ordered_s) if ordered_s is not None:
-                self.pacing.gate.close(ordered_s, reason)
-                self._patience.ordered_wait(ordered_s)
-                wait_s = ordered_s
-            case TokenRejected() | StopLane():
-                raise _refused(self.name, failed) from None
-            case _:
-                pass
-        if self._patience.is_over(now):
-            self.halt.set(Reason(f"the service could not be asked for too long: {failed}", ExitCode.TRY_LATER))
-        await self.halt.unless_halted(lambda: self._clock.sleep(wait_s))
-
     async def _send_all(self) -> None:
         assert self._plan is not None, "prepare comes first"
-        if await self._is_untouched():
-            await self._look_patiently()
+        if self._survey is None and await self._is_untouched():
+            if self._look_failed is not None:
+                await self._reaction.after(self._look_failed, failures=1, token=self.destination.token.current)
+            await self._asker.ask(self._look)
         if self._help is None:
             await self._send_planned(self._plan)
             return
@@ -557,7 +543,7 @@ class Lane:
             source=self._source,
             chunker=chunker,
             pacing=self.pacing,
-            patience=self._patience,
+            asker=self._asker,
             halt=self.halt,
             tally=self.tally,
             clock=self._clock,
@@ -595,6 +581,8 @@ class Lane:
             journal=self._journal,
             pacing=self.pacing,
             patience=self._patience,
+            reaction=self._reaction,
+            asker=self._asker,
             budget=budget,
             creation=creation,
             fence=fence,

@@ -24,7 +24,7 @@ from bulkup.flow.tally import Tally
 from bulkup.journal import LaneJournal
 from bulkup.model import Block
 from bulkup.outcome import RemoteStatus
-from bulkup.pacing import Pacing, Patience
+from bulkup.pacing import Pacing
 from bulkup.settlement import (
     PATIENCE_QUIET_PERIODS,
     Absent,
@@ -84,7 +84,7 @@ class Settler:
         source: Source,
         chunker: Chunker,
         pacing: Pacing,
-        patience: Patience,
+        asker: Asker,
         halt: Halt,
         tally: Tally,
         clock: Clock,
@@ -107,7 +107,7 @@ class Settler:
         self._on_present = on_present
         self._others = others
         self._say = say
-        self._asker = Asker(token=destination.token, pacing=pacing, patience=patience, halt=halt, clock=clock)
+        self._asker = asker
 
     async def settle(self, *, patience_s: float = inf) -> None:
         """Settle what can be settled within *patience_s* seconds. What is not stored is planned again.

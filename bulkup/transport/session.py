@@ -31,6 +31,8 @@ IDLE_S = 0.3
 """A connection idle for longer is dropped, before the server drops it under the next POST: that would be a doubt."""
 
 QUOTA_PREFIX = "x-ratelimit-"
+QUOTA_FIELDS = frozenset(("ratelimit", "ratelimit-policy", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"))
+"""As services tell their quotas: what stands in them is `bulkup.pacing`'s matter."""
 
 
 class Transport:
@@ -47,7 +49,7 @@ class Transport:
         on_quota: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> None:
         """*ca_file*: as `trusting` has it. *on_stall* is told, in a line for a person, of a request that does not move, and what it
-        waits for; *on_quota* of the `x-ratelimit-*` headers (names in lower case, no others) of every answer that has some.
+        waits for; *on_quota* of the headers that tell a quota (names in lower case, and `date`) of every answer that has some.
 
         Raises `UsageProblem` for a base URL, a proxy or a file of authorities that cannot be used."""
         self.base_url = check_base_url(base_url)
@@ -131,9 +133,13 @@ class Transport:
             raise TransportFailure(progress.phase, f"nothing moved for {progress.waited_s:.0f} s")
 
     def _tell_quota(self, headers: Mapping[str, str]) -> None:
-        found = {name.lower(): value for name, value in headers.items() if name.lower().startswith(QUOTA_PREFIX)}
+        found: dict[str, str] = {}
+        for name, value in headers.items():
+            name = name.lower()
+            if name.startswith(QUOTA_PREFIX) or name in QUOTA_FIELDS:  # a repeated field is one list [RFC 9110 5.3]
+                found[name] = f"{found[name]}, {value}" if name in found else value
         if found:
-            self._on_quota(found)
+            self._on_quota(found | ({"date": headers["Date"]} if "Date" in headers else {}))
 
     def _stalled(self, request: str, what: str, tell: Tell) -> None:
         self._on_stall(

@@ -445,6 +445,7 @@ class Run:
             * chosen.memory_bytes
             // len(self._upload.destinations),
             retry_for_s=chosen.retry_for_s,
+            max_wait_s=chosen.max_wait_s,
             settle_after_s=chosen.settle_after_s,
             pending_timeout_s=settings.pending_timeout_s if isinstance(settings, Nebius) else 600.0,
             on_doubt=chosen.on_doubt,
