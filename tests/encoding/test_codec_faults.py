@@ -263,8 +263,8 @@ def test_every_module_that_calls_a_codec_is_somebodys() -> None:
 
 
 def test_no_code_of_rows_lists_what_codecs_raise() -> None:
-    """`bulkup.refusal.attempt` is the one place: such lists are never whole. `faults` looks for words, `exact` has
-    a reader of its own for what the codecs refuse."""
+    """`bulkup.refusal.attempt` is the one place: such lists are never whole. `faults` looks for words, `exact` and
+    `meaning` have readers of their own for what the codecs refuse."""
     modules = _modules()
     for owner in ("a row: it is rejected", "a config: it is refused", "a source: it cannot be read further"):
         for name in OWNERS[owner].split():
@@ -275,4 +275,7 @@ def test_no_code_of_rows_lists_what_codecs_raise() -> None:
             listed = [
                 word for word in ("msgspec", "json", "toml", "Zstd", "hyperscan", "RecursionError") if word in caught
             ]
-            assert not listed or name in ("encoding.faults", "wiring.retrying", "exact"), (name, listed)
+            assert not listed or name in ("encoding.faults", "wiring.retrying", "exact", "encoding.meaning"), (
+                name,
+                listed,
+            )
