@@ -12,6 +12,7 @@ import msgspec
 
 from bulkup.elements import ElementScanner
 from bulkup.model import HEAD_BYTES, Block, LongRow
+from bulkup.refusal import Refusal, attempt
 
 __all__ = ["ArrayCutter", "json_line"]
 
@@ -268,7 +269,5 @@ def _end(pattern: re.Pattern[bytes], text: bytes | bytearray, at: int = 0) -> in
 
 
 def _decode(text: bytes) -> list[msgspec.Raw] | None:
-    try:
-        return _ELEMENTS.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return None
+    found = attempt(_ELEMENTS.decode, text)
+    return None if isinstance(found, Refusal) else found

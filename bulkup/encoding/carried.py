@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from bulkup.encoding.language import Finder
+from bulkup.encoding.row_types import line_decoder
 
 __all__ = ["CarryingDecoder", "MinusZero"]
 
@@ -40,7 +41,7 @@ class CarryingDecoder:
 
     def __init__(self, row_type: Any) -> None:
         self._type = row_type
-        self._usual = msgspec.json.Decoder(row_type, float_hook=msgspec.Raw).decode_lines
+        self._usual = line_decoder(row_type, msgspec.Raw)
         self._minus_zero = MinusZero()
 
     def decode_lines(self, data: bytes) -> list[Any]:
@@ -59,4 +60,4 @@ class CarryingDecoder:
             return msgspec.Raw("-0" if text == stand_in.decode() else text)
 
         marked = _STRING_OR_MINUS_ZERO.sub(lambda found: token(found[0]), data)
-        return msgspec.json.Decoder(self._type, float_hook=carried).decode_lines(marked)
+        return line_decoder(self._type, carried)(marked)

@@ -14,6 +14,7 @@ from bulkup.encoding.carried import MinusZero
 from bulkup.encoding.faults import Fault, said
 from bulkup.encoding.identity import VerbatimCodec
 from bulkup.encoding.language import BOOLEAN, INTEGER, STRING, Form, nullable, record
+from bulkup.encoding.row_types import RowType, is_odd, line_decoder, row_maker, row_type
 from bulkup.encoding.shortcuts import objects_as_text
 from bulkup.encoding.target import INT64, Codec, Irregular
 from bulkup.encoding.utf8 import Utf8
@@ -68,7 +69,7 @@ def _row_type(
     *,
     absent_is_null: bool = False,
     tokens: frozenset[Holds] = frozenset(),
-) -> type[msgspec.Struct]:
+) -> RowType:
     """Rows of *columns*. Columns that hold one of *tokens* are not looked into."""
     fields: list[Any] = []
     names = {f"c{i}": column.name for i, column in enumerate(columns)}
@@ -79,7 +80,7 @@ def _row_type(
         fields.append((*field, null) if absent_is_null and column.nullable else field)
     fields += [(f"d{i}", msgspec.Raw, _NULL) for i in range(len(dropped))]
     names |= {f"d{i}": key for i, key in enumerate(dropped)}
-    return msgspec.defstruct("ColumnRow", fields, gc=False, forbid_unknown_fields=True, rename=names, kw_only=True)
+    return row_type("ColumnRow", fields, forbid_unknown_fields=True, rename=names)
 
 
 class ColumnsCodec:
@@ -91,10 +92,10 @@ class ColumnsCodec:
         self._skips = bool(dropped)
         self._utf8 = Utf8()
         row = partial(_row_type, columns, dropped, absent_is_null=True)
-        self._decode = msgspec.json.Decoder(row(tokens=_CARRIED)).decode_lines
+        self._decode = line_decoder(row(tokens=_CARRIED))
         self._integers = [attrgetter(f"c{i}") for i, column in enumerate(columns) if column.holds is Holds.INTEGER]
         self._minus_zero = MinusZero()
-        self._decode_tokens = msgspec.json.Decoder(row(tokens=_CARRIED | {Holds.INTEGER})).decode_lines
+        self._decode_tokens = line_decoder(row(tokens=_CARRIED | {Holds.INTEGER}))
         self._as_is = [
             (getter, msgspec.json.Decoder(list[_nullable(column)]).decode)  # type: ignore[misc]
             for column, getter in ((column, attrgetter(f"c{i}")) for i, column in enumerate(columns))
@@ -102,10 +103,9 @@ class ColumnsCodec:
         ]
         self._getters = [attrgetter(f"c{i}") for i in range(len(columns))]
         self._encode = msgspec.json.Encoder().encode
-        out = [(f"c{i}", Any) for i in range(len(columns))]
-        names = {f"c{i}": column.name for i, column in enumerate(columns)}
-        self._out = msgspec.defstruct("WrittenRow", out, gc=False, rename=names)
-        self._remade = self._skips or any(column.holds is Holds.TEXT for column in columns)
+        names = [column.name for column in columns]
+        self._out = row_maker("WrittenRow", names)
+        self._remade = self._skips or any(column.holds is Holds.TEXT for column in columns) or is_odd(names)
         is_one_text = len(columns) == 1 and columns[0].holds is Holds.TEXT
         self.shortcuts = objects_as_text(columns[0].name) if is_one_text else ()
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from bulkup.encoding.carried import MinusZero
+from bulkup.encoding.row_types import RowType, line_decoder
 from bulkup.encoding.shortcuts import Shortcut
 from bulkup.encoding.splice import QUOTE
 from bulkup.encoding.target import Irregular
@@ -27,14 +28,14 @@ class Recast:
 
     def __init__(
         self,
-        row_type: type[msgspec.Struct],
+        row_type: RowType,
         made: Callable[[list[Any]], list[Any]],
-        of_tokens: type[msgspec.Struct] | None = None,
+        of_tokens: RowType | None = None,
         integer: str = "",
     ) -> None:
         self._utf8 = Utf8()
-        self._decode = msgspec.json.Decoder(row_type).decode_lines
-        self._decode_tokens = None if of_tokens is None else msgspec.json.Decoder(of_tokens).decode_lines
+        self._decode = line_decoder(row_type)
+        self._decode_tokens = None if of_tokens is None else line_decoder(of_tokens)
         self._integer = attrgetter(integer)
         self._minus_zero = MinusZero()
         self._encode = msgspec.json.Encoder().encode

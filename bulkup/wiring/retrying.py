@@ -21,6 +21,7 @@ from bulkup.journal import Journal
 from bulkup.journal.journal import REJECTS
 from bulkup.journal.reading import view
 from bulkup.model import HEAD_BYTES
+from bulkup.refusal import attempt
 from bulkup.wiring.folder import RunFolder, StateDir, private_file
 from bulkup.wiring.upload import Upload, lane_name
 
@@ -124,10 +125,7 @@ def _given(path: Path, wanted: Sequence[str], lanes: Sequence[str]) -> Iterator[
 
 def _letter(line: bytes) -> dict[str, Any] | None:
     """The dead letter that *line* is, None where it is a row."""
-    try:
-        found = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
+    found = attempt(orjson.loads, line)
     return found if isinstance(found, dict) and {"id", "lane", "stage", "reason", "length"} <= found.keys() else None
 
 
