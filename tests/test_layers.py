@@ -28,7 +28,19 @@ LAYERS = {
         ),
         *("receipt", "row_numbers", "settlement", "verification", "assumptions", "stalls", "sweep", "logs"),
     ),
-    EDGES: ("sources", "destinations", "transport", "token_source", "pacing", "journal", "dead_letter", "workers"),
+    EDGES: (
+        *(
+            "sources",
+            "destinations",
+            "transport",
+            "token_source",
+            "pacing",
+            "journal",
+            "dead_letter",
+            "workers",
+            "state_files",
+        ),
+    ),
     FLOW: ("flow",),
     WIRING: ("wiring", "api"),
     SURFACE: ("", "cli", "progress", "__main__"),
@@ -38,8 +50,9 @@ LEAVES = {"emulator", "demo_data"}
 MAY_IMPORT_LEAVES = {"cli"}
 """Lazily: `bulkup emulator` and `bulkup demo` start one."""
 
-EDGE_TO_EDGE = {("destinations", "transport"), ("destinations", "token_source")}
-"""Edges do not know each other, with this exception: a service speaks over the wire, with a token."""
+EDGE_TO_EDGE = {("destinations", "transport"), ("destinations", "token_source"), ("journal", "state_files")}
+"""Edges do not know each other, with these exceptions: a service speaks over the wire, with a token; and the journal's files are
+opened as all files in the state directory are."""
 
 HTTP = {"aiohttp", "httpx", "requests", "urllib3"}
 IMPURE = {"anyio", "aiohttp", "sqlite3", "asyncio", "aiolimiter", "socket", "threading"}

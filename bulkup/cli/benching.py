@@ -21,6 +21,7 @@ from bulkup.cli.terminal import console_on
 from bulkup.config import Nebius
 from bulkup.errors import ExitCode, UsageProblem
 from bulkup.event import Event, Note
+from bulkup.state_files import check_folder
 from bulkup.sweep import Budget, Verdict
 from bulkup.transport import check_base_url
 from bulkup.wiring.folder import StateDir, write_private
@@ -181,6 +182,7 @@ def _keep(found: SweepFound, wish: SweepWish, text: str) -> list[str]:
     """Write the report and the chart; the lines that say where they are. Raises `LocalDisk`."""
     folder = StateDir(wish.run.state_dir / "bench")
     folder.create()
+    check_folder(folder.path)
     report = folder.path / f"{wish.run.name}.json"
     write_private(report, text.encode())
     kept = [f"report: {report}"]

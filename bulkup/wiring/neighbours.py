@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from bulkup.config import Collinear, Nebius
-from bulkup.errors import JournalUnusable
+from bulkup.errors import JournalUnusable, LocalDisk, RunLocked
 from bulkup.journal.reading import JournalView, view
 from bulkup.settlement import Others
 from bulkup.wiring.folder import RunFolder, StateDir
@@ -18,7 +18,8 @@ def others_since(state: StateDir, run: RunFolder, destination: Nebius | Collinea
     """What runs other than *run* have put into the dataset *name* of *destination* since *since* (Unix time).
 
     Retries of a run are such runs, and so is whatever was uploaded into the same dataset with `--append`. None of them may be
-    writing: to be asked with the dataset's lock held. A run whose journal cannot be read is passed over. Reads files.
+    writing: to be asked with the dataset's lock held. A run whose journal is not one is passed over; one that cannot be got at may
+    have put rows there. Reads files.
     """
     if isinstance(destination, Nebius):  # its chunks have datasets of their own
         return Others()
@@ -35,6 +36,9 @@ def others_since(state: StateDir, run: RunFolder, destination: Nebius | Collinea
                 began_later = started_at is not None and datetime.fromisoformat(started_at).timestamp() >= since
                 landed, is_unclear = journal.rows_since(lane_name(destination), since, began_later=began_later)
         except JournalUnusable:
+            continue
+        except (LocalDisk, RunLocked):
+            unclear.append(other.run_id)
             continue
         rows += landed
         if is_unclear:

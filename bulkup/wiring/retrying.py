@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -16,12 +17,13 @@ import xxhash
 
 from bulkup.array_lines import json_line
 from bulkup.config import LONGEST_NAME, Nebius, RejectLimit
-from bulkup.errors import UsageProblem
+from bulkup.errors import JournalUnusable, UsageProblem
 from bulkup.journal import Journal
-from bulkup.journal.journal import REJECTS
 from bulkup.journal.reading import view
-from bulkup.model import HEAD_BYTES
+from bulkup.journal.sidecars import REJECTS, read_letters
+from bulkup.model import BLOCK_BYTES, HEAD_BYTES
 from bulkup.refusal import attempt
+from bulkup.state_files import open_in
 from bulkup.wiring.folder import RunFolder, StateDir, private_file
 from bulkup.wiring.upload import Upload, lane_name
 
@@ -75,7 +77,7 @@ def prepare_retries(state: StateDir, folder: RunFolder, *, lane: str | None, fil
     wanted = [name for name in lanes if lane in (None, name)]
 
     def rows() -> Iterator[_Row]:
-        return _rejected(folder.path / REJECTS, size) if file is None else _given(file, wanted, lanes)
+        return _rejected(folder.path, size) if file is None else _given(file, wanted, lanes)
 
     lost = sum(row.data is None and row.lane in wanted for row in rows())
     retries = [_retry(state, folder, parent, name, plans[name], rows) for name in wanted]
@@ -90,14 +92,9 @@ def prepare_retries(state: StateDir, folder: RunFolder, *, lane: str | None, fil
     return Retries(found, lost)
 
 
-def _rejected(path: Path, size: int) -> Iterator[_Row]:
-    if not path.exists():
-        return
-    with path.open("rb") as letters:
-        while letters.tell() < size:
-            line = letters.readline()
-            letter = orjson.loads(line)
-            yield _Row(letter["lane"], _row_of(letter, str(path), line))
+def _rejected(folder: Path, size: int) -> Iterator[_Row]:
+    for at, line, letter in read_letters(folder, size):
+        yield _Row(letter["lane"], _row_of(letter, f"{folder / REJECTS}, byte {at:,}", line))
 
 
 def _given(path: Path, wanted: Sequence[str], lanes: Sequence[str]) -> Iterator[_Row]:
@@ -175,7 +172,8 @@ def _retry(
     plan: dict[str, Any] | None,
     rows: Callable[[], Iterator[_Row]],
 ) -> Retry | None:
-    hasher = xxhash.xxh3_128(f"{folder.run_id} {lane}\n".encode())
+    seed = f"{folder.run_id} {lane}\n".encode()
+    hasher = xxhash.xxh3_128(seed)
     count = 0
     for row in rows():
         if row.lane != lane or row.data is None:
@@ -189,12 +187,28 @@ def _retry(
     child.create()
     with ExitStack() as held:
         held.callback(child.lock().release)
-        if not (child.path / ROWS).exists():
+        if not _holds(child.path, hasher.digest(), xxhash.xxh3_128(seed)):
             with private_file(child.path / ROWS) as out:
                 _write(out, (row.data for row in rows() if row.lane == lane and row.data is not None))
         if plan is not None:
             anyio.run(_adopt_plan, child, lane, plan)
     return Retry(child.run_id, _upload(parent, lane, child, state.path, mark), count)
+
+
+def _holds(folder: Path, wanted: bytes, hasher: xxhash.xxh3_128) -> bool:
+    """Whether the rows of an earlier start are there. Others than those would be sent: the name of the folder can be computed."""
+    try:
+        fd = open_in(folder, ROWS, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    with os.fdopen(fd, "rb") as rows:
+        while data := rows.read(BLOCK_BYTES):
+            hasher.update(data)
+    if hasher.digest() != wanted:
+        raise JournalUnusable(
+            f"{folder / ROWS} does not hold the rejected rows it was made of; find out who changed it, then restore or remove it"
+        )
+    return True
 
 
 def _write(out: IO[bytes], rows: Iterator[bytes]) -> None:

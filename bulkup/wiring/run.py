@@ -229,7 +229,7 @@ class Run:
         )
         await journal.set_fact("files", files_to_json(source.files))
         run = cls(upload, folder, state, journal, source, tell)
-        run.is_new = purpose is Purpose.SEND and await journal.fact("started_at") is None
+        run.is_new = purpose is Purpose.SEND and await journal.fact("started_at") is None and await journal.is_blank()
         if purpose is Purpose.SEND:  # else the run keeps the options that it was last sent with
             await journal.set_fact("upload", upload.to_json())
         try:

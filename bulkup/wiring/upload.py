@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from bulkup.config import Collinear, Nebius, RunSettings
-from bulkup.errors import UsageProblem
+from bulkup.errors import JournalUnusable, UsageProblem
 
 __all__ = ["Upload", "default_name", "run_id"]
 
@@ -42,13 +42,19 @@ class Upload:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Upload:
-        """From the journal."""
+        """From the journal. Raises `JournalUnusable` where it is no such record."""
         models: dict[str, type[Nebius | Collinear]] = {"nebius": Nebius, "collinear": Collinear}
-        return cls(
-            tuple(record["sources"]),
-            tuple(models[name].model_validate(values) for name, values in record["destinations"].items()),
-            RunSettings.model_validate(record["settings"]),
-        )
+        try:
+            return cls(
+                tuple(record["sources"]),
+                tuple(models[name].model_validate(values) for name, values in record["destinations"].items()),
+                RunSettings.model_validate(record["settings"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            said = " ".join(str(error).split())
+            raise JournalUnusable(
+                f"the options in the run's journal make no sense ({said}); restore the run's folder from a copy"
+            ) from error
 
 
 def lane_name(destination: Nebius | Collinear) -> str:
