@@ -1,4 +1,5 @@
-"""A relay before an emulator that stops reading an upload in its middle, or keeps a whole one, until it is told to go on."""
+"""A relay before an emulator that stops reading an upload in its middle, or keeps a whole one, until it is told to go on; or that
+answers success when the body has hardly begun."""
 
 from __future__ import annotations
 
@@ -19,6 +20,8 @@ UPLOADS = (b"POST /v1/datasets ", b"POST /api/v1/dataset/upload ")
 RECEIVE_BYTES = 16 * 1024
 """What the relay's kernel takes in unread, and half of what its reader does: so that most of a body stays with its sender."""
 
+EARLY_BYTES = 64
+
 SEGMENT_BYTES = 1448
 """As on an Ethernet: by its size the kernels decide how much they hold, and loopback's segments are 64 KiB."""
 
@@ -29,6 +32,7 @@ class Fate(StrEnum):
     PAUSED = "read so far, then no further"
     KEPT = "read whole, and not passed on"
     DELIVERED_BEHIND_ITS_COPY = "read whole, passed on once the same body was stored"
+    ANSWERED_EARLY = "answered with a success after 64 bytes, and read no further"
 
 
 @dataclass(eq=False)
@@ -71,6 +75,8 @@ class Relay:
         self._uploads = 0
         self._stop_at, self._fate, self._take = 0, Fate.PAUSED, 0
         self._kept: bytes | None = None
+        self.early_answers: dict[bytes, bytes] = {}
+        """The body of a success that comes early, by how the request begins."""
         self.stopped: Stopped | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -189,9 +195,12 @@ class Relay:
     async def _stop(self, head: bytes, length: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stopped = Stopped(self._fate, writer.get_extra_info("peername")[1], length)
         self.stopped = stopped
-        take = min(self._take, length) if self._fate is Fate.PAUSED else length
-        body = await reader.readexactly(take)
+        take = {Fate.PAUSED: self._take, Fate.ANSWERED_EARLY: EARLY_BYTES}.get(self._fate, length)
+        body = await reader.readexactly(min(take, length))
         stopped.before = len(body)
+        if self._fate is Fate.ANSWERED_EARLY:
+            success = next(answer for start, answer in self.early_answers.items() if head.startswith(start))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(success), success))
         if self._fate is Fate.DELIVERED_BEHIND_ITS_COPY:
             self._kept = head + body
         stopped.has_stopped.set()
