@@ -328,7 +328,7 @@ async def test_a_success_that_overtakes_nothing_is_none(tls: ssl.SSLContext | No
 
 
 async def test_the_text_of_an_early_refusal_is_not_waited_for_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkup.transport.answer.EARLY_S", 0.1)
+    monkeypatch.setattr("bulkup.transport.answer.ERROR_BODY_S", 0.1)
 
     async def hangs(connection: Connection) -> None:
         await connection.read_head()
