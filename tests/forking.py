@@ -57,7 +57,7 @@ class Forked:
         self.stderr, child_err = _end(stderr, 2)
         request = json.dumps({"arguments": arguments, "cwd": str(cwd), "env": env}).encode()
         descriptors = [child_in, child_out, child_err, theirs.fileno()]
-        socket.send_fds(_parent(env.get("SSL_CERT_FILE")), [request], descriptors)
+        socket.send_fds(_parent(), [request], descriptors)
         for descriptor in descriptors[:3]:
             os.close(descriptor)
         theirs.close()
@@ -140,14 +140,13 @@ def _end(choice: int, number: int) -> tuple[IO[str] | None, int]:
 
 
 @functools.cache
-def _parent(authorities: str | None) -> socket.socket:
-    """The channel to this process's forking parent, which ends when the channel does. *authorities* is the file of those whom TLS
-    trusts: it is read when the HTTP client is imported."""
+def _parent() -> socket.socket:
+    """The channel to this process's forking parent, which ends when the channel does."""
     ours, theirs = socket.socketpair()
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.forking", str(theirs.fileno())],
         cwd=Path(__file__).parent.parent,
-        env={**os.environ, "PYTHONWARNINGS": "default"} | ({"SSL_CERT_FILE": authorities} if authorities else {}),
+        env={**os.environ, "PYTHONWARNINGS": "default"},
         stdin=subprocess.DEVNULL,
         pass_fds=[theirs.fileno()],
     )

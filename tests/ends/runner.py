@@ -157,7 +157,8 @@ class _Run:
             {"question": f"question {n}", "answer": "x" * schedule.row_bytes} for n in range(CHUNKS * ROWS_A_CHUNK)
         ]
         write_rows(folder / "rows.jsonl", self.rows)
-        (folder / "bulkup.toml").write_text(f"stall_timeout_s = {STALL_S}\n")
+        stall_s = STALL_S if schedule.end in ("timeout", "stall") else 60.0  # nothing else ends it before
+        (folder / "bulkup.toml").write_text(f"stall_timeout_s = {stall_s}\n")
 
     def run(self) -> None:
         """To the run's end, and then the service reads on."""
