@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-__all__ = ["GiveUp", "RoundTrips", "SlowAnswer", "StallWatch", "Tell", "Wait", "quiet_s"]
+__all__ = ["GiveUp", "RoundTrips", "SlowAnswer", "StallWatch", "Tell", "Wait", "again_s", "quiet_s"]
 
 P99_TIMES = 10
 """A request may be quiet for this many times what all but a hundredth of the lane's round trips take."""
 
 GIVE_UP_TIMES = 3
 """It is given up after this many times the quiet that is told of."""
+
+LATE_S = 1.0
+"""A timer that fires so much later than it was set for says that this process did not run (SIGSTOP, a suspended machine)."""
+
+AGAIN_S = 10.0
+"""Then what may have come meanwhile gets so long to be taken in."""
 
 LEAST_BYTES_PER_S = 1024
 """An answer that comes more slowly than this on the whole is given up in the end; no transfer of use is so slow."""
@@ -62,6 +68,12 @@ class SlowAnswer:
         return self._took_s if self._took_s > allowed_s else None
 
 
+def again_s(late_s: float, waited_s: float) -> float:
+    """How much longer to wait before anything is given up, where a timer set for *waited_s* fired *late_s* too late: who did not
+    run has not waited, and an answer may be there that nobody has taken in."""
+    return min(AGAIN_S, waited_s) if late_s >= LATE_S else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Look again in *seconds*."""
@@ -93,6 +105,7 @@ class StallWatch:
         self._tell_s: float | None = None
         self._give_up_s = give_up_s
         self._told = False
+        self._due_at = now
 
     def expect(self, now: float, *, quiet_s: float, extra_s: float = 0.0) -> None:
         """Something has moved. From now on *quiet_s* is quiet enough to tell, three times that to give up; both *extra_s* later."""
@@ -101,13 +114,23 @@ class StallWatch:
         self._told = False
 
     def check(self, now: float) -> Wait | Tell | GiveUp:
-        """What is to be done at *now*. Each quiet is told of once."""
+        """What is to be done at *now*, and when to ask again. Each quiet is told of once. Asked much later than it said, it has the
+        request looked at once more before that is told of or given up."""
+        found = self._found(now, now - self._due_at)
+        match found:
+            case Wait(seconds) | Tell(left_s=seconds):
+                self._due_at = now + seconds
+        return found
+
+    def _found(self, now: float, late_s: float) -> Wait | Tell | GiveUp:
         waited = now - self._moved_at
+        is_told = self._tell_s is None or self._told
+        until = self._give_up_s if is_told or self._tell_s is None else self._tell_s
+        if waited < until:
+            return Wait(until - waited)
+        if more_s := again_s(late_s, until):
+            return Wait(more_s)
         if waited >= self._give_up_s:
             return GiveUp(waited)
-        if self._tell_s is None or self._told:
-            return Wait(self._give_up_s - waited)
-        if waited < self._tell_s:
-            return Wait(self._tell_s - waited)
         self._told = True
         return Tell(waited, self._give_up_s - waited)

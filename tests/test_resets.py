@@ -7,9 +7,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-import aiohttp.connector
 import pytest
 
 from benchmarks.certificate import NoCertificate, make_certificate
@@ -24,18 +23,20 @@ End = Callable[[Transport, Body], Awaitable[None]]
 
 
 @pytest.fixture(scope="module", params=["plain", "tls"])
-def tls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext | None:
+def tls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext | None]:
     """What the server speaks; this process trusts its authority."""
     if request.param == "plain":
-        return None
+        yield None
+        return
     try:
         made = make_certificate(tmp_path_factory.mktemp("certificate"))
     except NoCertificate as why:
         pytest.skip(str(why))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(made.chain, made.key)
-    aiohttp.connector._SSL_CONTEXT_VERIFIED.load_verify_locations(made.authority)
-    return context
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SSL_CERT_FILE", str(made.authority))
+        yield context
 
 
 async def stalls(wire: Transport, body: Body) -> None:
@@ -328,7 +329,7 @@ async def test_a_success_that_overtakes_nothing_is_none(tls: ssl.SSLContext | No
 
 
 async def test_the_text_of_an_early_refusal_is_not_waited_for_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkup.transport.answer.EARLY_S", 0.1)
+    monkeypatch.setattr("bulkup.transport.answer.ERROR_BODY_S", 0.1)
 
     async def hangs(connection: Connection) -> None:
         await connection.read_head()

@@ -33,6 +33,7 @@ from bulkup.model import BLOCK_BYTES
 from bulkup.pacing import Rate
 from bulkup.receipt import REMOTE_LISTED, DestinationReceipt, Invocation, Receipt, RemoteEntry, SourceReceipt, status_of
 from bulkup.sources import Source, open_source
+from bulkup.stalls import again_s
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, check_base_url
 from bulkup.verification import LaneVerification, Verification
@@ -357,7 +358,9 @@ class Run:
         self._tell(Note("", f"stopping: waiting up to {timeout_s:.0f} s for what is in flight (once more aborts it)"))
         for lane in self._lanes:
             lane.halt.set(Reason("interrupted", interrupt.code or ExitCode.INTERRUPTED))
+        until = anyio.current_time() + timeout_s
         await anyio.sleep(timeout_s)
+        await anyio.sleep(again_s(anyio.current_time() - until, timeout_s))
         sending.cancel()
 
     async def _abort_on(self, interrupt: Interrupt, sending: anyio.CancelScope) -> None:

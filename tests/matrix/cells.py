@@ -27,7 +27,13 @@ OTHER_FAULTS = (
     "another writer", "old dataset", "old dataset, lagging", "pending", "failing looks", "everything",
 )  # fmt: skip
 
-FAULTS = (*UPLOAD_FAULTS, *OTHER_FAULTS)
+RELAY_FAULTS = ("held by the kernel", "early 200")
+"""One upload meets a relay that reads no further before the run has ended, or that answers success when a body has hardly begun."""
+
+ROW_BYTES = {"held by the kernel": 30_000, "early 200": 100_000}
+"""Bodies larger than the relay's end takes in unread, so that this machine still holds some of them. All other rows are short."""
+
+FAULTS = (*UPLOAD_FAULTS, *OTHER_FAULTS, *RELAY_FAULTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +49,9 @@ class Cell:
     rows: int
     chunk_rows: int
     emulator: dict[str, Any] = field(default_factory=dict)
+    row_bytes: int = 20
+    stopped_at: int = 0
+    """The number of the upload (from 1) that a relay does not pass on; 0 where there is none."""
 
     @property
     def is_provable(self) -> bool:
@@ -98,8 +107,10 @@ def _cell(number: int, lane: str, fault: str, point: str, reads_back: bool, dice
     if fault in ("lagging", "lagging long", "old dataset, lagging", "failing looks"):
         reads_back = True
     is_single = dice.random() < 0.15
-    rows = dice.randint(60, 200)
-    chunk_rows = rows if is_single else -(-rows // dice.randint(6, 12))
+    rows = dice.randint(16, 24) if fault in RELAY_FAULTS else dice.randint(60, 200)
+    chunk_rows = (
+        rows if is_single else -(-rows // (dice.randint(4, 6) if fault in RELAY_FAULTS else dice.randint(6, 12)))
+    )
     settling = point in ("looking", "looked", "before a verdict", "after a verdict", "before the audit")
     kills: list[tuple[str, int]] = []
     if settling and dice.random() < 0.5:  # a doubt that a crash has left is what is being settled
@@ -118,6 +129,8 @@ def _cell(number: int, lane: str, fault: str, point: str, reads_back: bool, dice
         rows=rows,
         chunk_rows=chunk_rows,
         emulator=_emulator(lane, fault, reads_back, dice),
+        row_bytes=ROW_BYTES.get(fault, 20),
+        stopped_at=dice.randint(1, 1 if is_single else 4) if fault in RELAY_FAULTS else 0,
     )
 
 
@@ -134,7 +147,7 @@ def _emulator(lane: str, fault: str, reads_back: bool, dice: random.Random) -> d
     if not reads_back:
         settings["readback"] = {lane: dice.choice(["off", "forbidden"])}
     match fault:
-        case "ok" | "closed port" | "port closed at the start":
+        case "ok" | "closed port" | "port closed at the start" | "held by the kernel" | "early 200":
             pass
         case "429 by date":
             settings |= {"retry_after": "date", "script": {lane: _script("429", dice)}}
