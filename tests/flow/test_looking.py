@@ -62,7 +62,13 @@ async def test_all_rows_once_in_order(count: int, cap: int, counts_pages: bool, 
 async def test_a_cap_is_found_out_by_one_page_more() -> None:
     paged = Paged(950, cap=100)
     assert len(await read(paged, counted=950)) == 950
-    assert paged.requests == 2 + 11
+    assert paged.requests == 3 + 11
+
+
+async def test_a_row_that_is_counted_and_not_shown_is_missing() -> None:
+    """The pages come to their end: what stands behind the last of them was asked for."""
+    paged = Paged(599)
+    assert await read(paged, counted=600) == paged.rows
 
 
 class Again(Paged):
