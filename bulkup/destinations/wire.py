@@ -59,6 +59,8 @@ MOST_OBJECTS = 400_000
 
 ID_CHARACTERS = 200
 
+TITLE_CHARACTERS = 100
+
 GATEWAY_PAUSES_S = (0.2, 0.8)
 """A look that met a gateway's page is repeated after these: they are short, as a slot is held meanwhile."""
 
@@ -121,7 +123,7 @@ async def refusal(answer: Answer, token: TokenSource, *, bad_request: BadRequest
     outcome = classify_status(
         answer.status,
         answer.headers,
-        readable(body) if title is None else _gateway(redact(title)),
+        readable(body) if title is None else _gateway(redact(title)[:TITLE_CHARACTERS]),
         bad_request=bad_request,
         now=datetime.now(UTC),
         by_gateway=title is not None,
@@ -178,7 +180,7 @@ def decoded(data: bytes, decoder: Decoder[T], request: str) -> T:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
         raise ReadBackUnavailable(
-            f"{request} answered in another form than is known: {_one_line(str(error))}"
+            f"{request} answered in another form than is known: {_one_line(redact(str(error)))}"
         ) from None
     except CODEC_ERRORS:
         raise ReadBackUnavailable(f"{request} answered what is not JSON") from None

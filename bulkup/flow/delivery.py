@@ -54,7 +54,7 @@ DOUBTS_TO_SETTLE = 8
 LOSSES_TO_SPLIT = 2
 """A chunk that was lost so often and was not there afterwards is halved: something on the way may not let so much through."""
 
-GATEWAY_PAGES = 4
+GATEWAY_PAGES = 3
 """So many pages of a gateway may come in a row in answer to one chunk before the lane ends."""
 
 FIRST_POLL_S, LAST_POLL_S = 0.5, 10.0
@@ -212,6 +212,7 @@ class Delivery:
         while True:
             token = self._destination.token.current
             outcome = await self._attempt(chunk, prepared, payload)
+            now_s = self._clock.monotonic()
             match outcome:
                 case Accepted() | TooLarge() | RowsRefused():
                     return outcome
@@ -221,7 +222,7 @@ class Delivery:
                     chunk = replace(chunk, state=ChunkState.IN_DOUBT)
                     failures += 1
                     await self._reaction.back_off(failures, outcome.reason)
-                case StopLane(reason, may_pass=True) if pages < GATEWAY_PAGES:
+                case StopLane(reason, may_pass=True) if pages < GATEWAY_PAGES and not self._patience.is_over(now_s):
                     pages += 1
                     await self._reaction.back_off(pages, reason)
                 case TryAgain() | CloseGate() | TokenRejected() | StopLane():

@@ -45,6 +45,7 @@ async def row_pages(
     """
     page_rows = max(1, min(PAGE_ROWS, PAGE_BYTES // max(1, row_bytes)))
     number = given = 0
+    is_smaller = False
     before: list[StoredRow] = []  # the page that is given on once it is known to be whole, or the last
     while given <= at_most:
         how = {} if page_rows == PAGE_ROWS else {"page_rows": page_rows}
@@ -55,13 +56,25 @@ async def row_pages(
                 raise
             page_rows = max(1, page_rows // 8)
             continue
+        if (
+            not page
+            and number == 1
+            and not is_smaller
+            and counted is not None
+            and len(before) < min(page_rows, counted)
+        ):
+            # It may give no more in a page: then others stand right behind these.
+            behind = await asker.ask(partial(destination.read_rows, dataset_id, 1, page_rows=len(before)))
+            if not {(row.id, row.key) for row in behind} <= {(row.id, row.key) for row in before}:
+                page = behind
         if page and before:
             if {row.id for row in page} & {row.id for row in before} - {None}:
                 raise ReadBackUnavailable(f"dataset {dataset_id}: its pages show the same rows again")
             if len(before) < page_rows:
-                if number > 1:
+                if number > 1 or is_smaller:
                     raise ReadBackUnavailable(f"dataset {dataset_id}: a page in the middle is shorter than the others")
                 page_rows, number, before = len(before), 0, []  # so many are what the service gives
+                is_smaller = True
                 continue
         if before:
             yield before
