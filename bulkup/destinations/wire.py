@@ -121,7 +121,7 @@ async def refusal(answer: Answer, token: TokenSource, *, bad_request: BadRequest
     outcome = classify_status(
         answer.status,
         answer.headers,
-        readable(body) if title is None else _gateway(redact(title)),
+        readable(body) if title is None else _gateway(title),
         bad_request=bad_request,
         now=datetime.now(UTC),
         by_gateway=title is not None,
@@ -178,7 +178,7 @@ def decoded(data: bytes, decoder: Decoder[T], request: str) -> T:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
         raise ReadBackUnavailable(
-            f"{request} answered in another form than is known: {_one_line(str(error))}"
+            f"{request} answered in another form than is known: {_one_line(redact(str(error)))}"
         ) from None
     except CODEC_ERRORS:
         raise ReadBackUnavailable(f"{request} answered what is not JSON") from None
