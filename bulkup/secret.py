@@ -11,7 +11,7 @@ import re
 import string
 from collections.abc import Iterator, Sequence
 
-__all__ = ["Token", "holds_secret", "known_secrets", "redact", "remember_secret"]
+__all__ = ["LONG", "Token", "holds_secret", "known_secrets", "redact", "remember_secret"]
 
 LONG = 16
 """A secret of fewer characters may be part of an ordinary word: it counts only where it stands as a word of its own."""

@@ -315,6 +315,24 @@ def test_what_is_no_token_is_said_and_not_repeated(shell: Shell, rows: list[Any]
         hunt(shell, done)
 
 
+@pytest.mark.parametrize(
+    ("options", "place"),
+    [
+        (["--name", "x-{}"], "settings.name"),
+        (["--drop", "{}"], "destinations.nebius.drop"),
+        (["--nebius-url", "https://example.com/{}"], "destinations.nebius.url"),
+    ],
+)
+def test_a_token_that_went_into_another_setting_is_refused(
+    shell: Shell, rows: list[Any], options: list[str], place: str
+) -> None:
+    given = [option.format(TOKENS["COLLINEAR_API_KEY"]) for option in options]
+    done = shell.run("upload", "rows.jsonl", *shell.both, *given, "-v")
+    assert done.code == 2, done
+    assert f"{place} holds a token" in done.err
+    hunt(shell, done)
+
+
 def test_a_short_token_is_a_word_of_its_own(shell: Shell, rows: list[Any]) -> None:
     """Nothing else of what a service says is lost to it."""
     shell.emulator.patch(faults={"nebius": {"forbidden_403": 1.0}}, echo_authorization=True)
