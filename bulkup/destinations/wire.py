@@ -86,8 +86,8 @@ def is_usable_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None and not holds_secret([text])
 
 
-CUT_CHARS = 16 * 1024
-"""So much of the end of a cut text is not kept: no token is written in more."""
+SEEN_CHARS, CUT_CHARS = 24 * 1024, 16 * 1024
+"""So much of a text is looked at, and so much of the end of one that was cut is not kept: no token is written in more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def decoded(data: bytes, decoder: Decoder[T], request: str) -> T:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
         raise ReadBackUnavailable(
-            f"{request} answered in another form than is known: {_one_line(redact(str(error)))}"
+            f"{request} answered in another form than is known: {_one_line(str(error))}"
         ) from None
     except CODEC_ERRORS:
         raise ReadBackUnavailable(f"{request} answered what is not JSON") from None
@@ -232,14 +232,16 @@ def readable(body: bytes) -> str:
         text = "; ".join(_complaint(item) for item in detail[:5])
     elif isinstance(detail, str):
         text = detail
-    text = redact(text)
-    if len(body) >= ERROR_BYTES:  # it was cut, perhaps in the midst of a secret
-        text = text[:-CUT_CHARS]
-    return _one_line(text)
+    return _one_line(text, is_cut=len(body) >= ERROR_BYTES)
 
 
-def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:WORDS]
+def _one_line(text: str, *, is_cut: bool = False) -> str:
+    """*text* on one line, free of secrets, bounded. *is_cut*: it may end in the midst of one."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    seen = redact(line[:SEEN_CHARS])
+    if is_cut or len(line) > SEEN_CHARS:
+        seen = seen[:-CUT_CHARS]
+    return seen[:WORDS]
 
 
 def _complaint(item: object) -> str:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.destinations.wire import lost, readable, rows_at_fault
+from bulkup.destinations.wire import SEEN_CHARS, lost, readable, rows_at_fault
 from bulkup.outcome import InDoubt, Outcome, TryAgain
 from bulkup.secret import Token
-from bulkup.transport import WORDS, Phase, TransportFailure
+from bulkup.transport import ERROR_BYTES, WORDS, Phase, TransportFailure
 
 Token("tok-SECRET-0123456789")
 
@@ -64,11 +64,17 @@ def test_no_answer_breaks_the_reading(body: bytes) -> None:
         b"x" * (WORDS - 5) + b"tok-SECRET-0123456789",
         b"\xff\xfetok-SECRET-0123456789\xff",
         b'["tok-SECRET-0123456789"]',
+        b" " * (ERROR_BYTES - 8) + b"tok-SECR",
+        b" " * (ERROR_BYTES - 24) + b"%74%6f%6b%2d%53%45%43%52",
+        b"x " * (SEEN_CHARS // 4) + b"y" * (SEEN_CHARS // 2 - 8) + b"tok-SECRET-0123456789",
+        b"Bearer tok-SECR",
     ],
 )
 def test_a_servers_words_hold_no_token(body: bytes) -> None:
     """Not a part of it either, where it stands at the edge of what is kept."""
-    assert "tok-S" not in readable(body)
+    said = readable(body)
+    assert "tok-S" not in said
+    assert "%74" not in said
 
 
 def test_a_token_that_json_escapes_is_not_shown_either() -> None:
