@@ -11,10 +11,13 @@ import re
 import string
 from collections.abc import Iterator, Sequence
 
-__all__ = ["Token", "holds_secret", "known_secrets", "redact", "remember_secret"]
+__all__ = ["LONG", "Token", "holds_secret", "known_secrets", "redact", "remember_secret"]
 
 LONG = 16
 """A secret of fewer characters may be part of an ordinary word: it counts only where it stands as a word of its own."""
+
+CUT = 8
+"""So many characters of a long secret are taken for it where a text ends."""
 
 MOST_LAYERS = 5
 """So many escapes around each other are undone, such as a percent-encoded JSON string."""
@@ -67,9 +70,11 @@ def known_secrets() -> tuple[str, ...]:
 
 def redact(text: str) -> str:
     """*text* with `***` in the place of each known secret: in any letter case; as it is, percent-encoded, escaped as in JSON,
-    Python or HTML (also several of these over each other), in hexadecimal, or in base64 with other text before and behind it."""
+    Python or HTML (also several of these over each other), in hexadecimal, or in base64 with other text before and behind it.
+
+    *text* may have been cut off in the midst of a long one: at its end `CUT` characters of the beginning are enough."""
     parts, end = [], 0
-    for start, stop in sorted(_spans(text)):
+    for start, stop in sorted([*_spans(text), *_cut_off(text)]):
         if start >= end:
             parts += [text[end:start], STARS]
         end = max(end, stop)
@@ -117,7 +122,7 @@ _FOLDS = str.maketrans(string.ascii_uppercase + "-_", string.ascii_lowercase + "
 
 _ESCAPE = re.compile(
     r"%([0-9a-f]{2})|\\u\{?([0-9a-f]{4})\}?|\\x([0-9a-f]{2})|&#x([0-9a-f]{1,6});|&#([0-9]{1,7});"
-    r"|&(amp|quot|apos|lt|gt);|\\([^ux])",
+    r"|&(amp|quot|apos|lt|gt);|\\([/\\\"'`bfnrtv0])",
     re.IGNORECASE | re.ASCII | re.DOTALL,
 )
 _NAMED = {"amp": "&", "quot": '"', "apos": "'", "lt": "<", "gt": ">"}
@@ -140,6 +145,19 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
         if undone is None:
             return
         layer, starts = undone
+
+
+def _cut_off(text: str) -> Iterator[tuple[int, int]]:
+    """Where at the end of *text* the beginning of a long secret stands."""
+    folded = _folded(text)
+    for secret in _known:
+        for needle in secret.needles if secret.is_long else ():
+            least = max(0, len(folded) - len(needle) + 1)
+            start = folded.find(needle[:CUT], least)
+            while start >= 0 and not needle.startswith(folded[start:]):
+                start = folded.find(needle[:CUT], start + 1)
+            if start >= 0:
+                yield start, len(text)
 
 
 def _folded(text: str) -> str:

@@ -59,8 +59,6 @@ MOST_OBJECTS = 400_000
 
 ID_CHARACTERS = 200
 
-TITLE_CHARACTERS = 100
-
 GATEWAY_PAUSES_S = (0.2, 0.8)
 """A look that met a gateway's page is repeated after these: they are short, as a slot is held meanwhile."""
 
@@ -88,8 +86,8 @@ def is_usable_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None and not holds_secret([text])
 
 
-CUT_CHARS = 16 * 1024
-"""So much of the end of a cut text is not kept: no token is written in more."""
+SEEN_CHARS, CUT_CHARS = 24 * 1024, 16 * 1024
+"""So much of a text is looked at, and so much of the end of one that was cut is not kept: no token is written in more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,7 @@ async def refusal(answer: Answer, token: TokenSource, *, bad_request: BadRequest
     outcome = classify_status(
         answer.status,
         answer.headers,
-        readable(body) if title is None else _gateway(redact(title)[:TITLE_CHARACTERS]),
+        readable(body) if title is None else _gateway(title),
         bad_request=bad_request,
         now=datetime.now(UTC),
         by_gateway=title is not None,
@@ -234,14 +232,16 @@ def readable(body: bytes) -> str:
         text = "; ".join(_complaint(item) for item in detail[:5])
     elif isinstance(detail, str):
         text = detail
-    text = redact(text)
-    if len(body) >= ERROR_BYTES:  # it was cut, perhaps in the midst of a secret
-        text = text[:-CUT_CHARS]
-    return _one_line(text)
+    return _one_line(text, is_cut=len(body) >= ERROR_BYTES)
 
 
-def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:WORDS]
+def _one_line(text: str, *, is_cut: bool = False) -> str:
+    """*text* on one line, free of secrets, bounded. *is_cut*: it may end in the midst of one."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    seen = redact(line[:SEEN_CHARS])
+    if is_cut or len(line) > SEEN_CHARS:
+        seen = seen[:-CUT_CHARS]
+    return seen[:WORDS]
 
 
 def _complaint(item: object) -> str:

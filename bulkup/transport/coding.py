@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
+from bulkup.secret import redact
 from bulkup.transport.failure import AnswerUnreadable, Phase
 
 __all__ = ["ACCEPTED", "Decoder", "decoder_for"]
@@ -29,7 +30,7 @@ def decoder_for(content_encoding: str) -> Decoder | None:
         case "deflate":
             return Decoder(0)
         case other:
-            named = "".join(c for c in other if c.isprintable())[:40]
+            named = redact("".join(c for c in other if c.isprintable()))[:40]
             raise AnswerUnreadable(
                 Phase.ANSWER, f"the answer comes in Content-Encoding {named!r}, which was not asked for"
             )

@@ -38,7 +38,7 @@ from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, check_base_url
 from bulkup.verification import LaneVerification, Verification
 from bulkup.version import USER_AGENT
-from bulkup.wiring.build import dataset_of, row_options, token_of
+from bulkup.wiring.build import dataset_of, refuse_secrets, row_options, token_of
 from bulkup.wiring.changed_source import open_journal
 from bulkup.wiring.fingerprint import files_to_json
 from bulkup.wiring.folder import RunFolder, StateDir, write_private
@@ -213,6 +213,7 @@ class Run:
         for destination in upload.destinations:  # before anything is written down: a URL may hold a password
             check_base_url(destination.url)
         tokens = [token_of(d) for d in upload.destinations]
+        refuse_secrets(upload)
         state = StateDir(upload.settings.state_dir)
         source = await anyio.to_thread.run_sync(partial(_open_source, upload, state), abandon_on_cancel=True)
         stack.callback(source.close)

@@ -53,10 +53,11 @@ from bulkup.sweep import (
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, leads_to_loopback
 from bulkup.version import USER_AGENT
-from bulkup.wiring.build import dataset_of, row_options, token_of
+from bulkup.wiring.build import dataset_of, refuse_secrets, row_options, token_of
 from bulkup.wiring.run import Interrupt
 from bulkup.wiring.services import destination_of
 from bulkup.wiring.sweep_rows import Filling, SweepRows, made_up_rows, rows_of
+from bulkup.wiring.upload import Upload
 
 __all__ = ["SweepFound", "SweepWish", "Sweeper"]
 
@@ -151,7 +152,9 @@ class Sweeper:
     @classmethod
     async def prepared(cls, wish: SweepWish) -> Sweeper:
         """With its bodies made. Raises `BulkupError`: no token, no usable source, a size that holds no row."""
-        sweeper = cls(wish, token_of(wish.settings))
+        token = token_of(wish.settings)
+        refuse_secrets(Upload((), (wish.settings,), wish.run))
+        sweeper = cls(wish, token)
         await sweeper._make_rows()
         return sweeper
 

@@ -12,10 +12,10 @@ from multidict import CIMultiDict
 
 from bulkup.classify import BadRequest
 from bulkup.destinations.seam import AnswerTooLarge, NotThere, ReadBackUnavailable
-from bulkup.destinations.wire import is_usable_id, lost, readable, refusal, rows_at_fault
+from bulkup.destinations.wire import SEEN_CHARS, is_usable_id, lost, readable, refusal, rows_at_fault
 from bulkup.outcome import InDoubt, Outcome, RemoteStatus, StopLane, TryAgain
 from bulkup.token_source import TokenSource
-from bulkup.transport import WORDS, Answer, Phase, TransportFailure
+from bulkup.transport import ERROR_BYTES, WORDS, Answer, Phase, TransportFailure
 from tests.destinations.answering import SECRET, Asked, Said, collinear, nebius, said
 
 SOURCE = TokenSource(variable="T", file=None, environment={"T": SECRET})
@@ -70,11 +70,17 @@ def test_no_answer_breaks_the_reading(body: bytes) -> None:
         b"x" * (WORDS - 5) + b"tok-SECRET-0123456789",
         b"\xff\xfetok-SECRET-0123456789\xff",
         b'["tok-SECRET-0123456789"]',
+        b" " * (ERROR_BYTES - 8) + b"tok-SECR",
+        b" " * (ERROR_BYTES - 24) + b"%74%6f%6b%2d%53%45%43%52",
+        b"x " * (SEEN_CHARS // 4) + b"y" * (SEEN_CHARS // 2 - 8) + b"tok-SECRET-0123456789",
+        b"Bearer tok-SECR",
     ],
 )
 def test_a_servers_words_hold_no_token(body: bytes) -> None:
     """Not a part of it either, where it stands at the edge of what is kept."""
-    assert "tok-S" not in readable(body)
+    said = readable(body)
+    assert "tok-S" not in said
+    assert "%74" not in said
 
 
 def test_a_token_that_json_escapes_is_not_shown_either() -> None:

@@ -72,6 +72,7 @@ def _openssl(*arguments: object) -> None:
 async def listening(handle: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """A port where each connection is *handle*'s."""
     tasks: set[asyncio.Task[None]] = set()
+    bugs: list[Exception] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -81,6 +82,8 @@ async def listening(handle: Handler, tls: ssl.SSLContext | None = None) -> Async
             await handle(reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
+        except Exception as bug:  # noqa: BLE001 - a test's own mistake is told below
+            bugs.append(bug)
         finally:
             tasks.discard(task)
             writer.transport.abort()
@@ -93,6 +96,7 @@ async def listening(handle: Handler, tls: ssl.SSLContext | None = None) -> Async
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    assert not bugs, bugs
 
 
 def relaying(port: int) -> Handler:
