@@ -67,6 +67,11 @@ def _answer(error: BaseException) -> tuple[str, int]:
             return "interrupted", int(ExitCode.INTERRUPTED)
         case SystemExit():
             return "stopped", error.code if isinstance(error.code, int) else int(ExitCode.INTERNAL)
+        case OSError() if error.errno in (errno.EMFILE, errno.ENFILE):
+            return (
+                f"{error.strerror}; raise the limit on open files (ulimit -n), then run the same command",
+                int(ExitCode.LOCAL_DISK),
+            )
         case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             forget_stdout()
             return f"cannot write: {error.strerror}", int(ExitCode.LOCAL_DISK)

@@ -65,7 +65,9 @@ def export_rejects(folder: Path, *, lane: str | None, output: Path | None) -> in
         files = [file["uri"] for file in journal.fact("files") or []]
         numbers = {name: RowNumbers(journal, name, files) for name in lanes if lane in (None, name)}
         found = sorted(
-            (letter["position"], letter["lane"], at) for at, letter in journal.rejects() if letter["lane"] in numbers
+            (letter["position"], letter["lane"], at)
+            for at, letter in journal.rejects(lanes)
+            if letter["lane"] in numbers
         )  # rows stay on the disk, there may be many
         if not found:
             return 0

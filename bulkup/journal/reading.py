@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,11 +90,11 @@ class JournalView:
             if record.lane == lane:
                 yield record.chunk, record.ids
 
-    def rejects(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The dead letters of all lanes in the order in which they were written, each with its byte offset in `rejects.jsonl`.
+    def rejects(self, lanes: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The dead letters in the order in which they were written, each with its byte offset in `rejects.jsonl`.
 
-        Raises `JournalUnusable` where they are not as they were written."""
-        for at, _, letter in read_letters(self._folder, self.rejects_bytes()):
+        *lanes* are the run's. Raises `JournalUnusable` where they are not as they were written."""
+        for at, _, letter in read_letters(self._folder, self.rejects_bytes(), lanes):
             yield at, letter
 
     def _log_bytes(self, name: str) -> int:

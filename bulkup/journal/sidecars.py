@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,10 @@ def read_ids(folder: Path, size: int) -> Iterator[IdsLine]:
             raise _damaged(folder / IDS, at, error) from None
 
 
-def read_letters(folder: Path, size: int) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
+def read_letters(folder: Path, size: int, lanes: Sequence[str]) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
     """The dead letters in the first *size* bytes of `rejects.jsonl` in *folder*, each with its byte offset there and its line.
 
-    Raises as `read_ids`."""
+    *lanes* are the run's. Raises as `read_ids`."""
     for at, line in _lines(folder, REJECTS, size):
         try:
             letter = orjson.loads(line)
@@ -60,6 +60,8 @@ def read_letters(folder: Path, size: int) -> Iterator[tuple[int, bytes, dict[str
         for key, kind in LETTER_KEYS.items():
             if type(letter.get(key)) is not kind:
                 raise _damaged(folder / REJECTS, at, f"no rejected row: {key} is not what it should be")
+        if letter["lane"] not in lanes:
+            raise _damaged(folder / REJECTS, at, f"the run has no lane {letter['lane']}")
         yield at, line, letter
 
 

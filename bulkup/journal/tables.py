@@ -248,8 +248,10 @@ def _looking_alone(path: Path, first: sqlite3.Error) -> _Looked:
 
     Where that does not help either, the *first* error tells more."""
     still = Still(path.with_name("lock"), f"run {path.parent.name}")
+    log = path.with_name("journal.db-wal")
+    has_more = os.path.lexists(log) and log.stat(follow_symlinks=False).st_size > 0
     try:
-        connection = _looking(path, "mode=ro&vfs=unix-none", _Looked)
+        connection = _looking(path, "mode=ro&vfs=unix-none" if has_more else "mode=ro&immutable=1", _Looked)
     except sqlite3.Error as error:
         still.release()
         raise (first if needs_to_write(error) else error) from error

@@ -77,7 +77,7 @@ def prepare_retries(state: StateDir, folder: RunFolder, *, lane: str | None, fil
     wanted = [name for name in lanes if lane in (None, name)]
 
     def rows() -> Iterator[_Row]:
-        return _rejected(folder.path, size) if file is None else _given(file, wanted, lanes)
+        return _rejected(folder.path, size, lanes) if file is None else _given(file, wanted, lanes)
 
     lost = sum(row.data is None and row.lane in wanted for row in rows())
     retries = [_retry(state, folder, parent, name, plans[name], rows) for name in wanted]
@@ -92,8 +92,8 @@ def prepare_retries(state: StateDir, folder: RunFolder, *, lane: str | None, fil
     return Retries(found, lost)
 
 
-def _rejected(folder: Path, size: int) -> Iterator[_Row]:
-    for at, line, letter in read_letters(folder, size):
+def _rejected(folder: Path, size: int, lanes: Sequence[str]) -> Iterator[_Row]:
+    for at, line, letter in read_letters(folder, size, lanes):
         yield _Row(letter["lane"], _row_of(letter, f"{folder / REJECTS}, byte {at:,}", line))
 
 
