@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from email.utils import formatdate
+from math import floor
 from typing import Literal
 
 import pytest
@@ -28,6 +30,7 @@ from tests.pacing.senders import Answer, Senders
 from tests.pacing.virtual import run_virtual
 
 LATENCY_S, WOKEN_LATE_S = 0.05, 0.001
+UNIX = 1_800_000_000
 
 
 @pytest.mark.parametrize(
@@ -113,8 +116,8 @@ def _unasked(_: float) -> Answer:
 class Simulated(Senders):
     """Sixteen who send to the emulator's own limits, which count a request as it begins."""
 
-    def __init__(self, rate: ServerRate, told: float | None) -> None:
-        super().__init__(_unasked, told=told, latency_s=LATENCY_S)
+    def __init__(self, rate: ServerRate, told: float | None, latency_s: float = LATENCY_S) -> None:
+        super().__init__(_unasked, told=told, latency_s=latency_s)
         self.rate, self.limits = rate, Limits(self.clock)
 
     async def send(self, requests: int) -> float:
@@ -126,18 +129,20 @@ class Simulated(Senders):
         began_s = self.clock()
         self.went.append(began_s)
         quota = self.limits.take("nebius", self.rate)
-        headers = {name.lower(): value for name, value in quota.headers(began_s).items()}
-        await asyncio.sleep(LATENCY_S)
-        self.pacing.headers({name: value for name, value in headers.items() if name.startswith("x-ratelimit-")})
+        headers = {name.lower(): value for name, value in quota.headers(UNIX + began_s).items()}
+        await asyncio.sleep(self.latency_s)
+        self.pacing.headers({**headers, "date": formatdate(UNIX + floor(began_s), usegmt=True)})
         wait = headers.get("retry-after")
         outcome = Accepted("id", "n") if quota.allowed else CloseGate("429", float(wait) if wait else None, True)
         self.pacing.ended(outcome, began_s=began_s, body_ended_s=began_s, size=1000)
         return outcome
 
 
-def simulate(rate: ServerRate, requests: int, told: float | None = None) -> tuple[float, Simulated]:
+def simulate(
+    rate: ServerRate, requests: int, told: float | None = None, *, latency_s: float = LATENCY_S
+) -> tuple[float, Simulated]:
     async def main() -> tuple[float, Simulated]:
-        simulated = Simulated(rate, told)
+        simulated = Simulated(rate, told, latency_s)
         return await simulated.send(requests), simulated
 
     return run_virtual(main)
