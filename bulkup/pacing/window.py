@@ -29,6 +29,8 @@ SLACK_S, ROUNDED_S = 0.5, 1.0
 """Round trips differ by about so much; and a reset in whole seconds may be off by one."""
 SNAP_S = 0.3
 """Windows are whole seconds: what was measured as close to that is one."""
+JITTER_S, SHORT_S = 0.05, 5.0
+"""Requests do not take equally long to arrive: in a window that is shorter, the share that is left free is less than that."""
 SPANS, LONGER = 3, 1.5
 """Of so many measured windows the shortest counts; one that is so much longer shows that they have become longer."""
 PROBES, FEW, PROBE_PER_S = 8, 3, 10.0
@@ -113,7 +115,10 @@ class ToldWindow:
 
     def cap_per_s(self, now: float) -> float:
         """The pace that uses the quota to the full, as far as is known."""
-        return self.said_per_s if self.window_s is not None else max(self.said_per_s, self._unproven_per_s(now))
+        window_s = self.window_s
+        if window_s is None:
+            return max(self.said_per_s, self._unproven_per_s(now))
+        return max(LEAST_PER_S, self.said_per_s * window_s / (window_s + (JITTER_S if window_s < SHORT_S else 0.0)))
 
     def left_per_s(self, now: float) -> float | None:
         """The pace that spreads what is left over the time until the reset; None after it."""
@@ -181,7 +186,8 @@ class ToldWindow:
         self._try(now, remaining)
         assert self._ends_s is not None
         left_s = max(self._ends_s - now, 0.05)
-        more = 1 if self.window_s is not None else 0  # the one after those that are left comes when the window is over
+        # the one after those that are left comes when the window is over; where none is left, nothing does
+        more = 1 if self.window_s is not None and remaining >= 1 else 0
         self._left_per_s = (remaining + more) / min(HOUR_S, left_s) if reset_s else None
 
     def _take(self, now: float, ends_s: float, reset_s: float, remaining: float) -> bool:

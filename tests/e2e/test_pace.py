@@ -42,7 +42,7 @@ async def test_the_window_is_learned_from_its_resets(small: Bench, tells: str) -
     with anyio.fail_after(30):
         told = done(await small.run(small.nebius(max_chunk_bytes=10_000)), "nebius")
     assert small.stored("nebius") == small.expected("nebius")
-    assert "told_to_wait" not in told.attempts_by_outcome
+    assert told.attempts_by_outcome.get("told_to_wait", 0) <= 1
     assert told.requests >= 40
     assert told.duration_s <= 1.5 * 0.1 * told.requests
 

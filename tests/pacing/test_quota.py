@@ -93,6 +93,19 @@ def test_what_is_left_is_shared_out_over_what_is_left_of_the_window() -> None:
     assert quota.per_minute(31) == pytest.approx(594)
 
 
+@pytest.mark.parametrize("window_s", [60.0, 2.0])
+def test_what_is_shown_is_what_was_told(window_s: float) -> None:
+    """Not the pace that keeps just below it; and the pace, where another one holds."""
+    quota = Quota(told_per_minute=300)
+    assert quota.told_per_minute(0) == 300
+    quota = Quota()
+    assert quota.told_per_minute(0) is None
+    quota.headers(0, QuotaTold(300 * window_s / 60, None, None, window_s))
+    assert quota.told_per_minute(0) == pytest.approx(300)
+    quota.headers(0, QuotaTold(300 * window_s / 60, 1, window_s, window_s))
+    assert quota.told_per_minute(0) is None
+
+
 def test_the_user_knows_the_window_that_headers_leave_open() -> None:
     """A limit of 15 is one of 15 a minute, unless the user says that it is 600 (15 in each 1.5 s)."""
     quota = Quota(told_per_minute=600)
