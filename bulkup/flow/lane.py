@@ -140,6 +140,12 @@ class Lane:
         """The pace in requests that the quota sets now; None where none is known."""
         return self.pacing.quota.per_minute(self._clock.monotonic())
 
+    @property
+    def told_per_minute(self) -> float | None:
+        """The quota as it was told, where the pace keeps just below it; else that pace."""
+        told = self.pacing.quota.told_per_minute(self._clock.monotonic())
+        return told if told is not None else self.quota_per_minute
+
     def left_s(self, elapsed_s: float, share: float | None) -> float | None:
         """Seconds left *elapsed_s* after the start, when *share* of the source (0 to 1) is done; None where nobody can say."""
         return self._eta.left_s(

@@ -129,10 +129,11 @@ class Quota:
     def told_per_minute(self, now: float) -> float | None:
         """What was said that the quota is, where the pace is that one's and no other's."""
         pace = self.per_minute(now)
-        said = self._told
-        if said is None and self._windows:
-            said = min(60 * window.cap_per_s(now) for window in self._windows.values())
-        return said if pace is not None and said is not None and pace >= SHARE * said * (1 - 1e-9) else None
+        caps = [(60 * window.cap_per_s(now), 60 * window.said_per_s) for window in self._windows.values()]
+        if self._told is not None:
+            caps = [(self._told, self._told)]
+        cap, said = min(caps, default=(0.0, 0.0))
+        return said if pace is not None and caps and pace >= SHARE * cap * (1 - 1e-9) else None
 
     def changes_s(self, now: float) -> float | None:
         """When the pace changes by itself; None where it does not."""

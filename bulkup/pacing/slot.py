@@ -61,6 +61,7 @@ class Pacing:
         self._clock = clock
         self._unix = unix
         self._least_trip_s: float | None = None
+        self._entered_s = clock()
         self._throttled = 0
         self._has_begun = False
         self._since = clock()
@@ -85,6 +86,8 @@ class Pacing:
             self.concurrency.leave()
             self._account()
             raise
+
+        self._entered_s = self._clock()
 
     def leave(self) -> None:
         """Hand the slot back."""
@@ -135,7 +138,9 @@ class Pacing:
     def headers(self, headers: Mapping[str, str]) -> None:
         """What an answer to whatever request of the lane says of quotas: headers with names in lower case."""
         if told := quotas_told(headers, self._unix()):
-            self.quota.headers(self._clock(), *told, late_s=self._least_trip_s or 0.0)
+            now = self._clock()
+            late_s = now - self._entered_s if self._least_trip_s is None else self._least_trip_s
+            self.quota.headers(now, *told, late_s=late_s)
 
     def finish(self) -> None:
         """The lane has ended: its time is spent."""

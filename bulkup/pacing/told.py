@@ -68,8 +68,10 @@ def _plain(headers: Mapping[str, str], prefix: str, suffix: str, since: float) -
     if whole_reset[0] is not None:
         resets = [headers[prefix + "reset" + suffix]]  # a date has a comma of its own
     figures = [_number(text) for text in limits]
-    if len(limits) > 1 and not len(limits) == len(left) == len(resets):
-        left, resets, figures = [], [], [min((f for f in figures if f), default=None)]
+    if not len(limits) == len(left) == len(resets):  # whose is whose nobody can say
+        left = left if len(limits) == len(left) == 1 else []
+        resets = resets if len(limits) == len(resets) == 1 else []
+        figures = [min((f for f in figures if f), default=None)]
     found = []
     for place, limit in enumerate(figures):
         if not limit:
@@ -135,7 +137,7 @@ _STRING = r'"(?:[ !#-\[\]-~]|\\["\\])*"'
 _TOKEN = r"[A-Za-z*][A-Za-z0-9!#$%&'*+\-.^_`|~:/]*"  # noqa: S105 - a pattern
 _FIGURE = r"-?[0-9]{1,15}(?:\.[0-9]{1,3})?"
 _KEY = r"[a-z*][a-z0-9_\-.*]*"
-_BARE = rf"{_STRING}|{_FIGURE}|:[A-Za-z0-9+/=]*:|\?[01]|{_TOKEN}"
+_BARE = rf"(?:{_STRING}|{_FIGURE}|:[A-Za-z0-9+/=]*:|\?[01]|{_TOKEN})"
 _PARAMETER = re.compile(rf";[ ]*({_KEY})(?:=({_BARE}))?")
 _ITEM = re.compile(rf"({_STRING}|{_FIGURE}|{_TOKEN})((?:;[ ]*{_KEY}(?:={_BARE})?)*)[ \t]*")
 _NEXT = re.compile(r",[ \t]*")

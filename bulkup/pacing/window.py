@@ -29,6 +29,8 @@ SLACK_S, ROUNDED_S = 0.5, 1.0
 """Round trips differ by about so much; and a reset in whole seconds may be off by one."""
 SNAP_S = 0.3
 """Windows are whole seconds: what was measured as close to that is one."""
+JITTER_S, SHORT_S = 0.05, 5.0
+"""Requests do not take equally long to arrive: in a window that is shorter, the share that is left free is less than that."""
 SPANS, LONGER = 3, 1.5
 """Of so many measured windows the shortest counts; one that is so much longer shows that they have become longer."""
 PROBES, FEW, PROBE_PER_S = 8, 3, 10.0
@@ -47,7 +49,7 @@ CONTRADICTIONS = 2
 class _Countdown:
     """Answers that counted down to the same end. *ends_s* is the earliest that they allow.
 
-    *since_s*: the end before this one, where it was seen. *is_fresh*: the first answer was to the first request of a window.
+    *since_s*: the end before this one, where it was seen.
     """
 
     began_s: float
@@ -56,13 +58,12 @@ class _Countdown:
     ends_s: float
     lowest: float
     lowest_s: float
+    longest_s: float
     since_s: float | None
-    is_fresh: bool
 
-    @property
-    def seen_s(self) -> float:
-        """From the first answer to the end: no window is shorter, but for what a reset is rounded by."""
-        return max(0.0, self.ends_s - self.began_s)
+    def seen_s(self, rounded_s: float) -> float:
+        """No window is shorter: from the first answer to the end, and the longest reset but for what it is rounded by."""
+        return max(self.longest_s - rounded_s, self.ends_s - self.began_s if rounded_s else 0.0)
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ class ToldWindow:
         self.is_bucket = False
         self._given_s: float | None = None
         self._answers = 0
-        self._whole = False
+        self._whole = self._rounds_down = False
         self._countdown: _Countdown | None = None
         self._last_ended_s = float("-inf")
         self._last_seen_s = 0.0
@@ -114,23 +115,44 @@ class ToldWindow:
 
     def cap_per_s(self, now: float) -> float:
         """The pace that uses the quota to the full, as far as is known."""
-        return self.said_per_s if self.window_s is not None else max(self.said_per_s, self._unproven_per_s(now))
+        window_s = self.window_s
+        if window_s is None:
+            return max(self.said_per_s, self._unproven_per_s(now))
+        return max(LEAST_PER_S, self.said_per_s * window_s / (window_s + (JITTER_S if window_s < SHORT_S else 0.0)))
 
     def left_per_s(self, now: float) -> float | None:
         """The pace that spreads what is left over the time until the reset; None after it."""
-        return self._left_per_s if self.changes_s(now) is not None else None
+        is_over = self.changes_s(now) is None or self._contradictions >= CONTRADICTIONS
+        return None if is_over else self._left_per_s
 
     def changes_s(self, now: float) -> float | None:
         """When the pace changes by itself; None where it does not."""
-        countdown = self._countdown
-        return None if countdown is None or now >= countdown.ends_s else countdown.ends_s
+        ends_s = self._ends_s
+        return None if ends_s is None or now >= ends_s else ends_s
+
+    @property
+    def _ends_s(self) -> float | None:
+        """The end that is counted down to; it comes no later than a window after the first answer."""
+        if self._countdown is None:
+            return None
+        window_s = self.window_s
+        return (
+            self._countdown.ends_s
+            if window_s is None
+            else min(self._countdown.ends_s, self._countdown.began_s + window_s)
+        )
+
+    @property
+    def _rounded_s(self) -> float:
+        """By so much a reset may be off."""
+        return ROUNDED_S if self._whole else 0.0
 
     @property
     def _seen_s(self) -> float:
         """No window is shorter than this: the longest that the last two countdowns were seen to last."""
         if self._countdown is None or self._contradictions >= CONTRADICTIONS:
             return 0.0
-        return max(self._last_seen_s, self._countdown.seen_s)
+        return max(self._last_seen_s, self._countdown.seen_s(self._rounded_s))
 
     @property
     def _span_s(self) -> float | None:
@@ -143,7 +165,7 @@ class ToldWindow:
             return None
         if abs(span_s - round(span_s)) <= SNAP_S:
             span_s = float(round(span_s))
-        return max(span_s, countdown.seen_s - ROUNDED_S * self._whole)
+        return max(span_s, countdown.longest_s - 2 * self._rounded_s)
 
     def tell(self, now: float, told: QuotaTold, *, late_s: float = 0.0) -> None:
         """An answer has come that told of this quota, as it was about *late_s* seconds ago."""
@@ -155,27 +177,31 @@ class ToldWindow:
             return
         self._whole = self._whole or told.whole
         remaining = min(told.remaining, self.limit)
-        ends_s = now - late_s + told.reset_s
-        if not self._take(now, ends_s, told.reset_s, remaining):
+        if told.whole and told.reset_s == 0 and not self._rounds_down and self._countdown is not None:
+            self._rounds_down = True  # a second that is not over counts for nothing: so all of its resets are one more
+            self._countdown.ends_s += ROUNDED_S
+        reset_s = told.reset_s + (ROUNDED_S if told.whole and self._rounds_down else 0.0)
+        if not self._take(now - late_s, now - late_s + reset_s, reset_s, remaining):
             return
         self._try(now, remaining)
-        assert self._countdown is not None
-        left_s = max(self._countdown.ends_s - now, 0.05)
-        self._left_per_s = remaining / min(HOUR_S, left_s) if told.reset_s else None
+        assert self._ends_s is not None
+        left_s = max(self._ends_s - now, 0.05)
+        # the one after those that are left comes when the window is over; where none is left, nothing does
+        more = 1 if self.window_s is not None and remaining >= 1 else 0
+        self._left_per_s = (remaining + more) / min(HOUR_S, left_s) if reset_s else None
 
     def _take(self, now: float, ends_s: float, reset_s: float, remaining: float) -> bool:
         """Follow the countdown. False for an answer from before the end that was seen last: it was overtaken."""
-        slack_s = SLACK_S + ROUNDED_S * self._whole
+        slack_s = SLACK_S + self._rounded_s
         before = self._countdown
         if before is not None and ends_s < min(self._last_ended_s + slack_s, before.ends_s - slack_s):
             return False
         if before is None or self._is_over(before, now, ends_s, remaining, slack_s):
             since_s = self._close(before, now, ends_s, remaining) if before is not None else None
-            is_fresh = self.limit - remaining <= 1
+            if since_s is not None:
+                self._contradictions = 0
             began_s = ends_s - reset_s
-            self._countdown = _Countdown(
-                began_s, remaining, reset_s, ends_s, remaining, now, since_s=since_s, is_fresh=is_fresh
-            )
+            self._countdown = _Countdown(began_s, remaining, reset_s, ends_s, remaining, now, reset_s, since_s)
         else:
             self._follow(before, now, ends_s, reset_s, remaining, slack_s)
         return True
@@ -196,7 +222,7 @@ class ToldWindow:
             if self._spans and span_s > LONGER * min(self._spans):
                 self._spans.clear()
             self._spans.append(span_s)
-        self._last_ended_s, self._last_seen_s = min(now, before.ends_s), before.seen_s
+        self._last_ended_s, self._last_seen_s = min(now, before.ends_s), before.seen_s(self._rounded_s)
         was_seen = abs(now - before.ends_s) <= max(ROUNDED_S + SLACK_S, (ends_s - before.ends_s) / 4)
         return before.ends_s if was_seen and remaining > before.lowest else None
 
@@ -205,7 +231,7 @@ class ToldWindow:
     ) -> None:
         """One more answer on the way to the same end: does that stay, as a window's does, or move, as a bucket's?"""
         fallen = countdown.remaining - remaining
-        first_s = countdown.reset_s - ROUNDED_S * self._whole
+        first_s = countdown.reset_s - self._rounded_s
         if fallen >= 2 and first_s > 0 and not self.is_bucket:
             used = max(1.0, self.limit - countdown.remaining)
             as_bucket_s = first_s * (1 + fallen / used) - (now - countdown.began_s)
@@ -216,6 +242,7 @@ class ToldWindow:
         elif remaining <= countdown.lowest:
             countdown.lowest, countdown.lowest_s = remaining, now
         countdown.ends_s = min(countdown.ends_s, ends_s)
+        countdown.longest_s = max(countdown.longest_s, reset_s)
 
     def _try(self, now: float, remaining: float) -> None:
         """In a bucket: find out how fast it refills, over batches of answers.
@@ -253,13 +280,13 @@ class ToldWindow:
         countdown = self._countdown
         if self.is_bucket or countdown is None:
             return self._tried_per_s
-        window_s = self._seen_s + ROUNDED_S * (self._whole and not countdown.is_fresh)
+        window_s = self._seen_s + self._rounded_s
         if window_s < LEAST_WINDOW_S or now >= countdown.ends_s + ROUNDED_S:
             return 0.0
         if self._is_window:
             return self.limit / window_s
         probes = min(PROBES, max(FEW, self.limit / 4))
         is_probing = self._answers <= probes and countdown.lowest >= FEW
-        if is_probing and countdown.reset_s - ROUNDED_S * self._whole >= LEAST_WINDOW_S:
+        if is_probing and countdown.reset_s - self._rounded_s >= LEAST_WINDOW_S:
             return min(self.limit / window_s, PROBE_PER_S)
         return 0.0

@@ -569,7 +569,7 @@ def _lane_snapshot(lane: Lane, elapsed_s: float) -> LaneSnapshot:
         source_done=lane.source_done,
         ended=lane.ended,
         limited_by=limited_by or "",
-        quota_per_minute=lane.quota_per_minute,
+        quota_per_minute=lane.told_per_minute,
     )
     return replace(snapshot, left_s=lane.left_s(elapsed_s, snapshot.done_share))
 
