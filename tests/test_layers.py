@@ -12,7 +12,7 @@ PACKAGE = ROOT / "bulkup"
 
 WORDS, PURE, EDGES, FLOW, WIRING, SURFACE = range(6)
 LAYERS = {
-    WORDS: ("model", "chunk", "outcome", "errors", "event", "config", "secret", "version"),
+    WORDS: ("model", "chunk", "outcome", "errors", "event", "config", "path_text", "secret", "version"),
     PURE: (
         *(
             "array_lines",
