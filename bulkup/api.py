@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -60,7 +60,7 @@ async def upload(
 
 async def events(
     sources: Sources, *, destinations: Sequence[Nebius | Collinear], name: str | None = None, **settings: Any
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event, None]:
     """As `upload`, saying what happens meanwhile: notes, about four snapshots a second, and at last `Finished` with the receipt.
 
     Leaving the loop early stops the run as a first Ctrl-C does: what is in flight ends, within `drain_timeout_s`. A bare `break`
