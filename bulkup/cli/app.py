@@ -32,7 +32,7 @@ Exit codes:
    74  the local disk refused a write
    75  try again later (quota, outage)
    77  token or permission
-  130  interrupted, 143 terminated; the state is saved
+  130  interrupted, 143 terminated (also by SIGHUP and SIGQUIT); the state is saved
 
 2, 6, 7 and 8 come before anything is sent. Of the rest, where several apply, the first of these stands for the run:
 1, 130/143, 74, 77, 75, 10, 5, 4, 65, 3, 0. The receipt has each destination's own.

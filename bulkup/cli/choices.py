@@ -56,8 +56,11 @@ def _workers(text: str) -> int | str:
         raise ValueError("give a number of processes, or auto") from None
 
 
-def _absolute(text: str) -> Path:
-    return Path(text).expanduser().absolute()
+def _absolute(text: str, base: Path = Path()) -> Path:
+    try:
+        return (base / Path(text).expanduser()).absolute()
+    except (RuntimeError, OSError):  # no HOME and no entry for this user, or no current directory
+        raise ValueError("cannot be found from here: give an absolute path") from None
 
 
 def _number(text: str) -> float:
@@ -243,9 +246,9 @@ class File:
         for key in ("token_file", "ca_file"):
             if isinstance(values.get(key), str):
                 try:
-                    values[key] = (self.path.parent / Path(values[key]).expanduser()).absolute()
-                except (RuntimeError, OSError):  # no HOME and no entry for this user, or no current directory
-                    raise self._problem(f"{lane}.{key}", "cannot be found from here: give an absolute path") from None
+                    values[key] = _absolute(values[key], self.path.parent)
+                except ValueError as error:
+                    raise self._problem(f"{lane}.{key}", str(error)) from None
         return values
 
     def _table(self, name: str) -> dict[str, Any]:

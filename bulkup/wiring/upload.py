@@ -18,6 +18,9 @@ from bulkup.path_text import as_text, is_unicode, local, portable
 __all__ = ["Upload", "default_name", "run_id"]
 
 STDIN = "-"
+PATHS = ("state_dir", "token_file", "ca_file")
+"""Settings that are paths."""
+
 _COMPRESSED = {".gz", ".gzip", ".zst", ".zstd"}
 
 
@@ -39,10 +42,9 @@ class Upload:
         return {
             "sources": list(map(portable, self.sources)),
             "destinations": {
-                lane_name(d): _with_path(d.model_dump(mode="json", by_alias=True), "token_file", portable)
-                for d in self.destinations
+                lane_name(d): _with_paths(d.model_dump(mode="json", by_alias=True), portable) for d in self.destinations
             },
-            "settings": _with_path(self.settings.model_dump(mode="json"), "state_dir", portable),
+            "settings": _with_paths(self.settings.model_dump(mode="json"), portable),
         }
 
     @classmethod
@@ -52,16 +54,15 @@ class Upload:
         return cls(
             tuple(map(local, record["sources"])),
             tuple(
-                models[name].model_validate(_with_path(values, "token_file", local))
+                models[name].model_validate(_with_paths(values, local))
                 for name, values in record["destinations"].items()
             ),
-            RunSettings.model_validate(_with_path(record["settings"], "state_dir", local)),
+            RunSettings.model_validate(_with_paths(record["settings"], local)),
         )
 
 
-def _with_path(values: dict[str, Any], key: str, turned: Callable[[str], str]) -> dict[str, Any]:
-    path = values.get(key)
-    return values if path is None else {**values, key: turned(str(path))}
+def _with_paths(values: dict[str, Any], turned: Callable[[str], str]) -> dict[str, Any]:
+    return values | {key: turned(values[key]) for key in PATHS if values.get(key) is not None}
 
 
 def lane_name(destination: Nebius | Collinear) -> str:
