@@ -5,14 +5,15 @@ from __future__ import annotations
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bulkup.errors import UsageProblem
 from bulkup.json_values import trouble_in
 from bulkup.model import Validation
+from bulkup.path_text import is_unicode
 from bulkup.refusal import Refusal, attempt
 
 __all__ = [
@@ -67,6 +68,15 @@ class OnSourceChange(StrEnum):
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _texts(self) -> Self:
+        """What goes to a service is Unicode. Paths stay here, and may be any bytes."""
+        for name, value in self:
+            texts = value if isinstance(value, tuple) else (value,)
+            if not all(is_unicode(text) for text in texts if isinstance(text, str)):
+                raise ValueError(f"{name} is not valid UTF-8")
+        return self
 
 
 class DestinationSettings(_Model):
@@ -206,6 +216,8 @@ def settings_from(model: type[M], values: dict[str, Any], where: str) -> M:
 
 def _fault(place: tuple[int | str, ...], message: str, kind: str) -> str:
     name = ".".join(map(str, place))
+    if not name:
+        return message.removeprefix("Value error, ")
     if kind == "extra_forbidden":
         return f"there is no setting {name!r}"
     if kind == "missing":

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from bulkup.model import Reject
+from bulkup.path_text import portable, readable
 
 __all__ = ["dead_letter"]
 
@@ -20,7 +21,7 @@ def dead_letter(
     record: dict[str, Any] = {
         "id": f"{lane}:{reject.position}",
         "lane": lane,
-        "file": file,
+        "file": readable(portable(file)),
         "byte_offset": byte_offset,
         "row_number": None,
         "stage": reject.stage,

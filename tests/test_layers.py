@@ -12,7 +12,10 @@ PACKAGE = ROOT / "bulkup"
 
 WORDS, PURE, EDGES, FLOW, WIRING, SURFACE = range(6)
 LAYERS = {
-    WORDS: ("model", "chunk", "outcome", "errors", "refusal", "json_values", "event", "config", "secret", "version"),
+    WORDS: (
+        *("model", "chunk", "outcome", "errors", "refusal", "json_values", "event", "config", "path_text", "secret"),
+        "version",
+    ),
     PURE: (
         *(
             "array_lines",

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from bulkup.cli import options as o
+from bulkup.cli.figures import printable
 from bulkup.cli.outcome import exit_code_of, refuse_tokens
+from bulkup.cli.streams import put, put_json, say, to_stdout
 
 __all__ = ["main"]
 
@@ -30,7 +32,7 @@ Exit codes:
    74  the local disk refused a write
    75  try again later (quota, outage)
    77  token or permission
-  130  interrupted, 143 terminated; the state is saved
+  130  interrupted, 143 terminated (also by SIGHUP and SIGQUIT); the state is saved
 
 2, 6, 7 and 8 come before anything is sent. Of the rest, where several apply, the first of these stands for the run:
 1, 130/143, 74, 77, 75, 10, 5, 4, 65, 3, 0. The receipt has each destination's own.
@@ -72,10 +74,10 @@ def bulkup(
     if version:
         from bulkup.version import VERSION
 
-        typer.echo(f"bulkup {VERSION}")
+        put(f"bulkup {VERSION}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        put(context.get_help())
     return 0
 
 
@@ -162,11 +164,9 @@ def status(run: MaybeRun = None, state_dir: o.StateDir = None, json: o.Json = Fa
 
     found = status_json(StateDir(chosen(state_dir, os.environ)).find(run))
     if json:
-        from json import dumps
-
-        typer.echo(dumps(found, indent=2, ensure_ascii=False))
+        put_json(found)
     else:
-        typer.echo("\n".join(status_lines(found)))
+        put("\n".join(status_lines(found)))
     return 0
 
 
@@ -266,7 +266,7 @@ def rejects(
     folder = StateDir(chosen(state_dir, os.environ)).find(run).path
     count = export_rejects(folder, lane=lane, output=Path(output) if output else None)
     if output:
-        typer.echo(f"{count:,} dead letters written to {output}", err=True)
+        say(f"{count:,} dead letters written to {printable(output)}")
     return 0
 
 
@@ -370,7 +370,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         refuse_tokens(arguments)
         code: Any = typer.main.get_command(app)(arguments, prog_name="bulkup", standalone_mode=False)
-        sys.stdout.flush()
+        with to_stdout():
+            pass  # what is still buffered goes out, or its loss is said
     except BaseException as error:  # noqa: BLE001 - the last stop: every error becomes a line and an exit code
         return exit_code_of(error, is_verbose=is_verbose)
     return int(code or 0)

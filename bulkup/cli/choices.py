@@ -12,6 +12,7 @@ from bulkup.api import make_upload
 from bulkup.cli.figures import parse_seconds, parse_size
 from bulkup.config import Collinear, Nebius, RejectLimit, RunSettings, load_file, settings_from
 from bulkup.errors import UsageProblem
+from bulkup.path_text import as_text
 from bulkup.wiring.upload import Upload
 
 __all__ = ["choose", "override", "state_dir"]
@@ -55,8 +56,11 @@ def _workers(text: str) -> int | str:
         raise ValueError("give a number of processes, or auto") from None
 
 
-def _absolute(text: str) -> Path:
-    return Path(text).expanduser().absolute()
+def _absolute(text: str, base: Path = Path()) -> Path:
+    try:
+        return (base / Path(text).expanduser()).absolute()
+    except (RuntimeError, OSError):  # no HOME and no entry for this user, or no current directory
+        raise ValueError("cannot be found from here: give an absolute path") from None
 
 
 def _number(text: str) -> float:
@@ -77,7 +81,7 @@ class Option:
 
 
 OPTIONS = (
-    Option("name", Scope.RUN, "name"),
+    Option("name", Scope.RUN, "name", as_text),
     Option("state_dir", Scope.RUN, "state_dir"),
     Option("on_doubt", Scope.RUN, "on_doubt"),
     Option("settle_after", Scope.RUN, "settle_after_s", parse_seconds),
@@ -97,8 +101,8 @@ OPTIONS = (
     Option("concurrency", Scope.EACH, "concurrency", _whole),
     Option("requests_per_minute", Scope.EACH, "requests_per_minute", _number),
     Option("bytes_per_second", Scope.EACH, "bytes_per_second", parse_size),
-    Option("folder", Scope.NEBIUS, "folder"),
-    Option("ai_project_id", Scope.NEBIUS, "ai_project_id"),
+    Option("folder", Scope.NEBIUS, "folder", as_text),
+    Option("ai_project_id", Scope.NEBIUS, "ai_project_id", as_text),
     Option("nebius_url", Scope.NEBIUS, "url"),
     Option("space_id", Scope.COLLINEAR, "space_id"),
     Option("collinear_url", Scope.COLLINEAR, "url"),
@@ -176,7 +180,7 @@ def _asked(given: Given, environment: Mapping[str, str], scopes: set[Scope]) -> 
 
 def _parsed(option: Option, given: Any, where: str) -> Any:
     if not isinstance(given, str):  # several, or yes or no
-        return tuple(given) if isinstance(given, list) else given
+        return tuple(map(as_text, given)) if isinstance(given, list) else given
     try:
         return option.parse(given)
     except ValueError as error:
@@ -242,7 +246,10 @@ class File:
         values = for_each | {key: self._read(f"{lane}.{key}", value) for key, value in self._table(lane).items()}
         for key in ("token_file", "ca_file"):
             if isinstance(values.get(key), str):
-                values[key] = (self.path.parent / Path(values[key]).expanduser()).absolute()
+                try:
+                    values[key] = _absolute(values[key], self.path.parent)
+                except ValueError as error:
+                    raise self._problem(f"{lane}.{key}", str(error)) from None
         return values
 
     def _table(self, name: str) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from math import isfinite
 
+from bulkup.path_text import readable
+
 __all__ = ["parse_seconds", "parse_size", "plural", "printable", "size_text", "time_text"]
 
 _UNITS = {"": 1, "B": 1}
@@ -17,7 +19,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 
 def printable(text: str) -> str:
     """*text* on one line, without anything that a terminal would obey: servers and files may say what they like."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return " ".join("".join(c if c.isprintable() else " " for c in readable(text)).split())
 
 
 def parse_size(text: str) -> int:

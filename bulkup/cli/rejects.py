@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,10 +11,12 @@ from typing import BinaryIO
 
 import orjson
 
+from bulkup.cli.streams import to_stdout
 from bulkup.errors import LocalDisk, UsageProblem
 from bulkup.journal.reading import JournalView, view
 from bulkup.journal.sidecars import REJECTS
 from bulkup.model import Stage
+from bulkup.path_text import readable
 from bulkup.row_numbers import first_rows
 from bulkup.state_files import open_in
 
@@ -62,7 +63,7 @@ def export_rejects(folder: Path, *, lane: str | None, output: Path | None) -> in
         lanes = list((journal.fact("upload") or {"destinations": {}})["destinations"])
         if lane is not None and lane not in lanes:
             raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
-        files = [file["uri"] for file in journal.fact("files") or []]
+        files = [readable(file["uri"]) for file in journal.fact("files") or []]  # as dead letters name them
         numbers = {name: RowNumbers(journal, name, files) for name in lanes if lane in (None, name)}
         found = sorted(
             (letter["position"], letter["lane"], at)
@@ -87,8 +88,8 @@ def export_rejects(folder: Path, *, lane: str | None, output: Path | None) -> in
 @contextmanager
 def _sink(output: Path | None) -> Iterator[BinaryIO]:
     if output is None:
-        yield sys.stdout.buffer
-        sys.stdout.flush()
+        with to_stdout() as out:
+            yield out.buffer
         return
     try:  # rows may be private: the owner's alone, as in the state directory
         fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

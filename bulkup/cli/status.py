@@ -121,7 +121,7 @@ def _running(lock: Path) -> dict[str, Any] | None:
 
 def status_lines(found: dict[str, Any]) -> list[str]:
     """The same for a person."""
-    lines = [f"run {found['run_id']}, kept in {found['folder']}"]
+    lines = [f"run {found['run_id']}, kept in {printable(found['folder'])}"]
     lines.append(f"sources: {', '.join(map(printable, found['sources']))}")
     if found["running"]:
         lines.append(f"running now: process {found['running']['pid']} on {found['running']['host']}")

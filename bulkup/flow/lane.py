@@ -21,7 +21,7 @@ from bulkup.errors import BulkupError, DestinationNotEmpty, ExitCode, TokenRefus
 from bulkup.flow.asker import Asker
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
-from bulkup.flow.clock import Clock
+from bulkup.flow.clock import Clock, dated
 from bulkup.flow.creation import Creation
 from bulkup.flow.delivery import DOUBTS_TO_SETTLE, Delivery
 from bulkup.flow.drafter import Drafter, OwnDrafter
@@ -382,7 +382,7 @@ class Lane:
 
     async def _look(self) -> None:
         """One look at what the destination holds. Raises `DestinationNotEmpty`, `LookFailed`."""
-        survey = await self.destination.look()
+        survey = await dated(self.destination.look, self._clock)
         await self._journal.set_fact(
             "survey",
             {
@@ -611,7 +611,7 @@ class Lane:
         return Creation(
             exists=self.tally.totals.chunks_landed > 0 or bool(self._survey and self._survey.seen),
             quiet_s=self._options.settle_after_s,
-            last_byte_at=max((chunk.last_byte_at or 0.0 for chunk in doubts), default=None),
+            last_byte_at=max((self._clock.sent_at(chunk.last_byte_at) for chunk in doubts), default=None),
             clock=self._clock.unix,
             sleep=self._clock.sleep,
         )

@@ -16,7 +16,7 @@ from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
 from bulkup.destinations.seam import Destination, ReadBackUnavailable, Settles, StoredRow
 from bulkup.flow.asker import Asker
 from bulkup.flow.chunker import Chunker
-from bulkup.flow.clock import Clock
+from bulkup.flow.clock import Clock, dated
 from bulkup.flow.halt import Halt
 from bulkup.flow.looking import expect_datasets, row_pages
 from bulkup.flow.plan import LanePlan
@@ -179,7 +179,7 @@ class Settler:
         return look
 
     async def _judge(self, chunks: Sequence[Chunk], looks: Sequence[Look]) -> list[Verdict]:
-        doubts = [_doubt(chunk) for chunk in chunks]
+        doubts = [_doubt(chunk, self._clock) for chunk in chunks]
         world = await self._world()
         if world is None:
             return [Held(d.chunk, "what the destination held before the run could not be seen") for d in doubts]
@@ -310,7 +310,7 @@ class Settler:
     async def _look(self) -> Look:
         made = self._tally.totals.chunks + self._tally.requests
         expect_datasets(self._destination, await self._journal.fact("survey"), made)
-        return await self._ask(self._destination.look)
+        return await self._ask(partial(dated, self._destination.look, self._clock))
 
     async def _ask(self, question: Callable[[], Awaitable[T]]) -> T:
         return await self._asker.ask(question)
@@ -365,8 +365,8 @@ class Explained:
     rows: Counter[bytes]
 
 
-def _doubt(chunk: Chunk) -> Doubt:
-    return Doubt(chunk.id, chunk.name, chunk.rows, chunk.last_byte_at or 0.0, chunk.was_answered)
+def _doubt(chunk: Chunk, clock: Clock) -> Doubt:
+    return Doubt(chunk.id, chunk.name, chunk.rows, clock.sent_at(chunk.last_byte_at), chunk.was_answered)
 
 
 def _all_held(page_back: PageBack, why: str) -> list[Verdict]:

@@ -107,6 +107,16 @@ class Journal:
         query = "SELECT EXISTS (SELECT 1 FROM chunks) OR EXISTS (SELECT 1 FROM tiles)"
         return await self._writer.run(lambda db: not db.execute(query).fetchone()[0])
 
+    async def latest_time(self) -> float:
+        """The latest time (Unix seconds) of anything that was sent or looked at, 0 where nothing was. Reads every chunk."""
+
+        def work(db: sqlite3.Connection) -> float:
+            sent = db.execute("SELECT max(last_byte_at) FROM chunks").fetchone()[0] or 0.0
+            looked = (json.loads(value) for (value,) in db.execute("SELECT value FROM facts WHERE key = 'survey'"))
+            return max([float(sent), *(float(survey["at"]) for survey in looked)])
+
+        return await self._writer.run(work)
+
     def close(self) -> None:
         """Finish what waits and close the files."""
         self._writer.close()

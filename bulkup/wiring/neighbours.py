@@ -6,9 +6,11 @@ from datetime import datetime
 
 from bulkup.config import Collinear, Nebius
 from bulkup.errors import JournalUnusable, LocalDisk, RunLocked
+from bulkup.flow.clock import Anchor
 from bulkup.journal.reading import JournalView, view
 from bulkup.settlement import Others
 from bulkup.wiring.folder import RunFolder, StateDir
+from bulkup.wiring.run_clock import CLOCK
 from bulkup.wiring.upload import lane_name
 
 __all__ = ["others_since"]
@@ -25,6 +27,7 @@ def others_since(state: StateDir, run: RunFolder, destination: Nebius | Collinea
         return Others()
     rows = 0
     unclear = []
+    ours = _anchor(run)
     for other in map(state.run, state.runs()):
         if other.run_id == run.run_id:
             continue
@@ -34,7 +37,8 @@ def others_since(state: StateDir, run: RunFolder, destination: Nebius | Collinea
                     continue
                 started_at = journal.fact("started_at")
                 began_later = started_at is not None and datetime.fromisoformat(started_at).timestamp() >= since
-                landed, is_unclear = journal.rows_since(lane_name(destination), since, began_later=began_later)
+                there = ours.as_other(since, Anchor.from_json(journal.fact(CLOCK))) if ours is not None else since
+                landed, is_unclear = journal.rows_since(lane_name(destination), there, began_later=began_later)
         except JournalUnusable:
             continue
         except (LocalDisk, RunLocked):
@@ -44,6 +48,11 @@ def others_since(state: StateDir, run: RunFolder, destination: Nebius | Collinea
         if is_unclear:
             unclear.append(other.run_id)
     return Others(rows, tuple(unclear))
+
+
+def _anchor(run: RunFolder) -> Anchor | None:
+    with view(run.path) as journal:
+        return Anchor.from_json(journal.fact(CLOCK))
 
 
 def _writes_to(journal: JournalView, destination: Collinear, name: str) -> bool:

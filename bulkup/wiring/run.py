@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -14,7 +13,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import anyio
-import orjson
 
 from bulkup.assumptions import assumptions_for
 from bulkup.config import Collinear, Nebius, OnSourceChange, RunSettings
@@ -31,7 +29,17 @@ from bulkup.journal.reading import view
 from bulkup.journal.records import read_chunks
 from bulkup.model import BLOCK_BYTES
 from bulkup.pacing import Rate
-from bulkup.receipt import REMOTE_LISTED, DestinationReceipt, Invocation, Receipt, RemoteEntry, SourceReceipt, status_of
+from bulkup.path_text import json_bytes, portable
+from bulkup.receipt import (
+    REMOTE_LISTED,
+    DestinationReceipt,
+    Invocation,
+    Receipt,
+    RemoteEntry,
+    SourceReceipt,
+    seconds_between,
+    status_of,
+)
 from bulkup.sources import Source, open_source
 from bulkup.stalls import again_s
 from bulkup.token_source import TokenSource
@@ -45,6 +53,7 @@ from bulkup.wiring.folder import RunFolder, StateDir, write_private
 from bulkup.wiring.helping import Helpers, worker_count
 from bulkup.wiring.manifest import write_manifest
 from bulkup.wiring.neighbours import others_since
+from bulkup.wiring.run_clock import run_clock
 from bulkup.wiring.services import destination_of
 from bulkup.wiring.upload import Upload, lane_name, run_id
 from bulkup.wiring.worker import LaneOpening
@@ -66,24 +75,37 @@ class Purpose(StrEnum):
 
 
 class Interrupt:
-    """How a person stops a run: the first time it drains, the second time it aborts."""
+    """How a run is stopped: the first time it drains, the second time it aborts."""
 
     def __init__(self) -> None:
         self.code: ExitCode | None = None
         self._drain = anyio.Event()
         self._abort = anyio.Event()
+        self._is_heard = False
 
     def request(self, code: ExitCode = ExitCode.INTERRUPTED) -> None:
-        """Drain; asked once more, abort."""
+        """Drain; asked once more after that was heard, abort. Two signals at once are one: `timeout` sends one to the process and
+        one to its group."""
         if self.code is None:
             self.code = code
             self._drain.set()
-        else:
+        elif self._is_heard:
             self._abort.set()
+
+    def hang_up(self) -> None:
+        """Drain, however often this is said: the kernel and a shell each say that the terminal has gone, and systemd may too."""
+        if self.code is None:
+            self.request(ExitCode.TERMINATED)
+
+    def abort(self) -> None:
+        """Abort at once."""
+        self.request()
+        self._abort.set()
 
     async def drain_requested(self) -> None:
         """Wait for the first request."""
         await self._drain.wait()
+        self._is_heard = True
 
     async def abort_requested(self) -> None:
         """Wait for the second request."""
@@ -94,7 +116,7 @@ class Interrupt:
         async with anyio.create_task_group() as tasks:
 
             async def cancel() -> None:
-                await self._drain.wait()
+                await self.drain_requested()
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(cancel)
@@ -182,6 +204,7 @@ class Run:
         folder: RunFolder,
         state: StateDir,
         journal: Journal,
+        clock: Clock,
         source: Source,
         tell: Callable[[Event], None],
     ) -> None:
@@ -189,6 +212,7 @@ class Run:
         self._folder = folder
         self._state = state
         self._journal = journal
+        self._clock = clock
         self._source = source
         self._tell = tell
         self._lanes: list[Lane] = []
@@ -230,7 +254,7 @@ class Run:
             append=upload.settings.append,
         )
         await journal.set_fact("files", files_to_json(source.files))
-        run = cls(upload, folder, state, journal, source, tell)
+        run = cls(upload, folder, state, journal, await run_clock(journal), source, tell)
         run.is_new = purpose is Purpose.SEND and await journal.fact("started_at") is None and await journal.is_blank()
         if purpose is Purpose.SEND:  # else the run keeps the options that it was last sent with
             await journal.set_fact("upload", upload.to_json())
@@ -262,12 +286,12 @@ class Run:
             tasks.cancel_scope.cancel()
         self._take_stock()
         receipt = await self._receipt(started_at, interrupt)
-        write_private(self._folder.path / "receipt.json", orjson.dumps(receipt.to_json(), option=orjson.OPT_INDENT_2))
+        write_private(self._folder.path / "receipt.json", json_bytes(receipt.to_json(), indent=True))
         await anyio.to_thread.run_sync(
             write_manifest,
             self._folder.path,
             [lane.name for lane in self._lanes],
-            [file.uri for file in self._source.files],
+            [portable(file.uri) for file in self._source.files],
         )
         self._learn_limits()
         self._tell(self._snapshot())
@@ -419,7 +443,7 @@ class Run:
                 source=self._source,
                 journal=self._journal.lane(destination.name),
                 options=self._lane_options(settings, destination),
-                clock=Clock(time.monotonic, time.time, anyio.sleep, random.uniform),
+                clock=self._clock,
                 learned_limit=self._state.learned_limit(_service(settings)),
                 others=partial(others_since, self._state, self._folder, settings, chosen.name),
                 say=lambda text, lane=destination.name: self._tell(Note(lane, text)),  # type: ignore[misc]
@@ -477,16 +501,14 @@ class Run:
             status=status_of(code),
             exit_code=int(code),
             source=SourceReceipt(
-                uris=tuple(file.uri for file in self._source.files),
+                uris=tuple(portable(file.uri) for file in self._source.files),
                 bytes=sum(file.size or 0 for file in self._source.files),
                 rows_read=max(lane.rows_read for lane in lanes.values()),
                 rows_blank=max(lane.rows_blank for lane in lanes.values()),
             ),
             started_at=started_at,
             finished_at=finished_at,
-            duration_s=round(
-                (datetime.fromisoformat(finished_at) - datetime.fromisoformat(started_at)).total_seconds(), 3
-            ),
+            duration_s=seconds_between(started_at, finished_at),
             destinations=lanes,
         )
 

@@ -20,6 +20,7 @@ import anyio
 import anyio.to_thread
 
 from bulkup.workers.channel import Answer, Ask, Cancel, Channel, Here, News, Raised, Told
+from bulkup.workers.serving import THE_PARENTS
 
 __all__ = ["Pool", "WorkerLost"]
 
@@ -244,14 +245,20 @@ def _started(command: Sequence[str], fds: tuple[int, ...], *, verbose: bool) -> 
     """A worker finds this very package, wherever it was imported from, and nothing in the current directory."""
     package = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-    return subprocess.Popen(  # noqa: S603 - this interpreter and a module of ours
-        command,
-        env={**os.environ, "PYTHONPATH": path},
-        pass_fds=fds,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=None if verbose else subprocess.DEVNULL,
-    )
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, THE_PARENTS
+    )  # of this thread, and so of what it starts, until that ignores them
+    try:
+        return subprocess.Popen(  # noqa: S603 - this interpreter and a module of ours
+            command,
+            env={**os.environ, "PYTHONPATH": path},
+            pass_fds=fds,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=None if verbose else subprocess.DEVNULL,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _reap(first: subprocess.Popen[bytes]) -> None:

@@ -126,8 +126,12 @@ def mounted(place: Path) -> Iterator[Callable[[str], None]]:
         pytest.skip("needs a filesystem of its own")
     if subprocess.run([mount, "-t", "tmpfs", "-o", "size=16m,mode=700", "none", str(place)], check=False).returncode:
         pytest.skip("mount is not allowed here")
+
+    def remount(options: str) -> None:
+        subprocess.run([mount, "-o", f"remount,{options}", str(place)], check=True)
+
     try:
-        yield lambda options: subprocess.run([mount, "-o", f"remount,{options}", str(place)], check=True) and None
+        yield remount
     finally:
         subprocess.run([umount, str(place)], check=True)
 
