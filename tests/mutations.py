@@ -30,6 +30,8 @@ STANDING_STILL = "tests/settlement/test_standing_still.py"
 DOUBT = "tests/e2e/test_doubt.py"
 SETTLE = "tests/cli/test_settle.py"
 RESETS = "tests/test_resets.py"
+LISTS = "tests/destinations/test_lists.py"
+LOOKING = "tests/flow/test_looking.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,62 @@ class Mutation:
 
 
 MUTATIONS = (
+    Mutation(
+        "whole list",
+        "a page that brings nothing new is one like any other",
+        "bulkup/destinations/listing.py",
+        "        if len(self._ids) == before:\n",
+        "        if False:\n",
+        (LISTS,),
+    ),
+    Mutation(
+        "whole list",
+        "a cursor may come twice",
+        "bulkup/destinations/listing.py",
+        "        if len(self._cursors) == before:\n",
+        "        if False:\n",
+        (LISTS,),
+    ),
+    Mutation(
+        "whole list",
+        "a list that goes on nowhere has ended",
+        "bulkup/destinations/nebius.py",
+        '                raise listing.broke("says that it goes on, and not where")\n',
+        "                return listing.datasets\n",
+        (LISTS,),
+    ),
+    Mutation(
+        "whole list",
+        "fewer datasets than are counted are all of them",
+        "bulkup/destinations/collinear.py",
+        '                    raise listing.broke(f"listed {listing.datasets:,} of {found.count:,} datasets")\n',
+        "                    break\n",
+        (LISTS,),
+    ),
+    Mutation(
+        "whole list",
+        "a list without end has none",
+        "bulkup/destinations/listing.py",
+        "        if len(self._ids) > self._known + MARGIN_DATASETS or self._pages > self._known + MARGIN_PAGES:\n",
+        "        if len(self._ids) > MARGIN_DATASETS or self._pages > MARGIN_PAGES:\n",
+        (LISTS,),
+    ),
+    Mutation(
+        "whole list",
+        "the same page of rows again is the next one",
+        "bulkup/flow/looking.py",
+        "            if {row.id for row in page} & {row.id for row in before} - {None}:\n",
+        "            if False:\n",
+        (LOOKING,),
+    ),
+    Mutation(
+        "whole list",
+        "a page of rows in the middle may be short",
+        "bulkup/flow/looking.py",
+        "                if number > 1 or is_smaller:\n",
+        "                if False:\n",
+        (LOOKING,),
+    ),
     Mutation(
         "quiet period",
         "a name that is not shown is absent at once",

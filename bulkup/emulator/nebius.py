@@ -101,6 +101,8 @@ async def listed(request: web.Request, state: State) -> Answer:
         start = next((n for n, dataset in enumerate(found, 1) if dataset.id == after), -1)
         if start < 0:
             raise RefusedError(404, f"Dataset {after} not found")
+    if (stuck_at := state.settings.list_stuck_at) is not None:
+        start, limit = 0, min(limit, stuck_at)
     page = found[start : start + limit]
     return json_answer(
         {

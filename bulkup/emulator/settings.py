@@ -181,6 +181,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     list_scope: Literal["all", "project"] = "all"
     """Whether Nebius's list without `ai_project_id` leaves out datasets of a project [open]."""
     graphql_page_cap: int | None = None
+    list_stuck_at: int | None = None
+    """Nebius's list shows its first so many datasets on every page, whatever `after` says: it never comes to its end."""
     """Collinear's GraphQL silently gives no more than so many items a page [open]."""
 
     # PENDING (Nebius)

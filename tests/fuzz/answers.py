@@ -58,8 +58,8 @@ HONEST: dict[str, Any] = {
 }
 NASTY = (
     b"null", b"true", b"-0", b"1e400", b"1" + b"0" * 400, b"18446744073709551616", b"[]", b"{}", b'""', b"[[[[", b"}}",
-    b'"\\ud800"', b"\xff\xfe", b"\x00", b"\n", b'"' + b"x" * 300 + b'"', b"[" * 300 + b"]" * 300,
-    b"[" * 3000 + b"]" * 3000, b"NaN", b"<html>",
+    b'"\\ud800"',
+    b"\xff\xfe", b"\x00", b"\n", b'"' + b"x" * 300 + b'"', b"[" * 300 + b"]" * 300, b"[" * 3000 + b"]" * 3000, b"NaN", b"<html>",
     b"<title>" + SECRET.encode() + b"</title>", SECRET.encode(), b'"' + SECRET.encode() + b'"', b",", b":", b'"id":', b'{"id":',
 )  # fmt: skip
 STATUSES = (

@@ -24,7 +24,7 @@ UPLOAD_FAULTS = (
 
 OTHER_FAULTS = (
     "ok", "429 by date", "closed port", "port closed at the start", "token expiring", "lagging", "lagging long",
-    "another writer", "old dataset", "old dataset, lagging", "pending", "failing looks", "everything",
+    "another writer", "old dataset", "old dataset, lagging", "pending", "failing looks", "everything", "list not whole",
 )  # fmt: skip
 
 RELAY_FAULTS = ("held by the kernel", "early 200")
@@ -56,7 +56,7 @@ class Cell:
     @property
     def is_provable(self) -> bool:
         """Everything must land exactly once, and no doubt remain."""
-        return self.reads_back and self.fault != "another writer"
+        return self.reads_back and self.fault not in ("another writer", "list not whole")
 
     def __str__(self) -> str:
         kills = " then ".join(f"{point}@{number}" for point, number in self.kills) or "none"
@@ -100,7 +100,7 @@ def smoke(count: int = 40, seed: int = 7) -> list[Cell]:
 def _has(lane: str, fault: str, point: str) -> bool:
     if lane == "nebius":
         return fault not in ("wrong_id_count", "repeated_ids")
-    return fault != "pending" and point != "answered"
+    return fault not in ("pending", "list not whole") and point != "answered"
 
 
 def _cell(number: int, lane: str, fault: str, point: str, reads_back: bool, dice: random.Random) -> Cell:
@@ -162,6 +162,8 @@ def _emulator(lane: str, fault: str, reads_back: bool, dice: random.Random) -> d
                 "readback_lag_s": 1.0,
                 "script": {lane: _script(_lost(dice), dice)},
             }
+        case "list not whole":
+            settings |= {"list_stuck_at": 2, "script": {lane: _script(_lost(dice), dice)}}
         case "another writer" | "old dataset":
             settings["script"] = {lane: _script(_lost(dice), dice)}
         case "pending":
