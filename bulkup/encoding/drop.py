@@ -5,7 +5,7 @@ KEY is a key of the row, or, where the row has no such key, a place within it: `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -46,36 +46,19 @@ def _drop(value: Any, steps: list[str]) -> None:
 
 
 class DropNested:
-    """Drops places within rows. Only the values that hold a place are decoded and encoded again, with their numbers as they are;
-    the others go over as the tokens that they are."""
+    """Drops places within rows: each row is decoded and encoded again, its numbers as they are."""
 
     def __init__(self, places: Iterable[str]) -> None:
-        self._places: dict[str, list[list[str]]] = {}
-        for key, *rest in map(_steps, places):
-            if key != "[]":  # a row is no array
-                self._places.setdefault(key, []).append(rest)
-        self._decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode_lines
+        self._places = [_steps(place) for place in places]
+        self._decode = CarryingDecoder(dict[str, Any]).decode_lines
         self._encode = msgspec.json.Encoder().encode_lines
-        self._values = CarryingDecoder(Any)
 
     def lines(self, data: bytes, rows: int) -> bytes:
         """As `Rewriter.lines`."""
         decoded = self._decode(data)
         if len(decoded) != rows:
             raise Irregular
-        for key, places in self._places.items():
-            having = [row for row in decoded if key in row]
-            if [] in places:
-                for row in having:
-                    del row[key]
-            elif having:
-                for row, token in zip(having, self._without([row[key] for row in having], places), strict=True):
-                    row[key] = token
+        for steps in self._places:
+            for row in decoded:
+                _drop(row, steps)
         return self._encode(decoded)[:-1]
-
-    def _without(self, tokens: list[msgspec.Raw], places: list[list[str]]) -> Iterator[msgspec.Raw]:
-        values = self._values.decode_lines(b"\n".join(tokens))
-        for value in values:
-            for steps in places:
-                _drop(value, steps)
-        return map(msgspec.Raw, self._encode(values)[:-1].split(b"\n"))

@@ -13,6 +13,7 @@ import msgspec
 from bulkup.encoding.drop import without
 from bulkup.encoding.faults import Fault
 from bulkup.encoding.plan import RowPlan
+from bulkup.encoding.searching import TooSlow, first_groups
 from bulkup.encoding.target import FixedRows
 from bulkup.exact import NotJsonError, Pairs, read, written
 from bulkup.mapping import Array, Const, Expression, Path, Record
@@ -39,6 +40,8 @@ def as_meant(plan: RowPlan, line: bytes, body: bytes) -> bytes:
         return body
     try:
         meant = _shaped(plan, _last_counts(read(line)))
+    except TooSlow:  # the encoder's search was just within its time, this one not: that says nothing of the row
+        return body
     except (NotJsonError, _Refused) as why:
         return b"not a row: " + str(why).encode("utf-8", "replace")
     try:
@@ -155,10 +158,10 @@ def _step(value: Any, step: str | int) -> Any:
 def _group(path: Path, value: Any) -> Any:
     if path.regex is None:
         return value
-    found = path.regex.search(value) if isinstance(value, str) else None
-    if found is None or found[1] is None:
+    found = first_groups(path.regex, [value])[0] if isinstance(value, str) else None
+    if found is None:
         raise _Refused(f"the regex does not match at {path.text}")
-    return found[1]
+    return found
 
 
 def _cast(path: Path, value: Any) -> Any:
