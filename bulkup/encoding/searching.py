@@ -63,9 +63,9 @@ _slow: set[int] = set()
 def first_groups(pattern: re.Pattern[str], texts: Sequence[str]) -> list[str | None]:
     """For each of *texts* the first group of *pattern*'s first match, None where there is none.
 
-    Raises `TooSlow`, and `Interrupted` where a signal asked for an end while an earlier search was too slow.
+    Raises `TooSlow`, or `Interrupted` in its place where a signal has asked for an end.
     """
-    _stops.check()
+    _stops.watch()
     key = hash((pattern.pattern, pattern.flags, texts[0])) if len(texts) == 1 else None
     if key in _slow:
         raise TooSlow
@@ -74,7 +74,7 @@ def first_groups(pattern: re.Pattern[str], texts: Sequence[str]) -> list[str | N
             return _helped(pattern, texts)
         return _timed(pattern, texts)
     except TooSlow:
-        _stops.watch()
+        _stops.check()
         if key is not None:
             if len(_slow) >= _MOST_REMEMBERED:
                 _slow.clear()
@@ -165,7 +165,7 @@ class _Stops:
                 except ValueError:  # not the main thread
                     return
                 signal.siginterrupt(number, False)
-                self._before[number] = handler
+                self._before[number], self._asked = handler, None
 
     def check(self) -> None:
         """Raise `Interrupted` if one came."""

@@ -373,6 +373,18 @@ def _tables(number: int) -> list[tuple[str, int]]:
 
 def one(case: random.Random, scratch: Path) -> None:
     """Some rows in a file of some kind, encoded in some way."""
+    trouble: Exception | None = None
+    try:
+        _one(case, scratch)
+    except AssertionError:
+        raise
+    except Exception as other:  # noqa: BLE001 - the finding
+        trouble = other
+    path = scratch / "rows"
+    assert trouble is None, f"{trouble!r} for {path.read_bytes() if path.exists() else 'the sample'!r:.3000}"
+
+
+def _one(case: random.Random, scratch: Path) -> None:
     maker = Maker(case)
     max_row_bytes = case.choice([16 * 1024 * 1024, 16 * 1024 * 1024, 4096, 300])
     validation = Validation.TRUST if case.random() < 0.1 else Validation.FULL

@@ -126,8 +126,8 @@ def test_a_signal_ends_one_slow_row_after_the_other(number: signal.Signals, code
     before = signal.signal(number, lambda got, _: seen.append(got))
     try:
         encoder = plan_of("1").encoder()
-        assert len(encoder.encode(block("0" + EVIL)).rejects) == 1
         os.kill(os.getpid(), number)
+        assert encoder.encode(block("5")).rows == 1
         with pytest.raises(Interrupted) as caught:
             encoder.encode(block(*[f"{i}{EVIL}" for i in range(1, 500)]))
         assert caught.value.exit_code == code
