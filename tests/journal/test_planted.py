@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -246,6 +247,36 @@ def test_no_errno_advises_to_begin_anew(tmp_path: Path) -> None:
         found = refused(tmp_path, OSError(number, os.strerror(number)))
         assert "--append" not in str(found)
         assert "\n" not in str(found)
+
+
+async def test_too_few_open_files_are_no_damage(run: Path) -> None:
+    """However many SQLite could still open: either it works, or the line says that the limit is at fault."""
+    Journal.open(run, create=True).close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    told = 0
+    for more in range(8):
+        probe = os.dup(0)
+        os.close(probe)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (probe + more, hard))
+        try:
+            for opening in (_look, _write):
+                try:
+                    opening(run)
+                except LocalDisk as error:
+                    told += 1
+                    assert "ulimit -n" in str(error), error
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert told > 3
+
+
+def _look(run: Path) -> None:
+    with view(run) as looked:
+        looked.totals(LANE)
+
+
+def _write(run: Path) -> None:
+    Journal.open(run, create=True).close()
 
 
 MOUNTS = """\
