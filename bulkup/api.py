@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -49,21 +49,31 @@ async def upload(
     `append`, `on_doubt`, …). Tokens come from `NEBIUS_API_KEY`, `COLLINEAR_API_KEY` or a destination's `token_file`.
 
     A lane that stops (quota, permission, doubt) does not raise: the receipt says so, with its exit code. Raises `BulkupError`
-    where nothing could be sent at all: `UsageProblem`, `TokenRefused`, `SourceChanged`, `JournalUnusable`, `RunLocked`,
-    `LocalDisk`.
+    where nothing could be sent at all: `UsageProblem` (also where no asyncio event loop runs), `TokenRefused`, `SourceChanged`,
+    `JournalUnusable`, `RunLocked`, `LocalDisk`.
     When the calling task is cancelled, what was in flight is journaled as in doubt.
     """
-    return await execute(make_upload(sources, destinations, name, settings), tell=lambda _: None)
+    wanted = make_upload(sources, destinations, name, settings)
+    await _left_behind(_loop())
+    return await execute(wanted, tell=lambda _: None)
 
 
 async def events(
     sources: Sources, *, destinations: Sequence[Nebius | Collinear], name: str | None = None, **settings: Any
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event, None]:
     """As `upload`, saying what happens meanwhile: notes, about four snapshots a second, and at last `Finished` with the receipt.
 
-    Leaving the loop early stops the run as a first Ctrl-C does.
+    Leaving the loop early stops the run as a first Ctrl-C does: what is in flight ends, within `drain_timeout_s`. A bare `break`
+    cannot wait for that; a later call from the same event loop does. To have it done with behind the block, so that no lock is
+    held any more::
+
+        async with contextlib.aclosing(bulkup.events("rows.jsonl", destinations=[bulkup.Nebius()])) as happenings:
+            async for event in happenings:
+                ...
     """
     wanted = make_upload(sources, destinations, name, settings)
+    loop = _loop()
+    await _left_behind(loop)
     interrupt = Interrupt()
     send, receive = anyio.create_memory_object_stream[Event](1024)
 
@@ -77,12 +87,56 @@ async def events(
             return await execute(wanted, tell=tell, interrupt=interrupt)
 
     # A plain task, not a task group: the caller may leave the loop anywhere, and an async generator must not own a cancel scope.
-    task = asyncio.create_task(work(), name="bulkup run")
+    run = asyncio.create_task(work(), name="bulkup run")
     try:
         with receive:
             async for event in receive:
                 yield event
-    finally:
-        if not task.done():
-            interrupt.request()
-        await task
+    except BaseException:  # left, or cancelled
+        await _stop(run, interrupt)
+        raise
+    await run  # raises what it has raised
+
+
+_LEFT: set[asyncio.Task[Receipt]] = set()
+"""Runs whose events nobody asks for any more, on their way to their end."""
+
+
+async def _stop(run: asyncio.Task[Receipt], interrupt: Interrupt) -> None:
+    """Stop *run* as a first Ctrl-C does and wait for its end, whatever it comes to. Cancelled meanwhile, abort it as a second one
+    does: what is in flight then is journaled as in doubt."""
+    _LEFT.add(run)
+    run.add_done_callback(_seen)
+    interrupt.request()
+    try:
+        await asyncio.wait({run})
+    except asyncio.CancelledError:
+        interrupt.abort()
+        await asyncio.wait({run})
+        raise
+
+
+def _seen(run: asyncio.Task[Receipt]) -> None:
+    """Nobody is left to whom it would matter what *run* has come to."""
+    _LEFT.discard(run)
+    if not run.cancelled():
+        run.exception()
+
+
+async def _left_behind(loop: asyncio.AbstractEventLoop) -> None:
+    """Wait for the runs that were left in *loop*: they may hold what the next one needs."""
+    for _ in range(2):  # what a `break` has left is closed by the loop's hook: one turn makes the task, one begins it
+        await asyncio.sleep(0)
+    if left := {run for run in _LEFT if run.get_loop() is loop}:
+        await asyncio.wait(left)
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """The running event loop. Raises `UsageProblem` where there is none of asyncio's."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise UsageProblem(
+            "bulkup needs asyncio's event loop: call it from a coroutine under asyncio.run(...), not under trio and not from a "
+            "plain function"
+        ) from None

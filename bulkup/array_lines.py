@@ -12,8 +12,9 @@ import msgspec
 
 from bulkup.elements import ElementScanner
 from bulkup.model import HEAD_BYTES, Block, LongRow
+from bulkup.refusal import Refusal, attempt
 
-__all__ = ["ArrayCutter"]
+__all__ = ["ArrayCutter", "json_line"]
 
 Item = Block | LongRow
 
@@ -31,7 +32,8 @@ class _Phase(Enum):
 
 
 class ArrayCutter:
-    """Each element is one line of a block; newlines inside become spaces (none can stand in a JSON string).
+    """Each element is one line of a block. A newline between its tokens becomes a space. One inside a string is no JSON: it becomes
+    a zero byte, which no JSON holds either. The encoder rejects a row of an array with one under every validation.
 
     Where blocks are cut depends on the content and *block_bytes* alone. The fast way looks for the last place in a
     window that looks like the separator seen last, and proves it by decoding what stands before; where that fails,
@@ -55,7 +57,7 @@ class ArrayCutter:
 
     def feed(self, piece: bytes) -> list[Item]:
         """Take *piece*; what is complete now."""
-        self._held += piece.replace(b"\n", b" ")
+        self._held += piece
         return self._cut_all(last=False)
 
     def finish(self) -> list[Item]:
@@ -140,7 +142,7 @@ class ArrayCutter:
                 at = _end(_SEPARATORS, text, at)
                 offsets.append(self._start + at)
                 at += size
-        block = Block(b"\n".join(raws), offsets[0], offsets[-1] + sizes[-1], offsets)
+        block = Block(_lines(raws), offsets[0], offsets[-1] + sizes[-1], offsets)
         self._drop(end)
         return block
 
@@ -168,7 +170,7 @@ class ArrayCutter:
             self._scanner = scanner
             return None
         self._learn(spans)
-        data = b"\n".join([bytes(held[start:end]) for start, end in spans])
+        data = b"\n".join([json_line(bytes(held[start:end])) for start, end in spans])
         offsets = [self._start + start for start, _ in spans]
         block = Block(data, offsets[0], self._start + spans[-1][1], offsets)
         self._drop(spans[-1][1])
@@ -191,7 +193,7 @@ class ArrayCutter:
             self._scanner = None
             return self._one(end)
         if self._scanner.pos > max(self._max_row_bytes, HEAD_BYTES):
-            self._head, self._head_start = bytes(self._held[:HEAD_BYTES]), self._start
+            self._head, self._head_start = self._head_of(HEAD_BYTES), self._start
             self._phase = _Phase.TOO_LONG
             self._drop_scanned()
         return None
@@ -208,12 +210,16 @@ class ArrayCutter:
         """The element that is held up to *end*, by itself."""
         start = self._start
         if end > self._max_row_bytes:
-            item: Item = LongRow(bytes(self._held[: min(end, HEAD_BYTES)]), start, start + end)
+            item: Item = LongRow(self._head_of(min(end, HEAD_BYTES)), start, start + end)
         else:
             text = bytes(self._held[:end]).rstrip(b" \t\r\n")
-            item = Block(text, start, start + len(text), (start,))
+            item = Block(json_line(text), start, start + len(text), (start,))
         self._drop(end)
         return item
+
+    def _head_of(self, count: int) -> bytes:
+        """The first bytes of a row that is refused for its length, on one line."""
+        return bytes(self._held[:count]).replace(b"\n", b" ")
 
     def _end_long(self, end: int) -> LongRow:
         row = LongRow(self._head, self._head_start, self._start + end)
@@ -233,6 +239,26 @@ class ArrayCutter:
 
 
 _SPACE = re.compile(rb"[ \t\r\n]*+")
+_STRING_OR_NEWLINE = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|\n', re.DOTALL)
+_NOT_JSON = b"\0"
+
+
+def _lines(raws: Sequence[msgspec.Raw]) -> bytes:
+    """Elements that have proved to be JSON, a line each: none of them holds a zero byte, nor a newline in a string."""
+    data = b"\n".join(raws)
+    if data.count(b"\n") == len(raws) - 1:
+        return data
+    return _NOT_JSON.join(raws).replace(b"\n", b" ").replace(_NOT_JSON, b"\n")
+
+
+def json_line(element: bytes) -> bytes:
+    """*element*, JSON or not, as one line of the same length, by the rule of `ArrayCutter`."""
+    return _STRING_OR_NEWLINE.sub(_without_newline, element) if b"\n" in element else element
+
+
+def _without_newline(found: re.Match[bytes]) -> bytes:
+    text = found[0]
+    return b" " if text == b"\n" else text.replace(b"\n", _NOT_JSON)
 
 
 def _end(pattern: re.Pattern[bytes], text: bytes | bytearray, at: int = 0) -> int:
@@ -243,7 +269,5 @@ def _end(pattern: re.Pattern[bytes], text: bytes | bytearray, at: int = 0) -> in
 
 
 def _decode(text: bytes) -> list[msgspec.Raw] | None:
-    try:
-        return _ELEMENTS.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return None
+    found = attempt(_ELEMENTS.decode, text)
+    return None if isinstance(found, Refusal) else found

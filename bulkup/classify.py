@@ -14,10 +14,10 @@ from enum import StrEnum
 from bulkup.errors import ExitCode
 from bulkup.outcome import CloseGate, InDoubt, Outcome, RowsRefused, StopLane, TokenRejected, TooLarge
 
-__all__ = ["BadRequest", "classify_status", "retry_after_s"]
+__all__ = ["BadRequest", "classify_status", "counts_early", "retry_after_s"]
 
-MAX_RETRY_AFTER_S = 24 * 3600.0
-"""A gate is never closed for longer than this on one answer's word."""
+MAX_RETRY_AFTER_S = 366 * 24 * 3600.0
+"""What passes a year is taken as one: how long a lane waits at most is `--max-wait`'s matter."""
 
 
 class BadRequest(StrEnum):
@@ -28,17 +28,25 @@ class BadRequest(StrEnum):
 
 
 def classify_status(
-    status: int, headers: Mapping[str, str], words: str, *, bad_request: BadRequest, now: datetime
+    status: int,
+    headers: Mapping[str, str],
+    words: str,
+    *,
+    bad_request: BadRequest,
+    now: datetime,
+    by_gateway: bool = False,
 ) -> Outcome:
     """The outcome of an upload answered with *status*, which is not a success a destination has understood.
 
     *words* is the start of the answer's body, redacted. *now* is used where Retry-After is a date and the answer
-    has no `Date` of its own.
+    has no `Date` of its own. *by_gateway*: the answer is a page of HTML, so it is not the service's own.
     """
     said = f"HTTP {status}" + (f": {words}" if words else "")
     match status:
         case 401:
             return TokenRejected(said)
+        case 403 if by_gateway:
+            return StopLane(said, ExitCode.NO_PERMISSION, may_pass=True)
         case 403:
             return StopLane(f"{said}. The token lacks permission for this", ExitCode.NO_PERMISSION)
         case 402:
@@ -64,9 +72,24 @@ def classify_status(
                 f"{said}. A redirect is never followed with a body or a token: check the URL", ExitCode.USAGE
             )
         case _ if status >= 400:
-            return StopLane(f"{said}. Check the URL and the options", ExitCode.USAGE)
+            may_pass = by_gateway and status != 407  # a proxy's answer stays what it is
+            return StopLane(f"{said}. Check the URL and the options", ExitCode.USAGE, may_pass=may_pass)
         case _:
             return InDoubt(f"{said}: an answer that the service's reference does not have")
+
+
+def counts_early(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether an answer means what `classify_status` says also where it came before the whole body was sent.
+
+    Gateways refuse early, and then no whole body is there to be stored. Every other early answer proves nothing: a success cannot
+    speak of rows that had not been sent, and what a service in trouble does with half a body nobody knows.
+    """
+    if status == 503:
+        return retry_after_s(headers, datetime.now(UTC)) is not None
+    return status in _REFUSED_EARLY or 300 <= status < 400
+
+
+_REFUSED_EARLY = frozenset({401, 402, 403, 404, 405, 413, 415, 429})
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -89,6 +112,6 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
 def _date(value: str) -> datetime | None:
     try:
         parsed = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, TypeError, LookupError):
         return None
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bulkup.errors import UsageProblem
+from bulkup.json_values import trouble_in
 from bulkup.model import Validation
+from bulkup.path_text import is_unicode
+from bulkup.refusal import Refusal, attempt
 
 __all__ = [
     "LONGEST_NAME",
@@ -31,7 +34,21 @@ MIB = 1024 * 1024
 LONGEST_NAME = 200
 """Characters of a dataset's name as a user may choose it."""
 
+_LARGEST_FILE_BYTES = 4 * MIB
+"""Of a config file; what is larger is another kind of file."""
+
 M = TypeVar("M", bound=BaseModel)
+
+
+def _sound(table: dict[str, Any]) -> dict[str, Any]:
+    trouble = trouble_in(table)
+    if trouble is not None:
+        raise ValueError(trouble)
+    return table
+
+
+Table = Annotated[dict[str, Any], AfterValidator(_sound)]
+"""A table whose keys are the user's."""
 
 
 class OnDoubt(StrEnum):
@@ -50,7 +67,16 @@ class OnSourceChange(StrEnum):
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _texts(self) -> Self:
+        """What goes to a service is Unicode. Paths stay here, and may be any bytes."""
+        for name, value in self:
+            texts = value if isinstance(value, tuple) else (value,)
+            if not all(is_unicode(text) for text in texts if isinstance(text, str)):
+                raise ValueError(f"{name} is not valid UTF-8")
+        return self
 
 
 class DestinationSettings(_Model):
@@ -58,9 +84,10 @@ class DestinationSettings(_Model):
 
     url: str
     token_file: Path | None = None
+    ca_file: Path | None = None
     preset: Literal["auto", "identity", "chat", "prompt-completion", "question-answer", "text"] = "auto"
     drop: tuple[str, ...] = ()
-    mapping: dict[str, Any] | None = None
+    mapping: Table | None = None
     max_chunk_bytes: Annotated[int, Field(ge=1024)] | None = None
     max_chunk_rows: Annotated[int, Field(ge=1)] | None = None
     concurrency: Annotated[int, Field(ge=1, le=256)] = 16
@@ -75,8 +102,8 @@ class Nebius(DestinationSettings):
     url: str = "https://api.tokenfactory.nebius.com"
     folder: Annotated[str, Field(min_length=1)] = "/bulkup"
     ai_project_id: str | None = None
-    whole_schema: dict[str, Any] | None = Field(default=None, alias="schema")
-    columns: dict[str, Any] = Field(default_factory=dict)
+    whole_schema: Table | None = Field(default=None, alias="schema")
+    columns: Table = Field(default_factory=dict)
     nested: Literal["text", "as-is"] = "text"
     pending_timeout_s: Annotated[float, Field(gt=0)] = 600.0
 
@@ -138,6 +165,7 @@ class RunSettings(_Model):
     on_source_change: OnSourceChange = OnSourceChange.REFUSE
     append: bool = False
     retry_for_s: Annotated[float, Field(ge=0)] = 600.0
+    max_wait_s: Annotated[float, Field(ge=0)] = 3600.0
     drain_timeout_s: Annotated[float, Field(ge=0)] = 15.0
     max_rejects: RejectLimit | None = RejectLimit(percent=5.0)
     rejects_content: bool = True
@@ -160,11 +188,19 @@ def load_file(path: Path) -> dict[str, Any]:
     """The TOML file at *path* as tables. Raises `UsageProblem` naming the file and the line."""
     try:
         with path.open("rb") as stream:
-            return tomllib.load(stream)
+            data = stream.read(_LARGEST_FILE_BYTES + 1)
     except OSError as error:
         raise UsageProblem(f"config file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageProblem(f"config file {path}: {error}") from None
+    if len(data) > _LARGEST_FILE_BYTES:
+        raise UsageProblem(f"config file {path}: larger than {_LARGEST_FILE_BYTES // MIB} MiB, so it is no config file")
+    found = attempt(lambda: tomllib.loads(data.decode()))
+    if isinstance(found, Refusal):
+        deep = isinstance(found.why, RecursionError)
+        raise UsageProblem(f"config file {path}: {'nested too deeply to be read' if deep else found.why}") from None
+    trouble = trouble_in(found)
+    if trouble is not None:
+        raise UsageProblem(f"config file {path}: {trouble}")
+    return found
 
 
 def settings_from(model: type[M], values: dict[str, Any], where: str) -> M:
@@ -180,6 +216,8 @@ def settings_from(model: type[M], values: dict[str, Any], where: str) -> M:
 
 def _fault(place: tuple[int | str, ...], message: str, kind: str) -> str:
     name = ".".join(map(str, place))
+    if not name:
+        return message.removeprefix("Value error, ")
     if kind == "extra_forbidden":
         return f"there is no setting {name!r}"
     if kind == "missing":

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from bulkup.model import Reject
+from bulkup.path_text import portable, readable
 
-__all__ = ["dead_letter", "read_dead_letters"]
+__all__ = ["dead_letter"]
 
 
 def dead_letter(
@@ -22,7 +21,7 @@ def dead_letter(
     record: dict[str, Any] = {
         "id": f"{lane}:{reject.position}",
         "lane": lane,
-        "file": file,
+        "file": readable(portable(file)),
         "byte_offset": byte_offset,
         "row_number": None,
         "stage": reject.stage,
@@ -40,13 +39,3 @@ def dead_letter(
         except UnicodeDecodeError:
             record["row_base64"] = base64.b64encode(reject.row).decode("ascii")
     return orjson.dumps(record) + b"\n"
-
-
-def read_dead_letters(path: Path) -> Iterator[dict[str, Any]]:
-    """The dead letters in *path*, in the order in which they were written. A last line that is not whole yet is left out."""
-    if not path.exists():
-        return
-    with path.open("rb") as stream:
-        for line in stream:
-            if line.endswith(b"\n"):
-                yield orjson.loads(line)

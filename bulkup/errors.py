@@ -70,17 +70,31 @@ def worst(codes: list[ExitCode]) -> ExitCode:
     return min(codes, key=_PRECEDENCE.index, default=ExitCode.ALL_LANDED)
 
 
+_LONGEST_CHARS = 4000
+
+
 class BulkupError(Exception):
-    """A problem with a meaning. `str()` is one line for a person: what, where, what to do."""
+    """A problem with a meaning. `str()` is one line for a person: what, where, what to do.
+
+    Keys, paths and values in it may be anything: what would break the line, or hide a part of it, is escaped, and it is cut.
+    """
 
     exit_code = ExitCode.INTERNAL
 
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) > _LONGEST_CHARS:
+            text = text[: _LONGEST_CHARS - 1] + "…"
+        return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
 
 class Interrupted(BulkupError):
-    """A person stopped the run before this invocation had sent anything."""
+    """A person stopped the run, by default before this invocation had sent anything."""
 
-    def __init__(self, exit_code: ExitCode) -> None:
-        super().__init__("interrupted before anything was sent; the same command goes on")
+    def __init__(
+        self, exit_code: ExitCode, text: str = "interrupted before anything was sent; the same command goes on"
+    ) -> None:
+        super().__init__(text)
         self.exit_code = exit_code
 
 

@@ -38,7 +38,7 @@ class LaneSnapshot:
     limited_by: str = ""
     """What the lane's pace is limited by now: source, CPU, network, server or quota; empty where nothing is being sent."""
     quota_per_minute: float | None = None
-    """The pace that the quota sets, in requests; None where none is known."""
+    """The quota as it was told, in requests; where another pace holds, that one; None where none is known."""
     left_s: float | None = None
     """Seconds left, the quota and its growth included; None where nobody can say."""
 

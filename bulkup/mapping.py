@@ -18,15 +18,20 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping as Table
 from dataclasses import dataclass
 from typing import Any
 
 from bulkup.errors import UsageProblem
+from bulkup.json_values import trouble_in
+from bulkup.refusal import Refusal, attempt
 
 __all__ = ["Array", "Const", "Expression", "Mapping", "Path", "Record", "parse_mapping"]
 
-_STEP = re.compile(r"""\.?(?P<name>[^.\[\]"'$\s][^.\[\]"']*)|\[(?P<index>-?\d+)\]|\[(?P<key>"(?:[^"\\]|\\.)*")\]""")
+_STEP = re.compile(
+    r"""\.?(?P<name>[^.\[\]"'$\s][^.\[\]"']*)|\[(?P<index>-?\d{1,18})\]|\[(?P<key>"(?:[^"\\]|\\.)*")\]"""
+)
 _PATH_KEYS = {"path", "regex", "cast", "default"}
 
 
@@ -88,11 +93,10 @@ def parse_mapping(table: Table[str, Any]) -> Mapping:
     """The mapping that *table* (TOML, or what `to_json` gave) describes, or `UsageProblem` naming the field."""
     if not table:
         raise UsageProblem("mapping: it has no fields")
-    try:
-        source = json.dumps(table, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise UsageProblem(f"mapping: it holds a value that JSON has no form for ({error})") from None
-    return Mapping(_record(table, ""), source)
+    trouble = trouble_in(table)
+    if trouble is not None:
+        raise UsageProblem(f"mapping: {trouble}")
+    return Mapping(_record(table, ""), json.dumps(table, allow_nan=False))
 
 
 def _record(table: Table[str, Any], where: str) -> Record:
@@ -125,10 +129,10 @@ def _path(table: dict[str, Any], where: str) -> Path:
         raise _problem(where, f"the only cast is 'integer', not {table['cast']!r}")
     regex = None
     if "regex" in table:
-        try:
-            regex = re.compile(table["regex"])
-        except (re.error, TypeError) as error:
-            raise _problem(where, f"the regex is not valid: {error}") from None
+        compiled = attempt(_compiled, table["regex"])
+        if isinstance(compiled, Refusal):
+            raise _problem(where, f"the regex is not valid: {compiled.why}")
+        regex = compiled
         if regex.groups != 1:
             raise _problem(where, f"the regex must have one group, it has {regex.groups}")
     text = table["path"]
@@ -136,6 +140,14 @@ def _path(table: dict[str, Any], where: str) -> Path:
         raise _problem(where, "a path is a string")
     default = table.get("default")
     return Path(text, _steps(text, where), regex, table.get("cast") == "integer", default, "default" in table)
+
+
+def _compiled(pattern: object) -> re.Pattern[str]:
+    if not isinstance(pattern, str):
+        raise TypeError("it must be text")
+    with warnings.catch_warnings():  # of what a later Python may read otherwise
+        warnings.simplefilter("ignore")
+        return re.compile(pattern)
 
 
 def _steps(text: str, where: str) -> tuple[str | int, ...]:
@@ -147,7 +159,10 @@ def _steps(text: str, where: str) -> tuple[str | int, ...]:
         if found is None:
             break
         name, index, key = found["name"], found["index"], found["key"]
-        steps.append(name if name is not None else int(index) if index is not None else json.loads(key))
+        step = name if name is not None else int(index) if index is not None else attempt(json.loads, key)
+        if isinstance(step, Refusal) or trouble_in(step) is not None:
+            break
+        steps.append(step)
         at = found.end()
     if at < len(rest) or not steps or isinstance(steps[0], int):
         hint = f"; a constant is written {{ const = {json.dumps(text)} }}"

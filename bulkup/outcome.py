@@ -100,10 +100,14 @@ class TokenRejected:
 
 @dataclass(frozen=True, slots=True)
 class StopLane:
-    """No further request to this destination can succeed as things are."""
+    """No further request to this destination can succeed as things are. Nothing was stored.
+
+    *may_pass*: a gateway answered in the service's place, which may be over in a moment: it is worth a few more attempts.
+    """
 
     reason: str
     exit_code: ExitCode
+    may_pass: bool = False
 
 
 Outcome = Accepted | TryAgain | CloseGate | InDoubt | TooLarge | RowsRefused | TokenRejected | StopLane

@@ -13,6 +13,7 @@ from bulkup.cli.terminal import console_on
 from bulkup.event import LaneSnapshot, Note, Snapshot
 
 if TYPE_CHECKING:
+    from rich.console import OverflowMethod
     from rich.live import Live
     from rich.text import Text
 
@@ -152,6 +153,7 @@ class Screen:
 
     def __init__(self, stream: TextIO) -> None:
         self._console = console_on(stream)
+        self._overflow: OverflowMethod = "ellipsis" if _takes(stream, "…") else "crop"
         self._live: Live | None = None
         self._paces: dict[str, Pace] = {}
         self._shown_s = -1.0
@@ -200,7 +202,7 @@ class Screen:
     def _picture(self, snapshot: Snapshot) -> Text:
         from rich.text import Text
 
-        picture = Text(no_wrap=True, overflow="ellipsis")
+        picture = Text(no_wrap=True, overflow=self._overflow)
         indent = max((len(lane.lane) for lane in snapshot.lanes), default=0) + 2
         for place, lane in enumerate(snapshot.lanes):
             pace, share = self._paces[lane.lane], lane.done_share
@@ -216,6 +218,15 @@ class Screen:
                 "\n" + " " * indent + _condition(lane, pace), style="yellow" if lane.rows_in_doubt else "dim"
             )
         return picture
+
+
+def _takes(stream: TextIO, text: str) -> bool:
+    """Whether *text* takes as many places on *stream* as it has characters: else it is written in other ones."""
+    try:
+        text.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _spoken(note: Note) -> str:

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 from bulkup.chunk import Totals
 from bulkup.errors import ExitCode
 
-__all__ = ["REMOTE_LISTED", "DestinationReceipt", "Invocation", "Receipt", "RemoteEntry", "SourceReceipt", "status_of"]
+__all__ = [
+    "REMOTE_LISTED",
+    "DestinationReceipt",
+    "Invocation",
+    "Receipt",
+    "RemoteEntry",
+    "SourceReceipt",
+    "seconds_between",
+    "status_of",
+]
 
 REMOTE_LISTED = 10_000
 """So many datasets of a lane stand in its receipt; the manifest has all of them."""
+
+
+def seconds_between(started_at: str, finished_at: str) -> float:
+    """Seconds between two times of a receipt. They are the wall clock's: one that was set back in between gives 0, not less."""
+    return max(
+        0.0, round((datetime.fromisoformat(finished_at) - datetime.fromisoformat(started_at)).total_seconds(), 3)
+    )
 
 
 def status_of(code: ExitCode) -> str:

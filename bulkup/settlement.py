@@ -74,11 +74,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One read-back of the whole, begun at *at*. *unavailable* says why there is none to be had."""
+    """One read-back of the whole, begun at *at*. *unavailable* says why there is none to be had: then *seen* is there, and whatever
+    it does not show may be there too. *listed* counts all datasets that were listed, of whatever name."""
 
     at: float
     seen: tuple[Seen, ...] = ()
     unavailable: str | None = None
+    listed: int = 0
 
     @property
     def ids(self) -> frozenset[str]:

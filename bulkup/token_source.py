@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,16 +57,33 @@ def _read(file: Path) -> Token:
     try:
         with file.open("rb") as stream:
             data = stream.read(MAX_TOKEN_BYTES + 1)
-        text = data.decode("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        what = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
-        raise TokenRefused(f"token file {file}: {what}") from None
+    except OSError as error:
+        raise TokenRefused(f"token file {file}: {error.strerror}") from None
+    text = data.decode("utf-8-sig", "replace").strip()
     if not text or len(data) > MAX_TOKEN_BYTES:
         raise TokenRefused(f"token file {file}: it holds no token")
     return _checked(text, f"token file {file}")
 
 
 def _checked(text: str, where: str) -> Token:
-    if not text.isascii() or not text.isprintable() or " " in text:
-        raise TokenRefused(f"{where}: a token is printable ASCII without spaces")
+    if (why := _unlike_a_token(text)) is not None:
+        raise TokenRefused(f"{where}: {why}")
     return Token(text)
+
+
+_QUOTES = "\"'`\u2018\u2019\u201c\u201d"
+
+
+def _unlike_a_token(text: str) -> str | None:
+    """What keeps *text* from being a token, and what to do about it; None where nothing does. Nothing of it is repeated."""
+    if text[0] in _QUOTES or text[-1] in _QUOTES:
+        return "the token stands in quotes; give it without them"
+    if re.match(r"(authorization\s*:\s*)?bearer(\s|$)", text, re.IGNORECASE):
+        return "it begins with the word Bearer; give the token alone, bulkup adds the word"
+    if re.match(r"(export\s+)?[A-Z][A-Z0-9_]*(API_KEY|TOKEN)\s*=", text):
+        return "it holds NAME=TOKEN; give the token alone"
+    if text[0] == "{":
+        return "it holds JSON; give the token alone"
+    if not text.isascii() or not text.isprintable() or " " in text:
+        return "a token is printable ASCII without spaces"
+    return None

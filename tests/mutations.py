@@ -29,6 +29,9 @@ JUDGING = "tests/settlement/test_judging.py"
 STANDING_STILL = "tests/settlement/test_standing_still.py"
 DOUBT = "tests/e2e/test_doubt.py"
 SETTLE = "tests/cli/test_settle.py"
+RESETS = "tests/test_resets.py"
+LISTS = "tests/destinations/test_lists.py"
+LOOKING = "tests/flow/test_looking.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,62 @@ class Mutation:
 
 
 MUTATIONS = (
+    Mutation(
+        "whole list",
+        "a page that brings nothing new is one like any other",
+        "bulkup/destinations/listing.py",
+        "        if len(self._ids) == before:\n",
+        "        if False:\n",
+        (LISTS,),
+    ),
+    Mutation(
+        "whole list",
+        "a cursor may come twice",
+        "bulkup/destinations/listing.py",
+        "        if len(self._cursors) == before:\n",
+        "        if False:\n",
+        (LISTS,),
+    ),
+    Mutation(
+        "whole list",
+        "a list that goes on nowhere has ended",
+        "bulkup/destinations/nebius.py",
+        '                raise listing.broke("says that it goes on, and not where")\n',
+        "                return listing.datasets\n",
+        (LISTS,),
+    ),
+    Mutation(
+        "whole list",
+        "fewer datasets than are counted are all of them",
+        "bulkup/destinations/collinear.py",
+        '                    raise listing.broke(f"listed {listing.datasets:,} of {found.count:,} datasets")\n',
+        "                    break\n",
+        (LISTS,),
+    ),
+    Mutation(
+        "whole list",
+        "a list without end has none",
+        "bulkup/destinations/listing.py",
+        "        if len(self._ids) > self._known + MARGIN_DATASETS or self._pages > self._known + MARGIN_PAGES:\n",
+        "        if len(self._ids) > MARGIN_DATASETS or self._pages > MARGIN_PAGES:\n",
+        (LISTS,),
+    ),
+    Mutation(
+        "whole list",
+        "the same page of rows again is the next one",
+        "bulkup/flow/looking.py",
+        "            if {row.id for row in page} & {row.id for row in before} - {None}:\n",
+        "            if False:\n",
+        (LOOKING,),
+    ),
+    Mutation(
+        "whole list",
+        "a page of rows in the middle may be short",
+        "bulkup/flow/looking.py",
+        "                if number > 1 or is_smaller:\n",
+        "                if False:\n",
+        (LOOKING,),
+    ),
     Mutation(
         "quiet period",
         "a name that is not shown is absent at once",
@@ -222,6 +281,54 @@ MUTATIONS = (
             "tests/flow/test_creation.py",
             f"{DOUBT}::test_without_read_back_a_creating_chunk_in_doubt_is_waited_for",
         ),
+    ),
+    Mutation(
+        "reset",
+        "a connection without a whole answer is closed in peace",
+        "bulkup/transport/sockets.py",
+        "            if should_close or not line.body_was_whole():\n",
+        "            if False:\n",
+        (f"{RESETS}::test_nothing_of_a_body_that_was_given_up_arrives_once_the_service_reads_on",),
+    ),
+    Mutation(
+        "early answer",
+        "whatever comes early counts",
+        "bulkup/classify.py",
+        "    return status in _REFUSED_EARLY or 300 <= status < 400\n",
+        "    return True\n",
+        (f"{RESETS}::test_an_early_answer_that_proves_nothing_is_a_loss_in_the_body",),
+    ),
+    Mutation(
+        "early answer",
+        "no answer is early",
+        "bulkup/transport/progress.py",
+        "        self.is_early = not self.line.body_was_whole()\n",
+        "        self.is_early = False\n",
+        (f"{RESETS}::test_an_early_answer_that_proves_nothing_is_a_loss_in_the_body",),
+    ),
+    Mutation(
+        "early answer",
+        "a body that the kernel still holds is whole",
+        "bulkup/transport/sockets.py",
+        "        return sock is not None and _unacknowledged(sock.fileno()) == 0\n",
+        "        return True\n",
+        (f"{RESETS}::test_a_success_for_a_body_that_this_machine_still_holds_is_early",),
+    ),
+    Mutation(
+        "worker",
+        "the first worker's requests go on while it waits for the others",
+        "bulkup/workers/serving.py",
+        "        task.cancel()\n    await _collect(others)\n",
+        "        pass\n    await _collect(others)\n",
+        ("tests/workers/test_pool.py::test_what_a_worker_is_doing_stops_at_once_when_its_parent_is_killed",),
+    ),
+    Mutation(
+        "stopped process",
+        "a timer that fires late gives up at once",
+        "bulkup/stalls.py",
+        "    return min(AGAIN_S, waited_s) if late_s >= LATE_S else 0.0\n",
+        "    return 0.0\n",
+        ("tests/test_stalls.py",),
     ),
 )
 

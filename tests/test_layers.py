@@ -12,12 +12,38 @@ PACKAGE = ROOT / "bulkup"
 
 WORDS, PURE, EDGES, FLOW, WIRING, SURFACE = range(6)
 LAYERS = {
-    WORDS: ("model", "chunk", "outcome", "errors", "event", "config", "secret", "version"),
-    PURE: (
-        *("array_lines", "elements", "mapping", "schema", "tiling", "naming", "encoding", "classify", "receipt"),
-        *("row_numbers", "settlement", "verification", "assumptions", "stalls", "sweep"),
+    WORDS: (
+        *("model", "chunk", "outcome", "errors", "refusal", "json_values", "event", "config", "path_text", "secret"),
+        "version",
     ),
-    EDGES: ("sources", "destinations", "transport", "token_source", "pacing", "journal", "dead_letter", "workers"),
+    PURE: (
+        *(
+            "array_lines",
+            "elements",
+            "numerals",
+            "exact",
+            "mapping",
+            "schema",
+            "tiling",
+            "naming",
+            "encoding",
+            "classify",
+        ),
+        *("receipt", "row_numbers", "settlement", "verification", "assumptions", "stalls", "sweep", "logs"),
+    ),
+    EDGES: (
+        *(
+            "sources",
+            "destinations",
+            "transport",
+            "token_source",
+            "pacing",
+            "journal",
+            "dead_letter",
+            "workers",
+            "state_files",
+        ),
+    ),
     FLOW: ("flow",),
     WIRING: ("wiring", "api"),
     SURFACE: ("", "cli", "progress", "__main__"),
@@ -27,8 +53,9 @@ LEAVES = {"emulator", "demo_data"}
 MAY_IMPORT_LEAVES = {"cli"}
 """Lazily: `bulkup emulator` and `bulkup demo` start one."""
 
-EDGE_TO_EDGE = {("destinations", "transport"), ("destinations", "token_source")}
-"""Edges do not know each other, with this exception: a service speaks over the wire, with a token."""
+EDGE_TO_EDGE = {("destinations", "transport"), ("destinations", "token_source"), ("journal", "state_files")}
+"""Edges do not know each other, with these exceptions: a service speaks over the wire, with a token; and the journal's files are
+opened as all files in the state directory are."""
 
 HTTP = {"aiohttp", "httpx", "requests", "urllib3"}
 IMPURE = {"anyio", "aiohttp", "sqlite3", "asyncio", "aiolimiter", "socket", "threading"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkup.stalls import GiveUp, RoundTrips, StallWatch, Tell, Wait, quiet_s
+from bulkup.stalls import AGAIN_S, LATE_S, GiveUp, RoundTrips, StallWatch, Tell, Wait, again_s, quiet_s
 
 
 def _trips(*seconds: float) -> RoundTrips:
@@ -65,3 +65,28 @@ def test_a_connection_that_does_not_come_is_given_up_without_a_word() -> None:
     assert watch.check(0.0) == Wait(60.0)
     assert watch.check(59.0) == Wait(1.0)
     assert watch.check(60.0) == GiveUp(60.0)
+
+
+def test_a_process_that_was_stopped_looks_once_more_before_it_gives_up() -> None:
+    """The answer may have come meanwhile, and nobody has taken it in."""
+    watch = StallWatch(0.0, give_up_s=60.0)
+    watch.expect(0.0, quiet_s=120.0)
+    assert watch.check(0.0) == Wait(120.0)
+    assert watch.check(4_000.0) == Wait(AGAIN_S), "neither told nor given up"
+    assert watch.check(4_000.0 + AGAIN_S) == GiveUp(4_000.0 + AGAIN_S)
+
+
+def test_stopped_again_it_looks_again() -> None:
+    watch = StallWatch(0.0, give_up_s=60.0)
+    assert watch.check(0.0) == Wait(60.0)
+    assert watch.check(100.0) == Wait(AGAIN_S)
+    assert watch.check(200.0) == Wait(AGAIN_S)
+    assert isinstance(watch.check(200.0 + AGAIN_S), GiveUp)
+
+
+@pytest.mark.parametrize(
+    ("late_s", "waited_s", "more_s"),
+    [(0.0, 120.0, 0.0), (LATE_S / 2, 120.0, 0.0), (LATE_S, 120.0, AGAIN_S), (9e9, 0.5, 0.5), (-5.0, 1.0, 0.0)],
+)
+def test_how_much_longer_is_waited_where_a_timer_was_late(late_s: float, waited_s: float, more_s: float) -> None:
+    assert again_s(late_s, waited_s) == more_s

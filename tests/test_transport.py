@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from bulkup.errors import SourceChanged, UsageProblem
-from bulkup.secret import Token
+from bulkup.secret import Token, redact
 from bulkup.transport import Answer, Phase, Timeouts, Transport, TransportFailure, check_base_url
 
 SECRET = "tok-SECRET-0123456789"
@@ -60,6 +61,7 @@ class Connection:
     writer: asyncio.StreamWriter
     head: bytes = b""
     body: bytes = b""
+    was_reset: bool = False
 
     async def request(self) -> None:
         """Read one whole request."""
@@ -88,13 +90,13 @@ class Connection:
         self.writer.transport.abort()
 
     async def drained(self) -> int:
-        """How many more bytes come until the client closes."""
+        """How many more bytes come until the client closes or resets."""
         count = 0
         try:
             while data := await self.reader.read(65_536):
                 count += len(data)
         except ConnectionError:
-            pass
+            self.was_reset = True
         return count
 
 
@@ -112,7 +114,7 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[Server]:
+async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -134,8 +136,9 @@ async def serving(handler: Handler) -> AsyncIterator[Server]:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)  # so that little of a body is taken in unread
     sock.bind(("127.0.0.1", 0))
-    listening = await asyncio.start_server(serve, sock=sock)
-    server = Server(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
+    listening = await asyncio.start_server(serve, sock=sock, ssl=tls)
+    scheme = "http" if tls is None else "https"
+    server = Server(f"{scheme}://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
     try:
         yield server
     finally:
@@ -661,7 +664,7 @@ def told(error: BaseException) -> str:
 def test_a_token_shows_in_its_header_alone() -> None:
     assert SECRET not in repr(TOKEN) + str(TOKEN) + f"{TOKEN}" + repr([TOKEN])
     assert TOKEN.header() == f"Bearer {SECRET}"
-    assert TOKEN.redact(f"a {SECRET} b{SECRET}") == "a *** b***"
+    assert redact(f"a {SECRET} b{SECRET}") == "a *** b***"
     with pytest.raises(TypeError):
         TOKEN.__reduce__()
 

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from bulkup.cli import options as o
+from bulkup.cli.figures import printable
 from bulkup.cli.outcome import exit_code_of, refuse_tokens
+from bulkup.cli.streams import put, put_json, say, to_stdout
 
 __all__ = ["main"]
 
@@ -30,7 +32,7 @@ Exit codes:
    74  the local disk refused a write
    75  try again later (quota, outage)
    77  token or permission
-  130  interrupted, 143 terminated; the state is saved
+  130  interrupted, 143 terminated (also by SIGHUP and SIGQUIT); the state is saved
 
 2, 6, 7 and 8 come before anything is sent. Of the rest, where several apply, the first of these stands for the run:
 1, 130/143, 74, 77, 75, 10, 5, 4, 65, 3, 0. The receipt has each destination's own.
@@ -72,10 +74,10 @@ def bulkup(
     if version:
         from bulkup.version import VERSION
 
-        typer.echo(f"bulkup {VERSION}")
+        put(f"bulkup {VERSION}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        put(context.get_help())
     return 0
 
 
@@ -93,6 +95,7 @@ def upload(
     config: o.Config = None,
     nebius_url: o.NebiusUrl = None,
     collinear_url: o.CollinearUrl = None,
+    ca_file: o.CaFile = None,
     state_dir: o.StateDir = None,
     max_chunk_bytes: o.MaxChunkBytes = None,
     max_chunk_rows: o.MaxChunkRows = None,
@@ -104,6 +107,7 @@ def upload(
     on_source_change: o.OnSourceChange = None,
     append: o.Append = None,
     retry_for: o.RetryFor = None,
+    max_wait: o.MaxWait = None,
     drain_timeout: o.DrainTimeout = None,
     max_rejects: o.MaxRejects = None,
     workers: o.Workers = None,
@@ -124,6 +128,7 @@ def upload(
 def resume(
     context: typer.Context,
     run: RunArgument,
+    ca_file: o.CaFile = None,
     state_dir: o.StateDir = None,
     max_chunk_bytes: o.MaxChunkBytes = None,
     max_chunk_rows: o.MaxChunkRows = None,
@@ -134,6 +139,7 @@ def resume(
     settle_after: o.SettleAfter = None,
     on_source_change: o.OnSourceChange = None,
     retry_for: o.RetryFor = None,
+    max_wait: o.MaxWait = None,
     drain_timeout: o.DrainTimeout = None,
     max_rejects: o.MaxRejects = None,
     workers: o.Workers = None,
@@ -158,11 +164,9 @@ def status(run: MaybeRun = None, state_dir: o.StateDir = None, json: o.Json = Fa
 
     found = status_json(StateDir(chosen(state_dir, os.environ)).find(run))
     if json:
-        from json import dumps
-
-        typer.echo(dumps(found, indent=2, ensure_ascii=False))
+        put_json(found)
     else:
-        typer.echo("\n".join(status_lines(found)))
+        put("\n".join(status_lines(found)))
     return 0
 
 
@@ -174,9 +178,11 @@ def settle(
     landed: o.Landed = False,
     absent: o.Absent = False,
     lane: o.Lane = None,
+    ca_file: o.CaFile = None,
     state_dir: o.StateDir = None,
     settle_after: o.SettleAfter = None,
     retry_for: o.RetryFor = None,
+    max_wait: o.MaxWait = None,
     requests_per_minute: o.RequestsPerMinute = None,
     json: o.Json = False,
     verbose: o.Verbose = False,
@@ -198,8 +204,10 @@ def verify(
     run: RunArgument,
     sample: o.Sample = None,
     seed: o.Seed = None,
+    ca_file: o.CaFile = None,
     state_dir: o.StateDir = None,
     retry_for: o.RetryFor = None,
+    max_wait: o.MaxWait = None,
     requests_per_minute: o.RequestsPerMinute = None,
     json: o.Json = False,
     verbose: o.Verbose = False,
@@ -258,7 +266,7 @@ def rejects(
     folder = StateDir(chosen(state_dir, os.environ)).find(run).path
     count = export_rejects(folder, lane=lane, output=Path(output) if output else None)
     if output:
-        typer.echo(f"{count:,} dead letters written to {output}", err=True)
+        say(f"{count:,} dead letters written to {printable(output)}")
     return 0
 
 
@@ -278,9 +286,10 @@ def bench(
     concurrencies: o.Concurrencies = "1,2,4,8,16",
     max_requests: o.MaxRequests = "60",
     max_bytes: o.MaxBytes = "256MiB",
-    max_wait: o.MaxWait = "60s",
+    max_wait: o.BenchMaxWait = "60s",
     requests_per_minute: o.RequestsPerMinute = None,
     write_config: o.WriteConfig = None,
+    ca_file: o.CaFile = None,
     state_dir: o.StateDir = None,
     yes: o.Yes = False,
     json: o.Json = False,
@@ -347,7 +356,9 @@ def _log(*, verbose: bool) -> None:
     import logging
 
     if verbose:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+        from bulkup.logs import log_to_stderr
+
+        log_to_stderr(logging.INFO, "%(asctime)s %(name)s %(levelname)s %(message)s")
     else:
         logging.getLogger().addHandler(logging.NullHandler())
 
@@ -359,7 +370,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         refuse_tokens(arguments)
         code: Any = typer.main.get_command(app)(arguments, prog_name="bulkup", standalone_mode=False)
-        sys.stdout.flush()
+        with to_stdout():
+            pass  # what is still buffered goes out, or its loss is said
     except BaseException as error:  # noqa: BLE001 - the last stop: every error becomes a line and an exit code
         return exit_code_of(error, is_verbose=is_verbose)
     return int(code or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bulkup.cli.figures import plural, size_text, time_text
 from bulkup.sweep import Attempt, CellResult, Fate, Limit, Verdict
 from bulkup.version import VERSION
+from bulkup.wiring.folder import write_private
 from bulkup.wiring.sweeping import SweepFound, SweepWish
 from bulkup.wiring.upload import lane_name
 
@@ -178,8 +180,9 @@ def write_chart(found: SweepFound, title: str, path: Path) -> bool:
         points = sorted((r.cell.concurrency, r.goodput / 1e6) for r in measured if r.cell.chunk_bytes == size)
         add = chart.add_line if len(points) > 1 else chart.add_dots
         add(points, name=chunk_text(size))
-    chart.to_svg(str(path), width=WIDTH, height=HEIGHT)
-    path.chmod(0o600)
+    text = io.StringIO()
+    chart.to_svg(text, width=WIDTH, height=HEIGHT)
+    write_private(path, text.getvalue().encode())
     return True
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import sys
 from collections.abc import Callable, Mapping
@@ -15,12 +14,14 @@ from bulkup.cli.bench_report import cell_line, chunk_text, report_json, speed_te
 from bulkup.cli.choices import SERVICES, choose
 from bulkup.cli.config_writing import check_config, write_config
 from bulkup.cli.figures import parse_seconds, parse_size, plural, printable, size_text
-from bulkup.cli.outcome import forget_stdout
 from bulkup.cli.runner import Face, with_signals
+from bulkup.cli.streams import delivered, put_json, say, to_stdout
 from bulkup.cli.terminal import console_on
 from bulkup.config import Nebius
-from bulkup.errors import ExitCode, UsageProblem
+from bulkup.errors import ExitCode, UsageProblem, worst
 from bulkup.event import Event, Note
+from bulkup.path_text import json_bytes
+from bulkup.state_files import check_folder
 from bulkup.sweep import Budget, Verdict
 from bulkup.transport import check_base_url
 from bulkup.wiring.folder import StateDir, write_private
@@ -46,7 +47,7 @@ def bench(given: Mapping[str, Any], environment: Mapping[str, str], face: Face) 
         check_config(target, wish.settings)
     sweeper = asyncio.run(Sweeper.prepared(wish))
     if not face.quiet or not sweeper.is_local:
-        _say(*_plan_lines(sweeper, wish))
+        say(*_plan_lines(sweeper, wish))
     if not sweeper.is_local and not given["yes"]:
         _ask(wish.settings.url)
     StateDir(wish.run.state_dir).create()
@@ -65,7 +66,9 @@ def _wish(given: Mapping[str, Any], environment: Mapping[str, str]) -> SweepWish
         raise UsageProblem(f"there is no destination {lane!r}; --to takes {' or '.join(SERVICES)}")
     now = datetime.now(UTC)
     asked = {
-        **{key: given[key] for key in ("config", "space_id", "ai_project_id", "preset", "drop", "state_dir")},
+        **{
+            key: given[key] for key in ("config", "space_id", "ai_project_id", "preset", "drop", "ca_file", "state_dir")
+        },
         "requests_per_minute": given["requests_per_minute"],
         "to": [lane],
         "folder": given["folder"] or FOLDER,
@@ -145,42 +148,44 @@ def _ask(url: str) -> None:
 def _report(found: SweepFound, wish: SweepWish, target: Path | None, face: Face) -> int:
     """What a person reads first, since it cannot be had again; then the files."""
     verdict = found.verdict(wish.settings.requests_per_minute)
-    text = json.dumps(report_json(found, verdict, wish, wish.run.name), indent=2, ensure_ascii=False)
-    try:
+    told = report_json(found, verdict, wish, wish.run.name)
+
+    def write() -> None:
         if face.json:
-            sys.stdout.write(text + "\n")
+            put_json(told)
         elif not face.quiet:
             _print(found, verdict, wish)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the files are worth more than what became of the reader
-        forget_stdout()
+
+    shown = delivered(write, "the report is kept in a file")
     if found.stopped is not None:
-        _say(f"stopped: {printable(found.stopped.text)}")
-    kept = _keep(found, wish, text)
+        say(f"stopped: {printable(found.stopped.text)}")
+    kept = _keep(found, wish, json_bytes(told, indent=True))
     if target is not None:
         kept.append(_written(found, wish, target))
-    if not face.quiet:
-        _say(*kept)
-    return int(ExitCode.ALL_LANDED if found.stopped is None else found.stopped.exit_code)
+    if not face.quiet or shown:
+        say(*kept)
+    return int(worst([ExitCode.ALL_LANDED if found.stopped is None else found.stopped.exit_code, shown]))
 
 
 def _print(found: SweepFound, verdict: Verdict, wish: SweepWish) -> None:
-    console = console_on(sys.stdout)
-    console.width = max(TABLE_WIDTH, console.width)  # figures that are cut short are worse than lines that wrap
-    console.print()
-    if found.results:
-        console.print(table_of(found, verdict))
+    with to_stdout() as out:
+        console = console_on(out)
+        console.width = max(TABLE_WIDTH, console.width)  # figures that are cut short are worse than lines that wrap
         console.print()
-    for line in verdict_lines(found, verdict, wish):
-        console.print(printable(line), soft_wrap=True)
+        if found.results:
+            console.print(table_of(found, verdict))
+            console.print()
+        for line in verdict_lines(found, verdict, wish):
+            console.print(printable(line), soft_wrap=True)
 
 
-def _keep(found: SweepFound, wish: SweepWish, text: str) -> list[str]:
+def _keep(found: SweepFound, wish: SweepWish, report_text: bytes) -> list[str]:
     """Write the report and the chart; the lines that say where they are. Raises `LocalDisk`."""
     folder = StateDir(wish.run.state_dir / "bench")
     folder.create()
+    check_folder(folder.path)
     report = folder.path / f"{wish.run.name}.json"
-    write_private(report, text.encode())
+    write_private(report, report_text)
     kept = [f"report: {report}"]
     if any(result.measured for result in found.results):
         chart = report.with_suffix(".svg")
@@ -198,8 +203,3 @@ def _written(found: SweepFound, wish: SweepWish, target: Path) -> str:
     origin = f"bulkup bench {datetime.now(UTC):%Y-%m-%d}: {speed_text(verdict)}, limit: {verdict.limit}"
     write_config(target, wish.settings, chunk_bytes=cell.chunk_bytes, concurrency=cell.concurrency, origin=origin)
     return f"written into {target}: bulkup upload FILE --config {target}"
-
-
-def _say(*lines: str) -> None:
-    sys.stderr.write("".join(line + "\n" for line in lines))
-    sys.stderr.flush()

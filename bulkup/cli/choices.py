@@ -12,11 +12,15 @@ from bulkup.api import make_upload
 from bulkup.cli.figures import parse_seconds, parse_size
 from bulkup.config import Collinear, Nebius, RejectLimit, RunSettings, load_file, settings_from
 from bulkup.errors import UsageProblem
+from bulkup.path_text import as_text
 from bulkup.wiring.upload import Upload
 
 __all__ = ["choose", "override", "state_dir"]
 
 SERVICES: dict[str, type[Nebius | Collinear]] = {"nebius": Nebius, "collinear": Collinear}
+
+FOR_EACH = ("ca_file",)
+"""What stands at the top of a config file for every destination that does not say it itself."""
 
 Given = Mapping[str, Any]
 """The flags by parameter name, as text; None or empty where a flag was not given."""
@@ -52,6 +56,13 @@ def _workers(text: str) -> int | str:
         raise ValueError("give a number of processes, or auto") from None
 
 
+def _absolute(text: str, base: Path = Path()) -> Path:
+    try:
+        return (base / Path(text).expanduser()).absolute()
+    except (RuntimeError, OSError):  # no HOME and no entry for this user, or no current directory
+        raise ValueError("cannot be found from here: give an absolute path") from None
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -70,17 +81,19 @@ class Option:
 
 
 OPTIONS = (
-    Option("name", Scope.RUN, "name"),
+    Option("name", Scope.RUN, "name", as_text),
     Option("state_dir", Scope.RUN, "state_dir"),
     Option("on_doubt", Scope.RUN, "on_doubt"),
     Option("settle_after", Scope.RUN, "settle_after_s", parse_seconds),
     Option("on_source_change", Scope.RUN, "on_source_change"),
     Option("append", Scope.RUN, "append", _truth),
     Option("retry_for", Scope.RUN, "retry_for_s", parse_seconds),
+    Option("max_wait", Scope.RUN, "max_wait_s", parse_seconds),
     Option("drain_timeout", Scope.RUN, "drain_timeout_s", parse_seconds),
     Option("max_rejects", Scope.RUN, "max_rejects", RejectLimit.parse),
     Option("workers", Scope.RUN, "workers", _workers),
     Option("validation", Scope.RUN, "validation"),
+    Option("ca_file", Scope.EACH, "ca_file", _absolute),
     Option("preset", Scope.EACH, "preset"),
     Option("drop", Scope.EACH, "drop"),
     Option("max_chunk_bytes", Scope.EACH, "max_chunk_bytes", parse_size),
@@ -88,8 +101,8 @@ OPTIONS = (
     Option("concurrency", Scope.EACH, "concurrency", _whole),
     Option("requests_per_minute", Scope.EACH, "requests_per_minute", _number),
     Option("bytes_per_second", Scope.EACH, "bytes_per_second", parse_size),
-    Option("folder", Scope.NEBIUS, "folder"),
-    Option("ai_project_id", Scope.NEBIUS, "ai_project_id"),
+    Option("folder", Scope.NEBIUS, "folder", as_text),
+    Option("ai_project_id", Scope.NEBIUS, "ai_project_id", as_text),
     Option("nebius_url", Scope.NEBIUS, "url"),
     Option("space_id", Scope.COLLINEAR, "space_id"),
     Option("collinear_url", Scope.COLLINEAR, "url"),
@@ -167,7 +180,7 @@ def _asked(given: Given, environment: Mapping[str, str], scopes: set[Scope]) -> 
 
 def _parsed(option: Option, given: Any, where: str) -> Any:
     if not isinstance(given, str):  # several, or yes or no
-        return tuple(given) if isinstance(given, list) else given
+        return tuple(map(as_text, given)) if isinstance(given, list) else given
     try:
         return option.parse(given)
     except ValueError as error:
@@ -195,7 +208,7 @@ class File:
         self.path = path
         self._tables = load_file(path)
         top = set(RunSettings.model_fields) - {"max_rejects", "rejects_content"}
-        self._refuse_unknown(self._tables, top | {"to", "rejects", *SERVICES}, "")
+        self._refuse_unknown(self._tables, top | {"to", "rejects", *FOR_EACH, *SERVICES}, "")
         for lane in SERVICES:  # also those that this run does not use: a typing error is one
             self._refuse_unknown(self._table(lane), _keys(SERVICES[lane]), lane)
         self._refuse_unknown(self._table("rejects"), {"content", "max"}, "rejects")
@@ -215,7 +228,7 @@ class File:
         values = {
             key: self._read(key, value)
             for key, value in self._tables.items()
-            if key not in {"to", "rejects", *SERVICES}
+            if key not in {"to", "rejects", *FOR_EACH, *SERVICES}
         }
         rejects = self._table("rejects")
         if "content" in rejects:
@@ -229,9 +242,14 @@ class File:
 
     def lane(self, lane: str) -> dict[str, Any]:
         """A destination's settings."""
-        values = {key: self._read(f"{lane}.{key}", value) for key, value in self._table(lane).items()}
-        if isinstance(values.get("token_file"), str):
-            values["token_file"] = (self.path.parent / Path(values["token_file"]).expanduser()).absolute()
+        for_each = {key: self._tables[key] for key in FOR_EACH if key in self._tables}
+        values = for_each | {key: self._read(f"{lane}.{key}", value) for key, value in self._table(lane).items()}
+        for key in ("token_file", "ca_file"):
+            if isinstance(values.get(key), str):
+                try:
+                    values[key] = _absolute(values[key], self.path.parent)
+                except ValueError as error:
+                    raise self._problem(f"{lane}.{key}", str(error)) from None
         return values
 
     def _table(self, name: str) -> dict[str, Any]:

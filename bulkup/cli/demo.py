@@ -22,6 +22,7 @@ from bulkup.cli.choices import choose
 from bulkup.cli.figures import plural
 from bulkup.cli.receipt_table import print_receipt
 from bulkup.cli.runner import Face, see_through
+from bulkup.cli.streams import put
 from bulkup.errors import ExitCode, LocalDisk, UsageProblem
 from bulkup.receipt import Receipt
 
@@ -88,8 +89,8 @@ def _lay_out(directory: str | None) -> Path:
 def _emulator() -> Iterator[Spawned]:
     from bulkup.emulator import Settings, spawned
 
-    # Ctrl-C reaches every process of the terminal; the emulator must outlive the drain, so it is born with SIGINT blocked.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # What stops this process may reach all of its group; the emulator must outlive the drain, so it is born with that blocked.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
     running = spawned(Settings(latency_ms=LATENCY_MS, jitter_ms=JITTER_MS), db_path=Path("emulator.db"))
     try:
         emulator = running.__enter__()
@@ -183,5 +184,4 @@ def _say_what_next(folder: Path, program: str) -> None:
 
 
 def _say(*lines: str) -> None:
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    put("\n".join(lines))

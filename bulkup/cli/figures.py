@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
+
+from bulkup.path_text import readable
 
 __all__ = ["parse_seconds", "parse_size", "plural", "printable", "size_text", "time_text"]
 
@@ -16,7 +19,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 
 def printable(text: str) -> str:
     """*text* on one line, without anything that a terminal would obey: servers and files may say what they like."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return " ".join("".join(c if c.isprintable() else " " for c in readable(text)).split())
 
 
 def parse_size(text: str) -> int:
@@ -24,7 +27,10 @@ def parse_size(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if found is None or found[2].upper() not in _UNITS:
         raise ValueError("a size is a number of bytes, or such as 8MiB or 16MB")
-    return round(float(found[1]) * _UNITS[found[2].upper()])
+    size = float(found[1]) * _UNITS[found[2].upper()]
+    if size >= 2**63:
+        raise ValueError("a size must be less than 8 EiB")
+    return round(size)
 
 
 def parse_seconds(text: str) -> float:
@@ -32,7 +38,10 @@ def parse_seconds(text: str) -> float:
     found = _TIME.fullmatch(text.strip())
     if found is None:
         raise ValueError("a time is a number of seconds, or such as 30s, 10m or 2h")
-    return float(found[1]) * _SECONDS[found[2]]
+    seconds = float(found[1]) * _SECONDS[found[2]]
+    if not isfinite(seconds):
+        raise ValueError("a time must be less than that")
+    return seconds
 
 
 def size_text(count: float) -> str:

@@ -11,7 +11,9 @@ __all__ = [
     "AiProjectId",
     "Append",
     "BenchFolder",
+    "BenchMaxWait",
     "BytesPerSecond",
+    "CaFile",
     "Chunk",
     "CollinearUrl",
     "Concurrencies",
@@ -89,6 +91,14 @@ Preset = Annotated[
 Config = Annotated[Text, _option("--config", "FILE", "A TOML file; see docs/cli.md and configs/.")]
 NebiusUrl = Annotated[Text, _option("--nebius-url", "URL", "Base URL. Default: https://api.tokenfactory.nebius.com.")]
 CollinearUrl = Annotated[Text, _option("--collinear-url", "URL", "Base URL. Default: https://api.collinear.ai.")]
+CaFile = Annotated[
+    Text,
+    _option(
+        "--ca-file",
+        "FILE",
+        "Trust the certificate authorities in this PEM file too, beside the system's. Default: REQUESTS_CA_BUNDLE, if it is set.",
+    ),
+]
 StateDir = Annotated[Text, _option("--state-dir", "DIR", "Where runs are kept. Default: .bulkup.")]
 MaxChunkBytes = Annotated[
     Text,
@@ -139,7 +149,19 @@ Append = Annotated[
 RetryFor = Annotated[
     Text,
     _option(
-        "--retry-for", "SECONDS", "How long to try without a success before stopping (exit code 75). Default: 600."
+        "--retry-for",
+        "SECONDS",
+        "How long to try without a success before stopping (exit code 75); waits that the service asks for do not count. "
+        "Default: 600.",
+    ),
+]
+MaxWait = Annotated[
+    Text,
+    _option(
+        "--max-wait",
+        "SECONDS",
+        "Stop (exit code 75) where the service asks for more waiting than this, at once or without a success in between. "
+        "Default: 3600.",
     ),
 ]
 DrainTimeout = Annotated[
@@ -205,8 +227,8 @@ MaxRequests = Annotated[str, typer.Option("--max-requests", metavar="N", help="T
 MaxBytes = Annotated[
     str, typer.Option("--max-bytes", metavar="SIZE", help="The most to send: bytes, or such as 256MiB.")
 ]
-MaxWait = Annotated[
-    str, typer.Option("--max-wait", metavar="SECONDS", help="End where the service asks for more quiet than this.")
+BenchMaxWait = Annotated[
+    str, typer.Option("--max-wait", metavar="SECONDS", help="End where the service asks for more waiting than this.")
 ]
 WriteConfig = Annotated[
     Text,

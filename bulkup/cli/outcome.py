@@ -11,9 +11,11 @@ import traceback
 from contextlib import suppress
 
 from bulkup.cli.figures import printable
+from bulkup.cli.streams import OUT, forget
 from bulkup.errors import BulkupError, ExitCode, UsageProblem, worst
+from bulkup.secret import redact
 
-__all__ = ["exit_code_of", "forget_stdout", "leave_if_stuck", "refuse_tokens"]
+__all__ = ["exit_code_of", "leave_if_stuck", "refuse_tokens"]
 
 READER_LEFT = 141
 """What a shell reports of a program whose reader closed the pipe (128 + SIGPIPE)."""
@@ -37,24 +39,34 @@ def exit_code_of(error: BaseException, *, is_verbose: bool) -> int:
     if isinstance(error, BrokenPipeError) or isinstance(
         error.__context__, BrokenPipeError
     ):  # typer makes it SystemExit
-        forget_stdout()
+        forget(OUT)
         return READER_LEFT
     line, code = _answer(_leading(error))
+    line += _lost_directory()
     with suppress(OSError, ValueError):
         if is_verbose:
-            traceback.print_exception(error)
+            sys.stderr.write(redact("".join(traceback.format_exception(error))))
         sys.stderr.write(f"bulkup: {printable(line)}\n")
         sys.stderr.flush()
     return code
 
 
+def _lost_directory() -> str:
+    """What else explains that a file cannot be found or made."""
+    try:
+        os.getcwd()  # noqa: PTH109 - asked whether it is there
+    except FileNotFoundError:
+        return " (the current directory has been removed: go to one that exists)"
+    except OSError:
+        pass
+    return ""
+
+
 def leave_if_stuck(code: int) -> None:
-    """End the process now if a thread would keep it: one may be waiting for standard input that never comes."""
+    """End the process now if a thread would keep it: one may be waiting for standard input that never comes. Its streams are
+    finished before."""
     others = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
     if others:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
-                stream.flush()
         os._exit(code)
 
 
@@ -66,14 +78,20 @@ def _answer(error: BaseException) -> tuple[str, int]:
             return "interrupted", int(ExitCode.INTERRUPTED)
         case SystemExit():
             return "stopped", error.code if isinstance(error.code, int) else int(ExitCode.INTERNAL)
+        case OSError() if error.errno in (errno.EMFILE, errno.ENFILE):
+            return (
+                f"{error.strerror}; raise the limit on open files (ulimit -n), then run the same command",
+                int(ExitCode.LOCAL_DISK),
+            )
         case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            forget_stdout()
+            forget(OUT)
             return f"cannot write: {error.strerror}", int(ExitCode.LOCAL_DISK)
         case _:
             said = getattr(error, "format_message", None)  # typer's own, whether it comes with click or has it inside
             if said is None:
                 return (
-                    f"internal error: {type(error).__name__}: {error}. Please report it; -v shows where it happened",
+                    f"internal error: {type(error).__name__}: {redact(str(error))}. "
+                    "Please report it; -v shows where it happened",
                     int(ExitCode.INTERNAL),
                 )
             context = getattr(error, "ctx", None)
@@ -93,10 +111,3 @@ def _leading(error: BaseException) -> BaseException:
     known = [leaf for leaf in leaves if isinstance(leaf, BulkupError)]
     code = worst([leaf.exit_code for leaf in known])
     return next(leaf for leaf in known if leaf.exit_code == code)
-
-
-def forget_stdout() -> None:
-    """Nobody reads any more: what is still buffered must not fail again when the process ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)

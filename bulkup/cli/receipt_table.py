@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from bulkup.cli.figures import plural, printable, size_text, time_text
 from bulkup.cli.status import doubts_of
+from bulkup.cli.streams import to_stdout
 from bulkup.cli.terminal import console_on
 from bulkup.errors import BulkupError, ExitCode
 from bulkup.receipt import DestinationReceipt, Receipt
@@ -51,7 +51,7 @@ class Step:
 
 
 def print_receipt(receipt: Receipt, folder: Path) -> None:
-    """The table and the datasets, on stdout."""
+    """The table and the datasets, on stdout. Raises as `to_stdout` does."""
     from rich.table import Table
     from rich.text import Text
 
@@ -63,13 +63,13 @@ def print_receipt(receipt: Receipt, folder: Path) -> None:
     table.add_row(Text("status"), *status)
     for title, figure in ROWS:
         table.add_row(Text(title), *[Text(figure(d)) for d in receipt.destinations.values()])
-    console = console_on(sys.stdout)
-    console.print()
-    console.print(table)
-    console.print()
-    for line in dataset_lines(receipt, folder):
-        console.print(Text(line), soft_wrap=True)
-    sys.stdout.flush()
+    with to_stdout() as out:
+        console = console_on(out)
+        console.print()
+        console.print(table)
+        console.print()
+        for line in dataset_lines(receipt, folder):
+            console.print(Text(line), soft_wrap=True)
 
 
 def dataset_lines(receipt: Receipt, folder: Path) -> list[str]:
@@ -81,8 +81,8 @@ def dataset_lines(receipt: Receipt, folder: Path) -> list[str]:
             for entry in destination.remote[:SHOWN_DATASETS]
         ]
         if (more := destination.datasets - SHOWN_DATASETS) > 0:
-            lines.append(f"{lane}: and {more:,} more, see {folder / 'manifest.json'}")
-    lines.append(f"receipt: {folder / 'receipt.json'}")
+            lines.append(f"{lane}: and {more:,} more, see {printable(str(folder / 'manifest.json'))}")
+    lines.append(f"receipt: {printable(str(folder / 'receipt.json'))}")
     return lines
 
 

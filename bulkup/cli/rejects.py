@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,11 +11,14 @@ from typing import BinaryIO
 
 import orjson
 
+from bulkup.cli.streams import to_stdout
 from bulkup.errors import LocalDisk, UsageProblem
-from bulkup.journal.journal import REJECTS
 from bulkup.journal.reading import JournalView, view
+from bulkup.journal.sidecars import REJECTS
 from bulkup.model import Stage
+from bulkup.path_text import readable
 from bulkup.row_numbers import first_rows
+from bulkup.state_files import open_in
 
 __all__ = ["export_rejects"]
 
@@ -55,48 +57,39 @@ class RowNumbers:
 
 
 def export_rejects(folder: Path, *, lane: str | None, output: Path | None) -> int:
-    """Write the dead letters of the run in *folder* to *output* or stdout, as JSON lines; how many. Raises `LocalDisk`."""
+    """Write the dead letters of the run in *folder* to *output* or stdout, as JSON lines; how many. Raises `LocalDisk`, and
+    `JournalUnusable` where they are not as they were written."""
     with view(folder) as journal:
         lanes = list((journal.fact("upload") or {"destinations": {}})["destinations"])
         if lane is not None and lane not in lanes:
             raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
-        files = [file["uri"] for file in journal.fact("files") or []]
+        files = [readable(file["uri"]) for file in journal.fact("files") or []]  # as dead letters name them
         numbers = {name: RowNumbers(journal, name, files) for name in lanes if lane in (None, name)}
-        size = journal.rejects_bytes()
-    path = folder / REJECTS
-    if not path.exists():
-        return 0
-    with path.open("rb") as letters, _sink(output) as out:
-        found = sorted(_places(letters, size, numbers))
-        for _, _, offset in found:
-            letters.seek(offset)
-            record = orjson.loads(letters.readline())
-            position, line = record.pop("position"), record.pop("line_in_chunk")
-            record["row_number"] = numbers[record["lane"]].of(
-                file=record["file"], position=position, line_in_chunk=line, stage=record["stage"]
-            )
-            out.write(orjson.dumps(record) + b"\n")
+        found = sorted(
+            (letter["position"], letter["lane"], at)
+            for at, letter in journal.rejects(lanes)
+            if letter["lane"] in numbers
+        )  # rows stay on the disk, there may be many
+        if not found:
+            return 0
+        letters = os.fdopen(open_in(folder, REJECTS, os.O_RDONLY), "rb")
+        with letters, _sink(output) as out:
+            for _, _, offset in found:
+                letters.seek(offset)
+                record = orjson.loads(letters.readline())
+                position, line = record.pop("position"), record.pop("line_in_chunk")
+                record["row_number"] = numbers[record["lane"]].of(
+                    file=record["file"], position=position, line_in_chunk=line, stage=record["stage"]
+                )
+                out.write(orjson.dumps(record) + b"\n")
     return len(found)
-
-
-def _places(letters: BinaryIO, size: int, lanes: dict[str, RowNumbers]) -> Iterator[tuple[int, str, int]]:
-    """(position, lane, offset in the file) of every dead letter: rows stay on the disk, there may be many."""
-    offset = 0
-    while offset < size:
-        line = letters.readline()
-        if not line.endswith(b"\n"):
-            return
-        record = orjson.loads(line)
-        if record["lane"] in lanes:
-            yield record["position"], record["lane"], offset
-        offset += len(line)
 
 
 @contextmanager
 def _sink(output: Path | None) -> Iterator[BinaryIO]:
     if output is None:
-        yield sys.stdout.buffer
-        sys.stdout.flush()
+        with to_stdout() as out:
+            yield out.buffer
         return
     try:  # rows may be private: the owner's alone, as in the state directory
         fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

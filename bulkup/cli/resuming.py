@@ -44,7 +44,15 @@ def recorded(run: str, given: Mapping[str, Any], environment: Mapping[str, str],
     for source in upload.sources:
         if not Path(source).exists() and not glob.has_magic(source):
             raise UsageProblem(
-                f"{source}: there is no such file seen from {os.getcwd()}: "  # noqa: PTH109 - as the shell says it
+                f"{source}: there is no such file seen from {_here()}: "
                 "paths count from the directory in which the run was begun; go there"
             )
     return upload, folder.run_id
+
+
+def _here() -> str:
+    """The current directory, as the shell says it."""
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except OSError:
+        return "here"

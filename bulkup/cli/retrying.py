@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from bulkup.cli.choices import state_dir as chosen
 from bulkup.cli.figures import plural
 from bulkup.cli.runner import Face, carry_out
+from bulkup.cli.streams import say
 from bulkup.errors import ExitCode, UsageProblem, worst
 from bulkup.wiring.folder import StateDir
 from bulkup.wiring.retrying import prepare_retries
@@ -32,11 +32,10 @@ def retry_rejects(
     codes: list[ExitCode] = []
     retries = prepare_retries(state, state.find(run), lane=lane, file=Path(file) if file else None)
     if retries.lost:
-        sys.stderr.write(
-            f"{plural(retries.lost, 'rejected row')} cannot be sent from here, as not all of it was kept: give a FILE with "
-            "the rows\n"
+        say(
+            f"{plural(retries.lost, 'rejected row')} cannot be sent from here, as not all of it was kept: give a FILE with the rows"
         )
     for retry in retries.runs:
-        sys.stderr.write(f"sending {plural(retry.rows, 'row')} again as run {retry.run_id}\n")
+        say(f"sending {plural(retry.rows, 'row')} again as run {retry.run_id}")
         codes.append(ExitCode(carry_out(retry.upload, Face(), resume=retry.run_id)))
     return int(worst(codes))

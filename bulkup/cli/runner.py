@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
-import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bulkup.cli.outcome import forget_stdout
+from bulkup.cli.figures import printable
 from bulkup.cli.receipt_table import next_steps, print_receipt
-from bulkup.errors import ExitCode
+from bulkup.cli.streams import delivered, put_json, say
+from bulkup.errors import ExitCode, worst
 from bulkup.event import Event, Finished, Note, Snapshot
 from bulkup.progress import Display, display_for
 from bulkup.receipt import Receipt
@@ -25,7 +24,12 @@ __all__ = ["Face", "carry_out", "report", "see_through", "with_signals"]
 
 T = TypeVar("T")
 
-SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+SIGNALS = {
+    signal.SIGINT: ExitCode.INTERRUPTED,
+    signal.SIGTERM: ExitCode.TERMINATED,
+    signal.SIGQUIT: ExitCode.TERMINATED,
+}
+"""What stops a run, and what it ends with then. SIGHUP is apart: see `_answered`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +48,16 @@ def carry_out(upload: Upload, face: Face, *, resume: str | None = None) -> int:
 def report(upload: Upload, receipt: Receipt, face: Face) -> int:
     """Print *receipt* and what can be done next; the run's exit code."""
     folder = upload.settings.state_dir / receipt.run_id
-    try:
+
+    def write() -> None:
         if face.json:
-            sys.stdout.write(json.dumps(receipt.to_json(), indent=2, ensure_ascii=False) + "\n")
-            sys.stdout.flush()
+            put_json(receipt.to_json())
         elif not face.quiet:
             print_receipt(receipt, folder)
-    except BrokenPipeError:  # the run's code is worth more than what became of its reader
-        forget_stdout()
+
+    shown = delivered(write, f"{receipt.status}: the receipt stands in {printable(str(folder / 'receipt.json'))}")
     _say_what_next(upload, receipt, folder, face)
-    return receipt.exit_code
+    return int(worst([ExitCode(receipt.exit_code), shown]))
 
 
 def see_through(upload: Upload, face: Face, *, resume: str | None = None) -> Receipt:
@@ -69,14 +73,26 @@ def with_signals(face: Face, work: Callable[[Callable[[Event], None], Interrupt]
 async def _watched(display: Display, work: Callable[[Callable[[Event], None], Interrupt], Coroutine[Any, Any, T]]) -> T:
     interrupt = Interrupt()
     loop = asyncio.get_running_loop()
-    for number, code in SIGNALS.items():
-        loop.add_signal_handler(number, interrupt.request, code)
+    answered = _answered(interrupt)
+    for number, answer in answered.items():
+        loop.add_signal_handler(number, answer)
     try:
         return await work(partial(_tell, display), interrupt)
     finally:
         display.close()
-        for number in SIGNALS:
+        for number in answered:
             loop.remove_signal_handler(number)
+
+
+def _answered(interrupt: Interrupt) -> dict[signal.Signals, Callable[[], None]]:
+    """What each signal does. A terminal that goes away (SIGHUP) stops the run unless the process was told to outlive it, as `nohup`
+    does; it comes more than once, so it never aborts."""
+    answers: dict[signal.Signals, Callable[[], None]] = {
+        number: partial(interrupt.request, code) for number, code in SIGNALS.items()
+    }
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        answers[signal.SIGHUP] = interrupt.hang_up
+    return answers
 
 
 def _tell(display: Display, event: Event) -> None:
@@ -94,6 +110,4 @@ def _say_what_next(upload: Upload, receipt: Receipt, folder: Path, face: Face) -
     steps = next_steps(receipt, upload, folder)
     if face.quiet:
         steps = [step for step in steps if step.is_trouble]
-    for step in steps:
-        sys.stderr.write(step.text + "\n")
-    sys.stderr.flush()
+    say(*(step.text for step in steps))

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shlex
-import socket
 from pathlib import Path
 from typing import Any
 
 from bulkup.chunk import ChunkState, Evidence
 from bulkup.cli.figures import plural, printable
 from bulkup.journal.journal import DECISIONS, LIMITED_BY
+from bulkup.journal.lock import holder_of
 from bulkup.journal.reading import JournalView, view
 from bulkup.row_numbers import first_rows
-from bulkup.wiring.folder import RunFolder
+from bulkup.state_files import read_in
+from bulkup.wiring.folder import RECEIPT, RunFolder
 
 __all__ = ["doubts_of", "status_json", "status_lines"]
 
@@ -40,7 +39,7 @@ def status_json(run: RunFolder) -> dict[str, Any]:
     with view(run.path) as journal:
         upload = journal.fact("upload") or {"sources": [], "destinations": {}, "settings": {}}
         files = journal.fact("files") or []
-        running = running_process(run.path / "lock")
+        running = _running(run.path / "lock")
         return {
             "run_id": run.run_id,
             "folder": str(run.path),
@@ -51,7 +50,7 @@ def status_json(run: RunFolder) -> dict[str, Any]:
             "lanes": {
                 lane: _lane(journal, lane, files, is_running=running is not None) for lane in upload["destinations"]
             },
-            "receipt": _receipt(run.path / "receipt.json"),
+            "receipt": _receipt(run.path),
         }
 
 
@@ -106,35 +105,23 @@ def doubts_of(folder: Path, lane: str) -> list[dict[str, Any]]:
         return _doubts(journal, lane, journal.fact("files") or [], is_running=False)
 
 
-def _receipt(path: Path) -> dict[str, Any] | None:
+def _receipt(folder: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        found = json.loads(read_in(folder, RECEIPT) or b"null")
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None
 
 
-def running_process(lock: Path) -> dict[str, Any] | None:
+def _running(lock: Path) -> dict[str, Any] | None:
     """The process that holds *lock*, if one does."""
-    try:
-        holder = json.loads(lock.read_bytes())
-        pid = int(holder["pid"])
-        if holder["host"] == socket.gethostname():
-            os.kill(pid, 0)
-        with lock.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return {"pid": pid, "host": holder["host"]}
-    except PermissionError:
-        return {"pid": pid, "host": holder["host"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return None
+    holder = holder_of(lock)
+    return None if holder is None else {"pid": holder.pid, "host": holder.host}
 
 
 def status_lines(found: dict[str, Any]) -> list[str]:
     """The same for a person."""
-    lines = [f"run {found['run_id']}, kept in {found['folder']}"]
+    lines = [f"run {found['run_id']}, kept in {printable(found['folder'])}"]
     lines.append(f"sources: {', '.join(map(printable, found['sources']))}")
     if found["running"]:
         lines.append(f"running now: process {found['running']['pid']} on {found['running']['host']}")

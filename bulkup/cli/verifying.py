@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from bulkup.cli.figures import plural, printable
-from bulkup.cli.outcome import forget_stdout
 from bulkup.cli.resuming import recorded
 from bulkup.cli.runner import Face, with_signals
-from bulkup.errors import UsageProblem
+from bulkup.cli.streams import delivered, put, put_json
+from bulkup.errors import ExitCode, UsageProblem, worst
 from bulkup.verification import Kind, LaneVerification, RowDifference, Verification
 from bulkup.wiring.run import verify
 
@@ -31,15 +29,15 @@ def verify_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str
         face,
         lambda tell, interrupt: verify(upload, tell=tell, interrupt=interrupt, resume=run_id, sample=sample, seed=seed),
     )
-    try:
+
+    def write() -> None:
         if face.json:
-            sys.stdout.write(json.dumps(found.to_json(), indent=2, ensure_ascii=False) + "\n")
+            put_json(found.to_json())
         elif not face.quiet or found.exit_code:
-            sys.stdout.write("\n".join(lines_of(found)) + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        forget_stdout()
-    return int(found.exit_code)
+            put("\n".join(lines_of(found)))
+
+    shown = delivered(write, f"the comparison ended with exit code {int(found.exit_code)}; compare again to see it")
+    return int(worst([ExitCode(found.exit_code), shown]))
 
 
 def lines_of(found: Verification) -> list[str]:

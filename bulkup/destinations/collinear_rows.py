@@ -22,6 +22,7 @@ from bulkup.encoding.identity import VerbatimCodec
 from bulkup.encoding.language import INTEGER, Form, ending_with, one_of, record
 from bulkup.encoding.language import STRING as STRING_FORM
 from bulkup.encoding.recast import Recast, are_strings
+from bulkup.encoding.row_types import is_of, row_type
 from bulkup.encoding.splice import ARRAY, INTEGER_LABEL, STRING, STRING_LABEL, NullIs, Splice
 from bulkup.encoding.target import INT64, PRESET_KEYS, Irregular, Pipeline
 from bulkup.model import Stage
@@ -184,6 +185,7 @@ class _MadeOfTurns(msgspec.Struct, gc=False, omit_defaults=True):
     context: str | None = None
 
 
+_NULL = Raw(b"null")
 _messages, _content = attrgetter("messages"), attrgetter("content")
 _ASSISTANT = {"assistant"}
 
@@ -197,7 +199,9 @@ def _chat(dropped: tuple[str, ...]) -> tuple[Pipeline, ...]:
         *((f"d{i}", Raw, Raw()) for i in range(len(dropped))),
     ]
     names = {f"d{i}": key for i, key in enumerate(dropped)}
-    row = msgspec.defstruct("ChatRow", fields, gc=False, forbid_unknown_fields=True, rename=names)
+    row = row_type("ChatRow", fields, forbid_unknown_fields=True, rename=names)
+    tokens: list[Any] = [(name, Raw, _NULL) if name == "ground_truth" else (name, *more) for name, *more in fields]
+    row_of_tokens = row_type("ChatTokens", tokens, forbid_unknown_fields=True, rename=names)
     getters = [attrgetter(key) if key in kept else None for key in labels]
 
     def made(rows: list[Any]) -> list[Any]:
@@ -208,10 +212,13 @@ def _chat(dropped: tuple[str, ...]) -> tuple[Pipeline, ...]:
         asked = set(map(_role, map(_last, turns)))
         if not (asked <= _USER and set(map(_role, answers)) <= _ASSISTANT):
             raise Irregular
-        columns = [repeat(None) if getter is None else map(getter, rows) for getter in getters]
+        columns: list[Iterable[Any]] = [repeat(None) if getter is None else map(getter, rows) for getter in getters]
+        if is_of(rows[0], row_of_tokens):
+            columns[0] = [None if truth == _NULL else truth for truth in columns[0]]
         return list(map(_MadeOfTurns, turns, answers, *columns))
 
-    return (Pipeline((), Recast(row, made)),)
+    way = Recast(row, made, row_of_tokens, "ground_truth") if "ground_truth" in kept else Recast(row, made)
+    return (Pipeline((), way),)
 
 
 def _prompt_completion(dropped: tuple[str, ...]) -> tuple[Pipeline, ...]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
+import msgspec
 import orjson
-import xxhash
 
 from bulkup.classify import BadRequest
+from bulkup.destinations.listing import Listing
 from bulkup.destinations.nebius_rows import NEBIUS, wire_schema
+from bulkup.destinations.row_keys import key_of, unreadable_key
 from bulkup.destinations.seam import (
     PAGE_ROWS,
     Capabilities,
@@ -26,20 +27,90 @@ from bulkup.destinations.seam import (
     Settles,
     StoredRow,
 )
-from bulkup.destinations.wire import ask, lost, refusal
+from bulkup.destinations.wire import (
+    CODEC_ERRORS,
+    LOOK_BYTES,
+    ROW_BYTES,
+    ask,
+    decoded,
+    is_usable_id,
+    lost,
+    readable,
+    refusal,
+)
 from bulkup.encoding import RowPlan, Target
+from bulkup.exact import NotJsonError, read
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
-from bulkup.secret import Token
+from bulkup.secret import holds_secret
 from bulkup.settlement import Look, Match, Seen
 from bulkup.token_source import TokenSource
-from bulkup.transport import WORDS, Transport, TransportFailure
+from bulkup.transport import Transport, TransportFailure
 
 __all__ = ["NebiusDestination"]
 
 RECORD_BYTES = 4 * 1024 * 1024
 """How large a dataset's record may be (it holds the schema)."""
 
+NAME_CHARACTERS = 1000
+
 PAGE = 100
+
+
+class _Record(msgspec.Struct, gc=False):
+    """A dataset, as far as a list of them is read. [ref, seen]"""
+
+    id: str
+    name: str | None = None
+    status: str | None = None
+    folder: str | None = None
+
+
+class _Dataset(_Record, gc=False):
+    """A dataset, as far as it is asked for by itself."""
+
+    schema: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Page(msgspec.Struct, gc=False):
+    """One page of `GET /v1/datasets`. [seen]"""
+
+    data: list[_Record]
+    has_more: bool | None = None
+    last_id: str | None = None
+
+
+class _Object(msgspec.Struct, gc=False):
+    """Any object."""
+
+
+class _AnyRows(msgspec.Struct, gc=False):
+    rows: list[_Object]
+
+
+class _Rows(msgspec.Struct, gc=False):
+    """Rows of a dataset, each as it stands in the answer. [openapi, seen]"""
+
+    rows: list[msgspec.Raw]
+
+
+_DATASET = msgspec.json.Decoder(_Dataset)
+_PAGE = msgspec.json.Decoder(_Page)
+_ANY_ROWS = msgspec.json.Decoder(_AnyRows)
+_ROWS = msgspec.json.Decoder(_Rows)
+
+
+class _AtMost:
+    """Decodes a page of rows that may hold so many."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def decode(self, data: bytes) -> list[msgspec.Raw]:
+        count = len(_ANY_ROWS.decode(data).rows)  # objects, all of them, before each is held by itself
+        if count > self._rows:
+            raise msgspec.ValidationError(f"{count:,} rows where {self._rows:,} were asked for")
+        return _ROWS.decode(data).rows
 
 
 class NebiusDestination:
@@ -63,6 +134,7 @@ class NebiusDestination:
         self._folder = folder
         self._ai_project_id = ai_project_id
         self._taken: set[str] = set()
+        self.known_datasets = 0
         self._ours = re.compile(re.escape(dataset_name) + r"(-\d{5,}(-\d{3,})?-[0-9a-f]{8})?")
 
     @property
@@ -90,7 +162,7 @@ class NebiusDestination:
                 data = await answer.read(RECORD_BYTES)
         except TransportFailure as failure:
             return lost(failure)
-        outcome = _accepted(data, self.token.current)
+        outcome = _accepted(data, payload.name)
         if isinstance(outcome, Accepted):
             if outcome.remote_id in self._taken:
                 return InDoubt(
@@ -100,41 +172,52 @@ class NebiusDestination:
         return outcome
 
     async def poll(self, remote_id: str) -> RemoteStatus:
-        record = await ask(self._transport, self.token, "GET", f"/v1/datasets/{remote_id}")
-        if not isinstance(record, dict) or record.get("id") != remote_id:
-            raise ReadBackUnavailable(f"GET /v1/datasets/{remote_id} answered something else than that dataset")
-        return _status(record)
+        return _status(await self._dataset(remote_id))
 
     async def look(self) -> Look:
+        """The list of the whole account, and of the project where one is named: whether the plain list leaves its datasets out is
+        open, so absence needs both."""
         at = time.time()
-        try:
-            seen = await self._list({})
-        except ReadBackUnavailable as why:
-            return Look(at, unavailable=str(why))
-        if self._ai_project_id is not None:  # whether the plain list leaves out a project's datasets is open
-            with suppress(ReadBackUnavailable):
-                seen |= await self._list({"ai_project_id": self._ai_project_id})
-        return Look(at, tuple(seen.values()))
-
-    async def _list(self, scope: dict[str, str]) -> dict[str, Seen]:
-        """The datasets of our names that a whole list shows, by id."""
         seen: dict[str, Seen] = {}
+        listed = 0
+        scopes: list[dict[str, str]] = [{}]
+        if self._ai_project_id is not None:
+            scopes.append({"ai_project_id": self._ai_project_id})
+        for scope in scopes:
+            try:
+                listed = max(listed, await self._list(scope, seen))
+            except ReadBackUnavailable as why:
+                return Look(at, tuple(seen.values()), unavailable=str(why))
+        return Look(at, tuple(seen.values()), listed=listed)
+
+    async def _list(self, scope: dict[str, str], seen: dict[str, Seen]) -> int:
+        """Add to *seen* the datasets of our names that a list shows, by id; how many it shows in all.
+
+        Raises `ReadBackUnavailable` where the list cannot be read to its end.
+        """
+        listing = Listing("GET /v1/datasets", self.known_datasets)
         params = {"limit": str(PAGE), **scope}
         while True:
-            page = await ask(self._transport, self.token, "GET", "/v1/datasets", params=params)
-            records, more, last = _page(page)
-            for record in records:
-                if self._is_ours(record):
-                    seen[record["id"]] = Seen(record["id"], record["name"], _status(record), None)
-            if not more or params.get("after") == last:
-                return seen
-            params["after"] = last
+            page = await ask(self._transport, self.token, "GET", "/v1/datasets", _PAGE, params=params)
+            for record in page.data:
+                if record.name is not None and self._is_ours(record, record.name):
+                    if not is_usable_id(record.id):
+                        raise listing.broke("shows a dataset of our name with an id that is none")
+                    seen[record.id] = Seen(record.id, record.name, _status(record), None)
+            if page.data:
+                listing.page([record.id for record in page.data])
+            if page.has_more is False or (page.has_more is None and not page.data):
+                return listing.datasets
+            after = page.last_id or (page.data[-1].id if page.data else None)
+            if not page.data or after is None:
+                raise listing.broke("says that it goes on, and not where")
+            listing.cursor(after)
+            params["after"] = after
 
     async def match(self, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
         assert plan.schema is not None, "rows for Nebius have a schema"
         try:
-            record = await ask(self._transport, self.token, "GET", f"/v1/datasets/{dataset_id}")
-            if not isinstance(record, dict) or record.get("schema") != wire_schema(plan.schema):
+            if not _is_schema((await self._dataset(dataset_id)).schema, wire_schema(plan.schema)):
                 return Match.OTHER
             last, behind = await self._content(dataset_id, rows - 1, 1), await self._content(dataset_id, rows, 1)
         except ReadBackUnavailable:
@@ -143,39 +226,44 @@ class NebiusDestination:
 
     async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
         rows = await self._content(dataset_id, page * page_rows, page_rows)
-        return [StoredRow(None, _key(row)) for row in rows]
+        try:
+            return [StoredRow(None, self.row_key(bytes(row))) for row in rows]
+        except CODEC_ERRORS:
+            raise ReadBackUnavailable(f"GET /v1/datasets/{dataset_id}/content gave a row that cannot be read") from None
 
     def row_key(self, row: bytes) -> bytes:
-        return _key(orjson.loads(row))
+        try:
+            return key_of(_without_nulls(read(row)))
+        except NotJsonError:  # sent unread, under trust
+            return unreadable_key(row)
 
-    async def _content(self, dataset_id: str, offset: int, limit: int) -> list[Any]:
-        """Rows of a dataset. [openapi, seen]"""
+    async def _dataset(self, dataset_id: str) -> _Dataset:
+        path = f"/v1/datasets/{dataset_id}"
+        found = await ask(self._transport, self.token, "GET", path, _DATASET, max_bytes=RECORD_BYTES)
+        if found.id != dataset_id:
+            raise ReadBackUnavailable(f"GET {path} answered something else than that dataset")
+        return found
+
+    async def _content(self, dataset_id: str, offset: int, limit: int) -> list[msgspec.Raw]:
+        """Rows of a dataset, at most *limit*. [openapi, seen]"""
+        path = f"/v1/datasets/{dataset_id}/content"
         params = {"limit": str(limit), "offset": str(offset)}
-        page = await ask(self._transport, self.token, "GET", f"/v1/datasets/{dataset_id}/content", params=params)
-        if not isinstance(page, dict) or not isinstance(page.get("rows"), list):
-            raise ReadBackUnavailable(f"GET /v1/datasets/{dataset_id}/content answered no rows")
-        return list(page["rows"])
+        max_bytes = ROW_BYTES if limit == 1 else LOOK_BYTES
+        return await ask(self._transport, self.token, "GET", path, _AtMost(limit), params=params, max_bytes=max_bytes)
 
-    def _is_ours(self, record: dict[str, Any]) -> bool:
-        return (
-            isinstance(record.get("name"), str)
-            and isinstance(record.get("id"), str)
-            and self._ours.fullmatch(record["name"]) is not None
-            and record.get("folder") == self._folder
-        )
+    def _is_ours(self, record: _Record, name: str) -> bool:
+        return self._ours.fullmatch(name) is not None and record.folder == self._folder
 
 
-def _page(page: Any) -> tuple[list[dict[str, Any]], bool, str]:
-    """One page of `GET /v1/datasets`: its records, whether more follow, and the id to go on after. [seen]"""
-    if not isinstance(page, dict) or not isinstance(page.get("data"), list):
-        raise ReadBackUnavailable("GET /v1/datasets answered no list")
-    records = [record for record in page["data"] if isinstance(record, dict)]
-    last = page.get("last_id") or (records[-1].get("id") if records else None)
-    return records, bool(page.get("has_more")) and isinstance(last, str), str(last)
+def _is_schema(raw: msgspec.Raw, schema: list[dict[str, Any]]) -> bool:
+    try:
+        return bool(orjson.loads(bytes(raw)) == schema)
+    except CODEC_ERRORS:
+        return False
 
 
-def _status(record: dict[str, Any]) -> RemoteStatus:
-    match record.get("status"):
+def _status(record: _Record) -> RemoteStatus:
+    match record.status:
         case "READY":
             return RemoteStatus.READY
         case "FAILED":
@@ -184,22 +272,23 @@ def _status(record: dict[str, Any]) -> RemoteStatus:
             return RemoteStatus.PENDING
 
 
-def _key(row: Any) -> bytes:
-    """A row's content: null and absent are the same, since the service may give one back as the other. [open]"""
-    if isinstance(row, dict):
-        row = {name: value for name, value in row.items() if value is not None}
-    return xxhash.xxh3_128_digest(orjson.dumps(row, option=orjson.OPT_SORT_KEYS))
+def _without_nulls(row: Any) -> Any:
+    """Null and absent are the same, since the service may give one back as the other. [open]"""
+    return {name: value for name, value in row.items() if value is not None} if isinstance(row, dict) else row
 
 
-def _accepted(data: bytes, token: Token) -> Outcome:
+def _accepted(data: bytes, name: str) -> Outcome:
+    """*data* is the answer to the upload of a dataset that is to be called *name*."""
     try:
-        record = orjson.loads(data)
-        remote_id, remote_name = record["id"], record["name"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        record = decoded(data, _DATASET, "POST /v1/datasets")
+    except ReadBackUnavailable:
         return InDoubt("the service answered success with what is no dataset's record")
-    if not isinstance(remote_id, str) or not re.fullmatch(r"[\w.:-]{1,200}", remote_id):
+    if record.name is None or len(record.name) > NAME_CHARACTERS:
+        return InDoubt("the service answered success with what is no dataset's record")
+    if not is_usable_id(record.id):
         return InDoubt("the service answered success without a usable dataset id")
-    error = record.get("error")
-    return Accepted(
-        remote_id, str(remote_name), _status(record), reason=token.redact(str(error))[:WORDS] if error else ""
-    )
+    if record.name != name and holds_secret([record.name]):
+        return InDoubt("the service answered success with a secret in the dataset's name")
+    error = bytes(record.error)
+    reason = "" if error in (b"null", b'""') else readable(error)
+    return Accepted(record.id, record.name, _status(record), reason=reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import CloseGate, Outcome, RemoteStatus, StopLane, TokenRejected, TryAgain
@@ -19,6 +19,7 @@ __all__ = [
     "Creates",
     "Destination",
     "Envelope",
+    "ListsDatasets",
     "LookFailed",
     "NotThere",
     "Payload",
@@ -127,6 +128,15 @@ class LookFailed(Exception):
         self.outcome = outcome
 
 
+@runtime_checkable
+class ListsDatasets(Protocol):
+    """A destination whose look reads a list in pages."""
+
+    known_datasets: int
+    """How many datasets the run knows of: those that its first look listed, and those that it may have made since. A list is read
+    to its end or is no look; one that goes far beyond these is taken for one without end."""
+
+
 class Destination(Protocol):
     """One service, one dataset of it. `send` never raises for what the service or the wire does: it returns an outcome."""
 
@@ -165,7 +175,8 @@ class Destination(Protocol):
         ...
 
     async def look(self) -> Look:
-        """What the destination holds under our names, the whole of it. Raises `LookFailed`."""
+        """What the destination holds under our names, the whole of it: a list that was not read to its end makes a look that is
+        *unavailable*, whatever it has shown. Raises `LookFailed`."""
         ...
 
     async def match(self, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:

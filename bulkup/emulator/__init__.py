@@ -7,7 +7,7 @@ program; `Settings` are its switches.
 from .app import create_app
 from .process import Spawned, spawned
 from .server import Emulator, running, serve
-from .settings import FaultName, Growth, Rate, RefuseRows, ServiceName, Settings
+from .settings import FaultName, Growth, Rate, RefuseRows, ServiceName, Settings, Window
 
 __all__ = [
     "Emulator",
@@ -18,6 +18,7 @@ __all__ = [
     "ServiceName",
     "Settings",
     "Spawned",
+    "Window",
     "create_app",
     "running",
     "serve",

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from . import collinear_readback, control, nebius
-from .answers import problem, send
+from .answers import problem, reset, send
 from .collinear import CollinearUpload
 from .gate import readback, write
 from .settings import Settings
@@ -64,8 +64,10 @@ def create_app(
 
 @web.middleware
 async def _json_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """What no route takes is answered in the endpoints' shape: 404, 405."""
+    """What no route takes is answered in the endpoints' shape: 404, 405. A client that leaves in mid-answer is no news."""
     try:
         return await handler(request)
     except web.HTTPException as refused:
         return await send(request, problem(request.app[STATE], request, refused.status, refused.reason))
+    except ConnectionResetError:
+        return reset(request)

@@ -46,7 +46,8 @@ class CollinearUpload:
         if fields["file"].file_name is None:
             raise RefusedError(422, [error(["body", "file"], "Expected a file", "value_error")])
         name, space = _text(fields["dataset_name"]), _text(fields["space_id"])
-        return read_rows(name, space, file_rows(fields["file"]), settings)
+        rows, texts = file_rows(fields["file"])
+        return read_rows(name, space, rows, settings, texts)
 
     async def store(self, state: State, upload: Upload, begun: int) -> Dataset:
         return await state.store.append(upload, begun if state.settings.racing_creates == "two" else None)
@@ -57,8 +58,11 @@ class CollinearUpload:
         return Answer(200, stream(map(with_id, said.ids, said.rows)), headers)
 
 
-def read_rows(name: str, space: str, rows: list[Any], settings: Settings) -> Upload:
-    """An upload of *rows*, held to what is published. Raises `RefusedError`: 422 for the structure, 400 for a label."""
+def read_rows(name: str, space: str, rows: list[Any], settings: Settings, texts: list[bytes] | None = None) -> Upload:
+    """An upload of *rows*, held to what is published; *texts* are the rows as they were sent.
+
+    Raises `RefusedError`: 422 for the structure, 400 for a label.
+    """
     if not name:
         raise RefusedError(
             422, [error(["body", "dataset_name"], "String should have at least 1 character", "string_too_short")]
@@ -71,7 +75,8 @@ def read_rows(name: str, space: str, rows: list[Any], settings: Settings) -> Upl
         ) from broken
     if problems := row_problems(rows, last_user=settings.last_turn == "user"):
         raise RefusedError(422, problems)
-    meant = Upload("collinear", name, space, [orjson.dumps(row) for row in rows], row_ids(len(rows)))
+    texts = [orjson.dumps(row) for row in rows] if texts is None else texts
+    meant = Upload("collinear", name, space, texts, row_ids(len(rows)))
     refuse_marked(meant, settings, ["body", "file"])
     for number, row in enumerate(rows):
         if (words := label_problem(row)) is not None:

@@ -17,6 +17,7 @@ import orjson
 from .answers import RefusedError
 from .columns import MAX_PROBLEMS, error
 from .multipart import Part
+from .slices import elements
 
 __all__ = ["file_rows", "label_problem", "row_problems"]
 
@@ -27,18 +28,21 @@ _ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "
 Problem = tuple[list[str | int], str, str]
 
 
-def file_rows(part: Part) -> list[Any]:
-    """The rows of the uploaded file: a JSON array, or CSV [ref]. Raises `RefusedError` where it is neither."""
+def file_rows(part: Part) -> tuple[list[Any], list[bytes] | None]:
+    """The rows of the uploaded file: a JSON array, or CSV [ref]; and each as it was sent, where it is JSON.
+
+    Raises `RefusedError` where it is neither.
+    """
     name = (part.file_name or "").lower()
     if name.endswith(".csv") or (part.content_type == "text/csv" and not name.endswith(".json")):
-        return list(_csv_rows(part))
+        return list(_csv_rows(part)), None
     try:
         rows = orjson.loads(part.data)
     except orjson.JSONDecodeError as broken:
         raise RefusedError(422, [error(["body", "file"], f"Invalid JSON: {broken}", "json_invalid")]) from broken
     if not isinstance(rows, list):
         raise RefusedError(422, [error(["body", "file"], "The file should be a JSON array", "list_type")])
-    return rows
+    return rows, elements(part.data)
 
 
 def _csv_rows(part: Part) -> Iterator[dict[str, Any]]:

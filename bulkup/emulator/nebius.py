@@ -16,6 +16,7 @@ from .answers import Answer, RefusedError, json_answer
 from .body import read
 from .columns import columns, error, row_problems
 from .settings import FaultName, ServiceName, Settings
+from .slices import rows_of
 from .state import State
 from .store import Dataset, Upload
 from .uploads import refuse_marked
@@ -35,7 +36,7 @@ class NebiusUpload:
             raise RefusedError(
                 422, [error(["body"], "Input should be a valid dictionary (is it JSON?)", "model_attributes_type")]
             )
-        return read_create(_json(body), settings)
+        return read_create(_json(body), settings, rows_of(body))
 
     async def store(self, state: State, upload: Upload, begun: int) -> Dataset:
         return await state.store.create(upload)
@@ -49,8 +50,8 @@ class NebiusUpload:
         return json_answer(said)
 
 
-def read_create(given: object, settings: Settings) -> Upload:
-    """What a create's JSON says, held to its own schema. Raises `RefusedError` 422."""
+def read_create(given: object, settings: Settings, texts: list[bytes] | None = None) -> Upload:
+    """What a create's JSON says, held to its own schema; *texts* are its rows as they were sent. Raises `RefusedError` 422."""
     if not isinstance(given, dict):
         raise RefusedError(422, [error(["body"], "Input should be a valid dictionary", "model_attributes_type")])
     problems = [
@@ -78,7 +79,7 @@ def read_create(given: object, settings: Settings) -> Upload:
         "nebius",
         given["name"],
         given["folder"],
-        [orjson.dumps(row) for row in given["rows"]],
+        [orjson.dumps(row) for row in given["rows"]] if texts is None else texts,
         project=given.get("ai_project_id"),
         schema=orjson.dumps(given["schema"]),
         polls=settings.pending_polls,
@@ -100,6 +101,8 @@ async def listed(request: web.Request, state: State) -> Answer:
         start = next((n for n, dataset in enumerate(found, 1) if dataset.id == after), -1)
         if start < 0:
             raise RefusedError(404, f"Dataset {after} not found")
+    if (stuck_at := state.settings.list_stuck_at) is not None:
+        start, limit = 0, min(limit, stuck_at)
     page = found[start : start + limit]
     return json_answer(
         {
@@ -168,7 +171,8 @@ def _version(dataset: Dataset) -> str | None:
 
 def _filled(text: bytes, names: list[str]) -> bytes:
     row = orjson.loads(text)
-    return text if len(row) == len(names) else orjson.dumps({name: row.get(name) for name in names})
+    absent = [b"%b:null" % orjson.dumps(name) for name in names if name not in row]
+    return text if not absent else b"{" + b",".join([text[1:-1]] * bool(row) + absent) + b"}"
 
 
 def _there(request: web.Request, dataset: Dataset | None) -> Dataset:

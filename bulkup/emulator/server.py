@@ -159,14 +159,20 @@ async def _serve(
 ) -> None:
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ended.set)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if (
+            number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+        ):  # it was told to outlive its terminal
+            loop.add_signal_handler(number, ended.set)
     async with running(settings, host=host, port=port, db_path=db_path) as emulator:
         if port_file is not None:
             await asyncio.to_thread(_write_port, port_file, emulator.port)
         where = "a temporary file" if db_path is None else str(db_path)
-        sys.stdout.write(f"bulkup emulator: {emulator.url} (Nebius and Collinear; rows in {where}; Ctrl-C stops it)\n")
-        sys.stdout.flush()
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # full or closed: it serves all the same
+            sys.stdout.write(
+                f"bulkup emulator: {emulator.url} (Nebius and Collinear; rows in {where}; Ctrl-C stops it)\n"
+            )
+            sys.stdout.flush()
         if watch_stdin:
             threading.Thread(target=_wait_for_stdin, args=(loop, ended), daemon=True).start()
         await ended.wait()

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-__all__ = ["BOTH", "SERVICES", "FaultName", "Growth", "Rate", "RefuseRows", "ServiceName", "Settings"]
+__all__ = ["BOTH", "SERVICES", "FaultName", "Growth", "Rate", "RefuseRows", "ServiceName", "Settings", "Window"]
 
 ServiceName = Literal["nebius", "collinear"]
 SERVICES: Final[tuple[ServiceName, ...]] = get_args(ServiceName)
@@ -83,11 +83,24 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("a growth needs every_s > 0, by >= 1, 0 < shrinks_to <= 1 and most >= 1")
 
 
-class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """*requests* in each *window_s* seconds, by a fixed window or a token bucket that starts full.
+class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """*requests* in each *window_s* seconds, which must hold too."""
 
-    The header names are published [vendor docs]; what `reset` looks like is not [open]: *reset* says. A `date` in
-    Retry-After has a resolution of a second and is rounded up.
+    requests: int
+    window_s: float
+
+    def __post_init__(self) -> None:
+        if self.requests < 1 or self.window_s <= 0:
+            raise ValueError("a window needs requests >= 1 and window_s > 0")
+
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """*requests* in each *window_s* seconds, by a fixed window or a token bucket that starts full; and in the windows of *also*.
+
+    A fixed window *starts* with its first request, or by the clock. The names of the `x-ratelimit-…` headers are published [vendor
+    docs]; what `reset` looks like is not [open]: *reset* says. A `date` in Retry-After has a resolution of a second and is rounded
+    up. *tells* `ietf` are the fields of draft-ietf-httpapi-ratelimit-headers, `ietf-07` and `ietf-06` those of older drafts; of
+    several windows, `x-ratelimit` and the older drafts tell the first one.
     """
 
     requests: int
@@ -96,7 +109,10 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     retry_after: Literal["seconds", "date", "none"] = "seconds"
     counts: Literal["all", "uploads"] = "all"
     headers: Literal["on", "off"] = "on"
-    reset: Literal["seconds", "duration"] = "seconds"
+    tells: Literal["x-ratelimit", "ietf", "ietf-07", "ietf-06"] = "x-ratelimit"
+    reset: Literal["seconds", "floor", "duration", "unix", "date"] = "seconds"
+    starts: Literal["first request", "clock"] = "first request"
+    also: tuple[Window, ...] = ()
     grows: Growth | None = None
 
     def __post_init__(self) -> None:
@@ -165,6 +181,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     list_scope: Literal["all", "project"] = "all"
     """Whether Nebius's list without `ai_project_id` leaves out datasets of a project [open]."""
     graphql_page_cap: int | None = None
+    list_stuck_at: int | None = None
+    """Nebius's list shows its first so many datasets on every page, whatever `after` says: it never comes to its end."""
     """Collinear's GraphQL silently gives no more than so many items a page [open]."""
 
     # PENDING (Nebius)

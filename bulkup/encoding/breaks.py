@@ -8,6 +8,7 @@ without touching single rows in Python (measured: 0.9 GB/s for rows of 60 bytes,
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
@@ -15,11 +16,12 @@ from operator import itemgetter
 
 from bulkup.model import Block
 
-__all__ = ["Line", "WholeLines", "line_count", "lines_of", "whole_lines"]
+__all__ = ["Line", "WholeLines", "is_blank", "line_count", "lines_of", "whole_lines", "without_blanks"]
 
 _BEGINS, _ENDS = {ord("{")}, {ord("}")}
-_first, _before_break = itemgetter(0), itemgetter(-2)
+_first, _before_break, _last = itemgetter(0), itemgetter(-2), itemgetter(-1)
 _SPACE = b" \t\r\n"
+_BLANKS = re.compile(rb"\n[ \t\r\n]*\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class WholeLines:
 
 def whole_lines(data: bytes) -> WholeLines | None:
     """*data* with every break made `\\n` and the last one taken off, if each line begins with `{` and ends with `}`."""
+    if not data.startswith(b"{"):
+        return None
     if not data.endswith(b"\n"):
         if data.endswith(b"\r"):  # half a break
             return None
@@ -47,6 +51,21 @@ def line_count(data: bytes) -> int:
     """How many lines, the last with or without its break. Taking the breaks out is 2.5 times as fast as counting them."""
     breaks = len(data) - len(data.replace(b"\n", b""))
     return breaks if data.endswith(b"\n") or not data else breaks + 1
+
+
+def without_blanks(data: bytes) -> WholeLines | None:
+    """The lines of *data* that are not blank, white space around them taken off; None where one is not `{…}`, or there is none."""
+    data = _BLANKS.sub(b"\n", data)  # at once, however many
+    lines = list(map(bytes.strip, data.split(b"\n"), repeat(_SPACE)))
+    kept = list(filter(None, lines))
+    if not kept or set(map(_first, kept)) != _BEGINS or set(map(_last, kept)) != _ENDS:
+        return None
+    return WholeLines(b"\n".join(kept), len(kept))
+
+
+def is_blank(data: bytes) -> bool:
+    """Whether all lines are blank."""
+    return data.isspace() and b"\x0b" not in data and b"\x0c" not in data
 
 
 def _count(data: bytes) -> int | None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import repeat
 from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
 
+from bulkup.encoding.carried import MinusZero
 from bulkup.encoding.faults import Fault, said
 from bulkup.encoding.identity import VerbatimCodec
 from bulkup.encoding.language import BOOLEAN, INTEGER, STRING, Form, nullable, record
+from bulkup.encoding.row_types import RowType, is_odd, line_decoder, row_maker, row_type
 from bulkup.encoding.shortcuts import objects_as_text
 from bulkup.encoding.target import INT64, Codec, Irregular
 from bulkup.encoding.utf8 import Utf8
@@ -30,6 +33,8 @@ _TYPES: dict[Holds, Any] = {
 _NOT_NULL = dict[str, Any] | list[Any] | str | int | float | bool
 _EXPECTED = {Holds.STRING: "a string", Holds.INTEGER: "an integer", Holds.BOOLEAN: "true or false"}
 _NULL = msgspec.Raw(b"null")
+_CARRIED = frozenset({Holds.AS_IS})
+"""What is written anew as the token that it is, since a value of any type may hold a number that a double does not."""
 
 
 def column_codecs(columns: Sequence[Column], dropped: Sequence[str], *, rewrite: bool) -> tuple[Codec, ...]:
@@ -59,33 +64,48 @@ def _nullable(column: Column) -> Any:
 
 
 def _row_type(
-    columns: Sequence[Column], dropped: Sequence[str], *, absent_is_null: bool = False
-) -> type[msgspec.Struct]:
+    columns: Sequence[Column],
+    dropped: Sequence[str],
+    *,
+    absent_is_null: bool = False,
+    tokens: frozenset[Holds] = frozenset(),
+) -> RowType:
+    """Rows of *columns*. Columns that hold one of *tokens* are not looked into."""
     fields: list[Any] = []
     names = {f"c{i}": column.name for i, column in enumerate(columns)}
     for i, column in enumerate(columns):
-        field = (f"c{i}", _nullable(column))
-        null = _NULL if column.holds is Holds.TEXT else None
+        is_token = column.holds in (Holds.TEXT, *tokens)
+        field = (f"c{i}", msgspec.Raw if is_token else _nullable(column))
+        null = _NULL if is_token else None
         fields.append((*field, null) if absent_is_null and column.nullable else field)
     fields += [(f"d{i}", msgspec.Raw, _NULL) for i in range(len(dropped))]
     names |= {f"d{i}": key for i, key in enumerate(dropped)}
-    return msgspec.defstruct("ColumnRow", fields, gc=False, forbid_unknown_fields=True, rename=names, kw_only=True)
+    return row_type("ColumnRow", fields, forbid_unknown_fields=True, rename=names)
 
 
 class ColumnsCodec:
-    """Writes rows anew: an absent nullable column as null, a text column as its value's own JSON text in a string."""
+    """Writes rows anew: an absent nullable column as null, a text column as its value's own JSON text in a string, a number as it
+    stands in the source."""
 
     def __init__(self, columns: Sequence[Column], dropped: Sequence[str] = ()) -> None:
         self._columns = columns
         self._skips = bool(dropped)
         self._utf8 = Utf8()
-        self._decode = msgspec.json.Decoder(_row_type(columns, dropped, absent_is_null=True)).decode_lines
+        row = partial(_row_type, columns, dropped, absent_is_null=True)
+        self._decode = line_decoder(row(tokens=_CARRIED))
+        self._integers = [attrgetter(f"c{i}") for i, column in enumerate(columns) if column.holds is Holds.INTEGER]
+        self._minus_zero = MinusZero()
+        self._decode_tokens = line_decoder(row(tokens=_CARRIED | {Holds.INTEGER}))
+        self._as_is = [
+            (getter, msgspec.json.Decoder(list[_nullable(column)]).decode)  # type: ignore[misc]
+            for column, getter in ((column, attrgetter(f"c{i}")) for i, column in enumerate(columns))
+            if column.holds is Holds.AS_IS
+        ]
         self._getters = [attrgetter(f"c{i}") for i in range(len(columns))]
         self._encode = msgspec.json.Encoder().encode
-        out = [(f"c{i}", Any) for i in range(len(columns))]
-        names = {f"c{i}": column.name for i, column in enumerate(columns)}
-        self._out = msgspec.defstruct("WrittenRow", out, gc=False, rename=names)
-        self._remade = self._skips or any(column.holds is Holds.TEXT for column in columns)
+        names = [column.name for column in columns]
+        self._out = row_maker("WrittenRow", names)
+        self._remade = self._skips or any(column.holds is Holds.TEXT for column in columns) or is_odd(names)
         is_one_text = len(columns) == 1 and columns[0].holds is Holds.TEXT
         self.shortcuts = objects_as_text(columns[0].name) if is_one_text else ()
 
@@ -98,6 +118,10 @@ class ColumnsCodec:
         decoded = self._decode(data)
         if len(decoded) != rows or not self._columns:
             raise Irregular
+        for getter, check in self._as_is:
+            check(b"[" + b",".join(map(getter, decoded)) + b"]")
+        if any(0 in map(column, decoded) for column in self._integers) and self._minus_zero.may_be_in(data):
+            decoded = self._decode_tokens(data)  # one may be -0, of which a decoder makes 0
         if self._remade:
             decoded = list(map(self._out, *map(self._written, self._columns, self._getters, repeat(decoded))))
         return self._encode(decoded)[1:-1]

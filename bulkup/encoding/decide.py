@@ -11,18 +11,21 @@ import msgspec
 from bulkup.encoding.breaks import lines_of
 from bulkup.encoding.drop import is_nested, without
 from bulkup.encoding.faults import one_line
-from bulkup.encoding.mapped import MappedRows
+from bulkup.encoding.mapped import MappedRows, RowRefused
 from bulkup.encoding.plan import RowOptions, RowPlan
-from bulkup.encoding.target import PRESET_KEYS, REFUSALS, FixedRows, Target
+from bulkup.encoding.target import PRESET_KEYS, FixedRows, Target
 from bulkup.errors import UsageProblem
 from bulkup.mapping import Mapping
 from bulkup.model import Block
+from bulkup.refusal import Refusal, attempt
 from bulkup.schema import Column, Holds, given_columns, infer_columns
 
 __all__ = ["decide"]
 
 _Row = dict[str, Any]
 _PROBLEM_CHARS = 2000
+_MOST_SLOW = 3
+"""Rows of the sample that a regex may take too long for; each costs its whole limit."""
 
 
 def decide(sample: Block | None, target: Target, options: RowOptions) -> RowPlan:
@@ -33,7 +36,7 @@ def decide(sample: Block | None, target: Target, options: RowOptions) -> RowPlan
     """
     lines = [line.row for line in lines_of(sample) if line.row] if sample is not None else []
     found = [row for row in map(_read, lines) if row is not None]
-    top = tuple(key for key in options.drop if any(key in row for row in found) or not is_nested(key))
+    top = tuple(key for key in dict.fromkeys(options.drop) if any(key in row for row in found) or not is_nested(key))
     nested = tuple(key for key in options.drop if key not in top)
     rows = [without(row, top, nested) for row in found]
     plan = RowPlan(
@@ -58,21 +61,23 @@ def decide(sample: Block | None, target: Target, options: RowOptions) -> RowPlan
 
 
 def _read(line: bytes) -> _Row | None:
-    try:
-        value = msgspec.json.decode(line)
-    except REFUSALS:
-        return None
+    value = attempt(msgspec.json.decode, line)
     return value if isinstance(value, dict) else None
 
 
 def _mapped(rows: Sequence[_Row], mapping: Mapping) -> list[_Row]:
     rewriter = MappedRows(mapping)
-    made = []
+    made: list[_Row] = []
+    slow: list[str] = []
     for row in rows:
-        try:
-            made.append(msgspec.json.decode(rewriter.lines(msgspec.json.encode(row), 1)))
-        except REFUSALS:
-            continue
+        found = attempt(lambda row: msgspec.json.decode(rewriter.lines(msgspec.json.encode(row), 1)), row)
+        if not isinstance(found, Refusal):
+            made.append(found)
+        elif isinstance(found.why, RowRefused) and found.why.is_slow:
+            slow.append(str(found.why.fault.reason))
+            if len(slow) > _MOST_SLOW:
+                what = f"mapping: {len(slow)} rows of the first block take too long. The first: {slow[0]}"
+                raise UsageProblem(one_line(f"{what}; write a regex that has fewer ways to match", _PROBLEM_CHARS))
     return made
 
 
@@ -109,9 +114,8 @@ def _fixed(plan: RowPlan, shape: FixedRows, rows: Sequence[_Row], lines: Sequenc
         what = "keys" if len(places) > 1 else "key"
         drops = " ".join(f"--drop '{place}'" for place in places)
         out = "take it out of the mapping" if plan.mapping is not None else f"leave out with {drops}, or map"
-        raise UsageProblem(
-            f"{plan.target.name}: {plan.target.title} has no place for the {what} {', '.join(places)}; {out}"
-        )
+        said = f"{plan.target.name}: {plan.target.title} has no place for the {what} {', '.join(places)}; {out}"
+        raise UsageProblem(one_line(said, _PROBLEM_CHARS))
     return _with_variant(plan, lines)
 
 
@@ -127,14 +131,8 @@ def _with_variant(plan: RowPlan, lines: Sequence[bytes]) -> RowPlan:
 
 
 def _taken(plan: RowPlan, lines: Sequence[bytes]) -> int:
-    pipeline, taken = plan.pipelines()[0], 0
-    for line in lines:
-        try:
-            pipeline.body(line, 1)
-        except REFUSALS:
-            continue
-        taken += 1
-    return taken
+    pipeline = plan.pipelines()[0]
+    return sum(not isinstance(attempt(pipeline.body, line, 1), Refusal) for line in lines)
 
 
 def _with_columns(plan: RowPlan, rows: Sequence[_Row], lines: Sequence[bytes], options: RowOptions) -> RowPlan:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from bulkup.encoding.carried import CarryingDecoder
 from bulkup.encoding.target import Irregular
 
 __all__ = ["DropNested", "is_nested", "without"]
@@ -45,11 +46,11 @@ def _drop(value: Any, steps: list[str]) -> None:
 
 
 class DropNested:
-    """Drops places within rows: each row is decoded and encoded again (integers of any size stay as they are)."""
+    """Drops places within rows: each row is decoded and encoded again, its numbers as they are."""
 
     def __init__(self, places: Iterable[str]) -> None:
         self._places = [_steps(place) for place in places]
-        self._decode = msgspec.json.Decoder(dict[str, Any]).decode_lines
+        self._decode = CarryingDecoder(dict[str, Any]).decode_lines
         self._encode = msgspec.json.Encoder().encode_lines
 
     def lines(self, data: bytes, rows: int) -> bytes:

@@ -8,18 +8,26 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import msgspec
+from msgspec import Raw
+
 from bulkup.model import Stage
+from bulkup.refusal import Irregular, Refusal
 
 __all__ = ["Fault", "one_line", "read_row", "said", "unfit"]
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = " \t\r\n"
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 _SAID_CHARS = 60
 _REASON_CHARS = 500
+_TOO_DEEP = "nested too deeply to be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,21 @@ def _refuse_constant(name: str) -> NoReturn:
     raise _NotJsonError(f"{name} is not a JSON value")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+class _Double(float):
+    """A double that knows how the number was written: `1e-400` is not said to be 0.0."""
+
+    def __new__(cls, text: str) -> _Double:
+        made = super().__new__(cls, text)
+        made._text = text
+        return made
+
+    def __repr__(self) -> str:
+        return self._text if len(self._text) <= _SAID_CHARS else self._text[: _SAID_CHARS - 1] + "…"
+
+    _text: str
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_Double)
 
 
 def said(value: Any) -> str:
@@ -62,6 +84,8 @@ def said(value: Any) -> str:
             return f"the integer {value}" if abs(value) < 10**_SAID_CHARS else "an integer beyond 64 bits"
         case float():
             return f"the number {value!r}"
+        case Raw():
+            return f"the number {_Double(str(value, 'ascii'))!r}"
         case list():
             return f"an array of {len(value)}"
         case _:
@@ -82,7 +106,7 @@ def read_row(line: bytes) -> dict[str, Any] | Fault:
     except json.JSONDecodeError as error:
         return _unread(_not_json(text, error))
     except RecursionError:
-        return _unread("nested too deeply to be read")
+        return _unread(_TOO_DEEP)
     except ValueError as error:
         what = str(error) if isinstance(error, _NotJsonError) else "an integer of thousands of digits"
         return _unread(f"not valid JSON: {what}")
@@ -108,19 +132,20 @@ def _not_json(text: str, error: json.JSONDecodeError) -> str:
     at = len(text[: error.pos].encode())
     if error.pos >= len(text.rstrip(_SPACE)) or error.msg.startswith("Unterminated string"):
         return f"not valid JSON: the line ends before the row does (what is open begins at or before byte {at})"
+    if text[error.pos : error.pos + 1] == "\0":
+        return f"not valid JSON: a raw control character at byte {at} (a line break in a string of an array is shown as \\u0000)"
     what = error.msg.removesuffix(" at")
     return f"not valid JSON: {what[0].lower()}{what[1:]} at byte {at}"
 
 
-def unfit(line: bytes, value: dict[str, Any]) -> Fault:
-    """The fault of a row that reads well and whose values fit, and that the strict codec still refused."""
+def unfit(line: bytes, value: dict[str, Any], refused: Refusal | None) -> Fault:
+    """The fault of a row that reads well and whose values fit, and that the strict codec still refused, as *refused* says."""
     if _out_of_range(value):
         return _unread("a number is too large for a double")
     doubled: list[str] = []
 
     def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        doubled.extend(key for key in dict.fromkeys(keys) if keys.count(key) > 1)
+        doubled.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         return dict(pairs)
 
     json.loads(line, object_pairs_hook=note)
@@ -128,28 +153,30 @@ def unfit(line: bytes, value: dict[str, Any]) -> Fault:
         return Fault(
             Stage.VALIDATE, doubled[0], f"{doubled[0]}: the key stands more than once, with a value that is no good"
         )
-    return Fault(Stage.VALIDATE, None, "the row does not fit the destination's shape")
+    if refused is None or isinstance(refused.why, Irregular | msgspec.MsgspecError | UnicodeError):
+        return Fault(Stage.VALIDATE, None, "the row does not fit the destination's shape")
+    if isinstance(refused.why, RecursionError):
+        return _unread(_TOO_DEEP)
+    return Fault(Stage.VALIDATE, None, f"the row cannot be encoded ({refused})")
 
 
 def _lone_surrogate(value: Any) -> bool:
-    match value:
-        case str():
-            return any("\ud800" <= char <= "\udfff" for char in value)
-        case list():
-            return any(map(_lone_surrogate, value))
-        case dict():
-            return any(_lone_surrogate(key) or _lone_surrogate(item) for key, item in value.items())
-        case _:
-            return False
+    return any(isinstance(part, str) and _HALF_PAIR.search(part) is not None for part in _parts(value))
 
 
 def _out_of_range(value: Any) -> bool:
-    match value:
-        case float():
-            return math.isinf(value)
-        case list():
-            return any(map(_out_of_range, value))
-        case dict():
-            return any(map(_out_of_range, value.values()))
-        case _:
-            return False
+    return any(isinstance(part, float) and math.isinf(part) for part in _parts(value))
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """Every key and every value within *value*, however deep."""
+    left = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            left.extend(part)
+            left.extend(part.values())
+        elif isinstance(part, list):
+            left.extend(part)
+        else:
+            yield part

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
-
 from bulkup.encoding.language import Form
+from bulkup.encoding.row_types import RowType, line_decoder
 from bulkup.encoding.shortcuts import Shortcut, as_they_are
 from bulkup.encoding.target import Irregular
 
@@ -22,10 +21,8 @@ class VerbatimCodec:
     """Takes rows that decode as *row_type* (which must forbid unknown fields: what msgspec skips it does not check) and
     that *well_formed* finds good as a whole. *usual* is the form that most of them have, if it is a regular one."""
 
-    def __init__(
-        self, row_type: type[msgspec.Struct], usual: Form | None, well_formed: Callable[[list[Any]], bool] = _any
-    ) -> None:
-        self._decode = msgspec.json.Decoder(row_type).decode_lines
+    def __init__(self, row_type: RowType, usual: Form | None, well_formed: Callable[[list[Any]], bool] = _any) -> None:
+        self._decode = line_decoder(row_type)
         self._well_formed = well_formed
         self.shortcuts = () if usual is None else (as_they_are(usual),)
 

@@ -11,6 +11,7 @@ The strings' UTF-8 is looked at besides (`bulkup.encoding.utf8`): an automaton t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,12 +20,14 @@ from typing import Any
 import msgspec
 
 from bulkup.encoding.utf8 import Utf8
+from bulkup.refusal import Refusal, attempt
 
 __all__ = [
     "BOOLEAN",
     "INTEGER",
     "STRING",
     "Automaton",
+    "Finder",
     "Form",
     "automaton_of",
     "ending_with",
@@ -97,7 +100,7 @@ class Automaton:
     """Says whether data is nothing but rows of one form, a line each. For one thread at a time."""
 
     def __init__(self, row: Form) -> None:
-        """Raises ValueError where *row* is too large for an automaton, ImportError where there are none on this machine."""
+        """Raises where *row* is too large for an automaton, ImportError where there are none on this machine."""
         if len(row.pattern) > _LONGEST:
             raise ValueError("the pattern is too long")
         self._utf8 = Utf8()
@@ -105,21 +108,31 @@ class Automaton:
 
     def takes(self, data: bytes) -> bool:
         """Whether *data* is one or more such rows joined by `\\n`, with or without one at its end, in UTF-8."""
-        whole = len(data) + len(_END)
-        try:
-            if self._rows.end_of_match(data, _END) != whole:  # a zero byte in the data ends it too early
-                return False
-        except ValueError:
-            return False
-        return self._utf8.holds(data)
+        end = attempt(self._rows.end_of_match, data, _END)
+        return end == len(data) + len(_END) and self._utf8.holds(data)  # a zero byte in the data ends it too early
 
 
 def automaton_of(row: Form) -> Automaton | None:
     """The automaton for *row*, or None where there cannot be one."""
-    try:
-        return Automaton(row)
-    except (ImportError, ValueError):
-        return None
+    made = attempt(Automaton, row)
+    return None if isinstance(made, Refusal) else made
+
+
+class Finder:
+    """Says of data whether a pattern matches somewhere in it. For one thread at a time."""
+
+    def __init__(self, pattern: bytes) -> None:
+        """*pattern* is one of hyperscan's and of `re`'s, which does the work on a machine without hyperscan, slower."""
+        self._slow = re.compile(pattern).search
+        self._scanner = attempt(_Scanner, pattern)
+
+    def finds(self, data: bytes) -> bool:
+        """Whether the pattern matches somewhere in *data*."""
+        if not isinstance(self._scanner, Refusal):
+            end = attempt(self._scanner.end_of_match, data)
+            if not isinstance(end, Refusal):
+                return end is not None
+        return self._slow(data) is not None
 
 
 class _Scanner:
@@ -128,21 +141,14 @@ class _Scanner:
     def __init__(self, pattern: bytes) -> None:
         import hyperscan  # not needed to import bulkup
 
-        self._trouble = hyperscan.error
         self._database = _compiled(pattern)
-        try:
-            self._scratch = hyperscan.Scratch(self._database)
-        except hyperscan.error as why:
-            raise ValueError(str(why)) from None
+        self._scratch = hyperscan.Scratch(self._database)
         self._end: int | None = None
 
     def end_of_match(self, *data: bytes) -> int | None:
-        """In the *data* joined together, which is not copied for that. Raises ValueError where it cannot be looked at."""
+        """In the *data* joined together, which is not copied for that. Raises what hyperscan raises."""
         self._end = None
-        try:
-            self._database.scan(list(data), match_event_handler=self._on_match, scratch=self._scratch)
-        except self._trouble as why:
-            raise ValueError(str(why)) from None
+        self._database.scan(list(data), match_event_handler=self._on_match, scratch=self._scratch)
         return self._end
 
     def _on_match(self, _pattern: int, _start: int, end: int, _flags: int, _context: object) -> None:
@@ -156,8 +162,5 @@ def _compiled(pattern: bytes) -> Any:
 
     database = hyperscan.Database(mode=hyperscan.HS_MODE_VECTORED)
     flags = hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_DOTALL
-    try:
-        database.compile(expressions=[pattern], ids=[0], elements=1, flags=[flags])
-    except hyperscan.error as why:
-        raise ValueError(str(why)) from None
+    database.compile(expressions=[pattern], ids=[0], elements=1, flags=[flags])
     return database

@@ -8,18 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from itertools import repeat
-from operator import attrgetter, itemgetter
-from typing import Any
+from operator import attrgetter
+from typing import Any, cast
 
 import msgspec
 
+from bulkup.encoding.carried import CarryingDecoder
 from bulkup.encoding.faults import Fault, said
+from bulkup.encoding.row_types import row_maker, row_type
+from bulkup.encoding.searching import TooSlow, first_groups
 from bulkup.encoding.target import Irregular
 from bulkup.encoding.utf8 import Utf8
 from bulkup.mapping import Array, Const, Expression, Mapping, Path, Record
 from bulkup.model import Stage
+from bulkup.numerals import whole
+from bulkup.refusal import Refusal, attempt
 
-__all__ = ["MappedRows"]
+__all__ = ["MappedRows", "RowRefused"]
 
 _MISSING: Any = msgspec.UNSET
 _NOTHING = {type(None), msgspec.UnsetType}
@@ -31,8 +36,14 @@ class _Unfit(Exception):
     """A value that the regex or the cast does not take."""
 
 
-class _Refused(Irregular):
-    """One value refuses its row."""
+class _NotSearched(_Unfit):
+    """A value that the regex takes too long for: no default stands in for what is not known."""
+
+
+class RowRefused(Irregular):
+    """One value refuses its row; *is_slow* where that is because the regex takes too long for it."""
+
+    is_slow = False
 
     def __init__(self, field: str, what: str) -> None:
         super().__init__(what)
@@ -46,9 +57,9 @@ class MappedRows:
         keys = [key for key in dict.fromkeys(_keys(mapping.record)) if key not in dropped]
         names = {key: f"k{i}" for i, key in enumerate(keys)}
         fields: list[Any] = [(field, Any, _MISSING) for field in names.values()]
-        row = msgspec.defstruct("MappedRow", fields, gc=False, rename={field: key for key, field in names.items()})
+        row = row_type("MappedRow", fields, rename={field: key for key, field in names.items()})
         self._utf8 = Utf8()
-        self._decode = msgspec.json.Decoder(row).decode_lines
+        self._decode = CarryingDecoder(row).decode_lines
         self._encode = msgspec.json.Encoder().encode_lines
         self._column = _record(mapping.record, "", names)
 
@@ -62,13 +73,8 @@ class MappedRows:
 
     def fault(self, row: bytes) -> Fault | None:
         """Why the mapping refuses *row*, which reads well; None where it maps."""
-        try:
-            self.lines(row, 1)
-        except _Refused as refused:
-            return refused.fault
-        except (Irregular, msgspec.MsgspecError, RecursionError):
-            return None
-        return None
+        found = attempt(self.lines, row, 1)
+        return found.why.fault if isinstance(found, Refusal) and isinstance(found.why, RowRefused) else None
 
 
 def _keys(expression: Expression) -> list[str]:
@@ -97,9 +103,7 @@ def _compiled(expression: Expression, where: str, names: dict[str, str]) -> _Col
 
 def _record(record: Record, where: str, names: dict[str, str]) -> _Column:
     columns = [_compiled(inner, f"{where}.{key}" if where else key, names) for key, inner in record.fields]
-    fields = [(f"k{i}", Any) for i in range(len(columns))]
-    rename = {f"k{i}": key for i, (key, _) in enumerate(record.fields)}
-    made = msgspec.defstruct("Made", fields, gc=False, rename=rename)  # msgspec leaves out what is UNSET
+    made = row_maker("Made", [key for key, _ in record.fields])
     return lambda rows: list(map(made, *[column(rows) for column in columns]))
 
 
@@ -110,7 +114,7 @@ def _array(array: Array, where: str, names: dict[str, str]) -> _Column:
         values = [made(rows) for made in columns]
         for i, made in enumerate(values):
             if isinstance(array.items[i], Path) and _MISSING in made:
-                raise _Refused(f"{where}[{i}]", "its path leads to nothing in this row, and it has no default")
+                raise RowRefused(f"{where}[{i}]", "its path leads to nothing in this row, and it has no default")
         return list(zip(*values, strict=True)) if values else [()] * len(rows)
 
     return column
@@ -125,9 +129,12 @@ def _path(path: Path, where: str, names: dict[str, str]) -> _Column:
         try:
             return _value(path, value)
         except _Unfit as unfit:
-            if path.has_default:
+            is_slow = isinstance(unfit, _NotSearched)
+            if path.has_default and not is_slow:
                 return path.default
-            raise _Refused(where, str(unfit)) from None
+            refused = RowRefused(where, str(unfit))
+            refused.is_slow = is_slow
+            raise refused from None
 
     def column(rows: list[Any]) -> list[Any]:
         values = list(map(top, rows))
@@ -148,29 +155,40 @@ def _value(path: Path, value: Any) -> Any:
     if path.regex is not None:
         if not isinstance(value, str):
             raise _Unfit(f"the regex needs a string at {path.text}, got {said(value)}")
-        found = path.regex.search(value)
-        if found is None or found[1] is None:
+        try:
+            (group,) = first_groups(path.regex, [value])
+        except TooSlow as slow:
+            raise _NotSearched(f"the regex {slow} at {path.text}, which holds {said(value)}") from None
+        if group is None:
             raise _Unfit(f"the regex does not match at {path.text}, which holds {said(value)}")
-        value = found[1]
+        value = group
     if not path.integer or type(value) is int:
         return value
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
+    if isinstance(value, msgspec.Raw):
+        return _made_whole(path, value)
     digits = value.strip().replace(",", "") if isinstance(value, str) else ""
     if not _INTEGER.fullmatch(digits):
         raise _Unfit(f"expected an integer at {path.text}, got {said(value)}")
     return int(digits)
 
 
+def _made_whole(path: Path, value: msgspec.Raw) -> int | msgspec.Raw:
+    number = str(value, "ascii")
+    if number == "-0":  # an integer as it is, which stays as it is
+        return value
+    made = whole(number)
+    if made is None:
+        raise _Unfit(f"expected an integer at {path.text}, got {said(value)}")
+    return made
+
+
 def _all_strings(path: Path, values: list[str]) -> list[Any] | None:
     """`_value` of each by batch, or None where one of them needs a closer look."""
     if path.regex is not None:
-        found: list[Any] = list(map(path.regex.search, values))
-        if not all(found):
+        found = attempt(first_groups, path.regex, values)
+        if isinstance(found, Refusal) or None in found:
             return None
-        values = list(map(itemgetter(1), found))
-        if None in values:
-            return None
+        values = cast("list[str]", found)
     if not path.integer:
         return values
     digits = list(map(str.replace, map(str.strip, values), repeat(","), repeat("")))

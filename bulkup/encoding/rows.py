@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from bulkup.encoding.breaks import Line, line_count, lines_of, whole_lines
+from bulkup.encoding.breaks import Line, is_blank, line_count, lines_of, whole_lines, without_blanks
 from bulkup.encoding.columns import column_fault
 from bulkup.encoding.drop import without
 from bulkup.encoding.faults import Fault, one_line, read_row, unfit
@@ -13,13 +13,17 @@ from bulkup.encoding.language import Automaton, automaton_of
 from bulkup.encoding.mapped import MappedRows
 from bulkup.encoding.plan import RowPlan
 from bulkup.encoding.shortcuts import Shortcut
-from bulkup.encoding.target import REFUSALS, FixedRows
+from bulkup.encoding.target import FixedRows
 from bulkup.model import HEAD_BYTES, Block, EncodedBlock, EncodedRow, LongRow, Reject, Stage
+from bulkup.refusal import Refusal, attempt
 
 __all__ = ["BlockEncoder"]
 
 _LEAST_TIMED_BYTES = 16 * 1024
 """A smaller block says nothing about speed."""
+
+
+_MARK = b"\0"
 
 
 class BlockEncoder:
@@ -38,19 +42,10 @@ class BlockEncoder:
 
     def encode(self, block: Block) -> EncodedBlock:
         """*block* made ready. Its body is `encode_rows`'s bodies joined by commas, its rejects are `encode_rows`'s."""
-        if len(block.data) <= self._plan.max_row_bytes:
-            shortcut = self._shortcut(block.data)
-            if shortcut is not None:
-                body = shortcut.body(block.data.removesuffix(b"\n"))
-                return EncodedBlock(body, line_count(block.data), 0, (), self._verbatim and block.offsets is None)
-            whole = whole_lines(block.data)
-            if whole is not None:
-                try:
-                    body = self._pipelines[0].body(whole.data, whole.count)
-                except REFUSALS:
-                    pass
-                else:
-                    return EncodedBlock(body, whole.count, 0, (), self._verbatim and block.offsets is None)
+        if len(block.data) <= self._plan.max_row_bytes and not _holds_a_mark(block):
+            made = attempt(self._whole, block)
+            if isinstance(made, EncodedBlock):
+                return made
         rows = self.encode_rows(block)
         bodies = [row.body for row in rows if row.body is not None]
         rejects = tuple(row.reject for row in rows if row.reject is not None)
@@ -58,8 +53,29 @@ class BlockEncoder:
             b",".join(bodies), len(bodies), len(rows) - len(bodies) - len(rejects), rejects, verbatim=False
         )
 
+    def _whole(self, block: Block) -> EncodedBlock | None:
+        """*block* as a whole, None where that is not the way for it. Raises where a row is not taken."""
+        shortcut = self._shortcut(block.data)
+        if shortcut is not None:
+            body = shortcut.body(block.data.removesuffix(b"\n"))
+            return EncodedBlock(body, line_count(block.data), 0, (), self._verbatim and block.offsets is None)
+        if is_blank(block.data):
+            lines = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
+            return EncodedBlock(b"", 0, lines, (), verbatim=False)
+        whole = whole_lines(block.data)
+        if whole is not None:
+            body = self._pipelines[0].body(whole.data, whole.count)
+            return EncodedBlock(body, whole.count, 0, (), self._verbatim and block.offsets is None)
+        bare = without_blanks(block.data)
+        if bare is None:
+            return None
+        body = self._pipelines[0].body(bare.data, bare.count)
+        return EncodedBlock(body, bare.count, line_count(block.data) - bare.count, (), verbatim=False)
+
     def encode_rows(self, block: Block) -> list[EncodedRow]:
         """Every line of *block* by itself, blank ones too, in order."""
+        if _holds_a_mark(block):
+            return [self._rejected(line) if _MARK in line.row else self._encoded(line) for line in lines_of(block)]
         return list(map(self._encoded, lines_of(block)))
 
     def reject_long(self, row: LongRow) -> Reject:
@@ -98,41 +114,43 @@ class BlockEncoder:
         if len(line.raw) > self._plan.max_row_bytes:
             reject = self._too_long(line.position, line.number, line.raw[:HEAD_BYTES], len(line.raw))
             return EncodedRow(line.position, None, reject)
-        for body in self._bodies(line.row):
-            return EncodedRow(line.position, body, None)
-        fault = self._fault(line)
+        refused: Refusal | None = None
+        for pipeline in self._pipelines:
+            body = attempt(pipeline.body, line.row, 1)
+            if not isinstance(body, Refusal):
+                return EncodedRow(line.position, body, None)
+            refused = body
+        return self._rejected(line, refused)
+
+    def _rejected(self, line: Line, refused: Refusal | None = None) -> EncodedRow:
+        fault = attempt(self._fault, line, refused)
+        if isinstance(fault, Refusal):
+            fault = Fault(Stage.READ, None, f"not taken, and why could not be found out ({fault})")
         field = None if fault.field is None else one_line(fault.field)
         reject = Reject(line.position, line.number, fault.stage, field, one_line(fault.reason), line.raw, len(line.raw))
         return EncodedRow(line.position, None, reject)
-
-    def _bodies(self, row: bytes) -> Iterator[bytes]:
-        for pipeline in self._pipelines:
-            try:
-                yield pipeline.body(row, 1)
-            except REFUSALS:
-                continue
 
     def _too_long(self, position: int, line: int, head: bytes, length: int) -> Reject:
         reason = f"the row is {length} bytes long, the limit (max_row_bytes) is {self._plan.max_row_bytes}"
         return Reject(position, line, Stage.READ, None, reason, head, length)
 
-    def _fault(self, line: Line) -> Fault:
+    def _fault(self, line: Line, refused: Refusal | None) -> Fault:
         value = read_row(line.raw)
         if isinstance(value, Fault):
             return value
         data, row = line.row, value
-        try:
-            for rewriter in self._first:
-                fault = rewriter.fault(data) if isinstance(rewriter, MappedRows) else None
-                if fault is not None:
-                    return fault
-                data = rewriter.lines(data, 1)
-        except REFUSALS:
-            return unfit(line.raw, value)
+        for rewriter in self._first:
+            fault = rewriter.fault(data) if isinstance(rewriter, MappedRows) else None
+            if fault is not None:
+                return fault
+            made = attempt(rewriter.lines, data, 1)
+            if isinstance(made, Refusal):
+                return unfit(line.raw, value, made)
+            data = made
         if self._first:
-            made = read_row(data)
-            row = {} if isinstance(made, Fault) else made
-        return self._shape_fault(without(row, self._plan.drop, ())) or unfit(line.raw, value)
+            found = read_row(data)
+            row = {} if isinstance(found, Fault) else found
+        return self._shape_fault(without(row, self._plan.drop, ())) or unfit(line.raw, value, refused)
 
     def _shape_fault(self, row: dict[str, object]) -> Fault | None:
         plan = self._plan
@@ -148,6 +166,11 @@ class BlockEncoder:
                 return mapped
             row = mapped
         return plan.target.rows.fault(row)
+
+
+def _holds_a_mark(block: Block) -> bool:
+    """Whether *block*, of an array, may hold a row of which the cutter knows that it is no JSON (`bulkup.array_lines`)."""
+    return block.offsets is not None and _MARK in block.data
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bulkup.encoding.language import STRING, Form, exactly
+from bulkup.encoding.row_types import is_odd
 
 __all__ = ["STYLES", "Shortcut", "Style", "as_they_are", "objects_as_text", "strings_moved"]
 
@@ -50,10 +51,10 @@ def as_they_are(form: Form) -> Shortcut:
 def strings_moved(keys: Sequence[str], literals: Sequence[bytes]) -> tuple[Shortcut, ...]:
     """Rows of just *keys*, in that order, all with strings; their tokens go between *literals*, one more, in the same order.
 
-    Nothing where a key is there twice, or where one could be mistaken: for what stands between two strings (keys with a comma or a
-    colon), or for what *literals* put beside it.
+    Nothing where a key is there twice or has to be escaped, or where one could be mistaken: for what stands between two strings
+    (keys with a comma or a colon), or for what *literals* put beside it.
     """
-    if len(set(keys)) < len(keys) or not keys or any("," in key or ":" in key for key in keys):
+    if len(set(keys)) < len(keys) or not keys or is_odd(keys) or any("," in key or ":" in key for key in keys):
         return ()
     found = [_moved(keys, literals, style) for style in STYLES]
     return tuple(shortcut for shortcut in found if shortcut is not None)

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from bulkup.encoding.row_types import line_decoder, row_type
 from bulkup.encoding.shortcuts import strings_moved
 from bulkup.encoding.target import INT64, Irregular
 from bulkup.encoding.utf8 import Utf8
@@ -78,9 +79,9 @@ class Splice:
             *((f"d{i}", msgspec.Raw, _ABSENT) for i in range(len(gone))),
         ]
         names = {field[0]: key for field, key in zip(fields, (*required, *kept, *gone), strict=True)}
-        row = msgspec.defstruct("SourceRow", fields, gc=False, forbid_unknown_fields=True, rename=names)
+        row = row_type("SourceRow", fields, forbid_unknown_fields=True, rename=names)
         self._utf8 = Utf8()
-        self._decode = msgspec.json.Decoder(row).decode_lines
+        self._decode = line_decoder(row)
         self._skips = bool(gone)
         self._required = [attrgetter(f"r{i}") for i in range(len(required))]
         self._optional = [

@@ -13,15 +13,18 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import product
 from operator import attrgetter, itemgetter
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 
+from bulkup.encoding.row_types import line_decoder, row_type
+from bulkup.encoding.searching import first_groups
 from bulkup.encoding.shortcuts import Shortcut, strings_moved
 from bulkup.encoding.splice import QUOTE, joined
-from bulkup.encoding.target import INT64, REFUSALS, Codec, Irregular
+from bulkup.encoding.target import INT64, Codec, Irregular
 from bulkup.encoding.utf8 import Utf8
 from bulkup.mapping import Array, Const, Expression, Mapping, Path, Record
+from bulkup.refusal import attempt
 
 __all__ = ["Stitched", "stitched"]
 
@@ -88,10 +91,7 @@ def _kinds(place: _Place) -> tuple[_Kind, ...]:
 def _takes(codec: Codec, values: Sequence[tuple[_Place, bytes]], template: _Template) -> bool:
     left = iter(values)
     row = b"".join(part if isinstance(part, bytes) else _written(*next(left)) for part in template)
-    try:
-        return codec.body(row, 1) == row
-    except REFUSALS:
-        return False
+    return attempt(codec.body, row, 1) == row
 
 
 def _written(place: _Place, token: bytes) -> bytes:
@@ -154,9 +154,9 @@ class Stitched:
         names = {key: f"k{i}" for i, key in enumerate(keys)}
         fields: list[Any] = [(name, msgspec.Raw, msgspec.Raw(_NULL)) for name in names.values()]
         rename = {name: key for key, name in names.items()}
-        row = msgspec.defstruct("MappedTokens", fields, gc=False, rename=rename)
+        row = row_type("MappedTokens", fields, rename=rename)
         self._utf8 = Utf8()
-        self._decode = msgspec.json.Decoder(row).decode_lines
+        self._decode = line_decoder(row)
         self._columns: list[tuple[bytes, Callable[[Any], msgspec.Raw], _Place]] = []
         literal = b""
         for part in template:
@@ -226,12 +226,10 @@ def _made(path: Path, tokens: list[bytes]) -> list[bytes]:
         return tokens
     texts = _strings(array)
     if path.regex is not None:
-        found: list[Any] = list(map(path.regex.search, texts))
-        if not all(found):
+        found = first_groups(path.regex, texts)
+        if None in found:
             raise Irregular
-        texts = list(map(itemgetter(1), found))
-        if None in texts:
-            raise Irregular
+        texts = cast("list[str]", found)
     return _numerals(texts) if path.integer else list(map(_encode, texts))
 
 

@@ -15,11 +15,11 @@ import msgspec
 
 from bulkup.encoding.faults import Fault
 from bulkup.encoding.shortcuts import Shortcut
+from bulkup.refusal import Irregular
 
 __all__ = [
     "INT64",
     "PRESET_KEYS",
-    "REFUSALS",
     "Codec",
     "ColumnRows",
     "FixedRows",
@@ -42,20 +42,12 @@ INT64 = msgspec.Meta(ge=-(2**63), le=2**63 - 1)
 """What both services can be trusted to hold as an integer; msgspec alone takes integers of any size."""
 
 
-class Irregular(Exception):
-    """A batch holds a row that this way of encoding does not take. Which one is not known."""
-
-
-REFUSALS = (Irregular, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""All that a rewriter or a codec raises where it does not take a batch."""
-
-
 class Rewriter(Protocol):
     """Rows written anew, by batch."""
 
     def lines(self, data: bytes, rows: int) -> bytes:
         """*data* is *rows* lines, each `{…}`. The rows written anew, as many lines in the same order, no break at the
-        end. Raises one of `REFUSALS` where a row is not taken."""
+        end. Raises where a row is not taken: `Irregular`, or whatever the codec below raises; call it through `attempt`."""
 
 
 class Codec(Protocol):
@@ -70,7 +62,7 @@ class Codec(Protocol):
         """Quicker ways to the same body, for rows in one form each."""
 
     def body(self, data: bytes, rows: int) -> bytes:
-        """*data* is *rows* lines, each `{…}`. The rows as JSON joined by commas. Raises one of `REFUSALS`."""
+        """*data* is *rows* lines, each `{…}`. The rows as JSON joined by commas. Raises as `Rewriter.lines`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from codecs import utf_8_decode
 from typing import Any
 
+from bulkup.refusal import Refusal, attempt
+
 __all__ = ["Utf8"]
 
 _LEAST_BYTES = 4 * 1024
@@ -80,16 +82,19 @@ def _reliable_parser() -> Any:
         import simdjson
     except ImportError:  # no wheel for this machine
         return None
-    parser = simdjson.Parser()
-    return parser if all(_said(parser, data) is told for data, told in _PROBES) else None
+    parser = attempt(simdjson.Parser)
+    return (
+        parser
+        if not isinstance(parser, Refusal) and all(_said(parser, data) is told for data, told in _PROBES)
+        else None
+    )
 
 
 def _said(parser: Any, data: bytes) -> bool:
     """Whether *parser* has found *data* to be UTF-8. False where it has not, or did not come so far."""
-    try:
-        parser.parse(data)
-    except UnicodeDecodeError:
+    found = attempt(parser.parse, data)
+    if not isinstance(found, Refusal):
+        return True
+    if isinstance(found.why, UnicodeDecodeError) or not isinstance(found.why, ValueError):
         return False
-    except ValueError as why:
-        return str(why).startswith("TAPE_ERROR")  # found when all bytes have been looked at
-    return True
+    return str(found.why).startswith("TAPE_ERROR")  # found when all bytes have been looked at

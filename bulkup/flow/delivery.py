@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NoReturn, assert_never
 
 import anyio
@@ -14,8 +15,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt
-from bulkup.destinations.seam import Destination, LookFailed, Payload, ReadBackUnavailable
+from bulkup.destinations.seam import Destination, Payload, ReadBackUnavailable
 from bulkup.errors import BulkupError, ExitCode, SourceChanged
+from bulkup.flow.asker import Asker
 from bulkup.flow.clock import Clock
 from bulkup.flow.creation import Creation
 from bulkup.flow.fence import Fence
@@ -24,6 +26,7 @@ from bulkup.flow.isolation import Splitter
 from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import Prepared
+from bulkup.flow.reaction import Reaction
 from bulkup.flow.sender import Sender
 from bulkup.flow.settler import count_out
 from bulkup.flow.stop_rules import StopRules
@@ -41,8 +44,7 @@ from bulkup.outcome import (
     TooLarge,
     TryAgain,
 )
-from bulkup.pacing import ByteBudget, Pacing, Patience, full_jitter_s
-from bulkup.secret import Token
+from bulkup.pacing import ByteBudget, Pacing, Patience
 
 __all__ = ["DOUBTS_TO_SETTLE", "Delivery"]
 
@@ -51,6 +53,9 @@ DOUBTS_TO_SETTLE = 8
 
 LOSSES_TO_SPLIT = 2
 """A chunk that was lost so often and was not there afterwards is halved: something on the way may not let so much through."""
+
+GATEWAY_PAGES = 3
+"""So many pages of a gateway may come in a row in answer to one chunk before the lane ends."""
 
 FIRST_POLL_S, LAST_POLL_S = 0.5, 10.0
 
@@ -96,6 +101,8 @@ class Delivery:
         journal: LaneJournal,
         pacing: Pacing,
         patience: Patience,
+        reaction: Reaction,
+        asker: Asker,
         budget: ByteBudget,
         creation: Creation | None,
         fence: Fence,
@@ -116,6 +123,8 @@ class Delivery:
         self._journal = journal
         self._pacing = pacing
         self._patience = patience
+        self._reaction = reaction
+        self._asker = asker
         self._budget = budget
         self._creation = creation
         self._fence = fence
@@ -199,10 +208,11 @@ class Delivery:
     async def _attempts(self, prepared: Prepared, payload: Payload) -> Outcome:
         """The chunk may be in doubt already, where the user accepts doubles: then it stays so until it has landed."""
         chunk = prepared.chunk
-        failures = 0
+        failures = pages = 0
         while True:
             token = self._destination.token.current
             outcome = await self._attempt(chunk, prepared, payload)
+            now_s = self._clock.monotonic()
             match outcome:
                 case Accepted() | TooLarge() | RowsRefused():
                     return outcome
@@ -211,18 +221,13 @@ class Delivery:
                         return outcome
                     chunk = replace(chunk, state=ChunkState.IN_DOUBT)
                     failures += 1
-                    await self._wait_after(failures, outcome.reason)
-                case TryAgain(reason):
+                    await self._reaction.back_off(failures, outcome.reason)
+                case StopLane(reason, may_pass=True) if pages < GATEWAY_PAGES and not self._patience.is_over(now_s):
+                    pages += 1
+                    await self._reaction.back_off(pages, reason)
+                case TryAgain() | CloseGate() | TokenRejected() | StopLane():
                     failures += 1
-                    await self._wait_after(failures, reason)
-                case CloseGate(reason, wait_s):
-                    failures += 1
-                    self._close_gate(failures, reason, wait_s)
-                case TokenRejected(reason):
-                    if not await self._destination.token.renew(token):
-                        self._stop(Reason(f"the service does not take the token ({reason})", ExitCode.NO_PERMISSION))
-                case StopLane(reason, exit_code):
-                    self._stop(Reason(reason, exit_code))
+                    await self._reaction.after(outcome, failures=failures, token=token)
                 case _:
                     assert_never(outcome)
             self._tally.retries += 1
@@ -374,36 +379,13 @@ class Delivery:
         while self._clock.monotonic() < deadline:
             await self._sleep(wait_s)
             wait_s = min(LAST_POLL_S, wait_s * 2)
-            await self._halt.unless_halted(lambda: self._pacing.enter(rows=0, size=0))
-            token = self._destination.token.current
             try:
-                status = await self._destination.poll(remote_id)
-            except LookFailed as failed:
-                await self._after_failed_look(failed.outcome, token)
-                continue
+                status = await self._asker.ask(partial(self._destination.poll, remote_id))
             except ReadBackUnavailable:
                 return RemoteStatus.PENDING
-            else:
-                self._pacing.looked()
-            finally:
-                self._pacing.leave()
             if status is not RemoteStatus.PENDING:
                 return status
         return RemoteStatus.PENDING
-
-    async def _after_failed_look(self, outcome: TryAgain | CloseGate | TokenRejected | StopLane, token: Token) -> None:
-        match outcome:
-            case CloseGate(reason, wait_s):
-                self._close_gate(1, reason, wait_s)
-            case TokenRejected(reason):
-                if not await self._destination.token.renew(token):
-                    self._stop(Reason(f"the service does not take the token ({reason})", ExitCode.NO_PERMISSION))
-            case StopLane(reason, exit_code):
-                self._stop(Reason(reason, exit_code))
-            case TryAgain():
-                pass
-            case _:
-                assert_never(outcome)
 
     async def _failed(self, followed: _Followed, remote_id: str) -> None:
         """The service took the chunk and then failed on it: once more, in the lane's next round, then its rows are set aside."""
@@ -422,20 +404,6 @@ class Delivery:
             envelope=self._destination.envelope(chunk.name, self._plan.rows),
             row_blocks=prepared.row_blocks,
         )
-
-    async def _wait_after(self, failures: int, reason: str) -> None:
-        if self._patience.is_over(self._clock.monotonic()):
-            self._stop(Reason(f"nothing got through for too long; the last answer: {reason}", ExitCode.TRY_LATER))
-        await self._sleep(full_jitter_s(failures, self._clock.uniform))
-
-    def _close_gate(self, failures: int, reason: str, wait_s: float | None) -> None:
-        if wait_s is not None:
-            self._patience.ordered_wait(wait_s)
-        if self._patience.is_over(self._clock.monotonic()):
-            self._stop(Reason(f"the service refused for too long: {reason}", ExitCode.TRY_LATER))
-        if wait_s is None:
-            wait_s = full_jitter_s(max(failures, self._pacing.quota.refusals_in_a_row), self._clock.uniform)
-        self._pacing.gate.close(wait_s, reason)
 
     async def _sleep(self, seconds: float) -> None:
         await self._halt.unless_halted(lambda: self._clock.sleep(seconds))

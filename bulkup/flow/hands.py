@@ -30,7 +30,7 @@ from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import from_file, from_memory
 from bulkup.flow.sender import sent
 from bulkup.model import Block, LongRow
-from bulkup.secret import Token
+from bulkup.secret import Token, remember_secret
 from bulkup.sources import Source
 from bulkup.workers import Tell
 
@@ -134,6 +134,8 @@ class Hands:
             row_blocks=row_blocks,
         )
         words = _Words(tell, payload.content_length)
+        for secret in order.secrets:
+            remember_secret(secret)
         self._destination.token.current = Token.of_header(order.authorization)
         try:
             return sent(chunk, await self._destination.send(payload, words.add))

@@ -39,6 +39,7 @@ from bulkup.flow.prepared import Items, Prepared
 from bulkup.flow.sender import OwnSender
 from bulkup.model import Block, LongRow
 from bulkup.outcome import InDoubt
+from bulkup.secret import known_secrets
 from bulkup.sources import Cursor, Source
 from bulkup.tiling import Limits
 from bulkup.workers import Pool, WorkerLost
@@ -195,7 +196,8 @@ class PoolSender:
         if worker is None:
             return await self._own.send(prepared, payload, on_bytes)
         key = prepared.hold.key if prepared.hold is not None else None
-        order = SendChunk(self._help.lane, prepared.chunk, key, self._destination.token.current.header())
+        token = self._destination.token.current
+        order = SendChunk(self._help.lane, prepared.chunk, key, token.header(), known_secrets())
         is_over = False
 
         def told(word: Any) -> None:
@@ -211,7 +213,8 @@ class PoolSender:
             on_bytes(0)
             return Sent(InDoubt("the worker process that was sending it has ended"))
         except anyio.get_cancelled_exc_class():
-            if not is_over:  # nobody knows what has left
+            if not is_over:  # nobody knows what has left, nor what still would
+                self._pool.kill(worker)
                 on_bytes(0)
             raise
 

@@ -21,7 +21,7 @@ from bulkup.errors import BulkupError, DestinationNotEmpty, ExitCode, TokenRefus
 from bulkup.flow.asker import Asker
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
-from bulkup.flow.clock import Clock
+from bulkup.flow.clock import Clock, dated
 from bulkup.flow.creation import Creation
 from bulkup.flow.delivery import DOUBTS_TO_SETTLE, Delivery
 from bulkup.flow.drafter import Drafter, OwnDrafter
@@ -33,6 +33,7 @@ from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepare import Preparer
 from bulkup.flow.prepared import Prepared
+from bulkup.flow.reaction import Reaction
 from bulkup.flow.sender import OwnSender, Sender
 from bulkup.flow.sent_rows import SentRows
 from bulkup.flow.settler import REFUSALS_STORE_NOTHING, Settler
@@ -43,7 +44,7 @@ from bulkup.journal import LaneJournal
 from bulkup.model import Block
 from bulkup.naming import widest_name
 from bulkup.outcome import CloseGate, StopLane, TokenRejected, TryAgain
-from bulkup.pacing import ByteBudget, Concurrency, Eta, Gate, Pacing, Patience, Rate, full_jitter_s
+from bulkup.pacing import ByteBudget, Concurrency, Eta, Gate, Pacing, Patience, Rate
 from bulkup.settlement import Look, Others
 from bulkup.sources import Cursor, Source
 from bulkup.tiling import tile_bytes
@@ -67,6 +68,7 @@ class LaneOptions:
     rate: Callable[[], Rate]
     memory_bytes: int
     retry_for_s: float
+    max_wait_s: float
     settle_after_s: float
     pending_timeout_s: float
     on_doubt: OnDoubt
@@ -111,26 +113,38 @@ class Lane:
         self._others: Others | None = None
         self.limit = BodyLimit(options.max_body_bytes)
         self._survey: Look | None = None
+        self._look_failed: TryAgain | CloseGate | None = None
         self._unreadable: str | None = None
         self._late: str | None = None
         self._unseen: str | None = None
         self._planned_whole = False
         self._is_only_settled = False
         self._rules = self._stop_rules()
-        self._patience = Patience(retry_for_s=options.retry_for_s, now=clock.monotonic())
+        self._patience = Patience(retry_for_s=options.retry_for_s, max_wait_s=options.max_wait_s, now=clock.monotonic())
         self.pacing = Pacing(
             concurrency=Concurrency(cap=options.concurrency),
             gate=Gate(clock=clock.monotonic, sleep=clock.sleep),
             rate=options.rate(),
             clock=clock.monotonic,
+            uniform=clock.uniform,
+            unix=clock.unix,
         )
-
+        self._reaction = Reaction(
+            token=destination.token, pacing=self.pacing, patience=self._patience, halt=self.halt, clock=clock, say=say
+        )
+        self._asker = self._asking(lambda: None)
         self._eta = Eta()
 
     @property
     def quota_per_minute(self) -> float | None:
         """The pace in requests that the quota sets now; None where none is known."""
         return self.pacing.quota.per_minute(self._clock.monotonic())
+
+    @property
+    def told_per_minute(self) -> float | None:
+        """The quota as it was told, where the pace keeps just below it; else that pace."""
+        told = self.pacing.quota.told_per_minute(self._clock.monotonic())
+        return told if told is not None else self.quota_per_minute
 
     def left_s(self, elapsed_s: float, share: float | None) -> float | None:
         """Seconds left *elapsed_s* after the start, when *share* of the source (0 to 1) is done; None where nobody can say."""
@@ -168,10 +182,11 @@ class Lane:
         await self._decide()
         if await self._is_untouched():
             try:
-                await self._look()
+                await self._asker.once(self._look)
             except LookFailed as failed:
                 if not isinstance(failed.outcome, TryAgain | CloseGate):
                     raise _refused(self.name, failed) from None
+                self._look_failed = failed.outcome
 
     async def _take_up(self) -> None:
         """What an earlier process left: doubts, totals, and what was known of the source and of the audit."""
@@ -221,14 +236,7 @@ class Lane:
         plan = LanePlan.from_json(frozen, self.destination.target)
         chunker = Chunker(self._source, plan.rows.encoder(), self.halt)
         survey = await self._journal.fact("survey")
-        asker = Asker(
-            token=self.destination.token,
-            pacing=self.pacing,
-            patience=self._patience,
-            halt=self.halt,
-            clock=self._clock,
-            on_answer=lambda: self._patience.succeeded(self._clock.monotonic()),
-        )
+        asker = self._asking(lambda: self._patience.succeeded(self._clock.monotonic()))
         return Verifier(
             destination=self.destination,
             plan=plan.rows,
@@ -238,13 +246,23 @@ class Lane:
             survey=survey,
             others=await self._others_since(survey["at"]) if survey else Others(),
             ids=ids,
-            sent=SentRows(self._source, chunker, self.destination.row_key),
+            sent=SentRows(self._source, chunker, plan.rows, self.destination.row_key),
             asker=asker,
             halt=self.halt,
             scratch=scratch,
             sample=sample,
             seed=seed,
             say=self._say,
+        )
+
+    def _asking(self, on_answer: Callable[[], None]) -> Asker:
+        return Asker(
+            token=self.destination.token,
+            pacing=self.pacing,
+            reaction=self._reaction,
+            halt=self.halt,
+            clock=self._clock,
+            on_answer=on_answer,
         )
 
     async def _others_since(self, at: float) -> Others:
@@ -364,17 +382,18 @@ class Lane:
 
     async def _look(self) -> None:
         """One look at what the destination holds. Raises `DestinationNotEmpty`, `LookFailed`."""
-        survey = await self.destination.look()
+        survey = await dated(self.destination.look, self._clock)
         await self._journal.set_fact(
             "survey",
             {
                 "at": survey.at,
                 "found": [[f.id, f.name, f.rows] for f in survey.seen],
                 "unavailable": survey.unavailable,
+                "listed": survey.listed,
             },
         )
         self._survey = survey
-        if survey.unavailable is not None:
+        if survey.unavailable is not None and (self._options.append or not survey.seen):
             self._say(
                 f"cannot look whether the destination holds this dataset already ({survey.unavailable}); going on"
             )
@@ -387,38 +406,12 @@ class Lane:
                 "Choose another --name, or give --append to add to it"
             )
 
-    async def _look_patiently(self) -> None:
-        failures = 0
-        while self._survey is None:
-            token = self.destination.token.current
-            try:
-                await self._look()
-            except LookFailed as failed:
-                if isinstance(failed.outcome, TokenRejected) and await self.destination.token.renew(token):
-                    continue  # each token is renewed once, so this ends
-                failures += 1
-                await self._wait_for_look(failed, failures)
-
-    async def _wait_for_look(self, failed: LookFailed, failures: int) -> None:
-        now = self._clock.monotonic()
-        wait_s = full_jitter_s(failures, self._clock.uniform)
-        match failed.outcome:
-            case CloseGate(reason, ordered_s) if ordered_s is not None:
-                self.pacing.gate.close(ordered_s, reason)
-                self._patience.ordered_wait(ordered_s)
-                wait_s = ordered_s
-            case TokenRejected() | StopLane():
-                raise _refused(self.name, failed) from None
-            case _:
-                pass
-        if self._patience.is_over(now):
-            self.halt.set(Reason(f"the service could not be asked for too long: {failed}", ExitCode.TRY_LATER))
-        await self.halt.unless_halted(lambda: self._clock.sleep(wait_s))
-
     async def _send_all(self) -> None:
         assert self._plan is not None, "prepare comes first"
-        if await self._is_untouched():
-            await self._look_patiently()
+        if self._survey is None and await self._is_untouched():
+            if self._look_failed is not None:
+                await self._reaction.after(self._look_failed, failures=1, token=self.destination.token.current)
+            await self._asker.ask(self._look)
         if self._help is None:
             await self._send_planned(self._plan)
             return
@@ -556,7 +549,7 @@ class Lane:
             source=self._source,
             chunker=chunker,
             pacing=self.pacing,
-            patience=self._patience,
+            asker=self._asker,
             halt=self.halt,
             tally=self.tally,
             clock=self._clock,
@@ -594,6 +587,8 @@ class Lane:
             journal=self._journal,
             pacing=self.pacing,
             patience=self._patience,
+            reaction=self._reaction,
+            asker=self._asker,
             budget=budget,
             creation=creation,
             fence=fence,
@@ -616,7 +611,7 @@ class Lane:
         return Creation(
             exists=self.tally.totals.chunks_landed > 0 or bool(self._survey and self._survey.seen),
             quiet_s=self._options.settle_after_s,
-            last_byte_at=max((chunk.last_byte_at or 0.0 for chunk in doubts), default=None),
+            last_byte_at=max((self._clock.sent_at(chunk.last_byte_at) for chunk in doubts), default=None),
             clock=self._clock.unix,
             sleep=self._clock.sleep,
         )
@@ -645,6 +640,8 @@ def _innermost(error: Exception) -> Exception:
 def _refused(lane: str, failed: LookFailed) -> BulkupError:
     if isinstance(failed.outcome, TokenRejected):
         return TokenRefused(f"{lane}: the service does not take the token ({failed.outcome.reason})")
+    if isinstance(failed.outcome, StopLane) and failed.outcome.exit_code is ExitCode.USAGE:
+        return UsageProblem(f"{lane}: {failed}")
     return TokenRefused(f"{lane}: {failed}")
 
 

@@ -117,12 +117,14 @@ class DraftParts:
 
 @dataclass(frozen=True, slots=True)
 class SendChunk:
-    """One attempt. The rows are what is held under *key*, or where that is None the chunk's range of the file."""
+    """One attempt. The rows are what is held under *key*, or where that is None the chunk's range of the file. *secrets* are all
+    that the run knows: they are kept out of what the worker says."""
 
     lane: str
     chunk: Chunk
     key: int | None
     authorization: str = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

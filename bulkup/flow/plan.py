@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bulkup.encoding import RowPlan, Target
+from bulkup.errors import JournalUnusable
 from bulkup.tiling import Limits
 
 __all__ = ["LanePlan"]
@@ -50,12 +51,18 @@ class LanePlan:
 
     @classmethod
     def from_json(cls, record: dict[str, Any], target: Target) -> LanePlan:
-        """From the journal."""
-        return cls(
-            record["tile_bytes"],
-            RowPlan.from_json(record["rows"], target),
-            record["max_body_bytes"],
-            record["max_rows"],
-            record["max_row_bytes"],
-            tuple((tile, position) for tile, position in record["segments"]),
-        )
+        """From the journal. Raises `JournalUnusable` where it is no such record."""
+        try:
+            return cls(
+                record["tile_bytes"],
+                RowPlan.from_json(record["rows"], target),
+                record["max_body_bytes"],
+                record["max_rows"],
+                record["max_row_bytes"],
+                tuple((tile, position) for tile, position in record["segments"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            said = " ".join(str(error).split())
+            raise JournalUnusable(
+                f"the plan in the run's journal makes no sense ({said}); restore the run's folder from a copy"
+            ) from error

@@ -10,11 +10,14 @@ import xxhash
 from anyio.lowlevel import checkpoint
 
 from bulkup.chunk import Chunk
+from bulkup.encoding import RowPlan
+from bulkup.encoding.breaks import lines_of
+from bulkup.encoding.meaning import as_meant
 from bulkup.errors import SourceChanged
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.draft import hash_raw
 from bulkup.model import Block, EncodedRow
-from bulkup.sources import Cursor, Source
+from bulkup.sources import Cursor, Item, Source
 
 __all__ = ["Place", "SentRows"]
 
@@ -29,11 +32,12 @@ class Place:
 
 
 class SentRows:
-    """Chunks' rows as they were sent. Goes through the source forwards; what must be looked at again is read anew."""
+    """Chunks' rows as the source means them. Goes through the source forwards; what must be looked at again is read anew."""
 
-    def __init__(self, source: Source, chunker: Chunker, row_key: Callable[[bytes], bytes]) -> None:
+    def __init__(self, source: Source, chunker: Chunker, plan: RowPlan, row_key: Callable[[bytes], bytes]) -> None:
         self._source = source
         self._chunker = chunker
+        self._plan = plan
         self._row_key = row_key
         self._cursor = source.cursor()
 
@@ -42,11 +46,17 @@ class SentRows:
         await self._cursor.aclose()
 
     async def keys(self, chunk: Chunk) -> bytes:
-        """The keys of the rows of *chunk*, in order. Chunks are asked for by position, ascending. Raises `SourceChanged`."""
+        """The keys of the rows of *chunk*, in order: of what was sent, where that is what the source means, else of its meaning.
+
+        Chunks are asked for by position, ascending. Raises `SourceChanged`.
+        """
         keys = bytearray()
         hasher = xxhash.xxh3_128()
-        async for rows in self._rows(self._cursor, chunk, hasher):
-            keys += b"".join(self._row_key(row.body) for row in rows if row.body is not None)
+        async for item, rows in self._rows(self._cursor, chunk, hasher):
+            if isinstance(item, Block):
+                lines = (line.row for line in lines_of(item))
+                sent = ((line, row.body) for line, row in zip(lines, rows, strict=True) if row.body is not None)
+                keys += b"".join(self._row_key(as_meant(self._plan, line, body)) for line, body in sent)
         if hasher.digest() != chunk.raw_hash:
             raise SourceChanged(
                 f"the source has changed since it was uploaded: bytes {chunk.start:,} to {chunk.stop:,} are not what they were, "
@@ -61,7 +71,7 @@ class SentRows:
         number = 0
         cursor = self._source.cursor()
         try:
-            async for encoded in self._rows(cursor, chunk, xxhash.xxh3_128()):
+            async for _, encoded in self._rows(cursor, chunk, xxhash.xxh3_128()):
                 for row in encoded:
                     file, byte_offset = self._chunker.place(row.position)
                     line = lines[file] = lines.get(file, -1) + 1
@@ -74,12 +84,15 @@ class SentRows:
             await cursor.aclose()
         return found
 
-    async def _rows(self, cursor: Cursor, chunk: Chunk, hasher: xxhash.xxh3_128) -> AsyncIterator[list[EncodedRow]]:
-        """The lines of *chunk*, block by block; a line that is too long has no body."""
+    async def _rows(
+        self, cursor: Cursor, chunk: Chunk, hasher: xxhash.xxh3_128
+    ) -> AsyncIterator[tuple[Item, list[EncodedRow]]]:
+        """What *chunk* is read as, and its lines, block by block; a line that is too long has no body."""
         async with aclosing(cursor.read(chunk.start, chunk.stop)) as items:
             async for item in items:
                 hash_raw(hasher, item)
-                yield (
-                    self._chunker.encode_rows(item) if isinstance(item, Block) else [EncodedRow(item.start, None, None)]
-                )
+                if isinstance(item, Block):
+                    yield item, self._chunker.encode_rows(item)
+                else:
+                    yield item, [EncodedRow(item.start, None, None)]
                 await checkpoint()

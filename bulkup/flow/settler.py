@@ -16,14 +16,15 @@ from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
 from bulkup.destinations.seam import Destination, ReadBackUnavailable, Settles, StoredRow
 from bulkup.flow.asker import Asker
 from bulkup.flow.chunker import Chunker
-from bulkup.flow.clock import Clock
+from bulkup.flow.clock import Clock, dated
 from bulkup.flow.halt import Halt
+from bulkup.flow.looking import expect_datasets, row_pages
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.tally import Tally
 from bulkup.journal import LaneJournal
 from bulkup.model import Block
 from bulkup.outcome import RemoteStatus
-from bulkup.pacing import Pacing, Patience
+from bulkup.pacing import Pacing
 from bulkup.settlement import (
     PATIENCE_QUIET_PERIODS,
     Absent,
@@ -49,8 +50,8 @@ from bulkup.sources import Source
 
 __all__ = ["REFUSALS_STORE_NOTHING", "Audit", "Settler", "count_out"]
 
-PAGES = 500
-"""How many pages of rows one settlement may read back."""
+ROWS_HELD = 500_000
+"""How many rows one settlement may read back: they are held in memory."""
 
 MIN_WAIT_S = 0.01
 
@@ -83,7 +84,7 @@ class Settler:
         source: Source,
         chunker: Chunker,
         pacing: Pacing,
-        patience: Patience,
+        asker: Asker,
         halt: Halt,
         tally: Tally,
         clock: Clock,
@@ -106,7 +107,7 @@ class Settler:
         self._on_present = on_present
         self._others = others
         self._say = say
-        self._asker = Asker(token=destination.token, pacing=pacing, patience=patience, halt=halt, clock=clock)
+        self._asker = asker
 
     async def settle(self, *, patience_s: float = inf) -> None:
         """Settle what can be settled within *patience_s* seconds. What is not stored is planned again.
@@ -178,7 +179,7 @@ class Settler:
         return look
 
     async def _judge(self, chunks: Sequence[Chunk], looks: Sequence[Look]) -> list[Verdict]:
-        doubts = [_doubt(chunk) for chunk in chunks]
+        doubts = [_doubt(chunk, self._clock) for chunk in chunks]
         world = await self._world()
         if world is None:
             return [Held(d.chunk, "what the destination held before the run could not be seen") for d in doubts]
@@ -226,10 +227,10 @@ class Settler:
     async def _same_content(self, chunk: Chunk, dataset_id: str) -> Match:
         """A bare NAME carries no hash, so the rows themselves are compared."""
         try:
-            stored, is_whole = await self._read_back(dataset_id)
+            stored = await self._read_back(dataset_id, chunk.rows, chunk.body_bytes // chunk.rows)
         except ReadBackUnavailable:
             return Match.UNKNOWN
-        if not is_whole:
+        if len(stored) != chunk.rows:  # so many are there: these are not all, or not only these
             return Match.UNKNOWN
         return Match.SAME if Counter(row.key for row in stored) == await self._content(chunk) else Match.OTHER
 
@@ -238,14 +239,19 @@ class Settler:
     ) -> list[Verdict]:
         """The rows themselves tell which of the doubts are there."""
         dataset_id = looks[-1].seen[0].id
+        counted = looks[-1].rows
+        if counted > ROWS_HELD:
+            return _all_held(page_back, f"and reading its {counted:,} rows back takes more memory than there is for it")
         try:
-            stored, is_whole = await self._read_back(dataset_id)
+            stored = await self._read_back(
+                dataset_id, counted, sum(c.body_bytes for c in chunks) // sum(c.rows for c in chunks)
+            )
         except ReadBackUnavailable as unavailable:
             return _all_held(page_back, f"and the rows cannot be read back: {unavailable}")
-        if not is_whole:
-            return _all_held(page_back, f"and reading the rows back takes more than {PAGES:,} pages")
-        if len(stored) != looks[-1].rows:  # rows came meanwhile, or are not shown yet
-            why = f"{len(stored):,} rows were read back where the count says {looks[-1].rows:,}"
+        if len({row.id for row in stored}) != len(stored):
+            return _all_held(page_back, "and reading the rows back shows some of them twice")
+        if len(stored) != counted:  # rows came meanwhile, or are not shown yet
+            why = f"{len(stored):,} rows were read back where the count says {counted:,}"
             return [wait_or_hold(doubt, looks, self._quiet_s, why) for doubt in page_back.doubts]
         self._tally.page_backs += 1
         explained = await self._explained()
@@ -257,15 +263,13 @@ class Settler:
             return _all_held(page_back, "and the rows read back do not tell which")
         return judge_rest(page_back.doubts, present, dataset_id, looks, world, self._quiet_s)
 
-    async def _read_back(self, dataset_id: str) -> tuple[list[StoredRow], bool]:
-        """The dataset's rows, and whether these are all of them."""
+    async def _read_back(self, dataset_id: str, at_most: int, row_bytes: int) -> list[StoredRow]:
+        """The dataset's rows; where there are more than *at_most*, as many as show it. Raises `ReadBackUnavailable`."""
         rows: list[StoredRow] = []
-        for number in range(PAGES):
-            page = await self._ask(partial(self._destination.read_rows, dataset_id, number))
-            if not page:
-                return rows, True
+        pages = row_pages(self._asker, self._destination, dataset_id, row_bytes=row_bytes, at_most=at_most)
+        async for page in pages:
             rows += page
-        return rows, False
+        return rows
 
     async def _content(self, chunk: Chunk) -> Counter[bytes]:
         """The rows of a chunk, read from the source again."""
@@ -304,7 +308,9 @@ class Settler:
         )
 
     async def _look(self) -> Look:
-        return await self._ask(self._destination.look)
+        made = self._tally.totals.chunks + self._tally.requests
+        expect_datasets(self._destination, await self._journal.fact("survey"), made)
+        return await self._ask(partial(dated, self._destination.look, self._clock))
 
     async def _ask(self, question: Callable[[], Awaitable[T]]) -> T:
         return await self._asker.ask(question)
@@ -359,8 +365,8 @@ class Explained:
     rows: Counter[bytes]
 
 
-def _doubt(chunk: Chunk) -> Doubt:
-    return Doubt(chunk.id, chunk.name, chunk.rows, chunk.last_byte_at or 0.0, chunk.was_answered)
+def _doubt(chunk: Chunk, clock: Clock) -> Doubt:
+    return Doubt(chunk.id, chunk.name, chunk.rows, clock.sent_at(chunk.last_byte_at), chunk.was_answered)
 
 
 def _all_held(page_back: PageBack, why: str) -> list[Verdict]:

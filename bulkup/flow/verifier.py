@@ -19,25 +19,17 @@ import xxhash
 from anyio.lowlevel import checkpoint
 
 from bulkup.chunk import Chunk, ChunkState, Totals
-from bulkup.destinations.seam import (
-    PAGE_ROWS,
-    AnswerTooLarge,
-    Destination,
-    NotThere,
-    ReadBackUnavailable,
-    Settles,
-    StoredRow,
-)
+from bulkup.destinations.seam import PAGE_ROWS, Destination, NotThere, ReadBackUnavailable, Settles, StoredRow
 from bulkup.encoding import RowPlan
 from bulkup.flow.asker import Asker
 from bulkup.flow.buckets import Buckets
 from bulkup.flow.halt import Halt, Halted
+from bulkup.flow.looking import expect_datasets, row_pages
 from bulkup.flow.sent_rows import SentRows
 from bulkup.outcome import RemoteStatus
 from bulkup.row_numbers import first_rows
 from bulkup.settlement import Look, Match, Others, Seen
 from bulkup.verification import (
-    KEY_BYTES,
     SHOWN_ROWS,
     Comparison,
     DatasetDifference,
@@ -55,9 +47,6 @@ __all__ = ["Ids", "Verifier"]
 
 AT_ONCE = 8
 """How many datasets are asked about at once."""
-
-PAGE_BYTES = 4 * 1024 * 1024
-"""About how much one page of rows should come to."""
 
 PART_ROWS = 200_000
 """How many rows are put together at once, where they are found by id."""
@@ -114,6 +103,7 @@ class Verifier:
 
     async def verify(self) -> None:
         """Compare; what was found stands in `found`. Raises `SourceChanged`, `SourceUnreadable`, `LocalDisk`."""
+        expect_datasets(self._destination, self._survey, len(self._all_chunks))
         try:
             look = await self._asker.ask(self._destination.look)
             if look.unavailable is not None:
@@ -189,22 +179,32 @@ class Verifier:
             self.found.unverifiable.append(f"dataset {dataset_id}: its rows cannot be read back")
             return False
         if match is Match.OTHER:
-            rows = 0
-            async for page in self._pages(dataset_id, chunk.body_bytes // chunk.rows):
+            return await self._say_what_is_other(chunk, dataset_id)
+        return True
+
+    async def _say_what_is_other(self, chunk: Chunk, dataset_id: str) -> bool:
+        rows = 0
+        try:
+            async for page in self._pages(dataset_id, chunk.body_bytes // chunk.rows, chunk.rows):
                 rows += len(page)
-            if rows == chunk.rows:
-                self._differs(dataset_id, f"has another schema than chunk {chunk.id} was sent with")
-            else:
-                self._differs(dataset_id, f"holds {rows:,} rows, and chunk {chunk.id} had {chunk.rows:,}")
+        except ReadBackUnavailable as why:
+            self.found.unverifiable.append(f"dataset {dataset_id}: {why}")
+            return False
+        if rows == chunk.rows:
+            self._differs(dataset_id, f"has another schema than chunk {chunk.id} was sent with")
+        else:
+            count = f"{rows:,} rows" + (" or more" if rows > chunk.rows else "")
+            self._differs(dataset_id, f"holds {count}, and chunk {chunk.id} had {chunk.rows:,}")
         return True
 
     async def _compare_dataset(self, chunk: Chunk, dataset_id: str) -> None:
         stored = bytearray()
         try:
-            async for page in self._pages(dataset_id, chunk.body_bytes // chunk.rows):
+            is_counted = all(found.dataset_id != dataset_id for found in self.found.dataset_differences)
+            counted = chunk.rows if is_counted else None
+            at_most = 2 * (chunk.rows + PAGE_ROWS)
+            async for page in self._pages(dataset_id, chunk.body_bytes // chunk.rows, at_most, counted):
                 stored += b"".join(row.key for row in page)
-                if len(stored) > 2 * KEY_BYTES * (chunk.rows + PAGE_ROWS):  # there is no end to it
-                    break
         except ReadBackUnavailable as why:
             self.found.unverifiable.append(f"dataset {dataset_id}: {why}")
             return
@@ -274,9 +274,15 @@ class Verifier:
                 await checkpoint()
             mean = sum(c.body_bytes for c in self._landed) // max(1, self.found.rows_landed)
             for dataset in look.seen:
-                async for page in self._pages(dataset.id, mean):
+                shown, at_most = 0, self._most_rows(dataset)
+                async for page in self._pages(dataset.id, mean, at_most, dataset.rows):
+                    shown += len(page)
                     for row in page:
                         stored.add(_hash("" if row.id is None else row.id), row.key)
+                if shown > at_most:
+                    raise ReadBackUnavailable(
+                        f"its pages show {shown:,} rows, and there can be no more than {at_most:,}"
+                    )
             for part in range(known.parts):
                 self._join(part, known, stored, by_chunk, unexplained)
                 await checkpoint()
@@ -295,6 +301,12 @@ class Verifier:
                         for place, key in enumerate(split_keys(keys)):
                             expected.add(key, number, place, number in with_ids)
             await self._explain(dataset_id, unexplained, expected)
+
+    def _most_rows(self, dataset: Seen) -> int:
+        """How many rows its pages may show: somebody may add some meanwhile."""
+        base = sum(rows or 0 for _, _, rows in self._survey["found"]) if self._survey is not None else 0
+        ours = base + self.found.rows_landed + self.found.rows_in_doubt + self._others.rows
+        return max(dataset.rows or 0, ours) + PAGE_ROWS
 
     def _in_part(self, part: int, parts: int) -> list[int]:
         """The chosen chunks whose rows are in that part, ascending."""
@@ -335,27 +347,12 @@ class Verifier:
     def _say_sample(self) -> None:
         self._say(f"comparing the rows of {len(self._chosen):,} of {len(self._landed):,} chunks")
 
-    async def _pages(self, dataset_id: str, row_bytes: int) -> AsyncIterator[list[StoredRow]]:
-        """The dataset's rows in pages of a bounded size: smaller ones where an answer turns out too large.
-
-        Raises `ReadBackUnavailable`.
-        """
-        page_rows = max(1, min(PAGE_ROWS, PAGE_BYTES // max(1, row_bytes)))
-        given = number = 0
-        while True:
-            question = partial(self._destination.read_rows, dataset_id, number, page_rows=page_rows)
-            try:
-                page = await self._asker.ask(question)
-            except AnswerTooLarge:
-                if page_rows == 1 or given:  # pages of another size would not go on where these ended
-                    raise
-                page_rows = max(1, page_rows // 8)
-                continue
-            if not page:
-                return
-            yield page
-            given += len(page)
-            number += 1
+    def _pages(
+        self, dataset_id: str, row_bytes: int, at_most: int, counted: int | None = None
+    ) -> AsyncIterator[list[StoredRow]]:
+        return row_pages(
+            self._asker, self._destination, dataset_id, row_bytes=row_bytes, at_most=at_most, counted=counted
+        )
 
     async def _note(self, chunk: Chunk, dataset_id: str, comparison: Comparison) -> None:
         self._count_compared(chunk)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from bulkup.state_files import open_in
+
 __all__ = ["AppendLog"]
 
 HELD_BYTES = 1 << 20
@@ -14,21 +16,24 @@ HELD_BYTES = 1 << 20
 class AppendLog:
     """Lines appended under the journal's transactions: what a transaction did not keep is cut off again.
 
-    Owned by the journal's writer thread. Raises `OSError` as the disk does.
+    Owned by the journal's writer thread. Raises `OSError` as the disk does; on opening `JournalUnusable` where the file is not one
+    that bulkup made, and `ValueError` where it lacks what the journal counts on.
     """
 
     def __init__(self, path: Path, *, good_length: int) -> None:
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = open_in(path.parent, path.name, os.O_RDWR | os.O_CREAT)
         self.length = good_length
         self._written = good_length
         self._held: list[bytes] = []
         self._held_bytes = 0
-        if os.fstat(self._fd).st_size < good_length:
-            missing = good_length - os.fstat(self._fd).st_size
+        try:
+            if (missing := good_length - os.fstat(self._fd).st_size) > 0:
+                raise ValueError(f"{path} lacks {missing:,} bytes that the journal counts on")
+            os.ftruncate(self._fd, good_length)
+        except BaseException:
             os.close(self._fd)
-            raise ValueError(f"{path} lacks {missing:,} bytes that the journal counts on")
-        os.ftruncate(self._fd, good_length)
+            raise
 
     def append(self, data: bytes) -> None:
         """Put *data* behind what stands. It is durable after `sync`, and kept after `keep`."""

@@ -6,13 +6,15 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
-from bulkup.errors import JournalUnusable, LocalDisk
+from bulkup.errors import JournalUnusable
 from bulkup.journal.append_log import AppendLog
+from bulkup.journal.faults import meaning
 from bulkup.journal.records import (
     COLUMNS,
     INSERT,
@@ -25,13 +27,12 @@ from bulkup.journal.records import (
     to_row,
     update,
 )
+from bulkup.journal.sidecars import IDS, REJECTS, read_ids
 from bulkup.journal.tables import OPEN, OPEN_CHUNKS, connect
 from bulkup.journal.writer import Writer
+from bulkup.state_files import refused
 
 __all__ = ["Journal", "LaneJournal", "RemoteDataset"]
-
-REJECTS = "rejects.jsonl"
-IDS = "ids.jsonl"
 
 DECISIONS = "decisions"
 """The fact that holds what a person has decided in a lane: `[{"chunk", "said", "at"}, …]`."""
@@ -41,8 +42,13 @@ LIMITED_BY = "limited by"
 
 BY_A_PERSON = "decided by a person"
 
+DATABASE = "journal.db"
+
 HEADER_BYTES = 100
 """Of an SQLite file: a shorter one holds nothing."""
+
+LEFT_BY_A_RUN = (REJECTS, IDS, "journal.db-wal", "manifest.json", "receipt.json")
+"""Where one of these holds something, there was a journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +70,25 @@ class Journal:
 
     @classmethod
     def open(cls, folder: Path, *, create: bool) -> Journal:
-        """Open the journal in *folder* to write. Raises `JournalUnusable`."""
+        """Open the journal in *folder* to write. Raises `JournalUnusable`, `LocalDisk`, `RunLocked`."""
         _refuse_torn(folder)
-        connection = connect(folder / "journal.db", create=create)
-        logs: dict[str, AppendLog] = {}
-        try:
-            lengths = dict(connection.execute("SELECT name, length FROM logs"))
-            for name in (REJECTS, IDS):
-                logs[name] = AppendLog(folder / name, good_length=lengths.get(name, 0))
-        except (ValueError, sqlite3.Error, OSError) as error:
-            connection.close()
-            for log in logs.values():
-                log.close()
-            if isinstance(error, OSError):
-                raise LocalDisk(f"{error.filename or folder}: {error.strerror}; see to the state directory") from error
-            raise JournalUnusable(f"{folder}: {error}; restore the folder from a copy") from error
-        return cls(folder, connection, logs)
+        with ExitStack() as opened:
+            connection = opened.enter_context(closing(connect(folder / "journal.db", create=create)))
+            logs: dict[str, AppendLog] = {}
+            try:
+                lengths = dict(connection.execute("SELECT name, length FROM logs"))
+                for name in (REJECTS, IDS):
+                    logs[name] = opened.enter_context(
+                        closing(AppendLog(folder / name, good_length=lengths.get(name, 0)))
+                    )
+            except sqlite3.Error as error:
+                raise meaning(error, folder / "journal.db") from error
+            except OSError as error:
+                raise refused(folder, error) from error
+            except ValueError as error:
+                raise JournalUnusable(f"{folder}: {error}; restore the folder from a copy") from error
+            opened.pop_all()
+            return cls(folder, connection, logs)
 
     def lane(self, name: str) -> LaneJournal:
         """The part of the journal that belongs to one lane."""
@@ -93,20 +102,47 @@ class Journal:
         """Record a fact about the run."""
         await self.lane("").set_fact(key, value)
 
+    async def is_blank(self) -> bool:
+        """Nothing was planned yet in any lane."""
+        query = "SELECT EXISTS (SELECT 1 FROM chunks) OR EXISTS (SELECT 1 FROM tiles)"
+        return await self._writer.run(lambda db: not db.execute(query).fetchone()[0])
+
+    async def latest_time(self) -> float:
+        """The latest time (Unix seconds) of anything that was sent or looked at, 0 where nothing was. Reads every chunk."""
+
+        def work(db: sqlite3.Connection) -> float:
+            sent = db.execute("SELECT max(last_byte_at) FROM chunks").fetchone()[0] or 0.0
+            looked = (json.loads(value) for (value,) in db.execute("SELECT value FROM facts WHERE key = 'survey'"))
+            return max([float(sent), *(float(survey["at"]) for survey in looked)])
+
+        return await self._writer.run(work)
+
     def close(self) -> None:
         """Finish what waits and close the files."""
         self._writer.close()
 
 
 def _refuse_torn(folder: Path) -> None:
-    """A database without content is a new journal only where nothing stands beside it."""
-    database = folder / "journal.db"
-    if database.exists() and database.stat().st_size < HEADER_BYTES:
-        for name in (REJECTS, IDS, "journal.db-wal"):
-            if (folder / name).exists() and (folder / name).stat().st_size:
-                raise JournalUnusable(
-                    f"{database} is empty, but {name} beside it is not; restore the folder from a copy"
-                )
+    """A database without content, or none, is a new journal only where nothing stands beside it."""
+    database = folder / DATABASE
+    try:
+        size = database.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        size = None
+    except OSError as error:
+        raise refused(database, error) from error
+    if size is not None and size >= HEADER_BYTES:
+        return
+    for name in LEFT_BY_A_RUN:
+        try:
+            beside = (folder / name).stat(follow_symlinks=False)
+        except OSError:
+            continue
+        if beside.st_size:
+            what = "is not there" if size is None else "is empty"
+            raise JournalUnusable(
+                f"{database} {what}, but {name} beside it is not empty; restore the folder from a copy"
+            )
 
 
 class LaneJournal:
@@ -245,11 +281,10 @@ class LaneJournal:
         def work(db: sqlite3.Connection) -> tuple[frozenset[str | int], list[Chunk]]:
             landed = {str(id_): id_ for id_ in (ChunkId(self.name, *key) for key in db.execute(query, (self.name,)))}
             ids: set[str | int] = set()
-            with self._logs[IDS].path.open("rb") as lines:
-                for line in lines:
-                    record = json.loads(line)
-                    if record["lane"] == self.name and landed.pop(record["chunk"], None) is not None:
-                        ids.update(record["ids"])
+            log = self._logs[IDS]
+            for record in read_ids(log.path.parent, log.length):
+                if record.lane == self.name and landed.pop(record.chunk, None) is not None:
+                    ids.update(record.ids)
             without = (read_chunk(db, id_) for id_ in landed.values())
             return frozenset(ids), [chunk for chunk in without if chunk is not None]
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bulkup.chunk import Chunk, Totals
-from bulkup.journal.journal import IDS, REJECTS
+from bulkup.journal.faults import meaning
 from bulkup.journal.records import read_chunks, read_evidence, read_fact, read_planned_to, read_totals
-from bulkup.journal.tables import OPEN, OPEN_CHUNKS, connect_read_only, unusable
+from bulkup.journal.sidecars import IDS, REJECTS, read_ids, read_letters
+from bulkup.journal.tables import OPEN, OPEN_CHUNKS, connect_read_only
 
 __all__ = ["JournalView", "StateCount", "view"]
 
@@ -84,14 +84,18 @@ class JournalView:
         return self._log_bytes(REJECTS)
 
     def ids(self, lane: str) -> Iterator[tuple[str, list[str | int]]]:
-        """The ids that the service gave for the rows of each landed chunk, with the chunk's name. Read a chunk at a time."""
-        left = self._log_bytes(IDS)
-        with (self._folder / IDS).open("rb") as lines:
-            while left > 0 and (line := lines.readline()):
-                left -= len(line)
-                record = json.loads(line)
-                if record["lane"] == lane:
-                    yield record["chunk"], record["ids"]
+        """The ids that the service gave for the rows of each landed chunk, with the chunk's name. Read a chunk at a time. Raises
+        `JournalUnusable` where they are not as they were written."""
+        for record in read_ids(self._folder, self._log_bytes(IDS)):
+            if record.lane == lane:
+                yield record.chunk, record.ids
+
+    def rejects(self, lanes: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The dead letters in the order in which they were written, each with its byte offset in `rejects.jsonl`.
+
+        *lanes* are the run's. Raises `JournalUnusable` where they are not as they were written."""
+        for at, _, letter in read_letters(self._folder, self.rejects_bytes(), lanes):
+            yield at, letter
 
     def _log_bytes(self, name: str) -> int:
         row = self._db.execute("SELECT length FROM logs WHERE name = ?", (name,)).fetchone()
@@ -106,4 +110,4 @@ def view(folder: Path) -> Iterator[JournalView]:
             db.execute("BEGIN")
             yield JournalView(folder, db)
         except sqlite3.Error as error:
-            raise unusable(folder / "journal.db", str(error)) from error
+            raise meaning(error, folder / "journal.db") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,8 +13,9 @@ from typing import Any
 import orjson
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, Totals
-from bulkup.errors import LocalDisk
-from bulkup.journal.tables import OPEN, OPEN_CHUNKS, connect_read_only, disk_refused, unusable
+from bulkup.journal.facts import checked
+from bulkup.journal.faults import meaning
+from bulkup.journal.tables import OPEN, OPEN_CHUNKS, connect_read_only
 
 __all__ = [
     "COLUMNS",
@@ -56,9 +56,9 @@ def update(state: ChunkState, changes: str) -> str:
 
 
 def read_fact(db: sqlite3.Connection, lane: str, key: str) -> Any:
-    """A recorded fact as JSON, None if there is none."""
+    """A recorded fact as JSON, None if there is none. Raises `sqlite3.DatabaseError` where it is not of its kind."""
     row = db.execute("SELECT value FROM facts WHERE lane = ? AND key = ?", (lane, key)).fetchone()
-    return None if row is None else json.loads(row[0])
+    return None if row is None else checked(key, row[0])
 
 
 def read_totals(db: sqlite3.Connection, lane: str) -> Totals:
@@ -66,7 +66,7 @@ def read_totals(db: sqlite3.Connection, lane: str) -> Totals:
     totals = Totals()
     for state, chunks, lines, rows, blank, rejected, body_bytes in db.execute(_SUMS, (lane, lane)):
         totals.add(
-            ChunkState(state),
+            _state(state),
             chunks=chunks,
             lines=lines,
             rows=rows,
@@ -77,10 +77,20 @@ def read_totals(db: sqlite3.Connection, lane: str) -> Totals:
     return totals
 
 
+def _state(text: str) -> ChunkState:
+    try:
+        return ChunkState(text)
+    except ValueError as error:
+        raise sqlite3.DatabaseError(str(error)) from error
+
+
 def read_evidence(db: sqlite3.Connection, lane: str) -> dict[str, int]:
     """How many landed chunks of *lane* count as landed by which evidence. Those without rows were never sent."""
     query = "SELECT evidence, chunks FROM sums WHERE lane = ? AND state = 'landed' ORDER BY evidence"
-    return dict(db.execute(query, (lane,)))
+    try:
+        return {Evidence(evidence).value: chunks for evidence, chunks in db.execute(query, (lane,))}
+    except ValueError as error:
+        raise sqlite3.DatabaseError(str(error)) from error
 
 
 def read_planned_to(db: sqlite3.Connection, lane: str) -> int | None:
@@ -109,9 +119,7 @@ def read_chunks(folder: Path, lane: str) -> Iterator[Chunk]:
         try:
             yield from map(to_chunk, db.execute(query, (lane,)))
         except sqlite3.DatabaseError as error:
-            if disk_refused(error):
-                raise LocalDisk(f"{path}: {error}; see to the state directory") from error
-            raise unusable(path, str(error)) from error
+            raise meaning(error, path) from error
 
 
 _SUMMED = "count(*), sum(line_count), sum(rows), sum(blank), sum(rejected), sum(body_bytes)"

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from typing import IO
 
-from bulkup.errors import JournalUnusable, LocalDisk
+from bulkup.errors import JournalUnusable
+from bulkup.journal.faults import FILES, lacks_shared_memory, meaning, needs_to_write, unusable
+from bulkup.journal.lock import Still
+from bulkup.journal.soundness import contradiction, foreign_schema, lost_commits
+from bulkup.state_files import check_files, filesystem_of, open_in
 
-__all__ = ["OPEN", "OPEN_CHUNKS", "connect", "connect_read_only", "disk_refused", "unusable"]
+__all__ = ["OPEN", "OPEN_CHUNKS", "connect", "connect_read_only"]
 
 APPLICATION_ID = 0x62756C6B  # "bulk"
 FORMAT = 3
@@ -21,7 +26,19 @@ OPEN_CHUNKS = "chunks INDEXED BY open_chunks"
 """The table, read through that index: SQLite, which knows no figures of ours, would rather read all chunks of a lane."""
 
 CHECKED_WHOLE_BYTES = 8 << 20
-"""A journal up to this size is checked page by page when it is opened; of a larger one only the ends of each table are."""
+"""A journal up to this size is checked as a whole when it is opened; of a larger one only the ends of each table are."""
+
+WAIT_S = 10.0
+"""How long to wait for another process that has the journal for a moment."""
+
+WAIT_FOR_READERS_S = 60.0
+"""The same where a reader keeps the writer out, which it does not in WAL mode."""
+
+MAY_BE_WAL = 2
+"""The bytes 18 and 19 of a database in WAL mode: https://www.sqlite.org/fileformat2.html"""
+
+SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
+"""The end of a rollback journal that names another one, to be deleted when all is done. Ours never does: it is one database."""
 
 _ENDS = """
     INSERT INTO sums
@@ -124,29 +141,49 @@ _KEYS = {
 
 
 def connect(path: Path, *, create: bool) -> sqlite3.Connection:
-    """Open the journal at *path* for its one writer, making it first if *create*. Raises `JournalUnusable`, `LocalDisk`."""
-    if create:
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            raise LocalDisk(f"{path}: {error.strerror}; see to the state directory") from error
-    elif not path.exists():
-        raise JournalUnusable(f"{path}: there is no journal here")
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    """Open the journal at *path* for its one writer, making it first if *create*.
+
+    In WAL mode, or with a rollback journal where the filesystem is shared between machines or does not let processes share memory.
+    Raises `JournalUnusable`, `LocalDisk`, and `RunLocked` where another process holds the file.
+    """
+    _check_files(path, is_read=False)
     try:
+        os.close(open_in(path.parent, path.name, os.O_RDWR | (os.O_CREAT if create else 0)))
+    except FileNotFoundError:
+        raise _none(path) from None
+    try:
+        if not filesystem_of(path).is_networked:
+            try:
+                return _connected(path, create=create, wal=True)
+            except sqlite3.Error as error:
+                if not lacks_shared_memory(error):
+                    raise
+        return _connected(path, create=create, wal=False)
+    except sqlite3.Error as error:
+        raise meaning(error, path) from error
+
+
+def _connected(path: Path, *, create: bool, wal: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=WAIT_S if wal else WAIT_FOR_READERS_S
+    )
+    try:
+        _distrust(connection)
+        was_wal = _is_wal(path)
+        if was_wal and not wal:  # the index of the log is kept in this process's own memory then
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         if create and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-            connection.execute("PRAGMA journal_mode = WAL")
+            if wal:
+                connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(
                 f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; BEGIN; {_SCHEMA} COMMIT;"
             )
         _check(connection, path)
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'TRUNCATE'}")
         connection.execute("PRAGMA synchronous = FULL")
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        if disk_refused(error):
-            raise LocalDisk(f"{path}: {error}; free some space, then run the same command") from error
-        raise unusable(path, str(error)) from error
+        if was_wal and not wal:
+            connection.execute("PRAGMA locking_mode = NORMAL")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # gives the lock back
     except BaseException:
         connection.close()
         raise
@@ -154,24 +191,115 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
-    """Open the journal at *path* to look at it, while another process may be writing. Raises `JournalUnusable`."""
-    if not path.exists():
-        raise JournalUnusable(f"{path}: there is no journal here")
+    """Open the journal at *path* to look at it, while another process may be writing.
+
+    In a place that cannot be written to it is read together with what its last writer has left beside it (`-wal`), while nobody
+    writes. Raises `JournalUnusable`, `LocalDisk`, `RunLocked`.
+    """
+    _check_files(path, is_read=True)
     try:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10, check_same_thread=False
-        )
+        os.close(open_in(path.parent, path.name, os.O_RDONLY))
+    except FileNotFoundError:
+        raise _none(path) from None
+    try:
+        try:
+            return _looking(path, "mode=ro", _Looked)
+        except sqlite3.Error as error:
+            if not needs_to_write(error) or not _is_wal(path):
+                raise
+            return _looking_alone(path, error)
+    except sqlite3.Error as error:
+        raise meaning(error, path) from error
+
+
+class _Looked(sqlite3.Connection):
+    """A connection that gives *still* back when it is closed."""
+
+    still: Still | None = None
+
+    def close(self) -> None:
+        super().close()
+        if self.still is not None:
+            self.still.release()
+
+
+def _looking(path: Path, how: str, kind: type[_Looked]) -> _Looked:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{how}",
+        uri=True,
+        isolation_level=None,
+        timeout=WAIT_S,
+        check_same_thread=False,
+        factory=kind,
+    )
+    try:
+        _distrust(connection)
+        if "unix-none" in how:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         _check(connection, path)
-    except sqlite3.DatabaseError as error:
-        raise unusable(path, str(error)) from error
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
-def disk_refused(error: BaseException) -> bool:
-    """Whether SQLite says that the disk, not the file, is at fault."""
-    return isinstance(error, sqlite3.OperationalError) and any(
-        word in str(error) for word in ("disk is full", "disk I/O", "readonly", "unable to open")
-    )
+def _looking_alone(path: Path, first: sqlite3.Error) -> _Looked:
+    """Without locks and shared memory of SQLite's: the run's own lock keeps writers away.
+
+    Where that does not help either, the *first* error tells more."""
+    still = Still(path.with_name("lock"), f"run {path.parent.name}")
+    log = path.with_name("journal.db-wal")
+    has_more = os.path.lexists(log) and log.stat(follow_symlinks=False).st_size > 0
+    try:
+        connection = _looking(path, "mode=ro&vfs=unix-none" if has_more else "mode=ro&immutable=1", _Looked)
+    except sqlite3.Error as error:
+        still.release()
+        raise (first if needs_to_write(error) else error) from error
+    except BaseException:
+        still.release()
+        raise
+    connection.still = still
+    return connection
+
+
+def _distrust(connection: sqlite3.Connection) -> None:
+    """Before anything is read: no function runs because the file says so, and a damaged page is refused when it is first read."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+
+
+def _is_wal(path: Path) -> bool:
+    with os.fdopen(open_in(path.parent, path.name, os.O_RDONLY), "rb") as file:
+        return file.read(20)[18:] == bytes((MAY_BE_WAL, MAY_BE_WAL))
+
+
+def _check_files(path: Path, *, is_read: bool) -> None:
+    """Raise `JournalUnusable` for what SQLite would follow, carry out, or pass over without a word."""
+    try:
+        check_files(path.parent, FILES, is_read=is_read)
+    except FileNotFoundError:
+        raise _none(path) from None
+    for name, is_wrong, what in (
+        ("journal.db-journal", _names_another, "names a file elsewhere, to be deleted"),
+        ("journal.db-wal", lost_commits, "is damaged, and has commits behind the damaged place"),
+    ):
+        try:
+            fd = open_in(path.parent, name, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        with os.fdopen(fd, "rb") as file:
+            if is_wrong(file):
+                raise unusable(path, f"{name} {what}")
+
+
+def _names_another(file: IO[bytes]) -> bool:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - len(SUPER_JOURNAL)))
+    return file.read() == SUPER_JOURNAL
+
+
+def _none(path: Path) -> JournalUnusable:
+    return JournalUnusable(f"{path}: there is no journal here")
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
@@ -187,8 +315,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             f"{path}: written by an older bulkup (format {version}, this one writes {FORMAT}); finish the run with the bulkup "
             "that began it"
         )
-    connection.execute("PRAGMA cell_size_check = ON")  # a damaged page is refused when it is first read
-    if (said := _damage(connection)) is not None:
+    if (said := foreign_schema(connection, _SCHEMA) or _damage(connection)) is not None:
         raise unusable(path, said)
 
 
@@ -196,19 +323,10 @@ def _damage(connection: sqlite3.Connection) -> str | None:
     """What is seen to be damaged within a bounded number of pages. What lies elsewhere is found when it is read."""
     pages, page_bytes = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
     if pages * page_bytes <= CHECKED_WHOLE_BYTES:
-        said = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        return None if said == "ok" else said
+        said = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+        return contradiction(connection) if said == "ok" else said
     for table, key in _KEYS.items():
         for order in ("ASC", "DESC"):
             by = ", ".join(f"{column} {order}" for column in key)
             connection.execute(f"SELECT * FROM {table} ORDER BY {by} LIMIT 1").fetchone()  # noqa: S608 - both are literals
     return None
-
-
-def unusable(path: Path, what: str) -> JournalUnusable:
-    """The error for a damaged or foreign journal at *path*: *what* was seen, and what to do."""
-    what = " ".join(what.split())
-    return JournalUnusable(
-        f"{path}: unusable journal ({what}). Restore it from a copy, or move {path.parent} away and start anew with --append "
-        "once you know what has landed (manifest.json and ids.jsonl beside it say)"
-    )

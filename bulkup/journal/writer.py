@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import queue
 import sqlite3
 import threading
@@ -13,10 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bulkup.errors import BulkupError, LocalDisk
+from bulkup.errors import BulkupError
 from bulkup.journal.append_log import AppendLog
 from bulkup.journal.commit_pace import CommitPace
-from bulkup.journal.tables import disk_refused, unusable
+from bulkup.journal.faults import meaning
+from bulkup.state_files import refused
 
 __all__ = ["Writer"]
 
@@ -180,14 +180,8 @@ def _settle(group: list[Item], results: list[Any], failure: BaseException | None
 
 
 def _translated(error: BaseException, database: Path) -> BaseException:
-    if isinstance(error, BulkupError):
-        return error
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS):
-        return LocalDisk(
-            f"the state directory's disk refused a write: {error.strerror}; free some space, then run the same command"
-        )
-    if disk_refused(error):
-        return LocalDisk(f"the journal's disk refused a write: {error}; free some space, then run the same command")
-    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError):
-        return unusable(database, str(error))
+    if isinstance(error, OSError):
+        return refused(database.parent, error)
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.ProgrammingError):
+        return meaning(error, database)
     return error

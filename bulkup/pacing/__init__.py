@@ -1,7 +1,7 @@
 """When a request may go: a rate, a number at once, a gate, and the bytes held in memory."""
 
 from bulkup.pacing.adaptive import AdaptiveLimit
-from bulkup.pacing.backoff import Patience, full_jitter_s
+from bulkup.pacing.backoff import Impatience, Patience, Refusals, full_jitter_s, wait_after_refusal_s
 from bulkup.pacing.budget import ByteBudget
 from bulkup.pacing.concurrency import Concurrency
 from bulkup.pacing.eta import Eta
@@ -10,10 +10,11 @@ from bulkup.pacing.lead import Lead
 from bulkup.pacing.learned import LearnedRate
 from bulkup.pacing.limiting import LimitedBy, Limiting, Spent
 from bulkup.pacing.measured import Attempt, Ending
-from bulkup.pacing.quota import Growth, Quota, QuotaTold, quota_told, time_for_s
+from bulkup.pacing.quota import Growth, Quota, time_for_s
 from bulkup.pacing.rate import Rate
 from bulkup.pacing.slot import Pacing, Waiting
 from bulkup.pacing.spacing import Spacing
+from bulkup.pacing.told import QuotaTold, quota_told, quotas_told
 
 __all__ = [
     "AdaptiveLimit",
@@ -24,6 +25,7 @@ __all__ = [
     "Eta",
     "Gate",
     "Growth",
+    "Impatience",
     "Lead",
     "LearnedRate",
     "LimitedBy",
@@ -33,10 +35,13 @@ __all__ = [
     "Quota",
     "QuotaTold",
     "Rate",
+    "Refusals",
     "Spacing",
     "Spent",
     "Waiting",
     "full_jitter_s",
     "quota_told",
+    "quotas_told",
     "time_for_s",
+    "wait_after_refusal_s",
 ]

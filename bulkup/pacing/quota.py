@@ -1,19 +1,19 @@
 """How many requests a minute: told by the user, by the service's headers, or learned from its refusals. Pure.
 
 What is known of the quotas stands in `docs/endpoints.md`: requests a minute, moved every 15 minutes by the use made of them
-(80 % or more raises them by a fifth, up to 20 times the base). What the headers leave open is not guessed: a limit without a
-window is one a minute, and what cannot be read counts as absent.
+(80 % or more raises them by a fifth, up to 20 times the base). What the headers say is read in `told.py`, and what they leave open
+is learned in `window.py`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bulkup.pacing.learned import LearnedRate
+from bulkup.pacing.told import QuotaTold
+from bulkup.pacing.window import ToldWindow
 
-__all__ = ["Growth", "Quota", "QuotaTold", "quota_told", "time_for_s"]
+__all__ = ["Growth", "Quota", "time_for_s"]
 
 SHARE = 0.99
 """A quota is used up to here: under it, so that there is no refusal; far above the 0.8 from which a growing quota grows."""
@@ -25,47 +25,8 @@ GROWS_EVERY_S = 15 * 60.0
 GROWS_TO = 20.0
 """Times the base. [vendor docs]"""
 
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
-
-
-@dataclass(frozen=True, slots=True)
-class QuotaTold:
-    """What one answer's headers said: requests a minute, how many are left, and seconds until they are not the only ones."""
-
-    limit: float
-    remaining: float | None
-    reset_s: float | None
-
-
-def quota_told(headers: Mapping[str, str]) -> QuotaTold | None:
-    """From `x-ratelimit-limit-requests`, `-remaining-requests` and `-reset-requests` (names in lower case); None without a limit.
-
-    A reset is taken as seconds (`12`, `12.5`) or as a duration (`1m30s`, `500ms`): its form is not published.
-    """
-    limit = _number(headers.get("x-ratelimit-limit-requests", ""))
-    if limit is None or limit <= 0:
-        return None
-    return QuotaTold(
-        limit,
-        _number(headers.get("x-ratelimit-remaining-requests", "")),
-        _seconds(headers.get("x-ratelimit-reset-requests", "")),
-    )
-
-
-def _number(text: str) -> float | None:
-    text = text.strip()
-    return float(text) if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", text) else None
-
-
-def _seconds(text: str) -> float | None:
-    text = text.strip()
-    if (plain := _number(text)) is not None:
-        return plain
-    found = _DURATION.fullmatch(text)
-    if not text or found is None:
-        return None
-    units = (3600.0, 60.0, 1.0, 0.001)
-    return sum(float(part) * unit for part, unit in zip(found.groups(), units, strict=True) if part)
+MOST_WINDOWS, FORGOTTEN_AFTER = 16, 64
+"""So many quotas are followed; one that so many answers have not told is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +45,42 @@ class Quota:
         """*told_per_minute*: what the user says that the quota is."""
         self._told = told_per_minute
         self._learned = LearnedRate()
-        self._limit: float | None = None
-        self._first_limit: float | None = None
+        self._windows: dict[str, ToldWindow] = {}
+        self._told_in: dict[str, int] = {}
+        self._answers = 0
+        self._said_first: float | None = None
+        self._limits: dict[str, float] = {}
         self._grown: tuple[float, float] | None = None
-        self._left_per_minute: float | None = None
-        self._left_until = float("-inf")
 
-    def headers(self, now: float, told: QuotaTold) -> None:
-        """An answer told where the quota stands."""
-        if self._limit is not None and told.limit > self._limit:
-            self._grown = (told.limit / self._limit, now)
-        elif self._limit is not None and told.limit < self._limit:
+    def headers(self, now: float, *told: QuotaTold, late_s: float = 0.0) -> None:
+        """An answer told where the quotas stood about *late_s* seconds ago. All of them hold at once."""
+        self._answers += 1
+        for one in told:
+            window = self._windows.setdefault(one.name, ToldWindow())
+            if self._told_in and one.limit is not None and len(told) == 1:
+                self._note_growth(now, one.name, one.limit)
+            window.tell(now, one, late_s=late_s)
+            self._told_in[one.name] = self._answers
+            if one.limit is not None:
+                self._limits[one.name] = one.limit
+        self._forget()
+        if self._said_first is None:
+            self._said_first = self._said_per_minute
+
+    def _note_growth(self, now: float, name: str, limit: float) -> None:
+        before = self._limits.get(name)
+        if before is not None and limit > before:
+            self._grown = (limit / before, now)
+        elif before is not None and limit < before:
             self._grown = None
-        self._limit = told.limit
-        self._first_limit = self._first_limit or told.limit
-        if told.remaining is not None and told.reset_s:
-            self._left_per_minute = 60 * told.remaining / told.reset_s
-            self._left_until = now + told.reset_s
+
+    def _forget(self) -> None:
+        over = [name for name, at in self._told_in.items() if self._answers - at > FORGOTTEN_AFTER]
+        while len(self._told_in) - len(over) > MOST_WINDOWS:
+            over.append(min((name for name in self._told_in if name not in over), key=self._told_in.__getitem__))
+        for name in over:
+            del self._windows[name], self._told_in[name]
+            self._limits.pop(name, None)
 
     def accepted(self, now: float, *, began_s: float) -> None:
         """A request that had begun at *began_s* was not refused for the quota's sake."""
@@ -118,34 +98,57 @@ class Quota:
     @property
     def is_known(self) -> bool:
         """There is a pace to keep."""
-        return self._told is not None or self._limit is not None or self._learned_counts
+        return self._told is not None or bool(self._windows) or self._learned_counts
 
     @property
     def _learned_counts(self) -> bool:
         """A trial is for who knows nothing: where somebody has said what the quota is, only what was measured goes below it."""
-        is_said = self._told is not None or self._limit is not None
+        is_said = self._told is not None or bool(self._windows)
         return self._learned.is_measured if is_said else self._learned.per_minute is not None
+
+    @property
+    def _said_per_minute(self) -> float | None:
+        if self._told is not None:
+            return self._told
+        return min((60 * window.said_per_s for window in self._windows.values()), default=None)
 
     def per_minute(self, now: float) -> float | None:
         """At what pace requests may go now; None where no quota is known."""
-        said = self._told if self._told is not None else self._limit
-        paces = [SHARE * said] if said is not None else []
-        if said is not None and self._left_per_minute is not None and now < self._left_until:
-            paces.append(max(self._left_per_minute, SLOWEST * said))
+        paces = [SHARE * self._told] if self._told is not None else []
+        for window in self._windows.values():
+            if self._told is None:
+                paces.append(60 * SHARE * window.cap_per_s(now))
+            if (left := window.left_per_s(now)) is not None:
+                said = self._told if self._told is not None else 60 * window.said_per_s
+                paces.append(max(60 * left, SLOWEST * said))
         if self._learned_counts:
             assert self._learned.per_minute is not None
             paces.append(self._learned.per_minute)
         return min(paces, default=None)
 
+    def told_per_minute(self, now: float) -> float | None:
+        """What was said that the quota is, where the pace is that one's and no other's."""
+        pace = self.per_minute(now)
+        caps = [(60 * window.cap_per_s(now), 60 * window.said_per_s) for window in self._windows.values()]
+        if self._told is not None:
+            caps = [(self._told, self._told)]
+        cap, said = min(caps, default=(0.0, 0.0))
+        return said if pace is not None and caps and pace >= SHARE * cap * (1 - 1e-9) else None
+
+    def changes_s(self, now: float) -> float | None:
+        """When the pace changes by itself; None where it does not."""
+        changes = [at for window in self._windows.values() if (at := window.changes_s(now)) is not None]
+        return min(changes, default=None)
+
     def growth(self, now: float) -> Growth | None:
         """How it will grow, if it was seen to grow and nothing holds the pace below it."""
-        if self._grown is None or self._first_limit is None or self._told is not None:
+        if self._grown is None or self._said_first is None or self._told is not None:
             return None
         if self._learned_counts:
             return None
         factor, at = self._grown
         next_s = GROWS_EVERY_S - (now - at) % GROWS_EVERY_S
-        return Growth(factor, next_s, SHARE * GROWS_TO * self._first_limit)
+        return Growth(factor, next_s, SHARE * GROWS_TO * self._said_first)
 
 
 def time_for_s(requests: float, per_minute: float, growth: Growth | None) -> float:

@@ -8,6 +8,7 @@ portions, in a queue.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from math import inf
 
 import anyio
 from aiolimiter import AsyncLimiter
@@ -17,7 +18,7 @@ from bulkup.pacing.spacing import Spacing
 
 __all__ = ["Rate"]
 
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 0.2
 """Who waits for the quota looks this often whether it has changed."""
 
 FIRST, FIRST_SLOWER = 3, 1.5
@@ -81,7 +82,8 @@ class Rate:
                 self._turns += 1
                 return
             waited = True
-            await self._sleep(min(wait_s, LOOK_EVERY_S))
+            changes_s = self.quota.changes_s(now)
+            await self._sleep(min(wait_s, LOOK_EVERY_S, inf if changes_s is None else changes_s - now))
 
 
 class _Amount:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum, StrEnum
 
 from bulkup.outcome import Accepted, CloseGate, InDoubt, Outcome, TryAgain
+from bulkup.pacing.backoff import Refusals
 from bulkup.pacing.concurrency import Concurrency
 from bulkup.pacing.gate import Gate
 from bulkup.pacing.lead import Lead
 from bulkup.pacing.limiting import Limiting, Spent
 from bulkup.pacing.measured import Attempt, Ending
-from bulkup.pacing.quota import Quota, quota_told
+from bulkup.pacing.quota import Quota
 from bulkup.pacing.rate import Rate
+from bulkup.pacing.told import quotas_told
 
 __all__ = ["Pacing", "Waiting"]
-
-LEAST_WAIT_S = 0.35
-"""So long the gate is closed at least by a 429 that names no wait. Whoever was refused may add to it; who tries at once is refused
-again; and nobody slips through while that attempt is being recorded."""
 
 
 class Waiting(StrEnum):
@@ -42,13 +42,26 @@ class _Spending(Enum):
 class Pacing:
     """Grants slots. A slot is held for one attempt: whoever has to wait before the next attempt gives it back first."""
 
-    def __init__(self, *, concurrency: Concurrency, gate: Gate, rate: Rate, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        concurrency: Concurrency,
+        gate: Gate,
+        rate: Rate,
+        clock: Callable[[], float],
+        uniform: Callable[[float, float], float] = random.uniform,
+        unix: Callable[[], float] = time.time,
+    ) -> None:
         self.concurrency = concurrency
         self.gate = gate
+        self.refusals = Refusals(uniform)
         self.limiting = Limiting()
         self._lead = Lead()
         self._rate = rate
         self._clock = clock
+        self._unix = unix
+        self._least_trip_s: float | None = None
+        self._entered_s = clock()
         self._throttled = 0
         self._has_begun = False
         self._since = clock()
@@ -64,7 +77,7 @@ class Pacing:
         await self.concurrency.enter()
         self._account()
         try:
-            if self._rate.is_limited or self.quota.refusals_in_a_row:
+            if self._rate.is_limited or self.refusals.in_a_row:
                 with self._throttling(Waiting.RATE):
                     await self._follow(rows, size)
             else:
@@ -73,6 +86,8 @@ class Pacing:
             self.concurrency.leave()
             self._account()
             raise
+
+        self._entered_s = self._clock()
 
     def leave(self) -> None:
         """Hand the slot back."""
@@ -86,6 +101,8 @@ class Pacing:
         Comes before `leave`, so that who follows finds the gate closed.
         """
         now = self._clock()
+        trip_s = max(0.0, now - began_s)
+        self._least_trip_s = trip_s if self._least_trip_s is None else min(trip_s, self._least_trip_s)
         self._body_s += max(0.0, body_ended_s - began_s)
         self._answer_s += max(0.0, now - max(began_s, body_ended_s))
         attempt = Attempt(began_s, now, size, _ending(outcome))
@@ -94,27 +111,36 @@ class Pacing:
             attempt, is_full=self.concurrency.is_full and not self._throttled and not self._lead.waiting
         )
         match outcome:
-            case CloseGate(reason, wait_s, over_quota):
+            case CloseGate(_, wait_s, over_quota):
                 if over_quota:
                     self.quota.refused(now, began_s=began_s, wait_s=wait_s)
-                self._lead.refused(now)
-                self.gate.close(LEAST_WAIT_S if wait_s is None else wait_s, reason)
+                self.refused(outcome, began_s=began_s)
             case TryAgain() | InDoubt():
                 pass
             case _:
                 self.quota.accepted(now, began_s=began_s)
+                self.refusals.accepted(began_s=began_s)
                 self._lead.taken(began_s=began_s)
         self._account()
 
-    def looked(self) -> None:
-        """A request that stores nothing was answered as it should be: the service takes requests."""
+    def refused(self, refusal: CloseGate, *, began_s: float) -> None:
+        """A request that had begun at *began_s* was refused, whatever was asked: nobody goes for as long as that takes."""
+        now = self._clock()
+        self._lead.refused(now)
+        wait_s = self.refusals.refused(now, began_s=began_s, told_s=refusal.wait_s)
+        self.gate.close(wait_s, refusal.reason)
+
+    def looked(self, *, began_s: float) -> None:
+        """A request that stores nothing, and had begun at *began_s*, was answered as it should be: the service takes requests."""
+        self.refusals.accepted(began_s=began_s)
         self._lead.taken(began_s=self._clock())
 
     def headers(self, headers: Mapping[str, str]) -> None:
-        """The `x-ratelimit-*` headers (names in lower case) of an answer to whatever request of the lane."""
-        told = quota_told(headers)
-        if told is not None:
-            self.quota.headers(self._clock(), told)
+        """What an answer to whatever request of the lane says of quotas: headers with names in lower case."""
+        if told := quotas_told(headers, self._unix()):
+            now = self._clock()
+            late_s = now - self._entered_s if self._least_trip_s is None else self._least_trip_s
+            self.quota.headers(now, *told, late_s=late_s)
 
     def finish(self) -> None:
         """The lane has ended: its time is spent."""

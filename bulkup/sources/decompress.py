@@ -5,16 +5,17 @@ Every decoder is pushed raw bytes and pulled until it gives nothing more; then i
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import zstandard
 from isal import isal_zlib
 
+from bulkup.refusal import Refusal, attempt
 from bulkup.sources.files import Compression
 
 __all__ = ["DamagedError", "Decoder", "decoder_for"]
 
-_GZIP_ERROR = cast("type[Exception]", isal_zlib.error)
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = 0xFD2FB528
 _ZSTD_SKIPPABLE = 0x184D2A50
@@ -50,6 +51,13 @@ def decoder_for(compression: Compression) -> Decoder:
             return _Gzip()
         case Compression.ZSTD:
             return _Zstd()
+
+
+def _decoded(kind: str, decompress: Callable[..., bytes], *args: Any) -> bytes:
+    found = attempt(decompress, *args)
+    if isinstance(found, Refusal):
+        raise DamagedError(f"damaged {kind} ({found.why})") from found.why
+    return found
 
 
 class _Plain:
@@ -88,10 +96,7 @@ class _Gzip:
                 if not self._begin_member():
                     break
                 self._member = isal_zlib.decompressobj(wbits=31)
-            try:
-                data: bytes = self._member.decompress(self._raw, limit)
-            except _GZIP_ERROR as error:
-                raise DamagedError(f"damaged gzip ({error})") from error
+            data: bytes = _decoded("gzip", self._member.decompress, self._raw, limit)
             self._full = len(data) == limit  # there may be more to come from what was taken already
             if self._member.eof:
                 self._raw, self._member, self._full = self._member.unused_data, None, False
@@ -141,10 +146,7 @@ class _Zstd:
                 continue
             if self._frame is None:
                 self._frame = zstandard.ZstdDecompressor().decompressobj()
-            try:
-                data: bytes = self._frame.decompress(unit)
-            except zstandard.ZstdError as error:
-                raise DamagedError(f"damaged zstd ({error})") from error
+            data: bytes = _decoded("zstd", self._frame.decompress, unit)
             if self._frame.eof:
                 self._frame, self._last = None, False
             elif self._last and not self._checksum:

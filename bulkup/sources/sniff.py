@@ -11,6 +11,7 @@ import msgspec
 
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.model import BLOCK_BYTES
+from bulkup.refusal import Refusal, attempt
 from bulkup.sources.decompress import DamagedError, decoder_for
 from bulkup.sources.files import BOM, STDIN, Compression, Format, SourceFile
 
@@ -165,8 +166,4 @@ def _lines_or_array(text: bytes, head: _Head, *, bom: bool) -> Format:
 
 
 def _decodes(decode: Callable[[bytes], object], line: bytes) -> bool:
-    try:
-        decode(line)
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return True
+    return not isinstance(attempt(decode, line), Refusal)

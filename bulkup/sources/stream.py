@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from bulkup.array_lines import ArrayCutter
 from bulkup.errors import BulkupError, SourceUnreadable
+from bulkup.model import Block
 from bulkup.sources.decompress import DamagedError, decoder_for
 from bulkup.sources.files import BOM, STDIN, Format, SourceFile
 from bulkup.sources.inputs import Input
@@ -19,6 +20,12 @@ _BATCH_BYTES = 1024 * 1024
 
 _PIECE_BYTES = 256 * 1024
 _RAW_BYTES = 64 * 1024
+
+MOST_BLANK_BYTES = 64 * 1024 * 1024
+MOST_BYTES_OF_A_ROW = 256 * 1024 * 1024
+BOMB_RATIO = 200
+"""How many decoded bytes may pass without a row's end, blank ones and those of one row, where each byte on disk stands for more
+than the ratio: that is no data but a bomb, of which a few kilobytes make hours of work."""
 
 
 @dataclass(slots=True)
@@ -42,6 +49,7 @@ class FileStream:
         self._skip = len(BOM) if file.bom else 0
         cutter = ArrayCutter if file.format is Format.ARRAY else LineCutter
         self._cutter = cutter(base + self._skip, block_bytes=block_bytes, max_row_bytes=max_row_bytes)
+        self._last_row = 0, 0  # decoded bytes, and bytes on disk, up to the last row
 
     def advance(self) -> Batch:
         """Decode and cut about a megabyte, or what there is now. Blocking; for a worker thread."""
@@ -75,7 +83,17 @@ class FileStream:
         self.decoded += len(piece)
         if self._skip:
             piece, self._skip = piece[self._skip :], self._skip - min(self._skip, len(piece))
-        batch.items += self._cutter.feed(piece)
+        items = self._cutter.feed(piece)
+        batch.items += items
+        if not all(isinstance(item, Block) and item.data.isspace() for item in items):
+            self._last_row = self.decoded, self.input.consumed
+        elif self.decoded - self._last_row[0] > (MOST_BLANK_BYTES if items else MOST_BYTES_OF_A_ROW):
+            self._refuse_bomb()
+
+    def _refuse_bomb(self) -> None:
+        decoded, on_disk = self.decoded - self._last_row[0], self.input.consumed - self._last_row[1]
+        if decoded > BOMB_RATIO * on_disk:
+            raise DamagedError(f"a decompression bomb: {decoded:,} bytes without the end of a row")
 
     def _end(self, batch: Batch, trouble: str | None) -> None:
         if self._cutter.trouble is None:

@@ -4,18 +4,21 @@ Every failure of the client library becomes a `TransportFailure` that says how f
 Nothing here decides what a failure means.
 """
 
-from bulkup.transport.answer import Answer
+from bulkup.transport.answer import ERROR_BYTES, Answer
 from bulkup.transport.base_url import check_base_url, leads_to_loopback
-from bulkup.transport.failure import AnswerTooLong, Phase, TransportFailure
+from bulkup.transport.failure import AnswerTooLong, AnswerUnreadable, LastingFailure, Phase, TransportFailure
 from bulkup.transport.progress import Body, Timeouts
 from bulkup.transport.session import Transport
 from bulkup.transport.translate import WORDS
 
 __all__ = [
+    "ERROR_BYTES",
     "WORDS",
     "Answer",
     "AnswerTooLong",
+    "AnswerUnreadable",
     "Body",
+    "LastingFailure",
     "Phase",
     "Timeouts",
     "Transport",

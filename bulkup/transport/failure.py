@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["AnswerTooLong", "Phase", "TransportFailure"]
+from bulkup.errors import ExitCode
+
+__all__ = ["AnswerTooLong", "AnswerUnreadable", "LastingFailure", "Phase", "TransportFailure"]
 
 
 class Phase(StrEnum):
@@ -26,3 +28,15 @@ class TransportFailure(Exception):
 
 class AnswerTooLong(TransportFailure):
     """The answer is longer than the caller takes in."""
+
+
+class AnswerUnreadable(TransportFailure):
+    """The whole answer may be there, in a coding that cannot be undone: asking again brings the same."""
+
+
+class LastingFailure(TransportFailure):
+    """No byte of the body left, and none will as things are: *reason* says what to do, *exit_code* what the run ends with."""
+
+    def __init__(self, phase: Phase, reason: str, exit_code: ExitCode) -> None:
+        super().__init__(phase, reason)
+        self.exit_code = exit_code

@@ -9,8 +9,9 @@ from typing import Protocol
 
 import anyio
 
-from bulkup.stalls import GiveUp, RoundTrips, StallWatch, Tell, Wait, quiet_s
-from bulkup.transport.failure import Phase
+from bulkup.stalls import GIVE_UP_TIMES, GiveUp, RoundTrips, SlowAnswer, StallWatch, Tell, Wait, quiet_s
+from bulkup.transport.failure import Phase, TransportFailure
+from bulkup.transport.sockets import Line
 
 __all__ = ["Body", "Progress", "Timeouts"]
 
@@ -27,7 +28,7 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Seconds for each phase. None of them cuts a transfer that moves."""
+    """Seconds for each phase. None of them cuts a transfer that moves at 1 KiB/s or more (`bulkup.stalls.SlowAnswer`)."""
 
     connect_s: float = 30.0
     stall_s: float = 120.0
@@ -64,6 +65,10 @@ class Progress:
         self.phase = Phase.CONNECT
         self.failure: BaseException | None = None
         self.waited_s = 0.0
+        self.is_early = False
+        """Whether the answer came before the whole body was sent."""
+        # A quiet more than is waited for here: the kernel's turn comes only where this process does not run.
+        self.line = Line(handed_over=self._is_handed_over, give_up_s=(GIVE_UP_TIMES + 1) * self._quiet_s)
 
     def watch(self, scope: anyio.CancelScope) -> None:
         self._scope = scope
@@ -93,16 +98,28 @@ class Progress:
         of_body = f" to a body of {size:,} bytes" if self._body is not None else ""
         return ("the rest of the answer" if self._is_answered else "an answer") + of_body
 
-    @property
-    def is_complete(self) -> bool:
-        return self._body is None or self.phase is Phase.ANSWER
+    def _is_handed_over(self) -> bool:
+        return self._body is None or self._sent >= self._body.content_length
 
     def moved(self) -> None:
         self._expect(0.0)
 
+    def slow_answer(self) -> SlowAnswer:
+        """What watches that the answer, whose head is there, does not come ever so slowly for ever."""
+        return SlowAnswer(self._loop.time(), self._quiet_s)
+
+    def came(self, watch: SlowAnswer, count: int) -> None:
+        """*count* bytes of the answer came. Raises `TransportFailure` where it has been too slow for too long."""
+        self.moved()
+        if (took_s := watch.came(self._loop.time(), count)) is not None:
+            raise TransportFailure(Phase.ANSWER, f"the answer has come too slowly for {took_s:,.0f} s")
+
     def answered(self) -> None:
-        """The answer's head is there."""
+        """The answer's head is there. Where it is early, nothing more of the body is sent."""
         self._is_answered = True
+        self.is_early = not self.line.body_was_whole()
+        if not self.is_early:
+            self.phase = Phase.ANSWER
         if self._body_ended_at is not None:
             self._trips.add(self._loop.time() - self._body_ended_at)
         self.moved()
@@ -117,6 +134,8 @@ class Progress:
                 if self._on_bytes is not None:
                     self._on_bytes(len(block))
                 yield memoryview(block)  # what the socket doesn't take at once is cut off without a copy
+                if self.is_early:
+                    await asyncio.Event().wait()  # until the request ends
         except Exception as error:
             self.failure = error
             raise

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
-
 import aiohttp
 
-from bulkup.secret import Token
+from bulkup.secret import redact
 from bulkup.transport.failure import Phase, TransportFailure
+from bulkup.transport.faults import lasting_failure
 from bulkup.transport.progress import Progress
+from bulkup.transport.proxy import Proxy
 
 __all__ = ["WORDS", "translated"]
 
@@ -19,9 +19,9 @@ WORDS = 400
 class translated:  # noqa: N801 - reads as a statement
     """Turns the client library's exceptions into `TransportFailure`, without a chain that could carry a header."""
 
-    def __init__(self, progress: Progress, token: Token) -> None:
+    def __init__(self, progress: Progress, proxy: Proxy | None = None) -> None:
         self._progress = progress
-        self._token = token
+        self._proxy = proxy
 
     def __enter__(self) -> None:
         return None
@@ -32,16 +32,16 @@ class translated:  # noqa: N801 - reads as a statement
         if self._progress.failure is not None:
             raise self._progress.failure from None
         phase = Phase.CONNECT if isinstance(error, aiohttp.ClientConnectorError) else self._progress.phase
-        raise TransportFailure(phase, _describe(error, self._token)) from None
+        if phase is Phase.CONNECT and (lasting := lasting_failure(error, self._proxy)) is not None:
+            raise lasting from None
+        raise TransportFailure(phase, _describe(error)) from None
 
 
-def _describe(error: BaseException, token: Token) -> str:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
-        return token.redact(f"the server's certificate does not verify: {error}")
+def _describe(error: BaseException) -> str:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server closed the connection without an answer"
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return _one_line(token.redact(said))[:WORDS]
+    return _one_line(redact(said))[:WORDS]
 
 
 def _one_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from itertools import count
@@ -9,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import orjson
 
 from bulkup.chunk import Chunk
 from bulkup.config import OnSourceChange
-from bulkup.errors import LocalDisk, SourceChanged
+from bulkup.errors import JournalUnusable, LocalDisk, SourceChanged
 from bulkup.event import Event, Note
 from bulkup.journal import Journal, Lock
 from bulkup.journal.records import read_chunks
 from bulkup.sources import Source
+from bulkup.state_files import read_in, warning_of
 from bulkup.wiring.fingerprint import Change, change_of, check_end, check_ranges, was_touched
-from bulkup.wiring.folder import RunFolder
+from bulkup.wiring.folder import RECEIPT, RunFolder
 
 __all__ = ["check_source", "open_journal"]
 
@@ -119,8 +122,12 @@ async def open_journal(
     """
     lock = _lock(folder)
     stack.callback(lock.release)
+    warning = await anyio.to_thread.run_sync(warning_of, folder.path)
+    if warning is not None:
+        tell(Note("", warning))
     opened = stack.enter_context(ExitStack())
     journal = await anyio.to_thread.run_sync(_open, folder, opened)
+    await _refuse_older(journal, lanes)
     try:
         await check_source(journal, source, lanes, choice, tell)
     except SourceChanged as change:
@@ -147,9 +154,32 @@ def _open(folder: RunFolder, opened: ExitStack) -> Journal:
     return journal
 
 
+async def _refuse_older(journal: Journal, lanes: Sequence[str]) -> None:
+    """Raise `JournalUnusable` where the receipt beside it says that more has landed than the journal knows: it is older, or lost
+    something, and would send rows twice."""
+    receipt = await anyio.to_thread.run_sync(read_in, journal.folder, RECEIPT)
+    for lane in lanes:
+        told = _landed_by(receipt, lane)
+        landed = (await journal.lane(lane).totals()).rows_landed
+        if landed < told:
+            raise JournalUnusable(
+                f"{journal.folder}: {RECEIPT} says that {told:,} rows have landed in {lane}, and the journal knows of {landed:,}: "
+                "it is older, or damaged. Restore the whole folder from a copy, as it was at one moment"
+            )
+
+
+def _landed_by(receipt: bytes | None, lane: str) -> int:
+    """The rows that have landed by the last receipt, 0 where it cannot be read: it is a report, and nothing hangs on it alone."""
+    try:
+        rows = orjson.loads(receipt or b"null")["destinations"][lane]["rows_landed"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return 0
+    return rows if isinstance(rows, int) else 0
+
+
 def _set_aside(folder: RunFolder) -> Path:
     """The old folder under the first name that is free."""
-    number = next(n for n in count(1) if not folder.generation(n).exists())
+    number = next(n for n in count(1) if not os.path.lexists(folder.generation(n)))
     kept = folder.generation(number)
     try:
         folder.path.rename(kept)

@@ -9,15 +9,25 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 import anyio
-import orjson
 
 from bulkup.assumptions import assumptions_for
 from bulkup.chunk import Chunk, ChunkState
 from bulkup.errors import ExitCode, UsageProblem, worst
 from bulkup.journal import Journal, LaneJournal
-from bulkup.receipt import REMOTE_LISTED, DestinationReceipt, Invocation, Receipt, RemoteEntry, SourceReceipt, status_of
+from bulkup.path_text import json_bytes
+from bulkup.receipt import (
+    REMOTE_LISTED,
+    DestinationReceipt,
+    Invocation,
+    Receipt,
+    RemoteEntry,
+    SourceReceipt,
+    seconds_between,
+    status_of,
+)
 from bulkup.wiring.folder import RunFolder, write_private
 from bulkup.wiring.manifest import write_manifest
+from bulkup.wiring.run_clock import run_clock
 
 __all__ = ["Decision", "decide"]
 
@@ -45,12 +55,13 @@ async def decide(folder: RunFolder, *, chunk: str, lane: str | None, decision: D
         lanes = list(upload["destinations"]) if upload else []
         if lane is not None and lane not in lanes:
             raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
+        clock = await run_clock(journal)
         for name in lanes:  # what stands as being sent is in doubt: nobody else holds the run
-            await journal.lane(name).recover(time.time())
+            await journal.lane(name).recover(clock.unix())
         found = await _in_doubt(journal, [lane] if lane else lanes, chunk)
         await _settle(journal.lane(found.id.lane), found, decision)
         receipt = await _receipt(folder, journal, lanes)
-        write_private(folder.path / "receipt.json", orjson.dumps(receipt.to_json(), option=orjson.OPT_INDENT_2))
+        write_private(folder.path / "receipt.json", json_bytes(receipt.to_json(), indent=True))
         await anyio.to_thread.run_sync(write_manifest, folder.path, lanes, receipt.source.uris)
         return receipt
 
@@ -103,7 +114,6 @@ async def _receipt(folder: RunFolder, journal: Journal, lanes: list[str]) -> Rec
     started_at = await journal.fact("started_at") or _now()
     finished_at = await journal.fact("finished_at") or _now()
     code = worst([ExitCode(d.exit_code) for d in destinations.values()])
-    since = datetime.fromisoformat(finished_at) - datetime.fromisoformat(started_at)
     return Receipt(
         run_id=folder.run_id,
         status=status_of(code),
@@ -116,7 +126,7 @@ async def _receipt(folder: RunFolder, journal: Journal, lanes: list[str]) -> Rec
         ),
         started_at=started_at,
         finished_at=finished_at,
-        duration_s=round(since.total_seconds(), 3),
+        duration_s=seconds_between(started_at, finished_at),
         destinations=destinations,
     )
 

@@ -12,6 +12,7 @@ import xxhash
 from bulkup.chunk import Chunk
 from bulkup.errors import SourceChanged
 from bulkup.flow.draft import hash_raw
+from bulkup.path_text import portable
 from bulkup.sources import Cursor, SourceFile
 
 __all__ = ["Change", "change_of", "check_end", "check_ranges", "files_to_json", "was_touched"]
@@ -32,7 +33,7 @@ def files_to_json(files: Sequence[SourceFile]) -> list[dict[str, Any]]:
     """The files as the journal keeps them."""
     return [
         {
-            "uri": f.uri,
+            "uri": portable(f.uri),
             "size": f.size,
             "mtime_ns": f.mtime_ns,
             "inode": f.inode,
@@ -45,7 +46,7 @@ def files_to_json(files: Sequence[SourceFile]) -> list[dict[str, Any]]:
 
 def change_of(then: Then, now: Sequence[SourceFile]) -> Change | None:
     """What is plainly not as it was, None where only the contents could tell."""
-    old, new = [f["uri"] for f in then], [f.uri for f in now]
+    old, new = [f["uri"] for f in then], [portable(f.uri) for f in now]
     if new[: len(old)] != old:
         return _other_files(old, new)
     found = [_change(before, file) for before, file in zip(then, now, strict=False)]

@@ -6,14 +6,19 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from bulkup.errors import LocalDisk, UsageProblem
+from bulkup.errors import BulkupError, LocalDisk, UsageProblem
 from bulkup.journal import Lock
+from bulkup.journal.journal import DATABASE
+from bulkup.state_files import check_folder, make_folder, read_in, refused
 
-__all__ = ["RunFolder", "StateDir", "write_private"]
+__all__ = ["LIMITS", "RECEIPT", "RunFolder", "StateDir", "private_file", "write_private"]
+
+RECEIPT = "receipt.json"
+LIMITS = "limits.json"
 
 
 class StateDir:
@@ -24,22 +29,32 @@ class StateDir:
 
     def create(self) -> None:
         """Make the directory. Raises `LocalDisk`."""
-        _make(self.path)
+        make_folder(self.path)
 
     def run(self, run_id: str) -> RunFolder:
         """The folder of one run, whether it exists or not."""
         return RunFolder(self.path / run_id)
 
     def runs(self) -> list[str]:
-        """The names of the runs, the newest last."""
-        if not self.path.is_dir():
+        """The names of the runs, the newest last. What cannot be looked into is none. Raises `LocalDisk`."""
+        found = []
+        try:
+            with os.scandir(self.path) as entries:
+                for entry in entries:
+                    with suppress(OSError):
+                        at = (self.path / entry.name / DATABASE).stat(follow_symlinks=False).st_mtime
+                        found.append((at, entry.name))
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        found = [p for p in self.path.iterdir() if (p / "journal.db").exists()]
-        return [p.name for p in sorted(found, key=lambda p: (p / "journal.db").stat().st_mtime)]
+        except OSError as error:
+            raise refused(self.path, error) from error
+        return [name for _, name in sorted(found)]
 
     def find(self, run: str | None) -> RunFolder:
-        """The run named *run* (a unique beginning will do), or the newest. Raises `UsageProblem`."""
+        """The run named *run* (a unique beginning will do), or the newest. Raises `UsageProblem`, `LocalDisk`."""
         runs = self.runs()
+        if run and run not in runs and run == Path(run).name and _cannot_be_looked_into(self.path / run):
+            return self.run(run)  # who opens it is told why
         if not runs:
             raise UsageProblem(f"{self.path}: there are no runs here; --state-dir says where else to look")
         if run is None:
@@ -53,9 +68,8 @@ class StateDir:
         return self.run(matches[0])
 
     def lock_dataset(self, identity: str) -> Lock:
-        """Take the lock on a destination's dataset. Raises `RunLocked`."""
+        """Take the lock on a destination's dataset. Raises `RunLocked`, `JournalUnusable`, `LocalDisk`."""
         name = hashlib.sha256(identity.encode()).hexdigest()[:32]
-        _make(self.path / "locks")
         return Lock(self.path / "locks" / name, f"the dataset ({identity})")
 
     def learned_limit(self, service: str) -> int | None:
@@ -64,15 +78,16 @@ class StateDir:
         return value if isinstance(value, int) and value > 0 else None
 
     def learn_limit(self, service: str, max_body_bytes: int) -> None:
-        """Remember the largest body that *service* takes."""
-        write_private(
-            self.path / "limits.json", json.dumps({**self._limits(), service: max_body_bytes}, indent=1).encode()
-        )
+        """Remember the largest body that *service* takes. Where that cannot be written it is learned again the next time."""
+        with suppress(LocalDisk):
+            write_private(
+                self.path / LIMITS, json.dumps({**self._limits(), service: max_body_bytes}, indent=1).encode()
+            )
 
     def _limits(self) -> dict[str, Any]:
         try:
-            found = json.loads((self.path / "limits.json").read_bytes())
-        except (OSError, ValueError):
+            found = json.loads(read_in(Path(os.path.realpath(self.path)), LIMITS) or b"null")
+        except (BulkupError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -88,11 +103,12 @@ class RunFolder:
     @property
     def exists(self) -> bool:
         """There is a journal in it."""
-        return (self.path / "journal.db").exists()
+        return os.path.lexists(self.path / DATABASE)
 
     def create(self) -> None:
-        """Make the folder. Raises `LocalDisk`."""
-        _make(self.path)
+        """Make the folder, or see that it is to be trusted. Raises `LocalDisk`, `JournalUnusable`."""
+        make_folder(self.path)
+        check_folder(self.path)
 
     def generation(self, number: int) -> Path:
         """Where the folder goes when the run is begun anew."""
@@ -108,14 +124,17 @@ class RunFolder:
 def private_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that replaces *path* once it was written whole. Raises `LocalDisk`."""
     draft = path.with_name(path.name + ".new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as stream:
+        with suppress(FileNotFoundError):  # of a process that was killed, or a link that somebody put there
+            draft.unlink()
+        with os.fdopen(os.open(draft, flags, 0o600), "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         draft.replace(path)
     except OSError as error:
-        raise LocalDisk(f"{path}: {error.strerror}") from error
+        raise refused(path, error) from error
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -124,8 +143,11 @@ def write_private(path: Path, data: bytes) -> None:
         stream.write(data)
 
 
-def _make(path: Path) -> None:
+def _cannot_be_looked_into(path: Path) -> bool:
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise LocalDisk(f"{path}: {error.strerror}; choose another --state-dir") from None
+        (path / DATABASE).stat(follow_symlinks=False)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False

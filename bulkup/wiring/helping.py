@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from bulkup.errors import UsageProblem
 from bulkup.flow.orders import CpuUsed, QuotaTold, Stalled
 from bulkup.sources import Source
+from bulkup.wiring.cpus import usable_cpus
 from bulkup.workers import Pool
 
 __all__ = ["Helpers", "worker_count"]
@@ -24,7 +24,7 @@ def worker_count(chosen: int | str, source: Source) -> int:
         return int(chosen)
     if sum(file.size or 0 for file in source.files) < LEAST_BYTES:
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cpus()
 
 
 class Helpers:

@@ -9,6 +9,7 @@ import orjson
 
 from bulkup.chunk import ChunkState
 from bulkup.journal.records import read_chunks
+from bulkup.path_text import readable
 from bulkup.row_numbers import first_rows
 from bulkup.wiring.folder import private_file
 
@@ -17,8 +18,9 @@ __all__ = ["write_manifest"]
 
 def write_manifest(folder: Path, lanes: Sequence[str], files: Sequence[str]) -> None:
     """Write the manifest of every lane into the run's *folder*, a chunk a line, in the source's order. Raises `LocalDisk`."""
+    names = list(map(readable, files))
     with private_file(folder / "manifest.json") as out:
-        out.write(b'{"files":%b,"lanes":{' % orjson.dumps(list(files)))
+        out.write(b'{"files":%b,"lanes":{' % orjson.dumps(names))
         for place, lane in enumerate(lanes):
             out.write(b"%b\n%b:[" % (b"," if place else b"", orjson.dumps(lane)))
             first = True
@@ -26,7 +28,7 @@ def write_manifest(folder: Path, lanes: Sequence[str], files: Sequence[str]) -> 
                 record = {
                     "chunk": str(chunk.id),
                     "state": chunk.state,
-                    "file": files[chunk.file],
+                    "file": names[chunk.file],
                     "position": chunk.start,
                     "byte_offset": chunk.byte_offset,
                     "first_row": rows.get(chunk.file, 1),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from bulkup.config import Collinear, Nebius
-from bulkup.errors import JournalUnusable
+from bulkup.errors import JournalUnusable, LocalDisk, RunLocked
+from bulkup.flow.clock import Anchor
 from bulkup.journal.reading import JournalView, view
 from bulkup.settlement import Others
 from bulkup.wiring.folder import RunFolder, StateDir
+from bulkup.wiring.run_clock import CLOCK
 from bulkup.wiring.upload import lane_name
 
 __all__ = ["others_since"]
@@ -18,12 +20,14 @@ def others_since(state: StateDir, run: RunFolder, destination: Nebius | Collinea
     """What runs other than *run* have put into the dataset *name* of *destination* since *since* (Unix time).
 
     Retries of a run are such runs, and so is whatever was uploaded into the same dataset with `--append`. None of them may be
-    writing: to be asked with the dataset's lock held. A run whose journal cannot be read is passed over. Reads files.
+    writing: to be asked with the dataset's lock held. A run whose journal is not one is passed over; one that cannot be got at may
+    have put rows there. Reads files.
     """
     if isinstance(destination, Nebius):  # its chunks have datasets of their own
         return Others()
     rows = 0
     unclear = []
+    ours = _anchor(run)
     for other in map(state.run, state.runs()):
         if other.run_id == run.run_id:
             continue
@@ -33,13 +37,22 @@ def others_since(state: StateDir, run: RunFolder, destination: Nebius | Collinea
                     continue
                 started_at = journal.fact("started_at")
                 began_later = started_at is not None and datetime.fromisoformat(started_at).timestamp() >= since
-                landed, is_unclear = journal.rows_since(lane_name(destination), since, began_later=began_later)
+                there = ours.as_other(since, Anchor.from_json(journal.fact(CLOCK))) if ours is not None else since
+                landed, is_unclear = journal.rows_since(lane_name(destination), there, began_later=began_later)
         except JournalUnusable:
+            continue
+        except (LocalDisk, RunLocked):
+            unclear.append(other.run_id)
             continue
         rows += landed
         if is_unclear:
             unclear.append(other.run_id)
     return Others(rows, tuple(unclear))
+
+
+def _anchor(run: RunFolder) -> Anchor | None:
+    with view(run.path) as journal:
+        return Anchor.from_json(journal.fact(CLOCK))
 
 
 def _writes_to(journal: JournalView, destination: Collinear, name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -10,15 +11,19 @@ from pathlib import Path
 from typing import IO, Any
 
 import anyio
+import msgspec
 import orjson
 import xxhash
 
+from bulkup.array_lines import json_line
 from bulkup.config import LONGEST_NAME, Nebius, RejectLimit
-from bulkup.errors import UsageProblem
+from bulkup.errors import JournalUnusable, UsageProblem
 from bulkup.journal import Journal
-from bulkup.journal.journal import REJECTS
 from bulkup.journal.reading import view
-from bulkup.model import HEAD_BYTES
+from bulkup.journal.sidecars import REJECTS, read_letters
+from bulkup.model import BLOCK_BYTES, HEAD_BYTES
+from bulkup.refusal import attempt
+from bulkup.state_files import open_in
 from bulkup.wiring.folder import RunFolder, StateDir, private_file
 from bulkup.wiring.upload import Upload, lane_name
 
@@ -72,7 +77,7 @@ def prepare_retries(state: StateDir, folder: RunFolder, *, lane: str | None, fil
     wanted = [name for name in lanes if lane in (None, name)]
 
     def rows() -> Iterator[_Row]:
-        return _rejected(folder.path / REJECTS, size) if file is None else _given(file, wanted, lanes)
+        return _rejected(folder.path, size, lanes) if file is None else _given(file, wanted, lanes)
 
     lost = sum(row.data is None and row.lane in wanted for row in rows())
     retries = [_retry(state, folder, parent, name, plans[name], rows) for name in wanted]
@@ -87,13 +92,9 @@ def prepare_retries(state: StateDir, folder: RunFolder, *, lane: str | None, fil
     return Retries(found, lost)
 
 
-def _rejected(path: Path, size: int) -> Iterator[_Row]:
-    if not path.exists():
-        return
-    with path.open("rb") as letters:
-        while letters.tell() < size:
-            letter = orjson.loads(letters.readline())
-            yield _Row(letter["lane"], _row_of(letter, str(path)))
+def _rejected(folder: Path, size: int, lanes: Sequence[str]) -> Iterator[_Row]:
+    for at, line, letter in read_letters(folder, size, lanes):
+        yield _Row(letter["lane"], _row_of(letter, f"{folder / REJECTS}, byte {at:,}", line))
 
 
 def _given(path: Path, wanted: Sequence[str], lanes: Sequence[str]) -> Iterator[_Row]:
@@ -112,7 +113,7 @@ def _given(path: Path, wanted: Sequence[str], lanes: Sequence[str]) -> Iterator[
                     raise UsageProblem(
                         f"{path}, line {number}: the run has no lane {letter['lane']!r}; it has {', '.join(lanes)}"
                     )
-                yield _Row(letter["lane"], _row_of(letter, f"{path}, line {number}"))
+                yield _Row(letter["lane"], _row_of(letter, f"{path}, line {number}", line))
             elif len(wanted) > 1:
                 raise UsageProblem(f"{path}, line {number}: a plain row names no destination: give --lane")
             else:
@@ -121,15 +122,17 @@ def _given(path: Path, wanted: Sequence[str], lanes: Sequence[str]) -> Iterator[
 
 def _letter(line: bytes) -> dict[str, Any] | None:
     """The dead letter that *line* is, None where it is a row."""
-    try:
-        found = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
+    found = attempt(orjson.loads, line)
     return found if isinstance(found, dict) and {"id", "lane", "stage", "reason", "length"} <= found.keys() else None
 
 
-def _row_of(letter: dict[str, Any], where: str) -> bytes | None:
-    """The row in a dead letter, as it was or as it was edited: text, or JSON. None where not all of it was kept.
+class _Token(msgspec.Struct):
+    row: msgspec.Raw
+
+
+def _row_of(letter: dict[str, Any], where: str, line: bytes) -> bytes | None:
+    """The row in a dead letter, as it was or as it was edited: text, or JSON, which goes as it stands in *line*. None where not all
+    of it was kept.
 
     Raises `UsageProblem`, naming *where* it stands.
     """
@@ -137,7 +140,10 @@ def _row_of(letter: dict[str, Any], where: str) -> bytes | None:
     if isinstance(row, str):
         data = row.encode()
     elif row is not None:
-        return orjson.dumps(row)
+        try:
+            return bytes(msgspec.json.decode(line, type=_Token).row)
+        except (msgspec.MsgspecError, RecursionError):
+            raise UsageProblem(f"{where}: its row cannot be read; give it as text, under row") from None
     elif "row_base64" in letter:
         try:
             data = base64.b64decode(letter["row_base64"])
@@ -155,8 +161,7 @@ def _is_head(data: bytes, length: int) -> bool:
 
 
 def _on_one_line(data: bytes) -> bytes:
-    """A line break inside JSON is blank space."""
-    return data.strip().replace(b"\r", b" ").replace(b"\n", b" ")
+    return json_line(data.strip(b" \t\r\n"))
 
 
 def _retry(
@@ -167,7 +172,8 @@ def _retry(
     plan: dict[str, Any] | None,
     rows: Callable[[], Iterator[_Row]],
 ) -> Retry | None:
-    hasher = xxhash.xxh3_128(f"{folder.run_id} {lane}\n".encode())
+    seed = f"{folder.run_id} {lane}\n".encode()
+    hasher = xxhash.xxh3_128(seed)
     count = 0
     for row in rows():
         if row.lane != lane or row.data is None:
@@ -181,12 +187,28 @@ def _retry(
     child.create()
     with ExitStack() as held:
         held.callback(child.lock().release)
-        if not (child.path / ROWS).exists():
+        if not _holds(child.path, hasher.digest(), xxhash.xxh3_128(seed)):
             with private_file(child.path / ROWS) as out:
                 _write(out, (row.data for row in rows() if row.lane == lane and row.data is not None))
         if plan is not None:
             anyio.run(_adopt_plan, child, lane, plan)
     return Retry(child.run_id, _upload(parent, lane, child, state.path, mark), count)
+
+
+def _holds(folder: Path, wanted: bytes, hasher: xxhash.xxh3_128) -> bool:
+    """Whether the rows of an earlier start are there. Others than those would be sent: the name of the folder can be computed."""
+    try:
+        fd = open_in(folder, ROWS, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    with os.fdopen(fd, "rb") as rows:
+        while data := rows.read(BLOCK_BYTES):
+            hasher.update(data)
+    if hasher.digest() != wanted:
+        raise JournalUnusable(
+            f"{folder / ROWS} does not hold the rejected rows it was made of; find out who changed it, then restore or remove it"
+        )
+    return True
 
 
 def _write(out: IO[bytes], rows: Iterator[bytes]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -14,7 +13,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import anyio
-import orjson
 
 from bulkup.assumptions import assumptions_for
 from bulkup.config import Collinear, Nebius, OnSourceChange, RunSettings
@@ -31,19 +29,31 @@ from bulkup.journal.reading import view
 from bulkup.journal.records import read_chunks
 from bulkup.model import BLOCK_BYTES
 from bulkup.pacing import Rate
-from bulkup.receipt import REMOTE_LISTED, DestinationReceipt, Invocation, Receipt, RemoteEntry, SourceReceipt, status_of
+from bulkup.path_text import json_bytes, portable
+from bulkup.receipt import (
+    REMOTE_LISTED,
+    DestinationReceipt,
+    Invocation,
+    Receipt,
+    RemoteEntry,
+    SourceReceipt,
+    seconds_between,
+    status_of,
+)
 from bulkup.sources import Source, open_source
+from bulkup.stalls import again_s
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, check_base_url
 from bulkup.verification import LaneVerification, Verification
 from bulkup.version import USER_AGENT
-from bulkup.wiring.build import dataset_of, row_options, token_of
+from bulkup.wiring.build import dataset_of, refuse_secrets, row_options, token_of
 from bulkup.wiring.changed_source import open_journal
 from bulkup.wiring.fingerprint import files_to_json
 from bulkup.wiring.folder import RunFolder, StateDir, write_private
 from bulkup.wiring.helping import Helpers, worker_count
 from bulkup.wiring.manifest import write_manifest
 from bulkup.wiring.neighbours import others_since
+from bulkup.wiring.run_clock import run_clock
 from bulkup.wiring.services import destination_of
 from bulkup.wiring.upload import Upload, lane_name, run_id
 from bulkup.wiring.worker import LaneOpening
@@ -65,24 +75,37 @@ class Purpose(StrEnum):
 
 
 class Interrupt:
-    """How a person stops a run: the first time it drains, the second time it aborts."""
+    """How a run is stopped: the first time it drains, the second time it aborts."""
 
     def __init__(self) -> None:
         self.code: ExitCode | None = None
         self._drain = anyio.Event()
         self._abort = anyio.Event()
+        self._is_heard = False
 
     def request(self, code: ExitCode = ExitCode.INTERRUPTED) -> None:
-        """Drain; asked once more, abort."""
+        """Drain; asked once more after that was heard, abort. Two signals at once are one: `timeout` sends one to the process and
+        one to its group."""
         if self.code is None:
             self.code = code
             self._drain.set()
-        else:
+        elif self._is_heard:
             self._abort.set()
+
+    def hang_up(self) -> None:
+        """Drain, however often this is said: the kernel and a shell each say that the terminal has gone, and systemd may too."""
+        if self.code is None:
+            self.request(ExitCode.TERMINATED)
+
+    def abort(self) -> None:
+        """Abort at once."""
+        self.request()
+        self._abort.set()
 
     async def drain_requested(self) -> None:
         """Wait for the first request."""
         await self._drain.wait()
+        self._is_heard = True
 
     async def abort_requested(self) -> None:
         """Wait for the second request."""
@@ -93,7 +116,7 @@ class Interrupt:
         async with anyio.create_task_group() as tasks:
 
             async def cancel() -> None:
-                await self._drain.wait()
+                await self.drain_requested()
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(cancel)
@@ -181,6 +204,7 @@ class Run:
         folder: RunFolder,
         state: StateDir,
         journal: Journal,
+        clock: Clock,
         source: Source,
         tell: Callable[[Event], None],
     ) -> None:
@@ -188,6 +212,7 @@ class Run:
         self._folder = folder
         self._state = state
         self._journal = journal
+        self._clock = clock
         self._source = source
         self._tell = tell
         self._lanes: list[Lane] = []
@@ -212,6 +237,7 @@ class Run:
         for destination in upload.destinations:  # before anything is written down: a URL may hold a password
             check_base_url(destination.url)
         tokens = [token_of(d) for d in upload.destinations]
+        refuse_secrets(upload)
         state = StateDir(upload.settings.state_dir)
         source = await anyio.to_thread.run_sync(partial(_open_source, upload, state), abandon_on_cancel=True)
         stack.callback(source.close)
@@ -228,8 +254,8 @@ class Run:
             append=upload.settings.append,
         )
         await journal.set_fact("files", files_to_json(source.files))
-        run = cls(upload, folder, state, journal, source, tell)
-        run.is_new = purpose is Purpose.SEND and await journal.fact("started_at") is None
+        run = cls(upload, folder, state, journal, await run_clock(journal), source, tell)
+        run.is_new = purpose is Purpose.SEND and await journal.fact("started_at") is None and await journal.is_blank()
         if purpose is Purpose.SEND:  # else the run keeps the options that it was last sent with
             await journal.set_fact("upload", upload.to_json())
         try:
@@ -260,12 +286,12 @@ class Run:
             tasks.cancel_scope.cancel()
         self._take_stock()
         receipt = await self._receipt(started_at, interrupt)
-        write_private(self._folder.path / "receipt.json", orjson.dumps(receipt.to_json(), option=orjson.OPT_INDENT_2))
+        write_private(self._folder.path / "receipt.json", json_bytes(receipt.to_json(), indent=True))
         await anyio.to_thread.run_sync(
             write_manifest,
             self._folder.path,
             [lane.name for lane in self._lanes],
-            [file.uri for file in self._source.files],
+            [portable(file.uri) for file in self._source.files],
         )
         self._learn_limits()
         self._tell(self._snapshot())
@@ -285,7 +311,11 @@ class Run:
             return
         for settings, lane in zip(self._upload.destinations, self._lanes, strict=True):
             opening = LaneOpening(
-                dataset_of(settings, chosen.name), _timeouts(chosen), chosen.max_row_bytes, BLOCK_BYTES
+                dataset_of(settings, chosen.name),
+                _timeouts(chosen),
+                chosen.max_row_bytes,
+                BLOCK_BYTES,
+                settings.ca_file,
             )
             lane.be_helped(LaneHelp(pool, lane.name, opening))
 
@@ -353,7 +383,9 @@ class Run:
         self._tell(Note("", f"stopping: waiting up to {timeout_s:.0f} s for what is in flight (once more aborts it)"))
         for lane in self._lanes:
             lane.halt.set(Reason("interrupted", interrupt.code or ExitCode.INTERRUPTED))
+        until = anyio.current_time() + timeout_s
         await anyio.sleep(timeout_s)
+        await anyio.sleep(again_s(anyio.current_time() - until, timeout_s))
         sending.cancel()
 
     async def _abort_on(self, interrupt: Interrupt, sending: anyio.CancelScope) -> None:
@@ -396,6 +428,7 @@ class Run:
                 settings.url,
                 user_agent=USER_AGENT,
                 timeouts=_timeouts(chosen),
+                ca_file=settings.ca_file,
                 on_stall=lambda text: self._tell(Note(name, text)),
                 on_quota=partial(self._on_quota, name),
             )
@@ -410,7 +443,7 @@ class Run:
                 source=self._source,
                 journal=self._journal.lane(destination.name),
                 options=self._lane_options(settings, destination),
-                clock=Clock(time.monotonic, time.time, anyio.sleep, random.uniform),
+                clock=self._clock,
                 learned_limit=self._state.learned_limit(_service(settings)),
                 others=partial(others_since, self._state, self._folder, settings, chosen.name),
                 say=lambda text, lane=destination.name: self._tell(Note(lane, text)),  # type: ignore[misc]
@@ -440,6 +473,7 @@ class Run:
             * chosen.memory_bytes
             // len(self._upload.destinations),
             retry_for_s=chosen.retry_for_s,
+            max_wait_s=chosen.max_wait_s,
             settle_after_s=chosen.settle_after_s,
             pending_timeout_s=settings.pending_timeout_s if isinstance(settings, Nebius) else 600.0,
             on_doubt=chosen.on_doubt,
@@ -467,16 +501,14 @@ class Run:
             status=status_of(code),
             exit_code=int(code),
             source=SourceReceipt(
-                uris=tuple(file.uri for file in self._source.files),
+                uris=tuple(portable(file.uri) for file in self._source.files),
                 bytes=sum(file.size or 0 for file in self._source.files),
                 rows_read=max(lane.rows_read for lane in lanes.values()),
                 rows_blank=max(lane.rows_blank for lane in lanes.values()),
             ),
             started_at=started_at,
             finished_at=finished_at,
-            duration_s=round(
-                (datetime.fromisoformat(finished_at) - datetime.fromisoformat(started_at)).total_seconds(), 3
-            ),
+            duration_s=seconds_between(started_at, finished_at),
             destinations=lanes,
         )
 
@@ -559,7 +591,7 @@ def _lane_snapshot(lane: Lane, elapsed_s: float) -> LaneSnapshot:
         source_done=lane.source_done,
         ended=lane.ended,
         limited_by=limited_by or "",
-        quota_per_minute=lane.quota_per_minute,
+        quota_per_minute=lane.told_per_minute,
     )
     return replace(snapshot, left_s=lane.left_s(elapsed_s, snapshot.done_share))
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import assert_never
 
@@ -20,6 +21,7 @@ from bulkup.event import Event, Note
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.prepared import from_memory
+from bulkup.flow.reaction import told_too_long, until_text
 from bulkup.outcome import (
     Accepted,
     CloseGate,
@@ -32,7 +34,7 @@ from bulkup.outcome import (
     TooLarge,
     TryAgain,
 )
-from bulkup.pacing import Gate, Rate, full_jitter_s
+from bulkup.pacing import Gate, Patience, Rate, Refusals, full_jitter_s
 from bulkup.sources import open_source
 from bulkup.sweep import (
     Attempt,
@@ -51,10 +53,11 @@ from bulkup.sweep import (
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, leads_to_loopback
 from bulkup.version import USER_AGENT
-from bulkup.wiring.build import dataset_of, row_options, token_of
+from bulkup.wiring.build import dataset_of, refuse_secrets, row_options, token_of
 from bulkup.wiring.run import Interrupt
 from bulkup.wiring.services import destination_of
 from bulkup.wiring.sweep_rows import Filling, SweepRows, made_up_rows, rows_of
+from bulkup.wiring.upload import Upload
 
 __all__ = ["SweepFound", "SweepWish", "Sweeper"]
 
@@ -128,6 +131,7 @@ class Sweeper:
             settings.url,
             user_agent=USER_AGENT,
             timeouts=Timeouts(connect_s=wish.run.connect_timeout_s, stall_s=STALL_S),
+            ca_file=settings.ca_file,
             on_stall=self._note,
         )
         self.destination: Destination = destination_of(dataset_of(settings, wish.run.name), self._transport, token)
@@ -142,12 +146,15 @@ class Sweeper:
         self._halt = Halt()
         self._number = 0
         self._failures = 0
-        self._waits = 0
+        self._refusals = Refusals(self._clock.uniform)
+        self._patience = Patience(retry_for_s=inf, max_wait_s=wish.max_wait_s, now=self._clock.monotonic())
 
     @classmethod
     async def prepared(cls, wish: SweepWish) -> Sweeper:
         """With its bodies made. Raises `BulkupError`: no token, no usable source, a size that holds no row."""
-        sweeper = cls(wish, token_of(wish.settings))
+        token = token_of(wish.settings)
+        refuse_secrets(Upload((), (wish.settings,), wish.run))
+        sweeper = cls(wish, token)
         await sweeper._make_rows()
         return sweeper
 
@@ -326,14 +333,16 @@ class Sweeper:
         )
         match outcome:
             case Accepted():
-                self._failures = self._waits = 0
+                self._failures = 0
+                self._refusals.accepted(began_s=began_at)
+                self._patience.succeeded(self._clock.monotonic())
                 self.found.datasets[outcome.remote_id] = outcome.remote_name
                 self.found.rows_taken += filling.rows
                 self.found.not_ready += outcome.status is not RemoteStatus.READY
             case TooLarge():
                 self._note(f"{outcome.reason} (a body of {payload.content_length:,} bytes)")
             case CloseGate(reason, wait_s):
-                self._close_gate(reason, wait_s)
+                self._close_gate(reason, wait_s, began_at)
             case TokenRejected(reason):
                 if not await self.destination.token.renew(token):
                     self._stop(f"the service does not take the token ({reason})", ExitCode.NO_PERMISSION)
@@ -357,16 +366,17 @@ class Sweeper:
             if self._gate.wait_s == 0:
                 return
 
-    def _close_gate(self, reason: str, wait_s: float | None) -> None:
-        self._waits += 1
-        waiting_s = full_jitter_s(self._waits, self._clock.uniform) if wait_s is None else wait_s
-        if waiting_s > self._wish.max_wait_s:
-            self._stop(
-                f"the service asks for {waiting_s:,.0f} s of quiet, more than --max-wait ({reason})", ExitCode.TRY_LATER
-            )
+    def _close_gate(self, reason: str, told_s: float | None, began_at: float) -> None:
+        now = self._clock.monotonic()
+        wait_s = self._refusals.refused(now, began_s=began_at, told_s=told_s)
+        if told_s is not None:
+            self._patience.ordered_wait(now, told_s)
+        if self._patience.is_over(now):
+            text = told_too_long(wait_s, self._clock.unix(), self._wish.max_wait_s, reason)
+            self._stop(text, ExitCode.TRY_LATER)
         if self._gate.wait_s == 0:  # else others of the same round have heard the same
-            self._note(f"waiting {waiting_s:.1f} s: {reason}")
-        self._gate.close(waiting_s, reason)
+            self._note(f"waiting {wait_s:.1f} s, until {until_text(wait_s, self._clock.unix())}: {reason}")
+        self._gate.close(wait_s, reason)
 
     async def _failed(self, reason: str) -> None:
         self._failures += 1

@@ -6,16 +6,21 @@ import hashlib
 import json
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 from bulkup.config import Collinear, Nebius, RunSettings
-from bulkup.errors import UsageProblem
+from bulkup.errors import JournalUnusable, UsageProblem
+from bulkup.path_text import as_text, is_unicode, local, portable
 
 __all__ = ["Upload", "default_name", "run_id"]
 
 STDIN = "-"
+PATHS = ("state_dir", "token_file", "ca_file")
+"""Settings that are paths."""
+
 _COMPRESSED = {".gz", ".gzip", ".zst", ".zstd"}
 
 
@@ -35,20 +40,35 @@ class Upload:
     def to_json(self) -> dict[str, Any]:
         """For the journal. It holds no token: those are never among the settings."""
         return {
-            "sources": list(self.sources),
-            "destinations": {lane_name(d): d.model_dump(mode="json", by_alias=True) for d in self.destinations},
-            "settings": self.settings.model_dump(mode="json"),
+            "sources": list(map(portable, self.sources)),
+            "destinations": {
+                lane_name(d): _with_paths(d.model_dump(mode="json", by_alias=True), portable) for d in self.destinations
+            },
+            "settings": _with_paths(self.settings.model_dump(mode="json"), portable),
         }
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Upload:
-        """From the journal."""
+        """From the journal. Raises `JournalUnusable` where it is no such record."""
         models: dict[str, type[Nebius | Collinear]] = {"nebius": Nebius, "collinear": Collinear}
-        return cls(
-            tuple(record["sources"]),
-            tuple(models[name].model_validate(values) for name, values in record["destinations"].items()),
-            RunSettings.model_validate(record["settings"]),
-        )
+        try:
+            return cls(
+                tuple(map(local, record["sources"])),
+                tuple(
+                    models[name].model_validate(_with_paths(values, local))
+                    for name, values in record["destinations"].items()
+                ),
+                RunSettings.model_validate(_with_paths(record["settings"], local)),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            said = " ".join(str(error).split())
+            raise JournalUnusable(
+                f"the options in the run's journal make no sense ({said}); restore the run's folder from a copy"
+            ) from error
+
+
+def _with_paths(values: dict[str, Any], turned: Callable[[str], str]) -> dict[str, Any]:
+    return values | {key: turned(values[key]) for key in PATHS if values.get(key) is not None}
 
 
 def lane_name(destination: Nebius | Collinear) -> str:
@@ -67,7 +87,10 @@ def default_name(sources: tuple[str, ...]) -> str:
     path = PurePath(sources[0])
     if path.suffix.lower() in _COMPRESSED:
         path = path.with_suffix("")
-    return path.stem
+    stem = as_text(path.stem)
+    if not is_unicode(stem):
+        raise UsageProblem(f"{sources[0]}: its name is not UTF-8, and a dataset's name must be: give --name NAME")
+    return stem
 
 
 def run_id(upload: Upload) -> str:
@@ -83,6 +106,6 @@ def run_id(upload: Upload) -> str:
     for destination in upload.destinations:
         values = destination.model_dump(mode="json", by_alias=True)
         lanes[lane_name(destination)] = {key: values[key] for key in rows if key in values}
-    key = {"sources": list(upload.sources), "name": upload.settings.name, "lanes": lanes}
+    key = {"sources": list(map(portable, upload.sources)), "name": upload.settings.name, "lanes": lanes}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return f"{slug}-{digest[:8]}"

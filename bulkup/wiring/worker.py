@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import anyio
 
@@ -45,6 +46,7 @@ class LaneOpening:
     timeouts: Timeouts
     max_row_bytes: int
     block_bytes: int
+    ca_file: Path | None = None
 
 
 class Worker:
@@ -86,6 +88,7 @@ class Worker:
             opening.dataset.url,
             user_agent=USER_AGENT,
             timeouts=opening.timeouts,
+            ca_file=opening.ca_file,
             on_stall=lambda text: self._tell(Stalled(order.lane, text)),
             on_quota=lambda headers: self._tell(QuotaTold(order.lane, dict(headers))),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
+from bulkup.logs import log_to_stderr
 from bulkup.wiring.worker import Worker
 from bulkup.workers import serve
 
@@ -13,7 +14,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """The command."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log_to_stderr(logging.WARNING, "%(message)s")
     serve(list(map(int, sys.argv[1:])), Worker)
 
 

@@ -20,6 +20,7 @@ import anyio
 import anyio.to_thread
 
 from bulkup.workers.channel import Answer, Ask, Cancel, Channel, Here, News, Raised, Told
+from bulkup.workers.serving import THE_PARENTS
 
 __all__ = ["Pool", "WorkerLost"]
 
@@ -172,6 +173,13 @@ class Pool:
         with suppress(OSError):  # then `_listen` finds it gone
             await there.channel.send(Ask(next(self._numbers), order))
 
+    def kill(self, number: int) -> None:
+        """End worker *number* at once, as by `kill -9`: what it was sending is reset."""
+        worker = self._workers[number]
+        if worker.pid and not worker.gone.is_set():
+            with suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGKILL)
+
     async def aclose(self) -> None:
         """Let go of the workers, which end, and see that they have."""
         self._is_closing = True
@@ -182,9 +190,7 @@ class Pool:
                 for worker in self._workers:
                     await worker.gone.wait()
             for worker in self._workers:
-                if worker.pid and not worker.gone.is_set():
-                    with suppress(ProcessLookupError):
-                        os.kill(worker.pid, signal.SIGKILL)
+                self.kill(worker.number)
             await anyio.to_thread.run_sync(_reap, self._first)
         for worker in self._workers:
             worker.channel.close()
@@ -198,6 +204,7 @@ class Pool:
             await self._hear(worker)
         except Exception:  # what it would have answered must not be waited for for ever
             logger.error("worker %d: a message that cannot be taken in", worker.number, exc_info=True)
+            self.kill(worker.number)  # what it sends from now on would be sent again by others
         self._miss(worker)
 
     def _miss(self, worker: _Worker) -> None:
@@ -238,14 +245,20 @@ def _started(command: Sequence[str], fds: tuple[int, ...], *, verbose: bool) -> 
     """A worker finds this very package, wherever it was imported from, and nothing in the current directory."""
     package = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-    return subprocess.Popen(  # noqa: S603 - this interpreter and a module of ours
-        command,
-        env={**os.environ, "PYTHONPATH": path},
-        pass_fds=fds,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=None if verbose else subprocess.DEVNULL,
-    )
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, THE_PARENTS
+    )  # of this thread, and so of what it starts, until that ignores them
+    try:
+        return subprocess.Popen(  # noqa: S603 - this interpreter and a module of ours
+            command,
+            env={**os.environ, "PYTHONPATH": path},
+            pass_fds=fds,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=None if verbose else subprocess.DEVNULL,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _reap(first: subprocess.Popen[bytes]) -> None:

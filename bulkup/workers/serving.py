@@ -15,9 +15,12 @@ from typing import NoReturn, Protocol
 from bulkup.errors import BulkupError
 from bulkup.workers.channel import Answer, Ask, Cancel, Channel, Here, News, Raised, Told
 
-__all__ = ["Handler", "Tell", "serve"]
+__all__ = ["THE_PARENTS", "Handler", "Tell", "serve"]
 
 Tell = Callable[[object], None]
+
+THE_PARENTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that a worker leaves to its parent, which drains, and then lets go of it."""
 
 COLLECT_S = 1.0
 """How long the first process waits for those that were forked from it."""
@@ -36,10 +39,12 @@ class Handler(Protocol):
 def serve(fds: Sequence[int], make: Callable[[Tell], Handler]) -> NoReturn:
     """Serve the parent at the other ends of the sockets *fds*, a process for each, until it is gone.
 
-    This process must have one thread: the others are forked from it. *make* gets what sends word unasked. Ctrl-C in a terminal
-    reaches every process of the group: what it means is the parent's to say.
+    This process must have one thread: the others are forked from it. *make* gets what sends word unasked. What stops a run often
+    reaches every process of its group (a terminal, systemd, a container's end): what it means is the parent's to say.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in THE_PARENTS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, THE_PARENTS)
     gc.freeze()  # what was imported stays shared
     mine = fds[0]
     others: list[int] = []
@@ -71,6 +76,8 @@ async def _serve(end: socket.socket, make: Callable[[Tell], Handler], others: Se
             case _:
                 pass
     # The parent is gone, or has let go. Whatever is under way must not go on alone: it ends as if the process had been killed.
+    for task in tasks.values():
+        task.cancel()
     await _collect(others)
     os._exit(0)
 

@@ -90,6 +90,18 @@ def test_the_run_s_settings(file: str) -> None:
     assert choose(["rows.jsonl"], {"config": file, "append": False}, {"BULKUP_APPEND": "1"}).settings.append is False
 
 
+def test_how_long_the_service_may_keep_us_waiting(tmp_path: Path) -> None:
+    """As the other times: flag over environment over file over an hour."""
+    config = tmp_path / "w.toml"
+    config.write_text('name = "n"\nto = "nebius"\nmax_wait_s = "2h"\n')
+    environment = {"BULKUP_MAX_WAIT": "90"}
+    given: dict[str, Any] = {"config": str(config)}
+    assert choose(["rows.jsonl"], {"to": ["nebius"]}, {}).settings.max_wait_s == 3600
+    assert choose(["rows.jsonl"], given, {}).settings.max_wait_s == 7200
+    assert choose(["rows.jsonl"], given, environment).settings.max_wait_s == 90
+    assert choose(["rows.jsonl"], {**given, "max_wait": "3m"}, environment).settings.max_wait_s == 180
+
+
 def test_a_token_file_stands_beside_the_config(file: str) -> None:
     assert nebius({"config": file}).token_file == Path(file).parent / "secrets" / "token"
 

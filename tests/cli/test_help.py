@@ -86,6 +86,7 @@ def test_the_defaults_in_the_help_are_the_engine_s() -> None:
     for words in (
         f"Default: {run.settle_after_s:.0f}.",
         f"Default: {run.retry_for_s:.0f}.",
+        f"Default: {run.max_wait_s:.0f}.",
         f"Default: {run.drain_timeout_s:.0f}.",
         f"Default: {Nebius().folder}.",
         f"Default: {Nebius().url}.",

@@ -77,3 +77,64 @@ def test_what_is_cut_short_proves_nothing(
 def test_an_echo_that_is_wrong(answer: bytes, why: str, window: int) -> None:
     with pytest.raises(BadEcho, match=why):
         read(answer, 3, [5, 9], window)
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def fed(reader: EchoReader, first: bytes, piece: bytes, most: int = 100_000) -> int:
+    """How many bytes an echo without end comes to before it is given up."""
+    reader.feed(first)
+    size = len(first)
+    for _ in range(most):
+        size += len(piece)
+        try:
+            reader.feed(piece)
+        except BadEcho:
+            return size
+    pytest.fail("it was never given up")
+
+
+ROW_OF_ONE = b'{"id":"%06d","x":"' + b"y" * 50 + b'"},'
+ENDLESS = {
+    "rows": (b"[", b"".join([ROW_OF_ONE % number for number in range(500)])),
+    "a row": (b'[{"id":"a","x":"', b"x" * 65_536),
+    "an id": (b'[{"id":"', b"x" * 65_536),
+    "spaces": (b"[", b" " * 65_536),
+    "brackets": (b'[{"id":"a","x":', b"[" * 65_536),
+    "commas": (b'[{"id":"a"}', b"," * 65_536),
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_an_echo_without_end_ends(what: str) -> None:
+    """Ids are compared with the rows that were sent as they come, and the whole with what an echo can be."""
+    assert fed(EchoReader(100, 10_000), *ENDLESS[what]) < 4_000_000
+
+
+@pytest.mark.parametrize("window", [8, 1 << 18])
+def test_one_row_too_many_is_seen_before_the_end(window: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(echo, "WINDOW_BYTES", window)
+        assert fed(EchoReader(3, 100), b"[", b'{"id":%d},' % 7) < echo.WINDOW_BYTES + 200 + 4 * 9
+
+
+@pytest.mark.parametrize(
+    "row",
+    [b'{"id":"%b"}' % (b"i" * 201), b'{"id":%d}' % 2**63, b'{"id":%d}' % 2**70, b'{"id":1e400}', b'{"id":"\xff"}'],
+)
+@pytest.mark.parametrize("window", [8, 1 << 18])
+def test_an_id_that_cannot_be_kept(row: bytes, window: int) -> None:
+    with pytest.raises(BadEcho, match="without an id"):
+        read(b'[{"id":"a"},%b]' % row, 2, [], window)
+
+
+@pytest.mark.parametrize("window", [8, 1 << 18])
+@pytest.mark.parametrize("levels", [300, 1100, 100_000])
+def test_whatever_a_row_holds_is_a_bad_echo_at_worst(levels: int, window: int) -> None:
+    """A codec's exception is the answer's fault, not the program's."""
+    answer = b'[{"id":"a","x":%b%b}]' % (b"[" * levels, b"]" * levels)
+    try:
+        assert read(answer, 1, [], window) == ("a",)
+    except BadEcho:
+        assert levels > 1000

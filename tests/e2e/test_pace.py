@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import anyio
 import pytest
 
 from bulkup.event import Event, Snapshot
@@ -29,6 +32,19 @@ async def test_headers_are_followed_from_the_first_look(small: Bench, lane: str)
     assert told.limited_by == "quota"
     assert told.quota_per_minute is not None
     assert 570 <= told.quota_per_minute <= 594
+
+
+@pytest.mark.parametrize("tells", ["x-ratelimit", "ietf"])
+async def test_the_window_is_learned_from_its_resets(small: Bench, tells: str) -> None:
+    """Twenty in two seconds: at most half as long again as the least time, where 0.1.0 made twenty a minute of it."""
+    rate = {"requests": 20, "window_s": 2.0, "counts": "all", "tells": tells}
+    small.emulator.patch(rate={"nebius": rate})
+    with anyio.fail_after(30):
+        told = done(await small.run(small.nebius(max_chunk_bytes=10_000)), "nebius")
+    assert small.stored("nebius") == small.expected("nebius")
+    assert told.attempts_by_outcome.get("told_to_wait", 0) <= 1
+    assert told.requests >= 40
+    assert told.duration_s <= 1.5 * 0.1 * told.requests
 
 
 async def test_what_the_user_says_is_kept(small: Bench) -> None:
@@ -96,10 +112,14 @@ def _sent_as_it_is(lane: str, text: str) -> Row:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("how", ["told", "headers", "learned"])
+@pytest.mark.parametrize("how", ["told", "headers", "five seconds", "ietf", "learned"])
 async def test_six_hundred_a_minute(small: Bench, how: str) -> None:
     """600 requests a minute, full bodies, 50 ms latency; least time = requests × 100 ms."""
-    rate = {**MINUTE, "headers": "on" if how == "headers" else "off"}
+    rate: dict[str, Any] = {**MINUTE, "headers": "off" if how in ("told", "learned") else "on"}
+    if how == "five seconds":
+        rate |= {"requests": 50, "window_s": 5.0}
+    elif how == "ietf":
+        rate |= {"requests": 50, "window_s": 5.0, "tells": "ietf"}
     small.emulator.patch(rate={"nebius": rate}, latency_ms=50)
     rows = [{"text": f"{place:06} " + "x" * 1000} for place in range(12_100)]
     source = write_rows(small.folder / "many.jsonl", rows)

@@ -14,7 +14,7 @@ import aiohttp
 import aiohttp.web
 import pytest
 
-from bulkup.emulator import Emulator, Growth, Rate, Settings, create_app, running
+from bulkup.emulator import Emulator, Growth, Rate, Settings, Window, create_app, running
 from bulkup.emulator.limits import Limits
 
 from .calls import SPACE, Client, turn_row, under_way, until
@@ -91,6 +91,35 @@ def test_a_bucket_refills_evenly(clock: Clock) -> None:
     assert quota.allowed
     assert quota.headers(clock.now)["x-ratelimit-reset-requests"] == "10.000s"
     assert not limits.take("nebius", rate).allowed
+
+
+@pytest.mark.parametrize(
+    ("rate", "told"),
+    [
+        ({"reset": "floor"}, {"x-ratelimit-reset-requests": "4"}),
+        ({"reset": "unix"}, {"x-ratelimit-reset-requests": "5"}),
+        ({"reset": "date"}, {"x-ratelimit-reset-requests": "Thu, 01 Jan 1970 00:00:05 GMT"}),
+        ({"tells": "ietf"}, {"RateLimit-Policy": '"default";q=3;w=5, "also1";q=2;w=60'}),
+        ({"tells": "ietf"}, {"RateLimit": '"default";r=1;t=5, "also1";r=0;t=60'}),
+        ({"tells": "ietf-07"}, {"RateLimit-Policy": "3;w=5", "RateLimit": "limit=3, remaining=1, reset=5"}),
+        ({"tells": "ietf-06"}, {"RateLimit-Limit": "3, 3;w=5", "RateLimit-Remaining": "1", "RateLimit-Reset": "5"}),
+    ],
+)
+def test_a_quota_is_told_in_each_form_and_all_its_windows_hold(
+    clock: Clock, rate: dict[str, Any], told: dict[str, str]
+) -> None:
+    """The third request would have had room in the first window; it waits for the second, and costs nothing."""
+    clock.now = 0.25
+    limits = Limits(clock)
+    of = Rate(requests=3, window_s=5, starts="clock", also=(Window(requests=2, window_s=60),), **rate)
+    limits.take("nebius", of)
+    second, third = limits.take("nebius", of), limits.take("nebius", of)
+    assert (second.allowed, third.allowed) == (True, False)
+    found = second.headers(clock.now)
+    assert found == found | told
+    assert third.headers(clock.now)["Retry-After"] == "60"
+    clock.now = 60
+    assert [limits.take("nebius", of).allowed for _ in range(3)] == [True, True, False]
 
 
 def test_a_quota_grows_by_its_use_and_shrinks_without(clock: Clock) -> None:

@@ -16,8 +16,12 @@ from bulkup.destinations.nebius_rows import NEBIUS
 from bulkup.encoding import RowOptions, RowPlan, Target, decide
 from bulkup.encoding.breaks import whole_lines
 from bulkup.encoding.language import BOOLEAN, INTEGER, STRING, Automaton, automaton_of, ending_with, nullable, record
-from bulkup.encoding.target import REFUSALS
 from bulkup.model import Block, Validation
+from bulkup.refusal import attempt
+
+pytest.importorskip(
+    "hyperscan", reason="no wheel for this machine: there are no automata, and the decoders do all of it"
+)
 
 CHAT = {
     "conv_prefix": [{"role": "system", "content": "héllo"}, {"role": "user", "content": 'a "b" \\ \n 模型 🙂'}],
@@ -56,10 +60,7 @@ def decoder_takes(plan: RowPlan, data: bytes) -> bool:
     whole = whole_lines(data)
     if whole is None:
         return False
-    try:
-        return plan.pipelines()[0].body(whole.data, whole.count) == data.removesuffix(b"\n").replace(b"\n", b",")
-    except REFUSALS:
-        return False
+    return attempt(plan.pipelines()[0].body, whole.data, whole.count) == data.removesuffix(b"\n").replace(b"\n", b",")
 
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=30)

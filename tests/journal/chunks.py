@@ -160,14 +160,15 @@ class Step:
 
 def _halves(one: Chunk, first: int) -> Sequence[Chunk]:
     left = one.rows // 2
-    sizes = [(left, one.blank, 0), (one.rows - left, 0, one.rejected)]
+    cut = min(one.start + 1, one.stop)
+    sizes = [(left, one.blank, 0, one.start, cut), (one.rows - left, 0, one.rejected, cut, one.stop)]
     return [
         replace(
             chunk(one.id.tile, first + place, rows=rows, blank=blank, rejected=rejected),
-            start=one.start + place,
-            stop=one.stop,
+            start=start,
+            stop=stop,
         )
-        for place, (rows, blank, rejected) in enumerate(sizes)
+        for place, (rows, blank, rejected, start, stop) in enumerate(sizes)
     ]
 
 

@@ -88,12 +88,12 @@ async def test_lanes_do_not_see_each_other(tmp_path: Path) -> None:
     await other.plan([chunk(0), chunk(1)])
     await other.sending(chunk(1).id, 1.0)
     await one.sending(chunk(0, lane="nebius").id, 1.0)
-    await one.set_fact("plan", {"a": 1})
+    await one.set_fact("a fact", {"a": 1})
     assert (await other.recover(9.0), await one.recover(9.0)) == (1, 1)
     assert await one.recover(9.0) == 0
     assert ((await one.totals()).rows_in_doubt, (await other.totals()).rows_left) == (3, 3)
-    assert await other.fact("plan") is None
-    assert await one.fact("plan") == {"a": 1}
+    assert await other.fact("a fact") is None
+    assert await one.fact("a fact") == {"a": 1}
     journal.close()
 
 

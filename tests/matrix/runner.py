@@ -20,6 +20,7 @@ import msgspec
 
 from bulkup.emulator import Settings, Spawned, spawned
 from tests.e2e.harness import SPACE, TOKENS, Row, as_collinear, canonical, write_rows
+from tests.ends.relay import Fate, Relay
 from tests.matrix.cells import QUIET_S, Cell
 from tests.matrix.launcher import Launcher
 
@@ -102,11 +103,12 @@ class _Bench:
         self.rows = _rows(cell)
         self.source = write_rows(folder / "rows.jsonl", self.rows)
         self.others: list[Row] = []
+        self.url = emulator.url
 
     def run(self) -> None:
         """The invocations that may die, then as many as it takes."""
         self._prepare()
-        with self._beside():
+        with self._through_a_relay(), self._beside():
             for point, number in self.cell.kills:
                 self._invoke(point, number)
             while len(self.came.statuses) < MAX_INVOCATIONS:
@@ -141,7 +143,7 @@ class _Bench:
 
     def _given(self, point: str, number: int) -> dict[str, Any]:
         cell = self.cell
-        destination: dict[str, Any] = {"url": self.emulator.url, "max_chunk_rows": cell.chunk_rows}
+        destination: dict[str, Any] = {"url": self.url, "max_chunk_rows": cell.chunk_rows}
         if cell.lane == "nebius":
             destination |= {"folder": "/tests", "pending_timeout_s": 5.0}
         else:
@@ -153,7 +155,7 @@ class _Bench:
             "state_dir": str(self.folder / "state"),
             "settle_after_s": QUIET_S,
             "retry_for_s": 20.0,
-            "stall_timeout_s": 0.6 if cell.fault == "hang" else 10.0,
+            "stall_timeout_s": 0.6 if cell.fault in ("hang", "held by the kernel") else 10.0,
             "connect_timeout_s": 2.0,
             "append": cell.fault.startswith("old dataset"),
         }
@@ -161,6 +163,25 @@ class _Bench:
             "destinations": {cell.lane: destination}, "source": str(self.source), "settings": settings,
             "log": str(self.folder / "log"), "point": point, "number": number,
         }  # fmt: skip
+
+    @contextmanager
+    def _through_a_relay(self) -> Iterator[None]:
+        """A relay that stops one upload, where the cell has one; it goes on when all invocations have ended."""
+        cell = self.cell
+        if not cell.stopped_at:
+            yield
+            return
+        with Relay(self.emulator.port) as relay:
+            self.url = relay.url
+            relay.early_answers = {
+                b"POST /v1/": json.dumps({"id": f"early-{cell.seed}", "name": "rows", "status": "READY"}).encode(),
+                b"POST /api/": json.dumps([{"id": f"early-{cell.seed}-{n}"} for n in range(cell.chunk_rows)]).encode(),
+            }
+            fate = Fate.PAUSED if cell.fault == "held by the kernel" else Fate.ANSWERED_EARLY
+            relay.stop_upload(cell.stopped_at, fate, take=cell.seed % 5_000)
+            yield
+            if relay.stopped is not None:
+                relay.go_on()
 
     @contextmanager
     def _beside(self) -> Iterator[None]:
@@ -269,7 +290,7 @@ def _rows(cell: Cell) -> list[Row]:
     return [
         {
             "question": f"question {n if n % 10 else 0:04d} of {cell.seed % 97:02d}",
-            "answer": f"answer {n % 7} " + "x" * 20,
+            "answer": f"answer {n % 7} " + "x" * cell.row_bytes,
         }
         for n in range(cell.rows)
     ]

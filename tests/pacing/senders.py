@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from bulkup.outcome import Accepted, CloseGate
-from bulkup.pacing import Concurrency, Gate, Pacing, Rate, full_jitter_s
+from bulkup.pacing import Concurrency, Gate, Pacing, Rate
 
 __all__ = ["Answer", "Senders"]
 
@@ -45,6 +45,7 @@ class Senders:
             gate=Gate(clock=loop.time, sleep=self.sleep),
             rate=Rate(requests_per_minute=told, clock=loop.time, sleep=self.sleep),
             clock=loop.time,
+            uniform=self.dice.uniform,
         )
         self.left = self.refused = 0
         self.went: list[float] = []
@@ -73,9 +74,6 @@ class Senders:
                 if isinstance(outcome, Accepted):
                     break
                 self.refused += 1
-                if outcome.wait_s is None:
-                    failures = self.pacing.quota.refusals_in_a_row
-                    self.pacing.gate.close(full_jitter_s(failures, self.dice.uniform), "429")
 
     async def attempt(self) -> Accepted | CloseGate:
         began_s = self.clock()

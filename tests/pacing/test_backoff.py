@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.pacing import Patience, full_jitter_s
+from bulkup.pacing import Impatience, Patience, Refusals, full_jitter_s, wait_after_refusal_s
 
 
 def top(_: float, high: float) -> float:
@@ -38,25 +39,109 @@ def test_patience_lasts_as_long_as_it_says_and_a_success_renews_it() -> None:
     assert patience.is_over(2101)
 
 
-def test_an_ordered_wait_is_waited_out_and_tried_once_more() -> None:
-    """Fifteen minutes of Retry-After are the service's, not the user's patience; a service that only ever says so is."""
+def test_waits_that_were_ordered_do_not_count() -> None:
+    """Fifteen minutes of Retry-After are the service's, not the user's patience, however often they come."""
     patience = Patience(retry_for_s=600, now=0)
-    patience.ordered_wait(900)
-    assert not patience.is_over(901)
-    assert not patience.is_over(1350)
-    assert patience.is_over(1351)
+    for at in range(0, 9000, 901):
+        patience.ordered_wait(at, 900)
+        assert not patience.is_over(at + 900)
+    assert not patience.is_over(9010 + 590)
+    assert patience.is_over(9010 + 602)
 
 
-def test_short_ordered_waits_do_not_prolong_patience_for_ever() -> None:
-    patience = Patience(retry_for_s=4, now=0)
-    for _ in range(10):
-        patience.ordered_wait(1)
-    assert patience.is_over(4.1)
+def test_what_is_waited_beyond_an_order_counts() -> None:
+    """A service that says 0 or 1 for ever, against which our own back-off grows, ends by `--retry-for`."""
+    patience = Patience(retry_for_s=10, now=0)
+    for at in (0, 4, 8):
+        patience.ordered_wait(at, 1)
+    assert not patience.is_over(13)
+    assert patience.ended(13.1) is Impatience.NO_SUCCESS
+
+
+def test_orders_that_overlap_count_once() -> None:
+    patience = Patience(retry_for_s=10, max_wait_s=50, now=0)
+    for at in (0.0, 0.1, 0.2):
+        patience.ordered_wait(at, 40)
+    assert patience.ended(0.2) is None
+    assert patience.ended(50.1) is None
+    assert patience.ended(50.3) is Impatience.NO_SUCCESS
+
+
+@pytest.mark.parametrize("orders", [[3601.0], [86400.0], [1800.0, 1800.0, 1.0], [3600.0, 0.5]])
+def test_more_waiting_than_the_user_allows_ends_it(orders: list[float]) -> None:
+    """At once, or bit by bit without a success in between. Just as much as that is waited."""
+    patience, now = Patience(retry_for_s=600, max_wait_s=3600, now=0), 0.0
+    for wait_s in orders[:-1]:
+        patience.ordered_wait(now, wait_s)
+        assert patience.ended(now) is None
+        now += wait_s
+    patience.ordered_wait(now, orders[-1])
+    assert patience.ended(now) is Impatience.TOLD_TO_WAIT
+
+
+def test_a_success_begins_the_waiting_anew() -> None:
+    patience = Patience(retry_for_s=600, max_wait_s=3600, now=0)
+    for at in range(0, 40_000, 4000):
+        patience.ordered_wait(at, 3600)
+        assert patience.ended(at) is None
+        patience.succeeded(at + 3601)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 100), st.floats(0, 1e7), st.booleans()), max_size=30),
+    st.floats(0, 1000),
+    st.floats(0, 5000),
+)
+def test_no_order_makes_patience_endless(
+    steps: list[tuple[float, float, bool]], retry_for_s: float, max_wait_s: float
+) -> None:
+    """Without a success it is over after what may be tried and what may be waited, together, at the latest."""
+    patience, now = Patience(retry_for_s=retry_for_s, max_wait_s=max_wait_s, now=0.0), 0.0
+    since = 0.0
+    for gone_s, wait_s, succeeds in steps:
+        now += gone_s
+        patience.ordered_wait(now, wait_s)
+        if succeeds:
+            patience.succeeded(now)
+            since = now + wait_s
+        if patience.ended(now) is None:
+            assert now <= max(now, since) + retry_for_s + max_wait_s
+            assert patience.is_over(now + retry_for_s + max_wait_s + 1 + 1e-6 * now + 1e7 * succeeds)
 
 
 def test_nothing_takes_patience_back() -> None:
-    """An earlier success or a shorter wait that is reported late shortens nothing."""
+    """An earlier success that is reported late shortens nothing."""
     patience = Patience(retry_for_s=10, now=100)
-    patience.ordered_wait(5)
+    patience.ordered_wait(100, 5)
     patience.succeeded(20)
-    assert not patience.is_over(110)
+    assert not patience.is_over(115)
+    assert patience.is_over(115.1)
+
+
+@pytest.mark.parametrize("told_s", [None, 0.0, 0.001])
+def test_a_refusal_that_asks_for_nothing_is_waited_out_by_our_own_back_off(told_s: float | None) -> None:
+    """By refusals in a row, however the service puts it."""
+    refusals = Refusals(top)
+    waits = [refusals.refused(at, began_s=at - 0.1, told_s=told_s) for at in range(1, 9)]
+    assert waits[0] == (told_s or 0.5)
+    assert waits[1:] == [1, 2, 4, 8, 16, 30, 30]
+
+
+@given(st.integers(1, 10**6), st.none() | st.floats(0, 1e9), st.integers(0, 2**32))
+def test_the_wait_is_never_less_than_was_told_nor_than_our_own(in_a_row: int, told_s: float | None, seed: int) -> None:
+    own_s = full_jitter_s(in_a_row, random.Random(seed).uniform)
+    wait_s = wait_after_refusal_s(in_a_row, told_s, random.Random(seed).uniform)
+    assert wait_s == (told_s if told_s and in_a_row == 1 else max(told_s or 0.35, own_s))
+
+
+def test_refusals_of_requests_under_way_together_are_one_and_a_success_ends_the_row() -> None:
+    refusals = Refusals(top)
+    for _ in range(16):
+        refusals.refused(1.0, began_s=0.5, told_s=None)
+    assert refusals.in_a_row == 1
+    refusals.refused(2.0, began_s=1.5, told_s=None)
+    refusals.accepted(began_s=1.2)  # from before that refusal
+    assert refusals.in_a_row == 2
+    refusals.accepted(began_s=2.5)
+    assert refusals.in_a_row == 0
+    assert refusals.refused(3.0, began_s=2.9, told_s=0.0) == 0.5

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from email.utils import formatdate
+from math import floor
 from typing import Literal
 
 import pytest
@@ -28,6 +30,7 @@ from tests.pacing.senders import Answer, Senders
 from tests.pacing.virtual import run_virtual
 
 LATENCY_S, WOKEN_LATE_S = 0.05, 0.001
+UNIX = 1_800_000_000
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,19 @@ def test_what_is_left_is_shared_out_over_what_is_left_of_the_window() -> None:
     assert quota.per_minute(31) == pytest.approx(594)
 
 
+@pytest.mark.parametrize("window_s", [60.0, 2.0])
+def test_what_is_shown_is_what_was_told(window_s: float) -> None:
+    """Not the pace that keeps just below it; and the pace, where another one holds."""
+    quota = Quota(told_per_minute=300)
+    assert quota.told_per_minute(0) == 300
+    quota = Quota()
+    assert quota.told_per_minute(0) is None
+    quota.headers(0, QuotaTold(300 * window_s / 60, None, None, window_s))
+    assert quota.told_per_minute(0) == pytest.approx(300)
+    quota.headers(0, QuotaTold(300 * window_s / 60, 1, window_s, window_s))
+    assert quota.told_per_minute(0) is None
+
+
 def test_the_user_knows_the_window_that_headers_leave_open() -> None:
     """A limit of 15 is one of 15 a minute, unless the user says that it is 600 (15 in each 1.5 s)."""
     quota = Quota(told_per_minute=600)
@@ -113,8 +129,8 @@ def _unasked(_: float) -> Answer:
 class Simulated(Senders):
     """Sixteen who send to the emulator's own limits, which count a request as it begins."""
 
-    def __init__(self, rate: ServerRate, told: float | None) -> None:
-        super().__init__(_unasked, told=told, latency_s=LATENCY_S)
+    def __init__(self, rate: ServerRate, told: float | None, latency_s: float = LATENCY_S) -> None:
+        super().__init__(_unasked, told=told, latency_s=latency_s)
         self.rate, self.limits = rate, Limits(self.clock)
 
     async def send(self, requests: int) -> float:
@@ -126,18 +142,20 @@ class Simulated(Senders):
         began_s = self.clock()
         self.went.append(began_s)
         quota = self.limits.take("nebius", self.rate)
-        headers = {name.lower(): value for name, value in quota.headers(began_s).items()}
-        await asyncio.sleep(LATENCY_S)
-        self.pacing.headers({name: value for name, value in headers.items() if name.startswith("x-ratelimit-")})
+        headers = {name.lower(): value for name, value in quota.headers(UNIX + began_s).items()}
+        await asyncio.sleep(self.latency_s)
+        self.pacing.headers({**headers, "date": formatdate(UNIX + floor(began_s), usegmt=True)})
         wait = headers.get("retry-after")
         outcome = Accepted("id", "n") if quota.allowed else CloseGate("429", float(wait) if wait else None, True)
         self.pacing.ended(outcome, began_s=began_s, body_ended_s=began_s, size=1000)
         return outcome
 
 
-def simulate(rate: ServerRate, requests: int, told: float | None = None) -> tuple[float, Simulated]:
+def simulate(
+    rate: ServerRate, requests: int, told: float | None = None, *, latency_s: float = LATENCY_S
+) -> tuple[float, Simulated]:
     async def main() -> tuple[float, Simulated]:
-        simulated = Simulated(rate, told)
+        simulated = Simulated(rate, told, latency_s)
         return await simulated.send(requests), simulated
 
     return run_virtual(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -11,10 +12,18 @@ from bulkup.pacing import Concurrency, Gate, Pacing, Rate, Waiting
 from tests.pacing.virtual import give_way, run_virtual
 
 
-def pacing(*, cap: int = 4, rate: Rate | None = None) -> Pacing:
+def least(low: float, _: float) -> float:
+    return low
+
+
+def pacing(*, cap: int = 4, rate: Rate | None = None, uniform: Callable[[float, float], float] = least) -> Pacing:
     clock = asyncio.get_running_loop().time
     return Pacing(
-        concurrency=Concurrency(cap=cap), gate=Gate(clock=clock, sleep=asyncio.sleep), rate=rate or Rate(), clock=clock
+        concurrency=Concurrency(cap=cap),
+        gate=Gate(clock=clock, sleep=asyncio.sleep),
+        rate=rate or Rate(),
+        clock=clock,
+        uniform=uniform,
     )
 
 
@@ -111,7 +120,7 @@ def test_a_look_that_was_answered_lets_others_go() -> None:
     async def main() -> int:
         paced = pacing()
         await paced.enter(rows=0, size=0)
-        paced.looked()
+        paced.looked(began_s=asyncio.get_running_loop().time())
         paced.leave()
         tasks = [asyncio.ensure_future(paced.enter(rows=1, size=1)) for _ in range(3)]
         await give_way()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 from bulkup.errors import SourceUnreadable
 from bulkup.workers import Handler, Tell, serve
@@ -38,6 +39,11 @@ def make(news: Tell) -> Handler:
                     await asyncio.Event().wait()
                 finally:
                     tell("over")
+            case ("write", str(path)):
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    Path(path).write_text("stopped")
             case bytes():
                 return order
         return None

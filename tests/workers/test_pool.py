@@ -132,7 +132,7 @@ async def test_ctrl_c_in_the_terminal_is_the_parents_business() -> None:
 
 
 PARENT = """
-import asyncio, os
+import asyncio, os, sys
 from tests.workers.test_pool import pool_of
 
 async def main():
@@ -140,6 +140,7 @@ async def main():
         for worker in pool.numbers:
             await pool.ask(worker, "pid")
         print(*pool.pids, flush=True)
+        asyncio.ensure_future(pool.ask(0, ("write", sys.argv[1])))
         await asyncio.Event().wait()
 
 asyncio.run(main())
@@ -147,10 +148,43 @@ asyncio.run(main())
 
 
 def test_workers_end_when_their_parent_is_killed() -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen([sys.executable, "-c", PARENT, os.devnull], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pids = list(map(int, parent.stdout.readline().split()))
         assert len(pids) == 2
         assert all(map(is_running, pids))
         parent.kill()
     eventually(lambda: not any(map(is_running, pids)), deadline_s=5)
+
+
+def test_what_a_worker_is_doing_stops_at_once_when_its_parent_is_killed(tmp_path: Path) -> None:
+    """Though the first worker waits for those that were forked from it: a request that went on meanwhile would be sent twice."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path / "said")], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pids = list(map(int, parent.stdout.readline().split()))
+        first = next(
+            pid for pid in pids if int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1]) == parent.pid
+        )
+        other = next(pid for pid in pids if pid != first)
+        os.kill(other, signal.SIGSTOP)  # it does not see that its parent is gone
+        try:
+            parent.kill()
+            eventually(lambda: not is_running(first), deadline_s=5)
+        finally:
+            os.kill(other, signal.SIGCONT)
+    assert (tmp_path / "said").read_text() == "stopped"
+
+
+async def test_a_worker_is_killed_on_demand() -> None:
+    lost: list[int] = []
+    async with pool_of(2, lost=lost) as pool:
+        pid = await pool.ask(0, "pid")
+        assert isinstance(pid, int)
+        os.kill(pid, signal.SIGSTOP)  # nothing that it is asked would reach it
+        pool.kill(0)
+        eventually(lambda: not is_running(pid), deadline_s=5)
+        with pytest.raises(WorkerLost):
+            await pool.ask(0, "pid")
+        assert (lost, pool.numbers) == ([0], (1,))

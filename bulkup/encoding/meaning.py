@@ -1,0 +1,177 @@
+"""What a row of the source means in its destination's shape: by plain steps on exact values, with nothing of the encoder's in it.
+
+`verify` holds what was sent against this, so that a mistake of the encoder's shows, and is not made a second time and called equal.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from bulkup.encoding.drop import without
+from bulkup.encoding.faults import Fault
+from bulkup.encoding.plan import RowPlan
+from bulkup.encoding.searching import TooSlow, first_groups
+from bulkup.encoding.target import FixedRows
+from bulkup.exact import NotJsonError, Pairs, read, written
+from bulkup.mapping import Array, Const, Expression, Path, Record
+from bulkup.numerals import whole
+from bulkup.schema import Holds
+
+__all__ = ["as_meant"]
+
+_MISSING: Any = object()
+_INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
+
+
+class _Refused(Exception):
+    """The row has no meaning in that shape: it should have been rejected."""
+
+
+def as_meant(plan: RowPlan, line: bytes, body: bytes) -> bytes:
+    """*body*, which was made of the row on *line*, where it means what the row means; else what the row means, as JSON, or as text
+    that is none where the row should have been rejected.
+
+    Of a key that stands twice in a row that is written anew the last value counts.
+    """
+    if body == line:
+        return body
+    try:
+        meant = _shaped(plan, _last_counts(read(line)))
+    except TooSlow:  # the encoder's search was just within its time, this one not: that says nothing of the row
+        return body
+    except (NotJsonError, _Refused) as why:
+        return b"not a row: " + str(why).encode("utf-8", "replace")
+    try:
+        made = _last_counts(read(body))
+    except (NotJsonError, _Refused):
+        made = None
+    if isinstance(made, dict):
+        meant = _with_texts(plan, meant, made)
+        made = {key: value for key, value in made.items() if value is not None}
+    told = written(meant)
+    return body if told == written(made) else told
+
+
+def _last_counts(value: Any) -> Any:
+    """*value* with each of its `Pairs` an object. Raises `_Refused` where it is too deep: no row that is made anew is so deep."""
+    try:
+        return _plain(value)
+    except RecursionError:
+        raise _Refused("nested too deeply to be made anew") from None
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Pairs():
+            return {key: _plain(item) for key, item in value.members}
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list():
+            return list(map(_plain, value))
+        case _:
+            return value
+
+
+def _shaped(plan: RowPlan, row: Any) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise _Refused("not an object")
+    row = without(row, plan.drop, plan.drop_nested)
+    if plan.mapping is not None:
+        row = _record(plan.mapping.record, row)
+    elif isinstance(plan.target.rows, FixedRows):
+        mapped = plan.target.rows.presets[plan.preset].mapped(row)
+        if isinstance(mapped, Fault):
+            raise _Refused(mapped.reason)
+        row = mapped
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def _with_texts(plan: RowPlan, meant: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+    """*meant* with its text columns as strings: the text that was made where it means the value, else the one way to write it."""
+    texts = {column.name for column in plan.columns or () if column.holds is Holds.TEXT}
+    return {key: _text(value, made.get(key)) if key in texts else value for key, value in meant.items()}
+
+
+def _text(value: Any, made: Any) -> str:
+    wanted = written(value)
+    if isinstance(made, str):
+        try:
+            if written(_last_counts(read(made.encode("utf-8", "surrogatepass")))) == wanted:
+                return made
+        except (NotJsonError, _Refused):
+            pass
+    return wanted.decode()
+
+
+# --- a mapping ------------------------------------------------------------------------------------------------------
+
+
+def _evaluated(expression: Expression, row: dict[str, Any]) -> Any:
+    match expression:
+        case Const(value):
+            return _config_value(value)
+        case Record():
+            return _record(expression, row)
+        case Array():
+            items = [_evaluated(item, row) for item in expression.items]
+            if _MISSING in items:
+                raise _Refused("a path in an array leads to nothing")
+            return items
+        case Path():
+            return _at_path(expression, row)
+
+
+def _record(record: Record, row: dict[str, Any]) -> dict[str, Any]:
+    found = ((key, _evaluated(inner, row)) for key, inner in record.fields)
+    return {key: value for key, value in found if value is not _MISSING}
+
+
+def _config_value(value: Any) -> Any:
+    return read(msgspec.json.encode(value))
+
+
+def _at_path(path: Path, row: dict[str, Any]) -> Any:
+    value: Any = row
+    for step in path.steps:
+        value = _step(value, step)
+    default = _config_value(path.default) if path.has_default else _MISSING
+    if value is None or value is _MISSING:
+        return default
+    try:
+        return _cast(path, _group(path, value))
+    except _Refused:
+        if default is _MISSING:
+            raise
+        return default
+
+
+def _step(value: Any, step: str | int) -> Any:
+    if isinstance(step, str):
+        return value.get(step, _MISSING) if isinstance(value, dict) else _MISSING
+    is_there = isinstance(value, list) and -len(value) <= step < len(value)
+    return value[step] if is_there else _MISSING
+
+
+def _group(path: Path, value: Any) -> Any:
+    if path.regex is None:
+        return value
+    found = first_groups(path.regex, [value])[0] if isinstance(value, str) else None
+    if found is None:
+        raise _Refused(f"the regex does not match at {path.text}")
+    return found
+
+
+def _cast(path: Path, value: Any) -> Any:
+    if not path.integer or type(value) is int:
+        return value
+    if isinstance(value, msgspec.Raw):
+        made = whole(str(value, "ascii"))
+    else:
+        digits = value.strip().replace(",", "") if isinstance(value, str) else ""
+        made = int(digits) if _INTEGER.fullmatch(digits) else None
+    if made is None:
+        raise _Refused(f"no integer at {path.text}")
+    return made

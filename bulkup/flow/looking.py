@@ -1,0 +1,87 @@
+"""Reading back: how much of a list there may be, and a dataset's rows page by page, to their end or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from typing import Any
+
+from bulkup.destinations.seam import (
+    PAGE_ROWS,
+    AnswerTooLarge,
+    Destination,
+    ListsDatasets,
+    ReadBackUnavailable,
+    StoredRow,
+)
+from bulkup.flow.asker import Asker
+
+__all__ = ["expect_datasets", "row_pages"]
+
+PAGE_BYTES = 4 * 1024 * 1024
+"""About how much one page of rows should come to."""
+
+
+def expect_datasets(destination: Destination, survey: Mapping[str, Any] | None, made: int) -> None:
+    """Before a look: the run's first look is *survey*, and it may have made *made* datasets since."""
+    if isinstance(destination, ListsDatasets):
+        destination.known_datasets = made + (0 if survey is None else survey.get("listed", len(survey["found"])))
+
+
+async def row_pages(
+    asker: Asker,
+    destination: Destination,
+    dataset_id: str,
+    *,
+    row_bytes: int,
+    at_most: int,
+    counted: int | None = None,
+) -> AsyncIterator[list[StoredRow]]:
+    """A dataset's rows, of about *row_bytes* bytes each, in pages of a bounded size: smaller ones where an answer turns out too
+    large, or where the service gives fewer than it was asked for. They end with an empty page, or with more than *at_most* rows.
+
+    Raises `ReadBackUnavailable` where they cannot be read to their end: the same page comes again, one in the middle is short, or
+    the last is a full one and they are fewer than the *counted* ones that the service says there are.
+    """
+    page_rows = max(1, min(PAGE_ROWS, PAGE_BYTES // max(1, row_bytes)))
+    number = given = 0
+    is_smaller = False
+    before: list[StoredRow] = []  # the page that is given on once it is known to be whole, or the last
+    while given <= at_most:
+        how = {} if page_rows == PAGE_ROWS else {"page_rows": page_rows}
+        try:
+            page = await asker.ask(partial(destination.read_rows, dataset_id, number, **how))
+        except AnswerTooLarge:
+            if page_rows == 1 or number:  # pages of another size would not go on where these ended
+                raise
+            page_rows = max(1, page_rows // 8)
+            continue
+        if (
+            not page
+            and number == 1
+            and not is_smaller
+            and counted is not None
+            and len(before) < min(page_rows, counted)
+        ):
+            # It may give no more in a page: then others stand right behind these.
+            behind = await asker.ask(partial(destination.read_rows, dataset_id, 1, page_rows=len(before)))
+            if not {(row.id, row.key) for row in behind} <= {(row.id, row.key) for row in before}:
+                page = behind
+        if page and before:
+            if {row.id for row in page} & {row.id for row in before} - {None}:
+                raise ReadBackUnavailable(f"dataset {dataset_id}: its pages show the same rows again")
+            if len(before) < page_rows:
+                if number > 1 or is_smaller:
+                    raise ReadBackUnavailable(f"dataset {dataset_id}: a page in the middle is shorter than the others")
+                page_rows, number, before = len(before), 0, []  # so many are what the service gives
+                is_smaller = True
+                continue
+        if before:
+            yield before
+            given += len(before)
+        if not page:
+            if counted is not None and given < counted and before and len(before) == page_rows:
+                what = f"its pages end after {given:,} rows, and it counts {counted:,}"
+                raise ReadBackUnavailable(f"dataset {dataset_id}: {what}")
+            return
+        before, number = page, number + 1

@@ -1,0 +1,90 @@
+"""The two logs beside the journal, read as far as the journal counts on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+
+from bulkup.errors import JournalUnusable
+from bulkup.state_files import open_in, refused
+
+__all__ = ["IDS", "LETTER_KEYS", "REJECTS", "IdsLine", "read_ids", "read_letters"]
+
+REJECTS = "rejects.jsonl"
+IDS = "ids.jsonl"
+
+
+class IdsLine(msgspec.Struct, frozen=True):
+    """The ids that a service gave for the rows of one chunk, in their order."""
+
+    lane: str
+    chunk: str
+    ids: list[str | int]
+
+
+_ids_line = msgspec.json.Decoder(IdsLine)
+
+LETTER_KEYS: dict[str, type] = {
+    "id": str, "lane": str, "file": str, "stage": str, "reason": str, "length": int, "line_in_chunk": int, "position": int,
+}  # fmt: skip
+"""What every line of `rejects.jsonl` has."""
+
+
+def read_ids(folder: Path, size: int) -> Iterator[IdsLine]:
+    """The first *size* bytes of `ids.jsonl` in *folder*, a line at a time.
+
+    Raises `JournalUnusable` where they are not as they were written, `LocalDisk`."""
+    for at, line in _lines(folder, IDS, size):
+        try:
+            yield _ids_line.decode(line)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise _damaged(folder / IDS, at, error) from None
+
+
+def read_letters(folder: Path, size: int, lanes: Sequence[str]) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
+    """The dead letters in the first *size* bytes of `rejects.jsonl` in *folder*, each with its byte offset there and its line.
+
+    *lanes* are the run's. Raises as `read_ids`."""
+    for at, line in _lines(folder, REJECTS, size):
+        try:
+            letter = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise _damaged(folder / REJECTS, at, error) from None
+        if not isinstance(letter, dict):
+            raise _damaged(folder / REJECTS, at, "no rejected row")
+        for key, kind in LETTER_KEYS.items():
+            if type(letter.get(key)) is not kind:
+                raise _damaged(folder / REJECTS, at, f"no rejected row: {key} is not what it should be")
+        if letter["lane"] not in lanes:
+            raise _damaged(folder / REJECTS, at, f"the run has no lane {letter['lane']}")
+        yield at, line, letter
+
+
+def _lines(folder: Path, name: str, size: int) -> Iterator[tuple[int, bytes]]:
+    if not size:
+        return
+    path = folder / name
+    try:
+        fd = open_in(folder, name, os.O_RDONLY)
+    except FileNotFoundError:
+        raise JournalUnusable(f"{path} is gone, and the journal counts on it; restore it from a copy") from None
+    try:
+        with os.fdopen(fd, "rb") as stream:
+            at = 0
+            while at < size:
+                line = stream.readline()
+                if not line.endswith(b"\n") or at + len(line) > size:
+                    raise _damaged(path, at, f"it ends there, and the journal counts on {size:,} bytes")
+                yield at, line
+                at += len(line)
+    except OSError as error:
+        raise refused(path, error) from error
+
+
+def _damaged(path: Path, at: int, what: object) -> JournalUnusable:
+    return JournalUnusable(f"{path}, byte {at:,}: not what bulkup wrote ({what}); restore it from a copy")

@@ -1,0 +1,288 @@
+"""What a codec raises, whatever it is, costs the row that it was given and no other."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkup.destinations.collinear_rows import COLLINEAR
+from bulkup.destinations.nebius_rows import NEBIUS
+from bulkup.encoding import RowOptions, RowPlan, Target, decide
+from bulkup.encoding.language import Automaton
+from bulkup.encoding.rows import BlockEncoder
+from bulkup.encoding.target import Pipeline
+from bulkup.encoding.utf8 import Utf8
+from bulkup.errors import Interrupted, UsageProblem
+from bulkup.mapping import parse_mapping
+from bulkup.model import Block, EncodedRow
+
+ODD = ['q"k', "back\\slash", "new\nline", "\x00", "\x1f", '"', "\\", 'a":"b']
+MAPPING = {
+    "conv_prefix": [{"role": {"const": "user"}, "content": '$["q\\"k"]'}],
+    "response": {"role": {"const": "assistant"}, "content": "$.answer"},
+}
+
+
+def line(row: dict[str, Any]) -> bytes:
+    return json.dumps(row, ensure_ascii=False).encode()
+
+
+def block(*lines: bytes) -> Block:
+    data = b"\n".join(lines) + b"\n"
+    return Block(data, 0, len(data))
+
+
+def plan_of(*sample: bytes, target: Target = NEBIUS, **options: Any) -> RowPlan:
+    return decide(block(*sample), target, RowOptions(**options))
+
+
+def encoded(plan: RowPlan, *lines: bytes) -> list[EncodedRow]:
+    """Each line, told the same by both ways."""
+    encoder = plan.encoder()
+    whole, rows = encoder.encode(block(*lines)), encoder.encode_rows(block(*lines))
+    assert whole.body == b",".join(row.body for row in rows if row.body is not None)
+    assert whole.rejects == tuple(row.reject for row in rows if row.reject is not None)
+    return rows
+
+
+GOOD = line({"id": 1, "text": "日本" * 40, "more": [1, {"a": 2}]})
+MANY = [GOOD] * 60
+"""Enough of them for simdjson to be asked: more than 4 KiB, and not ASCII."""
+
+
+OPTIONS: list[dict[str, Any]] = [{}, {"nested": "as-is"}, {"drop": ("more.a.b",)}, {"drop": ("gone",)}]
+"""What is dropped is not decoded, so its UTF-8 is looked at besides."""
+
+
+@pytest.mark.parametrize("odd", [2**64, 2**64 + 1, -(2**63) - 1, 10**30, int("7" * 4000)])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_large_integer_is_sent_where_it_may_be_and_rejected_elsewhere(odd: int, options: dict[str, Any]) -> None:
+    nested = line({"id": 1, "text": "日本", "more": [odd]})
+    for before in ([], MANY):  # simdjson only comes to the first row
+        rows = encoded(plan_of(GOOD, **options), *before, nested, *MANY)
+        assert sum(row.body is not None for row in rows) >= len(before) + 60
+    reject = encoded(plan_of(GOOD, **options), line({"id": odd, "text": "日本", "more": 1}), *MANY)[0].reject
+    assert reject is not None
+    assert reject.field == "id"
+
+
+@pytest.mark.parametrize("depth", [1025, 1100, 5000, 100_000])
+@pytest.mark.parametrize(("opened", "closed"), [(b"[", b"]"), (b'{"a":', b"}")])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_row_nested_without_end_is_rejected_alone(
+    depth: int, opened: bytes, closed: bytes, options: dict[str, Any]
+) -> None:
+    deep = '{"id":1,"text":"日","more":'.encode() + opened * depth + b"1" + closed * depth + b"}"
+    for before in ([], MANY):
+        rows = encoded(plan_of(GOOD, **options), *before, deep, *MANY)
+        rejects = [row.reject for row in rows if row.body is None]
+        assert [reject and reject.reason for reject in rejects] == ["nested too deeply to be read"]
+
+
+def test_a_surrogate_escape_deep_within_is_found() -> None:
+    deep = b'{"id":1,"text":"x","more":%b"\\ud800"%b}' % (b"[" * 600, b"]" * 600)
+    reject = encoded(plan_of(GOOD), GOOD, deep)[1].reject
+    assert reject is not None
+    assert "lone surrogate" in reject.reason
+
+
+def test_many_keys_are_looked_at_in_no_time() -> None:
+    many = b'{"id":1e999,' + b",".join(b'"k%d":1' % i for i in range(60_000)) + b"}"
+    assert encoded(plan_of(GOOD), many)[0].reject is not None
+
+
+@pytest.mark.parametrize("key", ODD)
+def test_a_column_may_have_any_name(key: str) -> None:
+    good = line({key: "x", "n": 1})
+    rows = encoded(plan_of(good), good, line({key: 1, "n": 1}), line({"n": 1}), line({key: "y", "n": 2, "z": 1}))
+    assert rows[0].body == good
+    assert [row.body is None for row in rows] == [False, True, True, True]
+    made = encoded(plan_of(good, line({key: "x", "n": [1]})), good, line({key: "z\n", "n": 2}), line({key: "x"}))
+    assert [None if row.body is None else json.loads(row.body) for row in made] == [
+        {key: "x", "n": "1"},
+        {key: "z\n", "n": "2"},
+        None,
+    ]
+
+
+@pytest.mark.parametrize("key", ODD)
+def test_a_key_of_any_name_may_be_dropped(key: str) -> None:
+    row = {key: [1], "question": "a", "answer": "b"}
+    asked = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
+    (made,) = encoded(plan_of(line(row), target=COLLINEAR, drop=(key,)), line(row))
+    assert made.body is not None
+    assert json.loads(made.body) == {"conv_prefix": [asked[0]], "response": asked[1]}
+    chat = {"messages": asked, key: {"x": 1}}
+    (made,) = encoded(plan_of(line(chat), target=COLLINEAR, drop=(key,)), line(chat))
+    assert made.body is not None
+    assert json.loads(made.body) == {"conv_prefix": [asked[0]], "response": asked[1]}
+    (made,) = encoded(plan_of(line({key: 1, "b": 2}), drop=(key, key)), line({key: 1, "b": 2}))
+    assert made.body == b'{"b":2}'
+
+
+@pytest.mark.parametrize("key", ODD)
+def test_a_mapping_may_read_and_write_keys_of_any_name(key: str) -> None:
+    path = f"$[{json.dumps(key)}]"
+    mapping = parse_mapping({key: path, "inner": {key: [path], "none": "absent"}})
+    row = line({key: "v", "x": 1})
+    (made,) = encoded(plan_of(row, mapping=mapping), row)
+    assert made.body is not None
+    assert json.loads(made.body) == {key: "v", "inner": json.dumps({key: ["v"]}, separators=(",", ":"))}
+
+
+KINDS: dict[str, Callable[[], tuple[RowPlan, bytes]]] = {
+    "verbatim": lambda: (plan_of(line({"a": "é", "b": 1})), line({"a": "é", "b": 1})),
+    "text column": lambda: (plan_of(GOOD), GOOD),
+    "chat": lambda: _chat(line({"messages": [_turn("user"), _turn("assistant")]})),
+    "mapped": lambda: _mapped(line({'q"k': "é", "answer": "b"})),
+}
+
+
+def _turn(role: str) -> dict[str, str]:
+    return {"role": role, "content": "é"}
+
+
+def _chat(row: bytes) -> tuple[RowPlan, bytes]:
+    return plan_of(row, target=COLLINEAR), row
+
+
+def _mapped(row: bytes) -> tuple[RowPlan, bytes]:
+    return plan_of(row, target=COLLINEAR, mapping=parse_mapping(MAPPING)), row
+
+
+RAISED = [
+    *(RuntimeError("BIGINT_ERROR"), RecursionError(), MemoryError(), ValueError("odd"), OverflowError(), KeyError("k")),
+    *(
+        UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"),
+        SystemError("error return without exception"),
+        Exception(),
+    ),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("raised", RAISED, ids=lambda error: type(error).__name__)
+def test_whatever_a_codec_raises_costs_one_row(kind: str, raised: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, good = KINDS[kind]()
+    evil = good.replace("é".encode(), b"EVIL").replace("日".encode(), b"EVIL")
+    body = Pipeline.body
+
+    def broken(self: Pipeline, data: bytes, rows: int) -> bytes:
+        if b"EVIL" in data:
+            raise raised
+        return body(self, data, rows)
+
+    monkeypatch.setattr(Pipeline, "body", broken)
+    monkeypatch.setattr(BlockEncoder, "_shortcut", lambda *_: None)
+    rows = encoded(plan, good, evil, good)
+    assert [row.body is None for row in rows] == [False, True, False]
+    assert rows[1].reject is not None
+    assert rows[1].reject.reason.isprintable()
+
+
+@pytest.mark.parametrize("raised", RAISED, ids=lambda error: type(error).__name__)
+def test_where_a_quick_check_raises_the_decoder_decides(raised: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """simdjson and hyperscan only make it faster."""
+
+    def broken(*_: object, **__: object) -> Any:
+        raise raised
+
+    class Parser:
+        parse = broken
+
+    monkeypatch.setattr("bulkup.encoding.utf8._reliable_parser", Parser)
+    monkeypatch.setattr("bulkup.encoding.language._Scanner.end_of_match", broken)
+    verbatim = line({"a": "日本" * 40, "b": 1})
+    for plan, good in ((plan_of(GOOD), GOOD), (plan_of(verbatim), verbatim)):
+        bad = good.replace("日".encode(), b"\xff")
+        rows = encoded(plan, *[good] * 60, bad, *[good] * 60)
+        assert [row.body is None for row in rows] == [False] * 60 + [True] + [False] * 60
+
+
+def test_an_automaton_that_cannot_be_made_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no such instruction")
+
+    monkeypatch.setattr(Automaton, "__init__", broken)
+    good = line({"a": "x", "b": 1})
+    assert encoded(plan_of(good), good)[0].body == good
+
+
+def test_a_problem_of_ours_is_no_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, good = KINDS["verbatim"]()
+
+    def stopped(*_: object) -> bytes:
+        raise Interrupted(UsageProblem.exit_code)
+
+    monkeypatch.setattr(Pipeline, "body", stopped)
+    monkeypatch.setattr(Utf8, "holds", lambda *_: False)
+    with pytest.raises(Interrupted):
+        plan.encoder().encode(block(good + b" "))
+
+
+PACKAGE = Path(__file__).parent.parent.parent / "bulkup"
+CODECS = {"msgspec", "orjson", "simdjson", "hyperscan", "isal", "zstandard", "tomllib", "json", "pickle"}
+
+OWNERS = {
+    "a row: it is rejected": """
+        array_lines dead_letter exact numerals encoding.carried encoding.columns encoding.decide encoding.drop encoding.faults
+        encoding.identity encoding.language encoding.mapped encoding.meaning encoding.recast encoding.row_types
+        encoding.searching encoding.shortcuts encoding.splice encoding.stitched encoding.target encoding.utf8
+        destinations.collinear_rows wiring.retrying wiring.sweep_rows""",
+    "an answer: it is in doubt, or no look": """
+        destinations.collinear destinations.echo destinations.nebius destinations.pages destinations.row_keys destinations.wire
+        flow.sender""",
+    "a config: it is refused": "config mapping cli.emulating wiring.upload",
+    "a source: it cannot be read further": "sources.decompress sources.sniff",
+    "what bulkup has written itself": """
+        journal.facts journal.journal journal.lock journal.reading journal.records journal.sidecars wiring.changed_source
+        wiring.deciding wiring.folder wiring.manifest wiring.run
+        workers.channel cli.app cli.rejects cli.status cli.runner cli.verifying cli.benching cli.demo""",
+}
+"""Every module that calls a codec, by whose fault it is if that raises."""
+
+
+def _modules() -> dict[str, ast.Module]:
+    """bulkup's modules but for the emulator's, by their names within the package."""
+    paths = [path for path in PACKAGE.rglob("*.py") if "emulator" not in path.parts]
+    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_bytes()) for path in paths}
+
+
+def _imports(module: ast.Module) -> set[str]:
+    """The packages that *module* imports, anywhere."""
+    found = set()
+    for node in ast.walk(module):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        found |= {name.split(".")[0] for name in names}
+    return found
+
+
+def test_every_module_that_calls_a_codec_is_somebodys() -> None:
+    """A new one is put into the list above, with the tests that its kind has."""
+    known = set(" ".join(OWNERS.values()).split())
+    assert {name for name, module in _modules().items() if _imports(module) & CODECS} - known == set()
+
+
+def test_no_code_of_rows_lists_what_codecs_raise() -> None:
+    """`bulkup.refusal.attempt` is the one place: such lists are never whole. `faults` looks for words, `exact` and
+    `meaning` have readers of their own for what the codecs refuse."""
+    modules = _modules()
+    for owner in ("a row: it is rejected", "a config: it is refused", "a source: it cannot be read further"):
+        for name in OWNERS[owner].split():
+            handlers = [
+                node for node in ast.walk(modules.get(name, ast.Module([], []))) if isinstance(node, ast.ExceptHandler)
+            ]
+            caught = " ".join(ast.unparse(node.type) for node in handlers if node.type is not None)
+            listed = [
+                word for word in ("msgspec", "json", "toml", "Zstd", "hyperscan", "RecursionError") if word in caught
+            ]
+            assert not listed or name in ("encoding.faults", "wiring.retrying", "exact", "encoding.meaning"), (
+                name,
+                listed,
+            )

@@ -1,0 +1,43 @@
+"""Whatever way a request ends in, nothing of it is stored once the service reads on: 0 rows doubled."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.ends.runner import ENDS, Schedule, run_schedules, schedules, summary
+
+
+def _check(chosen: Sequence[Schedule], jobs: int) -> None:
+    came = run_schedules(chosen, jobs=jobs)
+    print(summary(came))
+    failed = [f"{one.schedule}: {'; '.join(one.faults)}" for one in came if one.faults]
+    assert not failed, "\n".join(failed)
+
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make a certificate")
+needs_proc = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="which process sends is read from /proc")
+
+
+@needs_openssl
+@needs_proc
+@pytest.mark.timeout(300)
+def test_each_end_plain_and_tls() -> None:
+    """Half of the grid: each end twice, over the one and the other, on the one lane and the other."""
+    grid = {(one.end, one.tls): one for one in schedules(20, seed=1)}
+    chosen = [grid[end, tls] for end in ENDS for tls in (False, True)]
+    assert {one.lane for one in chosen} == {"nebius", "collinear"}
+    _check(chosen, jobs=5)
+
+
+@needs_openssl
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_five_hundred_schedules() -> None:
+    seed = int(os.environ.get("BULKUP_TEST_SEED", "1"))
+    _check(schedules(int(os.environ.get("BULKUP_TEST_SCHEDULES", "500")), seed), jobs=6)

@@ -1,0 +1,108 @@
+"""What ends a process from outside: a terminal that goes, signals that come twice, signals to the whole group."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from bulkup.cli.runner import _answered
+from bulkup.wiring.run import Interrupt
+from tests.environments.fixtures import machine, served
+from tests.environments.processes import ROWS, Machine
+
+__all__ = ["machine", "served"]
+
+CHUNKS = 8
+
+
+def started(machine: Machine, *more: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """An upload of many chunks, of which one has landed and others are in flight, in a process group of its own."""
+    row = '{"question":"' + "q" * 200 + '","answer":"a"}\n'
+    machine.rows.write_text(row * ROWS, encoding="utf-8")
+    machine.emulator.patch(latency_ms=500)
+    arguments = machine.upload("rows.jsonl", "--max-chunk-bytes", "2KiB", "--concurrency", "2", *more)
+    running = subprocess.Popen(
+        [*prefix, sys.executable, "-m", "bulkup", *map(os.fsdecode, arguments)],
+        cwd=machine.folder, env=machine.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    eventually(lambda: machine.emulator.summary()["nebius"]["uploads_received"] >= 3)
+    return running
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def receipt(machine: Machine) -> dict[str, int]:
+    lane: dict[str, int] = json.loads(machine.receipts[0].read_bytes())["destinations"]["nebius"]
+    return lane
+
+
+def test_a_terminal_that_goes_away(machine: Machine) -> None:
+    """The kernel says so, the shell says so once more, and perhaps systemd: what is in flight still ends."""
+    running = started(machine)
+    for _ in range(3):
+        os.killpg(running.pid, signal.SIGHUP)
+        time.sleep(0.02)
+    out, _ = running.communicate(timeout=60)
+    assert running.returncode == 143, out
+    assert (receipt(machine)["chunks_in_doubt"], receipt(machine)["rows_landed"]) == (0, machine.landed)
+    assert machine.landed > 0
+    machine.emulator.patch(latency_ms=0)
+    again = machine.run("resume", "rows")
+    assert (again.code, machine.landed) == (0, ROWS), again.said
+
+
+def test_nohup(machine: Machine) -> None:
+    """A process that was told to outlive its terminal does."""
+    running = started(machine, prefix=("nohup",))
+    os.killpg(running.pid, signal.SIGHUP)
+    machine.emulator.patch(latency_ms=0)
+    out, _ = running.communicate(timeout=60)
+    assert (running.returncode, machine.landed) == (0, ROWS), out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_workers_leave_it_to_their_parent(machine: Machine, number: signal.Signals) -> None:
+    """The whole group is told, as by systemd or a terminal: no worker ends before what it sends has its answer."""
+    running = started(machine, "--workers", "2")
+    os.killpg(running.pid, number)
+    out, _ = running.communicate(timeout=60)
+    assert running.returncode == 143, out
+    assert "worker process" not in out
+    assert (receipt(machine)["chunks_in_doubt"], receipt(machine)["rows_landed"]) == (0, machine.landed)
+
+
+async def test_two_signals_at_once_are_one() -> None:
+    """`timeout` sends one to the process and one to its group. Asked again after the drain has begun, the run is aborted."""
+    interrupt = Interrupt()
+    interrupt.request()
+    interrupt.request()
+    await interrupt.drain_requested()
+    assert not interrupt._abort.is_set()
+    interrupt.hang_up()
+    assert not interrupt._abort.is_set()
+    interrupt.request()
+    assert interrupt._abort.is_set()
+
+
+def test_which_signals_are_answered() -> None:
+    """SIGHUP is, unless it is ignored from the start."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        assert set(_answered(Interrupt())) == {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP}
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        assert signal.SIGHUP not in _answered(Interrupt())
+    finally:
+        signal.signal(signal.SIGHUP, before)

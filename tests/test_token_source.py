@@ -1,0 +1,60 @@
+"""Where a token comes from, and what is said of one that is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bulkup.errors import TokenRefused
+from bulkup.token_source import TokenSource
+
+TEXT = "v1.tok-SECRET-0123456789"
+
+
+@pytest.mark.parametrize("text", [TEXT, f" {TEXT}\n", f"{TEXT}==", "bearer-of-news", "it's", 'a"b'])
+def test_a_token_is_taken_as_it_is(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("\ufeff" + text, encoding="utf-8")
+    for source in (
+        TokenSource(variable="T", file=None, environment={"T": text}),
+        TokenSource(variable="T", file=file, environment={}),
+    ):
+        assert source.current.header() == f"Bearer {text.strip()}"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f'"{TEXT}"', "quotes"),
+        (f"'{TEXT}'", "quotes"),
+        (f'"{TEXT}', "quotes"),
+        (f"{TEXT}'", "quotes"),
+        (f"`{TEXT}`", "quotes"),
+        (f"\u201c{TEXT}\u201d", "quotes"),
+        (f"Bearer {TEXT}", "Bearer"),
+        (f"bearer\t{TEXT}", "Bearer"),
+        (f"Authorization: Bearer {TEXT}", "Bearer"),
+        ("Bearer", "Bearer"),
+        (f'"Bearer {TEXT}"', "quotes"),
+        (f"NEBIUS_API_KEY={TEXT}", "NAME=TOKEN"),
+        (f"export COLLINEAR_API_KEY={TEXT}", "NAME=TOKEN"),
+        (f'{{"token": "{TEXT}"}}', "JSON"),
+        (f"{TEXT} {TEXT}", "without spaces"),
+        (f"{TEXT}\n{TEXT}", "without spaces"),
+        (f"{TEXT}\u00e9", "ASCII"),
+    ],
+)
+@pytest.mark.parametrize("place", ["variable", "file"])
+def test_what_is_no_token_is_said_and_not_repeated(text: str, words: str, place: str, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(TokenRefused) as caught:
+        if place == "variable":
+            TokenSource(variable="NEBIUS_API_KEY", file=None, environment={"NEBIUS_API_KEY": text})
+        else:
+            TokenSource(variable="NEBIUS_API_KEY", file=file, environment={})
+    said = str(caught.value)
+    assert words in said
+    assert ("NEBIUS_API_KEY" if place == "variable" else str(file)) in said
+    assert "SECRET" not in said
