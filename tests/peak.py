@@ -1,7 +1,7 @@
-"""`python -m tests.peak FILE ARGUMENT ...`: the `bulkup` command with these arguments; its peak memory is written into FILE.
+"""`python -m tests.peak FILE ARGUMENT ...`: the `bulkup` command with these arguments. Its peak memory is written into FILE.
 
-The figure is the kernel's for the process's own memory (`VmHWM`), which begins at 0 with the program. `ru_maxrss` does not: where a process
-was started by vfork, as `subprocess` does, it begins with the peak of the one that started it.
+The figure is the kernel's for the program's own memory (`VmHWM`), which begins at 0. `ru_maxrss` does not: it begins with the
+peak of the process that started this one, where that was done by vfork, as `subprocess` does.
 """
 
 from __future__ import annotations
