@@ -1,22 +1,25 @@
-"""`python -m tests.mutants [TARGET ...]`: every small change that mutmut makes to what decides about doubt, and which of them no test sees.
+"""`python -m tests.mutants [TARGET ...]`: every small change that mutmut makes to what decides about doubt; which does no test see?
 
-Unlike `tests.mutations`, which takes whole rules away, this changes each operator, constant and argument. A copy of the tree is used.
-Survivors that change nothing but text are counted; the others are shown, and each must be killed by a test or be listed in `EQUAL`
-with the reason why it changes no decision.
+Unlike `tests.mutations`, which takes whole rules away, this changes each operator, constant and argument, in a copy of the tree.
+Survivors that change nothing but prose are counted; the others are shown, and each must be killed by a test or be listed in `EQUAL`
+with the reason why it changes no decision. mutmut changes no decorated function and no default that is more than a name.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import difflib
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.mutations import NOT_COPIED, ROOT
@@ -26,19 +29,44 @@ __all__ = ["TARGETS", "main"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """*files* (patterns) are changed, and *tests* run for each change that they reach."""
+    """*files* are changed, and of *tests* (pytest's arguments) those run for a change that reach it. *text_decides*: the text in
+    these files is SQL or the like, so that a change of it counts as any other."""
 
     files: tuple[str, ...]
     tests: tuple[str, ...]
+    text_decides: bool = False
 
 
 TARGETS = {
-    "settlement": Target(("bulkup/settlement.py",), ("tests/settlement",)),
-    "classify": Target(("bulkup/classify.py",), ("tests/test_classify.py",)),
+    "settlement": Target(("bulkup/settlement.py",), ("tests/settlement/test_judging.py",)),
+    "waits": Target(
+        ("bulkup/flow/reaction.py", "bulkup/pacing/backoff.py"),
+        ("tests/flow/test_reaction.py", "tests/pacing/test_backoff.py"),
+    ),
+    "states": Target(
+        ("bulkup/chunk.py", "bulkup/journal/journal.py", "bulkup/journal/records.py"),
+        ("tests/journal", "tests/settlement/test_standing_still.py"),
+        text_decides=True,
+    ),
+    "delivery": Target(
+        tuple(f"bulkup/flow/{name}.py" for name in ("delivery", "fence", "creation", "isolation", "stop_rules")),
+        (
+            "tests/flow/test_delivery.py",
+            "tests/flow/test_isolation.py",
+            "tests/flow/test_creation.py",
+            "tests/flow/test_stop_rules.py",
+            "tests/settlement/test_standing_still.py",
+        ),
+    ),
+    "settler": Target(
+        ("bulkup/flow/settler.py", "bulkup/flow/looking.py"),
+        ("tests/flow/test_settler.py", "tests/flow/test_looking.py"),
+    ),
+    "classify": Target(("bulkup/classify.py", "bulkup/outcome.py"), ("tests/test_classify.py",)),
 }
 
-EQUAL: dict[str, str] = {}
-"""A mutant's changed line as `- old` `+ new`, and why it decides the same."""
+EQUAL: dict[tuple[str, str], str] = {}
+"""A function, and how a mutant's code differs as it is printed here: why it decides the same."""
 
 _CONFIG = """[mutmut]
 source_paths = bulkup
@@ -50,6 +78,7 @@ also_copy =
     docs
     CONTRIBUTING.md
     README.md
+timeout_constant = 2
 pytest_add_cli_args =
     -o
     addopts=-p no:cacheprovider --strict-markers -m "not slow"
@@ -58,82 +87,119 @@ pytest_add_cli_args_test_selection =
 {tests}
 """
 
+_ALIVE = ("survived", "no tests", "suspicious", "segfault")
+
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One change: *name* is mutmut's, *old* and *new* are the lines that differ."""
+    """One change to *function*. *name* is mutmut's; *old* and *new* are the whole functions."""
 
     name: str
-    old: str
-    new: str
+    function: str
+    old: ast.AST
+    new: ast.AST
 
     @property
     def change(self) -> str:
-        return f"- {self.old}\n+ {self.new}"
+        """The lines that differ, each beginning with - or +, however the code is laid out."""
+        old, new = (ast.unparse(code).splitlines() for code in (self.old, self.new))
+        differing = (line for line in difflib.ndiff(old, new) if line[:2] in ("- ", "+ "))
+        return "\n".join(f"{line[:2]}{line[2:].strip()}" for line in differing)
 
     @property
-    def changes_words_only(self) -> bool:
-        """But for the text of strings the two are one."""
-        return _without_text(self.old) == _without_text(self.new)
+    def changes_prose_only(self) -> bool:
+        """But for the text of what is put together of several words the two are one."""
+        old, new = (ast.dump(_Wordless().visit(deepcopy(code))) for code in (self.old, self.new))
+        return old == new
 
 
-def _without_text(code: str) -> str:
-    """*code* with every string's text taken out; as it is where it does not parse by itself."""
-    for wrapped in (code, f"{code} pass", f"({code})", f"f({code})", f"match x:\n {code} pass"):
-        try:
-            tree = ast.parse(wrapped)
-        except SyntaxError:
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                node.value = ""
-        return ast.dump(tree)
-    return re.sub(r"([\"']).*?\1", '""', code)
+class _Wordless(ast.NodeTransformer):
+    """Takes the text out of prose. A key, a header's name or another single word stays: what it says decides."""
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.JoinedStr:
+        return ast.JoinedStr([self.visit(part) for part in node.values if isinstance(part, ast.FormattedValue)])
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        return ast.Constant("") if isinstance(node.value, str) and " " in node.value else node
 
 
-def survivors(target: Target, *, jobs: int) -> Iterator[Mutant]:
-    """The mutants of *target* that no test has killed."""
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        tree = Path(folder) / "tree"
-        shutil.copytree(ROOT, tree, ignore=NOT_COPIED)
-        files, tests = ("\n".join(f"    {path}" for path in paths) for paths in (target.files, target.tests))
-        (tree / "setup.cfg").write_text(_CONFIG.format(files=files, tests=tests))
+@cache
+def _functions(path: Path) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
+    functions = ast.FunctionDef | ast.AsyncFunctionDef
+    return {node.name: node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, functions)}
+
+
+def _mutant(tree: Path, name: str) -> Mutant:
+    module, _, called = name.rpartition(".")
+    functions = _functions(tree / "mutants" / f"{module.replace('.', '/')}.py")
+    changed, _, _ = called.rpartition("__mutmut_")
+    codes: list[ast.AST] = []
+    for one in (f"{changed}__mutmut_orig", called):
+        code = ast.parse(ast.unparse(functions[one])).body[0]
+        assert isinstance(code, ast.FunctionDef | ast.AsyncFunctionDef)
+        code.name = "_"
+        codes.append(code)
+    plain = changed.removeprefix("x").removeprefix("_").removeprefix("ǁ").replace("ǁ", ".")
+    return Mutant(name, f"{module}.{plain}", *codes)
+
+
+def verdicts(target: Target, folder: Path, *, jobs: int, only: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each mutant's name, or of those that *only* (patterns) names, and what mutmut says of it. *folder* gets a copy."""
+    shutil.copytree(ROOT, folder, ignore=NOT_COPIED, dirs_exist_ok=True)
+    files, tests = ("\n".join(f"    {path}" for path in paths) for paths in (target.files, target.tests))
+    (folder / "setup.cfg").write_text(_CONFIG.format(files=files, tests=tests))
+
+    def mutmut(*arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONPATH": "", "COLUMNS": "200"}
-        mutmut = [sys.executable, "-m", "mutmut"]
-        ran = subprocess.run([*mutmut, "run", "--max-children", str(jobs)], cwd=tree, env=environment, text=True, capture_output=True)  # fmt: skip
-        print(ran.stdout.splitlines()[-1] if ran.stdout else ran.stderr[-2000:], flush=True)
-        if ran.returncode and "survived" not in ran.stdout + ran.stderr and not (tree / "mutants").exists():
-            raise SystemExit(ran.stdout[-4000:] + ran.stderr[-4000:])
-        results = subprocess.run([*mutmut, "results"], cwd=tree, env=environment, text=True, capture_output=True, check=True)  # fmt: skip
-        for line in results.stdout.splitlines():
-            name, _, verdict = line.strip().partition(": ")
-            if verdict in ("survived", "no tests", "suspicious", "not checked"):
-                shown = subprocess.run([*mutmut, "show", name], cwd=tree, env=environment, text=True, capture_output=True)  # fmt: skip
-                lines = [x for x in shown.stdout.splitlines() if x[:1] in "+-" and x[:3] not in ("+++", "---")]
-                old, new = ("\n".join(x[1:].strip() for x in lines if x[0] == sign) for sign in "-+")
-                yield Mutant(f"{name} ({verdict})", old, new)
+        command = [sys.executable, "-m", "mutmut", *arguments]
+        return subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True)
+
+    ran = mutmut("run", "--max-children", str(jobs), *only)
+    if "mutations/second" not in ran.stdout:
+        raise SystemExit(f"mutmut did not come to its end\n{ran.stdout[-4000:]}{ran.stderr[-4000:]}")
+    for line in mutmut("results", "--all", "true").stdout.splitlines():
+        name, colon, verdict = line.strip().partition(": ")
+        if colon and not (only and verdict == "not checked"):
+            yield name, verdict
+
+
+def _check(name: str, target: Target, *, jobs: int, only: Sequence[str], show_all: bool) -> int:
+    """How many mutants of *target* survive that decide otherwise, each of which is printed."""
+    counts: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory(prefix="bulkup-mutants-") as folder:
+        for mutant_name, verdict in verdicts(target, Path(folder), jobs=jobs, only=only):
+            counts["in all"] += 1
+            if verdict not in _ALIVE:
+                counts[verdict] += 1
+                continue
+            mutant = _mutant(Path(folder), mutant_name)
+            if (mutant.function, mutant.change) in EQUAL:
+                kind = "decide the same"
+            elif mutant.changes_prose_only and not target.text_decides:
+                kind = "change prose only"
+            else:
+                kind = "decide otherwise"
+            counts[kind] += 1
+            if show_all or kind == "decide otherwise":
+                print(f"{mutant_name} ({verdict}, {kind}) in {mutant.function}\n{mutant.change}\n", flush=True)
+        _functions.cache_clear()
+    print(f"{name}: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()), flush=True)
+    return counts["decide otherwise"] + counts["not checked"]
 
 
 def main() -> int:
-    """Run the targets named, or all; 1 if a change that decides survives."""
+    """Check the targets named, or all; 1 if a change that decides survives."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; all by default")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=2, help="how many mutants are tested at a time")
+    parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="of mutants' names, as printed")
+    parser.add_argument("--all", action="store_true", help="show the survivors that decide nothing, too")
     given = parser.parse_args()
     if unknown := set(given.targets) - TARGETS.keys():
         parser.error(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
     alive = 0
     for name in given.targets or TARGETS:
-        found = list(survivors(TARGETS[name], jobs=given.jobs))
-        words = [mutant for mutant in found if mutant.changes_words_only]
-        equal = [mutant for mutant in found if mutant.change in EQUAL]
-        left = [mutant for mutant in found if mutant not in words and mutant not in equal]
-        for mutant in left:
-            print(f"{mutant.name}\n{mutant.change}\n", flush=True)
-        print(
-            f"{name}: {len(found)} survive: {len(words)} change words only, {len(equal)} decide the same, {len(left)} decide otherwise"
-        )
-        alive += len(left)
+        alive += _check(name, TARGETS[name], jobs=given.jobs, only=given.only, show_all=given.all)
     return alive > 0
 
 

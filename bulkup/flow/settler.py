@@ -261,7 +261,7 @@ class Settler:
         present = judge_by_rows(page_back.doubts, contents, +unexplained, world)
         if present is None:
             return _all_held(page_back, "and the rows read back do not tell which")
-        return judge_rest(page_back.doubts, present, dataset_id, looks, world, self._quiet_s)
+        return judge_rest(page_back.doubts, present, looks, world, self._quiet_s)
 
     async def _read_back(self, dataset_id: str, at_most: int, row_bytes: int) -> list[StoredRow]:
         """The dataset's rows; where there are more than *at_most*, as many as show it. Raises `ReadBackUnavailable`."""
