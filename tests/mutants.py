@@ -1,7 +1,7 @@
 """`python -m tests.mutants [TARGET ...]`: every small change that mutmut makes to what decides about doubt; which does no test see?
 
 Unlike `tests.mutations`, which takes whole rules away, this changes each operator, constant and argument, in a copy of the tree.
-Survivors that change nothing but prose are counted; the others are shown, and each must be killed by a test or be listed in `EQUAL`
+Survivors that change nothing but text for people are counted; the others are shown, and each must be killed by a test or be listed in `EQUAL`
 with the reason why it changes no decision. mutmut changes no decorated function and no default that is more than a name.
 """
 
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -30,12 +30,20 @@ __all__ = ["TARGETS", "main"]
 @dataclass(frozen=True, slots=True)
 class Target:
     """*files* are changed, and of *tests* (pytest's arguments) those run for a change that reach it. *text_decides*: the text in
-    these files is SQL or the like, so that a change of it counts as any other."""
+    these files is SQL, so that a change of it counts as any other, but for its capitals."""
 
     files: tuple[str, ...]
     tests: tuple[str, ...]
     text_decides: bool = False
 
+
+_QUICK_REPLAYS = (
+    "test_lanes_do_not_see_each_other",
+    "test_what_is_asked_later_is_durable_later",
+    "test_what_a_failed_transaction_wrote_to_a_log_is_cut_off",
+    "test_an_end_is_one",
+    "test_many_callers_share_few_commits",
+)
 
 TARGETS = {
     "settlement": Target(("bulkup/settlement.py",), ("tests/settlement/test_judging.py",)),
@@ -45,7 +53,11 @@ TARGETS = {
     ),
     "states": Target(
         ("bulkup/chunk.py", "bulkup/journal/journal.py", "bulkup/journal/records.py"),
-        ("tests/journal", "tests/settlement/test_standing_still.py"),
+        (
+            "tests/journal/test_states.py",
+            "tests/settlement/test_standing_still.py",
+            *(f"tests/journal/test_replay.py::{name}" for name in _QUICK_REPLAYS),
+        ),
         text_decides=True,
     ),
     "delivery": Target(
@@ -111,21 +123,38 @@ class Mutant:
         differing = (line for line in difflib.ndiff(old, new) if line[:2] in ("- ", "+ "))
         return "\n".join(f"{line[:2]}{line[2:].strip()}" for line in differing)
 
-    @property
-    def changes_prose_only(self) -> bool:
-        """But for the text of what is put together of several words the two are one."""
-        old, new = (ast.dump(_Wordless().visit(deepcopy(code))) for code in (self.old, self.new))
+    def changes_text_only(self, alike: Callable[[str], str]) -> bool:
+        """But for the text of several words, of which what *alike* makes of it counts, the two are one."""
+        old, new = (ast.dump(_Text(alike).visit(deepcopy(code))) for code in (self.old, self.new))
         return old == new
 
 
-class _Wordless(ast.NodeTransformer):
-    """Takes the text out of prose. A key, a header's name or another single word stays: what it says decides."""
+class _Text(ast.NodeTransformer):
+    """Makes *alike* of the text of several words. A key, a header's name or another single word stays: what it says decides."""
+
+    def __init__(self, alike: Callable[[str], str]) -> None:
+        self._alike = alike
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.JoinedStr:
-        return ast.JoinedStr([self.visit(part) for part in node.values if isinstance(part, ast.FormattedValue)])
+        return ast.JoinedStr([self._piece(part) for part in node.values])
+
+    def _piece(self, part: ast.expr) -> ast.expr:
+        if isinstance(part, ast.Constant):
+            return ast.Constant(self._alike(part.value))
+        assert isinstance(part, ast.expr)
+        return ast.fix_missing_locations(self.visit(part))  # type: ignore[no-any-return]
 
     def visit_Constant(self, node: ast.Constant) -> ast.Constant:
-        return ast.Constant("") if isinstance(node.value, str) and " " in node.value else node
+        return ast.Constant(self._alike(node.value)) if isinstance(node.value, str) and " " in node.value else node
+
+
+def _no_words(_: str) -> str:
+    return ""
+
+
+def _sql_without_capitals(text: str) -> str:
+    """But for what stands in quotes."""
+    return "'".join(part if place % 2 else part.lower() for place, part in enumerate(text.split("'")))
 
 
 @cache
@@ -180,8 +209,8 @@ def _check(name: str, target: Target, *, jobs: int, only: Sequence[str], show_al
             mutant = _mutant(Path(folder), mutant_name)
             if (mutant.function, mutant.change) in EQUAL:
                 kind = "decide the same"
-            elif mutant.changes_prose_only and not target.text_decides:
-                kind = "change prose only"
+            elif mutant.changes_text_only(_sql_without_capitals if target.text_decides else _no_words):
+                kind = "change text only"
             else:
                 kind = "decide otherwise"
             counts[kind] += 1
