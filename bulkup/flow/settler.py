@@ -238,8 +238,8 @@ class Settler:
         self, page_back: PageBack, chunks: Sequence[Chunk], looks: Sequence[Look], world: World
     ) -> list[Verdict]:
         """The rows themselves tell which of the doubts are there."""
-        dataset_id = looks[-1].seen[0].id
-        counted = looks[-1].rows
+        look = looks[-1]
+        dataset_id, counted = look.seen[0].id, look.rows
         if counted > ROWS_HELD:
             return _all_held(page_back, f"and reading its {counted:,} rows back takes more memory than there is for it")
         try:
