@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
+from bulkup.errors import JournalUnusable
 from bulkup.journal import Journal, LaneJournal
 from bulkup.journal.journal import BY_A_PERSON, DECISIONS
+from bulkup.journal.records import read_chunks
 from tests.flow.rig import scratch_dir
 from tests.journal.chunks import LANE, chunk
 
@@ -356,3 +359,51 @@ def test_what_is_refused_or_empty_has_no_good_rows() -> None:
         totals.move(replace(COUNTED, rows=0), None, state)
         with pytest.raises(AssertionError, match="no good rows"):
             totals.move(COUNTED, None, state)
+
+
+async def test_another_process_reads_every_chunk_but_what_was_split_in_order(
+    journal: Journal, lane: LaneJournal
+) -> None:
+    await beside(journal)
+    await lane.plan([chunk(2), chunk(0), chunk(1), chunk(0, 1)])
+    await lane.landed(chunk(0).id, "ds", evidence=Evidence.ANSWER)
+    await lane.replace(chunk(1).id, [chunk(1, 2), chunk(1, 1)], "cut")
+    read = list(read_chunks(journal.folder, LANE))
+    assert [str(one.id) for one in read] == ["00000", "00000-001", "00001-001", "00001-002", "00002"]
+    assert read[0] == await stored(lane)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("UPDATE chunks SET state = 'gone'", "a chunk that makes no sense: 'gone' is not a valid ChunkState"),
+        ("UPDATE chunks SET lines = 'x'", "a chunk that makes no sense: unexpected character"),
+        ("UPDATE chunks SET evidence = 'hearsay'", "a chunk that makes no sense: 'hearsay' is not a valid Evidence"),
+    ],
+)
+async def test_a_chunk_that_makes_no_sense_is_told(
+    journal: Journal, lane: LaneJournal, change: str, words: str
+) -> None:
+    """Where it lies, and what to do."""
+    await lane.plan([chunk(0)])
+    await journal._writer.run(lambda db: db.execute(change) and None)
+    database = re.escape(str(journal.folder / "journal.db"))
+    with pytest.raises(JournalUnusable, match=f"{database}.*a chunk that makes no sense"):
+        list(read_chunks(journal.folder, LANE))
+    with pytest.raises(JournalUnusable, match=words):
+        await lane.chunk(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("UPDATE sums SET evidence = 'hearsay'", "'hearsay' is not a valid Evidence"),
+        ("UPDATE sums SET state = 'gone'", "'gone' is not a valid ChunkState"),
+    ],
+)
+async def test_so_are_sums(journal: Journal, lane: LaneJournal, change: str, words: str) -> None:
+    await lane.plan([chunk(0)])
+    await lane.landed(chunk(0).id, "ds", evidence=Evidence.ANSWER)
+    await journal._writer.run(lambda db: db.execute(change) and None)
+    with pytest.raises(JournalUnusable, match=words):
+        await (lane.totals() if "state" in change else lane.evidence())
