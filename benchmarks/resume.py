@@ -70,12 +70,12 @@ def _filled(journal: Path, chunks: int) -> int:
         )
         if len(landed) < chunks:
             model = dict(zip(columns, landed[-1], strict=True))
-            (first,) = db.execute("SELECT max(tile) + 1 FROM chunks").fetchone()
+            first, ended = db.execute("SELECT max(tile) + 1, max(stop) FROM chunks").fetchone()
             places = range(first, first + chunks - len(landed))
             db.execute("BEGIN")
             db.executemany(
                 f"INSERT INTO chunks ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
-                (tuple({**model, **_place(tile, tile_bytes)}.values()) for tile in places),
+                (tuple({**model, **_place(tile, tile_bytes, ended)}.values()) for tile in places),
             )
             db.executemany(
                 "INSERT OR IGNORE INTO tiles VALUES (?, ?, ?, ?)",
@@ -85,6 +85,7 @@ def _filled(journal: Path, chunks: int) -> int:
         return int(db.execute("SELECT count(*) FROM chunks WHERE state = 'landed'").fetchone()[0])
 
 
-def _place(tile: int, tile_bytes: int) -> dict[str, int]:
-    start = tile * tile_bytes
-    return {"tile": tile, "child": 0, "start": start, "stop": start + tile_bytes, "byte_offset": start}
+def _place(tile: int, tile_bytes: int, ended: int) -> dict[str, int]:
+    """*ended*: where the last chunk of the real run stops, which may be behind the first row of the next tile."""
+    start = max(tile * tile_bytes, ended)
+    return {"tile": tile, "child": 0, "start": start, "stop": (tile + 1) * tile_bytes, "byte_offset": start}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from bulkup.path_text import readable
+
 __all__ = [
     "BulkupError",
     "DestinationNotEmpty",
@@ -82,7 +84,7 @@ class BulkupError(Exception):
     exit_code = ExitCode.INTERNAL
 
     def __str__(self) -> str:
-        text = super().__str__()
+        text = readable(super().__str__())
         if len(text) > _LONGEST_CHARS:
             text = text[: _LONGEST_CHARS - 1] + "…"
         return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 __all__ = ["as_text", "is_unicode", "json_bytes", "local", "portable", "readable", "readable_values"]
 
 
@@ -58,6 +56,8 @@ def readable_values(value: Any) -> Any:
 
 def json_bytes(value: Any, *, indent: bool = False) -> bytes:
     """*value* as JSON that every reader takes; texts that are not Unicode are `readable`."""
+    import orjson  # not for a command that only prints
+
     option = orjson.OPT_INDENT_2 if indent else 0
     try:
         return orjson.dumps(value, option=option)

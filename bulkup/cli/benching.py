@@ -18,7 +18,7 @@ from bulkup.cli.runner import Face, with_signals
 from bulkup.cli.streams import delivered, put_json, say, to_stdout
 from bulkup.cli.terminal import console_on
 from bulkup.config import Nebius
-from bulkup.errors import ExitCode, UsageProblem, worst
+from bulkup.errors import ExitCode, JournalUnusable, LocalDisk, UsageProblem, worst
 from bulkup.event import Event, Note
 from bulkup.path_text import json_bytes
 from bulkup.state_files import check_folder
@@ -182,10 +182,13 @@ def _print(found: SweepFound, verdict: Verdict, wish: SweepWish) -> None:
 def _keep(found: SweepFound, wish: SweepWish, report_text: bytes) -> list[str]:
     """Write the report and the chart; the lines that say where they are. Raises `LocalDisk`."""
     folder = StateDir(wish.run.state_dir / "bench")
-    folder.create()
-    check_folder(folder.path)
     report = folder.path / f"{wish.run.name}.json"
-    write_private(report, report_text)
+    try:
+        folder.create()
+        check_folder(folder.path)
+        write_private(report, report_text)
+    except JournalUnusable as error:  # a link or a file in the way; there is no journal here
+        raise LocalDisk(str(error)) from None
     kept = [f"report: {report}"]
     if any(result.measured for result in found.results):
         chart = report.with_suffix(".svg")

@@ -403,7 +403,8 @@ class Lane:
             )
             raise DestinationNotEmpty(
                 f"{self.name}: the destination already holds {held}, which this run did not put there. "
-                "Choose another --name, or give --append to add to it"
+                "If an earlier run of these rows did, go on with that run (its --state-dir, or bulkup resume). For other rows "
+                "choose another --name, or give --append to put them beside what is there"
             )
 
     async def _send_all(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from datetime import datetime
 from typing import Annotated, Any
@@ -85,7 +86,7 @@ _SHAPES: dict[str, Any] = {
 def checked(key: str, text: str) -> Any:
     """The fact *key* out of *text*, as JSON. Raises `sqlite3.DatabaseError` where it is not of its kind."""
     try:
-        value = msgspec.json.decode(text)
+        value = json.loads(text)  # which takes a path's bytes that are not UTF-8, as lone surrogates
         if key in _SHAPES:
             msgspec.convert(value, _SHAPES[key])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

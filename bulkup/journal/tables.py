@@ -178,7 +178,7 @@ def _connected(path: Path, *, create: bool, wal: bool) -> sqlite3.Connection:
             connection.executescript(
                 f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; BEGIN; {_SCHEMA} COMMIT;"
             )
-        _check(connection, path)
+        _check(connection, path, to_write=True)
         connection.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'TRUNCATE'}")
         connection.execute("PRAGMA synchronous = FULL")
         if was_wal and not wal:
@@ -236,7 +236,7 @@ def _looking(path: Path, how: str, kind: type[_Looked]) -> _Looked:
         _distrust(connection)
         if "unix-none" in how:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        _check(connection, path)
+        _check(connection, path, to_write=False)
     except BaseException:
         connection.close()
         raise
@@ -302,7 +302,7 @@ def _none(path: Path) -> JournalUnusable:
     return JournalUnusable(f"{path}: there is no journal here")
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def _check(connection: sqlite3.Connection, path: Path, *, to_write: bool) -> None:
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise unusable(path, "it is not a journal of bulkup's")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -315,16 +315,22 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             f"{path}: written by an older bulkup (format {version}, this one writes {FORMAT}); finish the run with the bulkup "
             "that began it"
         )
-    if (said := foreign_schema(connection, _SCHEMA) or _damage(connection)) is not None:
+    if (said := foreign_schema(connection, _SCHEMA) or _damage(connection, to_write=to_write)) is not None:
         raise unusable(path, said)
 
 
-def _damage(connection: sqlite3.Connection) -> str | None:
-    """What is seen to be damaged within a bounded number of pages. What lies elsewhere is found when it is read."""
+def _damage(connection: sqlite3.Connection, *, to_write: bool) -> str | None:
+    """What is seen to be damaged within a bounded number of pages. What lies elsewhere is found when it is read.
+
+    Who only looks sends nothing because of it, and is not made to wait for more than SQLite's quick check.
+    """
     pages, page_bytes = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
     if pages * page_bytes <= CHECKED_WHOLE_BYTES:
-        said = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
-        return contradiction(connection) if said == "ok" else said
+        check = "integrity_check" if to_write else "quick_check"
+        said = str(connection.execute(f"PRAGMA {check}(1)").fetchone()[0])
+        if said != "ok":
+            return said
+        return contradiction(connection) if to_write else None
     for table, key in _KEYS.items():
         for order in ("ASC", "DESC"):
             by = ", ".join(f"{column} {order}" for column in key)

@@ -140,4 +140,9 @@ def test_a_full_disk_under_standard_output(shell: Shell, rows: list[Row]) -> Non
             text=True,
             timeout=60,
         )
-    assert (done.returncode, done.stderr) == (74, "bulkup: cannot write: No space left on device\n")
+    (run,) = (shell.folder / ".bulkup").glob("*/receipt.json")
+    assert (done.returncode, done.stderr) == (
+        74,
+        "bulkup: standard output cannot be written: No space left on device; landed: the receipt stands in "
+        f"{run.relative_to(shell.folder)}\n",
+    )

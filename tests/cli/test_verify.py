@@ -268,7 +268,7 @@ def test_an_outage_is_75(place: tuple[Shell, Damage]) -> None:
     shell.emulator.patch(readback_faults={lane: {"not_stored_503": 1.0} for lane in LANES})
     done = verify(shell, "--retry-for", "0.5")
     assert done.code == 75
-    assert done.out.count("broken off: the service could not be asked for too long") == 2
+    assert done.out.count("broken off: nothing got through for too long; the last answer: HTTP 503") == 2
 
 
 def test_a_wrong_token_is_77(place: tuple[Shell, Damage]) -> None:

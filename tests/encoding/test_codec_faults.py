@@ -242,7 +242,7 @@ OWNERS = {
     "what bulkup has written itself": """
         journal.facts journal.journal journal.lock journal.reading journal.records journal.sidecars wiring.changed_source
         wiring.deciding wiring.folder wiring.manifest wiring.run
-        workers.channel cli.app cli.rejects cli.status cli.runner cli.verifying cli.benching cli.demo""",
+        workers.channel path_text cli.app cli.streams cli.rejects cli.status cli.runner cli.verifying cli.benching cli.demo""",
 }
 """Every module that calls a codec, by whose fault it is if that raises."""
 

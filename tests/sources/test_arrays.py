@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.array_lines import ArrayCutter
-from bulkup.model import Block, LongRow
+from bulkup.model import HEAD_BYTES, Block, LongRow
 from bulkup.sources import Format, Item, open_source
 from tests.examples import examples
 from tests.sources import reading
@@ -98,13 +98,25 @@ def test_an_array_cut_off_gives_what_came_before(array: tuple[bytes, list[Row]],
     first = content.index(b"[") + 1
     cut = first + int((content.rindex(b"]") - first) * part)
     with reading.scratch() as directory:
-        source = open_source(written(directory, [content[:cut]]), max_row_bytes=1000, block_bytes=block_bytes)
+        source = open_source(written(directory, [content[:cut]]), max_row_bytes=100_000, block_bytes=block_bytes)
         rows, error = rows_until_error(source)
     whole = [row for row in expected if row.start + len(row.data) <= cut]
     assert rows[: len(whole)] == whole
     assert len(rows) <= len(whole) + 1
     assert all(content[row.start : cut].replace(b"\n", b" ").startswith(row.data) for row in rows)
     assert "the array ends before its closing ]; what came before has been read" in str(error)
+
+
+@pytest.mark.parametrize("cut", [1, 40, 2_000])
+def test_a_long_row_of_an_array_that_is_cut_off(tmp_path: Path, cut: int) -> None:
+    """It is told with its place, as in a whole one; *cut*: how many bytes are missing."""
+    long = b'{"a": "' + b"x" * 3000 + b'"}'
+    content = b'[{"a": 1}, ' + long + b', {"a": "' + b"y" * 900 + b'"}]'
+    rows, error = rows_until_error(open_source(written(tmp_path, [content[:-cut]]), max_row_bytes=1000))
+    assert rows[0] == Row(1, b'{"a": 1}')
+    assert rows[1] == Row(content.index(long), long[:HEAD_BYTES], long=True)
+    assert len(rows) == (3 if cut == 1 else 2 + (cut < 900))
+    assert "the array ends before its closing ]" in str(error)
 
 
 @pytest.mark.parametrize("tail", [b"x", b"]", b"\n[1]", b"{}" * 200_000])
