@@ -16,6 +16,7 @@ import anyio
 from bulkup.chunk import Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt, RejectLimit
 from bulkup.destinations.seam import PAGE_ROWS, Creates, StoredRow
+from bulkup.encoding import RowPlan
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.creation import Creation
@@ -33,7 +34,7 @@ from bulkup.flow.tally import Tally
 from bulkup.journal import Journal, LaneJournal
 from bulkup.outcome import RemoteStatus
 from bulkup.pacing import ByteBudget
-from bulkup.settlement import Look, Others
+from bulkup.settlement import Look, Match, Others
 from bulkup.sources import Source, open_source
 from tests.destinations.memory import MemoryDestination
 from tests.flow import rig
@@ -74,6 +75,10 @@ class Listed(MemoryDestination):
             replace(d, status=self.listed_as.get(d.id, d.status)) for d in look.seen if d.id not in self.hidden
         )
         return replace(look, seen=seen)
+
+    async def match(self, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
+        assert plan == rig.rows_plan()
+        return await MemoryDestination.match(self, dataset_id, rows=rows, plan=plan)
 
     async def poll(self, remote_id: str) -> RemoteStatus:
         self.polled.append(remote_id)

@@ -219,6 +219,13 @@ class TestByBareName:
         await named.settler().settle()
         assert (await named.now(4)).reason == f"dataset {id_} is named set and holds something else"
 
+    async def test_where_their_number_tells_they_are_not_read(self, named: LaneAlone) -> None:
+        id_ = await self.begin(named)
+        named.to.datasets[id_].rows += [{"t": "more"}]
+        await named.settler().settle()
+        assert (await named.now(4)).reason == f"dataset {id_} is named set and holds something else"
+        assert named.to.page_rows == []
+
     @pytest.mark.parametrize("how", ["not to be read", "not all of them"])
     async def test_rows_that_are_not_read_say_nothing(self, named: LaneAlone, how: str) -> None:
         id_ = await self.begin(named)

@@ -293,6 +293,13 @@ async def test_facts_are_a_lanes_or_the_runs(journal: Journal, lane: LaneJournal
     assert (await lane.fact("of the lane"), await journal.fact("of the run")) == ("anew", [2])
     assert (await journal.fact("of the lane"), await lane.fact("of the run")) == (None, None)
     assert await journal.lane("").fact("of the run") == [2]
+    assert await lane.chunk(9, 9) is None
+
+
+async def test_a_fact_that_is_not_of_its_kind_is_told(lane: LaneJournal) -> None:
+    await lane.set_fact("planned whole", 5)
+    with pytest.raises(JournalUnusable, match="the fact 'planned whole' makes no sense"):
+        await lane.fact("planned whole")
 
 
 @pytest.mark.parametrize("what", ["nothing", "a chunk", "a tile"])
