@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.errors import JournalUnusable
 from bulkup.journal import Journal, LaneJournal
 from bulkup.journal.journal import BY_A_PERSON, DECISIONS
-from bulkup.journal.records import read_chunks
+from bulkup.journal.records import read_chunks, to_chunk, to_row
 from tests.flow.rig import scratch_dir
 from tests.journal.chunks import LANE, chunk
 
@@ -414,3 +415,27 @@ async def test_so_are_sums(journal: Journal, lane: LaneJournal, change: str, wor
     await journal._writer.run(lambda db: db.execute(change) and None)
     with pytest.raises(JournalUnusable, match=words):
         await (lane.totals() if "state" in change else lane.evidence())
+
+
+def test_a_record_of_other_columns_is_no_chunk() -> None:
+    record = to_row(chunk(0))[:-2]
+    assert to_chunk(record) == chunk(0)
+    with pytest.raises(sqlite3.DatabaseError, match="makes no sense"):
+        to_chunk((*record, "one more"))
+
+
+async def test_so_many_chunks_are_under_way(journal: Journal, lane: LaneJournal) -> None:
+    """By this the pace of commits is chosen."""
+    await lane.plan([chunk(n) for n in range(7)])
+    for number in range(7):
+        await lane.sending(chunk(number).id, 1.0)
+    assert journal._writer.under_way == 7
+    ends: list[Callable[[ChunkId], Awaitable[None]]] = [
+        lambda id_: lane.landed(id_, "ds", evidence=Evidence.ANSWER),
+        lambda id_: lane.in_doubt(id_, "lost", 1.0),
+        lane.plan_again,
+        lambda id_: lane.answered(id_, "ds"),
+    ]
+    for number, end in enumerate(ends):
+        await end(chunk(number).id)
+        assert journal._writer.under_way == 6 - number
