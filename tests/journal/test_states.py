@@ -274,6 +274,7 @@ async def test_planning_goes_on_behind_what_is_planned(journal: Journal, lane: L
     await lane.plan([], tiles=[TileSpan(1, 1000, 2000)])
     assert await lane.frontier() == (2, None)
     assert await lane.planned_to() == chunk(1).stop
+    assert (journal.folder / "rejects.jsonl").read_bytes() == b""
 
 
 async def test_what_the_destination_holds(journal: Journal, lane: LaneJournal) -> None:
@@ -398,7 +399,7 @@ async def test_a_chunk_that_makes_no_sense_is_told(
     database = re.escape(str(journal.folder / "journal.db"))
     with pytest.raises(JournalUnusable, match=f"{database}.*a chunk that makes no sense"):
         list(read_chunks(journal.folder, LANE))
-    with pytest.raises(JournalUnusable, match=words):
+    with pytest.raises(JournalUnusable, match=f"{database}.*{words}"):
         await lane.chunk(0, 0)
 
 
