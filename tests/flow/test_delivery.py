@@ -321,7 +321,7 @@ class TestNotReady:
         await lane.deliver(0, pending_timeout_s=1.5)
         chunk = await lane.now(0)
         words = "dataset ds-0 was still not READY after 2 s"
-        assert (chunk.state, chunk.reason) == (ChunkState.IN_DOUBT, words)
+        assert (chunk.state, chunk.reason, chunk.was_answered) == (ChunkState.IN_DOUBT, words, False)
         assert lane.clock.monotonic() == (1.5 if how == "never ready" else 0.5)
 
     async def test_what_failed_goes_once_more_in_the_next_round(self, lane: LaneAlone) -> None:
