@@ -101,6 +101,12 @@ EQUAL = (
         "look = looks[-2]",
         "the count has stood still, so the look before shows the same",
     ),
+    Equal(
+        "bulkup.flow.delivery.Delivery._attempts",
+        "await self._reaction.back_off(pages, reason)",
+        "await self._reaction.back_off(pages, None)",
+        "the reason is said where patience is over, and it is not",
+    ),
     *(
         Equal(f"bulkup.flow.fence.Fence.{name}", "self._alone = False", "self._alone = None", "nobody tells them apart")
         for name in ("__init__", "close", "open")
