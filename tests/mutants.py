@@ -101,6 +101,19 @@ EQUAL = (
         "look = looks[-2]",
         "the count has stood still, so the look before shows the same",
     ),
+    Equal("bulkup.flow.looking.row_pages", "is_smaller = False", "is_smaller = None", "nobody tells them apart"),
+    Equal(
+        "bulkup.flow.looking.row_pages",
+        "before: list[StoredRow] = []",
+        "before: list[StoredRow] = None",
+        "before the first page nobody tells them apart",
+    ),
+    Equal(
+        "bulkup.flow.looking.row_pages",
+        "how = {} if page_rows == PAGE_ROWS else {'page_rows': page_rows}",
+        "how = {} if page_rows == PAGE_ROWS and False else {'page_rows': page_rows}",
+        "so many is what a destination is asked for by default",
+    ),
     Equal(
         "bulkup.flow.delivery.Delivery._attempts",
         "await self._reaction.back_off(pages, reason)",

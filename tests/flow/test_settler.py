@@ -284,6 +284,14 @@ class TestByCount:
         await counted.settler(others=Others(rows=3)).settle()
         assert await counted.states() == ["planned", "planned", "planned", "landed"]
 
+    async def test_where_nobody_knows_how_many_were_there_none_were(self, counted: LaneAlone) -> None:
+        counted.to._store("set", [])
+        await counted.survey(("ds-0", "set", None))
+        await counted.land(3, at=QUIET_S)
+        await counted.doubt(0)
+        await counted.settler().settle()
+        assert await counted.states() == ["planned", "planned", "planned", "landed"]
+
     async def test_an_unclear_run_is_named(self, counted: LaneAlone) -> None:
         await counted.doubt(0)
         await counted.settler(others=Others(unclear=("run-x",))).settle()
@@ -418,6 +426,11 @@ class TestAudit:
             late="stored late, after it had been sent again, so its rows are there twice: chunk "
             f"{chunk.id} (file 0, byte {chunk.byte_offset:,}, 2 rows)"
         )
+
+    async def test_a_dataset_on_which_the_service_failed_is_not_there_twice(self, named: LaneAlone) -> None:
+        await self.again(named, 0)
+        named.store(0, ends=RemoteStatus.FAILED)
+        assert await named.settler().audit() == Audit()
 
     async def test_of_many_five_are_named(self) -> None:
         async with lane_of(6) as lane:
