@@ -55,6 +55,7 @@ TARGETS = {
         ("bulkup/chunk.py", "bulkup/journal/journal.py", "bulkup/journal/records.py"),
         (
             "tests/journal/test_states.py",
+            "tests/journal/test_files.py",
             "tests/settlement/test_standing_still.py",
             *(f"tests/journal/test_replay.py::{name}" for name in _QUICK_REPLAYS),
         ),
