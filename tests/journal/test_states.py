@@ -366,7 +366,7 @@ def test_what_is_refused_or_empty_has_no_good_rows() -> None:
     totals = Totals()
     for state in (ChunkState.REFUSED, ChunkState.EMPTY):
         totals.move(replace(COUNTED, rows=0), None, state)
-        with pytest.raises(AssertionError, match="^a refused or empty chunk has no good rows$"):
+        with pytest.raises(AssertionError, match=r"^a refused or empty chunk has no good rows$"):
             totals.move(COUNTED, None, state)
 
 
