@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -122,6 +123,20 @@ def test_the_draft_of_a_receipt_is_made_anew(
     assert [path.name for path in run.iterdir()] == ["receipt.json"]
     assert not (run / "receipt.json").is_symlink()
     assert not victim.exists() or victim.read_bytes() == VICTIM
+
+
+def test_what_is_said_of_a_backup_by_hard_links_keeps_the_journal(tmp_path: Path) -> None:
+    """`cp -al`, rsnapshot: the journal is sound. To remove it would begin the run anew, and send its rows twice under --append."""
+    run = tmp_path / "run"
+    run.mkdir(0o700)
+    Journal.open(run, create=True).close()
+    for file in run.iterdir():
+        file.with_name(f"{file.name}.backup").hardlink_to(file)
+    with pytest.raises(JournalUnusable, match="cp -a") as refusal:
+        Journal.open(run, create=True)
+    assert "remove" not in str(refusal.value)
+    shutil.copytree(run, tmp_path / "copy")
+    Journal.open(tmp_path / "copy", create=False).close()
 
 
 def test_a_folder_that_is_a_link(tmp_path: Path) -> None:
