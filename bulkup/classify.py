@@ -61,19 +61,19 @@ def classify_status(
             return InDoubt(f"{said} (whether part of the chunk was stored is not documented)", was_answered=True)
         case 400 | 422:
             return RowsRefused(said)
-        case 408 | 500 | 502 | 503 | 504 | 409:
+        case 408 | 409:
             return InDoubt(said)
         case 501 | 505:
             return StopLane(f"{said}. This is not the service that bulkup knows: check the URL", ExitCode.USAGE)
-        case _ if status >= 500:
-            return InDoubt(said)
-        case _ if 300 <= status < 400:
+        case _ if status // 100 == 3:
             return StopLane(
                 f"{said}. A redirect is never followed with a body or a token: check the URL", ExitCode.USAGE
             )
-        case _ if status >= 400:
+        case _ if status // 100 == 4:
             may_pass = by_gateway and status != 407  # a proxy's answer stays what it is
             return StopLane(f"{said}. Check the URL and the options", ExitCode.USAGE, may_pass=may_pass)
+        case _ if status >= 500:
+            return InDoubt(said)
         case _:
             return InDoubt(f"{said}: an answer that the service's reference does not have")
 
@@ -86,7 +86,7 @@ def counts_early(status: int, headers: Mapping[str, str]) -> bool:
     """
     if status == 503:
         return retry_after_s(headers, datetime.now(UTC)) is not None
-    return status in _REFUSED_EARLY or 300 <= status < 400
+    return status in _REFUSED_EARLY or status // 100 == 3
 
 
 _REFUSED_EARLY = frozenset({401, 402, 403, 404, 405, 413, 415, 429})
@@ -97,19 +97,22 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
 
     Source: RFC 9110 §10.2.3. What cannot be read counts as absent.
     """
-    value = headers.get("Retry-After", "").strip()
-    if not value:
+    value = headers.get("Retry-After")
+    if value is None:
         return None
+    value = value.strip()
     if value.isascii() and value.replace(".", "", 1).isdigit():
         return min(float(value), MAX_RETRY_AFTER_S)
     until = _date(value)
     if until is None:
         return None
-    since = _date(headers.get("Date", "")) or now
+    since = _date(headers.get("Date")) or now
     return min(max(0.0, (until - since).total_seconds()), MAX_RETRY_AFTER_S)
 
 
-def _date(value: str) -> datetime | None:
+def _date(value: str | None) -> datetime | None:
+    if value is None:
+        return None
     try:
         parsed = parsedate_to_datetime(value)
     except (ValueError, OverflowError, TypeError, LookupError):

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from bulkup.chunk import ChunkId
 
@@ -48,7 +49,8 @@ MAX_CANDIDATES = 400
 """Of how many chunks in doubt a set is looked for by content, where they cannot all be there."""
 
 MAX_SUBSETS = 1 << 16
-"""How many distinct sums of chunk sizes are looked through before a count is taken for ambiguous."""
+"""How many distinct sums of chunk sizes are looked through before a count is taken for ambiguous, and how many sets of chunks
+before their rows are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,7 @@ def _judge_name(
     if not ours:
         return _judge_absence(doubt, looks, world, quiet_s)
     dataset = ours[0]
-    match matches.get(dataset.id, Match.UNKNOWN):
+    match matches.get(dataset.id):  # None: nobody has compared it
         case Match.SAME if dataset.status == "READY":
             return Present(doubt.chunk, dataset.id)
         case Match.OTHER if dataset.status == "READY":  # or it does not show all of its rows yet
@@ -288,8 +290,7 @@ def judge_by_count(
     if not fitting and look.rows != expected:
         why = f"{numbers}: no set of chunks in doubt adds up to the difference, so somebody else writes to it"
         return [Held(d.chunk, why) for d in doubts]
-    remote_id = look.seen[0].id if look.seen else ""
-    return judge_rest(doubts, fitting, remote_id, looks, world, quiet_s)
+    return judge_rest(doubts, fitting, looks, world, quiet_s)
 
 
 def _judge_absence_by_count(doubt: Doubt, looks: Sequence[Look], world: World, quiet_s: float) -> Verdict:
@@ -328,8 +329,10 @@ def _fitting(doubts: Sequence[Doubt], rows: int) -> frozenset[ChunkId] | None:
         if len(grown) > MAX_SUBSETS:
             return None
         ways = grown
-    count, members = ways.get(rows, (0, frozenset()))
-    return members if count <= 1 else None
+    if rows not in ways:
+        return frozenset()
+    count, members = ways[rows]
+    return members if count == 1 else None
 
 
 def judge_by_rows(
@@ -355,6 +358,17 @@ def _is_within(rows: Mapping[bytes, int], others: Mapping[bytes, int]) -> bool:
     return all(others.get(key, 0) >= count for key, count in rows.items())
 
 
+class _Partial(NamedTuple):
+    """A set that is being looked for: of the candidates before *place* the *chosen* ones, of *rows* rows, are in it, and *left* is
+    what they leave of the unexplained rows."""
+
+    place: int
+    left: Mapping[bytes, int]
+    rows: int
+    chosen: tuple[Doubt, ...]
+    skipped: tuple[Doubt, ...]
+
+
 def _only_set(
     candidates: Sequence[Doubt],
     contents: Mapping[ChunkId, Mapping[bytes, int]],
@@ -363,40 +377,39 @@ def _only_set(
 ) -> frozenset[ChunkId] | None:
     """The one set of *candidates* with *wanted* rows that are all among the *unexplained*; None where there is no such set, more
     than one, or too many to look through. Of chunks of equal content the lowest stand for all."""
-    found: list[frozenset[ChunkId]] = []
-    tried = 0
-
-    def search(
-        place: int, left: Mapping[bytes, int], rows: int, chosen: tuple[Doubt, ...], skipped: tuple[Doubt, ...]
-    ) -> None:
-        nonlocal tried
-        tried += 1
+    found: frozenset[ChunkId] | None = None
+    open_: list[_Partial] = [_Partial(0, unexplained, 0, (), ())]
+    for _ in range(MAX_SUBSETS):
+        if not open_:
+            break
+        place, left, rows, chosen, skipped = open_.pop()
         if rows == wanted:
-            found.append(frozenset(d.chunk for d in chosen))
-        if rows >= wanted or place == len(candidates) or len(found) > 1 or tried > MAX_SUBSETS:
-            return
+            if found is not None:
+                return None
+            found = frozenset(d.chunk for d in chosen)
+            continue
+        if place == len(candidates):
+            continue
         doubt = candidates[place]
         content = contents[doubt.chunk]
-        may_take = not any(contents[d.chunk] == content for d in skipped)
-        if may_take and rows + doubt.rows <= wanted and _is_within(content, left):
+        open_.append(_Partial(place + 1, left, rows, chosen, (*skipped, doubt)))
+        stands_for = any(contents[d.chunk] == content for d in skipped)
+        if not stands_for and rows + doubt.rows <= wanted and _is_within(content, left):
             rest = {**left, **{key: left[key] - count for key, count in content.items()}}
-            search(place + 1, rest, rows + doubt.rows, (*chosen, doubt), skipped)
-        search(place + 1, left, rows, chosen, (*skipped, doubt))
-
-    search(0, unexplained, 0, (), ())
-    return found[0] if len(found) == 1 and tried <= MAX_SUBSETS else None
+            open_.append(_Partial(place + 1, rest, rows + doubt.rows, (*chosen, doubt), skipped))
+    return None if open_ else found
 
 
 def judge_rest(
     doubts: Sequence[Doubt],
     present: frozenset[ChunkId],
-    remote_id: str,
     looks: Sequence[Look],
     world: World,
     quiet_s: float,
 ) -> list[Verdict]:
-    """Verdicts once it is known which of the doubts a still count holds."""
+    """Verdicts once it is known which of the doubts a still count of the one dataset holds."""
+    seen = looks[-1].seen
     return [
-        Present(d.chunk, remote_id) if d.chunk in present else _judge_absence_by_count(d, looks, world, quiet_s)
+        Present(d.chunk, seen[0].id) if d.chunk in present else _judge_absence_by_count(d, looks, world, quiet_s)
         for d in doubts
     ]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.classify import MAX_RETRY_AFTER_S, BadRequest, classify_status, retry_after_s
+from bulkup.classify import MAX_RETRY_AFTER_S, BadRequest, classify_status, counts_early, retry_after_s
 from bulkup.errors import ExitCode
 from bulkup.outcome import CloseGate, InDoubt, Outcome, RowsRefused, StopLane, TokenRejected, TooLarge
 
@@ -19,9 +19,17 @@ BOTH = tuple(BadRequest)
 
 
 def classified(
-    status: int, bad_request: BadRequest = BadRequest.NOTHING_STORED, headers: Mapping[str, str] | None = None
+    status: int,
+    bad_request: BadRequest = BadRequest.NOTHING_STORED,
+    headers: Mapping[str, str] | None = None,
+    *,
+    words: str = "words",
 ) -> Outcome:
-    return classify_status(status, headers or {}, "words", bad_request=bad_request, now=NOW)
+    return classify_status(status, headers or {}, words, bad_request=bad_request, now=NOW)
+
+
+def by_a_gateway(status: int) -> Outcome:
+    return classify_status(status, {}, "words", bad_request=BadRequest.OPEN, now=NOW, by_gateway=True)
 
 
 @pytest.mark.parametrize(
@@ -45,10 +53,72 @@ def test_what_a_status_means(status: int, kind: type[Outcome], bad_request: BadR
     assert not isinstance(outcome, StopLane | TokenRejected) or outcome.reason.startswith(f"HTTP {status}: words")
 
 
+@pytest.mark.parametrize(
+    "expected",
+    [
+        InDoubt("HTTP 408: words"),
+        InDoubt("HTTP 409: words"),
+        TooLarge("HTTP 413: words"),
+        RowsRefused("HTTP 422: words"),
+        InDoubt("HTTP 500: words"),
+        InDoubt("HTTP 502: words"),
+        InDoubt("HTTP 503: words"),
+        InDoubt("HTTP 599: words"),
+        InDoubt("HTTP 204: words: an answer that the service's reference does not have"),
+    ],
+)
+def test_the_services_words_are_the_reason(expected: InDoubt | TooLarge | RowsRefused) -> None:
+    """And what is in doubt by a status was not refused: its body may still be on its way."""
+    status = int(expected.reason.split()[1].removesuffix(":"))
+    assert classified(status) == expected
+
+
+def test_an_answer_without_words_is_its_status() -> None:
+    assert classified(500, words="") == InDoubt("HTTP 500")
+
+
 def test_a_400_is_a_matter_of_the_service() -> None:
-    """Nebius stores nothing; of Collinear it is open."""
-    assert isinstance(classified(400, BadRequest.NOTHING_STORED), RowsRefused)
-    assert isinstance(classified(400, BadRequest.OPEN), InDoubt)
+    """Nebius stores nothing; of Collinear it is open, and nothing is on its way."""
+    assert classified(400, BadRequest.NOTHING_STORED) == RowsRefused("HTTP 400: words")
+    assert classified(400, BadRequest.OPEN) == InDoubt(
+        "HTTP 400: words (whether part of the chunk was stored is not documented)", was_answered=True
+    )
+
+
+@pytest.mark.parametrize("status", [404, 405, 410, 418, 451, 499])
+def test_a_gateways_refusal_may_pass_and_the_services_own_does_not(status: int) -> None:
+    said = f"HTTP {status}: words. Check the URL and the options"
+    assert classified(status) == StopLane(said, ExitCode.USAGE, may_pass=False)
+    assert by_a_gateway(status) == StopLane(said, ExitCode.USAGE, may_pass=True)
+
+
+def test_so_it_is_with_a_403_and_a_gateway_says_nothing_of_the_token() -> None:
+    said = "HTTP 403: words. The token lacks permission for this"
+    assert classified(403) == StopLane(said, ExitCode.NO_PERMISSION, may_pass=False)
+    assert by_a_gateway(403) == StopLane("HTTP 403: words", ExitCode.NO_PERMISSION, may_pass=True)
+
+
+@pytest.mark.parametrize("status", [301, 402, 407, 501, 505])
+def test_what_does_not_pass_whoever_answered(status: int) -> None:
+    """A proxy wants a password, an account is empty, a URL is wrong."""
+    outcome = by_a_gateway(status)
+    assert isinstance(outcome, StopLane)
+    assert not outcome.may_pass
+
+
+EARLY = {401, 402, 403, 404, 405, 413, 415, 429, *range(300, 400)}
+
+
+@pytest.mark.parametrize("retry_after", [None, "soon"])
+def test_only_these_answers_count_before_the_body_was_sent_whole(retry_after: str | None) -> None:
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    assert {status for status in range(100, 1000) if counts_early(status, headers)} == EARLY
+
+
+@pytest.mark.parametrize("value", ["0", "17", "Sun, 01 Mar 2026 12:00:30 GMT"])
+def test_a_503_counts_early_where_it_says_how_long_to_wait(value: str) -> None:
+    """With or without a date of its own."""
+    assert {status for status in range(100, 1000) if counts_early(status, {"Retry-After": value})} == EARLY | {503}
 
 
 @pytest.mark.parametrize(
@@ -92,6 +162,8 @@ def test_every_status_has_a_meaning_and_no_unknown_one_is_free(status: int, bad_
         ("Sun, 01 Mar 2026 12:00:30 GMT", 30),
         ("Sunday, 01-Mar-26 12:00:30 GMT", 30),
         ("Sun, 01 Mar 2026 13:00:30 +0100", 30),
+        ("Sun, 01 Mar 2026 12:00:30 -0000", 30),  # of no known zone: taken as UTC
+        ("Sun, 01 Mar 2026 12:00:30", 30),
         ("Sun, 01 Mar 2026 11:00:00 GMT", 0),
         ("Sun, 01 Mar 2037 12:00:00 GMT", MAX_RETRY_AFTER_S),
     ],

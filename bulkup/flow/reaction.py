@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from math import inf
 from typing import NoReturn
 
 from bulkup.errors import ExitCode
@@ -56,7 +57,7 @@ class Reaction:
         self._halt = halt
         self._clock = clock
         self._say = say
-        self._told_until = float("-inf")
+        self._told_until = -inf
 
     async def after(self, failure: Failure, *, failures: int, token: Token) -> None:
         """Return when another attempt may ask for a slot. *failures*: how many there have been in a row, this one included.
@@ -95,11 +96,11 @@ class Reaction:
             case Impatience.NO_SUCCESS:
                 self._stop(f"the service refused for too long: {reason}", ExitCode.TRY_LATER)
             case None:
-                self._tell(now, reason, told_s or 0.0)
+                self._tell(now, reason, told_s)
 
-    def _tell(self, now: float, reason: str, told_s: float) -> None:
+    def _tell(self, now: float, reason: str, told_s: float | None) -> None:
         """Say until when nothing is sent, once where several requests were told the same."""
-        if told_s >= TOLD_S and now + told_s > self._told_until + 1:
+        if told_s is not None and told_s >= TOLD_S and now + told_s > self._told_until + 1:
             self._told_until = now + told_s
             self._say(f"waiting until {until_text(told_s, self._clock.unix())}, as the service asks ({reason})")
 

@@ -238,8 +238,8 @@ class Settler:
         self, page_back: PageBack, chunks: Sequence[Chunk], looks: Sequence[Look], world: World
     ) -> list[Verdict]:
         """The rows themselves tell which of the doubts are there."""
-        dataset_id = looks[-1].seen[0].id
-        counted = looks[-1].rows
+        look = looks[-1]
+        dataset_id, counted = look.seen[0].id, look.rows
         if counted > ROWS_HELD:
             return _all_held(page_back, f"and reading its {counted:,} rows back takes more memory than there is for it")
         try:
@@ -261,7 +261,7 @@ class Settler:
         present = judge_by_rows(page_back.doubts, contents, +unexplained, world)
         if present is None:
             return _all_held(page_back, "and the rows read back do not tell which")
-        return judge_rest(page_back.doubts, present, dataset_id, looks, world, self._quiet_s)
+        return judge_rest(page_back.doubts, present, looks, world, self._quiet_s)
 
     async def _read_back(self, dataset_id: str, at_most: int, row_bytes: int) -> list[StoredRow]:
         """The dataset's rows; where there are more than *at_most*, as many as show it. Raises `ReadBackUnavailable`."""

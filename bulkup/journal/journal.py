@@ -160,9 +160,7 @@ class LaneJournal:
     async def set_fact(self, key: str, value: Any) -> None:
         """Record a fact about the lane."""
         text = json.dumps(value)
-        await self._writer.run(
-            lambda db: db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", (self.name, key, text)) and None
-        )
+        await self._writer.run(lambda db: self._keep(db, key, text))
 
     async def recover(self, at: float) -> int:
         """What stood as sending when the last process ended is in doubt; how many chunks that is. *at*: Unix time, now: a byte may
@@ -264,7 +262,10 @@ class LaneJournal:
     def _add_decision(self, db: sqlite3.Connection, chunk: ChunkId, said: str, at: float) -> None:
         """What a person said stays, whatever becomes of the chunk."""
         decisions = [*(read_fact(db, self.name, DECISIONS) or []), {"chunk": str(chunk), "said": said, "at": at}]
-        db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", (self.name, DECISIONS, json.dumps(decisions)))
+        self._keep(db, DECISIONS, json.dumps(decisions))
+
+    def _keep(self, db: sqlite3.Connection, fact: str, text: str) -> None:
+        db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", (self.name, fact, text))
 
     async def landings(self) -> dict[str, float]:
         """Each remote dataset that holds landed rows, with the time after which the last in it was stored (0: unknown)."""

@@ -8,8 +8,8 @@ from math import inf
 
 __all__ = ["Impatience", "Patience", "Refusals", "full_jitter_s", "wait_after_refusal_s"]
 
-FIRST_CEILING_S = 0.5
-LAST_CEILING_S = 30.0
+CEILINGS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""So long is waited at most after the first failure in a row, the second, and so on; after more of them as after the last."""
 
 LEAST_WAIT_S = 0.35
 """So long is waited at least after a refusal that asks for no wait: who tries at once is refused again, and nobody slips through
@@ -20,8 +20,7 @@ Uniform = Callable[[float, float], float]
 
 def full_jitter_s(failures: int, uniform: Uniform) -> float:
     """Seconds to wait after the *failures*-th failure in a row (from 1): anywhere below a ceiling that doubles to 30 s."""
-    ceiling = min(LAST_CEILING_S, FIRST_CEILING_S * 2 ** min(failures - 1, 16))
-    return uniform(0.0, ceiling)
+    return uniform(0.0, CEILINGS_S[min(failures, len(CEILINGS_S)) - 1])
 
 
 def wait_after_refusal_s(in_a_row: int, told_s: float | None, uniform: Uniform) -> float:

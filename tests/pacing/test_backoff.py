@@ -134,6 +134,43 @@ def test_the_wait_is_never_less_than_was_told_nor_than_our_own(in_a_row: int, to
     assert wait_s == (told_s if told_s and in_a_row == 1 else max(told_s or 0.35, own_s))
 
 
+def test_a_late_word_of_a_success_gives_no_patience_either() -> None:
+    """It was known already, and the wait since then was ordered after it."""
+    patience = Patience(retry_for_s=10, now=100)
+    patience.ordered_wait(105, 5)
+    patience.succeeded(100)
+    assert not patience.is_over(115)
+    assert patience.is_over(115.1)
+
+
+def test_an_order_that_comes_when_patience_is_over_changes_nothing() -> None:
+    patience = Patience(retry_for_s=10, now=0)
+    patience.ordered_wait(20, 30)
+    assert patience.ended(20) is Impatience.NO_SUCCESS
+    assert patience.ended(30) is Impatience.NO_SUCCESS
+
+
+def test_a_wait_that_is_over_is_not_waited_again() -> None:
+    """More was ordered than the user allows, and now it has passed."""
+    patience = Patience(retry_for_s=10, max_wait_s=50, now=0)
+    patience.ordered_wait(0, 60)
+    assert patience.ended(59.9) is Impatience.TOLD_TO_WAIT
+    assert patience.ended(60) is None
+
+
+def test_what_began_as_the_last_refusal_came_says_nothing_of_what_came_after() -> None:
+    refusals = Refusals(top)
+    refusals.refused(1.0, began_s=0.5, told_s=None)
+    refusals.refused(2.0, began_s=1.0, told_s=None)
+    assert refusals.in_a_row == 1
+    refusals.accepted(began_s=1.0)
+    assert refusals.in_a_row == 1
+    refusals.accepted(began_s=1.1)
+    assert refusals.in_a_row == 0
+    refusals.refused(3.0, began_s=0.9, told_s=None)  # one that was under way all the time
+    assert refusals.in_a_row == 1
+
+
 def test_refusals_of_requests_under_way_together_are_one_and_a_success_ends_the_row() -> None:
     refusals = Refusals(top)
     for _ in range(16):

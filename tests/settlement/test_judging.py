@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from bulkup import settlement
 from bulkup.chunk import ChunkId
 from bulkup.settlement import (
     LAST_ONES_QUIET_PERIODS,
@@ -26,12 +27,15 @@ from bulkup.settlement import (
     judge_by_count,
     judge_by_name,
     judge_by_rows,
+    judge_rest,
 )
 
 QUIET = 30.0
+SOON = 0.001
 T0 = 1_000_000.0
 LAST_BYTE = T0 + 100
 FOUR = LAST_BYTE + LAST_ONES_QUIET_PERIODS * QUIET
+IMPATIENT = FOUR + PATIENCE_QUIET_PERIODS * QUIET + SOON
 
 
 def chunk(number: int) -> ChunkId:
@@ -54,9 +58,10 @@ NOTHING = World(frozenset(), 0, {}, 0)
 
 
 def by_name(
-    *looks: Look, world: World = LATER, match: Match = Match.SAME, doubts: tuple[Doubt, ...] = (doubt(),)
+    *looks: Look, world: World = LATER, match: Match | None = Match.SAME, doubts: tuple[Doubt, ...] = (doubt(),)
 ) -> list[Verdict]:
-    matches = {d.id: match for d in looks[-1].seen if d.status == "READY"}
+    """*match* of every dataset seen; None: none was compared."""
+    matches = {} if match is None else {d.id: match for d in looks[-1].seen}
     return judge_by_name(doubts, looks, world, matches, QUIET)
 
 
@@ -91,25 +96,39 @@ class TestByName:
 
     def test_two_datasets_of_its_name_hold_it(self) -> None:
         (verdict,) = by_name(look(FOUR, dataset(), dataset(id_="other"), CONTROL))
-        assert isinstance(verdict, Held)
-        assert "id-1, other" in verdict.why
+        assert verdict == Held(chunk(1), "2 datasets are named name-1: id-1, other")
 
     @pytest.mark.parametrize("status", ["PENDING", "DRAFT"])
-    def test_pending_waits_and_is_held_in_the_end(self, status: str) -> None:
-        first = look(FOUR, dataset(status=status), CONTROL)
-        (verdict,) = by_name(first)
-        assert verdict == NotYet(chunk(1), FOUR + QUIET, f"dataset id-1 (name-1) is {status}")
-        last = replace(first, at=FOUR + PATIENCE_QUIET_PERIODS * QUIET + 1)
-        assert isinstance(by_name(first, last)[0], Held)
+    @pytest.mark.parametrize("match", [*Match, None])
+    def test_what_is_not_ready_waits_and_is_held_in_the_end(self, status: str, match: Match | None) -> None:
+        """Whatever its content seems to be: it may not show all of its rows yet."""
+        first, why = look(FOUR, dataset(status=status), CONTROL), f"dataset id-1 (name-1) is {status}"
+        assert by_name(first, match=match) == [NotYet(chunk(1), FOUR + QUIET, why)]
+        assert by_name(first, replace(first, at=IMPATIENT), match=match) == [Held(chunk(1), why)]
 
-    def test_other_content_waits_for_the_rest_to_show_and_is_held_in_the_end(self) -> None:
+    @pytest.mark.parametrize(
+        ("match", "why"),
+        [
+            (Match.OTHER, "dataset id-1 is named name-1 and holds something else"),
+            (Match.UNKNOWN, "dataset id-1 (name-1) is READY"),
+            (None, "dataset id-1 (name-1) is READY"),
+        ],
+    )
+    def test_ready_without_evidence_of_the_content_waits_and_is_held_in_the_end(
+        self, match: Match | None, why: str
+    ) -> None:
+        """Other content may be the chunk's own, of which a part does not show yet; content that nobody has read is no evidence."""
         first = look(FOUR, dataset(), CONTROL)
-        assert isinstance(by_name(first, match=Match.OTHER)[0], NotYet)
-        last = replace(first, at=FOUR + PATIENCE_QUIET_PERIODS * QUIET + 1)
-        assert isinstance(by_name(first, last, match=Match.OTHER)[0], Held)
+        assert by_name(first, match=match) == [NotYet(chunk(1), FOUR + QUIET, why)]
+        assert by_name(first, replace(first, at=IMPATIENT), match=match) == [Held(chunk(1), why)]
 
-    def test_content_that_nobody_can_read_is_no_evidence(self) -> None:
-        assert isinstance(by_name(look(FOUR, dataset(), CONTROL), match=Match.UNKNOWN)[0], NotYet)
+    def test_patience_is_over_after_twelve_quiet_periods_and_not_at_their_end(self) -> None:
+        first = look(FOUR, dataset(status="PENDING"), CONTROL)
+        end = FOUR + PATIENCE_QUIET_PERIODS * QUIET
+        assert by_name(first, replace(first, at=end)) == [
+            NotYet(chunk(1), end + QUIET, "dataset id-1 (name-1) is PENDING")
+        ]
+        assert isinstance(by_name(first, replace(first, at=end + SOON))[0], Held)
 
     def test_failed(self) -> None:
         assert by_name(look(LAST_BYTE, dataset(status="FAILED"))) == [FailedThere(chunk(1), "id-1")]
@@ -129,11 +148,19 @@ class TestByName:
         assert verdict == Held(chunk(1), "no read-back: HTTP 404")
 
     def test_not_absent_before_a_quiet_period_is_over(self) -> None:
-        (verdict,) = by_name(look(LAST_BYTE + QUIET - 0.001, CONTROL))
+        (verdict,) = by_name(look(LAST_BYTE + QUIET - SOON, CONTROL))
         assert verdict == NotYet(chunk(1), LAST_BYTE + QUIET, "its body may still be on its way")
 
     def test_absent_after_a_quiet_period_if_the_look_shows_something_newer(self) -> None:
         assert by_name(look(LAST_BYTE + QUIET, CONTROL)) == [Absent(chunk(1))]
+
+    @pytest.mark.parametrize(("began_at", "is_newer"), [(0.0, False), (SOON, True)])
+    def test_what_began_as_the_quiet_period_ended_is_no_control(self, began_at: float, is_newer: bool) -> None:
+        """Only what was sent later than that was stored after whatever may still have been on its way."""
+        world = replace(LATER, landed={"control": LAST_BYTE + QUIET + began_at})
+        (verdict,) = by_name(look(LAST_BYTE + QUIET, CONTROL), world=world)
+        open_ = NotYet(chunk(1), FOUR, "nothing has landed after it that a look could show")
+        assert verdict == (Absent(chunk(1)) if is_newer else open_)
 
     def test_not_absent_where_the_look_does_not_show_what_is_newer(self) -> None:
         verdicts = [by_name(*[look(LAST_BYTE + n * QUIET) for n in range(1, last)]) for last in range(2, 14)]
@@ -151,8 +178,25 @@ class TestByName:
         assert isinstance(by_name(look(FOUR, CONTROL), look(FOUR + QUIET, CONTROL, dataset(5)), world=world)[0], NotYet)
         assert by_name(look(FOUR, CONTROL), look(FOUR + QUIET, CONTROL), world=world) == [Absent(chunk(1))]
 
+    def test_the_last_one_needs_four_quiet_periods_to_the_end(self) -> None:
+        def seen(at: float) -> Verdict:
+            return by_name(look(at - QUIET, CONTROL), look(at, CONTROL), world=EARLIER)[0]
+
+        assert seen(FOUR - SOON) == NotYet(chunk(1), FOUR, "nothing has landed after it that a look could show")
+        assert seen(FOUR) == Absent(chunk(1))
+
+    def test_two_equal_looks_are_enough_whatever_was_seen_before(self) -> None:
+        looks = (look(FOUR - QUIET, CONTROL, dataset(5)), look(FOUR, CONTROL), look(FOUR + QUIET, CONTROL))
+        why = "two looks a quiet period apart have not been equal yet"
+        assert by_name(*looks[:2], world=EARLIER) == [NotYet(chunk(1), FOUR + QUIET, why)]
+        assert by_name(*looks, world=EARLIER) == [Absent(chunk(1))]
+
     def test_the_last_one_needs_looks_that_show_all_that_has_landed(self) -> None:
-        assert isinstance(by_name(look(FOUR), look(FOUR + QUIET), world=EARLIER)[0], NotYet)
+        """How many are not shown is said."""
+        world = replace(EARLIER, landed={**EARLIER.landed, "id-5": T0, "id-6": T0})
+        seen, why = look(FOUR, dataset(5)), "the list does not show 2 of 3 datasets that have landed"
+        assert by_name(seen, replace(seen, at=FOUR + QUIET), world=world) == [NotYet(chunk(1), FOUR + 2 * QUIET, why)]
+        assert by_name(seen, replace(seen, at=IMPATIENT), world=world) == [Held(chunk(1), why)]
 
 
 class TestByCount:
@@ -170,9 +214,9 @@ class TestByCount:
 
     @pytest.mark.parametrize("doubts", [(doubt(1, 10), doubt(2, 10)), (doubt(1, 10), doubt(2, 4), doubt(3, 6))])
     def test_several_sets_fit(self, doubts: tuple[Doubt, ...]) -> None:
-        judged = by_count(*still(160), world=self.WORLD, doubts=doubts)
-        assert isinstance(judged, PageBack)
-        assert judged.doubts == doubts
+        why = "the dataset shows 160 rows; 100 were there and 50 have landed: several sets of chunks in doubt add up to the"
+        why = f"{why} difference"
+        assert by_count(*still(160), world=self.WORLD, doubts=doubts) == PageBack(doubts, why)
 
     def test_all_of_equal_size_are_there(self) -> None:
         doubts = tuple(doubt(n, 10) for n in range(30))
@@ -180,18 +224,33 @@ class TestByCount:
         assert judged == [Present(d.chunk, "id") for d in doubts]
 
     def test_no_set_fits(self) -> None:
+        why = "no set of chunks in doubt adds up to the difference, so somebody else writes to it"
+        why = f"the dataset shows 163 rows; 100 were there and 50 have landed: {why}"
         judged = by_count(*still(163), world=self.WORLD, doubts=(doubt(1, 10), doubt(2, 15)))
-        assert isinstance(judged, list)
-        assert all(isinstance(v, Held) and "shows 163 rows; 100 were there and 50 have landed" in v.why for v in judged)
+        assert judged == [Held(chunk(1), why), Held(chunk(2), why)]
+
+    @pytest.mark.parametrize("sums", [3, 4])
+    def test_so_many_sums_are_looked_through_and_no_more(self, sums: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of 1 and 2 rows there are the sums 0, 1, 2 and 3. What is more than the difference is none."""
+        monkeypatch.setattr(settlement, "MAX_SUBSETS", sums)
+        judged = by_count(*still(153), world=self.WORLD, doubts=(doubt(1, 1), doubt(2, 2), doubt(3, 4)))
+        assert isinstance(judged, PageBack) is (sums == 3)
 
     def test_rows_missing_from_the_count(self) -> None:
-        first = counted(FOUR, 149)
-        (verdict,) = by_count(*still(149), world=self.WORLD, doubts=(doubt(),)) or ()  # type: ignore[misc]
-        assert isinstance(verdict, NotYet)
-        last = counted(FOUR + PATIENCE_QUIET_PERIODS * QUIET + 1, 149)
-        (verdict,) = by_count(first, last, world=self.WORLD, doubts=(doubt(),))  # type: ignore[misc]
-        assert isinstance(verdict, Held)
-        assert "149 rows; 100 were there and 50 have landed" in verdict.why
+        first, last = counted(FOUR, 149), counted(IMPATIENT, 149)
+        why = "the dataset shows 149 rows; 100 were there and 50 have landed: rows are missing from the count"
+        assert by_count(first, world=self.WORLD, doubts=(doubt(),)) == [NotYet(chunk(1), FOUR + QUIET, why)]
+        assert by_count(first, last, world=self.WORLD, doubts=(doubt(),)) == [Held(chunk(1), why)]
+
+    def test_of_unclear_runs_the_first_is_named(self) -> None:
+        """It is to be settled first: the next, if any, is named then."""
+        world = replace(self.WORLD, unclear=("run-a", "run-b"))
+        why = (
+            "how many rows run run-a has put into the same dataset is not known: settle that one first, or say what you know of "
+            "this chunk"
+        )
+        judged = by_count(*still(160), world=world, doubts=(doubt(1), doubt(2)))
+        assert judged == [Held(chunk(1), why), Held(chunk(2), why)]
 
     @pytest.mark.parametrize(
         "looks",
@@ -203,17 +262,32 @@ class TestByCount:
         ],
     )
     def test_nothing_is_decided_while_the_count_moves(self, looks: tuple[Look, ...]) -> None:
-        (verdict,) = by_count(*looks, world=self.WORLD, doubts=(doubt(),))  # type: ignore[misc]
-        assert isinstance(verdict, NotYet)
+        why = "the count has not stood still for a quiet period"
+        judged = by_count(*looks, world=self.WORLD, doubts=(doubt(),))
+        assert judged == [NotYet(chunk(1), looks[-1].at + QUIET, why)]
 
-    def test_not_absent_before_a_quiet_period_is_over(self) -> None:
-        looks = still(150, LAST_BYTE + QUIET - 1)
-        (verdict,) = by_count(*looks, world=self.WORLD, doubts=(doubt(),))  # type: ignore[misc]
-        assert verdict == NotYet(chunk(1), LAST_BYTE + QUIET, "its body may still be on its way")
+    @pytest.mark.parametrize("before", [0, 1, 2])
+    def test_not_absent_before_a_quiet_period_is_over(self, before: int) -> None:
+        """By the time of the last look, however many there have been."""
+        end = LAST_BYTE + QUIET
+
+        def looks(at: float) -> list[Look]:
+            return [*(counted(LAST_BYTE - 99 + n, 150) for n in range(before)), *still(150, at)]
+
+        judged = by_count(*looks(end - SOON), world=self.WORLD, doubts=(doubt(),))
+        assert judged == [NotYet(chunk(1), end, "its body may still be on its way")]
+        assert by_count(*looks(end), world=self.WORLD, doubts=(doubt(),)) == [Absent(chunk(1))]
+
+    @pytest.mark.parametrize(("began_at", "is_newer"), [(-1.0, False), (0.0, False), (SOON, True)])
+    def test_what_began_as_its_last_byte_left_is_no_control(self, began_at: float, is_newer: bool) -> None:
+        world = replace(self.WORLD, landed={"id": LAST_BYTE + began_at})
+        judged = by_count(*still(150, LAST_BYTE + QUIET), world=world, doubts=(doubt(),))
+        open_ = NotYet(chunk(1), FOUR, "nothing has landed after it that a look could show")
+        assert judged == [Absent(chunk(1)) if is_newer else open_]
 
     def test_the_last_one_needs_four_quiet_periods(self) -> None:
         world = replace(self.WORLD, landed={"id": LAST_BYTE - 1})
-        (verdict,) = by_count(*still(150, FOUR - 1), world=world, doubts=(doubt(),))  # type: ignore[misc]
+        (verdict,) = by_count(*still(150, FOUR - SOON), world=world, doubts=(doubt(),))  # type: ignore[misc]
         assert isinstance(verdict, NotYet)
         assert by_count(*still(150, FOUR), world=world, doubts=(doubt(),)) == [Absent(chunk(1))]
 
@@ -231,17 +305,22 @@ class TestByCount:
     def test_what_was_refused_may_be_stored_in_part_so_sums_prove_nothing(self) -> None:
         """Ten rows more: the other chunk, or ten of this one's fifteen."""
         doubts = (doubt(1, 15, answered=True), doubt(2, 10))
+        why = "have landed: of a chunk that was refused a part may be stored"
         judged = by_count(*still(60), world=replace(self.WORLD, base_rows=0), doubts=doubts)
-        assert isinstance(judged, PageBack)
+        assert judged == PageBack(doubts, f"the dataset shows 60 rows; 0 were there and 50 {why}")
         judged = by_count(*still(160), world=self.WORLD, doubts=doubts)
-        assert isinstance(judged, list)
-        assert all(isinstance(v, Held) for v in judged)
+        why = f"the dataset shows 160 rows; 100 were there and 50 {why}"
+        assert judged == [Held(chunk(1), why), Held(chunk(2), why)]
 
     def test_two_datasets_of_the_name(self) -> None:
         looks = (counted(FOUR, 10, dataset()), counted(FOUR + QUIET, 10, dataset()))
-        (verdict,) = by_count(*looks, world=NOTHING, doubts=(doubt(),))  # type: ignore[misc]
-        assert isinstance(verdict, Held)
-        assert "2 datasets have that name: id, id-1" in verdict.why
+        judged = by_count(*looks, world=NOTHING, doubts=(doubt(),))
+        assert judged == [Held(chunk(1), "2 datasets have that name: id, id-1")]
+
+    def test_what_is_there_is_in_the_dataset_of_the_last_look(self) -> None:
+        looks = (counted(T0, 150), Look(FOUR - QUIET), Look(FOUR - QUIET), counted(FOUR, 160))
+        judged = judge_rest((doubt(),), frozenset({chunk(1)}), looks, self.WORLD, QUIET)
+        assert judged == [Present(chunk(1), "id")]
 
     def test_no_read_back(self) -> None:
         judged = by_count(Look(FOUR, unavailable="HTTP 403"), world=self.WORLD, doubts=(doubt(),))
@@ -286,6 +365,13 @@ class TestByRows:
     def test_rows_of_before_that_look_like_a_chunk_which_is_not_there(self) -> None:
         assert found("ab", "ab", "cd", base=2) == set()
 
+    def test_all_of_them_need_the_rows_of_all(self) -> None:
+        """Each may be there, and so may be as many rows as both have: but not both."""
+        assert found("abcx", "ab", "bc") is None
+
+    def test_a_row_that_is_there_once_is_of_one_chunk(self) -> None:
+        assert found("abcd", "ab", "bc", "cd") == {0, 2}
+
     def test_two_different_sets_leave_it_open(self) -> None:
         assert found("abcd", "ab", "cd", "ac", "bd") is None
 
@@ -298,3 +384,25 @@ class TestByRows:
     def test_thousands_of_candidates_end(self) -> None:
         chunks = [f"{chr(n)}{chr(n + 1)}" for n in range(1000, 4000)]
         assert found("".join(chunks[:-1]) + "x", *chunks) is None
+
+    @pytest.mark.parametrize(
+        ("there", "chunks", "base", "steps", "answer"),
+        [
+            ("abab", ["ab", "ab", "ab"], 0, 8, {0, 1}),
+            ("abcde", ["de", "abc"], 2, 6, {1}),  # "de" and "abc" are more than there can be: that costs no step
+        ],
+    )
+    def test_so_many_steps_are_taken_and_no_more(
+        self, there: str, chunks: list[str], base: int, steps: int, answer: set[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A set counts only once all have been looked at: there may be another."""
+        monkeypatch.setattr(settlement, "MAX_SUBSETS", steps)
+        assert found(there, *chunks, base=base) == answer
+        monkeypatch.setattr(settlement, "MAX_SUBSETS", steps - 1)
+        assert found(there, *chunks, base=base) is None
+
+    def test_so_many_candidates_are_looked_through_and_no_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(settlement, "MAX_CANDIDATES", 3)
+        assert found("abab", "ab", "ab", "ab") == {0, 1}
+        monkeypatch.setattr(settlement, "MAX_CANDIDATES", 2)
+        assert found("abab", "ab", "ab", "ab") is None

@@ -154,7 +154,7 @@ def judged(doubts: list[Sent], explained: str, looks: list[Look], world: World, 
     present = judge_by_rows(asked, {one.id: letters(one.content) for one in doubts}, +unexplained, world)
     if present is None:
         return [Held(one.id, "the rows do not tell") for one in doubts]
-    return judge_rest(asked, present, "id", looks, world, QUIET)
+    return judge_rest(asked, present, looks, world, QUIET)
 
 
 @examples(200)

@@ -1,0 +1,314 @@
+"""A lane's journal and source, and a destination in memory: chunks that are planned, and nobody who sends them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from bulkup.chunk import Chunk, ChunkState, Evidence
+from bulkup.config import OnDoubt, RejectLimit
+from bulkup.destinations.seam import PAGE_ROWS, Creates, StoredRow
+from bulkup.encoding import RowPlan
+from bulkup.flow.children import ChildNumbers
+from bulkup.flow.chunker import Chunker
+from bulkup.flow.creation import Creation
+from bulkup.flow.delivery import Delivery
+from bulkup.flow.draft import Keep
+from bulkup.flow.fence import Fence
+from bulkup.flow.isolation import Splitter
+from bulkup.flow.limit import BodyLimit
+from bulkup.flow.plan import LanePlan
+from bulkup.flow.prepared import Prepared, from_memory, listed
+from bulkup.flow.sender import OwnSender, Sender
+from bulkup.flow.settler import Settler
+from bulkup.flow.stop_rules import StopRules
+from bulkup.flow.tally import Tally
+from bulkup.journal import Journal, LaneJournal
+from bulkup.outcome import RemoteStatus
+from bulkup.pacing import ByteBudget
+from bulkup.settlement import Look, Match, Others
+from bulkup.sources import Source, open_source
+from tests.destinations.memory import MemoryDestination
+from tests.flow import rig
+from tests.flow.alone import UNIX_S, Alone, counted
+
+__all__ = ["QUIET_S", "LaneAlone", "Listed", "ids_line", "lane_of"]
+
+QUIET_S = 30.0
+HELD_BYTES = 1000
+"""What a chunk is said to hold of the lane's memory."""
+
+
+@dataclass(slots=True)
+class Listed(MemoryDestination):
+    """A destination in memory, of which the list may say otherwise than it is. *looks* and *polled* are what was asked."""
+
+    clock: Any = None
+    hidden: set[str] = field(default_factory=set)
+    """Ids that no look shows."""
+    listed_as: dict[str, str] = field(default_factory=dict)
+    """Another status than the dataset's own, by id."""
+    known_datasets: int = -1
+    looks: int = 0
+    polled: list[str] = field(default_factory=list)
+    unreadable: Exception | None = None
+    """What reading rows raises."""
+    shown: int | None = None
+    """How many rows at most are read back."""
+    page_rows: list[int] = field(default_factory=list)
+    """How many rows each page was asked for."""
+    twice: bool = False
+    """Row ids are given twice."""
+
+    async def look(self) -> Look:
+        self.looks += 1
+        look = await MemoryDestination.look(self)
+        seen = tuple(
+            replace(d, status=self.listed_as.get(d.id, d.status)) for d in look.seen if d.id not in self.hidden
+        )
+        return replace(look, seen=seen)
+
+    async def match(self, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
+        assert plan == rig.rows_plan()
+        return await MemoryDestination.match(self, dataset_id, rows=rows, plan=plan)
+
+    async def poll(self, remote_id: str) -> RemoteStatus:
+        self.polled.append(remote_id)
+        return await MemoryDestination.poll(self, remote_id)
+
+    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
+        self.page_rows.append(page_rows)
+        if self.unreadable is not None:
+            raise self.unreadable
+        found = await MemoryDestination.read_rows(self, dataset_id, page, page_rows=page_rows)
+        found = [replace(row, id=int(row.id or 0) // 2) for row in found] if self.twice else found
+        return found if self.shown is None else found[: self.shown]
+
+
+class LaneAlone(Alone):
+    """Chunks of *each* rows, by number from 0, all planned. What the lane does is done by hand."""
+
+    def __init__(self, source: Source, journal: LaneJournal, to: Listed, each: int) -> None:
+        super().__init__(to.token, clock=counted())
+        self.source, self.journal, self.to, self.each = source, journal, to, each
+        self.tally = Tally()
+        self.plan = LanePlan(1 << 16, rig.rows_plan(), 1 << 16, each, rig.MAX_ROW)
+        self.chunker = Chunker(source, self.plan.rows.encoder(), self.halt)
+        self.chunks: list[Chunk] = []
+        self.was_found = self.to_settle = self.let_go = 0
+        self.budget, self.fence, self.limit = ByteBudget(1 << 20), Fence(), BodyLimit(1 << 16)
+
+    async def begin(self) -> None:
+        """As a lane that finds nothing at the destination."""
+        self.tally.totals = await self.journal.totals()
+        self.chunks = await self.journal.open_chunks(ChunkState.PLANNED)
+        await self.survey()
+
+    async def survey(self, *found: tuple[str, str, int | None], unavailable: str | None = None) -> None:
+        """What the first look saw."""
+        listed = [list(one) for one in found]
+        fact = {"at": UNIX_S - 1, "found": listed, "unavailable": unavailable, "listed": len(found)}
+        await self.journal.set_fact("survey", fact)
+
+    def rows(self, number: int) -> list[Any]:
+        return [{"t": f"{row}"} for row in range(self.each * number, self.each * (number + 1))]
+
+    def store(self, number: int, *, rows: int | None = None, ends: RemoteStatus = RemoteStatus.READY) -> str:
+        """The service stores *rows* of a chunk's rows; the dataset's id."""
+        stored = self.to._store(self.chunks[number].name, self.rows(number)[:rows])
+        stored.ends = ends
+        return stored.id
+
+    async def doubt(self, *numbers: int, at: float = 0.0, answered: bool = False) -> None:
+        """Sent, and the answer was lost."""
+        for number in numbers:
+            chunk = self.chunks[number]
+            await self.journal.sending(chunk.id, UNIX_S + at)
+            await self.journal.in_doubt(chunk.id, "the answer was lost", UNIX_S + at, was_answered=answered)
+            self.tally.totals.move(chunk, ChunkState.PLANNED, ChunkState.IN_DOUBT)
+
+    async def land(self, number: int, *, at: float = 0.0, ids: bytes = b"") -> str:
+        """Sent from *at* on, stored and answered."""
+        id_, chunk = self.store(number), self.chunks[number]
+        await self.journal.sending(chunk.id, UNIX_S + at)
+        await self.journal.landed(chunk.id, id_, evidence=Evidence.ANSWER, ids=ids)
+        self.tally.totals.move(chunk, ChunkState.PLANNED, ChunkState.LANDED)
+        return id_
+
+    async def now(self, number: int) -> Chunk:
+        """A chunk as it stands in the journal."""
+        id_ = self.chunks[number].id
+        found = await self.journal.chunk(id_.tile, id_.child)
+        assert found is not None
+        return found
+
+    async def states(self) -> list[str]:
+        """How all chunks stand; the totals agree with it."""
+        assert self.tally.totals == await self.journal.totals()
+        return [(await self.now(number)).state.value for number in range(len(self.chunks))]
+
+    async def prepared(self, number: int) -> Prepared:
+        """A chunk with its rows, as it stands in the journal; its share of the memory is taken."""
+        chunk = await self.now(number)
+        cursor = self.source.cursor()
+        items = [item async for item in cursor.read(chunk.start, chunk.stop)]
+        await cursor.aclose()
+        drafted = await self.chunker.whole(listed(items), Keep(encoded=True, raw=True))
+        await self.budget.take(HELD_BYTES)
+
+        def let_go() -> None:
+            self.let_go += 1
+
+        return Prepared(chunk, from_memory(drafted.encoded), listed(items), HELD_BYTES, let_go=let_go)
+
+    async def deliver(self, *chunks: int | Prepared, **how: Any) -> None:
+        """Give these to a `delivery`, one after the other, until all is done."""
+        delivery = self.delivery(**how)
+        send, receive = anyio.create_memory_object_stream[Prepared](len(chunks))
+        async with send:
+            for one in chunks:
+                await send.send(await self.prepared(one) if isinstance(one, int) else one)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(delivery.run, receive, tasks)
+        assert (self.budget.held_bytes, self.let_go) == (0, len(chunks)), "what was held is given back, once"
+        assert (self.tally.in_flight, self.pacing.concurrency.in_flight) == (0, 0)
+
+    def delivery(
+        self,
+        *,
+        on_doubt: OnDoubt = OnDoubt.HOLD,
+        creation: Creation | None = None,
+        refusals_store_nothing: bool = False,
+        pending_timeout_s: float = 60.0,
+        max_rejects: str | None = None,
+        sender: Sender | None = None,
+    ) -> Delivery:
+        totals = self.tally.totals
+        rules = StopRules(
+            totals=totals, limit=None if max_rejects is None else RejectLimit.parse(max_rejects), halt=self.halt
+        )
+
+        def settle_now() -> None:
+            self.to_settle += 1
+
+        return Delivery(
+            destination=self.to,
+            sender=sender or OwnSender(self.to),
+            plan=self.plan,
+            journal=self.journal,
+            pacing=self.pacing,
+            patience=self.patience,
+            reaction=self.reaction,
+            asker=self.asker,
+            budget=self.budget,
+            creation=creation,
+            fence=self.fence,
+            settle_now=settle_now,
+            refusals_store_nothing=refusals_store_nothing,
+            splitter=self.splitter(rules),
+            rules=rules,
+            halt=self.halt,
+            tally=self.tally,
+            limit=self.limit,
+            clock=self.clock,
+            on_doubt=on_doubt,
+            pending_timeout_s=pending_timeout_s,
+        )
+
+    def splitter(self, rules: StopRules | None = None, *, with_rejected_rows: bool = True) -> Splitter:
+        return Splitter(
+            source=self.source,
+            chunker=self.chunker,
+            plan=self.plan,
+            destination=self.to,
+            journal=self.journal,
+            numbers=ChildNumbers(self.journal),
+            totals=self.tally.totals,
+            rules=rules or StopRules(totals=self.tally.totals, limit=None, halt=self.halt),
+            with_rejected_rows=with_rejected_rows,
+        )
+
+    async def letters(self) -> list[dict[str, Any]]:
+        """The dead letters so far."""
+        await self.journal.totals()
+        return [json.loads(line) for line in self.journal._logs["rejects.jsonl"].path.read_bytes().splitlines()]
+
+    def settler(self, *, quiet_s: float = QUIET_S, others: Others | None = None) -> Settler:
+        async def read_others(at: float) -> Others:
+            assert at == UNIX_S - 1
+            return others or Others()
+
+        def found() -> None:
+            self.was_found += 1
+
+        return Settler(
+            destination=self.to,
+            plan=self.plan,
+            journal=self.journal,
+            source=self.source,
+            chunker=self.chunker,
+            pacing=self.pacing,
+            asker=self.asker,
+            halt=self.halt,
+            tally=self.tally,
+            clock=self.clock,
+            quiet_s=quiet_s,
+            on_present=found,
+            others=read_others,
+            say=self.said.append,
+        )
+
+
+_planned: dict[tuple[int, Creates, int], tempfile.TemporaryDirectory[str]] = {}
+
+
+def _copied(folder: Path, to: Path) -> Journal:
+    shutil.copytree(folder, to)
+    return Journal.open(to, create=False)
+
+
+@asynccontextmanager
+async def lane_of(chunks: int, *, creates: Creates = Creates.EACH_CHUNK, each: int = 2) -> AsyncIterator[LaneAlone]:
+    """A lane of so many chunks of *each* rows. It is planned once in a process, and copied."""
+    key = (chunks, creates, each)
+    if key not in _planned:
+        _planned[key] = kept = rig.scratch_dir()
+        run = Path(kept.name, "run")
+        run.mkdir()
+        paths = rig.write_source(run.parent, [b"".join(b'{"t":"%d"}\n' % row for row in range(each * chunks))], "plain")
+        await rig.plan(run, paths, rig.Setting(1 << 16, 1 << 15, rows=each, creates=creates))
+    paths = [str(path) for path in Path(_planned[key].name).glob("*.jsonl")]
+    like = rig.destination(creates)
+    with (
+        rig.scratch_dir() as scratch,
+        closing(open_source(paths, max_row_bytes=rig.MAX_ROW, block_bytes=64)) as source,
+        closing(_copied(Path(_planned[key].name, "run"), Path(scratch, "run"))) as journal,
+    ):
+        to = Listed(like.dataset_name, like.token, like.capabilities)
+        lane = LaneAlone(source, journal.lane(rig.LANE), to, each)
+        await lane.begin()
+        assert len(lane.chunks) == chunks
+        yield lane
+
+
+def ids_line(chunk: Chunk, dataset_id: str, ids: list[int]) -> bytes:
+    """As `ids.jsonl` has it."""
+    record = {
+        "lane": chunk.id.lane,
+        "chunk": str(chunk.id),
+        "position": chunk.start,
+        "file": chunk.file,
+        "byte_offset": chunk.byte_offset,
+        "dataset_id": dataset_id,
+        "rows": chunk.rows,
+        "ids": ids,
+    }
+    return json.dumps(record).encode() + b"\n"

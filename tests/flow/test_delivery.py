@@ -1,0 +1,446 @@
+"""From a chunk to its outcome, with a real journal and source and a destination in memory: what is recorded and sent again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
+from bulkup.config import OnDoubt
+from bulkup.destinations.seam import Creates, Payload, ReadBackUnavailable
+from bulkup.errors import ExitCode, LocalDisk
+from bulkup.flow.creation import Creation
+from bulkup.flow.delivery import DOUBTS_TO_SETTLE
+from bulkup.flow.halt import Reason
+from bulkup.flow.orders import Sent
+from bulkup.flow.prepared import Prepared, changed
+from bulkup.flow.settler import failed_ids
+from bulkup.outcome import (
+    CloseGate,
+    InDoubt,
+    Outcome,
+    RemoteStatus,
+    RowsRefused,
+    StopLane,
+    TokenRejected,
+    TooLarge,
+    TryAgain,
+)
+from tests.flow.alone import UNIX_S
+from tests.flow.lane_alone import QUIET_S, LaneAlone, lane_of
+
+
+@pytest.fixture
+async def lane() -> AsyncIterator[LaneAlone]:
+    """Four chunks, each of which makes a dataset."""
+    async with lane_of(4) as made:
+        yield made
+
+
+def outcomes(lane: LaneAlone) -> dict[str, int]:
+    return dict(lane.tally.outcomes)
+
+
+LOST = InDoubt("the answer was lost")
+
+
+class TestLanding:
+    async def test_a_chunk_lands_once_with_its_ids(self, lane: LaneAlone) -> None:
+        await lane.deliver(0, 2)
+        assert await lane.states() == ["landed", "planned", "landed", "planned"]
+        chunk = await lane.now(2)
+        assert (chunk.evidence, chunk.remote_id, chunk.attempts) == (Evidence.ANSWER, "ds-1", 1)
+        assert (await lane.journal.landed_ids())[1] == []
+        assert lane.to.rows() == [*lane.rows(0), *lane.rows(2)]
+        tally = lane.tally
+        assert (tally.requests, tally.retries, tally.rows_landed, tally.bodies) == (2, 0, 4, 2)
+        assert (outcomes(lane), lane.halt.reason) == ({"landed": 2}, None)
+        size = chunk.body_bytes + lane.to.envelope(chunk.name, lane.plan.rows).size
+        assert (tally.largest_body, tally.bytes_sent, tally.mean_fill) == (size, 2 * size, size / lane.limit.bytes)
+
+    async def test_it_began_to_be_sent_when_it_had_its_slot(self, lane: LaneAlone) -> None:
+        """So late it was stored at the earliest."""
+        await lane.clock.sleep(7)
+        lane.to.script.append(CloseGate("HTTP 429", 20.0))
+        await lane.deliver(0)
+        assert await lane.journal.landings() == {"ds-0": UNIX_S + 27}
+
+    @pytest.mark.parametrize(
+        ("first", "label", "waited_s"),
+        [
+            (TryAgain("refused"), "not_sent", 0.5),
+            (CloseGate("HTTP 429", 20.0, over_quota=True), "told_to_wait", 20.0),
+            (StopLane("a page", ExitCode.USAGE, may_pass=True), "stopped", 0.5),
+        ],
+    )
+    async def test_what_stored_nothing_is_tried_again(
+        self, lane: LaneAlone, first: Outcome, label: str, waited_s: float
+    ) -> None:
+        lane.to.script.append(first)
+        await lane.deliver(0)
+        assert (outcomes(lane), lane.tally.retries, lane.tally.requests) == ({label: 1, "landed": 1}, 1, 2)
+        chunk = await lane.now(0)
+        assert (chunk.state, chunk.attempts, lane.clock.monotonic()) == (ChunkState.LANDED, 2, waited_s)
+        assert await lane.states() == ["landed", "planned", "planned", "planned"]
+
+    async def test_each_failure_in_a_row_waits_longer_and_another_chunk_begins_anew(self, lane: LaneAlone) -> None:
+        lane.to.script.extend([TryAgain("refused")] * 3)
+        await lane.deliver(0)
+        assert lane.clock.monotonic() == 0.5 + 1 + 2
+        lane.let_go = 0
+        lane.to.script.append(TryAgain("refused"))
+        await lane.deliver(1)
+        assert lane.clock.monotonic() == 0.5 + 1 + 2 + 0.5
+        assert lane.tally.retries == 4
+
+
+class TestStops:
+    @pytest.mark.parametrize(
+        ("outcome", "reason"),
+        [
+            (StopLane("HTTP 402: pay", ExitCode.NO_PERMISSION), Reason("HTTP 402: pay", ExitCode.NO_PERMISSION)),
+            (
+                TokenRejected("HTTP 401"),
+                Reason("the service does not take the token (HTTP 401)", ExitCode.NO_PERMISSION),
+            ),
+        ],
+    )
+    async def test_what_stops_the_lane_stores_nothing(self, lane: LaneAlone, outcome: Outcome, reason: Reason) -> None:
+        """And nothing more is sent."""
+        lane.to.script.append(outcome)
+        await lane.deliver(0, 1)
+        assert (lane.halt.reason, lane.tally.requests, lane.to.rows()) == (reason, 1, [])
+        assert await lane.states() == ["planned"] * 4
+
+    @pytest.mark.parametrize(("pages", "stops"), [(3, False), (4, True)])
+    async def test_so_many_pages_of_a_gateway_may_come_in_a_row(self, lane: LaneAlone, pages: int, stops: bool) -> None:
+        page = StopLane("HTTP 404: a page", ExitCode.USAGE, may_pass=True)
+        lane.to.script.extend([page] * pages)
+        await lane.deliver(0)
+        assert lane.halt.reason == (Reason(page.reason, ExitCode.USAGE) if stops else None)
+        assert (await lane.now(0)).state is (ChunkState.PLANNED if stops else ChunkState.LANDED)
+        assert lane.clock.monotonic() == 0.5 + 1 + 2
+
+    async def test_a_page_is_not_tried_past_patience(self, lane: LaneAlone) -> None:
+        await lane.clock.sleep(601)
+        page = StopLane("HTTP 404: a page", ExitCode.USAGE, may_pass=True)
+        lane.to.script.append(page)
+        await lane.deliver(0)
+        assert (lane.halt.reason, lane.tally.requests) == (Reason(page.reason, ExitCode.USAGE), 1)
+
+    async def test_a_changed_source_stops_the_lane_and_nothing_of_it_is_stored(self, lane: LaneAlone) -> None:
+        prepared = await lane.prepared(0)
+
+        async def row_blocks() -> AsyncIterator[bytes]:
+            yield b"{"
+            raise changed(prepared.chunk)
+
+        await lane.deliver(replace(prepared, row_blocks=row_blocks))
+        assert lane.halt.reason == Reason(str(changed(prepared.chunk)), ExitCode.SOURCE_CHANGED)
+        assert (outcomes(lane), await lane.states()) == ({"source_changed": 1}, ["planned"] * 4)
+
+    async def test_a_full_disk_stops_the_lane(self, lane: LaneAlone) -> None:
+        class Full:
+            async def send(self, prepared: Prepared, payload: Payload, on_bytes: Callable[[int], None]) -> Sent:
+                raise LocalDisk("no space left")
+
+        await lane.deliver(0, 1, sender=Full())
+        assert lane.halt.reason == Reason("no space left", LocalDisk("").exit_code)
+        assert lane.tally.requests == 1
+
+    @pytest.mark.parametrize(("bytes_sent", "state"), [(0, ChunkState.PLANNED), (1, ChunkState.IN_DOUBT)])
+    async def test_cancelled_it_is_in_doubt_if_a_byte_may_have_left(
+        self, lane: LaneAlone, bytes_sent: int, state: ChunkState
+    ) -> None:
+        class Hung:
+            async def send(self, prepared: Prepared, payload: Payload, on_bytes: Callable[[int], None]) -> Sent:
+                if bytes_sent:
+                    on_bytes(bytes_sent)
+                    await lane.clock.sleep(9)
+                tasks.cancel_scope.cancel()
+                await anyio.sleep_forever()
+                raise AssertionError
+
+        send, receive = anyio.create_memory_object_stream[Prepared](1)
+        async with send:
+            await send.send(await lane.prepared(0))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lane.delivery(sender=Hung()).run, receive, tasks)
+        chunk = await lane.now(0)
+        assert (chunk.state, outcomes(lane), lane.tally.in_flight) == (state, {"cancelled": 1}, 0)
+        assert (lane.budget.held_bytes, lane.pacing.concurrency.in_flight) == (0, 0)
+        if state is ChunkState.IN_DOUBT:
+            assert (chunk.reason, chunk.last_byte_at) == ("cancelled while it was being sent", UNIX_S + 9)
+        assert (await lane.states())[0] == state
+
+
+class TestDoubt:
+    async def test_what_is_in_doubt_is_not_sent_again(self, lane: LaneAlone) -> None:
+        lane.to.script.append("stored")
+        await lane.deliver(0)
+        chunk = await lane.now(0)
+        assert (chunk.state, chunk.reason, chunk.attempts) == (ChunkState.IN_DOUBT, "the answer was lost", 1)
+        assert (outcomes(lane), lane.tally.retries, lane.to_settle) == ({"in_doubt": 1}, 0, 0)
+        assert not chunk.was_answered
+        assert await lane.states() == ["in doubt", "planned", "planned", "planned"]
+
+    async def test_what_was_refused_and_may_be_stored_in_part_is_so_recorded(self, lane: LaneAlone) -> None:
+        lane.to.script.append(InDoubt("HTTP 400", was_answered=True))
+        await lane.deliver(0)
+        chunk = await lane.now(0)
+        assert (chunk.state, chunk.was_answered, lane.tally.requests) == (ChunkState.IN_DOUBT, True, 1)
+
+    async def test_where_refusals_are_known_to_store_nothing_it_is_a_refusal(self, lane: LaneAlone) -> None:
+        lane.to.script.append(InDoubt("HTTP 400: bad", was_answered=True, rows=(1,)))
+        await lane.deliver(0, refusals_store_nothing=True)
+        assert (await lane.now(0)).state is ChunkState.SPLIT
+        assert [(one["position"], one["reason"]) for one in await lane.letters()] == [(10, "HTTP 400: bad")]
+        assert lane.to.rows() == lane.rows(0)[:1]
+        lane.to.script.append(LOST)
+        lane.let_go = 0
+        await lane.deliver(1, refusals_store_nothing=True)
+        assert (await lane.now(1)).state is ChunkState.IN_DOUBT
+
+    async def test_after_so_many_doubts_they_are_settled_first(self) -> None:
+        async with lane_of(2 * DOUBTS_TO_SETTLE) as lane:
+            lane.to.script.extend([LOST] * 2 * DOUBTS_TO_SETTLE)
+            seen = []
+
+            class Watching:
+                async def send(self, prepared: Prepared, payload: Payload, on_bytes: Callable[[int], None]) -> Sent:
+                    seen.append(lane.to_settle)
+                    return Sent(LOST)
+
+            await lane.deliver(*range(2 * DOUBTS_TO_SETTLE), sender=Watching())
+            assert seen == [0] * DOUBTS_TO_SETTLE + [1] * DOUBTS_TO_SETTLE
+            assert lane.to_settle == 2
+
+    @pytest.mark.parametrize("is_over", [False, True])
+    async def test_doubts_without_end_use_up_patience(self, lane: LaneAlone, is_over: bool) -> None:
+        await lane.clock.sleep(600 + is_over)
+        lane.to.script.append(LOST)
+        await lane.deliver(0)
+        words = "nothing got through for too long; the last doubt: the answer was lost"
+        assert lane.halt.reason == (Reason(words, ExitCode.TRY_LATER) if is_over else None)
+        assert (await lane.now(0)).state is ChunkState.IN_DOUBT
+
+    async def test_what_lands_renews_patience(self, lane: LaneAlone) -> None:
+        await lane.clock.sleep(599)
+        await lane.deliver(0)
+        await lane.clock.sleep(599)
+        assert not lane.patience.is_over(lane.clock.monotonic())
+
+    async def test_who_accepts_doubles_sends_again_until_it_has_landed(self, lane: LaneAlone) -> None:
+        lane.to.script.extend(["stored", TryAgain("refused"), "stored"])
+        await lane.deliver(0, on_doubt=OnDoubt.RESEND)
+        chunk = await lane.now(0)
+        assert (chunk.state, chunk.attempts, lane.to_settle) == (ChunkState.LANDED, 4, 0)
+        assert lane.to.rows() == lane.rows(0) * 3
+        assert outcomes(lane) == {"in_doubt": 2, "not_sent": 1, "landed": 1}
+        assert lane.clock.monotonic() == 0.5 + 1 + 2
+        assert await lane.states() == ["landed", "planned", "planned", "planned"]
+
+    async def test_an_attempt_that_stored_nothing_leaves_an_earlier_doubt(self, lane: LaneAlone) -> None:
+        lane.to.script.extend([LOST, StopLane("HTTP 402", ExitCode.NO_PERMISSION)])
+        await lane.deliver(0, on_doubt=OnDoubt.RESEND)
+        chunk = await lane.now(0)
+        assert (chunk.state, chunk.reason) == (ChunkState.IN_DOUBT, "an earlier attempt is in doubt")
+        assert await lane.states() == ["in doubt", "planned", "planned", "planned"]
+
+
+class TestCreation:
+    """Where the first chunk makes the dataset."""
+
+    async def made(self, lane: LaneAlone, *, exists: bool = False) -> Creation:
+        return Creation(
+            exists=exists, quiet_s=QUIET_S, last_byte_at=None, clock=lane.clock.unix, sleep=lane.clock.sleep
+        )
+
+    async def test_a_doubt_about_it_is_settled_at_once(self) -> None:
+        async with lane_of(4, creates=Creates.FIRST_CHUNK) as lane:
+            creation = await self.made(lane)
+            lane.to.script.append(LOST)
+            await lane.deliver(0, creation=creation)
+            assert lane.to_settle == 1
+            assert await creation.enter(), "its turn is over"
+
+    async def test_once_it_exists_it_need_not_be(self) -> None:
+        async with lane_of(4, creates=Creates.FIRST_CHUNK) as lane:
+            creation = await self.made(lane)
+            lane.to.script.extend([TryAgain("refused")])
+            await lane.deliver(0, creation=creation)
+            assert not await creation.enter()
+            lane.let_go = 0
+            lane.to.script.append(LOST)
+            await lane.deliver(1, creation=creation)
+            assert lane.to_settle == 0
+
+
+class TestNotReady:
+    async def test_it_is_asked_for_until_it_is_ready(self, lane: LaneAlone) -> None:
+        lane.to.script.append("pending")
+        await lane.deliver(0)
+        chunk = await lane.now(0)
+        assert (chunk.state, chunk.remote_id, chunk.evidence) == (ChunkState.LANDED, "ds-0", Evidence.ANSWER)
+        assert (lane.to.polled, lane.clock.monotonic()) == (["ds-0"] * 3, 0.5 + 1 + 2)
+        assert (outcomes(lane), lane.tally.rows_landed, lane.tally.bodies) == ({"accepted_not_ready": 1}, 2, 1)
+        assert await lane.states() == ["landed", "planned", "planned", "planned"]
+
+    async def test_what_was_answered_before_is_asked_for_and_not_sent(self, lane: LaneAlone) -> None:
+        id_ = lane.store(0)
+        await lane.journal.sending(lane.chunks[0].id, UNIX_S)
+        await lane.journal.answered(lane.chunks[0].id, id_)
+        await lane.deliver(0)
+        assert (await lane.now(0)).state is ChunkState.LANDED
+        assert (lane.to.sent, lane.to.polled) == ([], [id_])
+
+    async def test_the_wait_between_two_questions_grows_to_ten_seconds(self, lane: LaneAlone) -> None:
+        lane.to.script.append("pending")
+        polls = lane.to.polled
+        await lane.journal.sending(lane.chunks[1].id, UNIX_S)
+        id_ = lane.store(1)
+        lane.to.datasets[id_].polls_left = 6
+        await lane.journal.answered(lane.chunks[1].id, id_)
+        await lane.deliver(1)
+        assert len(polls) == 7
+        assert lane.clock.monotonic() == 0.5 + 1 + 2 + 4 + 8 + 10 + 10
+
+    @pytest.mark.parametrize("how", ["never ready", "not to be asked"])
+    async def test_what_does_not_become_ready_is_in_doubt(self, lane: LaneAlone, how: str) -> None:
+        lane.to.script.append("pending")
+        if how == "not to be asked":
+
+            class Mute(type(lane.to)):  # type: ignore[misc]
+                async def poll(self, remote_id: str) -> RemoteStatus:
+                    raise ReadBackUnavailable("HTTP 404")
+
+            lane.to = Mute(**{name: getattr(lane.to, name) for name in lane.to.__dataclass_fields__})
+        await lane.deliver(0, pending_timeout_s=1.5)
+        chunk = await lane.now(0)
+        words = "dataset ds-0 was still not READY after 2 s"
+        assert (chunk.state, chunk.reason) == (ChunkState.IN_DOUBT, words)
+        assert lane.clock.monotonic() == (1.5 if how == "never ready" else 0.5)
+
+    async def test_what_failed_goes_once_more_in_the_next_round(self, lane: LaneAlone) -> None:
+        lane.to.script.append("failed")
+        await lane.deliver(0)
+        chunk = await lane.now(0)
+        assert (chunk.state, chunk.reason) == (ChunkState.PLANNED, FAILED_ONCE)
+        assert await failed_ids(lane.journal) == ["ds-0"]
+        assert await lane.states() == ["planned"] * 4
+        lane.to.script.append("failed")
+        lane.let_go = 0
+        await lane.deliver(0)
+        chunk = await lane.now(0)
+        assert (chunk.state, chunk.rejected, chunk.reason) == (
+            ChunkState.REFUSED,
+            2,
+            "dataset ds-1 FAILED at the service",
+        )
+        assert await failed_ids(lane.journal) == ["ds-0", "ds-1"]
+        assert len(await lane.letters()) == 2
+        assert await lane.states() == ["refused", "planned", "planned", "planned"]
+
+    async def test_what_failed_once_may_land(self, lane: LaneAlone) -> None:
+        lane.to.script.append("failed")
+        await lane.deliver(0)
+        lane.to.script.append("pending")
+        lane.let_go = 0
+        await lane.deliver(0)
+        assert (await lane.now(0)).state is ChunkState.LANDED
+
+
+class TestTooMuch:
+    async def halves(self, lane: LaneAlone, number: int = 0) -> list[Chunk]:
+        id_ = lane.chunks[number].id
+        found = [await lane.journal.chunk(id_.tile, child) for child in (5, 6)]
+        return [chunk for chunk in found if chunk is not None]
+
+    async def test_what_is_too_large_goes_in_halves_and_the_limit_falls(self, lane: LaneAlone) -> None:
+        lane.to.script.append(TooLarge("HTTP 413"))
+        await lane.deliver(0)
+        assert (await lane.now(0)).state is ChunkState.SPLIT
+        assert [c.state for c in await self.halves(lane)] == [ChunkState.LANDED, ChunkState.LANDED]
+        assert (outcomes(lane), lane.to.rows()) == ({"too_large": 1, "landed": 2}, lane.rows(0))
+        chunk = lane.chunks[0]
+        size = chunk.body_bytes + lane.to.envelope(chunk.name, lane.plan.rows).size
+        assert (lane.limit.bytes, lane.limit.learned) == (size // 2, size // 2)
+
+    async def test_one_row_that_is_too_large_is_set_aside_and_says_nothing_of_the_limit(self, lane: LaneAlone) -> None:
+        lane.to.script.extend([TooLarge("HTTP 413"), TooLarge("HTTP 413: the row")])
+        await lane.deliver(0)
+        before = lane.limit.bytes
+        assert [c.state for c in await self.halves(lane)] == [ChunkState.REFUSED, ChunkState.LANDED]
+        assert [(one["position"], one["reason"]) for one in await lane.letters()] == [(0, "HTTP 413: the row")]
+        assert lane.limit.bytes == before
+        assert lane.to.rows() == lane.rows(0)[1:]
+
+    async def test_what_was_planned_before_the_limit_is_not_tried_whole(self, lane: LaneAlone) -> None:
+        chunk = lane.chunks[0]
+        size = chunk.body_bytes + lane.to.envelope(chunk.name, lane.plan.rows).size
+        lane.limit.bytes = size
+        await lane.deliver(0)
+        lane.limit.bytes, lane.let_go = size - 1, 0
+        await lane.deliver(1)
+        assert ((await lane.now(0)).state, (await lane.now(1)).state) == (ChunkState.LANDED, ChunkState.SPLIT)
+        assert (await lane.now(1)).reason == f"planned before bodies were limited to {size - 1} bytes"
+        assert (outcomes(lane), lane.tally.requests) == ({"landed": 3}, 3)
+
+    @pytest.mark.parametrize(("absences", "is_split"), [(1, False), (2, True)])
+    async def test_what_was_lost_twice_goes_in_smaller_pieces(
+        self, lane: LaneAlone, absences: int, is_split: bool
+    ) -> None:
+        for _ in range(absences):
+            await lane.journal.absent(lane.chunks[0].id)
+        await lane.deliver(0)
+        chunk = await lane.now(0)
+        assert chunk.state is (ChunkState.SPLIT if is_split else ChunkState.LANDED)
+        if is_split:
+            assert chunk.reason == "lost on the way 2 times, with nothing stored: it goes in smaller pieces"
+        assert lane.to.rows() == lane.rows(0)
+
+
+class TestRefused:
+    async def test_rows_at_fault_are_set_aside_and_the_others_land(self, lane: LaneAlone) -> None:
+        lane.to.refuse = lambda row: row == {"t": "1"}
+        await lane.deliver(0, 1)
+        assert lane.to.rows() == [{"t": "0"}, *lane.rows(1)]
+        assert outcomes(lane) == {"rows_refused": 1, "landed": 2}
+        (letter,) = await lane.letters()
+        assert (letter["id"], letter["reason"], letter["row"]) == ("memory:10", "HTTP 422: refused", '{"t":"1"}')
+        assert "isolated" not in letter
+
+    async def test_a_refusal_that_names_no_row_is_searched(self, lane: LaneAlone) -> None:
+        lane.to.script.append(RowsRefused("HTTP 422"))
+        await lane.deliver(0)
+        assert lane.to.rows() == lane.rows(0)
+        assert outcomes(lane) == {"rows_refused": 1, "landed": 2}
+
+    async def test_three_chunks_of_which_nothing_lands_stop_the_lane(self, lane: LaneAlone) -> None:
+        """Of one tile they are one."""
+        lane.to.refuse = lambda row: True
+        await lane.deliver(0, 1, 2, 3, max_rejects="100%")
+        assert lane.halt.reason is None
+        assert (await lane.journal.totals()).rows_rejected == 8
+
+    async def test_more_rejects_than_the_user_allows_stop_it(self, lane: LaneAlone) -> None:
+        lane.to.refuse = lambda row: True
+        await lane.deliver(0, 1, 2, 3, max_rejects="3")
+        assert lane.halt.reason is not None
+        assert lane.halt.reason.exit_code is ExitCode.STOPPED_BY_LIMIT
+        assert (await lane.journal.totals()).rows_rejected == 4
+
+
+async def test_nobody_sends_while_the_rows_are_counted(lane: LaneAlone) -> None:
+    await lane.fence.close()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lane.deliver, 0)
+        await anyio.wait_all_tasks_blocked()
+        assert lane.to.sent == []
+        await lane.fence.open()
+    assert len(lane.to.sent) == 1
+    with anyio.fail_after(5):
+        await lane.fence.close()  # nobody is inside any more

@@ -1,0 +1,195 @@
+"""How a refused chunk is cut: in halves, around the rows at fault, and no further than the budget of requests goes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bulkup.chunk import Chunk, ChunkState
+from bulkup.destinations.seam import Creates
+from bulkup.flow.isolation import IsolationBudget
+from bulkup.flow.prepared import Prepared
+from bulkup.naming import family_name
+from bulkup.outcome import RowsRefused, TooLarge
+from tests.flow.lane_alone import LaneAlone, lane_of
+
+PLENTY = 1000
+LARGE = 1 << 16
+
+
+@pytest.fixture
+async def lane() -> AsyncIterator[LaneAlone]:
+    """Two chunks of ten rows, each of nine bytes, or ten from row 10 on."""
+    async with lane_of(2, each=10) as made:
+        yield made
+
+
+async def rows_of(prepared: Prepared) -> list[int]:
+    """The numbers of a piece's rows, as they would be sent; read as they were, they are the same."""
+    body = b"".join([bytes(block) async for block in prepared.row_blocks()])
+    found = [int(part.split(b'"')[3]) for part in body.split(b",")]
+    lines = [line async for item in prepared.items() for line in bytes(item.data).splitlines()]  # type: ignore[union-attr]
+    assert [int(line.split(b'"')[3]) for line in lines] == found
+    assert len(body) == prepared.chunk.body_bytes
+    return found
+
+
+async def cut(
+    lane: LaneAlone,
+    refusal: TooLarge | RowsRefused,
+    *,
+    number: int = 0,
+    max_body_bytes: int = LARGE,
+    budget: IsolationBudget | None = None,
+) -> list[list[int]]:
+    """The rows of each piece that is to be tried, in order. The journal has the pieces, and the totals agree with it."""
+    prepared = await lane.prepared(number)
+    given = budget or IsolationBudget(PLENTY)
+    pieces = await lane.splitter().split(prepared, refusal, max_body_bytes, given)
+    for piece in pieces:
+        assert await lane.journal.chunk(piece.chunk.id.tile, piece.chunk.id.child) == piece.chunk
+        assert piece.held_bytes == 0
+    assert lane.tally.totals == await lane.journal.totals()
+    return [await rows_of(piece) for piece in pieces]
+
+
+async def pieces_of(lane: LaneAlone) -> list[Chunk]:
+    """All children that were made, whatever became of them."""
+    found = [await lane.journal.chunk(0, child) for child in range(3, 30)]
+    return [chunk for chunk in found if chunk is not None]
+
+
+class TestBudget:
+    @pytest.mark.parametrize(("rows", "requests"), [(1, 8), (2, 8), (3, 16), (1000, 80), (1024, 80), (1025, 88)])
+    async def test_requests_for_four_bad_rows_where_each_piece_makes_a_dataset(
+        self, lane: LaneAlone, rows: int, requests: int
+    ) -> None:
+        assert lane.splitter().budget(rows) == IsolationBudget(requests)
+
+    async def test_and_for_eight_where_it_does_not(self) -> None:
+        async with lane_of(2, each=10, creates=Creates.FIRST_CHUNK) as lane:
+            assert lane.splitter().budget(1000) == IsolationBudget(160)
+
+
+class TestTooLarge:
+    async def test_it_goes_in_halves(self, lane: LaneAlone) -> None:
+        assert await cut(lane, TooLarge("HTTP 413")) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+        chunk = await lane.now(0)
+        assert (chunk.state, chunk.reason) == (ChunkState.SPLIT, "HTTP 413")
+
+    async def test_or_in_as_many_pieces_as_the_limit_asks_for(self, lane: LaneAlone) -> None:
+        """Three rows and their commas, 29 bytes, fit in beside the envelope."""
+        envelope = lane.to.envelope(lane.chunks[0].name, lane.plan.rows).size
+        pieces = await cut(lane, TooLarge("HTTP 413"), max_body_bytes=envelope + 29)
+        assert pieces == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
+
+    async def test_it_costs_nothing_of_the_search_for_bad_rows(self, lane: LaneAlone) -> None:
+        budget = IsolationBudget(7)
+        await cut(lane, TooLarge("HTTP 413"), budget=budget)
+        assert budget.requests == 7
+
+
+class TestNamedRows:
+    async def test_what_stands_between_them_is_tried(self, lane: LaneAlone) -> None:
+        budget = IsolationBudget(PLENTY)
+        assert await cut(lane, RowsRefused("HTTP 422: bad", (3, 4, 7)), budget=budget) == [[0, 1, 2], [5, 6], [8, 9]]
+        assert budget.requests == PLENTY - 3
+        assert [(p.rows, p.rejected, p.state.value) for p in await pieces_of(lane)] == [
+            (3, 0, "planned"),
+            (0, 2, "refused"),
+            (2, 0, "planned"),
+            (0, 1, "refused"),
+            (2, 0, "planned"),
+        ]
+        letters = await lane.letters()
+        assert [letter["line_in_chunk"] for letter in letters] == [0, 1, 0]
+        assert [(letter["byte_offset"], letter["row"]) for letter in letters] == [
+            (30, '{"t":"3"}'),
+            (40, '{"t":"4"}'),
+            (70, '{"t":"7"}'),
+        ]
+        assert {letter["reason"] for letter in letters} == {"HTTP 422: bad"}
+        assert not any("isolated" in letter for letter in letters)
+
+    @pytest.mark.parametrize(
+        ("bad", "left"),
+        [
+            ((0,), [list(range(1, 10))]),
+            ((9,), [list(range(9))]),
+            ((0, 9), [list(range(1, 9))]),
+            (tuple(range(10)), []),
+            ((9, 10, 99), [list(range(9))]),
+        ],
+    )
+    async def test_at_the_ends(self, lane: LaneAlone, bad: tuple[int, ...], left: list[list[int]]) -> None:
+        """Numbers that the chunk does not have name nothing."""
+        assert await cut(lane, RowsRefused("HTTP 422", bad)) == left
+        assert len(await lane.letters()) == len([row for row in bad if row < 10])
+
+    async def test_numbers_that_are_none_of_the_chunks_are_as_none(self, lane: LaneAlone) -> None:
+        assert await cut(lane, RowsRefused("HTTP 422", (10, 11))) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+
+    async def test_where_the_budget_ends_the_largest_are_tried_and_the_rest_is_said_not_to_have_been(
+        self, lane: LaneAlone
+    ) -> None:
+        budget = IsolationBudget(2)
+        assert await cut(lane, RowsRefused("HTTP 422", (1, 4)), budget=budget) == [[2, 3], [5, 6, 7, 8, 9]]
+        assert budget.requests == 0
+        letters = await lane.letters()
+        assert [(letter["byte_offset"], letter.get("isolated", True)) for letter in letters] == [
+            (0, False),
+            (10, True),
+            (40, True),
+        ]
+
+    async def test_a_budget_that_is_not_used_up_is_left(self, lane: LaneAlone) -> None:
+        budget = IsolationBudget(5)
+        await cut(lane, RowsRefused("HTTP 422", (5,)), budget=budget)
+        assert budget.requests == 3
+
+
+class TestSearch:
+    async def test_it_goes_by_halves_of_two_requests(self, lane: LaneAlone) -> None:
+        budget = IsolationBudget(2)
+        assert await cut(lane, RowsRefused("HTTP 422"), budget=budget) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+        assert budget.requests == 0
+
+    async def test_without_a_budget_all_is_set_aside_together(self, lane: LaneAlone) -> None:
+        assert await cut(lane, RowsRefused("HTTP 422: bad"), budget=IsolationBudget(1)) == []
+        chunk = await lane.now(0)
+        assert (chunk.state, chunk.rows, chunk.rejected, chunk.reason) == (ChunkState.REFUSED, 0, 10, "HTTP 422: bad")
+        letters = await lane.letters()
+        assert [letter["line_in_chunk"] for letter in letters] == list(range(10))
+        assert all(letter["isolated"] is False for letter in letters)
+        assert {(one["stage"], one["field"], one["length"]) for one in letters} == {("server", None, 9)}
+
+    @pytest.mark.parametrize(
+        "refusal", [TooLarge("HTTP 413"), RowsRefused("HTTP 422: long"), RowsRefused("HTTP 422: long", (0,))]
+    )
+    async def test_one_row_that_is_refused_is_at_fault(self, refusal: TooLarge | RowsRefused) -> None:
+        async with lane_of(2, each=1) as lane:
+            assert await cut(lane, refusal, number=1, budget=IsolationBudget(0)) == []
+            (letter,) = await lane.letters()
+            assert (letter["reason"], letter["row"], letter["byte_offset"]) == (refusal.reason, '{"t":"1"}', 10)
+            assert "isolated" not in letter
+            assert (await lane.now(1)).state is ChunkState.REFUSED
+
+
+async def test_pieces_are_numbered_on_and_named_after_their_rows(lane: LaneAlone) -> None:
+    pieces = await lane.splitter().split(await lane.prepared(0), TooLarge("413"), LARGE, IsolationBudget(0))
+    assert [piece.chunk.id.child for piece in pieces] == [3, 4]
+    assert [p.chunk.name for p in pieces] == [family_name("set", p.chunk.id, p.chunk.rows_hash) for p in pieces]
+
+
+async def test_where_all_is_one_dataset_they_have_its_name() -> None:
+    async with lane_of(2, each=10, creates=Creates.FIRST_CHUNK) as lane:
+        pieces = await lane.splitter().split(await lane.prepared(0), TooLarge("413"), LARGE, IsolationBudget(0))
+        assert [piece.chunk.name for piece in pieces] == ["set", "set"]
+
+
+async def test_dead_letters_may_go_without_their_rows(lane: LaneAlone) -> None:
+    splitter = lane.splitter(with_rejected_rows=False)
+    await splitter.split(await lane.prepared(0), RowsRefused("422", (2,)), LARGE, IsolationBudget(9))
+    (letter,) = await lane.letters()
+    assert "row" not in letter
