@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -355,3 +356,19 @@ async def test_on_a_shared_filesystem_there_is_no_write_ahead_log(run: Path, mon
 def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "state").touch()
     refusal(lambda: make_folder(tmp_path / "state"))
+
+
+@pytest.mark.parametrize("beside", [None, "rejects.jsonl", "ids.jsonl", "receipt.json"])
+def test_a_young_journal_whose_log_is_gone_is_not_begun_anew(beside: str | None, tmp_path: Path) -> None:
+    """After `kill -9` all that a young run has recorded stands in `journal.db-wal`: the database alone knows nothing."""
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    make_folder(run)
+    make_folder(alone)
+    with closing(Journal.open(run, create=True)):
+        shutil.copy(run / "journal.db", alone)
+    if beside is None:  # as it is after a kill while it was being made
+        Journal.open(alone, create=True).close()
+        return
+    (alone / beside).touch(0o600)
+    with pytest.raises(JournalUnusable, match="wal has been lost"):
+        Journal.open(alone, create=True)
