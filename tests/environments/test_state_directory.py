@@ -128,6 +128,7 @@ def test_a_folder_of_another_user_in_one_that_a_group_shares(kept: Disk) -> None
         assert "belongs to " in one_line(done)
 
 
+@SLOW  # test_locks begins and goes on with a run there
 def test_no_shared_memory_is_no_full_disk(kept: Disk) -> None:
     kept.refuse = {"mmap": errno.ENODEV}
     for done in (kept.run("status"), kept.upload()):
