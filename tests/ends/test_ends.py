@@ -28,9 +28,10 @@ needs_proc = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="whic
 @pytest.mark.timeout(300)
 def test_each_end() -> None:
     """Each end once, over the one and the other in turn, on the one lane and the other. The slow test has the whole grid."""
-    grid = {(one.end, one.tls): one for one in schedules(20, seed=1)}
-    chosen = [grid[end, number % 2 == 0] for number, end in enumerate(ENDS)]
-    assert {one.lane for one in chosen} == {"nebius", "collinear"}
+    grid = {(one.end, one.tls, one.lane): one for one in schedules(20, seed=1)}
+    lanes = ("nebius", "collinear")
+    chosen = [grid[end, number % 2 == 0, lanes[number // 2 % 2]] for number, end in enumerate(ENDS)]
+    assert {(one.tls, one.lane) for one in chosen} == {(tls, lane) for tls in (False, True) for lane in lanes}
     _check(chosen, jobs=3)
 
 
