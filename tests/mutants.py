@@ -101,6 +101,12 @@ EQUAL = (
         "look = looks[-2]",
         "the count has stood still, so the look before shows the same",
     ),
+    Equal(
+        "bulkup.journal.journal.LaneJournal.landed",
+        "began = 'last_byte_at' if evidence is Evidence.ANSWER else '0'",
+        "began = 'LAST_BYTE_AT' if evidence is Evidence.ANSWER else '0'",
+        "it is the name of a column",
+    ),
 )
 
 _KNOWN = {(equal.function, f"- {equal.old}\n+ {equal.new}") for equal in EQUAL}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.errors import JournalUnusable
 from bulkup.journal import Journal, LaneJournal
 from bulkup.journal.journal import BY_A_PERSON, DECISIONS
-from bulkup.journal.records import read_chunks
+from bulkup.journal.records import read_chunks, to_chunk, to_row
 from tests.flow.rig import scratch_dir
 from tests.journal.chunks import LANE, chunk
 
@@ -273,6 +274,7 @@ async def test_planning_goes_on_behind_what_is_planned(journal: Journal, lane: L
     await lane.plan([], tiles=[TileSpan(1, 1000, 2000)])
     assert await lane.frontier() == (2, None)
     assert await lane.planned_to() == chunk(1).stop
+    assert (journal.folder / "rejects.jsonl").read_bytes() == b""
 
 
 async def test_what_the_destination_holds(journal: Journal, lane: LaneJournal) -> None:
@@ -397,7 +399,7 @@ async def test_a_chunk_that_makes_no_sense_is_told(
     database = re.escape(str(journal.folder / "journal.db"))
     with pytest.raises(JournalUnusable, match=f"{database}.*a chunk that makes no sense"):
         list(read_chunks(journal.folder, LANE))
-    with pytest.raises(JournalUnusable, match=words):
+    with pytest.raises(JournalUnusable, match=f"{database}.*{words}"):
         await lane.chunk(0, 0)
 
 
@@ -414,3 +416,27 @@ async def test_so_are_sums(journal: Journal, lane: LaneJournal, change: str, wor
     await journal._writer.run(lambda db: db.execute(change) and None)
     with pytest.raises(JournalUnusable, match=words):
         await (lane.totals() if "state" in change else lane.evidence())
+
+
+def test_a_record_of_other_columns_is_no_chunk() -> None:
+    record = to_row(chunk(0))[:-2]
+    assert to_chunk(record) == chunk(0)
+    with pytest.raises(sqlite3.DatabaseError, match="makes no sense"):
+        to_chunk((*record, "one more"))
+
+
+async def test_so_many_chunks_are_under_way(journal: Journal, lane: LaneJournal) -> None:
+    """By this the pace of commits is chosen."""
+    await lane.plan([chunk(n) for n in range(7)])
+    for number in range(7):
+        await lane.sending(chunk(number).id, 1.0)
+    assert journal._writer.under_way == 7
+    ends: list[Callable[[ChunkId], Awaitable[None]]] = [
+        lambda id_: lane.landed(id_, "ds", evidence=Evidence.ANSWER),
+        lambda id_: lane.in_doubt(id_, "lost", 1.0),
+        lane.plan_again,
+        lambda id_: lane.answered(id_, "ds"),
+    ]
+    for number, end in enumerate(ends):
+        await end(chunk(number).id)
+        assert journal._writer.under_way == 6 - number
