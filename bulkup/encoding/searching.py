@@ -29,6 +29,14 @@ LIMIT_S = 0.5
 
 _group: Callable[[Any], Any] = itemgetter(1)
 
+_bare: Any = sys.modules.get("_signal", signal)
+"""What `signal` is made of. It makes enumerations of numbers and handlers, which takes ten times as long as the rest."""
+
+_set_handler: Callable[[int, Any], Any] = _bare.signal
+_handler_of: Callable[[int], Any] = _bare.getsignal
+
+_STOPS = tuple(map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)))
+_ALARM, _TIMER = int(signal.SIGVTALRM), int(signal.ITIMER_VIRTUAL)
 _LONG_CHARS = 64 * 1024
 _MOST_REMEMBERED = 10_000
 
@@ -84,18 +92,18 @@ def first_groups(pattern: re.Pattern[str], texts: Sequence[str]) -> list[str | N
 
 def _timed(pattern: re.Pattern[str], texts: Sequence[str]) -> list[str | None]:
     try:
-        before = signal.signal(signal.SIGVTALRM, _time_is_up)
+        before = _set_handler(_ALARM, _time_is_up)
     except ValueError:  # not the main thread
         return _helped(pattern, texts)
     try:
         try:
-            signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT_S)
+            signal.setitimer(_TIMER, LIMIT_S)
             found: list[Any] = list(map(pattern.search, texts))
             return list(map(_group, found)) if all(found) else [match and match[1] for match in found]
         finally:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.setitimer(_TIMER, 0)
     finally:  # also where time was up in that very moment
-        signal.signal(signal.SIGVTALRM, signal.SIG_DFL if before is None else before)
+        _set_handler(_ALARM, signal.SIG_DFL if before is None else before)
 
 
 def _time_is_up(_number: int, _frame: Any) -> None:
@@ -157,8 +165,8 @@ class _Stops:
 
     def watch(self) -> None:
         """From now on, until somebody else handles them."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            handler = signal.getsignal(number)
+        for number in _STOPS:
+            handler = _handler_of(number)
             if callable(handler) and handler not in (signal.default_int_handler, self._note):
                 try:
                     signal.signal(number, self._note)
