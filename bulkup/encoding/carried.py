@@ -21,6 +21,10 @@ from bulkup.encoding.row_types import line_decoder
 __all__ = ["CarryingDecoder", "MinusZero"]
 
 _PATTERN = rb"-0[ \t\r\n,\]}]"
+_search = re.compile(_PATTERN).search
+_SMALL_BYTES = 8 * 1024
+"""Up to so many bytes `re` has answered before a scanner has begun."""
+
 _STRING_OR_MINUS_ZERO = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|-0(?=[ \t\r\n,\]}])', re.DOTALL)
 _LIKE_A_STAND_IN = re.compile(rb"-0e[0-9]++")
 
@@ -33,6 +37,10 @@ class MinusZero:
 
     def may_be_in(self, data: bytes) -> bool:
         """Whether *data*, lines of JSON objects, may hold one; True also for what only looks like it, in a string."""
+        if len(data) <= _SMALL_BYTES:
+            return b"-0" in data and _search(data) is not None
+        if b"-" not in data:  # one byte is found ten times as fast as a pattern
+            return False
         if self._finder is None:
             self._finder = Finder(_PATTERN)
         return self._finder.finds(data)
