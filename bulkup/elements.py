@@ -13,6 +13,8 @@ _INSIDE = re.compile(rb'(?:[^"{}\[\]]++|' + _STRING + rb")*+")
 _BETWEEN = re.compile(rb'(?:[^"{}\[\],]++|' + _STRING + rb")*+")
 _REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 
+_OPENING, _CLOSING = re.compile(rb"[{\[]++"), re.compile(rb"[}\]]++")
+
 _QUOTE, _COMMA, _BACKSLASH = b'",\\'
 _OPEN = b"[{"
 _END_OF_ARRAY = ord("]")
@@ -50,13 +52,23 @@ class ElementScanner:
             if byte == _QUOTE:
                 self._in_string = True
             elif byte in _OPEN:
-                self._depth += 1
+                run = self._run(_OPENING, held, limit)
+                self._depth += run
+                self.pos += run - 1
             elif self._depth:
-                self._depth -= 1
+                run = min(self._depth, self._run(_CLOSING, held, limit))
+                self._depth -= run
+                self.pos += run - 1
             elif byte in (_COMMA, _END_OF_ARRAY):
                 return self.pos
             self.pos += 1
         return None
+
+    def _run(self, brackets: re.Pattern[bytes], held: bytearray, limit: int) -> int:
+        """How many *brackets* stand here side by side: millions are counted at once."""
+        found = brackets.match(held, self.pos, limit)
+        assert found is not None
+        return found.end() - self.pos
 
     def next_element(self) -> None:
         """Go behind the separator that was found."""

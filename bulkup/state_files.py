@@ -127,7 +127,7 @@ def refused(path: Path, error: OSError) -> BulkupError:
     again = "then run the same command"
     match error.errno:
         case errno.ELOOP:
-            return _planted(path, "is a link, which is never followed here")
+            return _linked(path)
         case errno.ENOSPC | errno.EDQUOT:
             return LocalDisk(f"{path}: {said}; free some space, {again}")
         case errno.EFBIG:
@@ -252,8 +252,7 @@ def _entered(folder: Path, *, is_read: bool) -> int:
     except FileNotFoundError:
         raise
     except NotADirectoryError:  # of a link too, where only a folder is asked for
-        what = "is a link, which is never followed here" if folder.is_symlink() else "is not a folder"
-        raise _planted(folder, what) from None
+        raise (_linked(folder) if folder.is_symlink() else _planted(folder, "is not a folder")) from None
     except OSError as error:
         raise refused(folder, error) from error
     try:
@@ -267,8 +266,12 @@ def _entered(folder: Path, *, is_read: bool) -> int:
 
 
 def _check(path: Path, found: os.stat_result, at: int, *, is_read: bool) -> None:
+    if stat.S_ISLNK(found.st_mode):
+        raise _linked(path)
     if (what := _oddity(found)) is not None:
         raise _planted(path, what)
+    if found.st_nlink > 1:
+        raise _named_twice(path)
     objection = _objection(found, is_read=is_read)
     if objection and not _is_excused(at, is_read=is_read):
         raise _untrusted(path, objection)
@@ -276,13 +279,9 @@ def _check(path: Path, found: os.stat_result, at: int, *, is_read: bool) -> None
 
 def _oddity(found: os.stat_result) -> str | None:
     """What is wrong with a file that bulkup should have made; None if nothing."""
-    if stat.S_ISLNK(found.st_mode):
-        return "is a link, which is never followed here"
     if not stat.S_ISREG(found.st_mode):
         kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
         return f"is {kinds.get(stat.S_IFMT(found.st_mode), 'a device')}, not a file"
-    if found.st_nlink > 1:
-        return "has a second name somewhere (a hard link), so that what is written here is written there"
     return None
 
 
@@ -330,12 +329,29 @@ def _whose(path: Path) -> str:
 
 def _planted(path: Path, what: str) -> JournalUnusable:
     return JournalUnusable(
-        f"{path} {what}: bulkup did not make it. Find out how it came there, and remove it or restore the folder from a copy"
+        f"{path} {what}: bulkup did not make it. Find out how it came there, and restore the folder from a copy"
+    )
+
+
+def _linked(path: Path) -> JournalUnusable:
+    return JournalUnusable(
+        f"{path} is a link, which is never followed here: bulkup did not make it. If you did, put what it leads to in its place; "
+        "if it came with something else, such as an archive, restore the folder from a copy"
+    )
+
+
+def _named_twice(path: Path) -> JournalUnusable:
+    """Not refused for good: a backup by `cp -al` or rsnapshot names each file twice. To remove the file would lose the journal."""
+    return JournalUnusable(
+        f"{path} has a second name somewhere (a hard link, as backups make them), so what is written here is written there. Put a "
+        f"copy of the whole folder in its place (cp -a {path.parent} COPY, then move COPY there) and run the same "
+        "command"
     )
 
 
 def _untrusted(path: Path, objection: str) -> JournalUnusable:
     return JournalUnusable(
-        f"{path} {objection}, so what stands there is not believed. If it is yours, make it yours alone (chown, chmod go-w) and "
-        "run the same command; if it came with something else, such as an archive, remove it"
+        f"{path} {objection}, so what stands there is not believed. If it is yours, make the whole state directory yours "
+        "alone (chown -R, chmod -R go-w) and run the same command; if it came with something else, such as an archive, do not use "
+        "it: name another --state-dir"
     )

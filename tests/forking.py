@@ -48,6 +48,7 @@ class Forked:
         stdin: int = subprocess.DEVNULL,
         stdout: int = subprocess.PIPE,
         stderr: int = subprocess.PIPE,
+        start_new_session: bool = False,
     ) -> None:
         """Start `python -m bulkup` with *arguments*."""
         self.returncode: int | None = None
@@ -55,7 +56,8 @@ class Forked:
         self.stdin, child_in = _end(stdin, 0)
         self.stdout, child_out = _end(stdout, 1)
         self.stderr, child_err = _end(stderr, 2)
-        request = json.dumps({"arguments": arguments, "cwd": str(cwd), "env": env}).encode()
+        asked = {"arguments": arguments, "cwd": str(cwd), "env": env, "new_session": start_new_session}
+        request = json.dumps(asked).encode()
         descriptors = [child_in, child_out, child_err, theirs.fileno()]
         socket.send_fds(_parent(), [request], descriptors)
         for descriptor in descriptors[:3]:
@@ -192,6 +194,8 @@ def _watch_over(request: dict[str, object], descriptors: list[int]) -> None:
         os.write(status, b"%d\n" % os.waitstatus_to_exitcode(ended))
         os._exit(0)
     os.close(status)
+    if request["new_session"]:
+        os.setsid()
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
         os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,8 +101,12 @@ def names_in(node: ast.Import | ast.ImportFrom, module: str) -> Iterator[str]:
         yield whole if whole in MODULES else base
 
 
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_bytes())
+
+
 def imports_of(module: str) -> Iterator[Import]:
-    for node, lazy in statements_in(ast.parse(MODULES[module].read_bytes())):
+    for node, lazy in statements_in(tree_of(module)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield from (Import(module, name, lazy) for name in names_in(node, module))
 
@@ -115,14 +120,23 @@ def statements_in(node: ast.AST, lazy: bool = False) -> Iterator[tuple[ast.AST, 
             yield from statements_in(child, inside)
 
 
-ALL = sorted({found for module in MODULES for found in imports_of(module)})
-INNER = [found for found in ALL if found.imported.split(".")[0] == "bulkup"]
-ENGINE = [found for found in INNER if part_of(found.importer) not in LEAVES]
+@functools.cache
+def everything() -> list[Import]:
+    """Read by the first test that asks, not by every process that collects tests."""
+    return sorted({found for module in MODULES for found in imports_of(module)})
+
+
+def inner() -> list[Import]:
+    return [found for found in everything() if found.imported.split(".")[0] == "bulkup"]
+
+
+def engine() -> list[Import]:
+    return [found for found in inner() if part_of(found.importer) not in LEAVES]
 
 
 def breaks_layers() -> set[tuple[str, str]]:
     broken = set()
-    for found in ENGINE:
+    for found in engine():
         above, below = part_of(found.importer), part_of(found.imported)
         if above == below or below in LEAVES or above == "":
             continue
@@ -136,7 +150,7 @@ def breaks_layers() -> set[tuple[str, str]]:
 def breaks_purity() -> set[tuple[str, str]]:
     return {
         (found.importer, found.imported.split(".")[0])
-        for found in ALL
+        for found in everything()
         if part_of(found.importer) not in LEAVES
         and RANK[part_of(found.importer)] <= PURE
         and found.imported.split(".")[0] in IMPURE
@@ -166,34 +180,34 @@ def test_words_and_pure_parts_touch_no_loop_no_wire_and_no_disk() -> None:
 
 def test_leaves_are_imported_by_nobody() -> None:
     """The engine knows neither the emulator nor the benchmarks nor the tests; the command line starts an emulator lazily."""
-    allowed = [found for found in ENGINE if found.lazy and part_of(found.importer) in MAY_IMPORT_LEAVES]
-    inner = {found.pair for found in ENGINE if part_of(found.imported) in LEAVES} - {found.pair for found in allowed}
-    outer = {found.pair for found in ALL if found.imported.split(".")[0] in {"benchmarks", "tests"}}
-    assert inner | outer == set()
+    allowed = [found for found in engine() if found.lazy and part_of(found.importer) in MAY_IMPORT_LEAVES]
+    below = {found.pair for found in engine() if part_of(found.imported) in LEAVES} - {found.pair for found in allowed}
+    outer = {found.pair for found in everything() if found.imported.split(".")[0] in {"benchmarks", "tests"}}
+    assert below | outer == set()
 
 
 def test_the_emulator_knows_nothing_of_the_engine() -> None:
     """What the engine gets wrong the emulator must not get wrong in the same way."""
-    leaves = [found for found in INNER if part_of(found.importer) == "emulator"]
+    leaves = [found for found in inner() if part_of(found.importer) == "emulator"]
     assert {found.pair for found in leaves if part_of(found.imported) not in {"emulator", "version"}} == set()
 
 
 def test_one_package_imports_the_http_client() -> None:
     """Foreign errors are translated at one place."""
-    users = {found.importer for found in ALL if found.imported.split(".")[0] in HTTP}
+    users = {found.importer for found in everything() if found.imported.split(".")[0] in HTTP}
     assert {part_of(user) for user in users} - LEAVES == {"transport"}
 
 
 def test_the_journal_alone_imports_sqlite() -> None:
     """The journal stands behind one small interface; the flow never sees a connection."""
-    users = {part_of(found.importer) for found in ALL if found.imported.split(".")[0] == "sqlite3"}
+    users = {part_of(found.importer) for found in everything() if found.imported.split(".")[0] == "sqlite3"}
     assert users - LEAVES == {"journal"}
 
 
 def test_one_destination_does_not_know_the_other() -> None:
     """A third service is one more file."""
     services = ("nebius", "collinear")
-    for found in INNER:
+    for found in inner():
         own = [name for name in services if found.importer.startswith(f"bulkup.destinations.{name}")]
         other = [name for name in services if found.imported.startswith(f"bulkup.destinations.{name}")]
         assert not own or not other or own == other, found
@@ -204,12 +218,12 @@ def test_concrete_parts_are_built_in_the_wiring_alone() -> None:
     """Transport, journal and destinations are opened at one construction site in each process; everything else is handed them."""
     sites = {"bulkup.wiring.run", "bulkup.wiring.build", "bulkup.wiring.worker", "bulkup.wiring.sweeping"}
     built = {"Transport", "NebiusDestination", "CollinearDestination"}
-    for module, path in MODULES.items():
+    for module in MODULES:
         if part_of(module) in LEAVES:
             continue
         calls = {
             node.func.id
-            for node in ast.walk(ast.parse(path.read_bytes()))
+            for node in ast.walk(tree_of(module))
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         }
         assert not calls & built or module in sites, (module, calls & built)

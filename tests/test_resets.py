@@ -289,14 +289,14 @@ async def _stops(head: str, tls: ssl.SSLContext | None) -> None:
     assert connection.was_reset
 
 
-async def test_a_success_for_a_body_that_this_machine_still_holds_is_early() -> None:
+async def test_a_success_for_a_body_that_this_machine_still_holds_is_early(tls: ssl.SSLContext | None) -> None:
     """All of it has been handed to the kernel, and the answer has come: but the service cannot have read it."""
     reads_on = asyncio.Event()
 
     async def waits(_: Connection) -> None:
         await reads_on.wait()
 
-    async with serving(early("200 OK", then=waits)) as server, transport(server.url) as wire:
+    async with serving(early("200 OK", then=waits), tls) as server, transport(server.url) as wire:
         handed = asyncio.Event()
         count = 0
 
@@ -325,6 +325,21 @@ async def test_a_success_that_overtakes_nothing_is_none(tls: ssl.SSLContext | No
         for number in range(100):
             body = Body([b"x" * (1 + number * 3_000), b"y" * number * 2_000, b"]"])
             async with wire.exchange("POST", "/x", token=TOKEN, body=body) as answer:
+                assert await read(answer) == b"ok"
+
+
+async def test_a_success_with_the_end_of_the_connection_right_behind_it_is_none(tls: ssl.SSLContext | None) -> None:
+    """As a gateway answers the last request that it takes over a connection: the client's own goodbye under TLS is no part of the
+    body."""
+
+    async def quick(connection: Connection) -> None:
+        await connection.request()
+        connection.writer.write(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+        connection.writer.close()
+
+    async with serving(quick, tls) as server, transport(server.url) as wire:
+        for _ in range(30):
+            async with wire.exchange("POST", "/x", token=TOKEN, body=Body([b"x" * 2_000])) as answer:
                 assert await read(answer) == b"ok"
 
 

@@ -239,9 +239,15 @@ class CollinearDestination:
             ids = echo.ids(payload.rows)
         except BadEcho as why:
             return InDoubt(f"the service answered success, but {why}")
-        if holds_secret(ids) or holds_secret([answer.headers.get("Content-Disposition", "")]):
+        if holds_secret(ids) or holds_secret(_file_names(answer)):
             return InDoubt("the service answered success with a secret in a row's id or the file's name")
         return Accepted(_dataset_id(answer), self.dataset_name, RemoteStatus.READY, ids)
+
+
+def _file_names(answer: Answer) -> list[str]:
+    """What `Content-Disposition` calls the file, without its ending: the header's own words are no names."""
+    names = re.findall(r'filename\*?="?([^";]*)', answer.headers.get("Content-Disposition", ""), re.IGNORECASE)
+    return [name.removesuffix(".json") for name in names]
 
 
 def _dataset_id(answer: Answer) -> str:

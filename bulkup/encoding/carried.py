@@ -10,6 +10,7 @@ Measured beside decoding to doubles: no difference for text, 0.77 of the speed f
 from __future__ import annotations
 
 import re
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -20,7 +21,12 @@ from bulkup.encoding.row_types import line_decoder
 __all__ = ["CarryingDecoder", "MinusZero"]
 
 _PATTERN = rb"-0[ \t\r\n,\]}]"
-_STRING_OR_MINUS_ZERO = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-0(?=[ \t\r\n,\]}])', re.DOTALL)
+_search = re.compile(_PATTERN).search
+_SMALL_BYTES = 8 * 1024
+"""Up to so many bytes `re` has answered before a scanner has begun."""
+
+_STRING_OR_MINUS_ZERO = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|-0(?=[ \t\r\n,\]}])', re.DOTALL)
+_LIKE_A_STAND_IN = re.compile(rb"-0e[0-9]++")
 
 
 class MinusZero:
@@ -31,6 +37,10 @@ class MinusZero:
 
     def may_be_in(self, data: bytes) -> bool:
         """Whether *data*, lines of JSON objects, may hold one; True also for what only looks like it, in a string."""
+        if len(data) <= _SMALL_BYTES:
+            return b"-0" in data and _search(data) is not None
+        if b"-" not in data:  # one byte is found ten times as fast as a pattern
+            return False
         if self._finder is None:
             self._finder = Finder(_PATTERN)
         return self._finder.finds(data)
@@ -49,9 +59,8 @@ class CarryingDecoder:
         return self._with_minus_zeros(data) if self._minus_zero.may_be_in(data) else self._usual(data)
 
     def _with_minus_zeros(self, data: bytes) -> list[Any]:
-        stand_in = b"-0e7"
-        while stand_in in data:
-            stand_in += b"7"
+        taken = set(_LIKE_A_STAND_IN.findall(data))
+        stand_in = next(number for i in count() if (number := b"-0e%d" % i) not in taken)
 
         def token(number: bytes) -> bytes:
             return number if number.startswith(b'"') else stand_in

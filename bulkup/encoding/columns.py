@@ -93,7 +93,7 @@ class ColumnsCodec:
         self._utf8 = Utf8()
         row = partial(_row_type, columns, dropped, absent_is_null=True)
         self._decode = line_decoder(row(tokens=_CARRIED))
-        self._integers = [attrgetter(f"c{i}") for i, column in enumerate(columns) if column.holds is Holds.INTEGER]
+        self._integers = [i for i, column in enumerate(columns) if column.holds is Holds.INTEGER]
         self._minus_zero = MinusZero()
         self._decode_tokens = line_decoder(row(tokens=_CARRIED | {Holds.INTEGER}))
         self._as_is = [
@@ -120,14 +120,19 @@ class ColumnsCodec:
             raise Irregular
         for getter, check in self._as_is:
             check(b"[" + b",".join(map(getter, decoded)) + b"]")
-        if any(0 in map(column, decoded) for column in self._integers) and self._minus_zero.may_be_in(data):
-            decoded = self._decode_tokens(data)  # one may be -0, of which a decoder makes 0
-        if self._remade:
-            decoded = list(map(self._out, *map(self._written, self._columns, self._getters, repeat(decoded))))
-        return self._encode(decoded)[1:-1]
+        if not self._remade:
+            if self._integers and self._minus_zero.may_be_in(data):
+                decoded = self._decode_tokens(data)  # one may be -0, of which a decoder makes 0
+            return self._encode(decoded)[1:-1]
+        values: list[Iterable[Any]] = [map(getter, decoded) for getter in self._getters]
+        for i in self._integers:
+            values[i] = list(values[i])
+        if any(0 in values[i] for i in self._integers) and self._minus_zero.may_be_in(data):
+            decoded = self._decode_tokens(data)
+            values = [map(getter, decoded) for getter in self._getters]
+        return self._encode(list(map(self._out, *map(self._written, self._columns, values))))[1:-1]
 
-    def _written(self, column: Column, getter: attrgetter[Any], decoded: list[Any]) -> Iterable[Any]:
-        values = map(getter, decoded)
+    def _written(self, column: Column, values: Iterable[Any]) -> Iterable[Any]:
         if column.holds is not Holds.TEXT:
             return values
         texts = list(map(str, values, repeat("utf-8")))

@@ -25,7 +25,7 @@ def without(row: dict[str, Any], top: Iterable[str], nested: Iterable[str]) -> d
     """*row* without the keys *top* and the places *nested*. Values inside *row* may be changed."""
     kept = {key: value for key, value in row.items() if key not in set(top)}
     for place in nested:
-        _drop(kept, _steps(place))
+        _drop([kept], _steps(place))
     return kept
 
 
@@ -33,16 +33,18 @@ def _steps(place: str) -> list[str]:
     return [step for step in place.replace("[]", ".[]").split(".") if step]
 
 
-def _drop(value: Any, steps: list[str]) -> None:
-    step, *rest = steps
-    if step == "[]":
-        for item in value if isinstance(value, list) and rest else ():
-            _drop(item, rest)
-    elif isinstance(value, dict):
-        if not rest:
-            value.pop(step, None)
-        elif step in value:
-            _drop(value[step], rest)
+def _drop(values: list[Any], steps: list[str]) -> None:
+    """Drop the place at *steps* from each of *values*: all of them go one step down together, which is faster than one by one."""
+    *before, last = steps
+    for step in before:
+        if step == "[]":
+            values = [item for value in values if isinstance(value, list) for item in value]
+        else:
+            values = [value[step] for value in values if isinstance(value, dict) and step in value]
+    if last != "[]":
+        for value in values:
+            if isinstance(value, dict):
+                value.pop(last, None)
 
 
 class DropNested:
@@ -59,6 +61,5 @@ class DropNested:
         if len(decoded) != rows:
             raise Irregular
         for steps in self._places:
-            for row in decoded:
-                _drop(row, steps)
+            _drop(decoded, steps)
         return self._encode(decoded)[:-1]

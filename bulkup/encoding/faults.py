@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec import Raw
 
+from bulkup.encoding.depth import MOST_NESTED
 from bulkup.model import Stage
 from bulkup.refusal import Irregular, Refusal
 
-__all__ = ["Fault", "one_line", "read_row", "said", "unfit"]
+__all__ = ["TOO_DEEP", "Fault", "one_line", "read_row", "said", "unfit"]
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = " \t\r\n"
@@ -27,7 +29,7 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 _SAID_CHARS = 60
 _REASON_CHARS = 500
-_TOO_DEEP = "nested too deeply to be read"
+TOO_DEEP = f"nested too deeply to be read; brackets may stand {MOST_NESTED:,} deep within each other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +108,13 @@ def read_row(line: bytes) -> dict[str, Any] | Fault:
     except json.JSONDecodeError as error:
         return _unread(_not_json(text, error))
     except RecursionError:
-        return _unread(_TOO_DEEP)
+        return _unread(TOO_DEEP)
     except ValueError as error:
-        what = str(error) if isinstance(error, _NotJsonError) else "an integer of thousands of digits"
-        return _unread(f"not valid JSON: {what}")
+        if isinstance(error, _NotJsonError):
+            return _unread(f"not valid JSON: {error}")
+        return _unread(
+            f"an integer of more than {sys.get_int_max_str_digits():,} digits, which is not read where it must be understood"
+        )
     rest = text[end:].lstrip(_SPACE)
     if rest:
         at = len(text[: len(text) - len(rest)].encode())
@@ -156,7 +161,7 @@ def unfit(line: bytes, value: dict[str, Any], refused: Refusal | None) -> Fault:
     if refused is None or isinstance(refused.why, Irregular | msgspec.MsgspecError | UnicodeError):
         return Fault(Stage.VALIDATE, None, "the row does not fit the destination's shape")
     if isinstance(refused.why, RecursionError):
-        return _unread(_TOO_DEEP)
+        return _unread(TOO_DEEP)
     return Fault(Stage.VALIDATE, None, f"the row cannot be encoded ({refused})")
 
 

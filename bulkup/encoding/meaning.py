@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from bulkup.encoding.depth import room_to_recurse
 from bulkup.encoding.drop import without
 from bulkup.encoding.faults import Fault
 from bulkup.encoding.plan import RowPlan
@@ -58,7 +59,8 @@ def as_meant(plan: RowPlan, line: bytes, body: bytes) -> bytes:
 def _last_counts(value: Any) -> Any:
     """*value* with each of its `Pairs` an object. Raises `_Refused` where it is too deep: no row that is made anew is so deep."""
     try:
-        return _plain(value)
+        with room_to_recurse():
+            return _plain(value)
     except RecursionError:
         raise _Refused("nested too deeply to be made anew") from None
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from bulkup.encoding.breaks import Line, is_blank, line_count, lines_of, whole_lines, without_blanks
 from bulkup.encoding.columns import column_fault
+from bulkup.encoding.depth import MOST_NESTED, depth_of, room_to_recurse
 from bulkup.encoding.drop import without
-from bulkup.encoding.faults import Fault, one_line, read_row, unfit
+from bulkup.encoding.faults import TOO_DEEP, Fault, one_line, read_row, unfit
 from bulkup.encoding.language import Automaton, automaton_of
 from bulkup.encoding.mapped import MappedRows
 from bulkup.encoding.plan import RowPlan
@@ -114,6 +115,13 @@ class BlockEncoder:
         if len(line.raw) > self._plan.max_row_bytes:
             reject = self._too_long(line.position, line.number, line.raw[:HEAD_BYTES], len(line.raw))
             return EncodedRow(line.position, None, reject)
+        made = self._tried(line)
+        if made.reject is not None and made.reject.reason == TOO_DEEP and depth_of(line.row) <= MOST_NESTED:
+            with room_to_recurse():
+                return self._tried(line)
+        return made
+
+    def _tried(self, line: Line) -> EncodedRow:
         refused: Refusal | None = None
         for pipeline in self._pipelines:
             body = attempt(pipeline.body, line.row, 1)

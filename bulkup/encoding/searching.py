@@ -29,6 +29,14 @@ LIMIT_S = 0.5
 
 _group: Callable[[Any], Any] = itemgetter(1)
 
+_bare: Any = sys.modules.get("_signal", signal)
+"""What `signal` is made of. It makes enumerations of numbers and handlers, which takes ten times as long as the rest."""
+
+_set_handler: Callable[[int, Any], Any] = _bare.signal
+_handler_of: Callable[[int], Any] = _bare.getsignal
+
+_STOPS = tuple(map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)))
+_ALARM, _TIMER = int(signal.SIGVTALRM), int(signal.ITIMER_VIRTUAL)
 _LONG_CHARS = 64 * 1024
 _MOST_REMEMBERED = 10_000
 
@@ -60,19 +68,28 @@ _slow: set[int] = set()
 """Hashes of a pattern and a text that it was too slow for: what is looked at again need not wait again."""
 
 
+_last: tuple[re.Pattern[str] | None, dict[str, str | None]] = (None, {})
+"""What was found in the last block with a text that does not match. Such a block is looked at again, text by text, and a timer
+for each takes ten times as long as its search."""
+
+
 def first_groups(pattern: re.Pattern[str], texts: Sequence[str]) -> list[str | None]:
     """For each of *texts* the first group of *pattern*'s first match, None where there is none.
 
     Raises `TooSlow`, or `Interrupted` in its place where a signal has asked for an end.
     """
+    global _last
+    if len(texts) == 1:
+        searched, known = _last
+        if searched is pattern and texts[0] in known:
+            return [known[texts[0]]]
     _stops.watch()
     key = hash((pattern.pattern, pattern.flags, texts[0])) if len(texts) == 1 else None
     if key in _slow:
         raise TooSlow
     try:
-        if max(map(len, texts), default=0) > _LONG_CHARS:
-            return _helped(pattern, texts)
-        return _timed(pattern, texts)
+        is_long = max(map(len, texts), default=0) > _LONG_CHARS
+        found = _helped(pattern, texts) if is_long else _timed(pattern, texts)
     except TooSlow:
         _stops.check()
         if key is not None:
@@ -80,22 +97,25 @@ def first_groups(pattern: re.Pattern[str], texts: Sequence[str]) -> list[str | N
                 _slow.clear()
             _slow.add(key)
         raise
+    if len(texts) > 1 and None in found:
+        _last = pattern, dict(zip(texts, found, strict=True))
+    return found
 
 
 def _timed(pattern: re.Pattern[str], texts: Sequence[str]) -> list[str | None]:
     try:
-        before = signal.signal(signal.SIGVTALRM, _time_is_up)
+        before = _set_handler(_ALARM, _time_is_up)
     except ValueError:  # not the main thread
         return _helped(pattern, texts)
     try:
         try:
-            signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT_S)
+            signal.setitimer(_TIMER, LIMIT_S)
             found: list[Any] = list(map(pattern.search, texts))
             return list(map(_group, found)) if all(found) else [match and match[1] for match in found]
         finally:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.setitimer(_TIMER, 0)
     finally:  # also where time was up in that very moment
-        signal.signal(signal.SIGVTALRM, signal.SIG_DFL if before is None else before)
+        _set_handler(_ALARM, signal.SIG_DFL if before is None else before)
 
 
 def _time_is_up(_number: int, _frame: Any) -> None:
@@ -157,8 +177,8 @@ class _Stops:
 
     def watch(self) -> None:
         """From now on, until somebody else handles them."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            handler = signal.getsignal(number)
+        for number in _STOPS:
+            handler = _handler_of(number)
             if callable(handler) and handler not in (signal.default_int_handler, self._note):
                 try:
                     signal.signal(number, self._note)

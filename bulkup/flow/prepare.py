@@ -405,7 +405,7 @@ class Preparer:
         if drafted.broke_off is not None:
             raise drafted.broke_off
         if (drafted.raw_hash, drafted.rows_hash, drafted.rows) != (chunk.raw_hash, chunk.rows_hash, chunk.rows):
-            raise changed(chunk)
+            raise changed(chunk, drafted.raw_hash)
         return self._with_rows(chunk, drafted, held)
 
     async def _hand_on(self, prepared: Prepared, out: MemoryObjectSendStream[Prepared]) -> None:

@@ -63,7 +63,7 @@ def made_anew(chunk: Chunk, draft: Callable[[], Awaitable[Drafted]]) -> RowBlock
     async def row_blocks() -> AsyncIterator[bytes]:
         drafted = await draft()
         if (drafted.raw_hash, drafted.rows_hash) != (chunk.raw_hash, chunk.rows_hash):
-            raise changed(chunk)
+            raise changed(chunk, drafted.raw_hash)
         for piece in with_commas(drafted.encoded):
             yield piece
 
@@ -139,9 +139,16 @@ class CommasForBreaks:
         return piece.replace(b"\n", b",")
 
 
-def changed(chunk: Chunk) -> SourceChanged:
-    """The error for a range that no longer reads as it was planned."""
+def changed(chunk: Chunk, raw_hash: bytes | None = None) -> SourceChanged:
+    """The error for a range that no longer comes to what was planned. *raw_hash*: of its lines as they read now, where known."""
+    where = f"bytes {chunk.start:,} to {chunk.stop:,}"
+    if raw_hash == chunk.raw_hash:
+        return SourceChanged(
+            f"{where} are what they were, but this version of bulkup makes other rows of them than the one that began the run "
+            "(since 0.1.0 numbers keep their characters). It sends nothing of that range. To go on, run the same bulkup upload "
+            "command with the version that began the run"
+        )
     return SourceChanged(
-        f"the source changed while it was being read: bytes {chunk.start:,} to {chunk.stop:,} are not what was planned. "
+        f"the source changed while it was being read: {where} are not what was planned. "
         "Nothing of that range was sent after the change; restore the file and run the same command"
     )

@@ -10,6 +10,7 @@ from typing import IO
 from bulkup.errors import JournalUnusable
 from bulkup.journal.faults import FILES, lacks_shared_memory, meaning, needs_to_write, unusable
 from bulkup.journal.lock import Still
+from bulkup.journal.sidecars import IDS, REJECTS
 from bulkup.journal.soundness import contradiction, foreign_schema, lost_commits
 from bulkup.state_files import check_files, filesystem_of, open_in
 
@@ -39,6 +40,9 @@ MAY_BE_WAL = 2
 
 SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 """The end of a rollback journal that names another one, to be deleted when all is done. Ours never does: it is one database."""
+
+MADE_LATER = (REJECTS, IDS, "manifest.json", "receipt.json")
+"""A run has these only once its journal has tables."""
 
 _ENDS = """
     INSERT INTO sums
@@ -173,6 +177,7 @@ def _connected(path: Path, *, create: bool, wal: bool) -> sqlite3.Connection:
         if was_wal and not wal:  # the index of the log is kept in this process's own memory then
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         if create and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+            _refuse_emptied(path)
             if wal:
                 connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(
@@ -210,6 +215,14 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
             return _looking_alone(path, error)
     except sqlite3.Error as error:
         raise meaning(error, path) from error
+
+
+def _refuse_emptied(path: Path) -> None:
+    """Raise `JournalUnusable` where a journal without tables had some: what a young run has recorded stands in its log alone
+    (`-wal`), and without that its rows would be sent once more."""
+    for name in MADE_LATER:
+        if os.path.lexists(path.with_name(name)):
+            raise unusable(path, f"it is empty, and {name} is beside it, so its journal.db-wal has been lost")
 
 
 class _Looked(sqlite3.Connection):

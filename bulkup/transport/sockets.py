@@ -22,6 +22,8 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
+from bulkup.transport.heads import BoundedHead
+
 __all__ = ["Connector", "Line"]
 
 LINGER_0 = struct.pack("ii", 1, 0)
@@ -58,11 +60,16 @@ class Line:
         self._transport: Any = None
         self._was_whole: bool | None = None
 
+    def head_came(self) -> None:
+        """The head of an answer is there: of the answer, or of one before it (1xx). To be called at once, for a service that ends
+        its TLS with the answer has this side write a goodbye of its own, which is then on its way in the body's place."""
+        self._was_whole = self._handed_over() and self._is_delivered()
+
     def body_was_whole(self) -> bool:
-        """Whether the whole body had reached the peer when the answer came. To be asked as soon as that is there."""
+        """Whether the whole body had reached the peer when the answer came."""
         if self._was_whole is None:
-            self._was_whole = self._handed_over() and self._is_delivered()
-        return self._was_whole
+            self.head_came()
+        return bool(self._was_whole)
 
     def begin(self, transport: Any) -> None:
         """From here on the connection is reset when it ends."""
@@ -84,7 +91,7 @@ class Line:
 
     def _is_delivered(self) -> bool:
         """Whether the peer's kernel has all that was handed to the connection: an answer acknowledges what was read before it."""
-        if self._transport is None or self._transport.get_write_buffer_size():
+        if self._transport is None or _held(self._transport):
             return False
         sock = self._transport.get_extra_info("socket")
         return sock is not None and _unacknowledged(sock.fileno()) == 0
@@ -122,17 +129,30 @@ class Connector(aiohttp.TCPConnector):
         if line is not None and protocol is not None:
             line.begin(connection.transport)
             self._lines[protocol] = line
+            if isinstance(protocol, BoundedHead):
+                protocol.on_head = line.head_came
         return connection
 
     def _release(self, key: Any, protocol: ResponseHandler, *, should_close: bool = False) -> None:
         """The library is done with a connection: not *should_close* says that the answer has come to its end."""
         if (line := self._lines.pop(protocol, None)) is not None:
+            if isinstance(protocol, BoundedHead):
+                protocol.on_head = None
             if should_close or not line.body_was_whole():
                 should_close = True
                 line.reset()
             else:
                 line.end()
         super()._release(key, protocol, should_close=should_close)
+
+
+def _held(transport: Any) -> int:
+    """How many bytes wait in this process: a TLS transport says nothing of those that it has handed to the one below it."""
+    held = 0
+    while transport is not None:
+        held += transport.get_write_buffer_size()
+        transport = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+    return held
 
 
 def _unacknowledged(fd: int) -> int | None:

@@ -21,7 +21,7 @@ from bulkup.errors import JournalUnusable, UsageProblem
 from bulkup.journal import Journal
 from bulkup.journal.reading import view
 from bulkup.journal.sidecars import REJECTS, read_letters
-from bulkup.model import BLOCK_BYTES, HEAD_BYTES
+from bulkup.model import BLOCK_BYTES, HEAD_BYTES, Validation
 from bulkup.refusal import attempt
 from bulkup.state_files import open_in
 from bulkup.wiring.folder import RunFolder, StateDir, private_file
@@ -178,6 +178,11 @@ def _retry(
     for row in rows():
         if row.lane != lane or row.data is None:
             continue
+        if b"\0" in row.data and parent.settings.validation is Validation.TRUST:
+            raise UsageProblem(
+                f"run {folder.run_id}: a rejected row has a raw line break or a zero byte in a string, and --validation trust "
+                "would send it altered. Give a FILE in which it is fixed"
+            )
         hasher.update(row.data + b"\n")
         count += 1
     if not count:

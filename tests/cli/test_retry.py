@@ -251,3 +251,15 @@ class TestTheRunKnowsItsRetries:
         done = shell.run("verify", second.json["run_id"], "--sample", "1.0")
         assert done.code == verified, done.out
         assert (f"how many run {first.json['run_id']} has put there is not known" in done.out) is bool(verified)
+
+
+def test_a_raw_line_break_is_not_sent_as_something_else_under_trust(shell: Shell) -> None:
+    """JSON lines have no way to write it: what stands for it within the retry must reach no service."""
+    (shell.folder / "rows.json").write_bytes(b'[{"a": "x"}, {"a": "one\ntwo"}]')
+    done = shell.run("upload", "rows.json", "--to", "nebius", *shell.urls, "--validation", "trust", "--json")
+    assert done.code == 3, done.err
+    again = shell.run("rejects", str(done.json["run_id"]), "--retry")
+    assert again.code == 2
+    assert "raw line break" in again.err
+    assert not _retries(shell, str(done.json["run_id"]))
+    assert shell.emulator.rows("nebius") == [{"a": "x"}]

@@ -178,8 +178,13 @@ async def runs(shell: Shell, service: Service, *options: str) -> list[Done]:
 @pytest.mark.parametrize(
     ("status", "form"),
     [
-        *((403, "as it is"), (500, "in capitals"), (400, "percent-encoded"), (422, "escaped")),
-        *((500, "base64 of the header"), (422, "slashes escaped")),
+        *((403, "as it is"), (400, "percent-encoded"), (422, "escaped")),
+        *(
+            pytest.param(
+                *one, marks=pytest.mark.slow
+            )  # what a form of a secret is has its tests in `tests/test_secret.py`
+            for one in ((500, "in capitals"), (500, "base64 of the header"), (422, "slashes escaped"))
+        ),
     ],
 )
 async def test_no_secret_of_the_run_is_kept_however_a_service_writes_it(shell: Shell, status: int, form: str) -> None:
@@ -251,11 +256,11 @@ def by_row_id(_: Service, request: Request, text: str) -> bytes | None:
     ("where", "secret", "form"),
     [
         (by_dataset_id, "old", "as it is"),
-        (by_dataset_id, "other lane's", "in capitals"),
+        pytest.param(by_dataset_id, "other lane's", "in capitals", marks=pytest.mark.slow),
         (by_dataset_name, "own", "base64"),
         (by_file_name, "old", "in capitals"),
         (by_row_id, "own", "as it is"),
-        (by_row_id, "old", "base64"),
+        pytest.param(by_row_id, "old", "base64", marks=pytest.mark.slow),
     ],
 )
 async def test_an_answer_with_a_secret_in_an_id_or_a_name_is_in_doubt(

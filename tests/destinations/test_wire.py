@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from bulkup import secret
 from bulkup.classify import BadRequest
 from bulkup.destinations.seam import AnswerTooLarge, NotThere, ReadBackUnavailable
 from bulkup.destinations.wire import SEEN_CHARS, is_usable_id, lost, readable, refusal, rows_at_fault
-from bulkup.outcome import InDoubt, Outcome, RemoteStatus, StopLane, TryAgain
+from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus, StopLane, TryAgain
 from bulkup.token_source import TokenSource
 from bulkup.transport import ERROR_BYTES, WORDS, Answer, Phase, TransportFailure
-from tests.destinations.answering import SECRET, Asked, Said, collinear, nebius, said
+from tests.destinations.answering import SECRET, Asked, Said, collinear, nebius, payload, said
 
 SOURCE = TokenSource(variable="T", file=None, environment={"T": SECRET})
 
@@ -191,3 +192,25 @@ async def test_an_answer_of_too_many_objects_is_too_large() -> None:
     many = b'{"rows":[' + b"{}," * 500_000 + b"{}]}"
     with pytest.raises(AnswerTooLarge):
         await nebius(Asked(lambda path, params, body: Said(200, [many]))).read_rows("d1", 0)
+
+
+@pytest.mark.parametrize(
+    ("file", "token", "kind"),
+    [
+        ("ds1.json", "json", Accepted),
+        ("ds1.json", "attachment", Accepted),
+        ("ds1.json", "ds1", InDoubt),
+        ("ds-word-1.json", "word", InDoubt),
+        ("x" + SECRET + ".json", SECRET, InDoubt),
+    ],
+)
+async def test_a_token_in_the_files_name_and_not_in_the_words_around_it(
+    file: str, token: str, kind: type[Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short token may be any word: what every answer says must not make every upload a doubt."""
+    headers = CIMultiDict({"Content-Disposition": f'attachment; filename="{file}"'})
+    echo = orjson.dumps([{"id": "r1", "a": 1}])
+    destination = collinear(Asked(lambda *_: Said(200, [echo], headers)))
+    monkeypatch.setattr(secret, "_known", ())
+    secret.remember_secret(token)
+    assert isinstance(await destination.send(payload(destination, 1), lambda _: None), kind)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -14,6 +15,7 @@ from bulkup.destinations.collinear_rows import COLLINEAR
 from bulkup.destinations.nebius_rows import NEBIUS
 from bulkup.encoding import RowOptions, RowPlan, Target, decide
 from bulkup.encoding.language import Automaton
+from bulkup.encoding.meaning import as_meant
 from bulkup.encoding.rows import BlockEncoder
 from bulkup.encoding.target import Pipeline
 from bulkup.encoding.utf8 import Utf8
@@ -21,6 +23,7 @@ from bulkup.errors import Interrupted, UsageProblem
 from bulkup.mapping import parse_mapping
 from bulkup.model import Block, EncodedRow
 
+T = TypeVar("T")
 ODD = ['q"k', "back\\slash", "new\nline", "\x00", "\x1f", '"', "\\", 'a":"b']
 MAPPING = {
     "conv_prefix": [{"role": {"const": "user"}, "content": '$["q\\"k"]'}],
@@ -81,7 +84,46 @@ def test_a_row_nested_without_end_is_rejected_alone(
     for before in ([], MANY):
         rows = encoded(plan_of(GOOD, **options), *before, deep, *MANY)
         rejects = [row.reject for row in rows if row.body is None]
-        assert [reject and reject.reason for reject in rejects] == ["nested too deeply to be read"]
+        (reason,) = [reject and reject.reason for reject in rejects]
+        assert reason == "nested too deeply to be read; brackets may stand 1,000 deep within each other"
+
+
+@pytest.mark.parametrize("depth", [700, 900, 960, 985, 993, 995, 999, 1000, 1001, 1010])
+@pytest.mark.parametrize(("opened", "closed"), [(b"[", b"]"), (b'{"a":', b"}")])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_how_deep_a_row_may_be_is_the_same_wherever_it_is_encoded(
+    depth: int, opened: bytes, closed: bytes, options: dict[str, Any]
+) -> None:
+    """`verify` and a resumed run stand other numbers of calls deep than the run that sent the row."""
+    deep = b'{"id":1,"text":"[]{","more":' + opened * (depth - 1) + b"-0" + closed * (depth - 1) + b"}"
+    plan = plan_of(GOOD, **options)
+    first, *others = [at_depth(calls, lambda: encoded(plan, deep, *MANY)[0]) for calls in (0, 40, 300)]
+    assert (first.body is not None) == (depth <= 1000)
+    assert others == [first, first]
+    if first.body is not None:
+        for calls in (0, 300):
+            assert at_depth(calls, lambda: as_meant(plan, deep, first.body or b"")) == first.body
+
+
+def at_depth(calls: int, work: Callable[[], T]) -> T:
+    return at_depth(calls - 1, work) if calls else work()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        b'{"id":1,"text":"x","more":[-0,-0e' + b"7" * 300_000 + b"]}",
+        b'{"id":1,"text":"x","more":[-0,-0e0,-0e1,-0e2,-0e10]}',
+        b'{"id":1,"text":"x","more":[-0,"' + b'\\"' * 100_000,
+        b'{"id":1,"text":"x","more":[' + b"[" * 990 + b'-0,"' + b'\\"' * 100_000,
+    ],
+    ids=lambda row: row[:50],
+)
+def test_a_minus_zero_beside_something_long_takes_no_time(row: bytes) -> None:
+    began = time.process_time()
+    (made, *_) = encoded(plan_of(GOOD, drop=("more.a.b",), nested="as-is"), row, GOOD)
+    assert time.process_time() - began < 5
+    assert made.body == (row if row.endswith(b"}") else None)
 
 
 def test_a_surrogate_escape_deep_within_is_found() -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from bulkup.emulator import Spawned
+from tests.forking import Forked
 
 __all__ = ["TOKENS", "Disk", "Done", "few_files", "mounted", "no_privileges", "one_line", "shim"]
 
@@ -67,6 +68,7 @@ class Disk:
         return self.run("upload", "rows.jsonl", *to, *more, before=before)
 
     def run(self, *arguments: str, before: Callable[[], None] | None = None) -> Done:
+        """Started anew where something is refused, or done *before*; else forked."""
         environment = {
             **{key: os.environ[key] for key in ("PATH", "HOME", "PYTHONPATH") if key in os.environ},
             **TOKENS,
@@ -76,6 +78,10 @@ class Disk:
             state = self.state.resolve()
             environment["LD_PRELOAD"] = str(shim())
             environment["REFUSE"] = ";".join(f"{call}:{number}:{state}" for call, number in self.refuse.items())
+        elif before is None:
+            process = Forked(*arguments, cwd=self.folder, env=environment)
+            out, err = process.communicate()
+            return Done(process.wait(), out, err)
         done = subprocess.run(
             [sys.executable, "-m", "bulkup", *arguments],
             cwd=self.folder,

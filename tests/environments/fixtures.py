@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import atexit
+import functools
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from bulkup.emulator import Spawned, spawned
+from tests.e2e.conftest import emptied
 from tests.environments.processes import Machine
 
 __all__ = ["machine", "served"]
 
 
+@functools.cache
+def _one() -> Spawned:
+    """One for all modules of this process."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(spawned())
+
+
 @pytest.fixture(scope="module")
-def served() -> Iterator[Spawned]:
-    with spawned() as emulator:
-        yield emulator
+def served() -> Spawned:
+    return emptied(_one())
 
 
 @pytest.fixture

@@ -6,15 +6,19 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from bulkup.emulator import Spawned
+from tests.forking import Forked
 
 __all__ = ["ROWS", "TOKENS", "Done", "Machine"]
 
 TOKENS = {"NEBIUS_API_KEY": "nb-token-71c0de55a2", "COLLINEAR_API_KEY": "co-token-20fe9ab314"}
 ROWS = 40
+FULL = {">/dev/full": 1, "2>/dev/full": 2}
+"""Redirections to a disk that is full, each with its descriptor."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Machine:
     def run(
         self, *arguments: str | bytes, shell: str = "", cwd: Path | None = None, env: dict[str, str] | None = None
     ) -> Done:
+        """Started anew where *shell* or *env* change what Python makes of its streams at the start; else forked."""
+        if env is None and (not shell or shell in FULL):
+            return self._fork(*map(os.fsdecode, arguments), cwd=cwd or self.folder, full=FULL.get(shell))
         command = [sys.executable, "-m", "bulkup", *map(os.fsdecode, arguments)]
         script = f"exec {shlex.join(command)} {shell}"
         done = subprocess.run(
@@ -65,6 +72,16 @@ class Machine:
             check=False,
         )
         return Done(done.returncode, done.stdout, done.stderr)
+
+    def _fork(self, *arguments: str, cwd: Path, full: int | None) -> Done:
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, Path("/dev/full").open("wb") as disk:
+            ends = {1: out.fileno(), 2: err.fileno()}
+            if full is not None:
+                ends[full] = disk.fileno()
+            code = Forked(*arguments, cwd=cwd, env=self.environment(), stdout=ends[1], stderr=ends[2]).wait()
+            out.seek(0)
+            err.seek(0)
+            return Done(code, out.read(), err.read())
 
     @property
     def landed(self) -> int:

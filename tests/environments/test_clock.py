@@ -91,7 +91,7 @@ def wait_for_a_doubt(folder: Path) -> float:
     return found[0]
 
 
-@pytest.mark.parametrize("jump_s", [-HOUR_S, HOUR_S])
+@pytest.mark.parametrize("jump_s", [-HOUR_S, pytest.param(HOUR_S, marks=pytest.mark.slow)])
 def test_set_while_it_waits(hour: Hour, jump_s: int) -> None:
     """One chunk, stored too late for its answer. Back: it does not wait the hour. On: it waits all the same."""
     hour.machine.emulator.patch(script={"nebius": ["not_stored_500"]})
@@ -107,7 +107,7 @@ def test_set_while_it_waits(hour: Hour, jump_s: int) -> None:
     assert receipt["duration_s"] >= 0
 
 
-@pytest.mark.parametrize("jump_s", [-HOUR_S, HOUR_S])
+@pytest.mark.parametrize("jump_s", [pytest.param(-HOUR_S, marks=pytest.mark.slow), HOUR_S])
 def test_set_between_two_processes(hour: Hour, jump_s: int) -> None:
     """Killed in a doubt, gone on with under another clock: time has passed as it really has."""
     hour.machine.emulator.patch(script={"nebius": ["not_stored_500"]})

@@ -6,25 +6,21 @@ import errno
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bulkup.emulator import Spawned, spawned
+from bulkup.emulator import Spawned
 from tests.environments.disks import ROWS, Disk, mounted, one_line, shim
+from tests.environments.fixtures import served
+
+__all__ = ["served"]
 
 NO_LOCKS = [
     pytest.param(errno.ENOSYS, id="ENOSYS"),
     pytest.param(errno.ENOLCK, id="ENOLCK", marks=pytest.mark.slow),
     pytest.param(errno.EOPNOTSUPP, id="EOPNOTSUPP", marks=pytest.mark.slow),
 ]
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Spawned]:
-    with spawned() as emulator:
-        yield emulator
 
 
 @pytest.fixture

@@ -16,23 +16,29 @@ from bulkup.cli.runner import _answered
 from bulkup.wiring.run import Interrupt
 from tests.environments.fixtures import machine, served
 from tests.environments.processes import ROWS, Machine
+from tests.forking import Forked
 
 __all__ = ["machine", "served"]
 
 CHUNKS = 8
 
 
-def started(machine: Machine, *more: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+def started(machine: Machine, *more: str, nohup: bool = False) -> subprocess.Popen[str] | Forked:
     """An upload of many chunks, of which one has landed and others are in flight, in a process group of its own."""
     row = '{"question":"' + "q" * 200 + '","answer":"a"}\n'
     machine.rows.write_text(row * ROWS, encoding="utf-8")
     machine.emulator.patch(latency_ms=500)
-    arguments = machine.upload("rows.jsonl", "--max-chunk-bytes", "2KiB", "--concurrency", "2", *more)
-    running = subprocess.Popen(
-        [*prefix, sys.executable, "-m", "bulkup", *map(os.fsdecode, arguments)],
-        cwd=machine.folder, env=machine.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
+    upload = machine.upload("rows.jsonl", "--max-chunk-bytes", "2KiB", "--concurrency", "2", *more)
+    arguments = [*map(os.fsdecode, upload)]
+    running: subprocess.Popen[str] | Forked
+    if nohup:
+        running = subprocess.Popen(
+            ["nohup", sys.executable, "-m", "bulkup", *arguments],
+            cwd=machine.folder, env=machine.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+    else:
+        running = Forked(*arguments, cwd=machine.folder, env=machine.environment(), start_new_session=True)
     eventually(lambda: machine.emulator.summary()["nebius"]["uploads_received"] >= 3)
     return running
 
@@ -55,8 +61,8 @@ def test_a_terminal_that_goes_away(machine: Machine) -> None:
     for _ in range(3):
         os.killpg(running.pid, signal.SIGHUP)
         time.sleep(0.02)
-    out, _ = running.communicate(timeout=60)
-    assert running.returncode == 143, out
+    said = "".join(running.communicate(timeout=60))
+    assert running.returncode == 143, said
     assert (receipt(machine)["chunks_in_doubt"], receipt(machine)["rows_landed"]) == (0, machine.landed)
     assert machine.landed > 0
     machine.emulator.patch(latency_ms=0)
@@ -66,11 +72,11 @@ def test_a_terminal_that_goes_away(machine: Machine) -> None:
 
 def test_nohup(machine: Machine) -> None:
     """A process that was told to outlive its terminal does."""
-    running = started(machine, prefix=("nohup",))
+    running = started(machine, nohup=True)
     os.killpg(running.pid, signal.SIGHUP)
     machine.emulator.patch(latency_ms=0)
-    out, _ = running.communicate(timeout=60)
-    assert (running.returncode, machine.landed) == (0, ROWS), out
+    said = "".join(running.communicate(timeout=60))
+    assert (running.returncode, machine.landed) == (0, ROWS), said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -78,9 +84,9 @@ def test_workers_leave_it_to_their_parent(machine: Machine, number: signal.Signa
     """The whole group is told, as by systemd or a terminal: no worker ends before what it sends has its answer."""
     running = started(machine, "--workers", "2")
     os.killpg(running.pid, number)
-    out, _ = running.communicate(timeout=60)
-    assert running.returncode == 143, out
-    assert "worker process" not in out
+    said = "".join(running.communicate(timeout=60))
+    assert running.returncode == 143, said
+    assert "worker process" not in said
     assert (receipt(machine)["chunks_in_doubt"], receipt(machine)["rows_landed"]) == (0, machine.landed)
 
 

@@ -82,7 +82,10 @@ def test_a_full_disk_or_no_reader_behind_stderr(machine: Machine) -> None:
     assert refused.code in (2, 1)
 
 
-@pytest.mark.parametrize(("environment", "name"), [(ASCII, b"gr\\u00f6\\u00dfe->"), (LATIN_1, b"gr\xf6\xdfe->")])
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [(ASCII, b"gr\\u00f6\\u00dfe->"), pytest.param(LATIN_1, b"gr\xf6\xdfe->", marks=pytest.mark.slow)],
+)
 def test_a_terminal_that_has_not_all_characters(machine: Machine, environment: dict[str, str], name: bytes) -> None:
     """The name goes to the service as it is; on the screen what is missing is written in ASCII. JSON stays JSON."""
     env = machine.environment(**environment)

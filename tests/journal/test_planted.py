@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,20 @@ def test_the_draft_of_a_receipt_is_made_anew(
     assert [path.name for path in run.iterdir()] == ["receipt.json"]
     assert not (run / "receipt.json").is_symlink()
     assert not victim.exists() or victim.read_bytes() == VICTIM
+
+
+def test_what_is_said_of_a_backup_by_hard_links_keeps_the_journal(tmp_path: Path) -> None:
+    """`cp -al`, rsnapshot: the journal is sound. To remove it would begin the run anew, and send its rows twice under --append."""
+    run = tmp_path / "run"
+    run.mkdir(0o700)
+    Journal.open(run, create=True).close()
+    for file in run.iterdir():
+        file.with_name(f"{file.name}.backup").hardlink_to(file)
+    with pytest.raises(JournalUnusable, match="cp -a") as refusal:
+        Journal.open(run, create=True)
+    assert "remove" not in str(refusal.value)
+    shutil.copytree(run, tmp_path / "copy")
+    Journal.open(tmp_path / "copy", create=False).close()
 
 
 def test_a_folder_that_is_a_link(tmp_path: Path) -> None:
@@ -340,3 +356,19 @@ async def test_on_a_shared_filesystem_there_is_no_write_ahead_log(run: Path, mon
 def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "state").touch()
     refusal(lambda: make_folder(tmp_path / "state"))
+
+
+@pytest.mark.parametrize("beside", [None, "rejects.jsonl", "ids.jsonl", "receipt.json"])
+def test_a_young_journal_whose_log_is_gone_is_not_begun_anew(beside: str | None, tmp_path: Path) -> None:
+    """After `kill -9` all that a young run has recorded stands in `journal.db-wal`: the database alone knows nothing."""
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    make_folder(run)
+    make_folder(alone)
+    with closing(Journal.open(run, create=True)):
+        shutil.copy(run / "journal.db", alone)
+    if beside is None:  # as it is after a kill while it was being made
+        Journal.open(alone, create=True).close()
+        return
+    (alone / beside).touch(0o600)
+    with pytest.raises(JournalUnusable, match="wal has been lost"):
+        Journal.open(alone, create=True)

@@ -135,3 +135,15 @@ def test_a_signal_ends_one_slow_row_after_the_other(number: signal.Signals, code
         assert encoder.encode(block("5")).rows == 1
     finally:
         signal.signal(number, before)
+
+
+def test_that_texts_looked_at_again_are_what_the_block_found() -> None:
+    texts = ["a1", "b", "a2", "", "a1"]
+    patterns = [re.compile("a([0-9])"), re.compile("([a-z])")]
+    for _ in range(2):
+        for pattern in patterns:
+            whole = first_groups(pattern, texts)
+            assert whole == [found and found[1] for found in map(pattern.search, texts)]
+            for other in patterns:
+                singly = [first_groups(other, [text])[0] for text in texts]
+                assert singly == [found and found[1] for found in map(other.search, texts)]
