@@ -289,7 +289,7 @@ class Delivery:
         self._tally.outcomes[_label(outcome)] += 1
         match outcome:
             case Accepted(status=RemoteStatus.READY):
-                await self._landed(chunk, outcome, payload.content_length, ids=ids)
+                await self._landed(chunk, outcome.remote_id, payload.content_length, ids=ids)
             case Accepted():
                 await self._journal.answered(chunk.id, outcome.remote_id)
                 self._patience.succeeded(self._clock.monotonic())
@@ -302,17 +302,9 @@ class Delivery:
             case _:
                 await self._not_stored(chunk)
 
-    async def _landed(
-        self,
-        chunk: Chunk,
-        accepted: Accepted,
-        body_bytes: int,
-        state: ChunkState = ChunkState.PLANNED,
-        *,
-        ids: bytes = b"",
-    ) -> None:
-        await self._journal.landed(chunk.id, accepted.remote_id, evidence=Evidence.ANSWER, ids=ids)
-        self._tally.totals.move(chunk, state, ChunkState.LANDED)
+    async def _landed(self, chunk: Chunk, remote_id: str, body_bytes: int, *, ids: bytes = b"") -> None:
+        await self._journal.landed(chunk.id, remote_id, evidence=Evidence.ANSWER, ids=ids)
+        self._tally.totals.move(chunk, ChunkState.PLANNED, ChunkState.LANDED)  # as which an answered one counts, too
         self._rules.landed()
         self._tally.rows_landed += chunk.rows
         self._tally.body_landed(body_bytes, self._limit.bytes)
@@ -365,7 +357,7 @@ class Delivery:
             status = await self._polled(remote_id)
         match status:
             case RemoteStatus.READY:
-                await self._landed(chunk, Accepted(remote_id, chunk.name), followed.content_length, ChunkState.ANSWERED)
+                await self._landed(chunk, remote_id, followed.content_length)
             case RemoteStatus.FAILED:
                 await self._failed(followed, remote_id)
             case RemoteStatus.PENDING:

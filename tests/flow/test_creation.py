@@ -80,6 +80,15 @@ def test_a_doubt_of_an_earlier_process_counts() -> None:
     assert run_virtual(main) == pytest.approx(120, abs=0.01)
 
 
+def test_the_last_part_of_a_second_is_waited_too() -> None:
+    async def main() -> float:
+        await asyncio.sleep(100)
+        assert await creation(last_byte_at=100.5 - QUIET_S).enter()
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(main) == pytest.approx(100.5, abs=0.01)
+
+
 def test_an_old_doubt_costs_nothing() -> None:
     async def main() -> float:
         await asyncio.sleep(1000)

@@ -243,6 +243,14 @@ class TestDoubt:
         assert lane.clock.monotonic() == 0.5 + 1 + 2
         assert await lane.states() == ["landed", "planned", "planned", "planned"]
 
+    async def test_who_accepts_doubles_does_not_try_past_patience(self, lane: LaneAlone) -> None:
+        await lane.clock.sleep(601)
+        lane.to.script.append(LOST)
+        await lane.deliver(0, on_doubt=OnDoubt.RESEND)
+        words = "nothing got through for too long; the last answer: the answer was lost"
+        assert lane.halt.reason == Reason(words, ExitCode.TRY_LATER)
+        assert (await lane.now(0)).state is ChunkState.IN_DOUBT
+
     async def test_an_attempt_that_stored_nothing_leaves_an_earlier_doubt(self, lane: LaneAlone) -> None:
         lane.to.script.extend([LOST, StopLane("HTTP 402", ExitCode.NO_PERMISSION)])
         await lane.deliver(0, on_doubt=OnDoubt.RESEND)
@@ -321,7 +329,7 @@ class TestNotReady:
         await lane.deliver(0, pending_timeout_s=1.5)
         chunk = await lane.now(0)
         words = "dataset ds-0 was still not READY after 2 s"
-        assert (chunk.state, chunk.reason) == (ChunkState.IN_DOUBT, words)
+        assert (chunk.state, chunk.reason, chunk.was_answered) == (ChunkState.IN_DOUBT, words, False)
         assert lane.clock.monotonic() == (1.5 if how == "never ready" else 0.5)
 
     async def test_what_failed_goes_once_more_in_the_next_round(self, lane: LaneAlone) -> None:
@@ -343,6 +351,32 @@ class TestNotReady:
         assert await failed_ids(lane.journal) == ["ds-0", "ds-1"]
         assert len(await lane.letters()) == 2
         assert await lane.states() == ["refused", "planned", "planned", "planned"]
+
+    async def test_that_it_failed_is_not_forgotten_by_an_attempt_that_stored_nothing(self, lane: LaneAlone) -> None:
+        lane.to.script.append("failed")
+        await lane.deliver(0)
+        lane.to.script.append(StopLane("HTTP 402", ExitCode.NO_PERMISSION))
+        lane.let_go = 0
+        await lane.deliver(0)
+        chunk = await lane.now(0)
+        assert (chunk.state, chunk.reason) == (ChunkState.PLANNED, FAILED_ONCE)
+
+    async def test_a_lane_that_stops_meanwhile_leaves_it_answered(self, lane: LaneAlone) -> None:
+        """The next invocation asks on."""
+
+        class Stopping(type(lane.to)):  # type: ignore[misc]
+            async def poll(self, remote_id: str) -> RemoteStatus:
+                lane.halt.set(Reason("stopped", ExitCode.INTERRUPTED))
+                return RemoteStatus.PENDING
+
+        lane.to = Stopping(**{name: getattr(lane.to, name) for name in lane.to.__dataclass_fields__})
+        lane.to.script.append("pending")
+        await lane.clock.sleep(599)
+        await lane.deliver(0)
+        chunk = await lane.now(0)
+        assert (chunk.state, chunk.remote_id) == (ChunkState.ANSWERED, "ds-0")
+        assert await lane.states() == ["answered", "planned", "planned", "planned"]
+        assert not lane.patience.is_over(1198), "it got through"
 
     async def test_what_failed_once_may_land(self, lane: LaneAlone) -> None:
         lane.to.script.append("failed")
@@ -371,11 +405,12 @@ class TestTooMuch:
 
     async def test_one_row_that_is_too_large_is_set_aside_and_says_nothing_of_the_limit(self, lane: LaneAlone) -> None:
         lane.to.script.extend([TooLarge("HTTP 413"), TooLarge("HTTP 413: the row")])
+        chunk = lane.chunks[0]
+        size = chunk.body_bytes + lane.to.envelope(chunk.name, lane.plan.rows).size
         await lane.deliver(0)
-        before = lane.limit.bytes
         assert [c.state for c in await self.halves(lane)] == [ChunkState.REFUSED, ChunkState.LANDED]
         assert [(one["position"], one["reason"]) for one in await lane.letters()] == [(0, "HTTP 413: the row")]
-        assert lane.limit.bytes == before
+        assert lane.limit.bytes == size // 2
         assert lane.to.rows() == lane.rows(0)[1:]
 
     async def test_what_was_planned_before_the_limit_is_not_tried_whole(self, lane: LaneAlone) -> None:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.destinations.seam import PAGE_ROWS, AnswerTooLarge, Destination, ReadBackUnavailable, StoredRow
+from bulkup.flow import looking
 from bulkup.flow.asker import Asker
-from bulkup.flow.looking import row_pages
+from bulkup.flow.looking import expect_datasets, row_pages
 from tests.examples import examples
 
 
@@ -122,3 +123,64 @@ async def test_pages_without_end_end_by_what_may_be_there(at_most: int) -> None:
     paged = Endless(0)
     assert len(await read(paged, at_most=at_most)) > at_most
     assert paged.requests <= at_most // PAGE_ROWS + 2
+
+
+class Lists:
+    """A destination that is asked for its list in pages."""
+
+    known_datasets = -1
+
+
+@pytest.mark.parametrize(("survey", "known"), [(None, 5), ({"found": [1, 2], "listed": 9}, 14), ({"found": [1, 2]}, 7)])
+def test_as_many_datasets_may_be_listed_as_the_first_look_listed_and_the_run_made(
+    survey: dict[str, Any] | None, known: int
+) -> None:
+    """A record of an earlier version says only what was found."""
+    lists = Lists()
+    expect_datasets(cast("Destination", lists), survey, 5)
+    assert lists.known_datasets == known
+
+
+@pytest.mark.parametrize(
+    ("row_bytes", "requests"),
+    [(0, 3), (1, 3), (2, 5), (10, 21), (20, 41), (21, 41), (10**9, 41)],
+)
+async def test_a_page_is_of_about_so_many_bytes_and_of_one_row_at_least(
+    row_bytes: int, requests: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 20 bytes here; 40 rows and the empty page at their end."""
+    monkeypatch.setattr(looking, "PAGE_BYTES", 20)
+    paged = Paged(40)
+    assert await read(paged, row_bytes=row_bytes) == paged.rows
+    assert paged.requests == requests
+
+
+async def test_a_page_that_is_too_large_is_asked_for_in_eighths() -> None:
+    paged = Paged(250, largest=125)
+    assert await read(paged) == paged.rows
+    assert paged.requests == 1 + 2 + 1
+
+
+async def test_two_rows_that_are_too_large_may_go_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looking, "PAGE_BYTES", 20)
+    paged = Paged(4, largest=1)
+    assert await read(paged, row_bytes=10) == paged.rows
+
+
+async def test_one_row_that_is_too_large_is_no_reading() -> None:
+    with pytest.raises(AnswerTooLarge):
+        await read(Paged(4, largest=0), row_bytes=10**9)
+
+
+class LargeLater(Paged):
+    """What comes after the first page is too large."""
+
+    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
+        if page:
+            raise AnswerTooLarge("too large")
+        return await super().read_rows(dataset_id, page, page_rows=page_rows)
+
+
+async def test_pages_of_another_size_do_not_go_on_where_others_ended() -> None:
+    with pytest.raises(AnswerTooLarge):
+        await read(LargeLater(3000))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
+import anyio
 import pytest
 
 from bulkup.chunk import FAILED_ONCE, WHOLE, ChunkId, ChunkState, Evidence
@@ -58,6 +60,30 @@ class TestByName:
         assert (named.tally.rows_landed, named.was_found) == (0, 0)
         assert named.said == ["settled doubts with 2 looks: 0 had landed, 2 had not and go again, 0 held"]
         assert await named.journal.fact(REFUSALS_STORE_NOTHING) is None
+
+    async def test_what_all_looks_have_settled_is_told_together(self, named: LaneAlone) -> None:
+        await named.doubt(0, 1, 2)
+        named.store(0)
+        named.store(1, ends=RemoteStatus.FAILED)
+        await named.land(3, at=QUIET_S + 1)
+        await named.settler().settle()
+        assert named.said == ["settled doubts with 2 looks: 1 had landed, 2 had not and go again, 0 held"]
+
+    async def test_journal_and_totals_do_not_part_when_the_lane_ends_in_between(
+        self, named: LaneAlone, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        landed = named.journal.landed
+        await named.doubt(0)
+        named.store(0)
+        with anyio.CancelScope() as scope:
+
+            async def cancelled(*given: Any, **how: Any) -> None:
+                scope.cancel()
+                await landed(*given, **how)
+
+            monkeypatch.setattr(named.journal, "landed", cancelled)
+            await named.settler().settle()
+        assert await named.states() == ["landed", "planned", "planned", "planned"]
 
     async def test_what_is_waited_for_is_shown_meanwhile(self, named: LaneAlone) -> None:
         shown = []
@@ -258,6 +284,14 @@ class TestByCount:
         await counted.settler(others=Others(rows=3)).settle()
         assert await counted.states() == ["planned", "planned", "planned", "landed"]
 
+    async def test_where_nobody_knows_how_many_were_there_none_were(self, counted: LaneAlone) -> None:
+        counted.to._store("set", [])
+        await counted.survey(("ds-0", "set", None))
+        await counted.land(3, at=QUIET_S)
+        await counted.doubt(0)
+        await counted.settler().settle()
+        assert await counted.states() == ["planned", "planned", "planned", "landed"]
+
     async def test_an_unclear_run_is_named(self, counted: LaneAlone) -> None:
         await counted.doubt(0)
         await counted.settler(others=Others(unclear=("run-x",))).settle()
@@ -268,6 +302,7 @@ class TestByCount:
         await counted.doubt(0, answered=True)
         await counted.settler().settle()
         assert (await counted.now(0)).state is ChunkState.PLANNED
+        assert counted.clock.monotonic() == QUIET_S, "nothing is on its way, so a still count is enough"
         assert await counted.journal.called_absent() == []
         assert await counted.journal.fact(REFUSALS_STORE_NOTHING) is True
         assert await counted.states() == ["planned", "planned", "planned", "landed"]
@@ -391,6 +426,11 @@ class TestAudit:
             late="stored late, after it had been sent again, so its rows are there twice: chunk "
             f"{chunk.id} (file 0, byte {chunk.byte_offset:,}, 2 rows)"
         )
+
+    async def test_a_dataset_on_which_the_service_failed_is_not_there_twice(self, named: LaneAlone) -> None:
+        await self.again(named, 0)
+        named.store(0, ends=RemoteStatus.FAILED)
+        assert await named.settler().audit() == Audit()
 
     async def test_of_many_five_are_named(self) -> None:
         async with lane_of(6) as lane:

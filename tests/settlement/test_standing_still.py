@@ -49,6 +49,23 @@ class TestFence:
             await fence.open()
             await sent.wait()
 
+    async def test_who_gives_up_waiting_to_count_lets_the_others_send(self) -> None:
+        fence = Fence()
+        await fence.enter()
+        with anyio.move_on_after(0):
+            await fence.close()
+        with anyio.fail_after(5):
+            await fence.enter()
+
+    async def test_who_is_stopped_after_counting_lets_the_others_send(self) -> None:
+        fence = Fence()
+        await fence.close()
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await fence.open()
+        with anyio.fail_after(5):
+            await fence.enter()
+
 
 class TestCreation:
     def creation(self, *, exists: bool = False, last_byte_at: float | None = None) -> Creation:
