@@ -40,6 +40,7 @@ def make(news: Tell) -> Handler:
                 finally:
                     tell("over")
             case ("write", str(path)):
+                Path(path).write_text("begun")
                 try:
                     await asyncio.Event().wait()
                 finally:

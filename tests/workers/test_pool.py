@@ -159,22 +159,22 @@ def test_workers_end_when_their_parent_is_killed() -> None:
 
 def test_what_a_worker_is_doing_stops_at_once_when_its_parent_is_killed(tmp_path: Path) -> None:
     """Though the first worker waits for those that were forked from it: a request that went on meanwhile would be sent twice."""
-    with subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path / "said")], stdout=subprocess.PIPE, text=True
-    ) as parent:
+    said = tmp_path / "said"
+    with subprocess.Popen([sys.executable, "-c", PARENT, str(said)], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pids = list(map(int, parent.stdout.readline().split()))
         first = next(
             pid for pid in pids if int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1]) == parent.pid
         )
         other = next(pid for pid in pids if pid != first)
+        eventually(lambda: said.exists() and said.read_text() == "begun", deadline_s=30)
         os.kill(other, signal.SIGSTOP)  # it does not see that its parent is gone
         try:
             parent.kill()
             eventually(lambda: not is_running(first), deadline_s=5)
         finally:
             os.kill(other, signal.SIGCONT)
-    assert (tmp_path / "said").read_text() == "stopped"
+    assert said.read_text() == "stopped"
 
 
 async def test_a_worker_is_killed_on_demand() -> None:
