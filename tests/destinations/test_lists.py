@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,11 +26,14 @@ def page(data: list[Any], *, more: Any = False, last: Any = None) -> dict[str, A
 
 FULL = [record(number) for number in range(100)]
 
+_NUMBERS = itertools.count()
+
 BROKEN: dict[str, Callable[[str | None], dict[str, Any]]] = {
     "the cursor is ignored": lambda _: page(FULL, more=True, last="d0000099"),
     "the cursor goes round": lambda after: page(
         [record(int((after or "d0")[1:]) % 3 + 1)], more=True, last=f"d{int((after or 'd0')[1:]) % 3 + 1}"
     ),
+    "the cursor stays, and what it shows does not": lambda _: page([record(next(_NUMBERS))], more=True, last="d1"),
     "the page is the same under new cursors": lambda after: page(FULL, more=True, last=f"{after}x"),
     "the last page is the first again": lambda after: page(FULL, more=after is None, last="d0000099"),
     "more, and an empty page": lambda _: page([], more=True, last="d0000099"),
