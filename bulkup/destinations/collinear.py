@@ -167,7 +167,7 @@ class CollinearDestination:
                 "POST", "/api/v1/dataset/upload", token=self.token.current, body=payload, on_bytes=on_bytes
             ) as answer:
                 if answer.status not in (200, 201):
-                    return await refusal(answer, self.token, bad_request=BadRequest.OPEN)
+                    return await refusal(answer, bad_request=BadRequest.OPEN)
                 return await self._accepted(answer, payload)
         except TransportFailure as failure:
             return lost(failure)

@@ -158,7 +158,7 @@ class NebiusDestination:
                 "POST", "/v1/datasets", token=self.token.current, body=payload, on_bytes=on_bytes
             ) as answer:
                 if answer.status not in (200, 201):
-                    return await refusal(answer, self.token, bad_request=BadRequest.NOTHING_STORED)
+                    return await refusal(answer, bad_request=BadRequest.NOTHING_STORED)
                 data = await answer.read(RECORD_BYTES)
         except TransportFailure as failure:
             return lost(failure)

@@ -114,7 +114,7 @@ def lost(failure: TransportFailure) -> Outcome:
     return InDoubt(str(failure))
 
 
-async def refusal(answer: Answer, token: TokenSource, *, bad_request: BadRequest) -> Outcome:
+async def refusal(answer: Answer, *, bad_request: BadRequest) -> Outcome:
     """The outcome of an upload that was answered with no success."""
     body = await answer.error_body()
     title = title_of_page(answer.headers.get("Content-Type", ""), body)
@@ -154,7 +154,7 @@ async def ask(
             async with transport.exchange(method, path, token=token.current, body=body, params=params) as answer:
                 if answer.status == 200:
                     return decoded(await answer.read(max_bytes), decoder, f"{method} {path}")
-                outcome = await refusal(answer, token, bad_request=BadRequest.NOTHING_STORED)
+                outcome = await refusal(answer, bad_request=BadRequest.NOTHING_STORED)
                 status = answer.status
         except (AnswerTooLong, AnswerUnreadable) as failure:
             kind = AnswerTooLarge if isinstance(failure, AnswerTooLong) else ReadBackUnavailable

@@ -117,7 +117,7 @@ PAGES = [
 async def test_a_gateways_page_is_called_that(body: bytes, kind: str, said: str) -> None:
     """With its title: redacted, on one line, bounded. It may be over in a moment."""
     answer = cast("Answer", Said(404, [body], CIMultiDict({"Content-Type": kind})))
-    outcome = await refusal(answer, SOURCE, bad_request=BadRequest.NOTHING_STORED)
+    outcome = await refusal(answer, bad_request=BadRequest.NOTHING_STORED)
     assert isinstance(outcome, StopLane)
     assert outcome.may_pass
     assert "a gateway answered" in outcome.reason
@@ -127,7 +127,7 @@ async def test_a_gateways_page_is_called_that(body: bytes, kind: str, said: str)
 @pytest.mark.parametrize("status", [402, 403, 404, 407, 415, 307, 501])
 async def test_the_services_own_refusal_is_final(status: int) -> None:
     answer = cast("Answer", Said(status, [b'{"detail":"<html> is not allowed"}'], CIMultiDict()))
-    outcome = await refusal(answer, SOURCE, bad_request=BadRequest.NOTHING_STORED)
+    outcome = await refusal(answer, bad_request=BadRequest.NOTHING_STORED)
     assert isinstance(outcome, StopLane)
     assert not outcome.may_pass
 
@@ -136,7 +136,7 @@ async def test_the_services_own_refusal_is_final(status: int) -> None:
 async def test_some_pages_are_final_too(status: int) -> None:
     """A proxy that wants a password, a redirect, a bill: another attempt brings the same."""
     answer = cast("Answer", Said(status, [b"<html>"], CIMultiDict()))
-    outcome = await refusal(answer, SOURCE, bad_request=BadRequest.NOTHING_STORED)
+    outcome = await refusal(answer, bad_request=BadRequest.NOTHING_STORED)
     assert isinstance(outcome, StopLane)
     assert not outcome.may_pass
 
