@@ -14,7 +14,8 @@ from bulkup.config import Collinear, Nebius, RunSettings, settings_from
 from bulkup.errors import UsageProblem
 from bulkup.event import Event, Finished
 from bulkup.receipt import Receipt
-from bulkup.wiring.run import Interrupt, execute
+from bulkup.wiring.interrupt import Interrupt
+from bulkup.wiring.run import execute
 from bulkup.wiring.upload import Upload, default_name, lane_name
 
 __all__ = ["events", "make_upload", "upload"]

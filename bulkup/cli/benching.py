@@ -25,7 +25,7 @@ from bulkup.state_files import check_folder
 from bulkup.sweep import Budget, Verdict
 from bulkup.transport import check_base_url
 from bulkup.wiring.folder import StateDir, write_private
-from bulkup.wiring.run import Interrupt
+from bulkup.wiring.interrupt import Interrupt
 from bulkup.wiring.sweeping import Sweeper, SweepFound, SweepWish
 from bulkup.wiring.upload import lane_name
 

@@ -17,7 +17,8 @@ from bulkup.errors import ExitCode, worst
 from bulkup.event import Event, Finished, Note, Snapshot
 from bulkup.progress import Display, display_for
 from bulkup.receipt import Receipt
-from bulkup.wiring.run import Interrupt, execute
+from bulkup.wiring.interrupt import Interrupt
+from bulkup.wiring.run import execute
 from bulkup.wiring.upload import Upload
 
 __all__ = ["Face", "carry_out", "report", "see_through", "with_signals"]

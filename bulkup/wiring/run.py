@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 
 from bulkup.assumptions import assumptions_for
 from bulkup.config import Collinear, Nebius, OnSourceChange, RunSettings
 from bulkup.destinations.seam import Destination
-from bulkup.errors import BulkupError, ExitCode, Interrupted, UsageProblem, worst
+from bulkup.errors import BulkupError, ExitCode, UsageProblem, worst
 from bulkup.event import Event, Finished, LaneSnapshot, Note, Snapshot
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Reason
@@ -51,6 +51,7 @@ from bulkup.wiring.changed_source import open_journal
 from bulkup.wiring.fingerprint import files_to_json
 from bulkup.wiring.folder import RunFolder, StateDir, write_private
 from bulkup.wiring.helping import Helpers, worker_count
+from bulkup.wiring.interrupt import Interrupt
 from bulkup.wiring.manifest import write_manifest
 from bulkup.wiring.neighbours import others_since
 from bulkup.wiring.run_clock import run_clock
@@ -58,12 +59,10 @@ from bulkup.wiring.services import destination_of
 from bulkup.wiring.upload import Upload, lane_name, run_id
 from bulkup.wiring.worker import LaneOpening
 
-__all__ = ["Interrupt", "Purpose", "Run", "execute", "settle", "verify"]
+__all__ = ["Purpose", "Run", "execute", "settle", "verify"]
 
 SNAPSHOT_EVERY_S = 0.25
 NOTE_EVERY_S = 5.0
-
-T = TypeVar("T")
 
 
 class Purpose(StrEnum):
@@ -72,58 +71,6 @@ class Purpose(StrEnum):
     SEND = "send"
     SETTLE = "settle"
     VERIFY = "verify"
-
-
-class Interrupt:
-    """How a run is stopped: the first time it drains, the second time it aborts."""
-
-    def __init__(self) -> None:
-        self.code: ExitCode | None = None
-        self._drain = anyio.Event()
-        self._abort = anyio.Event()
-        self._is_heard = False
-
-    def request(self, code: ExitCode = ExitCode.INTERRUPTED) -> None:
-        """Drain; asked once more after that was heard, abort. Two signals at once are one: `timeout` sends one to the process and
-        one to its group."""
-        if self.code is None:
-            self.code = code
-            self._drain.set()
-        elif self._is_heard:
-            self._abort.set()
-
-    def hang_up(self) -> None:
-        """Drain, however often this is said: the kernel and a shell each say that the terminal has gone, and systemd may too."""
-        if self.code is None:
-            self.request(ExitCode.TERMINATED)
-
-    def abort(self) -> None:
-        """Abort at once."""
-        self.request()
-        self._abort.set()
-
-    async def drain_requested(self) -> None:
-        """Wait for the first request."""
-        await self._drain.wait()
-        self._is_heard = True
-
-    async def abort_requested(self) -> None:
-        """Wait for the second request."""
-        await self._abort.wait()
-
-    async def unless_requested(self, work: Callable[[], Awaitable[T]]) -> T:
-        """The result of *work*, which sends nothing and is cancelled by the first request. Raises `Interrupted`."""
-        async with anyio.create_task_group() as tasks:
-
-            async def cancel() -> None:
-                await self.drain_requested()
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(cancel)
-            result = await work()
-            tasks.cancel_scope.cancel()
-            return result
-        raise Interrupted(self.code or ExitCode.INTERRUPTED)
 
 
 async def execute(

@@ -54,7 +54,7 @@ from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, leads_to_loopback
 from bulkup.version import USER_AGENT
 from bulkup.wiring.build import dataset_of, refuse_secrets, row_options, token_of
-from bulkup.wiring.run import Interrupt
+from bulkup.wiring.interrupt import Interrupt
 from bulkup.wiring.services import destination_of
 from bulkup.wiring.sweep_rows import Filling, SweepRows, made_up_rows, rows_of
 from bulkup.wiring.upload import Upload

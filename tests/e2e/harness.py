@@ -17,7 +17,8 @@ from bulkup.config import Collinear, Nebius, RunSettings
 from bulkup.emulator import ServiceName, Spawned
 from bulkup.event import Event, Note
 from bulkup.receipt import Receipt
-from bulkup.wiring.run import Interrupt, execute
+from bulkup.wiring.interrupt import Interrupt
+from bulkup.wiring.run import execute
 from bulkup.wiring.upload import Upload
 
 __all__ = ["SPACE", "TOKENS", "WORKERS", "Bench", "as_collinear", "canonical", "gsm8k_rows", "one", "write_rows"]

@@ -14,7 +14,7 @@ from bulkup.event import Note
 from bulkup.flow import delivery
 from bulkup.flow import lane as lane_module
 from bulkup.pacing import ByteBudget
-from bulkup.wiring.run import Interrupt
+from bulkup.wiring.interrupt import Interrupt
 from tests.e2e.harness import SPACE, Bench, as_collinear
 
 

@@ -20,7 +20,7 @@ from bulkup.emulator import Spawned
 from bulkup.errors import ExitCode
 from bulkup.flow.helped import PoolSender
 from bulkup.receipt import Receipt
-from bulkup.wiring.run import Interrupt
+from bulkup.wiring.interrupt import Interrupt
 from tests.cli.shell import eventually
 from tests.e2e.harness import SPACE, TOKENS, Bench, gsm8k_rows
 from tests.forking import Forked
