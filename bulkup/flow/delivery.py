@@ -15,7 +15,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt
-from bulkup.destinations.seam import Destination, Payload, ReadBackUnavailable
+from bulkup.destinations.base import Destination, Payload, ReadBackUnavailable
 from bulkup.errors import BulkupError, ExitCode, SourceChanged
 from bulkup.flow.asker import Asker
 from bulkup.flow.clock import Clock

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Totals
 from bulkup.dead_letter import dead_letter
-from bulkup.destinations.seam import Creates, Destination
+from bulkup.destinations.base import Creates, Destination
 from bulkup.encoding.breaks import lines_of
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker

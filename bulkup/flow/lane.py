@@ -15,7 +15,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from bulkup.chunk import Chunk, ChunkState, Totals
 from bulkup.config import OnDoubt, RejectLimit
-from bulkup.destinations.seam import Creates, Destination, LookFailed, Settles
+from bulkup.destinations.base import Creates, Destination, LookFailed, Settles
 from bulkup.encoding import RowOptions, decide
 from bulkup.errors import BulkupError, DestinationNotEmpty, ExitCode, TokenRefused, UsageProblem, worst
 from bulkup.flow.asker import Asker

@@ -22,7 +22,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from bulkup.chunk import WHOLE, Chunk, ChunkId, ChunkState, TileSpan, Totals
 from bulkup.config import OnDoubt
 from bulkup.dead_letter import dead_letter
-from bulkup.destinations.seam import Creates, Destination
+from bulkup.destinations.base import Creates, Destination
 from bulkup.errors import SourceUnreadable
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import MAX_REJECT_BYTES, Chunker

@@ -13,7 +13,7 @@ from typing import TypeVar, assert_never
 from anyio import CancelScope, create_task_group
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
-from bulkup.destinations.seam import Destination, ReadBackUnavailable, Settles, StoredRow
+from bulkup.destinations.base import Destination, ReadBackUnavailable, Settles, StoredRow
 from bulkup.flow.asker import Asker
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.clock import Clock, dated

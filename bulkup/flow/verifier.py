@@ -19,7 +19,7 @@ import xxhash
 from anyio.lowlevel import checkpoint
 
 from bulkup.chunk import Chunk, ChunkState, Totals
-from bulkup.destinations.seam import PAGE_ROWS, Destination, NotThere, ReadBackUnavailable, Settles, StoredRow
+from bulkup.destinations.base import PAGE_ROWS, Destination, NotThere, ReadBackUnavailable, Settles, StoredRow
 from bulkup.encoding import RowPlan
 from bulkup.flow.asker import Asker
 from bulkup.flow.buckets import Buckets

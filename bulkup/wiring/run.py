@@ -16,7 +16,7 @@ import anyio
 
 from bulkup.assumptions import assumptions_for
 from bulkup.config import Collinear, Nebius, OnSourceChange, RunSettings
-from bulkup.destinations.seam import Destination
+from bulkup.destinations.base import Destination
 from bulkup.errors import BulkupError, ExitCode, UsageProblem, worst
 from bulkup.event import Event, Finished, LaneSnapshot, Note, Snapshot
 from bulkup.flow.clock import Clock

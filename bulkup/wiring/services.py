@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bulkup.destinations.collinear import CollinearDestination
-from bulkup.destinations.nebius import NebiusDestination
-from bulkup.destinations.seam import Destination
+from bulkup.destinations.base import Destination
+from bulkup.destinations.collinear.wire import CollinearDestination
+from bulkup.destinations.nebius.wire import NebiusDestination
 from bulkup.token_source import TokenSource
 from bulkup.transport import Transport
 

@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 
 from bulkup.config import Collinear, Nebius, RunSettings
-from bulkup.destinations.seam import Creates, Destination, Payload
+from bulkup.destinations.base import Creates, Destination, Payload
 from bulkup.errors import ExitCode, UsageProblem
 from bulkup.event import Event, Note
 from bulkup.flow.clock import Clock

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import orjson
 import pytest
 
-from bulkup.destinations.seam import Destination, LookFailed, Payload, Settles
+from bulkup.destinations.base import Destination, LookFailed, Payload, Settles
 from bulkup.encoding import RowPlan
 from bulkup.outcome import (
     Accepted,

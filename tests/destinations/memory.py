@@ -11,8 +11,7 @@ from typing import Any
 
 import orjson
 
-from bulkup.destinations.nebius_rows import NEBIUS
-from bulkup.destinations.seam import (
+from bulkup.destinations.base import (
     PAGE_ROWS,
     Capabilities,
     Creates,
@@ -22,6 +21,7 @@ from bulkup.destinations.seam import (
     Settles,
     StoredRow,
 )
+from bulkup.destinations.nebius.rows import NEBIUS
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import (
     Accepted,

@@ -15,7 +15,7 @@ import anyio
 
 from bulkup.chunk import Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt, RejectLimit
-from bulkup.destinations.seam import PAGE_ROWS, Creates, StoredRow
+from bulkup.destinations.base import PAGE_ROWS, Creates, StoredRow
 from bulkup.encoding import RowPlan
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker

@@ -14,8 +14,8 @@ import anyio
 
 from bulkup.chunk import Chunk, Totals
 from bulkup.config import Nebius, OnDoubt
-from bulkup.destinations.nebius_rows import NEBIUS
-from bulkup.destinations.seam import Capabilities, Creates, Settles
+from bulkup.destinations.base import Capabilities, Creates, Settles
+from bulkup.destinations.nebius.rows import NEBIUS
 from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.errors import ExitCode
 from bulkup.flow.children import ChildNumbers

@@ -10,7 +10,7 @@ import pytest
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt
-from bulkup.destinations.seam import Creates, Payload, ReadBackUnavailable
+from bulkup.destinations.base import Creates, Payload, ReadBackUnavailable
 from bulkup.errors import ExitCode, LocalDisk
 from bulkup.flow.creation import Creation
 from bulkup.flow.delivery import DOUBTS_TO_SETTLE

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bulkup.chunk import Chunk, ChunkState
-from bulkup.destinations.seam import Creates
+from bulkup.destinations.base import Creates
 from bulkup.flow.isolation import IsolationBudget
 from bulkup.flow.prepared import Prepared
 from bulkup.naming import family_name

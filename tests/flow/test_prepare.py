@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkup.chunk import WHOLE
-from bulkup.destinations.seam import Creates
+from bulkup.destinations.base import Creates
 from bulkup.naming import family_name
 from bulkup.tiling import Limits
 from tests.examples import examples

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from bulkup.chunk import FAILED_ONCE, WHOLE, ChunkId, ChunkState, Evidence
-from bulkup.destinations.seam import Creates, ReadBackUnavailable
+from bulkup.destinations.base import Creates, ReadBackUnavailable
 from bulkup.flow import looking, settler
 from bulkup.flow.settler import REFUSALS_STORE_NOTHING, Audit, failed_ids
 from bulkup.outcome import RemoteStatus

@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from bulkup.cli.choices import choose
-from bulkup.destinations.collinear_rows import COLLINEAR
-from bulkup.destinations.nebius_rows import NEBIUS, wire_schema
+from bulkup.destinations.collinear.rows import COLLINEAR
+from bulkup.destinations.nebius.rows import NEBIUS, wire_schema
 from bulkup.encoding import decide
 from bulkup.encoding.plan import RowPlan
 from bulkup.errors import UsageProblem

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable
 from functools import wraps
 from typing import Any
 
-from bulkup.destinations.collinear import CollinearDestination
-from bulkup.destinations.nebius import NebiusDestination
-from bulkup.destinations.seam import Payload
+from bulkup.destinations.base import Payload
+from bulkup.destinations.collinear.wire import CollinearDestination
+from bulkup.destinations.nebius.wire import NebiusDestination
 from bulkup.flow.settler import Settler
 from bulkup.journal import LaneJournal
 

@@ -16,11 +16,7 @@ import msgspec
 import orjson
 
 from bulkup.classify import BadRequest
-from bulkup.destinations.collinear_rows import COLLINEAR
-from bulkup.destinations.echo import BadEcho, EchoReader
-from bulkup.destinations.listing import Listing
-from bulkup.destinations.row_keys import key_of, unreadable_key
-from bulkup.destinations.seam import (
+from bulkup.destinations.base import (
     PAGE_ROWS,
     Capabilities,
     Creates,
@@ -30,7 +26,9 @@ from bulkup.destinations.seam import (
     Settles,
     StoredRow,
 )
-from bulkup.destinations.wire import (
+from bulkup.destinations.collinear.echo import BadEcho, EchoReader
+from bulkup.destinations.collinear.rows import COLLINEAR
+from bulkup.destinations.http import (
     CODEC_ERRORS,
     LOOK_BYTES,
     ROW_BYTES,
@@ -42,6 +40,8 @@ from bulkup.destinations.wire import (
     lost,
     refusal,
 )
+from bulkup.destinations.listing import Listing
+from bulkup.destinations.row_keys import key_of, unreadable_key
 from bulkup.encoding import RowPlan, Target
 from bulkup.exact import NotJsonError, read
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus

@@ -14,10 +14,7 @@ import msgspec
 import orjson
 
 from bulkup.classify import BadRequest
-from bulkup.destinations.listing import Listing
-from bulkup.destinations.nebius_rows import NEBIUS, wire_schema
-from bulkup.destinations.row_keys import key_of, unreadable_key
-from bulkup.destinations.seam import (
+from bulkup.destinations.base import (
     PAGE_ROWS,
     Capabilities,
     Creates,
@@ -27,7 +24,7 @@ from bulkup.destinations.seam import (
     Settles,
     StoredRow,
 )
-from bulkup.destinations.wire import (
+from bulkup.destinations.http import (
     CODEC_ERRORS,
     LOOK_BYTES,
     ROW_BYTES,
@@ -38,6 +35,9 @@ from bulkup.destinations.wire import (
     readable,
     refusal,
 )
+from bulkup.destinations.listing import Listing
+from bulkup.destinations.nebius.rows import NEBIUS, wire_schema
+from bulkup.destinations.row_keys import key_of, unreadable_key
 from bulkup.encoding import RowPlan, Target
 from bulkup.exact import NotJsonError, read
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
