@@ -11,9 +11,9 @@ import aiohttp
 import orjson
 
 from bulkup.destinations.base import Destination
-from bulkup.destinations.collinear.rows import COLLINEAR
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.destinations.collinear.wire import CollinearDestination
-from bulkup.destinations.nebius.rows import NEBIUS
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.destinations.nebius.wire import NebiusDestination
 from bulkup.emulator import Emulator, ServiceName, running
 from bulkup.encoding import RowOptions, RowPlan, decide

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from bulkup.destinations.collinear.rows import COLLINEAR
-from bulkup.destinations.nebius.rows import NEBIUS
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowOptions, RowPlan, Target, decide
 from bulkup.encoding.language import Automaton
 from bulkup.encoding.meaning import as_meant

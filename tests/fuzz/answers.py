@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 
 from bulkup.destinations.base import LookFailed, ReadBackUnavailable
 from bulkup.destinations.collinear.wire import CollinearDestination
-from bulkup.destinations.nebius.rows import NEBIUS
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.destinations.nebius.wire import NebiusDestination
 from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.model import Block
