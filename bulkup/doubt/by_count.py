@@ -32,9 +32,8 @@ class ByCount:
         return None
 
     def patience_at_start_s(self, totals: Totals, quiet_s: float) -> float | None:
-        if (
-            not totals.chunks_landed
-        ):  # one of the doubts may have made the dataset: that is known before anything else is sent
+        # While nothing has landed one of the doubts may have made the dataset: that is known before anything else is sent.
+        if not totals.chunks_landed:
             return inf
         return QUIET_PERIODS_AT_START * quiet_s if totals.chunks_in_doubt >= DOUBTS_TO_SETTLE else None
 
