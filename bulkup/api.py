@@ -17,7 +17,7 @@ from bulkup.event import Event, Finished
 from bulkup.receipt import Receipt
 from bulkup.wiring.interrupt import Interrupt
 from bulkup.wiring.run import execute
-from bulkup.wiring.upload import Upload, default_name
+from bulkup.wiring.wish import Upload, default_name
 
 __all__ = ["events", "make_upload", "upload"]
 

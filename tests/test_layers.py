@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import bulkup
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "bulkup"
@@ -231,8 +234,12 @@ def test_no_other_code_names_a_service() -> None:
     assert names_a_service() == set()
 
 
-def test_no_module_takes_the_name_of_what_its_package_offers() -> None:
-    """`from package import name` must be one thing, whatever was imported before."""
+def test_no_module_takes_a_public_function_s_name() -> None:
+    """`from package import name` must be one thing, whatever was imported before. No module is called as one of bulkup's own functions,
+    and none as what its package offers."""
+    public = {name for name in bulkup.__all__ if inspect.isfunction(getattr(bulkup, name))}
+    assert public == {"events", "upload"}
+    assert [module for module in MODULES if module.rpartition(".")[2] in public] == []
     for module, path in MODULES.items():
         if path.name != "__init__.py":
             continue

@@ -12,7 +12,7 @@ import pytest
 from bulkup import Collinear, Nebius
 from bulkup.config import RunSettings
 from bulkup.destinations.settings import DestinationSettings
-from bulkup.wiring.upload import Upload, run_id
+from bulkup.wiring.wish import Upload, run_id
 
 SPACE = "3c90c3cc-0d44-4b50-8888-8dd25736052a"
 

@@ -16,7 +16,7 @@ from bulkup.destinations.service import Service
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import UsageProblem
 from bulkup.path_text import as_text
-from bulkup.wiring.upload import Upload
+from bulkup.wiring.wish import Upload
 
 __all__ = ["choose", "override", "state_dir"]
 

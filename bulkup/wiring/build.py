@@ -13,7 +13,7 @@ from bulkup.errors import BulkupError, UsageProblem
 from bulkup.mapping import parse_mapping
 from bulkup.secret import LONG, known_secrets
 from bulkup.token_source import TokenSource
-from bulkup.wiring.upload import Upload
+from bulkup.wiring.wish import Upload
 
 __all__ = ["refuse_secrets", "row_options", "token_of"]
 

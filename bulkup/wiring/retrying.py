@@ -26,7 +26,7 @@ from bulkup.model import BLOCK_BYTES, HEAD_BYTES, Validation
 from bulkup.refusal import attempt
 from bulkup.state_files import open_in
 from bulkup.wiring.folder import RunFolder, StateDir, private_file
-from bulkup.wiring.upload import Upload
+from bulkup.wiring.wish import Upload
 
 __all__ = ["Retries", "Retry", "prepare_retries"]
 

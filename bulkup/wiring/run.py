@@ -56,7 +56,7 @@ from bulkup.wiring.interrupt import Interrupt
 from bulkup.wiring.manifest import write_manifest
 from bulkup.wiring.neighbours import others_since
 from bulkup.wiring.run_clock import run_clock
-from bulkup.wiring.upload import Upload, run_id
+from bulkup.wiring.wish import Upload, run_id
 from bulkup.wiring.worker import LaneOpening
 
 __all__ = ["Purpose", "Run", "execute", "settle", "verify"]

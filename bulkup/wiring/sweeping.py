@@ -58,7 +58,7 @@ from bulkup.version import USER_AGENT
 from bulkup.wiring.build import refuse_secrets, row_options, token_of
 from bulkup.wiring.interrupt import Interrupt
 from bulkup.wiring.sweep_rows import Filling, SweepRows, made_up_rows, rows_of
-from bulkup.wiring.upload import Upload
+from bulkup.wiring.wish import Upload
 
 __all__ = ["SweepFound", "SweepWish", "Sweeper"]
 

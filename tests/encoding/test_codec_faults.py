@@ -279,7 +279,7 @@ OWNERS = {
     "an answer: it is in doubt, or no look": """
         destinations.collinear.wire destinations.collinear.echo destinations.nebius.wire destinations.row_keys destinations.http
         flow.sender""",
-    "a config: it is refused": "config mapping cli.emulating wiring.upload",
+    "a config: it is refused": "config mapping cli.emulating wiring.wish",
     "a source: it cannot be read further": "sources.decompress sources.sniff",
     "what bulkup has written itself": """
         journal.facts journal.journal journal.lock journal.reading journal.records journal.sidecars wiring.changed_source

@@ -21,7 +21,7 @@ from bulkup.errors import UsageProblem
 from bulkup.mapping import parse_mapping
 from bulkup.model import Block
 from bulkup.wiring.build import row_options
-from bulkup.wiring.upload import Upload, run_id
+from bulkup.wiring.wish import Upload, run_id
 
 __all__ = ["one"]
 

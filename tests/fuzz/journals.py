@@ -32,7 +32,7 @@ from bulkup.config import RunSettings
 from bulkup.emulator import Settings, running
 from bulkup.event import Event, Finished
 from bulkup.wiring.run import execute
-from bulkup.wiring.upload import Upload
+from bulkup.wiring.wish import Upload
 from tests.e2e.harness import SPACE, TOKENS, as_collinear, canonical, gsm8k_rows
 
 __all__ = ["one"]

@@ -24,7 +24,7 @@ from bulkup.destinations.registry import service_named
 from bulkup.errors import BulkupError
 from bulkup.event import Event, Note
 from bulkup.wiring.run import execute
-from bulkup.wiring.upload import Upload
+from bulkup.wiring.wish import Upload
 from tests.e2e.harness import WORKERS
 from tests.matrix.failpoints import arm
 from tests.workers.waiting import wait_for_workers
