@@ -222,10 +222,9 @@ def names_a_service() -> set[str]:
     named = re.compile(rb"nebius|collinear", re.IGNORECASE)
     own = {PACKAGE / "__init__.py", PACKAGE / "cli" / "demo.py"}
     apart = {"destinations", "emulator", "demo_data", "__pycache__"}
+    names = {path.relative_to(PACKAGE): path for path in PACKAGE.rglob("*") if path.is_file() and path not in own}
     return {
-        str(path.relative_to(PACKAGE))
-        for path in PACKAGE.rglob("*")
-        if path.is_file() and path not in own and not apart & set(path.parts) and named.search(path.read_bytes())
+        str(name) for name, path in names.items() if not apart & set(name.parts) and named.search(path.read_bytes())
     }
 
 
@@ -235,8 +234,8 @@ def test_no_other_code_names_a_service() -> None:
 
 
 def test_no_module_takes_a_public_function_s_name() -> None:
-    """`from package import name` must be one thing, whatever was imported before. No module is called as one of bulkup's own functions,
-    and none as what its package offers."""
+    """`from package import name` must be one thing, whatever was imported before: no module is called as one of bulkup's own
+    functions, and none as what its package offers."""
     public = {name for name in bulkup.__all__ if inspect.isfunction(getattr(bulkup, name))}
     assert public == {"events", "upload"}
     assert [module for module in MODULES if module.rpartition(".")[2] in public] == []
