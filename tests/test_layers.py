@@ -34,7 +34,7 @@ LAYERS = {
             "encoding",
             "classify",
         ),
-        *("receipt", "row_numbers", "settlement", "doubt", "verification", "stalls", "sweep", "logs"),
+        *("verdict", "receipt", "row_numbers", "settlement", "doubt", "verification", "stalls", "sweep", "logs"),
     ),
     EDGES: (
         *(

@@ -13,11 +13,11 @@ from pathlib import Path
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from bulkup.chunk import Chunk, ChunkState, Totals
+from bulkup.chunk import Chunk, ChunkState
 from bulkup.config import OnDoubt, RejectLimit
 from bulkup.destinations.base import Destination, LookFailed
 from bulkup.encoding import RowOptions, decide
-from bulkup.errors import BulkupError, DestinationNotEmpty, ExitCode, TokenRefused, UsageProblem, worst
+from bulkup.errors import BulkupError, DestinationNotEmpty, ExitCode, TokenRefused, UsageProblem
 from bulkup.flow.asker import Asker
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
@@ -41,6 +41,7 @@ from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import Tally
 from bulkup.flow.verifier import Ids, Verifier
 from bulkup.journal import LaneJournal
+from bulkup.journal.facts import LANE_END
 from bulkup.model import Block
 from bulkup.naming import widest_name
 from bulkup.outcome import CloseGate, StopLane, TokenRejected, TryAgain
@@ -48,6 +49,7 @@ from bulkup.pacing import ByteBudget, Concurrency, Eta, Gate, Pacing, Patience, 
 from bulkup.settlement import Look, Others
 from bulkup.sources import Cursor, Source
 from bulkup.tiling import tile_bytes
+from bulkup.verdict import LaneEnd
 
 __all__ = ["Lane", "LaneOptions"]
 
@@ -114,11 +116,8 @@ class Lane:
         self.limit = BodyLimit(options.max_body_bytes)
         self._survey: Look | None = None
         self._look_failed: TryAgain | CloseGate | None = None
-        self._unreadable: str | None = None
-        self._late: str | None = None
         self._unseen: str | None = None
         self._planned_whole = False
-        self._is_only_settled = False
         self._rules = self._stop_rules()
         self._patience = Patience(retry_for_s=options.retry_for_s, max_wait_s=options.max_wait_s, now=clock.monotonic())
         self.pacing = Pacing(
@@ -189,12 +188,10 @@ class Lane:
                 self._look_failed = failed.outcome
 
     async def _take_up(self) -> None:
-        """What an earlier process left: doubts, totals, and what was known of the source and of the audit."""
+        """What an earlier process left: doubts, totals, and whether the source was planned whole."""
         if lost := await self._journal.recover(self._clock.unix()):
             self._say(f"{lost} chunks were being sent when the last process ended; they are in doubt")
         self.tally.totals = await self._journal.totals()
-        self._unreadable = await self._journal.fact("unreadable")
-        self._late = await self._journal.fact("late")
         self._planned_whole = bool(await self._journal.fact("planned whole"))
 
     def be_helped(self, by: LaneHelp) -> None:
@@ -217,7 +214,6 @@ class Lane:
 
     async def _settle_only(self) -> None:
         await self._take_up()
-        self._is_only_settled = True
         frozen = await self._journal.fact("plan")
         if frozen is not None and self.tally.totals.chunks_in_doubt:
             plan = LanePlan.from_json(frozen, self.destination.target)
@@ -286,32 +282,18 @@ class Lane:
             self.pacing.finish()
             with anyio.CancelScope(shield=True):
                 await self._cursor.aclose()
+                await self._record_end()
 
-    def exit_code(self, totals: Totals) -> ExitCode:
-        """What the lane ends with."""
-        codes = [self.halt.reason.exit_code] if self.halt.reason else []
-        if self._late is not None:
-            codes.append(ExitCode.DIFFERS)
-        if totals.rows_in_doubt:
-            codes.append(ExitCode.IN_DOUBT)
-        if self._unreadable is not None:
-            codes.append(ExitCode.SOURCE_UNREADABLE)
-        if totals.rows_rejected:
-            codes.append(ExitCode.SOME_REJECTED)
-        if (totals.rows_left or self._has_more_to_read) and not self.halt.reason and not totals.rows_in_doubt:
-            codes.append(ExitCode.TRY_LATER)
-        return worst(codes)
-
-    @property
-    def _has_more_to_read(self) -> bool:
-        return self._is_only_settled and not self._planned_whole and self._unreadable is None
-
-    @property
-    def reason(self) -> str | None:
-        """Why the lane ended before everything had landed, in one line."""
-        if self.halt.reason is not None:
-            return self.halt.reason.text
-        return self._late or self._unreadable or self._unseen
+    async def _record_end(self) -> None:
+        """What this process's work on the lane came to, for the receipt and `status`."""
+        stop = self.halt.reason
+        end = LaneEnd(
+            reason=stop.text if stop else None, exit_code=stop.exit_code if stop else None, unseen=self._unseen
+        )
+        with suppress(BulkupError):  # a journal that fails goes on failing: the run's own end is what tells
+            largest = max(self.tally.largest_body, await self._journal.fact("largest body") or 0)
+            await self._journal.set_fact("largest body", largest)
+            await self._journal.set_fact(LANE_END, end.to_json())
 
     @property
     def source_done(self) -> float | None:
@@ -437,8 +419,8 @@ class Lane:
             await self._cursor.aclose()
             self._cursor = self._source.cursor()
         audit = await settler.audit()
-        self._late, self._unseen = audit.late, audit.unseen
-        await self._journal.set_fact("late", self._late)
+        self._unseen = audit.unseen
+        await self._journal.set_fact("late", audit.late)
         if audit.unseen is None:
             await self._journal.set_fact("audited", await self._absences())
 
@@ -474,8 +456,7 @@ class Lane:
                         tasks.start_soon(delivery.run, incoming.clone(), tasks)
             beside.cancel_scope.cancel()
         if preparer.unreadable is not None:
-            self._unreadable = str(preparer.unreadable)
-            await self._journal.set_fact("unreadable", self._unreadable)
+            await self._journal.set_fact("unreadable", str(preparer.unreadable))
 
     async def _settle_on_demand(self, settler: Settler, fence: Fence, wanted: _Bell) -> None:
         """Settle whenever enough is in doubt, with nothing in flight."""
