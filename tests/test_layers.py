@@ -19,7 +19,7 @@ WORDS, PURE, EDGES, FLOW, WIRING, SURFACE = range(6)
 LAYERS = {
     WORDS: (
         *("model", "chunk", "outcome", "errors", "refusal", "json_values", "event", "config", "path_text", "secret"),
-        "version",
+        *("quantities", "settings", "validation", "version"),
     ),
     PURE: (
         *(
