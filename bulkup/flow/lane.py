@@ -14,8 +14,9 @@ import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
 from bulkup.chunk import Chunk, ChunkState
-from bulkup.config import OnDoubt, RejectLimit
+from bulkup.config import OnDoubt, RunSettings
 from bulkup.destinations.base import Destination, LookFailed
+from bulkup.destinations.settings import DestinationSettings
 from bulkup.encoding import RowOptions, decide
 from bulkup.errors import BulkupError, DestinationNotEmpty, ExitCode, TokenRefused, UsageProblem
 from bulkup.flow.asker import Asker
@@ -51,32 +52,34 @@ from bulkup.sources import Cursor, Source
 from bulkup.tiling import tile_bytes
 from bulkup.verdict import LaneEnd
 
-__all__ = ["Lane", "LaneOptions"]
+__all__ = ["Chosen", "Lane"]
 
 MIN_ROOM_BYTES = 256
 
 logger = logging.getLogger("bulkup")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneOptions:
-    """What the user chose for one lane. Sizes in bytes, times in seconds."""
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the user chose, as one lane has it: the run's settings, the destination's, and how *rows* are made by both.
 
+    *memory_bytes* is the lane's share of the memory.
+    """
+
+    run: RunSettings
+    destination: DestinationSettings
     rows: RowOptions
-    max_body_bytes: int
-    max_rows: int | None
-    max_row_bytes: int
-    concurrency: int
-    rate: Callable[[], Rate]
     memory_bytes: int
-    retry_for_s: float
-    max_wait_s: float
-    settle_after_s: float
-    pending_timeout_s: float
-    on_doubt: OnDoubt
-    append: bool
-    max_rejects: RejectLimit | None
-    with_rejected_rows: bool
+
+    @property
+    def rate(self) -> Rate:
+        """What is not to be exceeded."""
+        own = self.destination
+        return Rate(
+            requests_per_minute=own.requests_per_minute,
+            rows_per_second=own.rows_per_second,
+            bytes_per_second=own.bytes_per_second,
+        )
 
 
 class Lane:
@@ -88,7 +91,7 @@ class Lane:
         destination: Destination,
         source: Source,
         journal: LaneJournal,
-        options: LaneOptions,
+        chosen: Chosen,
         clock: Clock,
         learned_limit: int | None,
         others: Callable[[float], Others],
@@ -104,7 +107,8 @@ class Lane:
         self.is_done = False
         self._source = source
         self._journal = journal
-        self._options = options
+        self._chosen = chosen
+        self._options = options = chosen.run
         self._clock = clock
         self._help: LaneHelp | None = None
         self._say = say
@@ -113,7 +117,7 @@ class Lane:
         self._learned_limit = learned_limit
         self._read_others = others
         self._others: Others | None = None
-        self.limit = BodyLimit(options.max_body_bytes)
+        self.limit = BodyLimit(self._max_body_bytes)
         self._survey: Look | None = None
         self._look_failed: TryAgain | CloseGate | None = None
         self._unseen: str | None = None
@@ -121,9 +125,9 @@ class Lane:
         self._rules = self._stop_rules()
         self._patience = Patience(retry_for_s=options.retry_for_s, max_wait_s=options.max_wait_s, now=clock.monotonic())
         self.pacing = Pacing(
-            concurrency=Concurrency(cap=options.concurrency),
+            concurrency=Concurrency(cap=chosen.destination.concurrency),
             gate=Gate(clock=clock.monotonic, sleep=clock.sleep),
-            rate=options.rate(),
+            rate=chosen.rate,
             clock=clock.monotonic,
             uniform=clock.uniform,
             unix=clock.unix,
@@ -133,6 +137,14 @@ class Lane:
         )
         self._asker = self._asking(lambda: None)
         self._eta = Eta()
+
+    @property
+    def _max_body_bytes(self) -> int:
+        return self._chosen.destination.max_chunk_bytes or self.destination.capabilities.max_chunk_bytes
+
+    @property
+    def _max_rows(self) -> int | None:
+        return self._chosen.destination.max_chunk_rows or self.destination.capabilities.max_chunk_rows
 
     @property
     def quota_per_minute(self) -> float | None:
@@ -318,12 +330,12 @@ class Lane:
         """Rows, T and limits, decided on the first block."""
         first = await self._cursor.peek()
         sample = first if isinstance(first, Block) else None
-        rows = decide(sample, self.destination.target, self._options.rows)
-        max_body_bytes = min(self._options.max_body_bytes, self._learned_limit or self._options.max_body_bytes)
+        rows = decide(sample, self.destination.target, self._chosen.rows)
+        max_body_bytes = min(self._max_body_bytes, self._learned_limit or self._max_body_bytes)
         envelope = self.destination.envelope(widest_name(self.destination.dataset_name), rows).size
         if max_body_bytes - envelope < MIN_ROOM_BYTES:
             raise _too_small(self.name, max_body_bytes, envelope)
-        plan = LanePlan(1, rows, max_body_bytes, self._options.max_rows, self._options.max_row_bytes)
+        plan = LanePlan(1, rows, max_body_bytes, self._max_rows, self._options.max_row_bytes)
         limits = plan.limits(envelope_bytes=envelope, max_body_bytes=max_body_bytes)
         raw = body = count = largest = 0
         if sample is not None:
@@ -334,7 +346,7 @@ class Lane:
             limits, raw_bytes=raw, body_bytes=body, rows=count, largest_row=largest, is_held=not self._source.splittable
         )
         self._announce_datasets(size)
-        return LanePlan(size, rows, max_body_bytes, self._options.max_rows, self._options.max_row_bytes)
+        return LanePlan(size, rows, max_body_bytes, self._max_rows, self._options.max_row_bytes)
 
     def _announce_datasets(self, tile_size: int) -> None:
         if self._source.size is not None:
@@ -438,9 +450,9 @@ class Lane:
 
     async def _send_round(self, plan: LanePlan, chunker: Chunker, creation: Creation, settler: Settler) -> None:
         """Everything that is planned, and whatever the source still holds, once."""
-        budget = reading = ByteBudget(self._options.memory_bytes)
+        budget = reading = ByteBudget(self._chosen.memory_bytes)
         if self._help is not None:  # half of it for what is read ahead
-            budget, reading = (ByteBudget(self._options.memory_bytes // 2) for _ in range(2))
+            budget, reading = (ByteBudget(self._chosen.memory_bytes // 2) for _ in range(2))
         numbers = ChildNumbers(self._journal)
         fence = Fence()
         wanted = _Bell()
@@ -452,7 +464,7 @@ class Lane:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._prepare_all, preparer, sending)
                 async with incoming:
-                    for _ in range(self._options.concurrency):
+                    for _ in range(self._chosen.destination.concurrency):
                         tasks.start_soon(delivery.run, incoming.clone(), tasks)
             beside.cancel_scope.cancel()
         if preparer.unreadable is not None:
@@ -501,7 +513,7 @@ class Lane:
             limit=self.limit,
             rules=self._rules,
             on_doubt=self._options.on_doubt,
-            with_rejected_rows=self._options.with_rejected_rows,
+            with_rejected_rows=self._options.rejects_content,
         )
 
     def _drafter(self, chunker: Chunker) -> Drafter:
@@ -552,7 +564,7 @@ class Lane:
             numbers=numbers,
             totals=self.tally.totals,
             rules=self._rules,
-            with_rejected_rows=self._options.with_rejected_rows,
+            with_rejected_rows=self._options.rejects_content,
         )
         return Delivery(
             destination=self.destination,
@@ -575,7 +587,7 @@ class Lane:
             limit=self.limit,
             clock=self._clock,
             on_doubt=self._options.on_doubt,
-            pending_timeout_s=self._options.pending_timeout_s,
+            pending_timeout_s=self._chosen.destination.pending_s(),
         )
 
     async def _creation(self) -> Creation:

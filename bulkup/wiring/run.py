@@ -14,7 +14,6 @@ from typing import Any
 import anyio
 
 from bulkup.config import OnSourceChange, RunSettings
-from bulkup.destinations.base import Destination
 from bulkup.destinations.registry import nowhere, service_named
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import BulkupError, ExitCode, worst
@@ -22,13 +21,12 @@ from bulkup.event import Event, Finished, LaneSnapshot, Note, Snapshot
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Reason
 from bulkup.flow.helped import LaneHelp
-from bulkup.flow.lane import Lane, LaneOptions
+from bulkup.flow.lane import Chosen, Lane
 from bulkup.journal import Journal, Lock
 from bulkup.journal.journal import LIMITED_BY
 from bulkup.journal.reading import view
 from bulkup.journal.records import read_chunks
 from bulkup.model import BLOCK_BYTES
-from bulkup.pacing import Rate
 from bulkup.receipt import Invocation, Receipt
 from bulkup.sources import Source, open_source
 from bulkup.stalls import again_s
@@ -376,7 +374,7 @@ class Run:
                 destination=destination,
                 source=self._source,
                 journal=self._journal.lane(destination.name),
-                options=self._lane_options(settings, destination),
+                chosen=self._chosen(settings),
                 clock=self._clock,
                 learned_limit=self._state.learned_limit(_service(settings)),
                 others=partial(others_since, self._state, self._folder, settings, chosen.name),
@@ -389,32 +387,10 @@ class Run:
             if lane.name == name:
                 lane.pacing.headers(headers)
 
-    def _lane_options(self, settings: DestinationSettings, destination: Destination) -> LaneOptions:
-        chosen = self._upload.settings
-        return LaneOptions(
-            rows=row_options(settings, chosen),
-            max_body_bytes=settings.max_chunk_bytes or destination.capabilities.max_chunk_bytes,
-            max_rows=settings.max_chunk_rows or destination.capabilities.max_chunk_rows,
-            max_row_bytes=chosen.max_row_bytes,
-            concurrency=settings.concurrency,
-            rate=partial(
-                Rate,
-                requests_per_minute=settings.requests_per_minute,
-                rows_per_second=settings.rows_per_second,
-                bytes_per_second=settings.bytes_per_second,
-            ),
-            memory_bytes=worker_count(chosen.workers, self._source)
-            * chosen.memory_bytes
-            // len(self._upload.destinations),
-            retry_for_s=chosen.retry_for_s,
-            max_wait_s=chosen.max_wait_s,
-            settle_after_s=chosen.settle_after_s,
-            pending_timeout_s=settings.pending_s(),
-            on_doubt=chosen.on_doubt,
-            append=chosen.append,
-            max_rejects=chosen.max_rejects,
-            with_rejected_rows=chosen.rejects_content,
-        )
+    def _chosen(self, settings: DestinationSettings) -> Chosen:
+        run = self._upload.settings
+        memory_bytes = worker_count(run.workers, self._source) * run.memory_bytes // len(self._upload.destinations)
+        return Chosen(run, settings, row_options(settings, run), memory_bytes)
 
     def _learn_limits(self) -> None:
         for settings, lane in zip(self._upload.destinations, self._lanes, strict=True):
