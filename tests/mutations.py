@@ -35,6 +35,7 @@ LISTS = "tests/destinations/test_lists.py"
 LOOKING = "tests/flow/test_looking.py"
 VERDICT = "tests/test_verdict.py"
 STATUS = "tests/cli/test_looking.py"
+OPTIONS = "tests/cli/test_options.py::test_one_entry_is_enough"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,30 @@ class Mutation:
 
 
 MUTATIONS = (
+    Mutation(
+        "one entry an option",
+        "the environment goes before a flag",
+        "bulkup/cli/choices.py",
+        "        if flag is not None and flag != []:\n",
+        "        if flag is not None and flag != [] and setting.variable not in environment:\n",
+        (OPTIONS,),
+    ),
+    Mutation(
+        "one entry an option",
+        "bounds are not checked",
+        "bulkup/settings/option.py",
+        "            if bound is not None:\n",
+        "            if False:\n",
+        (OPTIONS,),
+    ),
+    Mutation(
+        "one entry an option",
+        "a flag's text is not read as its entry says",
+        "bulkup/cli/choices.py",
+        "        return setting.option.parse(given)\n",
+        "        return given\n",
+        (OPTIONS,),
+    ),
     Mutation(
         "one verdict",
         "rows in doubt are no matter",
