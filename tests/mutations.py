@@ -66,7 +66,7 @@ MUTATIONS = (
     Mutation(
         "whole list",
         "a list that goes on nowhere has ended",
-        "bulkup/destinations/nebius.py",
+        "bulkup/destinations/nebius/wire.py",
         '                raise listing.broke("says that it goes on, and not where")\n',
         "                return listing.datasets\n",
         (LISTS,),
@@ -74,7 +74,7 @@ MUTATIONS = (
     Mutation(
         "whole list",
         "fewer datasets than are counted are all of them",
-        "bulkup/destinations/collinear.py",
+        "bulkup/destinations/collinear/wire.py",
         '                    raise listing.broke(f"listed {listing.datasets:,} of {found.count:,} datasets")\n',
         "                    break\n",
         (LISTS,),

@@ -13,7 +13,8 @@ from typing import Any, cast
 
 import orjson
 
-from bulkup.config import Collinear, Nebius, RunSettings
+from bulkup import Collinear, Nebius
+from bulkup.config import RunSettings
 from bulkup.emulator import ServiceName, Spawned
 from bulkup.event import Event, Note
 from bulkup.receipt import Receipt

@@ -26,8 +26,9 @@ from typing import Any
 
 import orjson
 
+from bulkup import Collinear, Nebius
 from bulkup.cli.app import main
-from bulkup.config import Collinear, Nebius, RunSettings
+from bulkup.config import RunSettings
 from bulkup.emulator import Settings, running
 from bulkup.event import Event, Finished
 from bulkup.wiring.run import execute

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import orjson
 
-from bulkup.config import Collinear, Nebius, RunSettings
+from bulkup import Collinear, Nebius
+from bulkup.config import RunSettings
 from bulkup.event import Event, Note
 from bulkup.wiring.run import execute
 from bulkup.wiring.upload import Upload

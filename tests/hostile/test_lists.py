@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from bulkup.config import Collinear, Nebius, RunSettings
+from bulkup import Collinear, Nebius
+from bulkup.config import RunSettings
 from bulkup.receipt import Receipt
 from bulkup.wiring.run import execute
 from bulkup.wiring.upload import Upload
