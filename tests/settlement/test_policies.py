@@ -110,3 +110,19 @@ def test_what_is_said_before_sending() -> None:
     assert BY_NAME.announcement("set", 1200) == "about 1,200 datasets, named set-<tile>-<hash>: each request makes one"
     assert str(BY_NAME.announcement_of_added("set")).endswith("named set-<tile>-<hash>")
     assert (BY_COUNT.announcement("set", 7), BY_COUNT.announcement_of_added("set")) == (None, None)
+
+
+async def test_a_comparer_is_told_which_way_to_compare_by_which_look() -> None:
+    told: list[tuple[str, Look]] = []
+
+    class Told:
+        async def compare_each(self, look: Look) -> None:
+            told.append(("each", look))
+
+        async def compare_all(self, look: Look) -> None:
+            told.append(("all", look))
+
+    look = Look(1.0)
+    await BY_NAME.compare(look, Told())
+    await BY_COUNT.compare(look, Told())
+    assert told == [("each", look), ("all", look)]

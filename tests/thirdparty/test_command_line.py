@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from bulkup.cli.app import main
+from bulkup.cli.choices import choose
 from bulkup.destinations import registry
 from bulkup.emulator import Spawned
+from bulkup.errors import JournalUnusable
+from bulkup.wiring.wish import Upload, run_id
 from tests.thirdparty.installed import TOKEN, environment_with, install
 from tests.thirdparty.server import spawned_thirdparty
 
@@ -73,30 +76,21 @@ def test_rows_go_there_once_and_are_verified(place: Place) -> None:
     assert "thirdparty" in place.run("status")
 
 
-def test_flag_environment_and_file(place: Place) -> None:
-    """In that order, as every other option."""
-    (place.folder / "some.toml").write_text(
-        f'[thirdparty]\nurl = "{place.service.url}"\nbox = "of the file"\nmax_chunk_rows = 300\n'
-    )
-    for more, flags in (({}, ()), ({"BULKUP_BOX": "of the environment"}, ()), ({}, ("--box", "of the flag"))):
-        place.service.reset()
-        receipt = place.upload("--config", "some.toml", *flags, more=more)
-        assert receipt["destinations"]["thirdparty"]["rows_landed"] == 500
-        assert place.stored() == sorted(ROWS, key=str)
-    ids = {path.name for path in place.folder.glob(".bulkup/rows-*")}
-    assert len(ids) == 3, "another box is another run"
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the destination is installed for this process, in which it has not been looked for yet."""
+    monkeypatch.setattr(registry, "_loaded", {})
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    return install(tmp_path / "site")
 
 
-def test_what_is_wrong_is_said_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_wrong_is_said_in_one_line(site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Called here, as it takes no process to refuse a command."""
-    site, config, source = install(tmp_path / "site"), tmp_path / "some.toml", tmp_path / "rows.jsonl"
+    config, source = tmp_path / "some.toml", tmp_path / "rows.jsonl"
     source.write_text("{}\n")
-    monkeypatch.syspath_prepend(site)
 
     def error(*flags: str) -> str:
-        monkeypatch.setattr(registry, "_loaded", {})
+        registry._loaded.clear()
         assert main(["upload", str(source), *flags]) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1, said
@@ -118,8 +112,13 @@ def test_what_is_wrong_is_said_in_one_line(
     assert "calls itself 'thirdparty'" in error("--to", "other")
 
 
-def test_help_has_it_and_a_broken_one_does_not_break_the_help(place: Place) -> None:
-    said = " ".join(place.run("upload", "--help").split())
+def test_help_has_it_and_a_broken_one_does_not_break_the_help(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def help_of(command: str) -> str:
+        registry._loaded.clear()
+        assert main([command, "--help"]) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    said = help_of("upload")
     for words in (
         "--to DEST nebius, collinear or thirdparty; repeatable.",
         "--box BOX Third Party: the box. Needed there.",
@@ -128,9 +127,9 @@ def test_help_has_it_and_a_broken_one_does_not_break_the_help(place: Place) -> N
         "NEBIUS_API_KEY, COLLINEAR_API_KEY and THIRDPARTY_KEY",
     ):
         assert words in said
-    assert "--box BOX" in place.run("bench", "--help")
-    install(place.folder / "site", value="no_such_module:X")
-    assert "nebius or collinear; repeatable." in " ".join(place.run("upload", "--help").split())
+    assert "--box BOX" in help_of("bench")
+    install(site, value="no_such_module:X")
+    assert "nebius or collinear; repeatable." in help_of("upload")
 
 
 def test_bench_and_retry(place: Place) -> None:
@@ -151,12 +150,30 @@ def test_bench_and_retry(place: Place) -> None:
     assert place.stored() == sorted([*ROWS, {"question": "mended", "answer": "7"}], key=str)
 
 
-def test_without_its_distribution_its_runs_are_kept(place: Place) -> None:
-    receipt = place.upload("--to", "thirdparty", "--box", "b", "--thirdparty-url", place.service.url)
-    for file in (place.folder / "site").glob("*.dist-info/entry_points.txt"):
+def test_flag_environment_and_file(site: Path, tmp_path: Path) -> None:
+    """In that order, as every other option. Another box is another run."""
+    config = tmp_path / "some.toml"
+    config.write_text('[thirdparty]\nurl = "http://127.0.0.1:1"\nbox = "of the file"\nmax_chunk_bytes = "8KiB"\n')
+    given: dict[str, Any] = {"config": str(config)}
+    found = [
+        choose(["rows.jsonl"], given, {}),
+        choose(["rows.jsonl"], given, {"BULKUP_BOX": "of the environment"}),
+        choose(["rows.jsonl"], {**given, "box": "of the flag"}, {"BULKUP_BOX": "of the environment"}),
+    ]
+    boxes = [upload.destinations[0].dataset("rows").place["box"] for upload in found]
+    assert boxes == ["of the file", "of the environment", "of the flag"]
+    assert {upload.destinations[0].max_chunk_bytes for upload in found} == {8192}
+    assert len(set(map(run_id, found))) == 3
+    assert Upload.from_json(json.loads(json.dumps(found[0].to_json()))) == found[0]
+
+
+def test_without_its_distribution_its_runs_are_kept(site: Path) -> None:
+    record = choose(["rows.jsonl"], {"to": ["thirdparty"], "box": "b"}, {}).to_json()
+    for file in site.glob("*.dist-info/entry_points.txt"):
         file.unlink()
-    said = place.run("resume", receipt["run_id"], code=7)
-    assert "no such destination is installed here" in said
+    registry._loaded.clear()
+    with pytest.raises(JournalUnusable, match="no such destination is installed here"):
+        Upload.from_json(record)
 
 
 def test_nothing_of_others_is_loaded_unless_it_is_wanted(place: Place) -> None:
