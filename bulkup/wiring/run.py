@@ -21,7 +21,6 @@ from bulkup.errors import BulkupError, ExitCode, UsageProblem, worst
 from bulkup.event import Event, Finished, LaneSnapshot, Note, Snapshot
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Reason
-from bulkup.flow.helped import LaneHelp
 from bulkup.flow.lane import Lane, LaneOptions
 from bulkup.journal import Journal, Lock
 from bulkup.journal.journal import LIMITED_BY
@@ -50,11 +49,11 @@ from bulkup.wiring.build import dataset_of, refuse_secrets, row_options, token_o
 from bulkup.wiring.changed_source import open_journal
 from bulkup.wiring.fingerprint import files_to_json
 from bulkup.wiring.folder import RunFolder, StateDir, write_private
-from bulkup.wiring.helping import Helpers, worker_count
 from bulkup.wiring.interrupt import Interrupt
 from bulkup.wiring.manifest import write_manifest
 from bulkup.wiring.neighbours import others_since
 from bulkup.wiring.run_clock import run_clock
+from bulkup.wiring.run_workers import RunWorkers, worker_count
 from bulkup.wiring.services import destination_of
 from bulkup.wiring.upload import Upload, lane_name, run_id
 from bulkup.wiring.worker import LaneOpening
@@ -164,7 +163,7 @@ class Run:
         self._tell = tell
         self._lanes: list[Lane] = []
         self._locks: list[Lock] = []
-        self._helpers = Helpers(say=lambda lane, text: tell(Note(lane, text)), on_quota=self._on_quota)
+        self._workers = RunWorkers(say=lambda lane, text: tell(Note(lane, text)), on_quota=self._on_quota)
         self.is_new = False
         self._began = time.monotonic()
 
@@ -209,7 +208,7 @@ class Run:
             for settings, token in zip(upload.destinations, tokens, strict=True):
                 await run._add_lane(settings, token, stack)
             if purpose is Purpose.SEND:
-                await run._get_help(stack)
+                await run._start_workers(stack)
         except BaseException:
             if run.is_new:
                 stack.callback(run.discard)
@@ -226,7 +225,6 @@ class Run:
         await self._journal.set_fact("started_at", started_at)
         if all(lane.is_done for lane in self._lanes):
             self._tell(Note("", "this run is done: nothing is left to send"))
-        self._hand_out_help()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._snapshots)
             await self._see_through(interrupt, Lane.run if purpose is Purpose.SEND else Lane.settle)
@@ -245,26 +243,12 @@ class Run:
         self._tell(Finished(receipt))
         return receipt
 
-    async def _get_help(self, stack: AsyncExitStack) -> None:
+    async def _start_workers(self, stack: AsyncExitStack) -> None:
         """Worker processes, where there are to be several: they get ready while the run does."""
         count = worker_count(self._upload.settings.workers, self._source)
         if count > 1:
             locks = [*([self._folder.held] if self._folder.held is not None else []), *self._locks]
-            await self._helpers.start(count, stack, keep_fds=[lock.fd for lock in locks])
-
-    def _hand_out_help(self) -> None:
-        pool, chosen = self._helpers.pool, self._upload.settings
-        if pool is None:
-            return
-        for settings, lane in zip(self._upload.destinations, self._lanes, strict=True):
-            opening = LaneOpening(
-                dataset_of(settings, chosen.name),
-                _timeouts(chosen),
-                chosen.max_row_bytes,
-                BLOCK_BYTES,
-                settings.ca_file,
-            )
-            lane.be_helped(LaneHelp(pool, lane.name, opening))
+            await self._workers.start(count, stack, keep_fds=[lock.fd for lock in locks])
 
     async def verify(self, interrupt: Interrupt, *, sample: float, seed: int) -> Verification:
         """Compare every lane's datasets with the source. Raises `SourceChanged`, `SourceUnreadable`, `LocalDisk`."""
@@ -350,8 +334,8 @@ class Run:
 
     def _take_stock(self) -> None:
         for lane in self._lanes:
-            cpu_s = time.process_time() + self._helpers.cpu_s
-            lane.pacing.take_stock(cpu_s=cpu_s, processes=max(1, self._helpers.count))
+            cpu_s = time.process_time() + self._workers.cpu_s
+            lane.pacing.take_stock(cpu_s=cpu_s, processes=max(1, self._workers.count))
 
     async def _note_limits(self, noted: dict[str, tuple[str, float]]) -> None:
         """Let `status` know what limits each lane, where that has changed, not more often than every few seconds."""
@@ -384,11 +368,15 @@ class Run:
         lock = self._state.lock_dataset(destination.identity)
         stack.callback(lock.release)
         self._locks.append(lock)
+        opening = LaneOpening(
+            dataset_of(settings, chosen.name), _timeouts(chosen), chosen.max_row_bytes, BLOCK_BYTES, settings.ca_file
+        )
         self._lanes.append(
             Lane(
                 destination=destination,
                 source=self._source,
                 journal=self._journal.lane(destination.name),
+                workers=self._workers.of(name, opening),
                 options=self._lane_options(settings, destination),
                 clock=self._clock,
                 learned_limit=self._state.learned_limit(_service(settings)),

@@ -278,7 +278,7 @@ OWNERS = {
         destinations.collinear_rows wiring.retrying wiring.sweep_rows""",
     "an answer: it is in doubt, or no look": """
         destinations.collinear destinations.echo destinations.nebius destinations.pages destinations.row_keys destinations.wire
-        flow.sender""",
+        flow.lane_worker""",
     "a config: it is refused": "config mapping cli.emulating wiring.upload",
     "a source: it cannot be read further": "sources.decompress sources.sniff",
     "what bulkup has written itself": """
