@@ -6,7 +6,6 @@ import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
-from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -18,13 +17,12 @@ from bulkup.refusal import Refusal, attempt
 
 __all__ = [
     "LONGEST_NAME",
-    "Collinear",
-    "DestinationSettings",
-    "Nebius",
+    "Model",
     "OnDoubt",
     "OnSourceChange",
     "RejectLimit",
     "RunSettings",
+    "Table",
     "load_file",
     "settings_from",
 ]
@@ -66,7 +64,9 @@ class OnSourceChange(StrEnum):
     RESTART = "restart"
 
 
-class _Model(BaseModel):
+class Model(BaseModel):
+    """Settings: frozen, and of known keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
     @model_validator(mode="after")
@@ -79,48 +79,7 @@ class _Model(BaseModel):
         return self
 
 
-class DestinationSettings(_Model):
-    """What every destination has. Sizes are in bytes, rates per unit of time as named; None means the destination's own default."""
-
-    url: str
-    token_file: Path | None = None
-    ca_file: Path | None = None
-    preset: Literal["auto", "identity", "chat", "prompt-completion", "question-answer", "text"] = "auto"
-    drop: tuple[str, ...] = ()
-    mapping: Table | None = None
-    max_chunk_bytes: Annotated[int, Field(ge=1024)] | None = None
-    max_chunk_rows: Annotated[int, Field(ge=1)] | None = None
-    concurrency: Annotated[int, Field(ge=1, le=256)] = 16
-    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
-    rows_per_second: Annotated[float, Field(gt=0)] | None = None
-    bytes_per_second: Annotated[float, Field(gt=0)] | None = None
-
-
-class Nebius(DestinationSettings):
-    """Nebius Token Factory: one dataset, or a family of them, in *folder*. The token is in `NEBIUS_API_KEY` or *token_file*."""
-
-    url: str = "https://api.tokenfactory.nebius.com"
-    folder: Annotated[str, Field(min_length=1)] = "/bulkup"
-    ai_project_id: str | None = None
-    whole_schema: Table | None = Field(default=None, alias="schema")
-    columns: Table = Field(default_factory=dict)
-    nested: Literal["text", "as-is"] = "text"
-    pending_timeout_s: Annotated[float, Field(gt=0)] = 600.0
-
-
-class Collinear(DestinationSettings):
-    """Collinear AI: one dataset in a space. The token is in `COLLINEAR_API_KEY` or *token_file*."""
-
-    url: str = "https://api.collinear.ai"
-    space_id: str
-
-    @field_validator("space_id")
-    @classmethod
-    def _uuid(cls, value: str) -> str:
-        return str(UUID(value))
-
-
-class RejectLimit(_Model):
+class RejectLimit(Model):
     """How many rows may be rejected before the lane stops: a number, or a share of the rows read (after 1,000 of them)."""
 
     rows: int | None = None
@@ -155,7 +114,7 @@ class RejectLimit(_Model):
         return self.percent is not None and read >= 1000 and rejected * 100 > self.percent * read
 
 
-class RunSettings(_Model):
+class RunSettings(Model):
     """What a run has whatever its destinations. Times are in seconds, sizes in bytes."""
 
     name: str

@@ -12,7 +12,9 @@ import typer
 from bulkup.cli import options as o
 from bulkup.cli.figures import printable
 from bulkup.cli.outcome import exit_code_of, refuse_tokens
+from bulkup.cli.service_options import PerService, command_line
 from bulkup.cli.streams import put, put_json, say, to_stdout
+from bulkup.destinations.registry import BUILT_IN, every_service, listed
 
 __all__ = ["main"]
 
@@ -38,19 +40,31 @@ Exit codes:
 1, 130/143, 74, 77, 75, 10, 5, 4, 65, 3, 0. The receipt has each destination's own.
 """
 
-UPLOAD_NOTES = f"""Options with a value, and append, are also environment variables: BULKUP_NAME, BULKUP_APPEND=1,
-BULKUP_TO=nebius,collinear. A flag goes before the environment, that before the config file, that before the default.
+UPLOAD_NOTES = (
+    """Options with a value, and append, are also environment variables: BULKUP_NAME, BULKUP_APPEND=1,
+BULKUP_TO={list of destinations}. A flag goes before the environment, that before the config file, that before the default.
 Sizes: bytes, or such as 8MiB or 16MB. Times: seconds, or such as 30s or 10m.
 
-Tokens are never options: NEBIUS_API_KEY and COLLINEAR_API_KEY, or a token_file in the config file.
+Tokens are never options: {token variables}, or a token_file in the config file.
 
-{EXIT_CODES}"""
+"""
+    + EXIT_CODES
+)
+
+FULL_TITLES = listed((service.full_title for service in BUILT_IN.values()), "and")
+LAST = list(BUILT_IN)[-1]
+
+PER_SERVICE = {
+    "upload": PerService(options_after="name", urls_after="config"),
+    "bench": PerService(options_after="source", is_bench=True),
+}
+"""The commands that have the services' own options."""
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 app = typer.Typer(
     name="bulkup",
-    help="Move datasets of any size into Nebius Token Factory and Collinear AI: fast, resumable, every row accounted for.",
+    help=f"Move datasets of any size into {FULL_TITLES}: fast, resumable, every row accounted for.",
     epilog=EXIT_CODES,
     context_settings=CONTEXT,
     add_completion=False,
@@ -87,14 +101,9 @@ def upload(
     sources: o.Sources,
     to: o.To = None,
     name: o.Name = None,
-    folder: o.Folder = None,
-    ai_project_id: o.AiProjectId = None,
-    space_id: o.SpaceId = None,
     preset: o.Preset = None,
     drop: o.Drop = None,
     config: o.Config = None,
-    nebius_url: o.NebiusUrl = None,
-    collinear_url: o.CollinearUrl = None,
     ca_file: o.CaFile = None,
     state_dir: o.StateDir = None,
     max_chunk_bytes: o.MaxChunkBytes = None,
@@ -242,7 +251,7 @@ def rejects(
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Write here. Default: standard output.")
     ] = None,
     lane: Annotated[
-        str | None, typer.Option("--lane", metavar="DEST", help="nebius or collinear only. Default: all.")
+        str | None, typer.Option("--lane", metavar="DEST", help="{destinations} only. Default: all.")
     ] = None,
     state_dir: o.StateDir = None,
     verbose: o.Verbose = False,
@@ -276,9 +285,6 @@ def bench(
     to: o.Endpoint,
     url: o.Url = None,
     source: o.Source = None,
-    folder: o.BenchFolder = None,
-    ai_project_id: o.AiProjectId = None,
-    space_id: o.SpaceId = None,
     preset: o.Preset = None,
     drop: o.Drop = None,
     config: o.Config = None,
@@ -322,10 +328,10 @@ def emulator(
     seed: Annotated[int | None, typer.Option(help="Of the faults' dice.")] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(metavar="DEST:FAULT=P", help="Such as collinear:stored_then_reset=0.1; repeatable."),
+        typer.Option(metavar="DEST:FAULT=P", help=f"Such as {LAST}:stored_then_reset=0.1; repeatable."),
     ] = None,
     pending_polls: Annotated[
-        int | None, typer.Option(min=-1, help="Nebius: PENDING for so many polls; -1 for ever.")
+        int | None, typer.Option(min=-1, help="A dataset is PENDING for so many polls; -1 for ever.")
     ] = None,
     readback: Annotated[str | None, typer.Option(metavar="on|off|forbidden|lagging", help="What reads show.")] = None,
     verbose: o.Verbose = False,
@@ -363,13 +369,27 @@ def _log(*, verbose: bool) -> None:
         logging.getLogger().addHandler(logging.NullHandler())
 
 
+def _run(arguments: list[str]) -> Any:
+    """The command's result. Services of other distributions are loaded for help, and where an option is not known otherwise."""
+    built_in = tuple(BUILT_IN.values())
+    is_help_of_command = not {"-h", "--help"}.isdisjoint(arguments[1:])
+    services = every_service() if is_help_of_command else built_in
+    try:
+        return command_line(app, services, PER_SERVICE)(arguments, prog_name="bulkup", standalone_mode=False)
+    except Exception as error:
+        everyone = every_service() if type(error).__name__ == "NoSuchOption" else services
+        if len(everyone) <= len(services):
+            raise
+    return command_line(app, everyone, PER_SERVICE)(arguments, prog_name="bulkup", standalone_mode=False)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line (that of the process); its exit code. Errors are one line on stderr."""
     arguments = sys.argv[1:] if arguments is None else arguments
     is_verbose = "-v" in arguments or "--verbose" in arguments
     try:
         refuse_tokens(arguments)
-        code: Any = typer.main.get_command(app)(arguments, prog_name="bulkup", standalone_mode=False)
+        code = _run(arguments)
         with to_stdout():
             pass  # what is still buffered goes out, or its loss is said
     except BaseException as error:  # noqa: BLE001 - the last stop: every error becomes a line and an exit code

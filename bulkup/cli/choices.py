@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -10,14 +10,15 @@ from typing import Any
 
 from bulkup.api import make_upload
 from bulkup.cli.figures import parse_seconds, parse_size
-from bulkup.config import Collinear, Nebius, RejectLimit, RunSettings, load_file, settings_from
+from bulkup.config import RejectLimit, RunSettings, load_file, settings_from
+from bulkup.destinations.registry import BUILT_IN, find_service, nowhere, service_named
+from bulkup.destinations.service import Service
+from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import UsageProblem
 from bulkup.path_text import as_text
-from bulkup.wiring.upload import Upload
+from bulkup.wiring.wish import Upload
 
 __all__ = ["choose", "override", "state_dir"]
-
-SERVICES: dict[str, type[Nebius | Collinear]] = {"nebius": Nebius, "collinear": Collinear}
 
 FOR_EACH = ("ca_file",)
 """What stands at the top of a config file for every destination that does not say it itself."""
@@ -31,8 +32,7 @@ class Scope(Enum):
 
     RUN = "the run's"
     EACH = "each destination's"
-    NEBIUS = "nebius"
-    COLLINEAR = "collinear"
+    SERVICE = "one service's"
 
 
 def _truth(text: str) -> bool:
@@ -101,12 +101,8 @@ OPTIONS = (
     Option("concurrency", Scope.EACH, "concurrency", _whole),
     Option("requests_per_minute", Scope.EACH, "requests_per_minute", _number),
     Option("bytes_per_second", Scope.EACH, "bytes_per_second", parse_size),
-    Option("folder", Scope.NEBIUS, "folder", as_text),
-    Option("ai_project_id", Scope.NEBIUS, "ai_project_id", as_text),
-    Option("nebius_url", Scope.NEBIUS, "url"),
-    Option("space_id", Scope.COLLINEAR, "space_id"),
-    Option("collinear_url", Scope.COLLINEAR, "url"),
 )
+"""Those that every upload has; each service has its own beside them."""
 
 
 def choose(sources: list[str], given: Given, environment: Mapping[str, str]) -> Upload:
@@ -114,13 +110,12 @@ def choose(sources: list[str], given: Given, environment: Mapping[str, str]) -> 
     config = given.get("config") or environment.get("BULKUP_CONFIG")
     file = File(Path(config)) if config else None
     run = file.run() if file else {}
-    lanes = _lanes(given, environment, file)
-    destinations: list[Nebius | Collinear] = []
-    for lane in lanes:
-        from_file = file.lane(lane) if file else {}
-        values = {**from_file, **_asked(given, environment, {Scope.EACH, Scope(lane)})}
-        destinations.append(_checked(SERVICES[lane], values, from_file, lane, file))
-    asked = _asked(given, environment, {Scope.RUN})
+    destinations: list[DestinationSettings] = []
+    for service in _services(given, environment, file):
+        from_file = file.lane(service.name) if file else {}
+        values = {**from_file, **_asked(given, environment, (*_of(Scope.EACH), *_of_service(service)))}
+        destinations.append(_checked(service, values, from_file, file))
+    asked = _asked(given, environment, _of(Scope.RUN))
     name = asked.pop("name", run.get("name"))
     run.pop("name", None)
     try:
@@ -133,17 +128,12 @@ def choose(sources: list[str], given: Given, environment: Mapping[str, str]) -> 
 
 def override(upload: Upload, given: Given) -> Upload:
     """*upload* with the flags in *given* instead of what it was recorded with. Raises `UsageProblem`."""
-    asked, each = _asked(given, {}, {Scope.RUN}), _asked(given, {}, {Scope.EACH})
+    asked, each = _asked(given, {}, _of(Scope.RUN)), _asked(given, {}, _of(Scope.EACH))
     settings = settings_from(RunSettings, {**upload.settings.model_dump(), **asked}, "settings")
     destinations = tuple(
-        settings_from(type(d), {**d.model_dump(by_alias=True), **each}, lane_title(d)) for d in upload.destinations
+        settings_from(type(d), {**d.model_dump(by_alias=True), **each}, d.service) for d in upload.destinations
     )
     return Upload(upload.sources, destinations, settings)
-
-
-def lane_title(destination: Nebius | Collinear) -> str:
-    """The destination's word."""
-    return type(destination).__name__.lower()
 
 
 def state_dir(flag: str | None, environment: Mapping[str, str]) -> Path:
@@ -151,24 +141,30 @@ def state_dir(flag: str | None, environment: Mapping[str, str]) -> Path:
     return Path(flag or environment.get("BULKUP_STATE_DIR") or ".bulkup")
 
 
-def _lanes(given: Given, environment: Mapping[str, str], file: File | None) -> list[str]:
+def _services(given: Given, environment: Mapping[str, str], file: File | None) -> list[Service]:
     named = given.get("to") or [environment.get("BULKUP_TO", "")]
     lanes = [word.strip().lower() for text in named for word in text.split(",") if word.strip()]
     lanes = lanes or (file.to() if file else [])
-    for lane in lanes:
-        if lane not in SERVICES:
-            raise UsageProblem(f"there is no destination {lane!r}; --to takes {' or '.join(SERVICES)}")
     if not lanes:
-        raise UsageProblem("nowhere to upload to: give --to nebius, --to collinear, or both")
-    return list(dict.fromkeys(lanes))
+        raise nowhere()
+    return [service_named(lane) for lane in dict.fromkeys(lanes)]
 
 
-def _asked(given: Given, environment: Mapping[str, str], scopes: set[Scope]) -> dict[str, Any]:
-    """What flags and environment say about the settings in *scopes*."""
+def _of(scope: Scope) -> tuple[Option, ...]:
+    return tuple(option for option in OPTIONS if option.scope is scope)
+
+
+def _of_service(service: Service) -> tuple[Option, ...]:
+    return tuple(
+        Option(option.name, Scope.SERVICE, option.setting, option.parse)
+        for option in (*service.options, service.url_option)
+    )
+
+
+def _asked(given: Given, environment: Mapping[str, str], options: Sequence[Option]) -> dict[str, Any]:
+    """What flags and environment say about the settings of *options*."""
     asked: dict[str, Any] = {}
-    for option in OPTIONS:
-        if option.scope not in scopes:
-            continue
+    for option in options:
         flag = given.get(option.name)
         variable = "BULKUP_" + option.name.upper()
         if flag is not None and flag != []:
@@ -188,16 +184,18 @@ def _parsed(option: Option, given: Any, where: str) -> Any:
 
 
 def _checked(
-    model: type[Nebius | Collinear], values: dict[str, Any], from_file: dict[str, Any], lane: str, file: File | None
-) -> Nebius | Collinear:
-    if model is Collinear and "space_id" not in values:
-        raise UsageProblem("collinear needs --space-id, the space's UUID")
+    service: Service, values: dict[str, Any], from_file: dict[str, Any], file: File | None
+) -> DestinationSettings:
+    needed = [option for option in service.options if option.default is None]
+    for option in needed:
+        if option.setting not in values:
+            raise UsageProblem(f"{service.name} needs {option.flag}, {option.needed}")
     try:
-        return settings_from(model, values, lane)
+        return settings_from(service.settings, values, service.name)
     except UsageProblem:
         if file:  # where the file is at fault, say so
-            space = {"space_id": values["space_id"]} if "space_id" in values else {}
-            settings_from(model, {**space, **from_file}, f"config file {file.path}, [{lane}]")
+            given = {option.setting: values[option.setting] for option in needed}
+            settings_from(service.settings, {**given, **from_file}, f"config file {file.path}, [{service.name}]")
         raise
 
 
@@ -208,19 +206,23 @@ class File:
         self.path = path
         self._tables = load_file(path)
         top = set(RunSettings.model_fields) - {"max_rejects", "rejects_content"}
-        self._refuse_unknown(self._tables, top | {"to", "rejects", *FOR_EACH, *SERVICES}, "")
-        for lane in SERVICES:  # also those that this run does not use: a typing error is one
-            self._refuse_unknown(self._table(lane), _keys(SERVICES[lane]), lane)
+        known = top | {"to", "rejects", *FOR_EACH}
+        others = [service for key in self._tables if key not in known and (service := find_service(key)) is not None]
+        self._services = {service.name: service for service in (*BUILT_IN.values(), *others)}
+        self._refuse_unknown(self._tables, known | self._services.keys(), "")
+        for lane, service in self._services.items():  # also those that this run does not use: a typing error is one
+            self._refuse_unknown(self._table(lane), _keys(service), lane)
         self._refuse_unknown(self._table("rejects"), {"content", "max"}, "rejects")
 
     def to(self) -> list[str]:
         """The destinations that the file names, or else has a section for."""
         named = self._tables.get("to")
         if named is None:
-            return [lane for lane in SERVICES if lane in self._tables]
+            return [lane for lane in self._services if lane in self._tables]
         words = [named] if isinstance(named, str) else named
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise self._problem("to", 'must be such as "nebius", or ["nebius", "collinear"]')
+            names = [f'"{name}"' for name in BUILT_IN]
+            raise self._problem("to", f"must be such as {names[0]}, or [{', '.join(names)}]")
         return list(words)
 
     def run(self) -> dict[str, Any]:
@@ -228,7 +230,7 @@ class File:
         values = {
             key: self._read(key, value)
             for key, value in self._tables.items()
-            if key not in {"to", "rejects", *FOR_EACH, *SERVICES}
+            if key not in {"to", "rejects", *FOR_EACH, *self._services}
         }
         rejects = self._table("rejects")
         if "content" in rejects:
@@ -272,7 +274,7 @@ class File:
         for key in table:
             if key in known:
                 continue
-            homes = [f"[{lane}]" for lane in SERVICES if key in _keys(SERVICES[lane])]
+            homes = [f"[{lane}]" for lane, service in self._services.items() if key in _keys(service)]
             hint = f"; it belongs under {' or '.join(homes)}" if homes and not section else ""
             raise self._problem(f"{section}.{key}" if section else key, f"there is no such setting{hint}")
 
@@ -280,5 +282,5 @@ class File:
         return UsageProblem(f"config file {self.path}: {key}: {what}")
 
 
-def _keys(model: type[Nebius | Collinear]) -> set[str]:
-    return {field.alias or name for name, field in model.model_fields.items()}
+def _keys(service: Service) -> set[str]:
+    return {field.alias or name for name, field in service.settings.model_fields.items()}

@@ -1,4 +1,7 @@
-"""The options' names and help texts. What they mean is read in `choices`; here they are text."""
+"""The options' names and help texts. What they mean is read in `choices`; here they are text.
+
+Words in braces stand for what the services say: see `service_options`.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,17 @@ import typer
 
 __all__ = [
     "Absent",
-    "AiProjectId",
     "Append",
-    "BenchFolder",
     "BenchMaxWait",
     "BytesPerSecond",
     "CaFile",
     "Chunk",
-    "CollinearUrl",
     "Concurrencies",
     "Concurrency",
     "Config",
     "DrainTimeout",
     "Drop",
     "Endpoint",
-    "Folder",
     "Json",
     "Landed",
     "Lane",
@@ -33,7 +32,6 @@ __all__ = [
     "MaxRequests",
     "MaxWait",
     "Name",
-    "NebiusUrl",
     "OnDoubt",
     "OnSourceChange",
     "Preset",
@@ -46,7 +44,6 @@ __all__ = [
     "Sizes",
     "Source",
     "Sources",
-    "SpaceId",
     "StateDir",
     "To",
     "Url",
@@ -74,12 +71,9 @@ Sources = Annotated[
     ),
 ]
 To = Annotated[
-    list[str] | None, _option("--to", "DEST", "nebius or collinear; repeatable. Default: the config file's sections.")
+    list[str] | None, _option("--to", "DEST", "{destinations}; repeatable. Default: the config file's sections.")
 ]
 Name = Annotated[Text, _option("--name", "NAME", "The dataset's name. Default: the only file's stem.")]
-Folder = Annotated[Text, _option("--folder", "PATH", "Nebius: the folder. Default: /bulkup. Collinear has none.")]
-AiProjectId = Annotated[Text, _option("--ai-project-id", "ID", "Nebius: the project. Default: the token's own.")]
-SpaceId = Annotated[Text, _option("--space-id", "UUID", "Collinear: the space. Needed there.")]
 Preset = Annotated[
     Text,
     _option(
@@ -89,8 +83,6 @@ Preset = Annotated[
     ),
 ]
 Config = Annotated[Text, _option("--config", "FILE", "A TOML file; see docs/cli.md and configs/.")]
-NebiusUrl = Annotated[Text, _option("--nebius-url", "URL", "Base URL. Default: https://api.tokenfactory.nebius.com.")]
-CollinearUrl = Annotated[Text, _option("--collinear-url", "URL", "Base URL. Default: https://api.collinear.ai.")]
 CaFile = Annotated[
     Text,
     _option(
@@ -105,7 +97,7 @@ MaxChunkBytes = Annotated[
     _option(
         "--max-chunk-bytes",
         "SIZE",
-        "The largest request body: bytes, or such as 8MiB. Default: 16MiB for nebius, 8MiB for collinear.",
+        "The largest request body: bytes, or such as 8MiB. Default: {largest bodies}.",
     ),
 ]
 MaxChunkRows = Annotated[Text, _option("--max-chunk-rows", "N", "The most rows in one request. Default: no limit.")]
@@ -191,7 +183,7 @@ Absent = Annotated[
     bool, typer.Option("--absent", help="You know that the chunk is not stored: `bulkup resume` sends it again.")
 ]
 Lane = Annotated[
-    Text, _option("--lane", "DEST", "nebius or collinear: where the chunk is in doubt. Needed where it is in both.")
+    Text, _option("--lane", "DEST", "{destinations}: where the chunk is in doubt. Needed where it is in both.")
 ]
 Sample = Annotated[
     Text,
@@ -208,10 +200,9 @@ Workers = Annotated[
         "Processes that read, encode and send; auto: as many as there are cores, for a source of 64 MiB or more. Default: 1.",
     ),
 ]
-Endpoint = Annotated[str, typer.Option("--to", metavar="DEST", help="nebius or collinear.", show_default=False)]
+Endpoint = Annotated[str, typer.Option("--to", metavar="DEST", help="{destinations}.", show_default=False)]
 Url = Annotated[Text, _option("--url", "URL", "Base URL. Default: the service's own, or the config file's.")]
 Source = Annotated[Text, _option("--source", "FILE", "Send rows of this file, over and over. Default: rows made up.")]
-BenchFolder = Annotated[Text, _option("--folder", "PATH", "Nebius: the folder. Default: /bulkup-bench.")]
 Sizes = Annotated[
     Text,
     _option(

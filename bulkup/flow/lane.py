@@ -14,7 +14,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from bulkup.chunk import Chunk, ChunkState, Totals
 from bulkup.config import OnDoubt, RejectLimit
-from bulkup.destinations.seam import Creates, Destination, LookFailed, Settles
+from bulkup.destinations.base import Destination, LookFailed
 from bulkup.encoding import RowOptions, decide
 from bulkup.errors import BulkupError, DestinationNotEmpty, ExitCode, TokenRefused, UsageProblem, worst
 from bulkup.flow.asker import Asker
@@ -22,7 +22,7 @@ from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.clock import Clock, dated
 from bulkup.flow.creation import Creation
-from bulkup.flow.delivery import DOUBTS_TO_SETTLE, Delivery
+from bulkup.flow.delivery import Delivery
 from bulkup.flow.executors import Executors
 from bulkup.flow.fence import Fence
 from bulkup.flow.halt import Halt, Halted, Reason
@@ -218,7 +218,7 @@ class Lane:
         if frozen is not None and self.tally.totals.chunks_in_doubt:
             plan = LanePlan.from_json(frozen, self.destination.target)
             chunker = Chunker(self._source, plan.rows.encoder(), self.halt)
-            await self._settler(plan, chunker, None).settle()
+            await self._settler(plan, chunker, await self._creation()).settle()
 
     async def verifier(
         self, *, chunks: Sequence[Chunk], ids: Ids, scratch: Path, sample: float, seed: int
@@ -351,22 +351,17 @@ class Lane:
         return LanePlan(size, rows, max_body_bytes, self._options.max_rows, self._options.max_row_bytes)
 
     def _announce_datasets(self, tile_size: int) -> None:
-        if self.destination.capabilities.creates is Creates.EACH_CHUNK and self._source.size is not None:
-            count = max(1, -(-self._source.size // tile_size))
-            name = self.destination.dataset_name
-            self._say(
-                f"one dataset, {name}"
-                if count == 1
-                else f"about {count:,} datasets, named {name}-<tile>-<hash>: each request makes one"
-            )
+        if self._source.size is not None:
+            chunks = max(1, -(-self._source.size // tile_size))
+            self._announce(self.destination.policy.announcement(self.destination.dataset_name, chunks))
 
     def _announce_appending(self, plan: LanePlan) -> None:
-        if len(plan.segments) == 1 or self.destination.capabilities.creates is Creates.FIRST_CHUNK:
-            return
-        name = self.destination.dataset_name
-        self._say(
-            f"what has landed stays where it is; the added rows go into datasets of their own, named {name}-<tile>-<hash>"
-        )
+        if len(plan.segments) > 1:
+            self._announce(self.destination.policy.announcement_of_added(self.destination.dataset_name))
+
+    def _announce(self, text: str | None) -> None:
+        if text is not None:
+            self._say(text)
 
     async def _is_untouched(self) -> bool:
         """Nothing of this run can be at the destination: what is planned was never sent, or not stored, for sure. (A chunk that was
@@ -438,17 +433,14 @@ class Lane:
         return sum(chunk.absences for chunk in await self._journal.called_absent())
 
     async def _settle_at_start(self, settler: Settler) -> None:
-        """Doubts that an earlier process left. A creating chunk is settled before anything else is sent; of the rest, what one look
-        tells."""
+        """Doubts that an earlier process left, as far as they are to be settled before anything is sent."""
         totals = self.tally.totals
         if totals.chunks_in_doubt and self._options.on_doubt is OnDoubt.HOLD:
-            by_name = self.destination.capabilities.settles is Settles.BY_NAME
-            if not totals.chunks_landed and not by_name:
-                await settler.settle()
-            elif by_name or totals.chunks_in_doubt >= DOUBTS_TO_SETTLE:
-                await settler.settle(patience_s=0.0 if by_name else 3 * self._options.settle_after_s)
+            patience_s = self.destination.policy.patience_at_start_s(totals, self._options.settle_after_s)
+            if patience_s is not None:
+                await settler.settle(patience_s=patience_s)
 
-    async def _send_round(self, plan: LanePlan, chunker: Chunker, creation: Creation | None, settler: Settler) -> None:
+    async def _send_round(self, plan: LanePlan, chunker: Chunker, creation: Creation, settler: Settler) -> None:
         """Everything that is planned, and whatever the source still holds, once."""
         budget = reading = ByteBudget(self._options.memory_bytes)
         if self._workers.count:  # half of it for what is read ahead
@@ -525,7 +517,7 @@ class Lane:
         options = self._options
         return StopRules(totals=self.tally.totals, limit=options.max_rejects, halt=self.halt)
 
-    def _settler(self, plan: LanePlan, chunker: Chunker, creation: Creation | None) -> Settler:
+    def _settler(self, plan: LanePlan, chunker: Chunker, creation: Creation) -> Settler:
         return Settler(
             destination=self.destination,
             plan=plan,
@@ -538,7 +530,7 @@ class Lane:
             tally=self.tally,
             clock=self._clock,
             quiet_s=self._options.settle_after_s,
-            on_present=creation.landed if creation is not None else lambda: None,
+            on_present=creation.landed,
             others=self._others_since,
             say=self._say,
         )
@@ -550,7 +542,7 @@ class Lane:
         executors: Executors,
         budget: ByteBudget,
         numbers: ChildNumbers,
-        creation: Creation | None,
+        creation: Creation,
         fence: Fence,
         settle_now: Callable[[], None],
     ) -> Delivery:
@@ -590,12 +582,12 @@ class Lane:
             pending_timeout_s=self._options.pending_timeout_s,
         )
 
-    async def _creation(self) -> Creation | None:
-        if self.destination.capabilities.creates is Creates.EACH_CHUNK:
-            return None
+    async def _creation(self) -> Creation:
         doubts = await self._journal.open_chunks(ChunkState.IN_DOUBT)
         return Creation(
-            exists=self.tally.totals.chunks_landed > 0 or bool(self._survey and self._survey.seen),
+            exists=self.destination.policy.has_dataset_per_chunk
+            or self.tally.totals.chunks_landed > 0
+            or bool(self._survey and self._survey.seen),
             quiet_s=self._options.settle_after_s,
             last_byte_at=max((self._clock.sent_at(chunk.last_byte_at) for chunk in doubts), default=None),
             clock=self._clock.unix,

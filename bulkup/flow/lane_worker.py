@@ -11,7 +11,7 @@ import anyio
 import orjson
 
 from bulkup.chunk import Chunk
-from bulkup.destinations.seam import Destination, Payload
+from bulkup.destinations.base import Destination, Payload
 from bulkup.encoding import RowPlan
 from bulkup.errors import SourceUnreadable
 from bulkup.flow.chunker import Chunker

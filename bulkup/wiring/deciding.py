@@ -10,8 +10,8 @@ from enum import StrEnum
 
 import anyio
 
-from bulkup.assumptions import assumptions_for
 from bulkup.chunk import Chunk, ChunkState
+from bulkup.destinations.registry import assumptions_for
 from bulkup.errors import ExitCode, UsageProblem, worst
 from bulkup.journal import Journal, LaneJournal
 from bulkup.path_text import json_bytes

@@ -14,10 +14,11 @@ from typing import Any
 
 import anyio
 
-from bulkup.assumptions import assumptions_for
-from bulkup.config import Collinear, Nebius, OnSourceChange, RunSettings
-from bulkup.destinations.seam import Destination
-from bulkup.errors import BulkupError, ExitCode, UsageProblem, worst
+from bulkup.config import OnSourceChange, RunSettings
+from bulkup.destinations.base import Destination
+from bulkup.destinations.registry import assumptions_for, nowhere, service_named
+from bulkup.destinations.settings import DestinationSettings
+from bulkup.errors import BulkupError, ExitCode, worst
 from bulkup.event import Event, Finished, LaneSnapshot, Note, Snapshot
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Reason
@@ -45,7 +46,7 @@ from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, check_base_url
 from bulkup.verification import LaneVerification, Verification
 from bulkup.version import USER_AGENT
-from bulkup.wiring.build import dataset_of, refuse_secrets, row_options, token_of
+from bulkup.wiring.build import refuse_secrets, row_options, token_of
 from bulkup.wiring.changed_source import open_journal
 from bulkup.wiring.fingerprint import files_to_json
 from bulkup.wiring.folder import RunFolder, StateDir, write_private
@@ -54,8 +55,7 @@ from bulkup.wiring.manifest import write_manifest
 from bulkup.wiring.neighbours import others_since
 from bulkup.wiring.run_clock import run_clock
 from bulkup.wiring.run_workers import RunWorkers, worker_count
-from bulkup.wiring.services import destination_of
-from bulkup.wiring.upload import Upload, lane_name, run_id
+from bulkup.wiring.wish import Upload, run_id
 from bulkup.wiring.worker import LaneOpening
 
 __all__ = ["Purpose", "Run", "execute", "settle", "verify"]
@@ -179,7 +179,7 @@ class Run:
     ) -> Run:
         """Tokens, locks, journal, source and lanes, in that order; *stack* closes them."""
         if not upload.destinations:
-            raise UsageProblem("nowhere to upload to: give --to nebius, --to collinear, or both")
+            raise nowhere()
         for destination in upload.destinations:  # before anything is written down: a URL may hold a password
             check_base_url(destination.url)
         tokens = [token_of(d) for d in upload.destinations]
@@ -194,7 +194,7 @@ class Run:
             folder,
             stack,
             source,
-            list(map(lane_name, upload.destinations)),
+            [d.service for d in upload.destinations],
             choice,
             tell,
             append=upload.settings.append,
@@ -351,9 +351,9 @@ class Run:
         elapsed_s = time.monotonic() - self._began
         return Snapshot(elapsed_s, tuple(_lane_snapshot(lane, elapsed_s) for lane in self._lanes))
 
-    async def _add_lane(self, settings: Nebius | Collinear, token: TokenSource, stack: AsyncExitStack) -> None:
+    async def _add_lane(self, settings: DestinationSettings, token: TokenSource, stack: AsyncExitStack) -> None:
         chosen = self._upload.settings
-        name = lane_name(settings)
+        name = settings.service
         transport = await stack.enter_async_context(
             Transport(
                 settings.url,
@@ -364,12 +364,12 @@ class Run:
                 on_quota=partial(self._on_quota, name),
             )
         )
-        destination = destination_of(dataset_of(settings, chosen.name), transport, token)
+        destination = service_named(name).destination(settings.dataset(chosen.name), transport, token)
         lock = self._state.lock_dataset(destination.identity)
         stack.callback(lock.release)
         self._locks.append(lock)
         opening = LaneOpening(
-            dataset_of(settings, chosen.name), _timeouts(chosen), chosen.max_row_bytes, BLOCK_BYTES, settings.ca_file
+            settings.dataset(chosen.name), _timeouts(chosen), chosen.max_row_bytes, BLOCK_BYTES, settings.ca_file
         )
         self._lanes.append(
             Lane(
@@ -390,7 +390,7 @@ class Run:
             if lane.name == name:
                 lane.pacing.headers(headers)
 
-    def _lane_options(self, settings: Nebius | Collinear, destination: Destination) -> LaneOptions:
+    def _lane_options(self, settings: DestinationSettings, destination: Destination) -> LaneOptions:
         chosen = self._upload.settings
         return LaneOptions(
             rows=row_options(settings, chosen),
@@ -410,7 +410,7 @@ class Run:
             retry_for_s=chosen.retry_for_s,
             max_wait_s=chosen.max_wait_s,
             settle_after_s=chosen.settle_after_s,
-            pending_timeout_s=settings.pending_timeout_s if isinstance(settings, Nebius) else 600.0,
+            pending_timeout_s=settings.pending_s(),
             on_doubt=chosen.on_doubt,
             append=chosen.append,
             max_rejects=chosen.max_rejects,
@@ -504,8 +504,8 @@ def _timeouts(chosen: RunSettings) -> Timeouts:
     return Timeouts(connect_s=chosen.connect_timeout_s, stall_s=chosen.stall_timeout_s)
 
 
-def _service(settings: Nebius | Collinear) -> str:
-    return f"{lane_name(settings)} {settings.url}"
+def _service(settings: DestinationSettings) -> str:
+    return f"{settings.service} {settings.url}"
 
 
 def _lane_snapshot(lane: Lane, elapsed_s: float) -> LaneSnapshot:

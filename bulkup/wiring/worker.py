@@ -9,6 +9,8 @@ from pathlib import Path
 
 import anyio
 
+from bulkup.destinations.registry import service_named
+from bulkup.destinations.service import DatasetAt
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.halt import Halt
 from bulkup.flow.lane_worker import LaneWorker, ToldLayout
@@ -19,7 +21,6 @@ from bulkup.sources import open_files
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport
 from bulkup.version import USER_AGENT
-from bulkup.wiring.services import DatasetAt, destination_of
 from bulkup.workers import Tell
 
 __all__ = ["LaneOpening", "Worker"]
@@ -73,7 +74,7 @@ class Worker:
             await before.__aexit__()
         self._transports[order.lane] = await transport.__aenter__()  # open until the process ends
         token = TokenSource.of(Token(""))
-        destination = destination_of(opening.dataset, transport, token)
+        destination = service_named(opening.dataset.service).destination(opening.dataset, transport, token)
         plan = LanePlan.from_json(dict(order.plan), destination.target).rows
         halt = Halt()  # nothing stops a worker's work but the order to
         if all(file.splittable for file in order.files):

@@ -15,7 +15,9 @@ import anyio
 
 from bulkup.chunk import Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt, RejectLimit
-from bulkup.destinations.seam import PAGE_ROWS, Creates, StoredRow
+from bulkup.destinations.base import PAGE_ROWS, StoredRow
+from bulkup.doubt.by_name import BY_NAME
+from bulkup.doubt.policy import Policy
 from bulkup.encoding import RowPlan
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
@@ -216,7 +218,7 @@ class LaneAlone(Alone):
             reaction=self.reaction,
             asker=self.asker,
             budget=self.budget,
-            creation=creation,
+            creation=creation or self.created(),
             fence=self.fence,
             settle_now=settle_now,
             refusals_store_nothing=refusals_store_nothing,
@@ -229,6 +231,10 @@ class LaneAlone(Alone):
             on_doubt=on_doubt,
             pending_timeout_s=pending_timeout_s,
         )
+
+    def created(self) -> Creation:
+        """There is nothing to be created first."""
+        return Creation(exists=True, quiet_s=0, last_byte_at=None, clock=self.clock.unix, sleep=self.clock.sleep)
 
     def splitter(self, rules: StopRules | None = None, *, with_rejected_rows: bool = True) -> Splitter:
         return Splitter(
@@ -275,7 +281,7 @@ class LaneAlone(Alone):
         )
 
 
-_planned: dict[tuple[int, Creates, int], tempfile.TemporaryDirectory[str]] = {}
+_planned: dict[tuple[int, Policy, int], tempfile.TemporaryDirectory[str]] = {}
 
 
 def _copied(folder: Path, to: Path) -> Journal:
@@ -284,23 +290,23 @@ def _copied(folder: Path, to: Path) -> Journal:
 
 
 @asynccontextmanager
-async def lane_of(chunks: int, *, creates: Creates = Creates.EACH_CHUNK, each: int = 2) -> AsyncIterator[LaneAlone]:
+async def lane_of(chunks: int, *, policy: Policy = BY_NAME, each: int = 2) -> AsyncIterator[LaneAlone]:
     """A lane of so many chunks of *each* rows. It is planned once in a process, and copied."""
-    key = (chunks, creates, each)
+    key = (chunks, policy, each)
     if key not in _planned:
         _planned[key] = kept = rig.scratch_dir()
         run = Path(kept.name, "run")
         run.mkdir()
         paths = rig.write_source(run.parent, [b"".join(b'{"t":"%d"}\n' % row for row in range(each * chunks))], "plain")
-        await rig.plan(run, paths, rig.Setting(1 << 16, 1 << 15, rows=each, creates=creates))
+        await rig.plan(run, paths, rig.Setting(1 << 16, 1 << 15, rows=each, policy=policy))
     paths = [str(path) for path in Path(_planned[key].name).glob("*.jsonl")]
-    like = rig.destination(creates)
+    like = rig.destination(policy)
     with (
         rig.scratch_dir() as scratch,
         closing(open_source(paths, max_row_bytes=rig.MAX_ROW, block_bytes=64)) as source,
         closing(_copied(Path(_planned[key].name, "run"), Path(scratch, "run"))) as journal,
     ):
-        to = Listed(like.dataset_name, like.token, like.capabilities)
+        to = Listed(like.dataset_name, like.token, like.capabilities, like.policy)
         lane = LaneAlone(source, journal.lane(rig.LANE), to, each)
         await lane.begin()
         assert len(lane.chunks) == chunks

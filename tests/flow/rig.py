@@ -12,10 +12,13 @@ from pathlib import Path
 
 import anyio
 
+from bulkup import Nebius
 from bulkup.chunk import Chunk, Totals
-from bulkup.config import Nebius, OnDoubt
-from bulkup.destinations.nebius_rows import NEBIUS
-from bulkup.destinations.seam import Capabilities, Creates, Settles
+from bulkup.config import OnDoubt
+from bulkup.destinations.base import Capabilities
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
+from bulkup.doubt.by_name import BY_NAME
+from bulkup.doubt.policy import Policy
 from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.errors import ExitCode
 from bulkup.flow.children import ChildNumbers
@@ -37,7 +40,6 @@ from bulkup.pacing import ByteBudget
 from bulkup.sources import Source, open_source
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts
-from bulkup.wiring.build import dataset_of
 from bulkup.wiring.worker import LaneOpening
 from bulkup.workers import Pool
 from tests.destinations.memory import MemoryDestination
@@ -62,21 +64,18 @@ def no_workers() -> LaneWorkers:
     return LaneWorkers(Pool(news=lambda *_: None, lost=lambda _: None), LANE, None)
 
 
-def destination(creates: Creates = Creates.EACH_CHUNK) -> MemoryDestination:
-    return MemoryDestination(*_destination(creates))
+def destination(policy: Policy = BY_NAME) -> MemoryDestination:
+    return MemoryDestination(*_destination(policy))
 
 
-def echo(creates: Creates = Creates.EACH_CHUNK) -> Echo:
-    return Echo(*_destination(creates))
+def echo(policy: Policy = BY_NAME) -> Echo:
+    return Echo(*_destination(policy))
 
 
-def _destination(creates: Creates) -> tuple[str, TokenSource, Capabilities]:
-    settles = Settles.BY_NAME if creates is Creates.EACH_CHUNK else Settles.BY_COUNT
-    capabilities = Capabilities(
-        creates=creates, settles=settles, gives_row_ids=True, max_chunk_bytes=1 << 20, max_chunk_rows=None
-    )
+def _destination(policy: Policy) -> tuple[str, TokenSource, Capabilities, Policy]:
+    capabilities = Capabilities(gives_row_ids=True, max_chunk_bytes=1 << 20, max_chunk_rows=None)
     token = TokenSource(variable="T", file=None, environment={"T": "tok"})
-    return NAME, token, capabilities
+    return NAME, token, capabilities, policy
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class Setting:
     rows: int | None = None
     block_bytes: int = 64
     memory: int = 1 << 20
-    creates: Creates = Creates.EACH_CHUNK
+    policy: Policy = BY_NAME
 
 
 @dataclass
@@ -163,7 +162,7 @@ async def _plan(
     pool: Pool | None,
     on_chunk: Callable[[int], None],
 ) -> Planned:
-    halt, lane, to, rows = Halt(), journal.lane(LANE), echo(setting.creates), rows_plan()
+    halt, lane, to, rows = Halt(), journal.lane(LANE), echo(setting.policy), rows_plan()
     envelope = to.envelope(widest_name(NAME), rows).size
     limit = envelope + setting.room
     cursor = source.cursor()
@@ -174,9 +173,7 @@ async def _plan(
     frozen = LanePlan(setting.tile, rows, limit, setting.rows, MAX_ROW)
     workers = no_workers()
     if pool is not None:
-        opening = LaneOpening(
-            dataset_of(Nebius(url="http://127.0.0.1:1"), NAME), Timeouts(), MAX_ROW, setting.block_bytes
-        )
+        opening = LaneOpening(Nebius(url="http://127.0.0.1:1").dataset(NAME), Timeouts(), MAX_ROW, setting.block_bytes)
         workers = LaneWorkers(pool, LANE, opening)
         await stack.enter_async_context(workers.opening(frozen, source))
         while len(workers.ready) < workers.count:

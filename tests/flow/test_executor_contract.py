@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from bulkup.chunk import Chunk, ChunkId
-from bulkup.config import Nebius
+from bulkup.destinations.nebius.settings import Nebius
 from bulkup.errors import SourceChanged
 from bulkup.flow.chunker import MAX_REJECT_BYTES, Chunker
 from bulkup.flow.draft import Drafted, Keep
@@ -45,7 +45,6 @@ from bulkup.secret import known_secrets
 from bulkup.sources import Source, open_source
 from bulkup.tiling import Limits
 from bulkup.transport import Timeouts
-from bulkup.wiring.build import dataset_of
 from bulkup.wiring.worker import LaneOpening
 from bulkup.workers import Pool, WorkerLost
 from tests.flow.rig import LANE, MAX_ROW, NAME, echo, rows_plan
@@ -144,7 +143,7 @@ def opened(kind: str, runner: asyncio.Runner, pool: Pool, path: Path) -> Asked:
         cursor = source.cursor() if source.splittable else None
         chunker = Chunker(source, rows.encoder(), Halt())
         return Asked(runner, ThisProcess(LaneWorker(echo(), rows, chunker, cursor)), source, path)
-    opening = LaneOpening(dataset_of(Nebius(url="http://127.0.0.1:1"), NAME), Timeouts(), MAX_ROW, BLOCK)
+    opening = LaneOpening(Nebius(url="http://127.0.0.1:1").dataset(NAME), Timeouts(), MAX_ROW, BLOCK)
     plan = LanePlan(1 << 16, rows, 1 << 16, None, MAX_ROW)
     runner.run(pool.ask(0, OpenLane(LANE, opening, source.files, plan.to_json())))
     return Asked(runner, WorkerProcess(pool, 0, LANE), source, path)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from typing import cast
 
-from bulkup.destinations.seam import Payload
+from bulkup.destinations.base import Payload
+from bulkup.destinations.service import DatasetAt, Service
 from bulkup.flow.orders import Sent
 from bulkup.outcome import Accepted, Outcome, RemoteStatus
 from bulkup.token_source import TokenSource
 from bulkup.transport import Transport
 from bulkup.wiring import worker
-from bulkup.wiring.services import DatasetAt
 from bulkup.workers import serve
 from tests.destinations.memory import MemoryDestination
 
@@ -42,10 +43,13 @@ def body_of(sent: Sent) -> bytes:
     return sent.outcome.remote_id.encode("latin-1")
 
 
-def _echo(dataset: DatasetAt, transport: Transport, token: TokenSource) -> Echo:
-    return Echo(dataset.name, token)
+class _Echoes:
+    """As a service."""
+
+    def destination(self, dataset: DatasetAt, transport: Transport, token: TokenSource) -> Echo:
+        return Echo(dataset.name, token)
 
 
 if __name__ == "__main__":
-    worker.destination_of = _echo  # type: ignore[attr-defined]
+    worker.service_named = lambda name: cast("Service", _Echoes())  # type: ignore[attr-defined]
     serve(list(map(int, sys.argv[1:])), worker.Worker)
