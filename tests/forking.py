@@ -26,9 +26,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from bulkup.cli.app import PER_SERVICE, app
-from bulkup.cli.service_options import command_line
-from bulkup.destinations.registry import BUILT_IN
 from tests.workers.waiting import wait_for_workers
 
 __all__ = ["Forked"]
@@ -215,8 +212,6 @@ def _preload() -> None:
             importlib.import_module(module.name)
     for name in ("rich.live", "rich.table", "bulkup.progress"):
         importlib.import_module(name)
-    # The tree of commands is made out of what is declared, always the same, and kept: a third of what a short command takes.
-    command_line(app, tuple(BUILT_IN.values()), PER_SERVICE)
     gc.freeze()
 
 

@@ -33,6 +33,9 @@ POLICIES = "tests/settlement/test_policies.py"
 RESETS = "tests/test_resets.py"
 LISTS = "tests/destinations/test_lists.py"
 LOOKING = "tests/flow/test_looking.py"
+VERDICT = "tests/test_verdict.py"
+STATUS = "tests/cli/test_looking.py"
+OPTIONS = "tests/cli/test_options.py::test_one_entry_is_enough"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,78 @@ class Mutation:
 
 
 MUTATIONS = (
+    Mutation(
+        "one entry an option",
+        "the environment goes before a flag",
+        "bulkup/cli/choices.py",
+        "        if flag is not None and flag != []:\n",
+        "        if flag is not None and flag != [] and setting.variable not in environment:\n",
+        (OPTIONS,),
+    ),
+    Mutation(
+        "one entry an option",
+        "bounds are not checked",
+        "bulkup/settings/option.py",
+        "            if bound is not None:\n",
+        "            if False:\n",
+        (OPTIONS,),
+    ),
+    Mutation(
+        "one entry an option",
+        "a flag's text is not read as its entry says",
+        "bulkup/cli/choices.py",
+        "        return setting.option.parse(given)\n",
+        "        return given\n",
+        (OPTIONS,),
+    ),
+    Mutation(
+        "one verdict",
+        "rows in doubt are no matter",
+        "bulkup/verdict.py",
+        "            (ExitCode.IN_DOUBT, totals.rows_in_doubt > 0),\n",
+        "",
+        (VERDICT,),
+    ),
+    Mutation(
+        "one verdict",
+        "a source that was not planned whole is done",
+        "bulkup/verdict.py",
+        "totals.rows_left > 0 or not (lane.planned_whole or lane.unreadable is not None)\n",
+        "totals.rows_left > 0\n",
+        (VERDICT,),
+    ),
+    Mutation(
+        "one verdict",
+        "an interrupted run has nothing left",
+        "bulkup/verdict.py",
+        "    if run.interrupted is not None and any(lane.totals.rows_left for lane in run.lanes.values()):\n",
+        "    if False:\n",
+        (VERDICT,),
+    ),
+    Mutation(
+        "one verdict",
+        "what a lane ended with is not recorded",
+        "bulkup/flow/lane.py",
+        "            await self._journal.set_fact(LANE_END, end.to_json())\n",
+        "",
+        (f"{STATUS}::test_status_after_an_end_says_what_the_receipt_says",),
+    ),
+    Mutation(
+        "one verdict",
+        "how the process before ended is taken for this one's end",
+        "bulkup/wiring/lifetime.py",
+        "journal.set_fact(RUN_END, None), *(journal.lane(name).set_fact(LANE_END, None) for name in lanes)\n",
+        "journal.set_fact(RUN_END, None)\n",
+        (VERDICT,),
+    ),
+    Mutation(
+        "one verdict",
+        "a run that was begun again has ended",
+        "bulkup/wiring/lifetime.py",
+        "journal.set_fact(RUN_END, None), *(",
+        "*(",
+        (VERDICT,),
+    ),
     Mutation(
         "whole list",
         "a page that brings nothing new is one like any other",

@@ -19,7 +19,7 @@ WORDS, PURE, EDGES, FLOW, WIRING, SURFACE = range(6)
 LAYERS = {
     WORDS: (
         *("model", "chunk", "outcome", "errors", "refusal", "json_values", "event", "config", "path_text", "secret"),
-        "version",
+        *("quantities", "settings", "validation", "version"),
     ),
     PURE: (
         *(
@@ -34,7 +34,7 @@ LAYERS = {
             "encoding",
             "classify",
         ),
-        *("receipt", "row_numbers", "settlement", "doubt", "verification", "stalls", "sweep", "logs"),
+        *("verdict", "receipt", "row_numbers", "settlement", "doubt", "verification", "stalls", "sweep", "logs"),
     ),
     EDGES: (
         *(

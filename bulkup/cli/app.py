@@ -5,6 +5,8 @@ Annotations are values here and not text: typer would compile each of the hundre
 
 import os
 import sys
+from collections.abc import Sequence
+from copy import copy
 from typing import Annotated, Any
 
 import typer
@@ -12,13 +14,14 @@ import typer
 from bulkup.cli import options as o
 from bulkup.cli.figures import printable
 from bulkup.cli.outcome import exit_code_of, refuse_tokens
-from bulkup.cli.service_options import PerService, command_line
 from bulkup.cli.streams import put, put_json, say, to_stdout
 from bulkup.destinations.registry import BUILT_IN, every_service, listed
+from bulkup.destinations.service import Service
+from bulkup.errors import PRECEDENCE
 
 __all__ = ["main"]
 
-EXIT_CODES = """\b
+EXIT_CODES = f"""\b
 Exit codes:
     0  everything has landed
     1  internal error
@@ -36,8 +39,9 @@ Exit codes:
    77  token or permission
   130  interrupted, 143 terminated (also by SIGHUP and SIGQUIT); the state is saved
 
-2, 6, 7 and 8 come before anything is sent. Of the rest, where several apply, the first of these stands for the run:
-1, 130/143, 74, 77, 75, 10, 5, 4, 65, 3, 0. The receipt has each destination's own.
+2, 6, 7 and 8 come before anything is sent, unless an answer (2) or a changed file (6) stops a destination. Where several
+apply, the first of these stands for the run: {", ".join(str(int(code)) for code in PRECEDENCE)}.
+The receipt has each destination's own.
 """
 
 UPLOAD_NOTES = (
@@ -53,12 +57,6 @@ Tokens are never options: {token variables}, or a token_file in the config file.
 
 FULL_TITLES = listed((service.full_title for service in BUILT_IN.values()), "and")
 LAST = list(BUILT_IN)[-1]
-
-PER_SERVICE = {
-    "upload": PerService(options_after="name", urls_after="config"),
-    "bench": PerService(options_after="source", is_bench=True),
-}
-"""The commands that have the services' own options."""
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -100,27 +98,7 @@ def upload(
     context: typer.Context,
     sources: o.Sources,
     to: o.To = None,
-    name: o.Name = None,
-    preset: o.Preset = None,
-    drop: o.Drop = None,
     config: o.Config = None,
-    ca_file: o.CaFile = None,
-    state_dir: o.StateDir = None,
-    max_chunk_bytes: o.MaxChunkBytes = None,
-    max_chunk_rows: o.MaxChunkRows = None,
-    concurrency: o.Concurrency = None,
-    requests_per_minute: o.RequestsPerMinute = None,
-    bytes_per_second: o.BytesPerSecond = None,
-    on_doubt: o.OnDoubt = None,
-    settle_after: o.SettleAfter = None,
-    on_source_change: o.OnSourceChange = None,
-    append: o.Append = None,
-    retry_for: o.RetryFor = None,
-    max_wait: o.MaxWait = None,
-    drain_timeout: o.DrainTimeout = None,
-    max_rejects: o.MaxRejects = None,
-    workers: o.Workers = None,
-    validation: o.Validation = None,
     json: o.Json = False,
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,
@@ -137,21 +115,6 @@ def upload(
 def resume(
     context: typer.Context,
     run: RunArgument,
-    ca_file: o.CaFile = None,
-    state_dir: o.StateDir = None,
-    max_chunk_bytes: o.MaxChunkBytes = None,
-    max_chunk_rows: o.MaxChunkRows = None,
-    concurrency: o.Concurrency = None,
-    requests_per_minute: o.RequestsPerMinute = None,
-    bytes_per_second: o.BytesPerSecond = None,
-    on_doubt: o.OnDoubt = None,
-    settle_after: o.SettleAfter = None,
-    on_source_change: o.OnSourceChange = None,
-    retry_for: o.RetryFor = None,
-    max_wait: o.MaxWait = None,
-    drain_timeout: o.DrainTimeout = None,
-    max_rejects: o.MaxRejects = None,
-    workers: o.Workers = None,
     json: o.Json = False,
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,
@@ -165,13 +128,13 @@ def resume(
 
 
 @app.command(short_help="Show where a run stands, also while it is running.")
-def status(run: MaybeRun = None, state_dir: o.StateDir = None, json: o.Json = False, verbose: o.Verbose = False) -> int:
+def status(context: typer.Context, run: MaybeRun = None, json: o.Json = False, verbose: o.Verbose = False) -> int:
     """Show where a run stands, also while it is running: rows, chunks, doubts with their reasons, the last receipt."""
     from bulkup.cli.choices import state_dir as chosen
     from bulkup.cli.status import status_json, status_lines
     from bulkup.wiring.folder import StateDir
 
-    found = status_json(StateDir(chosen(state_dir, os.environ)).find(run))
+    found = status_json(StateDir(chosen(context.params["state_dir"], os.environ)).find(run))
     if json:
         put_json(found)
     else:
@@ -187,12 +150,6 @@ def settle(
     landed: o.Landed = False,
     absent: o.Absent = False,
     lane: o.Lane = None,
-    ca_file: o.CaFile = None,
-    state_dir: o.StateDir = None,
-    settle_after: o.SettleAfter = None,
-    retry_for: o.RetryFor = None,
-    max_wait: o.MaxWait = None,
-    requests_per_minute: o.RequestsPerMinute = None,
     json: o.Json = False,
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,
@@ -213,11 +170,6 @@ def verify(
     run: RunArgument,
     sample: o.Sample = None,
     seed: o.Seed = None,
-    ca_file: o.CaFile = None,
-    state_dir: o.StateDir = None,
-    retry_for: o.RetryFor = None,
-    max_wait: o.MaxWait = None,
-    requests_per_minute: o.RequestsPerMinute = None,
     json: o.Json = False,
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,
@@ -235,6 +187,7 @@ def verify(
 
 @app.command(short_help="Export rejected rows with their reasons, or send them again.")
 def rejects(
+    context: typer.Context,
     run: RunArgument,
     file: Annotated[
         str | None,
@@ -253,10 +206,10 @@ def rejects(
     lane: Annotated[
         str | None, typer.Option("--lane", metavar="DEST", help="{destinations} only. Default: all.")
     ] = None,
-    state_dir: o.StateDir = None,
     verbose: o.Verbose = False,
 ) -> int:
     """Export rejected rows with reason and row number, as JSON lines in the source's order. With --retry, send them again."""
+    state_dir = context.params["state_dir"]
     if retry:
         from bulkup.cli.retrying import retry_rejects
 
@@ -285,18 +238,13 @@ def bench(
     to: o.Endpoint,
     url: o.Url = None,
     source: o.Source = None,
-    preset: o.Preset = None,
-    drop: o.Drop = None,
     config: o.Config = None,
     sizes: o.Sizes = None,
     concurrencies: o.Concurrencies = "1,2,4,8,16",
     max_requests: o.MaxRequests = "60",
     max_bytes: o.MaxBytes = "256MiB",
     max_wait: o.BenchMaxWait = "60s",
-    requests_per_minute: o.RequestsPerMinute = None,
     write_config: o.WriteConfig = None,
-    ca_file: o.CaFile = None,
-    state_dir: o.StateDir = None,
     yes: o.Yes = False,
     json: o.Json = False,
     verbose: o.Verbose = False,
@@ -375,12 +323,31 @@ def _run(arguments: list[str]) -> Any:
     is_help_of_command = not {"-h", "--help"}.isdisjoint(arguments[1:])
     services = every_service() if is_help_of_command else built_in
     try:
-        return command_line(app, services, PER_SERVICE)(arguments, prog_name="bulkup", standalone_mode=False)
+        return _command_line(arguments, services)(arguments, prog_name="bulkup", standalone_mode=False)
     except Exception as error:
         everyone = every_service() if type(error).__name__ == "NoSuchOption" else services
         if len(everyone) <= len(services):
             raise
-    return command_line(app, everyone, PER_SERVICE)(arguments, prog_name="bulkup", standalone_mode=False)
+    return _command_line(arguments, everyone)(arguments, prog_name="bulkup", standalone_mode=False)
+
+
+def _command_line(arguments: Sequence[str], services: Sequence[Service]) -> Any:
+    """The command. Of its subcommands only those that *arguments* name have options: to make them takes longer than to list all."""
+    made = copy(app)
+    made.registered_commands = []
+    for command in app.registered_commands:
+        info, function = copy(command), command.callback
+        assert function is not None
+        info.name = function.__name__
+        if info.name in arguments:
+            from bulkup.cli.parameters import with_options, with_words
+
+            info.callback = with_options(info.name, function, services)
+            info.epilog = with_words(info.epilog or "", services)
+        else:
+            info.callback = lambda: 0
+        made.registered_commands.append(info)
+    return typer.main.get_command(made)
 
 
 def main(arguments: list[str] | None = None) -> int:

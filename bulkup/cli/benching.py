@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from bulkup.cli.bench_report import cell_line, chunk_text, report_json, speed_text, table_of, verdict_lines, write_chart
 from bulkup.cli.choices import choose
 from bulkup.cli.config_writing import check_config, write_config
-from bulkup.cli.figures import parse_seconds, parse_size, plural, printable, size_text
+from bulkup.cli.figures import plural, printable, size_text
 from bulkup.cli.runner import Face, with_signals
 from bulkup.cli.streams import delivered, put_json, say, to_stdout
 from bulkup.cli.terminal import console_on
@@ -21,6 +21,7 @@ from bulkup.destinations.registry import service_named
 from bulkup.errors import ExitCode, JournalUnusable, LocalDisk, UsageProblem, worst
 from bulkup.event import Event, Note
 from bulkup.path_text import json_bytes
+from bulkup.quantities import parse_seconds, parse_size
 from bulkup.state_files import check_folder
 from bulkup.sweep import Budget, Verdict
 from bulkup.transport import check_base_url
@@ -64,11 +65,11 @@ def _wish(given: Mapping[str, Any], environment: Mapping[str, str]) -> SweepWish
     now = datetime.now(UTC)
     asked = {
         **{key: given[key] for key in ("config", "preset", "drop", "ca_file", "state_dir")},
-        **{option.name: given[option.name] or option.bench for option in service.options},
+        **{own.name: given[own.name] or own.option.bench for own in service.own_settings},
         "requests_per_minute": given["requests_per_minute"],
         "to": [lane],
         "name": f"bulkup-bench-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
-        service.url_option.name: given["url"],
+        service.url_setting.name: given["url"],
     }
     upload = choose([given["source"] or "-"], asked, environment)
     settings = upload.destinations[0].model_copy(update={"concurrency": 16, "max_chunk_bytes": None})

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bulkup.api import make_upload
-from bulkup.cli.figures import parse_seconds, parse_size
+from bulkup.cli.parameters import EACH, RUN
 from bulkup.config import RejectLimit, RunSettings, load_file, settings_from
 from bulkup.destinations.registry import BUILT_IN, find_service, nowhere, service_named
 from bulkup.destinations.service import Service
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import UsageProblem
 from bulkup.path_text import as_text
+from bulkup.quantities import parse_path, parse_seconds, parse_size
+from bulkup.settings.option import Setting
 from bulkup.wiring.wish import Upload
 
-__all__ = ["choose", "override", "state_dir"]
+__all__ = ["asked_of", "choose", "override", "state_dir"]
 
 FOR_EACH = ("ca_file",)
 """What stands at the top of a config file for every destination that does not say it itself."""
@@ -27,82 +27,16 @@ Given = Mapping[str, Any]
 """The flags by parameter name, as text; None or empty where a flag was not given."""
 
 
-class Scope(Enum):
-    """Whose setting an option is."""
-
-    RUN = "the run's"
-    EACH = "each destination's"
-    SERVICE = "one service's"
-
-
-def _truth(text: str) -> bool:
-    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    if text.lower() not in known:
-        raise ValueError("give 1 or 0")
-    return known[text.lower()]
+def _places() -> dict[str, dict[str, Setting]]:
+    places: dict[str, dict[str, Setting]] = {}
+    for setting in RUN:
+        section, _, key = setting.key.rpartition(".")
+        places.setdefault(section, {})[key] = setting
+    return places
 
 
-def _whole(text: str) -> int:
-    try:
-        return int(text.replace("_", ""))
-    except ValueError:
-        raise ValueError("give a whole number") from None
-
-
-def _workers(text: str) -> int | str:
-    try:
-        return "auto" if text == "auto" else int(text)
-    except ValueError:
-        raise ValueError("give a number of processes, or auto") from None
-
-
-def _absolute(text: str, base: Path = Path()) -> Path:
-    try:
-        return (base / Path(text).expanduser()).absolute()
-    except (RuntimeError, OSError):  # no HOME and no entry for this user, or no current directory
-        raise ValueError("cannot be found from here: give an absolute path") from None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError("give a number") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """An option of `upload`: its parameter's name, how its text is read, and the setting that it fills."""
-
-    name: str
-    scope: Scope
-    field: str
-    parse: Callable[[str], Any] = str
-
-
-OPTIONS = (
-    Option("name", Scope.RUN, "name", as_text),
-    Option("state_dir", Scope.RUN, "state_dir"),
-    Option("on_doubt", Scope.RUN, "on_doubt"),
-    Option("settle_after", Scope.RUN, "settle_after_s", parse_seconds),
-    Option("on_source_change", Scope.RUN, "on_source_change"),
-    Option("append", Scope.RUN, "append", _truth),
-    Option("retry_for", Scope.RUN, "retry_for_s", parse_seconds),
-    Option("max_wait", Scope.RUN, "max_wait_s", parse_seconds),
-    Option("drain_timeout", Scope.RUN, "drain_timeout_s", parse_seconds),
-    Option("max_rejects", Scope.RUN, "max_rejects", RejectLimit.parse),
-    Option("workers", Scope.RUN, "workers", _workers),
-    Option("validation", Scope.RUN, "validation"),
-    Option("ca_file", Scope.EACH, "ca_file", _absolute),
-    Option("preset", Scope.EACH, "preset"),
-    Option("drop", Scope.EACH, "drop"),
-    Option("max_chunk_bytes", Scope.EACH, "max_chunk_bytes", parse_size),
-    Option("max_chunk_rows", Scope.EACH, "max_chunk_rows", _whole),
-    Option("concurrency", Scope.EACH, "concurrency", _whole),
-    Option("requests_per_minute", Scope.EACH, "requests_per_minute", _number),
-    Option("bytes_per_second", Scope.EACH, "bytes_per_second", parse_size),
-)
-"""Those that every upload has; each service has its own beside them."""
+PLACES = _places()
+"""The run's settings by the section of the config file (the empty one is the top) and the key there."""
 
 
 def choose(sources: list[str], given: Given, environment: Mapping[str, str]) -> Upload:
@@ -113,9 +47,9 @@ def choose(sources: list[str], given: Given, environment: Mapping[str, str]) -> 
     destinations: list[DestinationSettings] = []
     for service in _services(given, environment, file):
         from_file = file.lane(service.name) if file else {}
-        values = {**from_file, **_asked(given, environment, (*_of(Scope.EACH), *_of_service(service)))}
+        values = {**from_file, **asked_of(given, environment, (*EACH, *service.own_settings, service.url_setting))}
         destinations.append(_checked(service, values, from_file, file))
-    asked = _asked(given, environment, _of(Scope.RUN))
+    asked = asked_of(given, environment, RUN)
     name = asked.pop("name", run.get("name"))
     run.pop("name", None)
     try:
@@ -128,7 +62,7 @@ def choose(sources: list[str], given: Given, environment: Mapping[str, str]) -> 
 
 def override(upload: Upload, given: Given) -> Upload:
     """*upload* with the flags in *given* instead of what it was recorded with. Raises `UsageProblem`."""
-    asked, each = _asked(given, {}, _of(Scope.RUN)), _asked(given, {}, _of(Scope.EACH))
+    asked, each = asked_of(given, {}, RUN), asked_of(given, {}, EACH)
     settings = settings_from(RunSettings, {**upload.settings.model_dump(), **asked}, "settings")
     destinations = tuple(
         settings_from(type(d), {**d.model_dump(by_alias=True), **each}, d.service) for d in upload.destinations
@@ -150,35 +84,26 @@ def _services(given: Given, environment: Mapping[str, str], file: File | None) -
     return [service_named(lane) for lane in dict.fromkeys(lanes)]
 
 
-def _of(scope: Scope) -> tuple[Option, ...]:
-    return tuple(option for option in OPTIONS if option.scope is scope)
-
-
-def _of_service(service: Service) -> tuple[Option, ...]:
-    return tuple(
-        Option(option.name, Scope.SERVICE, option.setting, option.parse)
-        for option in (*service.options, service.url_option)
-    )
-
-
-def _asked(given: Given, environment: Mapping[str, str], options: Sequence[Option]) -> dict[str, Any]:
-    """What flags and environment say about the settings of *options*."""
+def asked_of(given: Given, environment: Mapping[str, str], settings: Iterable[Setting]) -> dict[str, Any]:
+    """What flags and environment say about *settings*, by field."""
     asked: dict[str, Any] = {}
-    for option in options:
-        flag = given.get(option.name)
-        variable = "BULKUP_" + option.name.upper()
+    for setting in settings:
+        if not setting.has_flag:
+            continue
+        flag = given.get(setting.name)
         if flag is not None and flag != []:
-            asked[option.field] = _parsed(option, flag, "--" + option.name.replace("_", "-"))
-        elif text := environment.get(variable):
-            asked[option.field] = _parsed(option, text.split(",") if option.name == "drop" else text, variable)
+            asked[setting.field] = _parsed(setting, flag, setting.flag)
+        elif text := environment.get(setting.variable):
+            words = text.split(",") if setting.option.is_list else text
+            asked[setting.field] = _parsed(setting, words, setting.variable)
     return asked
 
 
-def _parsed(option: Option, given: Any, where: str) -> Any:
+def _parsed(setting: Setting, given: Any, where: str) -> Any:
     if not isinstance(given, str):  # several, or yes or no
         return tuple(map(as_text, given)) if isinstance(given, list) else given
     try:
-        return option.parse(given)
+        return setting.option.parse(given)
     except ValueError as error:
         raise UsageProblem(f"{where} {given!r}: {error}") from None
 
@@ -186,15 +111,15 @@ def _parsed(option: Option, given: Any, where: str) -> Any:
 def _checked(
     service: Service, values: dict[str, Any], from_file: dict[str, Any], file: File | None
 ) -> DestinationSettings:
-    needed = [option for option in service.options if option.default is None]
-    for option in needed:
-        if option.setting not in values:
-            raise UsageProblem(f"{service.name} needs {option.flag}, {option.needed}")
+    needed = [setting for setting in service.own_settings if setting.is_needed]
+    for setting in needed:
+        if setting.field not in values:
+            raise UsageProblem(f"{service.name} needs {setting.flag}, {setting.option.needed}")
     try:
         return settings_from(service.settings, values, service.name)
     except UsageProblem:
         if file:  # where the file is at fault, say so
-            given = {option.setting: values[option.setting] for option in needed}
+            given = {setting.field: values[setting.field] for setting in needed}
             settings_from(service.settings, {**given, **from_file}, f"config file {file.path}, [{service.name}]")
         raise
 
@@ -205,14 +130,14 @@ class File:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._tables = load_file(path)
-        top = set(RunSettings.model_fields) - {"max_rejects", "rejects_content"}
-        known = top | {"to", "rejects", *FOR_EACH}
+        known = {"to", *PLACES[""], *filter(None, PLACES), *FOR_EACH}
         others = [service for key in self._tables if key not in known and (service := find_service(key)) is not None]
         self._services = {service.name: service for service in (*BUILT_IN.values(), *others)}
         self._refuse_unknown(self._tables, known | self._services.keys(), "")
         for lane, service in self._services.items():  # also those that this run does not use: a typing error is one
             self._refuse_unknown(self._table(lane), _keys(service), lane)
-        self._refuse_unknown(self._table("rejects"), {"content", "max"}, "rejects")
+        for section in filter(None, PLACES):
+            self._refuse_unknown(self._table(section), PLACES[section].keys(), section)
 
     def to(self) -> list[str]:
         """The destinations that the file names, or else has a section for."""
@@ -227,17 +152,15 @@ class File:
 
     def run(self) -> dict[str, Any]:
         """The run's settings."""
-        values = {
-            key: self._read(key, value)
-            for key, value in self._tables.items()
-            if key not in {"to", "rejects", *FOR_EACH, *self._services}
-        }
-        rejects = self._table("rejects")
-        if "content" in rejects:
-            values["rejects_content"] = rejects["content"]
-        if "max" in rejects:
+        values: dict[str, Any] = {}
+        for section, settings in PLACES.items():
+            table = self._table(section) if section else self._tables
+            for key in table.keys() & settings.keys():
+                setting = settings[key]
+                values[setting.field] = self._read(setting.key, table[key])
+        if "max_rejects" in values:
             try:
-                values["max_rejects"] = RejectLimit.parse(str(rejects["max"]))
+                values["max_rejects"] = RejectLimit.parse(str(values["max_rejects"]))
             except UsageProblem:
                 raise self._problem("rejects.max", 'must be a number of rows, or a share such as "5%"') from None
         return values
@@ -249,7 +172,7 @@ class File:
         for key in ("token_file", "ca_file"):
             if isinstance(values.get(key), str):
                 try:
-                    values[key] = _absolute(values[key], self.path.parent)
+                    values[key] = parse_path(values[key], self.path.parent)
                 except ValueError as error:
                     raise self._problem(f"{lane}.{key}", str(error)) from None
         return values
@@ -270,7 +193,7 @@ class File:
         except ValueError as error:
             raise self._problem(key, str(error)) from None
 
-    def _refuse_unknown(self, table: dict[str, Any], known: set[str], section: str) -> None:
+    def _refuse_unknown(self, table: dict[str, Any], known: Collection[str], section: str) -> None:
         for key in table:
             if key in known:
                 continue

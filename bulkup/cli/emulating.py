@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bulkup.cli.figures import parse_size
 from bulkup.errors import UsageProblem
+from bulkup.quantities import parse_size
 
 __all__ = ["emulate", "switches"]
 

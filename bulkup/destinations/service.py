@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+from bulkup.settings.option import Option, OptionTable, Setting, settings_of
 
 if TYPE_CHECKING:
     from bulkup.destinations.assumptions import Assumption
@@ -15,43 +17,9 @@ if TYPE_CHECKING:
     from bulkup.token_source import TokenSource
     from bulkup.transport import Transport
 
-__all__ = ["DatasetAt", "Service", "ServiceOption"]
+__all__ = ["DatasetAt", "Service"]
 
 MIB = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceOption:
-    """An option of one service: `--name METAVAR`, with underscores as hyphens, fills the setting *field* (by default of that name).
-
-    *meaning* is what the help says of it. *default* is the default as the help says it; None: it is needed, and *needed* says what
-    is missing without it. *bench*: the default of `bulkup bench`, where that is another. *parse* reads the text, and raises
-    `ValueError` saying what to give instead.
-    """
-
-    name: str
-    metavar: str
-    meaning: str
-    default: str | None = None
-    needed: str = ""
-    field: str = ""
-    bench: str | None = None
-    parse: Callable[[str], Any] = str
-
-    @property
-    def flag(self) -> str:
-        """As it is typed."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def setting(self) -> str:
-        """The setting that it fills."""
-        return self.field or self.name
-
-    def help(self, title: str, *, is_bench: bool = False) -> str:
-        """Its line in the help of a command, *title* being the service's."""
-        default = self.bench if is_bench and self.bench is not None else self.default
-        return f"{title}: {self.meaning}. " + ("Needed there." if default is None else f"Default: {default}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +63,8 @@ class Service(ABC):
     max_chunk_rows: ClassVar[int | None] = None
     """The most rows in a request, unless the user gives another number. None: no limit."""
 
-    options: ClassVar[tuple[ServiceOption, ...]] = ()
-    """Its own options, beside those that every service has."""
+    options: ClassVar[type[OptionTable]] = OptionTable
+    """The table of its own options, beside those that every service has; *settings* inherits from it."""
 
     @property
     @abstractmethod
@@ -122,9 +90,15 @@ class Service(ABC):
         """A row in its shape that holds the two texts: what `bulkup bench` sends."""
 
     @property
-    def url_option(self) -> ServiceOption:
+    def own_settings(self) -> tuple[Setting, ...]:
+        """The settings of its own table."""
+        return settings_of(self.options)
+
+    @property
+    def url_setting(self) -> Setting:
         """What changes its base URL."""
-        return ServiceOption(name=f"{self.name}_url", metavar="URL", meaning="", default=self.url, field="url")
+        option = Option(name=f"{self.name}_url", metavar="URL", meaning="base URL", default=self.url)
+        return Setting("url", option, self.url)
 
     @property
     def largest_body(self) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field
-
-from bulkup.config import Model, Table
+from bulkup.config import Model
 from bulkup.destinations.service import DatasetAt
+from bulkup.settings.destination import DestinationOptions
 
 if TYPE_CHECKING:
     from bulkup.encoding import RowOptions
@@ -19,7 +17,7 @@ _ROWS = ("preset", "drop", "mapping")
 """The settings of every destination that change what is sent."""
 
 
-class DestinationSettings(Model):
+class DestinationSettings(DestinationOptions, Model):
     """What every destination has. Sizes are in bytes, rates per unit of time as named; None means the destination's own default.
 
     A subclass belongs to one service. The base URL, *place* and whatever changes the rows make the run's id: two runs that differ
@@ -34,19 +32,6 @@ class DestinationSettings(Model):
 
     row_settings: ClassVar[tuple[str, ...]] = ()
     """The keys of the subclass's own settings that change what is sent."""
-
-    url: str
-    token_file: Path | None = None
-    ca_file: Path | None = None
-    preset: Literal["auto", "identity", "chat", "prompt-completion", "question-answer", "text"] = "auto"
-    drop: tuple[str, ...] = ()
-    mapping: Table | None = None
-    max_chunk_bytes: Annotated[int, Field(ge=1024)] | None = None
-    max_chunk_rows: Annotated[int, Field(ge=1)] | None = None
-    concurrency: Annotated[int, Field(ge=1, le=256)] = 16
-    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
-    rows_per_second: Annotated[float, Field(gt=0)] | None = None
-    bytes_per_second: Annotated[float, Field(gt=0)] | None = None
 
     def dataset(self, name: str) -> DatasetAt:
         """Where the dataset *name* is."""

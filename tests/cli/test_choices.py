@@ -9,8 +9,9 @@ import pytest
 
 from bulkup import Collinear, Nebius
 from bulkup.cli.choices import choose, override
-from bulkup.cli.figures import parse_seconds, parse_size, printable, size_text, time_text
+from bulkup.cli.figures import printable, size_text, time_text
 from bulkup.errors import UsageProblem
+from bulkup.quantities import parse_seconds, parse_size
 from tests.cli.shell import SPACE, Shell
 
 FILE = """

@@ -31,6 +31,7 @@ from bulkup.cli.app import main
 from bulkup.config import RunSettings
 from bulkup.emulator import Settings, running
 from bulkup.event import Event, Finished
+from bulkup.journal.facts import LANE_END, RUN_END
 from bulkup.wiring.run import execute
 from bulkup.wiring.wish import Upload
 from tests.e2e.harness import SPACE, TOKENS, as_collinear, canonical, gsm8k_rows
@@ -61,6 +62,8 @@ MOVING = {
     "started_at",
     "audited",
     "late",
+    LANE_END,
+    RUN_END,
 }
 """Facts that a resume writes anew."""
 

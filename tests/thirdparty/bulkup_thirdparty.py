@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Annotated
 
 import msgspec
 import orjson
@@ -17,13 +18,14 @@ from bulkup.destinations.base import PAGE_ROWS, Capabilities, Envelope, Payload,
 from bulkup.destinations.http import ask, decoded, is_usable_id, lost, refusal
 from bulkup.destinations.listing import Listing
 from bulkup.destinations.row_keys import key_of, unreadable_key
-from bulkup.destinations.service import DatasetAt, Service, ServiceOption
+from bulkup.destinations.service import DatasetAt, Service
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.doubt.by_count import BY_COUNT
 from bulkup.doubt.policy import Policy
 from bulkup.encoding import ColumnRows, RowPlan, Target
 from bulkup.exact import NotJsonError, read
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
+from bulkup.settings.option import Option, OptionTable
 from bulkup.settlement import Look, Match, Seen
 from bulkup.token_source import TokenSource
 from bulkup.transport import Transport, TransportFailure
@@ -33,14 +35,19 @@ __all__ = ["THIRDPARTY"]
 ANSWER_BYTES = 1024 * 1024
 
 
-class Boxes(DestinationSettings):
+class BoxOptions(OptionTable):
+    """Where a set is."""
+
+    box: Annotated[str, Option(metavar="BOX", meaning="the box", needed="the box's name")]
+
+
+class Boxes(BoxOptions, DestinationSettings):
     """A set of rows in *box*."""
 
     service = "thirdparty"
     place = ("box",)
 
     url: str = "http://127.0.0.1:9"
-    box: str
 
 
 class _Set(msgspec.Struct):
@@ -165,7 +172,7 @@ class _ThirdParty(Service):
     url = "http://127.0.0.1:9"
     max_chunk_bytes = BoxDestination.capabilities.max_chunk_bytes
     max_chunk_rows = BoxDestination.capabilities.max_chunk_rows
-    options = (ServiceOption(name="box", metavar="BOX", meaning="the box", needed="the box's name"),)
+    options = BoxOptions
     settings = Boxes
     policy: Policy = BY_COUNT
     assumptions = (

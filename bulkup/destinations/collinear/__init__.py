@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from bulkup.destinations.service import MIB, DatasetAt, Service, ServiceOption
+from bulkup.destinations.service import MIB, DatasetAt, Service
+from bulkup.settings.option import Option, OptionTable
 
 if TYPE_CHECKING:
     from bulkup.destinations.assumptions import Assumption
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
     from bulkup.token_source import TokenSource
     from bulkup.transport import Transport
 
-__all__ = ["COLLINEAR"]
+__all__ = ["COLLINEAR", "CollinearOptions"]
+
+
+class CollinearOptions(OptionTable):
+    """Where a dataset is."""
+
+    space_id: Annotated[str, Option(metavar="UUID", meaning="the space", needed="the space's UUID")]
 
 
 class _Collinear(Service):
@@ -25,7 +32,7 @@ class _Collinear(Service):
     url = "https://api.collinear.ai"
     max_chunk_bytes = 8 * MIB
     max_chunk_rows = 50_000  # the answer holds an id for each row: this bounds what must be kept of it
-    options = (ServiceOption(name="space_id", metavar="UUID", meaning="the space", needed="the space's UUID"),)
+    options = CollinearOptions
 
     @property
     def settings(self) -> type[DestinationSettings]:

@@ -6,20 +6,19 @@ from uuid import UUID
 
 from pydantic import field_validator
 
-from bulkup.destinations.collinear import COLLINEAR
+from bulkup.destinations.collinear import COLLINEAR, CollinearOptions
 from bulkup.destinations.settings import DestinationSettings
 
 __all__ = ["Collinear"]
 
 
-class Collinear(DestinationSettings):
+class Collinear(CollinearOptions, DestinationSettings):
     """Collinear AI: one dataset in a space. The token is in `COLLINEAR_API_KEY` or *token_file*."""
 
     service = COLLINEAR.name
     place = ("space_id",)
 
     url: str = COLLINEAR.url
-    space_id: str
 
     @field_validator("space_id")
     @classmethod

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from bulkup.destinations.service import MIB, DatasetAt, Service, ServiceOption
+from bulkup.destinations.service import MIB, DatasetAt, Service
 from bulkup.path_text import as_text
+from bulkup.settings.option import Bounds, Option, OptionTable
 
 if TYPE_CHECKING:
     from bulkup.destinations.assumptions import Assumption
@@ -15,7 +16,20 @@ if TYPE_CHECKING:
     from bulkup.token_source import TokenSource
     from bulkup.transport import Transport
 
-__all__ = ["NEBIUS"]
+__all__ = ["NEBIUS", "NebiusOptions"]
+
+
+class NebiusOptions(OptionTable):
+    """Where a dataset is."""
+
+    folder: Annotated[
+        str,
+        Bounds(length=1),
+        Option(metavar="PATH", meaning="the folder", bench="/bulkup-bench", parse=as_text),
+    ] = "/bulkup"
+    ai_project_id: Annotated[
+        str | None, Option(metavar="ID", meaning="the project", default="the token's own", parse=as_text)
+    ] = None
 
 
 class _Nebius(Service):
@@ -25,14 +39,7 @@ class _Nebius(Service):
     token_variable = "NEBIUS_API_KEY"  # noqa: S105 - a variable's name
     url = "https://api.tokenfactory.nebius.com"
     max_chunk_bytes = 16 * MIB
-    options = (
-        ServiceOption(
-            name="folder", metavar="PATH", meaning="the folder", default="/bulkup", bench="/bulkup-bench", parse=as_text
-        ),
-        ServiceOption(
-            name="ai_project_id", metavar="ID", meaning="the project", default="the token's own", parse=as_text
-        ),
-    )
+    options = NebiusOptions
 
     @property
     def settings(self) -> type[DestinationSettings]:

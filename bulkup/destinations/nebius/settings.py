@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bulkup.config import Table
-from bulkup.destinations.nebius import NEBIUS
+from bulkup.destinations.nebius import NEBIUS, NebiusOptions
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.encoding import RowOptions
 from bulkup.schema import Nested
@@ -16,7 +16,7 @@ from bulkup.schema import Nested
 __all__ = ["Nebius"]
 
 
-class Nebius(DestinationSettings):
+class Nebius(NebiusOptions, DestinationSettings):
     """Nebius Token Factory: one dataset, or a family of them, in *folder*. The token is in `NEBIUS_API_KEY` or *token_file*."""
 
     service = NEBIUS.name
@@ -24,8 +24,6 @@ class Nebius(DestinationSettings):
     row_settings = ("schema", "columns", "nested")
 
     url: str = NEBIUS.url
-    folder: Annotated[str, Field(min_length=1)] = "/bulkup"
-    ai_project_id: str | None = None
     whole_schema: Table | None = Field(default=None, alias="schema")
     columns: Table = Field(default_factory=dict)
     nested: Literal["text", "as-is"] = "text"
