@@ -399,6 +399,33 @@ MUTATIONS = (
         ("tests/workers/test_pool.py::test_what_a_worker_is_doing_stops_at_once_when_its_parent_is_killed",),
     ),
     Mutation(
+        "worker",
+        "an attempt of a worker that has ended is taken for not made",
+        "bulkup/flow/executors.py",
+        """            on_bytes(0)
+            return Sent(InDoubt("the worker process that was sending it has ended"))
+""",
+        """            return Sent(TryAgain("the worker process that was sending it has ended"))
+""",
+        ("tests/e2e/test_workers.py::test_killed_workers_lose_nothing",),
+    ),
+    Mutation(
+        "worker",
+        "rows that a worker held are looked for there after its end",
+        "bulkup/flow/executors.py",
+        "        if not hold.executor.is_there:",
+        "        if False:",
+        ("tests/flow/test_executors.py::test_whoever_dies_the_rest_makes_the_same_rows",),
+    ),
+    Mutation(
+        "worker",
+        "a tile that a worker was cutting is cut once more from its beginning",
+        "bulkup/flow/executors.py",
+        "                        start, body_bytes, rows = part.stop,",
+        "                        _, body_bytes, rows = part.stop,",
+        ("tests/flow/test_executors.py::test_whoever_dies_the_rest_makes_the_same_rows",),
+    ),
+    Mutation(
         "stopped process",
         "a timer that fires late gives up at once",
         "bulkup/stalls.py",

@@ -19,8 +19,9 @@ from bulkup.encoding.breaks import lines_of
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.draft import Drafted, Keep, Placed
+from bulkup.flow.executors import Executors
 from bulkup.flow.plan import LanePlan
-from bulkup.flow.prepared import Prepared, from_memory, listed
+from bulkup.flow.prepared import Prepared, listed
 from bulkup.flow.stop_rules import StopRules
 from bulkup.journal import LaneJournal
 from bulkup.model import Block, Reject, Stage
@@ -55,6 +56,7 @@ class Splitter:
         *,
         source: Source,
         chunker: Chunker,
+        executors: Executors,
         plan: LanePlan,
         destination: Destination,
         journal: LaneJournal,
@@ -65,6 +67,7 @@ class Splitter:
     ) -> None:
         self._source = source
         self._chunker = chunker
+        self._executors = executors
         self._plan = plan
         self._destination = destination
         self._journal = journal
@@ -157,7 +160,7 @@ class Splitter:
         await self._journal.replace(parent.chunk.id, children, reason, letters)
         self._moved(parent.chunk, children)
         return [
-            Prepared(child, from_memory(draft.encoded), listed(draft.raw), 0)
+            Prepared(child, listed(draft.raw), 0, self._executors.hold(draft.encoded), draft.raw)
             for child, draft in zip(children, drafts, strict=True)
             if child.state is ChunkState.PLANNED
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -25,17 +24,17 @@ from bulkup.flow.chunker import Chunker
 from bulkup.flow.clock import Clock, dated
 from bulkup.flow.creation import Creation
 from bulkup.flow.delivery import Delivery
-from bulkup.flow.drafter import Drafter, OwnDrafter
+from bulkup.flow.executors import Executors
 from bulkup.flow.fence import Fence
 from bulkup.flow.halt import Halt, Halted, Reason
-from bulkup.flow.helped import LaneHelp, PoolDrafter, PoolSender
 from bulkup.flow.isolation import Splitter
+from bulkup.flow.lane_worker import LaneWorker
 from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepare import Preparer
 from bulkup.flow.prepared import Prepared
+from bulkup.flow.processes import LaneWorkers, ThisProcess
 from bulkup.flow.reaction import Reaction
-from bulkup.flow.sender import OwnSender, Sender
 from bulkup.flow.sent_rows import SentRows
 from bulkup.flow.settler import REFUSALS_STORE_NOTHING, Settler
 from bulkup.flow.stop_rules import StopRules
@@ -91,6 +90,7 @@ class Lane:
         destination: Destination,
         source: Source,
         journal: LaneJournal,
+        workers: LaneWorkers,
         chosen: Chosen,
         clock: Clock,
         learned_limit: int | None,
@@ -110,7 +110,7 @@ class Lane:
         self._chosen = chosen
         self._options = options = chosen.run
         self._clock = clock
-        self._help: LaneHelp | None = None
+        self._workers = workers
         self._say = say
         self._cursor: Cursor = source.cursor()
         self._plan: LanePlan | None = None
@@ -205,10 +205,6 @@ class Lane:
             self._say(f"{lost} chunks were being sent when the last process ended; they are in doubt")
         self.tally.totals = await self._journal.totals()
         self._planned_whole = bool(await self._journal.fact("planned whole"))
-
-    def be_helped(self, by: LaneHelp) -> None:
-        """From now on worker processes read, encode and send."""
-        self._help = by
 
     async def run(self) -> None:
         """Send until the source ends or the lane stops. What happened stands in the journal, `tally` and `halt`."""
@@ -402,18 +398,8 @@ class Lane:
             if self._look_failed is not None:
                 await self._reaction.after(self._look_failed, failures=1, token=self.destination.token.current)
             await self._asker.ask(self._look)
-        if self._help is None:
+        async with self._workers.opening(self._plan, self._source):
             await self._send_planned(self._plan)
-            return
-        opening = asyncio.create_task(
-            self._help.open(self._plan, self._source)
-        )  # until then this process does the work
-        try:
-            await self._send_planned(self._plan)
-        finally:
-            opening.cancel()
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait({opening})
 
     async def _send_planned(self, plan: LanePlan) -> None:
         chunker = Chunker(self._source, plan.rows.encoder(), self.halt)
@@ -451,13 +437,14 @@ class Lane:
     async def _send_round(self, plan: LanePlan, chunker: Chunker, creation: Creation, settler: Settler) -> None:
         """Everything that is planned, and whatever the source still holds, once."""
         budget = reading = ByteBudget(self._chosen.memory_bytes)
-        if self._help is not None:  # half of it for what is read ahead
+        if self._workers.count:  # half of it for what is read ahead
             budget, reading = (ByteBudget(self._chosen.memory_bytes // 2) for _ in range(2))
         numbers = ChildNumbers(self._journal)
         fence = Fence()
         wanted = _Bell()
-        preparer = self._preparer(plan, chunker, budget, reading, numbers)
-        delivery = await self._delivery(plan, chunker, budget, numbers, creation, fence, wanted.ring)
+        executors = self._executors(plan, chunker)
+        preparer = self._preparer(plan, executors, budget, reading, numbers)
+        delivery = await self._delivery(plan, chunker, executors, budget, numbers, creation, fence, wanted.ring)
         sending, incoming = anyio.create_memory_object_stream[Prepared](0)
         async with anyio.create_task_group() as beside:
             beside.start_soon(self._settle_on_demand, settler, fence, wanted)
@@ -494,14 +481,13 @@ class Lane:
             self.halt.set(Reason(str(error), error.exit_code))
 
     def _preparer(
-        self, plan: LanePlan, chunker: Chunker, budget: ByteBudget, reading: ByteBudget, numbers: ChildNumbers
+        self, plan: LanePlan, executors: Executors, budget: ByteBudget, reading: ByteBudget, numbers: ChildNumbers
     ) -> Preparer:
         return Preparer(
             lane=self.name,
             source=self._source,
             cursor=self._cursor,
-            chunker=chunker,
-            drafter=self._drafter(chunker),
+            executors=executors,
             plan=plan,
             destination=self.destination,
             journal=self._journal,
@@ -516,12 +502,9 @@ class Lane:
             with_rejected_rows=self._options.rejects_content,
         )
 
-    def _drafter(self, chunker: Chunker) -> Drafter:
-        own = OwnDrafter(chunker, self._cursor, self.halt)
-        return own if self._help is None else PoolDrafter(self._help, own, self._source, self._cursor)
-
-    def _sender(self) -> Sender:
-        return OwnSender(self.destination) if self._help is None else PoolSender(self._help, self.destination)
+    def _executors(self, plan: LanePlan, chunker: Chunker) -> Executors:
+        here = ThisProcess(LaneWorker(self.destination, plan.rows, chunker, self._cursor))
+        return Executors(self.name, here, self._workers, self._source, self._cursor, self.destination.token)
 
     def _stop_rules(self) -> StopRules:
         options = self._options
@@ -549,6 +532,7 @@ class Lane:
         self,
         plan: LanePlan,
         chunker: Chunker,
+        executors: Executors,
         budget: ByteBudget,
         numbers: ChildNumbers,
         creation: Creation,
@@ -558,6 +542,7 @@ class Lane:
         splitter = Splitter(
             source=self._source,
             chunker=chunker,
+            executors=executors,
             plan=plan,
             destination=self.destination,
             journal=self._journal,
@@ -568,7 +553,7 @@ class Lane:
         )
         return Delivery(
             destination=self.destination,
-            sender=self._sender(),
+            executors=executors,
             plan=plan,
             journal=self._journal,
             pacing=self.pacing,

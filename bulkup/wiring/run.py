@@ -20,7 +20,6 @@ from bulkup.errors import BulkupError, ExitCode, worst
 from bulkup.event import Event, Finished, LaneSnapshot, Note, Snapshot
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Reason
-from bulkup.flow.helped import LaneHelp
 from bulkup.flow.lane import Chosen, Lane
 from bulkup.journal import Journal, Lock
 from bulkup.journal.journal import LIMITED_BY
@@ -38,11 +37,11 @@ from bulkup.wiring.build import refuse_secrets, row_options, token_of
 from bulkup.wiring.changed_source import open_journal
 from bulkup.wiring.fingerprint import files_to_json
 from bulkup.wiring.folder import RunFolder, StateDir
-from bulkup.wiring.helping import Helpers, worker_count
 from bulkup.wiring.interrupt import Interrupt
 from bulkup.wiring.lifetime import begin, conclude
 from bulkup.wiring.neighbours import others_since
 from bulkup.wiring.run_clock import run_clock
+from bulkup.wiring.run_workers import RunWorkers, worker_count
 from bulkup.wiring.wish import Upload, run_id
 from bulkup.wiring.worker import LaneOpening
 
@@ -151,7 +150,7 @@ class Run:
         self._tell = tell
         self._lanes: list[Lane] = []
         self._locks: list[Lock] = []
-        self._helpers = Helpers(say=lambda lane, text: tell(Note(lane, text)), on_quota=self._on_quota)
+        self._workers = RunWorkers(say=lambda lane, text: tell(Note(lane, text)), on_quota=self._on_quota)
         self.is_new = False
         self._began = time.monotonic()
 
@@ -196,7 +195,7 @@ class Run:
             for settings, token in zip(upload.destinations, tokens, strict=True):
                 await run._add_lane(settings, token, stack)
             if purpose is Purpose.SEND:
-                await run._get_help(stack)
+                await run._start_workers(stack)
         except BaseException:
             if run.is_new:
                 stack.callback(run.discard)
@@ -212,7 +211,6 @@ class Run:
         await begin(self._journal, [lane.name for lane in self._lanes])
         if all(lane.is_done for lane in self._lanes):
             self._tell(Note("", "this run is done: nothing is left to send"))
-        self._hand_out_help()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._snapshots)
             await self._see_through(interrupt, Lane.run if purpose is Purpose.SEND else Lane.settle)
@@ -230,26 +228,12 @@ class Run:
         self._tell(Finished(receipt))
         return receipt
 
-    async def _get_help(self, stack: AsyncExitStack) -> None:
+    async def _start_workers(self, stack: AsyncExitStack) -> None:
         """Worker processes, where there are to be several: they get ready while the run does."""
         count = worker_count(self._upload.settings.workers, self._source)
         if count > 1:
             locks = [*([self._folder.held] if self._folder.held is not None else []), *self._locks]
-            await self._helpers.start(count, stack, keep_fds=[lock.fd for lock in locks])
-
-    def _hand_out_help(self) -> None:
-        pool, chosen = self._helpers.pool, self._upload.settings
-        if pool is None:
-            return
-        for settings, lane in zip(self._upload.destinations, self._lanes, strict=True):
-            opening = LaneOpening(
-                settings.dataset(chosen.name),
-                _timeouts(chosen),
-                chosen.max_row_bytes,
-                BLOCK_BYTES,
-                settings.ca_file,
-            )
-            lane.be_helped(LaneHelp(pool, lane.name, opening))
+            await self._workers.start(count, stack, keep_fds=[lock.fd for lock in locks])
 
     async def verify(self, interrupt: Interrupt, *, sample: float, seed: int) -> Verification:
         """Compare every lane's datasets with the source. Raises `SourceChanged`, `SourceUnreadable`, `LocalDisk`."""
@@ -335,8 +319,8 @@ class Run:
 
     def _take_stock(self) -> None:
         for lane in self._lanes:
-            cpu_s = time.process_time() + self._helpers.cpu_s
-            lane.pacing.take_stock(cpu_s=cpu_s, processes=max(1, self._helpers.count))
+            cpu_s = time.process_time() + self._workers.cpu_s
+            lane.pacing.take_stock(cpu_s=cpu_s, processes=max(1, self._workers.count))
 
     async def _note_limits(self, noted: dict[str, tuple[str, float]]) -> None:
         """Let `status` know what limits each lane, where that has changed, not more often than every few seconds."""
@@ -369,11 +353,15 @@ class Run:
         lock = self._state.lock_dataset(destination.identity)
         stack.callback(lock.release)
         self._locks.append(lock)
+        opening = LaneOpening(
+            settings.dataset(chosen.name), _timeouts(chosen), chosen.max_row_bytes, BLOCK_BYTES, settings.ca_file
+        )
         self._lanes.append(
             Lane(
                 destination=destination,
                 source=self._source,
                 journal=self._journal.lane(destination.name),
+                workers=self._workers.of(name, opening),
                 chosen=self._chosen(settings),
                 clock=self._clock,
                 learned_limit=self._state.learned_limit(_service(settings)),

@@ -278,7 +278,7 @@ OWNERS = {
         destinations.collinear.rows wiring.retrying wiring.sweep_rows""",
     "an answer: it is in doubt, or no look": """
         destinations.collinear.wire destinations.collinear.echo destinations.nebius.wire destinations.row_keys destinations.http
-        flow.sender""",
+        flow.lane_worker""",
     "a config: it is refused": "config mapping cli.emulating wiring.wish",
     "a source: it cannot be read further": "sources.decompress sources.sniff",
     "what bulkup has written itself": """

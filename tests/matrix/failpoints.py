@@ -10,7 +10,7 @@ from functools import wraps
 from typing import Any
 
 from bulkup.destinations.base import Payload
-from bulkup.flow.sender import OwnSender
+from bulkup.flow.executors import Executors
 from bulkup.flow.settler import Settler
 from bulkup.journal import LaneJournal
 
@@ -108,7 +108,7 @@ POINTS: dict[str, Callable[[Kill], None]] = {
     "envelope sent": _body(1),
     "rows sent": _body(2),
     "body sent": _whole_body,
-    "answer come": _after(OwnSender, "send"),
+    "answer come": _after(Executors, "send"),
     "answered": _after(LaneJournal, "answered"),
     "in doubt": _after(LaneJournal, "in_doubt"),
     "before landed": _before(LaneJournal, "landed"),

@@ -1,4 +1,4 @@
-"""Worker processes for a run: how many, started, and given to its lanes."""
+"""The worker processes of a run: how many, started, and as its lanes see them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from contextlib import AsyncExitStack
 
 from bulkup.errors import UsageProblem
 from bulkup.flow.orders import CpuUsed, QuotaTold, Stalled
+from bulkup.flow.processes import LaneWorkers
 from bulkup.sources import Source
 from bulkup.wiring.cpus import usable_cpus
+from bulkup.wiring.worker import LaneOpening
 from bulkup.workers import Pool
 
-__all__ = ["Helpers", "worker_count"]
+__all__ = ["RunWorkers", "worker_count"]
 
 LEAST_BYTES = 64 * 1024 * 1024
 """A smaller source is sent before other processes would have begun."""
@@ -27,7 +29,7 @@ def worker_count(chosen: int | str, source: Source) -> int:
     return usable_cpus()
 
 
-class Helpers:
+class RunWorkers:
     """The run's worker processes.
 
     *say* gets a line for a person, with the lane that it is about (empty: the run); *on_quota* gets the `x-ratelimit-*` headers
@@ -38,7 +40,7 @@ class Helpers:
         self._say = say
         self._on_quota = on_quota
         self._cpu_s: dict[int, float] = {}
-        self.pool: Pool | None = None
+        self._pool = Pool(news=self._news, lost=self._lost)
 
     @property
     def cpu_s(self) -> float:
@@ -48,27 +50,23 @@ class Helpers:
     @property
     def count(self) -> int:
         """How many workers there are."""
-        return self.pool.alive if self.pool is not None else 0
+        return self._pool.alive
 
-    async def start(self, count: int, stack: AsyncExitStack, *, keep_fds: Sequence[int]) -> Pool:
+    def of(self, lane: str, opening: LaneOpening) -> LaneWorkers:
+        """The workers as *lane* sees them: none before they are started."""
+        return LaneWorkers(self._pool, lane, opening)
+
+    async def start(self, count: int, stack: AsyncExitStack, *, keep_fds: Sequence[int]) -> None:
         """*count* processes, which end with *stack*. Raises `UsageProblem` where the system refuses them."""
         verbose = logging.getLogger("bulkup").isEnabledFor(logging.INFO)
         try:
-            self.pool = await Pool.start(
-                count,
-                module="bulkup.wiring.worker_process",
-                keep_fds=keep_fds,
-                news=self._news,
-                lost=self._lost,
-                verbose=verbose,
-            )
+            await self._pool.start(count, module="bulkup.wiring.worker_process", keep_fds=keep_fds, verbose=verbose)
         except OSError as error:
             raise UsageProblem(f"--workers {count}: the system starts no such process: {error.strerror}") from None
-        stack.push_async_callback(self.pool.aclose)
-        return self.pool
+        stack.push_async_callback(self._pool.aclose)
 
     def _lost(self, worker: int) -> None:
-        left = self.pool.alive if self.pool is not None else 0
+        left = self._pool.alive
         doing = (
             f"the other {left} do its work"
             if left > 1

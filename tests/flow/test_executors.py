@@ -21,16 +21,8 @@ from tests.flow.test_prepare import contents, setting
 def at_work() -> Iterator[tuple[asyncio.Runner, Pool]]:
     """Two workers, and the event loop in which they can be asked."""
     with asyncio.Runner() as runner:
-        pool = runner.run(
-            Pool.start(
-                2,
-                module="bulkup.wiring.worker_process",
-                keep_fds=[],
-                news=lambda *_: None,
-                lost=lambda worker: pytest.fail(f"worker {worker} has ended"),
-                verbose=True,
-            )
-        )
+        pool = Pool(news=lambda *_: None, lost=lambda worker: pytest.fail(f"worker {worker} has ended"))
+        runner.run(pool.start(2, module="tests.workers.echo_lane", keep_fds=[], verbose=True))
         yield runner, pool
         runner.run(pool.aclose())
 
@@ -86,3 +78,36 @@ def test_stopped_with_workers_it_goes_on_where_it_was(
         "rows_rejected",
     ):  # a tile that was planned in part may be cut otherwise
         assert getattr(again.stored, what) == getattr(expected.stored, what)
+
+
+@pytest.mark.parametrize("form", ["plain", "gzip"])
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_whoever_dies_the_rest_makes_the_same_rows(deaths: int, form: str) -> None:
+    """Of two workers one is killed, or both, while rows are held and a tile is being cut: every row comes once, in order."""
+    line = b'{"t":"%d"}'
+    torn = b"".join(line % n + (b"\r\nno json\n" if n % 9 == 0 else b"\n") for n in range(400))
+    how = Setting(tile=600, room=200, block_bytes=50)
+    with asyncio.Runner() as runner, scratch_dir() as scratch:
+        folder = Path(scratch)
+        paths = write_source(folder, [torn], form)
+        (folder / "own").mkdir()
+        expected = runner.run(plan(folder / "own", paths, how))
+        lost: list[int] = []
+        pool = Pool(news=lambda *_: None, lost=lost.append)
+        runner.run(pool.start(2, module="tests.workers.echo_lane", keep_fds=[], verbose=True))
+        (folder / "pool").mkdir()
+
+        def kill(made: int) -> None:
+            if made in (3, 8)[:deaths]:
+                pool.kill(pool.numbers[0])
+
+        try:
+            wanted = plan(folder / "pool", paths, how, pool=pool, on_chunk=kill)
+            found = runner.run(asyncio.wait_for(wanted, 60))
+        finally:
+            runner.run(pool.aclose())
+    assert len(lost) == deaths
+    assert found.budget.held_bytes == 0
+    assert b",".join(m.body for m in found.made) == b",".join(m.body for m in expected.made)
+    assert found.totals.rows_rejected == found.stored.rows_rejected == expected.totals.rows_rejected == 45
+    assert len(found.made) > 20
