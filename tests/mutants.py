@@ -126,7 +126,7 @@ EQUAL = (
         for name in ("__init__", "close", "open")
     ),
     Equal(
-        "bulkup.journal.journal.LaneJournal.landed",
+        "bulkup.journal.sqlite.LaneJournal.landed",
         "began = 'last_byte_at' if evidence is Evidence.ANSWER else '0'",
         "began = 'LAST_BYTE_AT' if evidence is Evidence.ANSWER else '0'",
         "it is the name of a column",

@@ -13,6 +13,7 @@ import orjson
 
 from bulkup.cli.streams import to_stdout
 from bulkup.errors import LocalDisk, UsageProblem
+from bulkup.journal.facts import FILES, UPLOAD
 from bulkup.journal.reading import JournalView, view
 from bulkup.journal.sidecars import REJECTS
 from bulkup.model import Stage
@@ -60,10 +61,11 @@ def export_rejects(folder: Path, *, lane: str | None, output: Path | None) -> in
     """Write the dead letters of the run in *folder* to *output* or stdout, as JSON lines; how many. Raises `LocalDisk`, and
     `JournalUnusable` where they are not as they were written."""
     with view(folder) as journal:
-        lanes = list((journal.fact("upload") or {"destinations": {}})["destinations"])
+        upload = journal.fact(UPLOAD)
+        lanes = list(upload.destinations) if upload else []
         if lane is not None and lane not in lanes:
             raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
-        files = [readable(file["uri"]) for file in journal.fact("files") or []]  # as dead letters name them
+        files = [readable(file.uri) for file in journal.fact(FILES) or ()]  # as dead letters name them
         numbers = {name: RowNumbers(journal, name, files) for name in lanes if lane in (None, name)}
         found = sorted(
             (letter["position"], letter["lane"], at)

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bulkup.chunk import ChunkState, Evidence
 from bulkup.cli.figures import plural, printable
-from bulkup.journal.journal import DECISIONS, LIMITED_BY
-from bulkup.journal.lock import holder_of
+from bulkup.journal.base import LOST
+from bulkup.journal.facts import (
+    DECISIONS,
+    FILES,
+    LIMITED_BY,
+    PLANNED_WHOLE,
+    STARTED_AT,
+    UPLOAD,
+    FileRecord,
+    UploadRecord,
+)
+from bulkup.journal.locks import holder_of
 from bulkup.journal.reading import JournalView, view
 from bulkup.row_numbers import first_rows
 from bulkup.state_files import read_in
@@ -37,30 +50,30 @@ ROWS = (
 def status_json(run: RunFolder) -> dict[str, Any]:
     """What is known of the run, as `--json` prints it."""
     with view(run.path) as journal:
-        upload = journal.fact("upload") or {"sources": [], "destinations": {}, "settings": {}}
-        files = journal.fact("files") or []
+        upload = journal.fact(UPLOAD) or UploadRecord([], {}, {})
+        files = journal.fact(FILES) or ()
         running = _running(run.path / "lock")
         return {
             "run_id": run.run_id,
             "folder": str(run.path),
             "running": running,
-            "name": upload["settings"].get("name"),
-            "sources": upload["sources"],
-            "started_at": journal.fact("started_at"),
+            "name": upload.settings.get("name"),
+            "sources": upload.sources,
+            "started_at": journal.fact(STARTED_AT),
             "lanes": {
-                lane: _lane(journal, lane, files, is_running=running is not None) for lane in upload["destinations"]
+                lane: _lane(journal, lane, files, is_running=running is not None) for lane in upload.destinations
             },
             "receipt": _receipt(run.path),
         }
 
 
-def _lane(journal: JournalView, lane: str, files: list[dict[str, Any]], *, is_running: bool) -> dict[str, Any]:
+def _lane(journal: JournalView, lane: str, files: Sequence[FileRecord], *, is_running: bool) -> dict[str, Any]:
     totals = journal.totals(lane)
     chunks = {count.state: {"chunks": count.chunks, "rows": count.rows} for count in journal.states(lane)}
     in_flight = chunks.get(ChunkState.SENDING, {"rows": 0})["rows"] if is_running else 0
-    sizes = [file["size"] for file in files]
-    plain = all(size and file["compression"] == "none" for size, file in zip(sizes, files, strict=True))
-    planned = bool(journal.fact("planned whole", lane))
+    sizes = [file.size or 0 for file in files]
+    plain = all(size and file.compression == "none" for size, file in zip(sizes, files, strict=True))
+    planned = journal.fact(PLANNED_WHOLE, lane)
     return {
         "rows_read": totals.rows_read,
         "rows_blank": totals.rows_blank,
@@ -75,12 +88,12 @@ def _lane(journal: JournalView, lane: str, files: list[dict[str, Any]], *, is_ru
         "source_read_share": 1.0 if planned else journal.planned_to(lane) / sum(sizes) if files and plain else None,
         "chunks": chunks,
         "evidence": journal.evidence(lane),
-        "decisions": journal.fact(DECISIONS, lane) or [],
+        "decisions": [msgspec.to_builtins(said) for said in journal.fact(DECISIONS, lane)],
         "doubts": _doubts(journal, lane, files, is_running=is_running) if totals.chunks_in_doubt else [],
     }
 
 
-def _doubts(journal: JournalView, lane: str, files: list[dict[str, Any]], *, is_running: bool) -> list[dict[str, Any]]:
+def _doubts(journal: JournalView, lane: str, files: Sequence[FileRecord], *, is_running: bool) -> list[dict[str, Any]]:
     """What is in doubt; where no process works on the run, that is also what stands as being sent."""
     states = {ChunkState.IN_DOUBT} if is_running else {ChunkState.IN_DOUBT, ChunkState.SENDING}
     return [
@@ -88,11 +101,11 @@ def _doubts(journal: JournalView, lane: str, files: list[dict[str, Any]], *, is_
             "chunk": str(chunk.id),
             "name": chunk.name,
             "rows": chunk.rows,
-            "file": files[chunk.file]["uri"],
+            "file": files[chunk.file].uri,
             "first_row": first.get(chunk.file, 1),
             "lines": chunk.line_count,
             "attempts": chunk.attempts,
-            "reason": chunk.reason or "the process ended while this was being sent",
+            "reason": chunk.reason or LOST,
         }
         for chunk, first in first_rows(journal.chunks(lane))
         if chunk.state in states
@@ -102,7 +115,8 @@ def _doubts(journal: JournalView, lane: str, files: list[dict[str, Any]], *, is_
 def doubts_of(folder: Path, lane: str) -> list[dict[str, Any]]:
     """What is in doubt in a lane of the run in *folder*, on which no process works."""
     with view(folder) as journal:
-        return _doubts(journal, lane, journal.fact("files") or [], is_running=False)
+        files = journal.fact(FILES)
+        return _doubts(journal, lane, files or (), is_running=False)
 
 
 def _receipt(folder: Path) -> dict[str, Any] | None:

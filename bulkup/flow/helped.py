@@ -72,7 +72,7 @@ class LaneHelp:
 
     async def open(self, plan: LanePlan, source: Source) -> None:
         """Get every worker ready for the lane. One that cannot be is no help, and no harm."""
-        order = OpenLane(self.lane, self._opening, source.files, plan.to_json())
+        order = OpenLane(self.lane, self._opening, source.files, plan.to_record())
 
         async def tell(worker: int) -> None:
             with suppress(WorkerLost):

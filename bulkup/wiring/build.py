@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from bulkup.config import Collinear, Nebius, RunSettings
 from bulkup.encoding import RowOptions
 from bulkup.errors import BulkupError, UsageProblem
@@ -59,7 +61,7 @@ def refuse_secrets(upload: Upload) -> None:
     A short one may well be a word, such as a dataset's name.
     """
     secrets = [secret for secret in known_secrets() if len(secret) >= LONG]
-    for place, text in _texts(upload.to_json(), ""):
+    for place, text in _texts(msgspec.to_builtins(upload.to_record()), ""):
         if any(secret in text for secret in secrets):
             raise UsageProblem(
                 f"{place} holds a token: settings are printed and written down. "

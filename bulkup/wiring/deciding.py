@@ -13,7 +13,8 @@ import anyio
 from bulkup.assumptions import assumptions_for
 from bulkup.chunk import Chunk, ChunkState
 from bulkup.errors import ExitCode, UsageProblem, worst
-from bulkup.journal import Journal, LaneJournal
+from bulkup.journal import Journal, LaneJournal, SqliteJournal
+from bulkup.journal.facts import FILES, FINISHED_AT, LARGEST_BODY, LATE, PLANNED_WHOLE, STARTED_AT, UNREADABLE, UPLOAD
 from bulkup.path_text import json_bytes
 from bulkup.receipt import (
     REMOTE_LISTED,
@@ -49,10 +50,10 @@ async def decide(folder: RunFolder, *, chunk: str, lane: str | None, decision: D
     """
     with ExitStack() as stack:
         stack.callback(folder.lock().release)
-        journal = await anyio.to_thread.run_sync(lambda: Journal.open(folder.path, create=False))
+        journal = await anyio.to_thread.run_sync(lambda: SqliteJournal.open(folder.path, create=False))
         stack.callback(journal.close)
-        upload = await journal.fact("upload")
-        lanes = list(upload["destinations"]) if upload else []
+        upload = await journal.fact(UPLOAD)
+        lanes = list(upload.destinations) if upload else []
         if lane is not None and lane not in lanes:
             raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
         clock = await run_clock(journal)
@@ -110,17 +111,17 @@ async def _settle(journal: LaneJournal, chunk: Chunk, decision: Decision) -> Non
 
 async def _receipt(folder: RunFolder, journal: Journal, lanes: list[str]) -> Receipt:
     destinations = {lane: await _lane_receipt(journal.lane(lane)) for lane in lanes}
-    files = await journal.fact("files") or []
-    started_at = await journal.fact("started_at") or _now()
-    finished_at = await journal.fact("finished_at") or _now()
+    files = await journal.fact(FILES) or ()
+    started_at = await journal.fact(STARTED_AT) or _now()
+    finished_at = await journal.fact(FINISHED_AT) or _now()
     code = worst([ExitCode(d.exit_code) for d in destinations.values()])
     return Receipt(
         run_id=folder.run_id,
         status=status_of(code),
         exit_code=int(code),
         source=SourceReceipt(
-            uris=tuple(file["uri"] for file in files),
-            bytes=sum(file["size"] or 0 for file in files),
+            uris=tuple(file.uri for file in files),
+            bytes=sum(file.size or 0 for file in files),
             rows_read=max(d.rows_read for d in destinations.values()),
             rows_blank=max(d.rows_blank for d in destinations.values()),
         ),
@@ -133,8 +134,8 @@ async def _receipt(folder: RunFolder, journal: Journal, lanes: list[str]) -> Rec
 
 async def _lane_receipt(journal: LaneJournal) -> DestinationReceipt:
     totals = await journal.totals()
-    late, unreadable = await journal.fact("late"), await journal.fact("unreadable")
-    is_whole = bool(await journal.fact("planned whole")) or unreadable is not None
+    late, unreadable = await journal.fact(LATE), await journal.fact(UNREADABLE)
+    is_whole = await journal.fact(PLANNED_WHOLE) or unreadable is not None
     codes = [
         code
         for code, applies in (
@@ -150,7 +151,7 @@ async def _lane_receipt(journal: LaneJournal) -> DestinationReceipt:
         totals,
         exit_code=worst(codes),
         reason=late or unreadable,
-        max_body_bytes=await journal.fact("largest body") or 0,
+        max_body_bytes=await journal.fact(LARGEST_BODY),
         remote=tuple(RemoteEntry(r.id, r.name, r.rows) for r in await journal.remote(REMOTE_LISTED)),
         datasets=await journal.datasets(),
         evidence=await journal.evidence(),

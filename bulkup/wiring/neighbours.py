@@ -6,11 +6,10 @@ from datetime import datetime
 
 from bulkup.config import Collinear, Nebius
 from bulkup.errors import JournalUnusable, LocalDisk, RunLocked
-from bulkup.flow.clock import Anchor
+from bulkup.journal.facts import CLOCK, STARTED_AT, UPLOAD, Anchor
 from bulkup.journal.reading import JournalView, view
 from bulkup.settlement import Others
 from bulkup.wiring.folder import RunFolder, StateDir
-from bulkup.wiring.run_clock import CLOCK
 from bulkup.wiring.upload import lane_name
 
 __all__ = ["others_since"]
@@ -35,9 +34,9 @@ def others_since(state: StateDir, run: RunFolder, destination: Nebius | Collinea
             with view(other.path) as journal:
                 if not _writes_to(journal, destination, name):
                     continue
-                started_at = journal.fact("started_at")
+                started_at = journal.fact(STARTED_AT)
                 began_later = started_at is not None and datetime.fromisoformat(started_at).timestamp() >= since
-                there = ours.as_other(since, Anchor.from_json(journal.fact(CLOCK))) if ours is not None else since
+                there = ours.as_other(since, journal.fact(CLOCK)) if ours is not None else since
                 landed, is_unclear = journal.rows_since(lane_name(destination), there, began_later=began_later)
         except JournalUnusable:
             continue
@@ -52,15 +51,16 @@ def others_since(state: StateDir, run: RunFolder, destination: Nebius | Collinea
 
 def _anchor(run: RunFolder) -> Anchor | None:
     with view(run.path) as journal:
-        return Anchor.from_json(journal.fact(CLOCK))
+        return journal.fact(CLOCK)
 
 
 def _writes_to(journal: JournalView, destination: Collinear, name: str) -> bool:
-    upload = journal.fact("upload")
-    lane = upload["destinations"].get(lane_name(destination)) if upload else None
+    upload = journal.fact(UPLOAD)
+    lane = upload.destinations.get(lane_name(destination)) if upload else None
     return (
-        lane is not None
-        and upload["settings"]["name"] == name
+        upload is not None
+        and lane is not None
+        and upload.settings["name"] == name
         and lane["space_id"] == destination.space_id
         and lane["url"].rstrip("/") == destination.url.rstrip("/")
     )

@@ -24,9 +24,7 @@ from bulkup.flow.halt import Reason
 from bulkup.flow.helped import LaneHelp
 from bulkup.flow.lane import Lane, LaneOptions
 from bulkup.journal import Journal, Lock
-from bulkup.journal.journal import LIMITED_BY
-from bulkup.journal.reading import view
-from bulkup.journal.records import read_chunks
+from bulkup.journal.facts import FILES, FINISHED_AT, LARGEST_BODY, LIMITED_BY, STARTED_AT, UPLOAD
 from bulkup.model import BLOCK_BYTES
 from bulkup.pacing import Rate
 from bulkup.path_text import json_bytes, portable
@@ -48,7 +46,7 @@ from bulkup.verification import LaneVerification, Verification
 from bulkup.version import USER_AGENT
 from bulkup.wiring.build import dataset_of, refuse_secrets, row_options, token_of
 from bulkup.wiring.changed_source import open_journal
-from bulkup.wiring.fingerprint import files_to_json
+from bulkup.wiring.fingerprint import to_records
 from bulkup.wiring.folder import RunFolder, StateDir, write_private
 from bulkup.wiring.helping import Helpers, worker_count
 from bulkup.wiring.interrupt import Interrupt
@@ -200,11 +198,11 @@ class Run:
             tell,
             append=upload.settings.append,
         )
-        await journal.set_fact("files", files_to_json(source.files))
+        await journal.set_fact(FILES, to_records(source.files))
         run = cls(upload, folder, state, journal, await run_clock(journal), source, tell)
-        run.is_new = purpose is Purpose.SEND and await journal.fact("started_at") is None and await journal.is_blank()
+        run.is_new = purpose is Purpose.SEND and await journal.fact(STARTED_AT) is None and await journal.is_blank()
         if purpose is Purpose.SEND:  # else the run keeps the options that it was last sent with
-            await journal.set_fact("upload", upload.to_json())
+            await journal.set_fact(UPLOAD, upload.to_record())
         try:
             for settings, token in zip(upload.destinations, tokens, strict=True):
                 await run._add_lane(settings, token, stack)
@@ -222,8 +220,8 @@ class Run:
 
     async def carry_out(self, interrupt: Interrupt, purpose: Purpose = Purpose.SEND) -> Receipt:
         """From the first request to the receipt."""
-        started_at = await self._journal.fact("started_at") or _now()
-        await self._journal.set_fact("started_at", started_at)
+        started_at = await self._journal.fact(STARTED_AT) or _now()
+        await self._journal.set_fact(STARTED_AT, started_at)
         if all(lane.is_done for lane in self._lanes):
             self._tell(Note("", "this run is done: nothing is left to send"))
         self._hand_out_help()
@@ -268,23 +266,15 @@ class Run:
 
     async def verify(self, interrupt: Interrupt, *, sample: float, seed: int) -> Verification:
         """Compare every lane's datasets with the source. Raises `SourceChanged`, `SourceUnreadable`, `LocalDisk`."""
-        with view(self._folder.path) as journal:
-            found = {lane.name: LaneVerification(read_whole=False) for lane in self._lanes}
+        found = {lane.name: LaneVerification(read_whole=False) for lane in self._lanes}
 
-            async def compare(lane: Lane) -> None:
-                chunks = await anyio.to_thread.run_sync(lambda: list(read_chunks(self._folder.path, lane.name)))
-                verifier = await lane.verifier(
-                    chunks=chunks,
-                    ids=partial(journal.ids, lane.name),
-                    scratch=self._folder.path,
-                    sample=sample,
-                    seed=seed,
-                )
-                if verifier is not None:
-                    found[lane.name] = verifier.found
-                    await verifier.verify()
+        async def compare(lane: Lane) -> None:
+            verifier = await lane.verifier(scratch=self._folder.path, sample=sample, seed=seed)
+            if verifier is not None:
+                found[lane.name] = verifier.found
+                await verifier.verify()
 
-            await self._see_through(interrupt, compare)
+        await self._see_through(interrupt, compare)
         if interrupt.code is not None:
             for lane in found.values():
                 lane.stopped = lane.stopped or ("interrupted", interrupt.code)
@@ -460,18 +450,18 @@ class Run:
         )
 
     async def _finished_at(self, *, nothing_sent: bool) -> str:
-        earlier: str | None = await self._journal.fact("finished_at")
+        earlier: str | None = await self._journal.fact(FINISHED_AT)
         if nothing_sent and earlier is not None:
             return earlier
         now = _now()
-        await self._journal.set_fact("finished_at", now)
+        await self._journal.set_fact(FINISHED_AT, now)
         return now
 
     async def _lane_receipt(self, lane: Lane, duration_s: float) -> DestinationReceipt:
         journal = self._journal.lane(lane.name)
         totals = await journal.totals()
-        largest = max(lane.tally.largest_body, await journal.fact("largest body") or 0)
-        await journal.set_fact("largest body", largest)
+        largest = max(lane.tally.largest_body, await journal.fact(LARGEST_BODY))
+        await journal.set_fact(LARGEST_BODY, largest)
         return DestinationReceipt.of(
             totals,
             exit_code=lane.exit_code(totals),

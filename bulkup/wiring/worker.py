@@ -102,7 +102,7 @@ class Worker:
             source = await anyio.to_thread.run_sync(
                 partial(open_files, order.files, max_row_bytes=opening.max_row_bytes, block_bytes=opening.block_bytes)
             )
-        plan = LanePlan.from_json(dict(order.plan), destination.target)
+        plan = LanePlan.of_record(order.plan, destination.target)
         self._lanes[order.lane] = Hands(destination, plan, source)
 
     def _say_how_much_cpu(self) -> None:

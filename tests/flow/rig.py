@@ -28,7 +28,7 @@ from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepare import Preparer
 from bulkup.flow.prepared import Prepared
 from bulkup.flow.stop_rules import StopRules
-from bulkup.journal import Journal
+from bulkup.journal.memory import MemoryJournal
 from bulkup.model import Block, EncodedRow
 from bulkup.naming import widest_name
 from bulkup.pacing import ByteBudget
@@ -120,21 +120,23 @@ def expected(contents: Sequence[bytes]) -> list[EncodedRow]:
 
 
 async def plan(
-    folder: Path, paths: Sequence[str], setting: Setting, *, stop_after: int | None = None, pool: Pool | None = None
+    journal: MemoryJournal,
+    paths: Sequence[str],
+    setting: Setting,
+    *,
+    stop_after: int | None = None,
+    pool: Pool | None = None,
 ) -> Planned:
-    """Plan the source into the journal in *folder* and take every chunk, or stop the lane after so many. *pool* drafts."""
+    """Plan the source into *journal* and take every chunk, or stop the lane after so many. *pool* drafts."""
     source = open_source(paths, max_row_bytes=MAX_ROW, block_bytes=setting.block_bytes)
     async with AsyncExitStack() as stack:
         stack.callback(source.close)
-        journal = Journal.open(folder, create=True)
-        stack.callback(journal.close)
-        return await _plan(folder, source, journal, setting, stop_after, stack, pool)
+        return await _plan(source, journal, setting, stop_after, stack, pool)
 
 
 async def _plan(
-    folder: Path,
     source: Source,
-    journal: Journal,
+    journal: MemoryJournal,
     setting: Setting,
     stop_after: int | None,
     stack: AsyncExitStack,
@@ -199,8 +201,7 @@ async def _plan(
                     halt.set(Reason("stopped", ExitCode.INTERRUPTED))
     assert reading.held_bytes == 0
     stored = await lane.totals()
-    log = (folder / "rejects.jsonl").read_bytes()
-    return Planned(made, totals, stored, [json.loads(line) for line in log.splitlines()], budget)
+    return Planned(made, totals, stored, [json.loads(line) for line in journal.rejects.splitlines()], budget)
 
 
 def planned(chunk: Chunk) -> Chunk:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from bulkup.journal.memory import MemoryJournal
 from bulkup.workers import Pool
 from tests.examples import examples
 from tests.flow.rig import Planned, Setting, plan, planned, scratch_dir, write_source
@@ -53,9 +54,7 @@ def test_workers_make_the_same_chunks(
         paths = write_source(folder, files, form)
         found = []
         for by in (None, pool):
-            state = folder / ("own" if by is None else "pool")
-            state.mkdir()
-            wanted = plan(state, paths, replace(how, memory=memory), pool=by)
+            wanted = plan(MemoryJournal(), paths, replace(how, memory=memory), pool=by)
             found.append(came_to(runner.run(asyncio.wait_for(wanted, 30))))
     assert found[0] == found[1]
 
@@ -69,11 +68,8 @@ def test_stopped_with_workers_it_goes_on_where_it_was(
     with scratch_dir() as scratch:
         folder = Path(scratch)
         paths = write_source(folder, files, form)
-        whole = folder / "whole"
-        whole.mkdir()
-        expected = runner.run(plan(whole, paths, how))
-        state = folder / "state"
-        state.mkdir()
+        expected = runner.run(plan(MemoryJournal(), paths, how))
+        state = MemoryJournal()
         runner.run(asyncio.wait_for(plan(state, paths, how, stop_after=stop_after, pool=pool), 60))
         again = runner.run(asyncio.wait_for(plan(state, paths, how, pool=pool), 60))
     assert b",".join(m.body for m in sorted(again.made, key=lambda m: m.chunk.start)) == b",".join(

@@ -13,7 +13,7 @@ from bulkup.destinations.collinear import CollinearDestination
 from bulkup.destinations.nebius import NebiusDestination
 from bulkup.destinations.seam import Payload
 from bulkup.flow.settler import Settler
-from bulkup.journal import LaneJournal
+from bulkup.journal.sqlite import SqliteLane
 
 __all__ = ["POINTS", "arm"]
 
@@ -57,14 +57,14 @@ def _after(owner: type, name: str) -> Callable[[Kill], None]:
 
 
 def _planned(kill: Kill) -> None:
-    inner = LaneJournal.plan
+    inner = SqliteLane.plan
 
-    def plan(self: LaneJournal, *args: Any, **kwargs: Any) -> asyncio.Future[None]:
+    def plan(self: SqliteLane, *args: Any, **kwargs: Any) -> asyncio.Future[None]:
         future = inner(self, *args, **kwargs)
         future.add_done_callback(lambda _: kill())
         return future
 
-    LaneJournal.plan = plan  # type: ignore[method-assign]
+    SqliteLane.plan = plan  # type: ignore[method-assign]
 
 
 def _body(blocks: int) -> Callable[[Kill], None]:
@@ -108,18 +108,18 @@ def _answered(kill: Kill) -> None:
 
 POINTS: dict[str, Callable[[Kill], None]] = {
     "none": lambda kill: None,
-    "surveyed": _after(LaneJournal, "set_fact"),
+    "surveyed": _after(SqliteLane, "set_fact"),
     "planned": _planned,
-    "before sending": _before(LaneJournal, "sending"),
-    "sending": _after(LaneJournal, "sending"),
+    "before sending": _before(SqliteLane, "sending"),
+    "sending": _after(SqliteLane, "sending"),
     "envelope sent": _body(1),
     "rows sent": _body(2),
     "body sent": _whole_body,
     "answer come": _answered,
-    "answered": _after(LaneJournal, "answered"),
-    "in doubt": _after(LaneJournal, "in_doubt"),
-    "before landed": _before(LaneJournal, "landed"),
-    "landed": _after(LaneJournal, "landed"),
+    "answered": _after(SqliteLane, "answered"),
+    "in doubt": _after(SqliteLane, "in_doubt"),
+    "before landed": _before(SqliteLane, "landed"),
+    "landed": _after(SqliteLane, "landed"),
     "looking": _before(Settler, "_look"),
     "looked": _after(Settler, "_look"),
     "before a verdict": _before(Settler, "_carry_out"),
