@@ -19,11 +19,12 @@ from pathlib import Path
 import orjson
 
 from bulkup.emulator import Settings, spawned
+from bulkup.emulator.settings import FaultName
 from tests.e2e.harness import SPACE, TOKENS, Row, gsm8k_rows
 
 __all__ = ["WANTED", "rows"]
 
-SCRIPT = ("ok",) * 5 + ("stored_then_reset", "reset_in_body") + ("ok",) * 2 + ("hang",) * 8
+SCRIPT: tuple[FaultName, ...] = ("ok",) * 5 + ("stored_then_reset", "reset_in_body") + ("ok",) * 2 + ("hang",) * 8
 
 WANTED = {"landed": 4, "in doubt": 2, "sending": 1, "planned": 1}
 """So many chunks at least are in each state in both lanes when the process is killed."""
