@@ -18,8 +18,9 @@ import xxhash
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence
 from bulkup.journal import queries
+from bulkup.verification import LaneVerification
 from bulkup.wiring.run import verify
-from tests.e2e.harness import TOKENS, Bench
+from tests.e2e.harness import SPACE, TOKENS, Bench
 from tests.journal.chunks import chunk, ids_line
 
 LANE = "collinear"
@@ -80,10 +81,9 @@ async def chunk_a_row(bench: Bench, count: int, *, without_ids: int = 0) -> str:
 
 
 @pytest.mark.parametrize("sample", [1.0, 0.3])
-async def test_a_chunk_a_row_with_and_without_ids(bench: Bench, monkeypatch: pytest.MonkeyPatch, sample: float) -> None:
+@pytest.mark.usefixtures("_small_pages")
+async def test_a_chunk_a_row_with_and_without_ids(bench: Bench, sample: float) -> None:
     """Pages of chunks, and parts of rows, that end anywhere."""
-    monkeypatch.setattr("bulkup.journal.queries.PAGE_CHUNKS", 7)
-    monkeypatch.setattr("bulkup.flow.verifier.PART_ROWS", 11)
     run = await chunk_a_row(bench, 60, without_ids=13)
 
     async def verified() -> tuple[int, int, int]:
@@ -94,8 +94,47 @@ async def test_a_chunk_a_row_with_and_without_ids(bench: Bench, monkeypatch: pyt
 
     assert await verified() == (0, 60 * sample, 0)
     altered = [json.loads(row(number)) for number in range(60)]
-    bench.emulator.write("collinear", dataset_name="rows", space_id=bench.collinear().space_id, rows=altered[:5])
+    bench.emulator.write("collinear", dataset_name="rows", space_id=SPACE, rows=altered[:5])
     assert (await verified())[0] == 5
+
+
+@pytest.fixture
+def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bulkup.journal.queries.PAGE_CHUNKS", 7)
+    monkeypatch.setattr("bulkup.flow.verifier.PART_ROWS", 11)
+
+
+@pytest.mark.usefixtures("_small_pages")
+async def test_more_rows_are_gone_than_are_named(bench: Bench) -> None:
+    """All are counted; the first by their place in the source are named, wherever their hashes lie."""
+    run = await chunk_a_row(bench, 150, without_ids=150)
+    bench.emulator.reset()
+    others = [json.loads(row(number)) for number in range(1000, 1150)]
+    bench.emulator.write("collinear", dataset_name="rows", space_id=SPACE, rows=others)
+    found = await verify(bench.upload(bench.collinear()), tell=lambda _: None, resume=run, sample=1.0, seed=3)
+    lane = found.lanes[LANE]
+    assert (found.exit_code, lane.chunks_compared, lane.rows_differing) == (5, 150, 150)
+    assert [one.row_number for one in lane.row_differences] == list(range(1, 101))
+
+
+@pytest.mark.usefixtures("_small_pages")
+async def test_a_dataset_a_chunk(bench: Bench) -> None:
+    bench.source.write_bytes(b"".join(b'{"text":"%d"}\n' % number for number in range(40)))
+    upload = bench.upload(bench.nebius(max_chunk_rows=2))
+    done = await bench.run(bench.nebius(max_chunk_rows=2))
+
+    async def verified(sample: float) -> LaneVerification:
+        found = await verify(upload, tell=lambda _: None, resume=done.run_id, sample=sample, seed=3)
+        return found.lanes["nebius"]
+
+    lane = await verified(0.4)
+    assert (lane.exit_code, lane.chunks_landed, lane.chunks_compared) == (0, 21, 9)
+    name = done.destinations["nebius"].remote[13].name
+    bench.emulator.write("nebius", dataset_name=name, rows=[{"text": "26"}, {"text": "27"}])
+    lane = await verified(1.0)
+    assert (lane.exit_code, lane.chunks_compared, lane.rows_differing) == (5, 21, 0)
+    (double,) = lane.dataset_differences
+    assert f"is a second one named {name}: the rows of chunk 000" in double.what
 
 
 def peak_mib(bench: Bench, *options: str) -> int:
