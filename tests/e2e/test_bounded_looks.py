@@ -130,7 +130,8 @@ async def test_a_dataset_a_chunk(bench: Bench) -> None:
     lane = await verified(0.4)
     assert (lane.exit_code, lane.chunks_landed, lane.chunks_compared) == (0, 21, 9)
     name = done.destinations["nebius"].remote[13].name
-    bench.emulator.write("nebius", dataset_name=name, rows=[{"text": "26"}, {"text": "27"}])
+    schema = [{"name": "text", "type": {"name": "string"}}]
+    bench.emulator.write("nebius", name=name, folder="/tests", schema=schema, rows=[{"text": "26"}, {"text": "27"}])
     lane = await verified(1.0)
     assert (lane.exit_code, lane.chunks_compared, lane.rows_differing) == (5, 21, 0)
     (double,) = lane.dataset_differences
