@@ -15,7 +15,8 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt
-from bulkup.destinations.seam import Destination, Payload, ReadBackUnavailable
+from bulkup.destinations.base import Destination, Payload, ReadBackUnavailable
+from bulkup.doubt.policy import DOUBTS_TO_SETTLE
 from bulkup.errors import BulkupError, ExitCode, SourceChanged
 from bulkup.flow.asker import Asker
 from bulkup.flow.clock import Clock
@@ -46,10 +47,7 @@ from bulkup.outcome import (
 )
 from bulkup.pacing import ByteBudget, Pacing, Patience
 
-__all__ = ["DOUBTS_TO_SETTLE", "Delivery"]
-
-DOUBTS_TO_SETTLE = 8
-"""So many new doubts are settled before anything more is sent."""
+__all__ = ["Delivery"]
 
 LOSSES_TO_SPLIT = 2
 """A chunk that was lost so often and was not there afterwards is halved: something on the way may not let so much through."""
@@ -104,7 +102,7 @@ class Delivery:
         reaction: Reaction,
         asker: Asker,
         budget: ByteBudget,
-        creation: Creation | None,
+        creation: Creation,
         fence: Fence,
         settle_now: Callable[[], None],
         refusals_store_nothing: bool,
@@ -196,7 +194,7 @@ class Delivery:
             return TooLarge(f"planned before bodies were limited to {self._limit.bytes:,} bytes")
         if chunk.absences >= LOSSES_TO_SPLIT and chunk.rows > 1 and chunk.state is ChunkState.PLANNED:
             return TooLarge(f"lost on the way {chunk.absences} times, with nothing stored: it goes in smaller pieces")
-        if self._creation is None:
+        if self._creation.exists:
             return await self._attempts(prepared, payload)
         alone = await self._halt.unless_halted(self._creation.enter)
         try:
@@ -309,13 +307,12 @@ class Delivery:
         self._tally.rows_landed += chunk.rows
         self._tally.body_landed(body_bytes, self._limit.bytes)
         self._patience.succeeded(self._clock.monotonic())
-        if self._creation is not None:
-            self._creation.landed()
+        self._creation.landed()
 
     async def _doubt(self, chunk: Chunk, reason: str, *, was_answered: bool = False) -> None:
         await self._journal.in_doubt(chunk.id, reason, self._clock.unix(), was_answered=was_answered)
         self._tally.totals.move(chunk, ChunkState.PLANNED, ChunkState.IN_DOUBT)
-        is_creating = self._creation is not None and self._creation.in_doubt()
+        is_creating = self._creation.in_doubt()
         self._doubts += 1
         if self._on_doubt is OnDoubt.RESEND:
             return

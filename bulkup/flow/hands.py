@@ -7,7 +7,7 @@ import time
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from bulkup.destinations.seam import Destination, Payload
+from bulkup.destinations.base import Destination, Payload
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.draft import Drafted, Hold, Keep
 from bulkup.flow.drafter import OwnDrafter

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import anyio
 
-from bulkup.destinations.seam import Destination, Payload
+from bulkup.destinations.base import Destination, Payload
 from bulkup.errors import SourceUnreadable
 from bulkup.flow.draft import Drafted, Hold, Keep
 from bulkup.flow.drafter import OwnDrafter

@@ -22,7 +22,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from bulkup.chunk import WHOLE, Chunk, ChunkId, ChunkState, TileSpan, Totals
 from bulkup.config import OnDoubt
 from bulkup.dead_letter import dead_letter
-from bulkup.destinations.seam import Creates, Destination
+from bulkup.destinations.base import Destination
 from bulkup.errors import SourceUnreadable
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import MAX_REJECT_BYTES, Chunker
@@ -36,7 +36,7 @@ from bulkup.flow.prepared import Items, Prepared, changed, from_file, from_memor
 from bulkup.flow.stop_rules import StopRules
 from bulkup.journal import LaneJournal
 from bulkup.model import Block, LongRow
-from bulkup.naming import family_name, widest_name
+from bulkup.naming import widest_name
 from bulkup.pacing import ByteBudget
 from bulkup.sources import Cursor, Source
 from bulkup.tiling import Limits
@@ -124,7 +124,7 @@ class Preparer:
         self._envelope_bytes = destination.envelope(widest_name(destination.dataset_name), plan.rows).size
         self._unplanned: list[_Made | TileSpan] = []
         self._planning: asyncio.Future[None] | None = None
-        self._names_are_settled = destination.capabilities.creates is Creates.FIRST_CHUNK
+        self._names_are_settled = not destination.policy.has_dataset_per_chunk
         self._is_family = False
         self._expect_clean = True
         self.unreadable: SourceUnreadable | None = None
@@ -357,9 +357,9 @@ class Preparer:
                 self._budget.give(m.held_bytes)
 
     def _name(self, made: _Made) -> str:
-        if self._destination.capabilities.creates is Creates.FIRST_CHUNK or not self._is_family:
-            return self._destination.dataset_name
-        return family_name(self._destination.dataset_name, made.id, made.draft.rows_hash)
+        return self._destination.policy.chunk_name(
+            self._destination.dataset_name, made.id, made.draft.rows_hash, is_family=self._is_family
+        )
 
     def _dead_letters(self, draft: Drafted) -> bytes:
         return b"".join(

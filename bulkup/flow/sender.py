@@ -9,7 +9,7 @@ from typing import Protocol
 import orjson
 
 from bulkup.chunk import Chunk
-from bulkup.destinations.seam import Destination, Payload
+from bulkup.destinations.base import Destination, Payload
 from bulkup.flow.orders import Sent
 from bulkup.flow.prepared import Prepared
 from bulkup.outcome import Accepted, Outcome

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
@@ -17,7 +16,6 @@ __all__ = [
     "PAGE_CHUNKS",
     "Journal",
     "LaneJournal",
-    "RemoteDataset",
     "every_chunk",
     "every_ids",
     "landed_without_ids",
@@ -36,15 +34,6 @@ PAGE_CHUNKS = 1000
 
 PAGE_BYTES = 1 << 20
 """About so many bytes of `ids.jsonl` are read at once, and at least a line."""
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteDataset:
-    """A dataset at the destination that holds rows of this run."""
-
-    id: str
-    name: str
-    rows: int
 
 
 class Journal(Protocol):
@@ -166,17 +155,8 @@ class LaneJournal(Protocol):
     async def totals(self) -> Totals:
         """What the lane's chunks add up to."""
 
-    async def evidence(self) -> dict[str, int]:
-        """How many chunks count as landed by which evidence."""
-
     async def landings(self) -> dict[str, float]:
         """Each remote dataset that holds landed rows, with the time after which the last in it was stored (0: unknown)."""
-
-    async def datasets(self) -> int:
-        """How many datasets hold the lane's landed rows."""
-
-    async def remote(self, at_most: int) -> list[RemoteDataset]:
-        """The first *at_most* datasets that hold the lane's landed rows, in the source's order."""
 
     async def remote_ids(self, name: str) -> set[str]:
         """The known ids of the datasets called *name* that hold landed rows."""

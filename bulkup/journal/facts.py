@@ -16,6 +16,9 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from bulkup.errors import ExitCode
+from bulkup.verdict import LaneEnd
+
 __all__ = [
     "AUDITED",
     "CLOCK",
@@ -23,12 +26,14 @@ __all__ = [
     "FAILED_DATASETS",
     "FILES",
     "FINISHED_AT",
+    "LANE_END",
     "LARGEST_BODY",
     "LATE",
     "LIMITED_BY",
     "PLAN",
     "PLANNED_WHOLE",
     "REFUSALS_STORE_NOTHING",
+    "RUN_END",
     "STARTED_AT",
     "SURVEY",
     "UNREADABLE",
@@ -40,6 +45,7 @@ __all__ = [
     "Found",
     "LaneFact",
     "PlanRecord",
+    "RunEnd",
     "RunFact",
     "Survey",
     "UploadRecord",
@@ -157,6 +163,12 @@ class Anchor:
         return replace(self, unix=max(self.unix, latest))
 
 
+class RunEnd(Struct, frozen=True):
+    """*interrupted*: the exit code that stands for what interrupted the process, if anything did."""
+
+    interrupted: ExitCode | None
+
+
 class PlanRecord(Struct, frozen=True):
     """What is frozen for a lane when it begins: T and limits in bytes, how rows are made, and from which tile and position on tiles
     are counted anew. See `bulkup.flow.plan`."""
@@ -222,6 +234,9 @@ STARTED_AT: RunFact[str | None] = RunFact("started_at", str, None, check=_is_mom
 FINISHED_AT: RunFact[str | None] = RunFact("finished_at", str, None, check=_is_moment)
 """When a process came to the run's end for the last time, having sent something."""
 
+RUN_END: RunFact[RunEnd | None] = RunFact("run end", RunEnd, None)
+"""How the last process that worked on the run came to its end, None while one works on it."""
+
 # --- each lane's facts ------------------------------------------------------------------------------------------------
 
 PLAN: LaneFact[PlanRecord | None] = LaneFact("plan", PlanRecord, None)
@@ -253,6 +268,9 @@ DECISIONS: LaneFact[tuple[Decided, ...]] = LaneFact("decisions", tuple[Decided, 
 
 LARGEST_BODY: LaneFact[int] = LaneFact("largest body", _Count, 0)
 """Bytes of the largest body that was sent."""
+
+LANE_END: LaneFact[LaneEnd | None] = LaneFact("lane end", LaneEnd, None)
+"""How the last process that worked on the lane ended there, None while one works on it."""
 
 LIMITED_BY: LaneFact[str | None] = LaneFact("limited by", str, None)
 """What limits the lane's pace, while it works."""

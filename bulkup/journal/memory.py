@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.errors import JournalUnusable
-from bulkup.journal.base import BY_A_PERSON, LOST, PAGE_BYTES, PAGE_CHUNKS, RemoteDataset
+from bulkup.journal.base import BY_A_PERSON, LOST, PAGE_BYTES, PAGE_CHUNKS
 from bulkup.journal.facts import DECISIONS, SURVEY, Decided, Fact, LaneFact, RunFact
 from bulkup.journal.sidecars import IdsLine, decode_ids
 
@@ -215,27 +215,12 @@ class MemoryLane:
             totals.move(chunk, None, chunk.state)
         return totals
 
-    async def evidence(self) -> dict[str, int]:
-        return dict(sorted(Counter(chunk.evidence.value for chunk in self._landed() if chunk.evidence).items()))
-
     async def landings(self) -> dict[str, float]:
         found: defaultdict[str, float] = defaultdict(float)
         for chunk in self._landed():
             if chunk.remote_id:
                 found[chunk.remote_id] = max(found[chunk.remote_id], self._held.stored_after.get(chunk.id, 0.0))
         return dict(found)
-
-    async def datasets(self) -> int:
-        return len(self._datasets())
-
-    async def remote(self, at_most: int) -> list[RemoteDataset]:
-        return self._datasets()[:at_most]
-
-    def _datasets(self) -> list[RemoteDataset]:
-        rows: Counter[tuple[str, str]] = Counter()
-        for chunk in sorted(self._landed(), key=lambda chunk: chunk.start):
-            rows[chunk.remote_id or "", chunk.name] += chunk.rows
-        return [RemoteDataset(*key, count) for key, count in rows.items()]
 
     async def remote_ids(self, name: str) -> set[str]:
         return {chunk.remote_id for chunk in self._landed() if chunk.name == name and chunk.remote_id}

@@ -15,6 +15,7 @@ from bulkup.journal.faults import meaning
 from bulkup.journal.opening import connect_read_only
 from bulkup.journal.queries import StateCount
 from bulkup.journal.sidecars import REJECTS, read_letters
+from bulkup.receipt import RemoteEntry
 
 __all__ = ["JournalView", "read_chunks", "view"]
 
@@ -39,6 +40,14 @@ class JournalView:
     def evidence(self, lane: str) -> dict[str, int]:
         """How many chunks of the lane count as landed by which evidence."""
         return queries.evidence(self._db, lane)
+
+    def datasets(self, lane: str) -> int:
+        """How many datasets hold the lane's landed rows."""
+        return queries.datasets(self._db, lane)
+
+    def remote(self, lane: str, at_most: int) -> list[RemoteEntry]:
+        """The first *at_most* datasets that hold the lane's landed rows, in the source's order."""
+        return [RemoteEntry(*row) for row in queries.remote(self._db, lane, at_most)]
 
     def states(self, lane: str) -> list[StateCount]:
         """The lane's chunks by state. Those that were split are counted by their children."""

@@ -14,7 +14,7 @@ from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.errors import JournalUnusable
 from bulkup.journal import queries
 from bulkup.journal.append_log import AppendLog
-from bulkup.journal.base import PAGE_BYTES, RemoteDataset
+from bulkup.journal.base import PAGE_BYTES
 from bulkup.journal.facts import LaneFact, RunFact
 from bulkup.journal.faults import meaning
 from bulkup.journal.opening import connect
@@ -225,17 +225,8 @@ class SqliteLane:
     async def totals(self) -> Totals:
         return await self._ask(queries.totals)
 
-    async def evidence(self) -> dict[str, int]:
-        return await self._ask(queries.evidence)
-
     async def landings(self) -> dict[str, float]:
         return await self._ask(queries.landings)
-
-    async def datasets(self) -> int:
-        return await self._ask(queries.datasets)
-
-    async def remote(self, at_most: int) -> list[RemoteDataset]:
-        return [RemoteDataset(*row) for row in await self._ask(queries.remote, at_most)]
 
     async def remote_ids(self, name: str) -> set[str]:
         return await self._ask(queries.remote_ids, name)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import anyio
 
+from bulkup.destinations.registry import service_named
+from bulkup.destinations.service import DatasetAt
 from bulkup.flow.hands import Hands, LaneOrder
 from bulkup.flow.orders import (
     CpuUsed,
@@ -29,7 +31,6 @@ from bulkup.sources import open_files
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport
 from bulkup.version import USER_AGENT
-from bulkup.wiring.services import DatasetAt, destination_of
 from bulkup.workers import Tell
 
 __all__ = ["LaneOpening", "Worker"]
@@ -96,7 +97,7 @@ class Worker:
             await before.__aexit__()
         self._transports[order.lane] = await transport.__aenter__()  # open until the process ends
         token = TokenSource.of(Token(""))
-        destination = destination_of(opening.dataset, transport, token)
+        destination = service_named(opening.dataset.service).destination(opening.dataset, transport, token)
         source = None
         if all(file.splittable for file in order.files):
             source = await anyio.to_thread.run_sync(

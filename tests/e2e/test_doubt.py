@@ -12,8 +12,8 @@ import anyio.to_thread
 import pytest
 
 from bulkup.chunk import ChunkId
-from bulkup.destinations.collinear import CollinearDestination
-from bulkup.destinations.seam import Payload, StoredRow
+from bulkup.destinations.base import Payload, StoredRow
+from bulkup.destinations.collinear.wire import CollinearDestination
 from bulkup.emulator import Spawned
 from bulkup.event import Note
 from bulkup.flow.helped import PoolSender

@@ -15,7 +15,9 @@ import anyio
 
 from bulkup.chunk import Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt, RejectLimit
-from bulkup.destinations.seam import PAGE_ROWS, Creates, StoredRow
+from bulkup.destinations.base import PAGE_ROWS, StoredRow
+from bulkup.doubt.by_name import BY_NAME
+from bulkup.doubt.policy import Policy
 from bulkup.encoding import RowPlan
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
@@ -211,7 +213,7 @@ class LaneAlone(Alone):
             reaction=self.reaction,
             asker=self.asker,
             budget=self.budget,
-            creation=creation,
+            creation=creation or self.created(),
             fence=self.fence,
             settle_now=settle_now,
             refusals_store_nothing=refusals_store_nothing,
@@ -224,6 +226,10 @@ class LaneAlone(Alone):
             on_doubt=on_doubt,
             pending_timeout_s=pending_timeout_s,
         )
+
+    def created(self) -> Creation:
+        """There is nothing to be created first."""
+        return Creation(exists=True, quiet_s=0, last_byte_at=None, clock=self.clock.unix, sleep=self.clock.sleep)
 
     def splitter(self, rules: StopRules | None = None, *, with_rejected_rows: bool = True) -> Splitter:
         return Splitter(
@@ -268,24 +274,24 @@ class LaneAlone(Alone):
         )
 
 
-_planned: dict[tuple[int, Creates, int], tuple[tempfile.TemporaryDirectory[str], MemoryJournal]] = {}
+_planned: dict[tuple[int, Policy, int], tuple[tempfile.TemporaryDirectory[str], MemoryJournal]] = {}
 """Folders with a source, and the journal in which it is planned."""
 
 
 @asynccontextmanager
-async def lane_of(chunks: int, *, creates: Creates = Creates.EACH_CHUNK, each: int = 2) -> AsyncIterator[LaneAlone]:
+async def lane_of(chunks: int, *, policy: Policy = BY_NAME, each: int = 2) -> AsyncIterator[LaneAlone]:
     """A lane of so many chunks of *each* rows. It is planned once in a process, and copied."""
-    key = (chunks, creates, each)
+    key = (chunks, policy, each)
     if key not in _planned:
         _planned[key] = folder, journal = rig.scratch_dir(), MemoryJournal()
         rows = b"".join(b'{"t":"%d"}\n' % row for row in range(each * chunks))
         paths = rig.write_source(Path(folder.name), [rows], "plain")
-        await rig.plan(journal, paths, rig.Setting(1 << 16, 1 << 15, rows=each, creates=creates))
+        await rig.plan(journal, paths, rig.Setting(1 << 16, 1 << 15, rows=each, policy=policy))
     folder, journal = _planned[key]
     paths = [str(path) for path in Path(folder.name).glob("*.jsonl")]
-    like = rig.destination(creates)
+    like = rig.destination(policy)
     with closing(open_source(paths, max_row_bytes=rig.MAX_ROW, block_bytes=64)) as source:
-        to = Listed(like.dataset_name, like.token, like.capabilities)
+        to = Listed(like.dataset_name, like.token, like.capabilities, like.policy)
         lane = LaneAlone(source, deepcopy(journal), to, each)
         await lane.begin()
         assert len(lane.chunks) == chunks

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import anyio
 
+from bulkup import Nebius
 from bulkup.chunk import Chunk, Totals
-from bulkup.config import Nebius, OnDoubt
-from bulkup.destinations.nebius_rows import NEBIUS
-from bulkup.destinations.seam import Capabilities, Creates, Settles
+from bulkup.config import OnDoubt
+from bulkup.destinations.base import Capabilities
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
+from bulkup.doubt.by_name import BY_NAME
+from bulkup.doubt.policy import Policy
 from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.errors import ExitCode
 from bulkup.flow.children import ChildNumbers
@@ -35,7 +38,6 @@ from bulkup.pacing import ByteBudget
 from bulkup.sources import Source, open_source
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts
-from bulkup.wiring.build import dataset_of
 from bulkup.wiring.worker import LaneOpening
 from bulkup.workers import Pool
 from tests.destinations.memory import MemoryDestination
@@ -55,13 +57,10 @@ def rows_plan() -> RowPlan:
     return decide(Block(sample, 0, len(sample)), NEBIUS, RowOptions(preset="identity", max_row_bytes=MAX_ROW))
 
 
-def destination(creates: Creates = Creates.EACH_CHUNK) -> MemoryDestination:
-    settles = Settles.BY_NAME if creates is Creates.EACH_CHUNK else Settles.BY_COUNT
-    capabilities = Capabilities(
-        creates=creates, settles=settles, gives_row_ids=True, max_chunk_bytes=1 << 20, max_chunk_rows=None
-    )
+def destination(policy: Policy = BY_NAME) -> MemoryDestination:
+    capabilities = Capabilities(gives_row_ids=True, max_chunk_bytes=1 << 20, max_chunk_rows=None)
     token = TokenSource(variable="T", file=None, environment={"T": "tok"})
-    return MemoryDestination(NAME, token, capabilities)
+    return MemoryDestination(NAME, token, capabilities, policy)
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Setting:
     rows: int | None = None
     block_bytes: int = 64
     memory: int = 1 << 20
-    creates: Creates = Creates.EACH_CHUNK
+    policy: Policy = BY_NAME
 
 
 @dataclass
@@ -142,7 +141,7 @@ async def _plan(
     stack: AsyncExitStack,
     pool: Pool | None,
 ) -> Planned:
-    halt, lane, to, rows = Halt(), journal.lane(LANE), destination(setting.creates), rows_plan()
+    halt, lane, to, rows = Halt(), journal.lane(LANE), destination(setting.policy), rows_plan()
     envelope = to.envelope(widest_name(NAME), rows).size
     limit = envelope + setting.room
     cursor = source.cursor()
@@ -153,9 +152,7 @@ async def _plan(
     frozen = LanePlan(setting.tile, rows, limit, setting.rows, MAX_ROW)
     drafter: Drafter = OwnDrafter(chunker, cursor, halt)
     if pool is not None:
-        opening = LaneOpening(
-            dataset_of(Nebius(url="http://127.0.0.1:1"), NAME), Timeouts(), MAX_ROW, setting.block_bytes
-        )
+        opening = LaneOpening(Nebius(url="http://127.0.0.1:1").dataset(NAME), Timeouts(), MAX_ROW, setting.block_bytes)
         help_ = LaneHelp(pool, LANE, opening)
         await help_.open(frozen, source)
         drafter = PoolDrafter(help_, OwnDrafter(chunker, cursor, halt), source, cursor)

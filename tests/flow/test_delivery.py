@@ -10,10 +10,11 @@ import pytest
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt
-from bulkup.destinations.seam import Creates, Payload, ReadBackUnavailable
+from bulkup.destinations.base import Payload, ReadBackUnavailable
+from bulkup.doubt.by_count import BY_COUNT
+from bulkup.doubt.policy import DOUBTS_TO_SETTLE
 from bulkup.errors import ExitCode, LocalDisk
 from bulkup.flow.creation import Creation
-from bulkup.flow.delivery import DOUBTS_TO_SETTLE
 from bulkup.flow.halt import Reason
 from bulkup.flow.orders import Sent
 from bulkup.flow.prepared import Prepared, changed
@@ -269,7 +270,7 @@ class TestCreation:
         )
 
     async def test_a_doubt_about_it_is_settled_at_once(self) -> None:
-        async with lane_of(4, creates=Creates.FIRST_CHUNK) as lane:
+        async with lane_of(4, policy=BY_COUNT) as lane:
             creation = await self.made(lane)
             lane.to.script.append(LOST)
             await lane.deliver(0, creation=creation)
@@ -277,7 +278,7 @@ class TestCreation:
             assert await creation.enter(), "its turn is over"
 
     async def test_once_it_exists_it_need_not_be(self) -> None:
-        async with lane_of(4, creates=Creates.FIRST_CHUNK) as lane:
+        async with lane_of(4, policy=BY_COUNT) as lane:
             creation = await self.made(lane)
             lane.to.script.extend([TryAgain("refused")])
             await lane.deliver(0, creation=creation)

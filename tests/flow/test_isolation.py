@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bulkup.chunk import Chunk, ChunkState
-from bulkup.destinations.seam import Creates
+from bulkup.doubt.by_count import BY_COUNT
 from bulkup.flow.isolation import IsolationBudget
 from bulkup.flow.prepared import Prepared
 from bulkup.naming import family_name
@@ -68,7 +68,7 @@ class TestBudget:
         assert lane.splitter().budget(rows) == IsolationBudget(requests)
 
     async def test_and_for_eight_where_it_does_not(self) -> None:
-        async with lane_of(2, each=10, creates=Creates.FIRST_CHUNK) as lane:
+        async with lane_of(2, each=10, policy=BY_COUNT) as lane:
             assert lane.splitter().budget(1000) == IsolationBudget(160)
 
 
@@ -183,7 +183,7 @@ async def test_pieces_are_numbered_on_and_named_after_their_rows(lane: LaneAlone
 
 
 async def test_where_all_is_one_dataset_they_have_its_name() -> None:
-    async with lane_of(2, each=10, creates=Creates.FIRST_CHUNK) as lane:
+    async with lane_of(2, each=10, policy=BY_COUNT) as lane:
         pieces = await lane.splitter().split(await lane.prepared(0), TooLarge("413"), LARGE, IsolationBudget(0))
         assert [piece.chunk.name for piece in pieces] == ["set", "set"]
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from bulkup.config import Collinear, Nebius, RunSettings
+from bulkup.config import RunSettings
+from bulkup.destinations.registry import find_service
+from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import JournalUnusable, UsageProblem
 from bulkup.journal.facts import UploadRecord
 from bulkup.path_text import as_text, is_unicode, local, portable
@@ -30,7 +32,7 @@ class Upload:
     """Sources as given, where they go, and how."""
 
     sources: tuple[str, ...]
-    destinations: tuple[Nebius | Collinear, ...]
+    destinations: tuple[DestinationSettings, ...]
     settings: RunSettings
 
     @property
@@ -43,20 +45,19 @@ class Upload:
         return UploadRecord(
             sources=list(map(portable, self.sources)),
             destinations={
-                lane_name(d): _with_paths(d.model_dump(mode="json", by_alias=True), portable) for d in self.destinations
+                d.service: _with_paths(d.model_dump(mode="json", by_alias=True), portable) for d in self.destinations
             },
             settings=_with_paths(self.settings.model_dump(mode="json"), portable),
         )
 
     @classmethod
     def of_record(cls, record: UploadRecord) -> Upload:
-        """From the journal. Raises `JournalUnusable` where its options make no sense."""
-        models: dict[str, type[Nebius | Collinear]] = {"nebius": Nebius, "collinear": Collinear}
+        """From the journal. Raises `JournalUnusable` where it is no such record that can be used here."""
         try:
             return cls(
                 tuple(map(local, record.sources)),
                 tuple(
-                    models[name].model_validate(_with_paths(values, local))
+                    _model(name).model_validate(_with_paths(values, local))
                     for name, values in record.destinations.items()
                 ),
                 RunSettings.model_validate(_with_paths(record.settings, local)),
@@ -68,13 +69,17 @@ class Upload:
             ) from error
 
 
+def _model(name: str) -> type[DestinationSettings]:
+    service = find_service(name)
+    if service is None:
+        raise JournalUnusable(
+            f"the run uploads to {name!r}, and no such destination is installed here: install the package that registers it"
+        )
+    return service.settings
+
+
 def _with_paths(values: dict[str, Any], turned: Callable[[str], str]) -> dict[str, Any]:
     return values | {key: turned(values[key]) for key in PATHS if values.get(key) is not None}
-
-
-def lane_name(destination: Nebius | Collinear) -> str:
-    """The lane's name: the service's."""
-    return type(destination).__name__.lower()
 
 
 def default_name(sources: tuple[str, ...]) -> str:
@@ -102,11 +107,7 @@ def run_id(upload: Upload) -> str:
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", upload.settings.name).strip("-.")[:60] or "run"
     if not upload.is_resumable:
         return f"{slug}-{secrets.token_hex(4)}"
-    rows = ("url", "folder", "ai_project_id", "space_id", "preset", "drop", "mapping", "schema", "columns", "nested")
-    lanes = {}
-    for destination in upload.destinations:
-        values = destination.model_dump(mode="json", by_alias=True)
-        lanes[lane_name(destination)] = {key: values[key] for key in rows if key in values}
+    lanes = {destination.service: destination.identity() for destination in upload.destinations}
     key = {"sources": list(map(portable, upload.sources)), "name": upload.settings.name, "lanes": lanes}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return f"{slug}-{digest[:8]}"

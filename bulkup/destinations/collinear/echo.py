@@ -7,7 +7,7 @@ import re
 import msgspec
 
 from bulkup.array_lines import ArrayCutter
-from bulkup.destinations.wire import CODEC_ERRORS, RowId
+from bulkup.destinations.http import CODEC_ERRORS, RowId
 from bulkup.model import Block, LongRow
 
 __all__ = ["BadEcho", "EchoReader"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bulkup.destinations.nebius import NEBIUS
 from bulkup.encoding import ColumnRows, Target
 from bulkup.schema import Column
 
-__all__ = ["NEBIUS", "wire_schema"]
+__all__ = ["TARGET", "wire_schema"]
 
-NEBIUS = Target(name="nebius", title="Nebius", rows=ColumnRows())
+TARGET = Target(name=NEBIUS.name, title=NEBIUS.title, rows=ColumnRows())
 """Nebius Token Factory, as the encoder sees it."""
 
 

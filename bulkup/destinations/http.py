@@ -13,8 +13,8 @@ import msgspec
 import orjson
 
 from bulkup.classify import BadRequest, classify_status
+from bulkup.destinations.base import AnswerTooLarge, LookFailed, NotThere, ReadBackUnavailable
 from bulkup.destinations.pages import title_of_page
-from bulkup.destinations.seam import AnswerTooLarge, LookFailed, NotThere, ReadBackUnavailable
 from bulkup.outcome import CloseGate, InDoubt, Outcome, RowsRefused, StopLane, TokenRejected, TryAgain
 from bulkup.secret import holds_secret, redact
 from bulkup.token_source import TokenSource

@@ -16,21 +16,18 @@ import msgspec
 import orjson
 
 from bulkup.classify import BadRequest
-from bulkup.destinations.collinear_rows import COLLINEAR
-from bulkup.destinations.echo import BadEcho, EchoReader
-from bulkup.destinations.listing import Listing
-from bulkup.destinations.row_keys import key_of, unreadable_key
-from bulkup.destinations.seam import (
+from bulkup.destinations.base import (
     PAGE_ROWS,
     Capabilities,
-    Creates,
     Envelope,
     Payload,
     ReadBackUnavailable,
-    Settles,
     StoredRow,
 )
-from bulkup.destinations.wire import (
+from bulkup.destinations.collinear import COLLINEAR
+from bulkup.destinations.collinear.echo import BadEcho, EchoReader
+from bulkup.destinations.collinear.rows import TARGET
+from bulkup.destinations.http import (
     CODEC_ERRORS,
     LOOK_BYTES,
     ROW_BYTES,
@@ -42,6 +39,9 @@ from bulkup.destinations.wire import (
     lost,
     refusal,
 )
+from bulkup.destinations.listing import Listing
+from bulkup.destinations.row_keys import key_of, unreadable_key
+from bulkup.doubt.by_count import BY_COUNT
 from bulkup.encoding import RowPlan, Target
 from bulkup.exact import NotJsonError, read
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
@@ -120,14 +120,11 @@ _ROWS_ANSWER = msgspec.json.Decoder(_RowsAnswer)
 class CollinearDestination:
     """One dataset in one space of Collinear AI."""
 
-    name = "collinear"
+    name = COLLINEAR.name
     capabilities = Capabilities(
-        creates=Creates.FIRST_CHUNK,
-        settles=Settles.BY_COUNT,
-        gives_row_ids=True,
-        max_chunk_bytes=8 * 1024 * 1024,
-        max_chunk_rows=50_000,  # the answer holds an id for each row: this bounds what must be kept of it
+        gives_row_ids=True, max_chunk_bytes=COLLINEAR.max_chunk_bytes, max_chunk_rows=COLLINEAR.max_chunk_rows
     )
+    policy = BY_COUNT
 
     def __init__(self, transport: Transport, token: TokenSource, *, dataset_name: str, space_id: str) -> None:
         self._transport = transport
@@ -139,11 +136,11 @@ class CollinearDestination:
 
     @property
     def identity(self) -> str:
-        return f"collinear {self._transport.base_url} {self._space_id} {self.dataset_name}"
+        return f"{self.name} {self._transport.base_url} {self._space_id} {self.dataset_name}"
 
     @property
     def target(self) -> Target:
-        return COLLINEAR
+        return TARGET
 
     def envelope(self, name: str, plan: RowPlan) -> Envelope:
         def part(field: str, value: str) -> str:

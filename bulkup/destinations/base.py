@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from bulkup.doubt.policy import Policy
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import CloseGate, Outcome, RemoteStatus, StopLane, TokenRejected, TryAgain
 from bulkup.settlement import Look, Match
@@ -16,7 +16,6 @@ __all__ = [
     "PAGE_ROWS",
     "AnswerTooLarge",
     "Capabilities",
-    "Creates",
     "Destination",
     "Envelope",
     "ListsDatasets",
@@ -24,7 +23,6 @@ __all__ = [
     "NotThere",
     "Payload",
     "ReadBackUnavailable",
-    "Settles",
     "StoredRow",
 ]
 
@@ -33,26 +31,10 @@ PAGE_ROWS = 1000
 """The most rows in a page that is read back. [openapi]"""
 
 
-class Creates(StrEnum):
-    """What makes a dataset at the destination."""
-
-    EACH_CHUNK = "each chunk creates a dataset of its own"
-    FIRST_CHUNK = "the first chunk creates the dataset, the others are appended"
-
-
-class Settles(StrEnum):
-    """What shows whether a chunk in doubt was stored."""
-
-    BY_NAME = "a dataset of the chunk's own name"
-    BY_COUNT = "the dataset's row count, and its rows where the count cannot tell"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What a destination can do, as a value. *max_chunk_bytes* and *max_chunk_rows* are defaults a user may change."""
 
-    creates: Creates
-    settles: Settles
     gives_row_ids: bool
     max_chunk_bytes: int
     max_chunk_rows: int | None
@@ -155,6 +137,11 @@ class Destination(Protocol):
 
     @property
     def capabilities(self) -> Capabilities: ...
+
+    @property
+    def policy(self) -> Policy:
+        """How chunks become datasets here, and what shows whether one was stored."""
+        ...
 
     @property
     def target(self) -> Target: ...

@@ -14,20 +14,15 @@ import msgspec
 import orjson
 
 from bulkup.classify import BadRequest
-from bulkup.destinations.listing import Listing
-from bulkup.destinations.nebius_rows import NEBIUS, wire_schema
-from bulkup.destinations.row_keys import key_of, unreadable_key
-from bulkup.destinations.seam import (
+from bulkup.destinations.base import (
     PAGE_ROWS,
     Capabilities,
-    Creates,
     Envelope,
     Payload,
     ReadBackUnavailable,
-    Settles,
     StoredRow,
 )
-from bulkup.destinations.wire import (
+from bulkup.destinations.http import (
     CODEC_ERRORS,
     LOOK_BYTES,
     ROW_BYTES,
@@ -38,6 +33,11 @@ from bulkup.destinations.wire import (
     readable,
     refusal,
 )
+from bulkup.destinations.listing import Listing
+from bulkup.destinations.nebius import NEBIUS
+from bulkup.destinations.nebius.rows import TARGET, wire_schema
+from bulkup.destinations.row_keys import key_of, unreadable_key
+from bulkup.doubt.by_name import BY_NAME
 from bulkup.encoding import RowPlan, Target
 from bulkup.exact import NotJsonError, read
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
@@ -116,14 +116,11 @@ class _AtMost:
 class NebiusDestination:
     """A dataset, or a family of them, in one folder of Nebius Token Factory."""
 
-    name = "nebius"
+    name = NEBIUS.name
     capabilities = Capabilities(
-        creates=Creates.EACH_CHUNK,
-        settles=Settles.BY_NAME,
-        gives_row_ids=False,
-        max_chunk_bytes=16 * 1024 * 1024,
-        max_chunk_rows=None,
+        gives_row_ids=False, max_chunk_bytes=NEBIUS.max_chunk_bytes, max_chunk_rows=NEBIUS.max_chunk_rows
     )
+    policy = BY_NAME
 
     def __init__(
         self, transport: Transport, token: TokenSource, *, dataset_name: str, folder: str, ai_project_id: str | None
@@ -139,11 +136,11 @@ class NebiusDestination:
 
     @property
     def identity(self) -> str:
-        return f"nebius {self._transport.base_url} {self._ai_project_id or '-'} {self._folder} {self.dataset_name}"
+        return f"{self.name} {self._transport.base_url} {self._ai_project_id or '-'} {self._folder} {self.dataset_name}"
 
     @property
     def target(self) -> Target:
-        return NEBIUS
+        return TARGET
 
     def envelope(self, name: str, plan: RowPlan) -> Envelope:
         assert plan.schema is not None, "rows for Nebius have a schema"

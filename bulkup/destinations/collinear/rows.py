@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
+from bulkup.destinations.collinear import COLLINEAR
 from bulkup.encoding import FixedRows, Preset, Target
 from bulkup.encoding.faults import Fault, said
 from bulkup.encoding.identity import VerbatimCodec
@@ -27,7 +28,7 @@ from bulkup.encoding.splice import ARRAY, INTEGER_LABEL, STRING, STRING_LABEL, N
 from bulkup.encoding.target import INT64, PRESET_KEYS, Irregular, Pipeline
 from bulkup.model import Stage
 
-__all__ = ["COLLINEAR", "CollinearRow"]
+__all__ = ["TARGET", "CollinearRow"]
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 ROLES = get_args(Role)
@@ -301,9 +302,9 @@ def _undeclared_for(name: str) -> Any:
 
 
 _GIVES = "conv_prefix, response"
-COLLINEAR = Target(
-    name="collinear",
-    title="Collinear",
+TARGET = Target(
+    name=COLLINEAR.name,
+    title=COLLINEAR.title,
     rows=FixedRows(
         required=("conv_prefix", "response"),
         codec=_CODEC,

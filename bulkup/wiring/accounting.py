@@ -1,0 +1,82 @@
+"""What a run came to, out of its journal alone: what it says, for the one rule of `verdict`, and the receipt made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bulkup.destinations.registry import assumptions_for
+from bulkup.journal.facts import (
+    FILES,
+    FINISHED_AT,
+    LANE_END,
+    LARGEST_BODY,
+    LATE,
+    PLANNED_WHOLE,
+    RUN_END,
+    STARTED_AT,
+    UNREADABLE,
+    UPLOAD,
+)
+from bulkup.journal.reading import JournalView, view
+from bulkup.receipt import REMOTE_LISTED, DestinationReceipt, Invocation, Receipt, SourceReceipt, seconds_between
+from bulkup.verdict import LaneRecord, RunRecord, run_verdict
+from bulkup.wiring.folder import RunFolder
+
+__all__ = ["read_receipt", "read_record"]
+
+
+def read_record(journal: JournalView) -> RunRecord:
+    """What the journal says of the run, for `run_verdict`. A run that was stopped before it had begun has no lanes."""
+    upload, end = journal.fact(UPLOAD), journal.fact(RUN_END)
+    return RunRecord(
+        lanes={name: _lane_record(journal, name) for name in (upload.destinations if upload else ())},
+        has_ended=end is not None,
+        interrupted=end.interrupted if end else None,
+    )
+
+
+def _lane_record(journal: JournalView, name: str) -> LaneRecord:
+    return LaneRecord(
+        totals=journal.totals(name),
+        planned_whole=journal.fact(PLANNED_WHOLE, name),
+        unreadable=journal.fact(UNREADABLE, name),
+        late=journal.fact(LATE, name),
+        end=journal.fact(LANE_END, name),
+    )
+
+
+def read_receipt(folder: RunFolder, this_invocation: Mapping[str, Invocation]) -> Receipt:
+    """The receipt of the run in *folder*, which has ended. Raises `JournalUnusable`."""
+    with view(folder.path) as journal:
+        record = read_record(journal)
+        lanes = {
+            name: DestinationReceipt.of(
+                lane,
+                max_body_bytes=journal.fact(LARGEST_BODY, name),
+                remote=tuple(journal.remote(name, REMOTE_LISTED)),
+                datasets=journal.datasets(name),
+                evidence=journal.evidence(name),
+                assumptions=assumptions_for(name),
+                this_invocation=this_invocation.get(name, Invocation()),
+            )
+            for name, lane in record.lanes.items()
+        }
+        verdict, files = run_verdict(record), journal.fact(FILES) or ()
+        started_at, finished_at = journal.fact(STARTED_AT), journal.fact(FINISHED_AT)
+    assert started_at is not None, "a run that has ended has begun"
+    assert finished_at is not None, "and its end is recorded before its receipt is made"
+    return Receipt(
+        run_id=folder.run_id,
+        status=verdict.status,
+        exit_code=int(verdict.exit_code),
+        source=SourceReceipt(
+            uris=tuple(file.uri for file in files),
+            bytes=sum(file.size or 0 for file in files),
+            rows_read=max(lane.rows_read for lane in lanes.values()),
+            rows_blank=max(lane.rows_blank for lane in lanes.values()),
+        ),
+        started_at=started_at,
+        finished_at=finished_at,
+        duration_s=seconds_between(started_at, finished_at),
+        destinations=lanes,
+    )
