@@ -5,6 +5,8 @@ Annotations are values here and not text: typer would compile each of the hundre
 
 import os
 import sys
+from collections.abc import Sequence
+from copy import copy
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +16,7 @@ from bulkup.cli.figures import printable
 from bulkup.cli.outcome import exit_code_of, refuse_tokens
 from bulkup.cli.streams import put, put_json, say, to_stdout
 from bulkup.destinations.registry import BUILT_IN, every_service, listed
+from bulkup.destinations.service import Service
 from bulkup.errors import PRECEDENCE
 
 __all__ = ["main"]
@@ -316,18 +319,35 @@ def _log(*, verbose: bool) -> None:
 
 def _run(arguments: list[str]) -> Any:
     """The command's result. Services of other distributions are loaded for help, and where an option is not known otherwise."""
-    from bulkup.cli.parameters import command_line
-
     built_in = tuple(BUILT_IN.values())
     is_help_of_command = not {"-h", "--help"}.isdisjoint(arguments[1:])
     services = every_service() if is_help_of_command else built_in
     try:
-        return command_line(app, arguments, services)(arguments, prog_name="bulkup", standalone_mode=False)
+        return _command_line(arguments, services)(arguments, prog_name="bulkup", standalone_mode=False)
     except Exception as error:
         everyone = every_service() if type(error).__name__ == "NoSuchOption" else services
         if len(everyone) <= len(services):
             raise
-    return command_line(app, arguments, everyone)(arguments, prog_name="bulkup", standalone_mode=False)
+    return _command_line(arguments, everyone)(arguments, prog_name="bulkup", standalone_mode=False)
+
+
+def _command_line(arguments: Sequence[str], services: Sequence[Service]) -> Any:
+    """The command. Of its subcommands only those that *arguments* name have options: to make them takes longer than to list all."""
+    made = copy(app)
+    made.registered_commands = []
+    for command in app.registered_commands:
+        info, function = copy(command), command.callback
+        assert function is not None
+        info.name = function.__name__
+        if info.name in arguments:
+            from bulkup.cli.parameters import with_options, with_words
+
+            info.callback = with_options(info.name, function, services)
+            info.epilog = with_words(info.epilog or "", services)
+        else:
+            info.callback = lambda: 0
+        made.registered_commands.append(info)
+    return typer.main.get_command(made)
 
 
 def main(arguments: list[str] | None = None) -> int:

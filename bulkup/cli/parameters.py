@@ -14,7 +14,7 @@ from bulkup.settings.destination import DestinationOptions
 from bulkup.settings.option import Setting, settings_of
 from bulkup.settings.run import RunOptions
 
-__all__ = ["EACH", "RUN", "command_line", "options_of", "service_help", "with_words"]
+__all__ = ["EACH", "RUN", "options_of", "with_options", "with_words"]
 
 RUN = settings_of(RunOptions)
 EACH = settings_of(DestinationOptions)
@@ -30,33 +30,8 @@ def options_of(command: str) -> tuple[Setting, ...]:
     return tuple(setting for setting in (*RUN, *EACH) if command in setting.option.commands)
 
 
-def service_help(service: Service, setting: Setting, *, is_bench: bool = False) -> str:
-    """What the help says of a setting of *service*'s own."""
-    default = setting.option.bench if is_bench and setting.option.bench else setting.default_text
-    ending = "Needed there." if setting.is_needed else f"Default: {default}."
-    return f"{service.title}: {setting.option.meaning}. {ending}".replace("`", "")
-
-
-def command_line(app: typer.Typer, arguments: Sequence[str], services: Sequence[Service]) -> Any:
-    """*app*'s command, with the options of the tables and of *services* in those commands that *arguments* name.
-
-    The others have none: to make them takes longer than the list of all commands.
-    """
-    made = copy(app)
-    made.registered_commands = []
-    for command in app.registered_commands:
-        info, function = copy(command), command.callback
-        assert function is not None
-        info.name = function.__name__
-        is_named = info.name in arguments
-        info.callback = _with_options(info.name, function, services) if is_named else lambda: 0
-        info.epilog = with_words(info.epilog, services) if info.epilog and is_named else None
-        made.registered_commands.append(info)
-    return typer.main.get_command(made)
-
-
-def _with_options(command: str, function: Callable[..., int], services: Sequence[Service]) -> Callable[..., int]:
-    """*function*, which carries *command* out, as typer takes it. It finds the options in its context."""
+def with_options(command: str, function: Callable[..., int], services: Sequence[Service]) -> Callable[..., int]:
+    """*function*, which carries *command* out, with the command's options as typer takes them. It finds them in its context."""
     own = list(signature(function).parameters.values())
     last = next(place for place, parameter in enumerate(own) if parameter.name in COMMON)
     every = (*own[:last], *_parameters(command, services), *own[last:])
@@ -79,12 +54,19 @@ def _parameters(command: str, services: Iterable[Service]) -> list[Parameter]:
     if command in ("upload", BENCH):
         for service in services:
             for setting in service.own_settings:
-                text = service_help(service, setting, is_bench=command == BENCH)
+                text = _service_help(service, setting, is_bench=command == BENCH)
                 found.setdefault(setting.name, _parameter(setting, text))
     if command == "upload":
         found |= {s.url_setting.name: _parameter(s.url_setting, s.url_setting.help) for s in services}
     found |= {setting.name: _parameter(setting, setting.help) for setting in options_of(command)}
     return list(found.values())
+
+
+def _service_help(service: Service, setting: Setting, *, is_bench: bool = False) -> str:
+    """What the help says of a setting of *service*'s own."""
+    default = setting.option.bench if is_bench and setting.option.bench else setting.default_text
+    ending = "Needed there." if setting.is_needed else f"Default: {default}."
+    return f"{service.title}: {setting.option.meaning}. {ending}".replace("`", "")
 
 
 def _parameter(setting: Setting, text: str) -> Parameter:
