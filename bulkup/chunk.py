@@ -89,6 +89,8 @@ class Chunk:
     was_answered: bool = False
     absences: int = 0
     evidence: Evidence | None = None
+    ids_at: int | None = None
+    """Where in `ids.jsonl` the line with the ids of its rows begins; None where it has none."""
 
     @property
     def line_count(self) -> int:

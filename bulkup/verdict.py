@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from bulkup.chunk import Totals
 from bulkup.errors import ExitCode, worst
@@ -22,16 +21,6 @@ class LaneEnd:
     """What a stop for that reason means."""
     unseen: str | None = None
     """Why the audit at the end could not look."""
-
-    def to_json(self) -> dict[str, Any]:
-        """For the journal."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> LaneEnd:
-        """From the journal."""
-        code = record["exit_code"]
-        return cls(reason=record["reason"], exit_code=None if code is None else ExitCode(code), unseen=record["unseen"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,14 @@ rows. So a chunk of any number of rows is one short string of bytes, and the usu
 from __future__ import annotations
 
 import math
-import random
+from array import array
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
+
+import xxhash
 
 from bulkup.errors import ExitCode, worst
 
@@ -24,8 +27,8 @@ __all__ = [
     "LaneVerification",
     "Mismatch",
     "RowDifference",
+    "Sample",
     "Verification",
-    "choose",
     "compare_in_order",
     "compare_unordered",
     "excluded_share",
@@ -39,6 +42,11 @@ SHOWN_ROWS = 100
 
 WINDOW = 256
 """How many rows a comparison in order looks ahead to find its place again."""
+
+RANK_BITS = 64
+
+FIRST_BITS = 12
+"""A sample counts ranks by so many of their bits, and holds only those whose first bits are where the line is drawn."""
 
 DOUBT_ALLOWED = 0.05
 """One minus the confidence with which a sample excludes a share of defects."""
@@ -146,9 +154,58 @@ def split_keys(packed: bytes) -> list[bytes]:
     return [packed[at : at + KEY_BYTES] for at in range(0, len(packed), KEY_BYTES)]
 
 
-def choose(total: int, share: float, seed: int) -> list[int]:
-    """Numbers below *total*, ascending: that *share* of them, rounded up. The same *seed* chooses the same."""
-    return sorted(random.Random(seed).sample(range(total), min(total, math.ceil(total * share - 1e-9))))  # noqa: S311
+class Sample:
+    """A share of a lane's chunks, chosen at random, by the positions at which they start. Memory does not grow with their number.
+
+    Each position has a rank by chance, and the lowest ranks are chosen. How low that is comes out when the sample is shown every
+    position twice (`show`, `count_up`, `show_again`). The same *seed* chooses the same of the same chunks.
+    """
+
+    def __init__(self, share: float, seed: int) -> None:
+        """That *share* of the chunks is chosen, rounded up."""
+        self.total = self.count = 0
+        self._share = share
+        self._seed = seed % (1 << RANK_BITS)
+        self._by_first_bits = array("Q", bytes(8 << FIRST_BITS))
+        self._cut = self._wanted_at_cut = 0
+        self._at_cut: list[int] = []
+
+    def show(self, position: int) -> None:
+        """The first time: a chunk starts at *position*."""
+        self.total += 1
+        self._by_first_bits[self._rank(position) >> RANK_BITS - FIRST_BITS] += 1
+
+    def count_up(self) -> None:
+        """All have been shown once: how many are chosen, and with which first bits of a rank it is decided which."""
+        self.count = self._wanted_at_cut = min(self.total, math.ceil(self.total * self._share - 1e-9))
+        for bits, ranks in enumerate(self._by_first_bits):
+            self._cut = bits
+            if ranks >= self._wanted_at_cut:
+                break
+            self._wanted_at_cut -= ranks
+
+    @property
+    def is_all(self) -> bool:
+        """All are chosen, so that nothing need be shown again."""
+        return self.count == self.total
+
+    def show_again(self, position: int) -> None:
+        """The second time: a chunk starts at *position*."""
+        rank = self._rank(position)
+        if rank >> RANK_BITS - FIRST_BITS == self._cut:
+            self._at_cut.append(rank)
+
+    @cached_property
+    def _limit(self) -> int:
+        """Ranks below this one are chosen."""
+        return sorted(self._at_cut)[self._wanted_at_cut - 1] + 1 if self.count else 0
+
+    def __contains__(self, position: int) -> bool:
+        """Whether the chunk that starts there is chosen."""
+        return self.is_all or self._rank(position) < self._limit
+
+    def _rank(self, position: int) -> int:
+        return xxhash.xxh3_64_intdigest(position.to_bytes(8, "little"), self._seed)
 
 
 def excluded_share(compared: int, total: int) -> float | None:

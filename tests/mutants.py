@@ -38,7 +38,6 @@ class Target:
 
 
 _QUICK_REPLAYS = (
-    "test_lanes_do_not_see_each_other",
     "test_what_is_asked_later_is_durable_later",
     "test_what_a_failed_transaction_wrote_to_a_log_is_cut_off",
     "test_an_end_is_one",
@@ -58,7 +57,8 @@ TARGETS = {
     "states": Target(
         ("bulkup/chunk.py", "bulkup/journal/journal.py", "bulkup/journal/records.py"),
         (
-            "tests/journal/test_states.py",
+            "tests/journal/test_contract.py",
+            "tests/journal/test_tables.py",
             "tests/journal/test_files.py",
             "tests/settlement/test_standing_still.py",
             *(f"tests/journal/test_replay.py::{name}" for name in _QUICK_REPLAYS),
@@ -130,7 +130,7 @@ EQUAL = (
         for name in ("__init__", "close", "open")
     ),
     Equal(
-        "bulkup.journal.journal.LaneJournal.landed",
+        "bulkup.journal.queries.landed",
         "began = 'last_byte_at' if evidence is Evidence.ANSWER else '0'",
         "began = 'LAST_BYTE_AT' if evidence is Evidence.ANSWER else '0'",
         "it is the name of a column",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bulkup.cli import main
+from bulkup.cli.app import main  # which comes back, also where a thread is about to end
 
 __all__ = ["peak_bytes"]
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from bulkup.chunk import Totals
 from bulkup.cli.status import status_json, status_lines
 from bulkup.errors import ExitCode
-from bulkup.journal import Journal, LaneJournal
-from bulkup.journal.facts import LANE_END
+from bulkup.journal import LaneJournal, SqliteJournal
+from bulkup.journal.facts import FILES, LANE_END, LATE, PLANNED_WHOLE, UNREADABLE, UPLOAD, FileRecord, UploadRecord
+from bulkup.journal.memory import MemoryJournal
 from bulkup.receipt import Receipt
 from bulkup.verdict import LaneEnd
 from bulkup.wiring.accounting import read_receipt
@@ -22,13 +23,13 @@ from bulkup.wiring.folder import RunFolder
 from bulkup.wiring.lifetime import begin, conclude
 from tests.examples import examples
 from tests.flow.rig import scratch_dir
-from tests.journal.chunks import Model, Step, steps
+from tests.journal.chunks import Step, steps
 
 LANES = ("nebius", "collinear")
 FIRST_OF = (1, 130, 143, 74, 77, 2, 6, 7, 8, 75, 10, 5, 4, 65, 3, 0)
 """Where several codes apply, the first of these stands for all, as README.md says."""
 
-FILE = {"uri": "rows.jsonl", "size": 9000, "mtime_ns": 1, "inode": 1, "format": "ndjson", "compression": "none"}
+FILE = FileRecord("rows.jsonl", 9000, 1, 1, "ndjson", "none")
 
 
 @dataclass(frozen=True)
@@ -77,17 +78,18 @@ def test_receipt_status_and_exit_code_are_one(told: tuple[Story, Story], interru
 
     async def main(folder: RunFolder) -> None:
         journal = await _begun(folder)
-        models = [await _befall(journal.lane(name), story) for name, story in zip(LANES, told, strict=True)]
-        lanes = {name: (model.totals(), story) for name, model, story in zip(LANES, models, told, strict=True)}
+        lanes = {
+            name: (await _befall(journal.lane(name), story), story) for name, story in zip(LANES, told, strict=True)
+        }
         killed = _checked(status_json(folder), lanes, was_told=False, interrupted=None)
         for name, story in zip(LANES, told, strict=True):
-            await journal.lane(name).set_fact(LANE_END, story.end.to_json())
+            await journal.lane(name).set_fact(LANE_END, story.end)
         receipt = await conclude(folder, journal, interrupted=interrupted)
         ended = _checked(status_json(folder), lanes, was_told=True, interrupted=interrupted)
         _agree(receipt, ended)
         journal.close()
         assert (read_receipt(folder, {}), status_json(folder)) == (receipt, ended)
-        journal = Journal.open(folder.path, create=False)
+        journal = SqliteJournal.open(folder.path, create=False)
         for name in LANES:  # what was being sent is in doubt, as it was said to be
             await journal.lane(name).recover(9.0)
         assert read_receipt(folder, {}) == receipt
@@ -101,25 +103,22 @@ def test_receipt_status_and_exit_code_are_one(told: tuple[Story, Story], interru
         asyncio.run(main(RunFolder(Path(scratch))))
 
 
-async def _begun(folder: RunFolder) -> Journal:
-    journal = Journal.open(folder.path, create=True)
-    await journal.set_fact("files", [FILE])
-    await journal.set_fact("upload", {"sources": [], "destinations": {name: {} for name in LANES}, "settings": {}})
+async def _begun(folder: RunFolder) -> SqliteJournal:
+    journal = SqliteJournal.open(folder.path, create=True)
+    await journal.set_fact(FILES, (FILE,))
+    await journal.set_fact(UPLOAD, UploadRecord([], {name: {} for name in LANES}, {}))
     await begin(journal, LANES)
     return journal
 
 
-async def _befall(lane: LaneJournal, story: Story) -> Model:
-    model = Model()
+async def _befall(lane: LaneJournal, story: Story) -> Totals:
+    twin = MemoryJournal().lane(lane.name)
     for step in story.steps:
-        await step.apply(lane, model)
-    for key, value in (
-        ("planned whole", story.planned_whole),
-        ("unreadable", story.unreadable),
-        ("late", story.late),
-    ):
-        await lane.set_fact(key, value)
-    return model
+        await step.apply(lane, twin)
+    await lane.set_fact(PLANNED_WHOLE, story.planned_whole)
+    await lane.set_fact(UNREADABLE, story.unreadable)
+    await lane.set_fact(LATE, story.late)
+    return await twin.totals()
 
 
 def _checked(

@@ -17,8 +17,8 @@ from bulkup.verification import (
     DatasetDifference,
     Kind,
     LaneVerification,
+    Sample,
     Verification,
-    choose,
     compare_in_order,
     compare_unordered,
     excluded_share,
@@ -99,14 +99,44 @@ def test_the_mismatches_account_for_both_sides(sent: list[object], stored: list[
     assert len(stored) - len(sent) == grown
 
 
+def chosen(total: int, share: float, seed: int, *, apart: int = 1) -> list[int]:
+    """Which of *total* chunks are chosen that start *apart* from each other, by number."""
+    sample = Sample(share, seed)
+    starts = range(0, total * apart, apart)
+    for start in starts:
+        sample.show(start)
+    sample.count_up()
+    if not sample.is_all:
+        for start in starts:
+            sample.show_again(start)
+    found = [number for number, start in enumerate(starts) if start in sample]
+    assert (sample.total, sample.count) == (total, len(found))
+    return found
+
+
 def test_a_sample_is_the_same_for_the_same_seed() -> None:
-    assert choose(1000, 0.05, 7) == choose(1000, 0.05, 7)
-    assert choose(1000, 0.05, 7) != choose(1000, 0.05, 8)
-    assert len(choose(1000, 0.05, 7)) == 50
-    assert choose(3, 0.05, 1) in ([0], [1], [2])
-    assert choose(41, 1.0, 3) == list(range(41))
-    assert choose(0, 0.5, 3) == []
-    assert choose(10, 0.0, 3) == []
+    assert chosen(1000, 0.05, 7) == chosen(1000, 0.05, 7)
+    assert chosen(1000, 0.05, 7) != chosen(1000, 0.05, 8)
+    assert chosen(3, 0.05, 1) in ([0], [1], [2])
+    assert chosen(41, 1.0, 3) == list(range(41))
+    assert chosen(0, 0.5, 3) == []
+    assert chosen(10, 0.0, 3) == []
+
+
+@given(st.integers(0, 300), st.floats(0, 1), st.integers(-(2**70), 2**70), st.sampled_from([1, 7, 1 << 40]))
+def test_a_sample_is_that_share_rounded_up(total: int, share: float, seed: int, apart: int) -> None:
+    assert len(chosen(total, share, seed, apart=apart)) == min(total, math.ceil(total * share - 1e-9))
+
+
+def test_a_large_sample_holds_next_to_nothing() -> None:
+    sample = Sample(0.5, 3)
+    for start in range(100_000):
+        sample.show(start)
+    sample.count_up()
+    for start in range(100_000):
+        sample.show_again(start)
+    assert len(sample._at_cut) < 100
+    assert sum(start in sample for start in range(100_000)) == sample.count == 50_000
 
 
 def test_the_excluded_share_is_the_exact_bound() -> None:
@@ -125,8 +155,8 @@ def test_the_bound_holds_when_it_is_tried() -> None:
     share = excluded_share(30, 1000)
     assert share is not None
     bad = math.ceil(1000 * share)
-    clean = sum(min(choose(1000, 0.03, seed)) >= bad for seed in range(2000))
-    assert clean / 2000 <= 0.07
+    clean = sum(min(chosen(1000, 0.03, seed)) >= bad for seed in range(500))
+    assert clean / 500 <= 0.08
 
 
 def test_the_lanes_codes() -> None:

@@ -19,7 +19,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from benchmarks.contenders.told import Stopwatch, tell
 from benchmarks.contenders.upload import without_journal
 from bulkup.chunk import Chunk, ChunkId, Evidence, TileSpan
-from bulkup.journal import Journal, LaneJournal
+from bulkup.journal import LaneJournal, SqliteJournal
 
 __all__ = ["main"]
 
@@ -77,7 +77,7 @@ async def _deliver(lane: LaneJournal, incoming: MemoryObjectReceiveStream[Chunk]
 
 
 async def _run(folder: Path, chunks: int, per_second: float) -> dict[str, object]:
-    journal = Journal.open(folder, create=True)
+    journal = SqliteJournal.open(folder, create=True)
     clock = Stopwatch()
     out, incoming = anyio.create_memory_object_stream[Chunk](0)
     async with anyio.create_task_group() as tasks:

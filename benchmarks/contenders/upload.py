@@ -151,7 +151,7 @@ class _Terminal(io.StringIO):
 
 def without_journal() -> None:
     """The hot path's records are not kept: a chunk is planned, sent and landed unwritten. Facts still are."""
-    from bulkup.journal import LaneJournal
+    from bulkup.journal.sqlite import SqliteLane
 
     def plan(*_: object, **__: object) -> asyncio.Future[None]:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -162,7 +162,7 @@ def without_journal() -> None:
         return None
 
     for name, stand_in in (("plan", plan), ("sending", nothing), ("landed", nothing)):
-        setattr(LaneJournal, name, stand_in)
+        setattr(SqliteLane, name, stand_in)
 
 
 def without_echo() -> None:

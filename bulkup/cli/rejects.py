@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import orjson
 
+from bulkup.chunk import Chunk
 from bulkup.cli.streams import to_stdout
 from bulkup.errors import LocalDisk, UsageProblem
+from bulkup.journal.facts import FILES, UPLOAD
 from bulkup.journal.reading import JournalView, view
 from bulkup.journal.sidecars import REJECTS
 from bulkup.model import Stage
@@ -24,27 +26,26 @@ __all__ = ["export_rejects"]
 
 
 class RowNumbers:
-    """Row numbers of one lane's dead letters."""
+    """Row numbers of one lane's dead letters. Of its chunks nothing is held but what these need."""
 
-    def __init__(self, journal: JournalView, lane: str, files: Sequence[str]) -> None:
+    def __init__(
+        self, journal: JournalView, lane: str, files: Sequence[str], letters: Iterable[tuple[int, str]]
+    ) -> None:
+        """*letters*: position and stage of each of the lane's dead letters."""
         self._files = {uri: number for number, uri in enumerate(files)}
-        self._starts: list[int] = []
-        self._firsts: list[dict[int, int]] = []
-        for chunk, firsts in first_rows(journal.chunks(lane)):
-            self._starts.append(chunk.start)
-            self._firsts.append(firsts)
         self._outer: list[tuple[int, int]] = []
         for start, stop in journal.split_ranges(lane):
             if not self._outer or start >= self._outer[-1][1]:
                 self._outer.append((start, stop))
+        self._firsts = _firsts_at({self._counted_from(*letter) for letter in letters}, journal.chunks(lane))
 
     def of(self, *, file: str, position: int, line_in_chunk: int, stage: str) -> int | None:
         """The row's number from 1, blank lines counted; None where the journal does not hold its range."""
-        place = bisect_right(self._starts, self._counted_from(position, stage)) - 1
+        firsts = self._firsts.get(self._counted_from(position, stage))
         number = self._files.get(file)
-        if place < 0 or number is None:
+        if firsts is None or number is None:
             return None
-        return self._firsts[place].get(number, 1) + line_in_chunk
+        return firsts.get(number, 1) + line_in_chunk
 
     def _counted_from(self, position: int, stage: str) -> int:
         """Where the chunk begins that the line was counted in: the server's refusals are counted in what was sent, the others in
@@ -56,25 +57,43 @@ class RowNumbers:
         return position
 
 
+def _firsts_at(positions: Iterable[int], chunks: Iterable[Chunk]) -> dict[int, dict[int, int]]:
+    """For each of *positions*, the numbers of the first lines of the chunk that holds it (see `first_rows`)."""
+    found: dict[int, dict[int, int]] = {}
+    wanted = sorted(positions, reverse=True)
+    firsts: dict[int, int] | None = None
+    for chunk, its_firsts in first_rows(chunks):
+        while wanted and wanted[-1] < chunk.start:
+            if firsts is not None:
+                found[wanted[-1]] = firsts
+            wanted.pop()
+        firsts = its_firsts
+    return found if firsts is None else found | dict.fromkeys(wanted, firsts)
+
+
 def export_rejects(folder: Path, *, lane: str | None, output: Path | None) -> int:
     """Write the dead letters of the run in *folder* to *output* or stdout, as JSON lines; how many. Raises `LocalDisk`, and
     `JournalUnusable` where they are not as they were written."""
     with view(folder) as journal:
-        lanes = list((journal.fact("upload") or {"destinations": {}})["destinations"])
+        upload = journal.fact(UPLOAD)
+        lanes = list(upload.destinations) if upload else []
         if lane is not None and lane not in lanes:
             raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
-        files = [readable(file["uri"]) for file in journal.fact("files") or []]  # as dead letters name them
-        numbers = {name: RowNumbers(journal, name, files) for name in lanes if lane in (None, name)}
+        files = [readable(file.uri) for file in journal.fact(FILES) or ()]  # as dead letters name them
         found = sorted(
-            (letter["position"], letter["lane"], at)
+            (letter["position"], letter["lane"], at, letter["stage"])
             for at, letter in journal.rejects(lanes)
-            if letter["lane"] in numbers
+            if lane in (None, letter["lane"])
         )  # rows stay on the disk, there may be many
         if not found:
             return 0
+        numbers = {
+            name: RowNumbers(journal, name, files, ((at, stage) for at, its, _, stage in found if its == name))
+            for name in {its for _, its, _, _ in found}
+        }
         letters = os.fdopen(open_in(folder, REJECTS, os.O_RDONLY), "rb")
         with letters, _sink(output) as out:
-            for _, _, offset in found:
+            for _, _, offset, _ in found:
                 letters.seek(offset)
                 record = orjson.loads(letters.readline())
                 position, line = record.pop("position"), record.pop("line_in_chunk")

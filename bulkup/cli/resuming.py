@@ -11,6 +11,7 @@ from typing import Any
 from bulkup.cli.choices import override, state_dir
 from bulkup.cli.runner import Face, carry_out
 from bulkup.errors import UsageProblem
+from bulkup.journal.facts import UPLOAD
 from bulkup.journal.reading import view
 from bulkup.wiring.folder import StateDir
 from bulkup.wiring.wish import Upload
@@ -32,10 +33,10 @@ def recorded(run: str, given: Mapping[str, Any], environment: Mapping[str, str],
     state = state_dir(given.get("state_dir"), environment)
     folder = StateDir(state).find(run)
     with view(folder.path) as journal:
-        record = journal.fact("upload")
+        record = journal.fact(UPLOAD)
     if record is None:
         raise UsageProblem(f"run {folder.run_id} was stopped before it had begun: give the upload command again")
-    upload = override(Upload.from_json(record), {**given, "state_dir": str(state)})
+    upload = override(Upload.of_record(record), {**given, "state_dir": str(state)})
     if not upload.is_resumable:
         advice = "start a new one" if what == "resumed" else f"`bulkup status {folder.run_id}` says where it stands"
         raise UsageProblem(

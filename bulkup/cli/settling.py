@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from bulkup.cli.choices import state_dir
 from bulkup.cli.resuming import recorded
 from bulkup.cli.runner import Face, report, with_signals
 from bulkup.errors import UsageProblem
+from bulkup.journal.facts import UPLOAD
 from bulkup.journal.reading import view
 from bulkup.receipt import Receipt
 from bulkup.wiring.deciding import Decision, decide
@@ -31,11 +34,13 @@ def settle_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str
         return report(upload, receipt, face)
     folder = StateDir(state_dir(given.get("state_dir"), environment)).find(run)
     with view(folder.path) as journal:
-        record = journal.fact("upload")
+        record = journal.fact(UPLOAD)
     if record is None:
         raise UsageProblem(f"run {folder.run_id} was stopped before it had begun: nothing is in doubt")
     receipt = asyncio.run(decide(folder, chunk=given["chunk"], lane=given.get("lane"), decision=decision))
-    upload = Upload.from_json({**record, "settings": {**record["settings"], "state_dir": str(folder.path.parent)}})
+    upload = Upload.of_record(
+        msgspec.structs.replace(record, settings={**record.settings, "state_dir": str(folder.path.parent)})
+    )
     return report(upload, receipt, face)
 
 

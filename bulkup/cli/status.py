@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bulkup.chunk import ChunkState, Evidence
 from bulkup.cli.figures import plural, printable
-from bulkup.journal.journal import DECISIONS, LIMITED_BY
-from bulkup.journal.lock import holder_of
+from bulkup.journal.base import LOST
+from bulkup.journal.facts import (
+    DECISIONS,
+    FILES,
+    FINISHED_AT,
+    LIMITED_BY,
+    STARTED_AT,
+    UPLOAD,
+    FileRecord,
+    UploadRecord,
+)
+from bulkup.journal.locks import holder_of
 from bulkup.journal.reading import JournalView, view
 from bulkup.row_numbers import first_rows
 from bulkup.state_files import read_in
@@ -39,18 +52,18 @@ ROWS = (
 def status_json(run: RunFolder) -> dict[str, Any]:
     """What is known of the run, as `--json` prints it. Where no process works on it, its exit code is a receipt's."""
     with view(run.path) as journal:
-        upload = journal.fact("upload") or {"sources": [], "settings": {}}
-        files = journal.fact("files") or []
+        upload = journal.fact(UPLOAD) or UploadRecord([], {}, {})
+        files = journal.fact(FILES) or ()
         running = _running(run.path / "lock")
         record = read_record(journal)
         return {
             "run_id": run.run_id,
             "folder": str(run.path),
             "running": running,
-            "name": upload["settings"].get("name"),
-            "sources": upload["sources"],
-            "started_at": journal.fact("started_at"),
-            "finished_at": journal.fact("finished_at"),
+            "name": upload.settings.get("name"),
+            "sources": upload.sources,
+            "started_at": journal.fact(STARTED_AT),
+            "finished_at": journal.fact(FINISHED_AT),
             "has_ended": record.has_ended and running is None,
             **_came_to(None if running else run_verdict(record)),
             "lanes": {
@@ -68,13 +81,13 @@ def _came_to(verdict: Verdict | None) -> dict[str, Any]:
 
 
 def _lane(
-    journal: JournalView, name: str, lane: LaneRecord, files: list[dict[str, Any]], *, is_running: bool
+    journal: JournalView, name: str, lane: LaneRecord, files: Sequence[FileRecord], *, is_running: bool
 ) -> dict[str, Any]:
     totals, planned = lane.totals, lane.planned_whole
     chunks = {count.state: {"chunks": count.chunks, "rows": count.rows} for count in journal.states(name)}
     in_flight = chunks.get(ChunkState.SENDING, {"rows": 0})["rows"] if is_running else 0
-    sizes = [file["size"] for file in files]
-    plain = all(size and file["compression"] == "none" for size, file in zip(sizes, files, strict=True))
+    sizes = [file.size or 0 for file in files]
+    plain = all(size and file.compression == "none" for size, file in zip(sizes, files, strict=True))
     verdict = None if is_running and lane.end is None else lane_verdict(lane)
     return {
         **_came_to(verdict),
@@ -92,12 +105,12 @@ def _lane(
         "source_read_share": 1.0 if planned else journal.planned_to(name) / sum(sizes) if files and plain else None,
         "chunks": chunks,
         "evidence": journal.evidence(name),
-        "decisions": journal.fact(DECISIONS, name) or [],
+        "decisions": [msgspec.to_builtins(said) for said in journal.fact(DECISIONS, name)],
         "doubts": _doubts(journal, name, files, is_running=is_running) if totals.chunks_in_doubt else [],
     }
 
 
-def _doubts(journal: JournalView, lane: str, files: list[dict[str, Any]], *, is_running: bool) -> list[dict[str, Any]]:
+def _doubts(journal: JournalView, lane: str, files: Sequence[FileRecord], *, is_running: bool) -> list[dict[str, Any]]:
     """What is in doubt; where no process works on the run, that is also what stands as being sent."""
     states = {ChunkState.IN_DOUBT} if is_running else {ChunkState.IN_DOUBT, ChunkState.SENDING}
     return [
@@ -105,11 +118,11 @@ def _doubts(journal: JournalView, lane: str, files: list[dict[str, Any]], *, is_
             "chunk": str(chunk.id),
             "name": chunk.name,
             "rows": chunk.rows,
-            "file": files[chunk.file]["uri"],
+            "file": files[chunk.file].uri,
             "first_row": first.get(chunk.file, 1),
             "lines": chunk.line_count,
             "attempts": chunk.attempts,
-            "reason": chunk.reason or "the process ended while this was being sent",
+            "reason": chunk.reason or LOST,
         }
         for chunk, first in first_rows(journal.chunks(lane))
         if chunk.state in states
@@ -119,7 +132,8 @@ def _doubts(journal: JournalView, lane: str, files: list[dict[str, Any]], *, is_
 def doubts_of(folder: Path, lane: str) -> list[dict[str, Any]]:
     """What is in doubt in a lane of the run in *folder*, on which no process works."""
     with view(folder) as journal:
-        return _doubts(journal, lane, journal.fact("files") or [], is_running=False)
+        files = journal.fact(FILES)
+        return _doubts(journal, lane, files or (), is_running=False)
 
 
 def _receipt(folder: Path) -> dict[str, Any] | None:

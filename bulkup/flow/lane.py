@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from bulkup.chunk import Chunk, ChunkState
+from bulkup.chunk import ChunkState
 from bulkup.config import OnDoubt, RunSettings
 from bulkup.destinations.base import Destination, LookFailed
 from bulkup.destinations.settings import DestinationSettings
@@ -36,12 +36,24 @@ from bulkup.flow.prepared import Prepared
 from bulkup.flow.processes import LaneWorkers, ThisProcess
 from bulkup.flow.reaction import Reaction
 from bulkup.flow.sent_rows import SentRows
-from bulkup.flow.settler import REFUSALS_STORE_NOTHING, Settler
+from bulkup.flow.settler import Settler
 from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import Tally
-from bulkup.flow.verifier import Ids, Verifier
+from bulkup.flow.verifier import Verifier
 from bulkup.journal import LaneJournal
-from bulkup.journal.facts import LANE_END
+from bulkup.journal.facts import (
+    AUDITED,
+    LANE_END,
+    LARGEST_BODY,
+    LATE,
+    PLAN,
+    PLANNED_WHOLE,
+    REFUSALS_STORE_NOTHING,
+    SURVEY,
+    UNREADABLE,
+    Found,
+)
+from bulkup.journal.facts import Survey as SurveyRecord
 from bulkup.model import Block
 from bulkup.naming import widest_name
 from bulkup.outcome import CloseGate, StopLane, TokenRejected, TryAgain
@@ -186,7 +198,7 @@ class Lane:
             self._planned_whole
             and not totals.chunks_left
             and not totals.chunks_in_doubt
-            and await self._absences() == (await self._journal.fact("audited") or 0)
+            and await self._journal.absences() == await self._journal.fact(AUDITED)
         )
         if self.is_done:
             return
@@ -204,7 +216,7 @@ class Lane:
         if lost := await self._journal.recover(self._clock.unix()):
             self._say(f"{lost} chunks were being sent when the last process ended; they are in doubt")
         self.tally.totals = await self._journal.totals()
-        self._planned_whole = bool(await self._journal.fact("planned whole"))
+        self._planned_whole = await self._journal.fact(PLANNED_WHOLE)
 
     async def run(self) -> None:
         """Send until the source ends or the lane stops. What happened stands in the journal, `tally` and `halt`."""
@@ -222,34 +234,31 @@ class Lane:
 
     async def _settle_only(self) -> None:
         await self._take_up()
-        frozen = await self._journal.fact("plan")
+        frozen = await self._journal.fact(PLAN)
         if frozen is not None and self.tally.totals.chunks_in_doubt:
-            plan = LanePlan.from_json(frozen, self.destination.target)
+            plan = LanePlan.of_record(frozen, self.destination.target)
             chunker = Chunker(self._source, plan.rows.encoder(), self.halt)
             await self._settler(plan, chunker, await self._creation()).settle()
 
-    async def verifier(
-        self, *, chunks: Sequence[Chunk], ids: Ids, scratch: Path, sample: float, seed: int
-    ) -> Verifier | None:
-        """What compares the lane's *chunks* (all of them, by position) with the destination; None where none was planned."""
+    async def verifier(self, *, scratch: Path, sample: float, seed: int) -> Verifier | None:
+        """What compares the lane's chunks with the destination; None where none was planned."""
         await self._cursor.aclose()
         await self._take_up()
-        frozen = await self._journal.fact("plan")
+        frozen = await self._journal.fact(PLAN)
         if frozen is None:
             return None
-        plan = LanePlan.from_json(frozen, self.destination.target)
+        plan = LanePlan.of_record(frozen, self.destination.target)
         chunker = Chunker(self._source, plan.rows.encoder(), self.halt)
-        survey = await self._journal.fact("survey")
+        survey = await self._journal.fact(SURVEY)
         asker = self._asking(lambda: self._patience.succeeded(self._clock.monotonic()))
         return Verifier(
             destination=self.destination,
             plan=plan.rows,
-            chunks=chunks,
+            journal=self._journal,
             totals=self.tally.totals,
             read_whole=self._planned_whole,
             survey=survey,
-            others=await self._others_since(survey["at"]) if survey else Others(),
-            ids=ids,
+            others=await self._others_since(survey.at) if survey else Others(),
             sent=SentRows(self._source, chunker, plan.rows, self.destination.row_key),
             asker=asker,
             halt=self.halt,
@@ -299,9 +308,9 @@ class Lane:
             reason=stop.text if stop else None, exit_code=stop.exit_code if stop else None, unseen=self._unseen
         )
         with suppress(BulkupError):  # a journal that fails goes on failing: the run's own end is what tells
-            largest = max(self.tally.largest_body, await self._journal.fact("largest body") or 0)
-            await self._journal.set_fact("largest body", largest)
-            await self._journal.set_fact(LANE_END, end.to_json())
+            largest = max(self.tally.largest_body, await self._journal.fact(LARGEST_BODY))
+            await self._journal.set_fact(LARGEST_BODY, largest)
+            await self._journal.set_fact(LANE_END, end)
 
     @property
     def source_done(self) -> float | None:
@@ -312,13 +321,13 @@ class Lane:
         return min(1.0, self._cursor.progress / size) if size else None
 
     async def _decide(self) -> None:
-        frozen = await self._journal.fact("plan")
+        frozen = await self._journal.fact(PLAN)
         if frozen is not None:
-            self._plan = LanePlan.from_json(frozen, self.destination.target)
+            self._plan = LanePlan.of_record(frozen, self.destination.target)
             self._announce_appending(self._plan)
         else:
             self._plan = await self._first_plan()
-            await self._journal.set_fact("plan", self._plan.to_json())
+            await self._journal.set_fact(PLAN, self._plan.to_record())
         self.limit.bytes = min(self.limit.bytes, self._plan.max_body_bytes)
         self._say(self._plan.rows.describe())
 
@@ -369,13 +378,13 @@ class Lane:
         """One look at what the destination holds. Raises `DestinationNotEmpty`, `LookFailed`."""
         survey = await dated(self.destination.look, self._clock)
         await self._journal.set_fact(
-            "survey",
-            {
-                "at": survey.at,
-                "found": [[f.id, f.name, f.rows] for f in survey.seen],
-                "unavailable": survey.unavailable,
-                "listed": survey.listed,
-            },
+            SURVEY,
+            SurveyRecord(
+                at=survey.at,
+                found=tuple(Found(f.id, f.name, f.rows) for f in survey.seen),
+                unavailable=survey.unavailable,
+                listed=survey.listed,
+            ),
         )
         self._survey = survey
         if survey.unavailable is not None and (self._options.append or not survey.seen):
@@ -418,13 +427,9 @@ class Lane:
             self._cursor = self._source.cursor()
         audit = await settler.audit()
         self._unseen = audit.unseen
-        await self._journal.set_fact("late", audit.late)
+        await self._journal.set_fact(LATE, audit.late)
         if audit.unseen is None:
-            await self._journal.set_fact("audited", await self._absences())
-
-    async def _absences(self) -> int:
-        """How often something was called absent in this run: an audit must have come after the last time."""
-        return sum(chunk.absences for chunk in await self._journal.called_absent())
+            await self._journal.set_fact(AUDITED, await self._journal.absences())
 
     async def _settle_at_start(self, settler: Settler) -> None:
         """Doubts that an earlier process left, as far as they are to be settled before anything is sent."""
@@ -455,7 +460,7 @@ class Lane:
                         tasks.start_soon(delivery.run, incoming.clone(), tasks)
             beside.cancel_scope.cancel()
         if preparer.unreadable is not None:
-            await self._journal.set_fact("unreadable", str(preparer.unreadable))
+            await self._journal.set_fact(UNREADABLE, str(preparer.unreadable))
 
     async def _settle_on_demand(self, settler: Settler, fence: Fence, wanted: _Bell) -> None:
         """Settle whenever enough is in doubt, with nothing in flight."""
@@ -474,7 +479,7 @@ class Lane:
     async def _prepare_all(self, preparer: Preparer, sending: MemoryObjectSendStream[Prepared]) -> None:
         try:
             await preparer.run(sending)
-            await self._journal.set_fact("planned whole", True)
+            await self._journal.set_fact(PLANNED_WHOLE, True)
         except Halted:
             pass
         except BulkupError as error:  # what is in flight finishes
@@ -564,7 +569,7 @@ class Lane:
             creation=creation,
             fence=fence,
             settle_now=settle_now,
-            refusals_store_nothing=bool(await self._journal.fact(REFUSALS_STORE_NOTHING)),
+            refusals_store_nothing=await self._journal.fact(REFUSALS_STORE_NOTHING),
             splitter=splitter,
             rules=self._rules,
             halt=self.halt,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from functools import partial
-from typing import Any
 
 from bulkup.destinations.base import (
     PAGE_ROWS,
@@ -15,6 +14,7 @@ from bulkup.destinations.base import (
     StoredRow,
 )
 from bulkup.flow.asker import Asker
+from bulkup.journal.facts import Survey
 
 __all__ = ["expect_datasets", "row_pages"]
 
@@ -22,10 +22,11 @@ PAGE_BYTES = 4 * 1024 * 1024
 """About how much one page of rows should come to."""
 
 
-def expect_datasets(destination: Destination, survey: Mapping[str, Any] | None, made: int) -> None:
+def expect_datasets(destination: Destination, survey: Survey | None, made: int) -> None:
     """Before a look: the run's first look is *survey*, and it may have made *made* datasets since."""
     if isinstance(destination, ListsDatasets):
-        destination.known_datasets = made + (0 if survey is None else survey.get("listed", len(survey["found"])))
+        before = 0 if survey is None else len(survey.found) if survey.listed is None else survey.listed
+        destination.known_datasets = made + before
 
 
 async def row_pages(

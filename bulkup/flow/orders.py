@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from bulkup.chunk import Chunk
+from bulkup.journal.facts import PlanRecord
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Outcome
 from bulkup.sources.files import SourceFile
@@ -54,12 +54,12 @@ class Shipped:
 
 @dataclass(frozen=True, slots=True)
 class OpenLane:
-    """Get ready for *lane*. *opening* is what the wiring makes a destination of, *plan* the lane's plan as JSON."""
+    """Get ready for *lane*. *opening* is what the wiring makes a destination of, *plan* the lane's plan as the journal has it."""
 
     lane: str
     opening: object
     files: tuple[SourceFile, ...]
-    plan: Mapping[str, Any]
+    plan: PlanRecord
 
 
 @dataclass(frozen=True, slots=True)

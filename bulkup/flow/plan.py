@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Any
 
 from bulkup.encoding import RowPlan, Target
 from bulkup.errors import JournalUnusable
+from bulkup.journal.facts import PlanRecord
 from bulkup.tiling import Limits
 
 __all__ = ["LanePlan"]
@@ -38,28 +38,28 @@ class LanePlan:
         body_bytes = min(self.max_body_bytes, max_body_bytes) - envelope_bytes
         return Limits(max(1, body_bytes), self.max_rows)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_record(self) -> PlanRecord:
         """For the journal."""
-        return {
-            "tile_bytes": self.tile_bytes,
-            "rows": self.rows.to_json(),
-            "max_body_bytes": self.max_body_bytes,
-            "max_rows": self.max_rows,
-            "max_row_bytes": self.max_row_bytes,
-            "segments": self.segments,
-        }
+        return PlanRecord(
+            tile_bytes=self.tile_bytes,
+            rows=self.rows.to_json(),
+            max_body_bytes=self.max_body_bytes,
+            max_rows=self.max_rows,
+            max_row_bytes=self.max_row_bytes,
+            segments=self.segments,
+        )
 
     @classmethod
-    def from_json(cls, record: dict[str, Any], target: Target) -> LanePlan:
-        """From the journal. Raises `JournalUnusable` where it is no such record."""
+    def of_record(cls, record: PlanRecord, target: Target) -> LanePlan:
+        """From the journal. Raises `JournalUnusable` where the rows' plan makes no sense."""
         try:
             return cls(
-                record["tile_bytes"],
-                RowPlan.from_json(record["rows"], target),
-                record["max_body_bytes"],
-                record["max_rows"],
-                record["max_row_bytes"],
-                tuple((tile, position) for tile, position in record["segments"]),
+                record.tile_bytes,
+                RowPlan.from_json(record.rows, target),
+                record.max_body_bytes,
+                record.max_rows,
+                record.max_row_bytes,
+                record.segments,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             said = " ".join(str(error).split())

@@ -113,7 +113,7 @@ class LaneWorkers:
     @asynccontextmanager
     async def opening(self, plan: LanePlan, source: Source) -> AsyncIterator[None]:
         """Meanwhile they get ready for the lane, one by one."""
-        opening = asyncio.create_task(self._open(OpenLane(self._lane, self._opening, source.files, plan.to_json())))
+        opening = asyncio.create_task(self._open(OpenLane(self._lane, self._opening, source.files, plan.to_record())))
         try:
             yield
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +21,8 @@ from bulkup.flow.halt import Halt
 from bulkup.flow.looking import expect_datasets, row_pages
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.tally import Tally
-from bulkup.journal import LaneJournal
+from bulkup.journal import LaneJournal, every_ids, landed_without_ids
+from bulkup.journal.facts import FAILED_DATASETS, REFUSALS_STORE_NOTHING, SURVEY
 from bulkup.model import Block
 from bulkup.outcome import RemoteStatus
 from bulkup.pacing import Pacing
@@ -45,18 +46,12 @@ from bulkup.settlement import (
 )
 from bulkup.sources import Source
 
-__all__ = ["REFUSALS_STORE_NOTHING", "Audit", "Settler", "count_out"]
+__all__ = ["Audit", "Settler", "count_out"]
 
 ROWS_HELD = 500_000
 """How many rows one settlement may read back: they are held in memory."""
 
 MIN_WAIT_S = 0.01
-
-REFUSALS_STORE_NOTHING = "refusals store nothing"
-"""The fact that a refusal whose effect was open has been seen to store nothing at this service."""
-
-FAILED_DATASETS = "failed datasets"
-"""The fact that holds the ids of datasets on which the service failed."""
 
 T = TypeVar("T")
 
@@ -235,7 +230,7 @@ class Settler:
             why = f"{len(stored):,} rows were read back where the count says {counted:,}"
             return [wait_or_hold(doubt, looks, self._quiet_s, why) for doubt in page_back.doubts]
         self._tally.page_backs += 1
-        explained = await self._explained()
+        explained = await self._explained({row.id for row in stored})
         unexplained = Counter(row.key for row in stored if row.id not in explained.ids)
         unexplained.subtract(explained.rows)
         contents = {chunk.id: await self._content(chunk) for chunk in chunks}
@@ -266,23 +261,26 @@ class Settler:
             await cursor.aclose()
         return found
 
-    async def _explained(self) -> Explained:
-        """What accounts for rows that are there: the ids of landed chunks, and the rows of those that have none."""
-        ids, without = await self._journal.landed_ids()
+    async def _explained(self, stored: Set[str | int | None]) -> Explained:
+        """What accounts for rows that are there, under the ids *stored*: the ids of landed chunks, and the rows of those that have
+        none."""
+        ids: set[str | int] = set()
+        async for line in every_ids(self._journal):
+            ids.update(id_ for id_ in line.ids if id_ in stored)
         rows: Counter[bytes] = Counter()
-        for chunk in without:
+        async for chunk in landed_without_ids(self._journal):
             rows.update(await self._content(chunk))
         return Explained(ids, rows)
 
     async def _world(self) -> World | None:
-        survey = await self._journal.fact("survey")
-        if survey is None or survey["unavailable"] is not None:
+        survey = await self._journal.fact(SURVEY)
+        if survey is None or survey.unavailable is not None:
             return None
-        others = await self._others(survey["at"])
-        totals = await self._journal.totals()
+        others = await self._others(survey.at)
+        totals, failed = await self._journal.totals(), await self._journal.fact(FAILED_DATASETS)
         return World(
-            before=frozenset(id_ for id_, _, _ in survey["found"]) | frozenset(await failed_ids(self._journal)),
-            base_rows=sum(rows or 0 for _, _, rows in survey["found"]) + others.rows,
+            before=survey.ids.union(failed),
+            base_rows=survey.rows + others.rows,
             landed=await self._journal.landings(),
             landed_rows=totals.rows_landed,
             unclear=others.unclear,
@@ -290,7 +288,7 @@ class Settler:
 
     async def _look(self) -> Look:
         made = self._tally.totals.chunks + self._tally.requests
-        expect_datasets(self._destination, await self._journal.fact("survey"), made)
+        expect_datasets(self._destination, await self._journal.fact(SURVEY), made)
         return await self._ask(partial(dated, self._destination.look, self._clock))
 
     async def _ask(self, question: Callable[[], Awaitable[T]]) -> T:
@@ -339,7 +337,7 @@ class Settler:
 class Explained:
     """Ids of rows that landed chunks account for, and the contents of landed rows whose ids are not known."""
 
-    ids: frozenset[str | int]
+    ids: Set[str | int]
     rows: Counter[bytes]
 
 
@@ -363,16 +361,11 @@ def _one_error() -> Iterator[None]:
         raise error from None
 
 
-async def failed_ids(journal: LaneJournal) -> list[str]:
-    """The datasets on which the service failed."""
-    return list(await journal.fact(FAILED_DATASETS) or ())
-
-
 async def count_out(journal: LaneJournal, remote_id: str) -> None:
     """The service failed on this dataset: from now on it is none of ours, lest it pass for the next attempt's."""
-    known = await failed_ids(journal)
+    known = await journal.fact(FAILED_DATASETS)
     if remote_id not in known:
-        await journal.set_fact(FAILED_DATASETS, [*known, remote_id])
+        await journal.set_fact(FAILED_DATASETS, (*known, remote_id))
 
 
 def _unseen(again: Sequence[Chunk], why: str) -> Audit:

@@ -6,10 +6,12 @@ rows are sorted into buckets on disk first.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from heapq import nsmallest
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import anyio
 import xxhash
 from anyio.lowlevel import checkpoint
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from bulkup.chunk import Chunk, ChunkState, Totals
 from bulkup.destinations.base import PAGE_ROWS, Destination, NotThere, ReadBackUnavailable, StoredRow
@@ -26,8 +29,10 @@ from bulkup.flow.buckets import Buckets
 from bulkup.flow.halt import Halt, Halted
 from bulkup.flow.looking import expect_datasets, row_pages
 from bulkup.flow.sent_rows import SentRows
+from bulkup.journal import LaneJournal, every_chunk, every_ids
+from bulkup.journal.facts import Survey
 from bulkup.outcome import RemoteStatus
-from bulkup.row_numbers import first_rows
+from bulkup.row_numbers import RowNumbers
 from bulkup.settlement import Look, Match, Others, Seen
 from bulkup.verification import (
     SHOWN_ROWS,
@@ -37,13 +42,13 @@ from bulkup.verification import (
     LaneVerification,
     Mismatch,
     RowDifference,
-    choose,
+    Sample,
     compare_in_order,
     compare_unordered,
     split_keys,
 )
 
-__all__ = ["Ids", "Verifier"]
+__all__ = ["Verifier"]
 
 AT_ONCE = 8
 """How many datasets are asked about at once."""
@@ -51,24 +56,26 @@ AT_ONCE = 8
 PART_ROWS = 200_000
 """How many rows are put together at once, where they are found by id."""
 
-Ids = Callable[[], Iterator[tuple[str, Sequence[str | int]]]]
-"""The ids of landed chunks' rows, chunk by chunk, with the chunk's name in the journal."""
+NOT_CHOSEN = -1
+"""In place of where a chunk starts: its rows are known, and not compared."""
 
 
 class Verifier:
-    """Reads back one lane's datasets and compares. Stores nothing anywhere."""
+    """Reads back one lane's datasets and compares. Stores nothing anywhere.
+
+    The lane's chunks are read from the journal as they are needed, in the source's order, and several times: none are kept.
+    """
 
     def __init__(
         self,
         *,
         destination: Destination,
         plan: RowPlan,
-        chunks: Sequence[Chunk],
+        journal: LaneJournal,
         totals: Totals,
         read_whole: bool,
-        survey: Mapping[str, Any] | None,
+        survey: Survey | None,
         others: Others,
-        ids: Ids,
         sent: SentRows,
         asker: Asker,
         halt: Halt,
@@ -77,33 +84,35 @@ class Verifier:
         seed: int,
         say: Callable[[str], None],
     ) -> None:
-        """*chunks* are all of the lane's, by position; *survey* is what the destination held before the run, None if that was
-        never seen; *others* is what other runs have put there since."""
+        """*survey* is what the destination held before the run, None if that was never seen; *others* is what other runs have put
+        there since."""
         self._destination = destination
         self._plan = plan
-        self._all_chunks = chunks
-        self._survey = survey if survey is not None and survey["unavailable"] is None else None
+        self._journal = journal
+        self._totals = totals
+        self._survey = survey if survey is not None and survey.unavailable is None else None
         self._others = others
-        self._ids = ids
         self._sent = sent
         self._asker = asker
         self._halt = halt
         self._scratch = scratch
         self._say = say
-        self._landed = [c for c in chunks if c.state is ChunkState.LANDED and c.rows]
-        self._chosen = [self._landed[n] for n in choose(len(self._landed), sample, seed)]
+        self._before = self._survey.ids if self._survey is not None else frozenset()
+        self._chosen = Sample(sample, seed)
+        self._bounds: list[int] = []
+        """Where each part of the landed chunks begins: so many rows each as are put together at once."""
         self.found = LaneVerification(
             rows_landed=totals.rows_landed,
             rows_in_doubt=totals.rows_in_doubt,
             rows_rejected=totals.rows_rejected,
             rows_left=totals.rows_left,
             read_whole=read_whole,
-            chunks_landed=len(self._landed),
+            chunks_landed=totals.chunks_landed,
         )
 
     async def verify(self) -> None:
         """Compare; what was found stands in `found`. Raises `SourceChanged`, `SourceUnreadable`, `LocalDisk`."""
-        expect_datasets(self._destination, self._survey, len(self._all_chunks))
+        expect_datasets(self._destination, self._survey, self._totals.chunks)
         try:
             look = await self._asker.ask(self._destination.look)
             if look.unavailable is not None:
@@ -116,47 +125,77 @@ class Verifier:
         finally:
             await self._sent.aclose()
 
+    async def _landed(self) -> AsyncIterator[tuple[Chunk, dict[int, int]]]:
+        """Every chunk that has landed, by position, with the number of its first line in each file."""
+        numbers = RowNumbers()
+        async for chunk in every_chunk(self._journal):
+            first = numbers.pass_by(chunk)
+            if chunk.state is ChunkState.LANDED and chunk.rows:
+                yield chunk, first
+
+    async def _choose(self) -> None:
+        """Which chunks are compared row by row."""
+        rows = PART_ROWS
+        async for chunk, _ in self._landed():
+            self._chosen.show(chunk.start)
+            if rows >= PART_ROWS:
+                self._bounds.append(chunk.start)
+                rows = 0
+            rows += chunk.rows
+        self._chosen.count_up()
+        if not self._chosen.is_all:
+            async for chunk, _ in self._landed():
+                self._chosen.show_again(chunk.start)
+        self._say(f"comparing the rows of {self._chosen.count:,} of {self._chosen.total:,} chunks")
+
     # --- each chunk has a dataset of its own --------------------------------------------------------------------------
 
     async def compare_each(self, look: Look) -> None:
         """Each of the lane's chunks with the dataset that it made."""
-        seen = {dataset.id: dataset for dataset in look.seen}
-        self._name_doubles(look)
-        ids = {chunk.id: chunk.remote_id or _only_one_named(chunk.name, look) for chunk in self._landed}
-        self.found.datasets = len(self._landed)
-        self._say(f"asking about {len(self._landed):,} datasets: status, schema and rows")
-        readable: set[str] = set()
-        waiting = iter(self._landed)
+        there = _Listed(look)
+        self.found.datasets = self._totals.chunks_landed
+        self._say(f"asking about {self._totals.chunks_landed:,} datasets: status, schema and rows")
+        wrong: set[int] = set()
+        waiting, taken = anyio.create_memory_object_stream[Chunk](0)
 
-        async def check() -> None:
-            with suppress(Halted):
-                for chunk in waiting:
-                    if (dataset_id := ids[chunk.id]) is None:
-                        self.found.unverifiable.append(f"which dataset holds chunk {chunk.id} is not known")
-                    elif await self._check_dataset(chunk, dataset_id, seen.get(dataset_id)):
-                        readable.add(dataset_id)
+        async def check(chunks: MemoryObjectReceiveStream[Chunk]) -> None:
+            with chunks, suppress(Halted):
+                async for chunk in chunks:
+                    if not await self._check_chunk(chunk, there):
+                        wrong.add(chunk.start)
 
         async with anyio.create_task_group() as tasks:
-            for _ in range(AT_ONCE):
-                tasks.start_soon(check)
+            with taken:
+                for _ in range(AT_ONCE):
+                    tasks.start_soon(check, taken.clone())
+            with waiting, suppress(anyio.BrokenResourceError):  # nobody takes more: the lane halts
+                async for chunk, _ in self._landed():
+                    await waiting.send(chunk)
         self._halt.check()
-        self._say_sample()
-        for chunk in self._chosen:
-            if (dataset_id := ids[chunk.id]) in readable and dataset_id is not None:
-                await self._compare_dataset(chunk, dataset_id)
+        await self._choose()
+        async for chunk, first in self._landed():
+            if chunk.start in self._chosen and chunk.start not in wrong:
+                await self._compare_dataset(chunk, first, there.id_of(chunk) or "")
 
-    def _name_doubles(self, look: Look) -> None:
+    async def _check_chunk(self, chunk: Chunk, there: _Listed) -> bool:
+        """Whether the rows of the chunk's dataset can be compared. What is wrong otherwise is noted."""
+        self._name_doubles(chunk, there)
+        dataset_id = there.id_of(chunk)
+        if dataset_id is None:
+            self.found.unverifiable.append(f"which dataset holds chunk {chunk.id} is not known")
+            return False
+        return await self._check_dataset(chunk, dataset_id, there.by_id.get(dataset_id))
+
+    def _name_doubles(self, chunk: Chunk, there: _Listed) -> None:
         """Two datasets under one chunk's name hold its rows twice."""
-        if self._survey is None:
+        if self._survey is None or not chunk.remote_id:
             return
-        before = {id_ for id_, _, _ in self._survey["found"]}
-        ours = {chunk.remote_id: chunk for chunk in self._landed}
-        names = {chunk.name: chunk for chunk in self._landed}
-        for dataset in look.seen:
-            chunk = names.get(dataset.name)
-            if chunk is None or dataset.id in before or dataset.id in ours or dataset.status == RemoteStatus.FAILED:
-                continue
-            if chunk.remote_id:
+        for dataset in there.by_name.get(chunk.name, ()):
+            if (
+                dataset.id != chunk.remote_id
+                and dataset.id not in self._before
+                and dataset.status != RemoteStatus.FAILED
+            ):
                 what = f"is a second one named {dataset.name}: the rows of chunk {chunk.id} may be there twice"
                 self._differs(dataset.id, what)
 
@@ -196,7 +235,7 @@ class Verifier:
             self._differs(dataset_id, f"holds {count}, and chunk {chunk.id} had {chunk.rows:,}")
         return True
 
-    async def _compare_dataset(self, chunk: Chunk, dataset_id: str) -> None:
+    async def _compare_dataset(self, chunk: Chunk, first: Mapping[int, int], dataset_id: str) -> None:
         stored = bytearray()
         try:
             is_counted = all(found.dataset_id != dataset_id for found in self.found.dataset_differences)
@@ -207,7 +246,7 @@ class Verifier:
         except ReadBackUnavailable as why:
             self.found.unverifiable.append(f"dataset {dataset_id}: {why}")
             return
-        await self._note(chunk, dataset_id, compare_in_order(await self._sent.keys(chunk), bytes(stored)))
+        await self._note(chunk, first, dataset_id, compare_in_order(await self._sent.keys(chunk), bytes(stored)))
 
     # --- all chunks are in one dataset --------------------------------------------------------------------------------
 
@@ -215,13 +254,13 @@ class Verifier:
         """All of the lane's chunks with the one dataset, by its number of rows and by the rows' ids."""
         self.found.datasets = len(look.seen)
         if not look.seen:
-            if self._landed:
+            if self._totals.chunks_landed:
                 name = self._destination.dataset_name
                 self._differs("", f"there is no dataset named {name}: {self.found.rows_landed:,} rows are gone")
             return
         extra = self._check_count(look)
-        self._say_sample()
-        if not self._chosen:
+        await self._choose()
+        if not self._chosen.count:
             return
         try:
             await self._compare_by_ids(look, extra)
@@ -239,7 +278,7 @@ class Verifier:
                 f"how many rows were there before the run is not known, so its {look.rows:,} cannot be told from them"
             )
             return 0
-        base = sum(rows or 0 for _, _, rows in self._survey["found"])
+        base = self._survey.rows
         self.found.rows_of_others = self._others.rows
         least = base + self.found.rows_landed + self._others.rows
         if least <= look.rows <= least + self.found.rows_in_doubt:
@@ -259,20 +298,16 @@ class Verifier:
 
     async def _compare_by_ids(self, look: Look, extra: int) -> None:
         """Rows are found by the ids that were given for them; chunks without ids among the rows that no id explains."""
-        chosen = {str(chunk.id): number for number, chunk in enumerate(self._chosen)}
         parts = 1 + max(look.rows, self.found.rows_landed) // PART_ROWS
         with ExitStack() as stack:
             known, stored, by_chunk, unexplained, expected = (
-                stack.enter_context(Buckets(self._scratch, parts, layout)) for layout in ("I", "16s", "16s", "", "II?")
+                stack.enter_context(Buckets(self._scratch, parts, layout)) for layout in ("q", "16s", "16s", "", "QI?")
             )
-            with_ids = set()
-            for name, ids in self._ids():
-                number = chosen.get(name, len(chosen))
-                with_ids.add(number)
-                for id_ in ids:
-                    known.add(_hash(id_), number)
-                await checkpoint()
-            mean = sum(c.body_bytes for c in self._landed) // max(1, self.found.rows_landed)
+            async for line in every_ids(self._journal):
+                chunk_start = line.position if line.position in self._chosen else NOT_CHOSEN
+                for id_ in line.ids:
+                    known.add(_hash(id_), chunk_start)
+            mean = self._totals.bytes_landed // max(1, self.found.rows_landed)
             for dataset in look.seen:
                 shown, at_most = 0, self._most_rows(dataset)
                 async for page in self._pages(dataset.id, mean, at_most, dataset.rows):
@@ -287,65 +322,77 @@ class Verifier:
                 self._join(part, known, stored, by_chunk, unexplained)
                 await checkpoint()
             dataset_id = look.seen[0].id
-            is_ours_alone = self._survey is not None and not self._survey["found"]
-            for part in range(by_chunk.parts):
-                there = _by_number(by_chunk.read(part))
-                for number in self._in_part(part, by_chunk.parts):
-                    chunk = self._chosen[number]
-                    keys = await self._sent.keys(chunk)
-                    if number in with_ids:
-                        await self._note(chunk, dataset_id, compare_unordered(keys, bytes(there.get(number, b""))))
-                    else:
-                        self._count_compared(chunk)
-                    if number not in with_ids or (extra and is_ours_alone):
-                        for place, key in enumerate(split_keys(keys)):
-                            expected.add(key, number, place, number in with_ids)
+            is_ours_alone = self._survey is not None and not self._survey.found
+            await self._compare_parts(dataset_id, by_chunk, expected, with_extra=extra > 0 and is_ours_alone)
             await self._explain(dataset_id, unexplained, expected)
+
+    async def _compare_parts(self, dataset_id: str, by_chunk: Buckets, expected: Buckets, *, with_extra: bool) -> None:
+        """The chosen chunks beside the rows that their ids belong to. What is *expected* among the other rows: those of chunks
+        without ids, and with *with_extra* all others too, which may be there twice."""
+        part, there = -1, dict[int, bytearray]()
+        async for chunk, first in self._landed():
+            if chunk.start not in self._chosen:
+                continue
+            if part != self._part_of(chunk.start):
+                part = self._part_of(chunk.start)
+                there = _by_start(by_chunk.read(part))
+            has_ids = chunk.ids_at is not None
+            keys = await self._sent.keys(chunk)
+            if has_ids:
+                await self._note(chunk, first, dataset_id, compare_unordered(keys, bytes(there.get(chunk.start, b""))))
+            else:
+                self._count_compared(chunk)
+            if with_extra or not has_ids:
+                for place, key in enumerate(split_keys(keys)):
+                    expected.add(key, chunk.start, place, has_ids)
 
     def _most_rows(self, dataset: Seen) -> int:
         """How many rows its pages may show: somebody may add some meanwhile."""
-        base = sum(rows or 0 for _, _, rows in self._survey["found"]) if self._survey is not None else 0
+        base = self._survey.rows if self._survey is not None else 0
         ours = base + self.found.rows_landed + self.found.rows_in_doubt + self._others.rows
         return max(dataset.rows or 0, ours) + PAGE_ROWS
 
-    def _in_part(self, part: int, parts: int) -> list[int]:
-        """The chosen chunks whose rows are in that part, ascending."""
-        return [number for number in range(len(self._chosen)) if self._part_of(number, parts) == part]
-
-    def _part_of(self, number: int, parts: int) -> int:
-        return number * parts // len(self._chosen)
+    def _part_of(self, start: int) -> int:
+        return bisect_right(self._bounds, start) - 1
 
     def _join(self, part: int, known: Buckets, stored: Buckets, by_chunk: Buckets, unexplained: Buckets) -> None:
         """Which chunk each of the stored rows belongs to, by its id."""
         owner: dict[bytes, int] = dict(known.read(part))
         for id_, key in stored.read(part):
-            number = owner.get(id_)
-            if number is None:
+            start = owner.get(id_)
+            if start is None:
                 unexplained.add(key)
-            elif number < len(self._chosen):
-                by_chunk.add(_PLACE.pack(self._part_of(number, by_chunk.parts), number), key)
+            elif start != NOT_CHOSEN:
+                by_chunk.add(_PLACE.pack(self._part_of(start), start), key)
 
     async def _explain(self, dataset_id: str, unexplained: Buckets, expected: Buckets) -> None:
         """The chosen chunks without ids must be among the rows that no id explains; of what is then left, rows that were sent
         are there twice."""
-        missing: defaultdict[int, list[Mismatch]] = defaultdict(list)
+        count = 0
+        first: list[tuple[int, int, Kind]] = []  # of those that differ, by their places in the source
         for part in range(expected.parts):
             left = Counter(key for (key,) in unexplained.read(part))
             for has_ids, kind in ((False, Kind.MISSING), (True, Kind.EXTRA)):
-                for key, number, row, its in expected.read(part):
+                for key, start, row, its in expected.read(part):
                     if its != has_ids:
                         continue
                     if (left[key] > 0) is has_ids:
-                        missing[number].append(Mismatch(kind, row))
+                        count += 1
+                        first.append((start, row, kind))
+                        if len(first) > 2 * SHOWN_ROWS:
+                            first = nsmallest(SHOWN_ROWS, first)
                     left[key] -= 1
             await checkpoint()
-        for number, mismatches in sorted(missing.items()):
-            await self._name(self._chosen[number], dataset_id, Comparison(len(mismatches), tuple(mismatches)))
+        self.found.rows_differing += count
+        rows: defaultdict[int, list[Mismatch]] = defaultdict(list)
+        for start, row, kind in nsmallest(SHOWN_ROWS, first):
+            rows[start].append(Mismatch(kind, row))
+        if rows:
+            async for chunk, numbers in self._landed():
+                if chunk.start in rows:
+                    await self._name(chunk, numbers, dataset_id, rows[chunk.start])
 
     # --- both -----------------------------------------------------------------------------------------------------------
-
-    def _say_sample(self) -> None:
-        self._say(f"comparing the rows of {len(self._chosen):,} of {len(self._landed):,} chunks")
 
     def _pages(
         self, dataset_id: str, row_bytes: int, at_most: int, counted: int | None = None
@@ -354,21 +401,22 @@ class Verifier:
             self._asker, self._destination, dataset_id, row_bytes=row_bytes, at_most=at_most, counted=counted
         )
 
-    async def _note(self, chunk: Chunk, dataset_id: str, comparison: Comparison) -> None:
+    async def _note(self, chunk: Chunk, first: Mapping[int, int], dataset_id: str, comparison: Comparison) -> None:
         self._count_compared(chunk)
+        self.found.rows_differing += comparison.count
         if comparison.count:
-            await self._name(chunk, dataset_id, comparison)
+            await self._name(chunk, first, dataset_id, comparison.first)
 
     def _count_compared(self, chunk: Chunk) -> None:
         self.found.chunks_compared += 1
         self.found.rows_compared += chunk.rows
 
-    async def _name(self, chunk: Chunk, dataset_id: str, comparison: Comparison) -> None:
-        """Keep what differs, the first rows with their places in the source."""
-        self.found.rows_differing += comparison.count
-        shown = comparison.first[: SHOWN_ROWS - len(self.found.row_differences)]
+    async def _name(
+        self, chunk: Chunk, first: Mapping[int, int], dataset_id: str, mismatches: Sequence[Mismatch]
+    ) -> None:
+        """Keep what differs, the first rows with their places in the source. *first*: the chunk's first line in each file."""
+        shown = mismatches[: SHOWN_ROWS - len(self.found.row_differences)]
         wanted = {m.sent for m in shown if m.sent is not None}
-        first = next(rows for other, rows in first_rows(self._all_chunks) if other.id == chunk.id) if wanted else {}
         places = await self._sent.places(chunk, wanted, first) if wanted else {}
         for mismatch in shown:
             place = None if mismatch.sent is None else places[mismatch.sent]
@@ -388,21 +436,32 @@ class Verifier:
         self.found.dataset_differences.append(DatasetDifference(dataset_id, what))
 
 
-_PLACE = Struct("<II8x")
+class _Listed:
+    """What a look shows, by id and by name."""
+
+    def __init__(self, look: Look) -> None:
+        self.by_id = {dataset.id: dataset for dataset in look.seen}
+        self.by_name: defaultdict[str, list[Seen]] = defaultdict(list)
+        for dataset in look.seen:
+            self.by_name[dataset.name].append(dataset)
+
+    def id_of(self, chunk: Chunk) -> str | None:
+        """The dataset that holds *chunk*, None where that is not known: nobody knew its id, and not just one has its name."""
+        named = self.by_name.get(chunk.name, ())
+        return chunk.remote_id or (named[0].id if len(named) == 1 else None)
+
+
+_PLACE = Struct("<IQ4x")
+"""A part, and where a chunk starts: as long as a key."""
 
 
 def _hash(id_: str | int) -> bytes:
     return xxhash.xxh3_128_digest(str(id_).encode())
 
 
-def _by_number(records: Iterator[tuple[Any, ...]]) -> dict[int, bytearray]:
-    """The rows' keys by their chunks' numbers."""
+def _by_start(records: Iterator[tuple[Any, ...]]) -> dict[int, bytearray]:
+    """The rows' keys by where their chunks start."""
     found: defaultdict[int, bytearray] = defaultdict(bytearray)
     for place, key in records:
         found[_PLACE.unpack(place)[1]] += key
     return found
-
-
-def _only_one_named(name: str, look: Look) -> str | None:
-    found = [dataset.id for dataset in look.seen if dataset.name == name]
-    return found[0] if len(found) == 1 else None

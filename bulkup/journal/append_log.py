@@ -35,12 +35,14 @@ class AppendLog:
             os.close(self._fd)
             raise
 
-    def append(self, data: bytes) -> None:
-        """Put *data* behind what stands. It is durable after `sync`, and kept after `keep`."""
+    def append(self, data: bytes) -> int:
+        """Put *data* behind what stands; where it begins. It is durable after `sync`, and kept after `keep`."""
+        at = self._written + self._held_bytes
         self._held.append(data)
         self._held_bytes += len(data)
         if self._held_bytes >= HELD_BYTES:
             self._write()
+        return at
 
     @property
     def is_ahead(self) -> bool:

@@ -1,32 +1,119 @@
-"""What each fact in the journal is made of: one that is not is damage, and must not be taken for an option or a plan."""
+"""The facts that a journal keeps beside its chunks: each declared once, with its type, what it means, and who it is about.
+
+A fact stands in the journal as JSON under a key. One that is not of its type is damage, and must not be taken for an option or a
+plan.
+"""
 
 from __future__ import annotations
 
 import json
-import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Annotated, Any
+from math import isfinite
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from bulkup.errors import ExitCode
+from bulkup.verdict import LaneEnd
 
-__all__ = ["LANE_END", "RUN_END", "checked"]
+__all__ = [
+    "AUDITED",
+    "CLOCK",
+    "DECISIONS",
+    "FAILED_DATASETS",
+    "FILES",
+    "FINISHED_AT",
+    "LANE_END",
+    "LARGEST_BODY",
+    "LATE",
+    "LIMITED_BY",
+    "PLAN",
+    "PLANNED_WHOLE",
+    "REFUSALS_STORE_NOTHING",
+    "RUN_END",
+    "STARTED_AT",
+    "SURVEY",
+    "UNREADABLE",
+    "UPLOAD",
+    "Anchor",
+    "Decided",
+    "Fact",
+    "FileRecord",
+    "Found",
+    "LaneFact",
+    "PlanRecord",
+    "RunEnd",
+    "RunFact",
+    "Survey",
+    "UploadRecord",
+]
 
-LANE_END = "lane end"
-"""How the last process that worked on a lane ended there (see `LaneEnd`); null while one works on it."""
-
-RUN_END = "run end"
-"""How the last process that worked on the run came to its end (see `RunRecord`); null while one works on it."""
+T = TypeVar("T")
 
 _Count = Annotated[int, Meta(ge=0)]
-_Moment = Annotated[datetime, Meta(tz=True)]
 _Size = Annotated[int, Meta(ge=1)]
 
 
-class _File(msgspec.Struct):
-    """A file of the source."""
+@dataclass(frozen=True, slots=True)
+class Fact(Generic[T]):
+    """What stands under *key*: a value of *kind*, or *unset* as long as nothing was recorded. Where that is None, recording None
+    takes back what was. *is_needed*: a value that makes no sense is damage; else it counts as not recorded. *check* raises
+    `ValueError` for a value that its kind alone does not tell from others."""
+
+    key: str
+    kind: Any
+    unset: T
+    is_needed: bool = True
+    check: Callable[[Any], None] = lambda _: None
+
+    def to_text(self, value: T) -> str:
+        """As the journal keeps it."""
+        return json.dumps(msgspec.to_builtins(value))
+
+    def of_text(self, text: str | None) -> T:
+        """Out of what the journal keeps, None where it keeps nothing. Raises `ValueError` where that is not of its kind."""
+        if text is None:
+            return self.unset
+        try:
+            # json takes a path's bytes that are not UTF-8, as lone surrogates; msgspec's own decoder does not
+            record = json.loads(text)
+            if record is None and self.unset is None:
+                return self.unset
+            value: T = msgspec.convert(record, self.kind)
+            self.check(value)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            if self.is_needed:
+                raise ValueError(f"the fact {self.key!r} makes no sense: {error}") from error
+            return self.unset
+        return value
+
+
+class RunFact(Fact[T]):
+    """A fact about the run."""
+
+    __slots__ = ()
+
+
+class LaneFact(Fact[T]):
+    """A fact about one of the run's lanes."""
+
+    __slots__ = ()
+
+
+def _is_moment(value: str) -> None:
+    """Raise `ValueError` where *value* is not an ISO 8601 time with its zone."""
+    if datetime.fromisoformat(value).tzinfo is None:
+        raise ValueError(f"{value} is a time without a zone")
+
+
+# --- what facts are made of -------------------------------------------------------------------------------------------
+
+
+class FileRecord(Struct, frozen=True):
+    """A file of the source as it was when the run began. *size* in bytes, None where that was not known."""
 
     uri: str
     size: _Count | None
@@ -36,83 +123,154 @@ class _File(msgspec.Struct):
     compression: str
 
 
-class _Upload(msgspec.Struct):
-    """What was asked for."""
+class UploadRecord(Struct, frozen=True):
+    """What was asked for: sources, and the options of each destination and of the run, by name."""
 
     sources: list[str]
     destinations: dict[str, dict[str, Any]]
     settings: dict[str, Any]
 
 
-class _Plan(msgspec.Struct):
-    """What is frozen for a lane."""
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """Where a run's timeline begins: the wall clock said *unix* when the clock of *boot* said *elapsed_s*. *boot* is None where
+    boots cannot be told apart. See `bulkup.flow.clock`."""
+
+    boot: str | None
+    elapsed_s: float
+    unix: float
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.elapsed_s) and isfinite(self.unix)):
+            raise ValueError("a time that never comes")
+
+    def at(self, elapsed_s: float) -> float:
+        """Unix seconds, when the boot's clock says *elapsed_s*."""
+        return self.unix + elapsed_s - self.elapsed_s
+
+    def as_other(self, unix: float, other: Anchor | None) -> float:
+        """The moment *unix* of this timeline on the *other* one, where the two can be compared, else *unix*."""
+        if other is None or self.boot is None or self.boot != other.boot:
+            return unix
+        return other.at(self.elapsed_s + unix - self.unix)
+
+    def goes_on(self, here: Anchor) -> bool:
+        """Whether the timeline holds for a process that begins *here*: the same boot, later."""
+        return here.boot is not None and self.boot == here.boot and self.elapsed_s <= here.elapsed_s
+
+    def not_before(self, latest: float) -> Anchor:
+        """The same moment, called *latest* (Unix seconds) at least: no timeline begins before what is recorded."""
+        return replace(self, unix=max(self.unix, latest))
+
+
+class RunEnd(Struct, frozen=True):
+    """*interrupted*: the exit code that stands for what interrupted the process, if anything did."""
+
+    interrupted: ExitCode | None
+
+
+class PlanRecord(Struct, frozen=True):
+    """What is frozen for a lane when it begins: T and limits in bytes, how rows are made, and from which tile and position on tiles
+    are counted anew. See `bulkup.flow.plan`."""
 
     tile_bytes: _Size
     rows: dict[str, Any]
     max_body_bytes: _Size
     max_rows: _Size | None
     max_row_bytes: _Size
-    segments: Annotated[list[tuple[_Count, _Count]], Meta(min_length=1)]
+    segments: Annotated[tuple[tuple[_Count, _Count], ...], Meta(min_length=1)]
 
 
-class _Survey(msgspec.Struct):
-    """What a lane's first look found."""
+class Found(Struct, frozen=True, array_like=True):
+    """A dataset that a lane's first look found. *rows* is None where the list does not say."""
+
+    id: str
+    name: str | None
+    rows: int | None
+
+
+class Survey(Struct, frozen=True):
+    """What a lane's first look found, at Unix time *at*. *unavailable* says why there was none to be had. *listed* counts all
+    datasets that were listed, of whatever name."""
 
     at: float
-    found: list[tuple[str, str | None, int | None]]
+    found: tuple[Found, ...]
     unavailable: str | None
+    listed: int | None = None
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The datasets' ids."""
+        return frozenset(dataset.id for dataset in self.found)
+
+    @property
+    def rows(self) -> int:
+        """The datasets' rows, where the list said."""
+        return sum(dataset.rows or 0 for dataset in self.found)
 
 
-class _Decision(msgspec.Struct):
-    """What a person said of a chunk."""
+class Decided(Struct, frozen=True):
+    """What a person said of a chunk at Unix time *at*: "landed" or "absent"."""
 
     chunk: str
     said: str
     at: float
 
 
-class _LaneEnd(msgspec.Struct):
-    """How the last process that worked on a lane ended there."""
+# --- the run's facts --------------------------------------------------------------------------------------------------
 
-    reason: str | None
-    exit_code: ExitCode | None
-    unseen: str | None
+FILES: RunFact[tuple[FileRecord, ...] | None] = RunFact("files", tuple[FileRecord, ...], None)
+"""The source's files, in their order."""
 
+UPLOAD: RunFact[UploadRecord | None] = RunFact("upload", UploadRecord, None)
+"""What was asked for, the last time that something was to be sent."""
 
-class _RunEnd(msgspec.Struct):
-    """How the last process that worked on the run ended."""
+CLOCK: RunFact[Anchor | None] = RunFact("clock", Anchor, None, is_needed=False)
+"""Where the run's timeline begins."""
 
-    interrupted: ExitCode | None
+STARTED_AT: RunFact[str | None] = RunFact("started_at", str, None, check=_is_moment)
+"""When the run began to send for the first time."""
 
+FINISHED_AT: RunFact[str | None] = RunFact("finished_at", str, None, check=_is_moment)
+"""When a process came to the run's end for the last time, having sent something."""
 
-_SHAPES: dict[str, Any] = {
-    "files": list[_File],
-    "upload": _Upload,
-    "started_at": _Moment,
-    "finished_at": _Moment,
-    "plan": _Plan,
-    "survey": _Survey,
-    "decisions": list[_Decision],
-    "failed datasets": list[str],
-    "audited": _Count,
-    "largest body": _Count,
-    "planned whole": bool,
-    "refusals store nothing": bool,
-    "limited by": str | None,
-    LANE_END: _LaneEnd | None,
-    RUN_END: _RunEnd | None,
-    "late": str | None,
-    "unreadable": str | None,
-}
-"""By key, as the parts that record them write them. Others are read as they are."""
+RUN_END: RunFact[RunEnd | None] = RunFact("run end", RunEnd, None)
+"""How the last process that worked on the run came to its end, None while one works on it."""
 
+# --- each lane's facts ------------------------------------------------------------------------------------------------
 
-def checked(key: str, text: str) -> Any:
-    """The fact *key* out of *text*, as JSON. Raises `sqlite3.DatabaseError` where it is not of its kind."""
-    try:
-        value = json.loads(text)  # which takes a path's bytes that are not UTF-8, as lone surrogates
-        if key in _SHAPES:
-            msgspec.convert(value, _SHAPES[key])
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise sqlite3.DatabaseError(f"the fact {key!r} makes no sense: {error}") from error
-    return value
+PLAN: LaneFact[PlanRecord | None] = LaneFact("plan", PlanRecord, None)
+"""What is frozen for the lane."""
+
+SURVEY: LaneFact[Survey | None] = LaneFact("survey", Survey, None)
+"""What the destination held before the run."""
+
+PLANNED_WHOLE: LaneFact[bool] = LaneFact("planned whole", bool, False)
+"""The source is planned up to its end."""
+
+UNREADABLE: LaneFact[str | None] = LaneFact("unreadable", str, None)
+"""Why the source could not be read further; what came before is planned."""
+
+LATE: LaneFact[str | None] = LaneFact("late", str, None)
+"""What the last audit found to be there twice."""
+
+AUDITED: LaneFact[int] = LaneFact("audited", _Count, 0)
+"""How often chunks had been called absent when an audit last found all of them there once."""
+
+REFUSALS_STORE_NOTHING: LaneFact[bool] = LaneFact("refusals store nothing", bool, False)
+"""A refusal whose effect was open has been seen to store nothing at this service."""
+
+FAILED_DATASETS: LaneFact[tuple[str, ...]] = LaneFact("failed datasets", tuple[str, ...], ())
+"""The ids of datasets on which the service failed."""
+
+DECISIONS: LaneFact[tuple[Decided, ...]] = LaneFact("decisions", tuple[Decided, ...], ())
+"""What people have decided, in that order."""
+
+LARGEST_BODY: LaneFact[int] = LaneFact("largest body", _Count, 0)
+"""Bytes of the largest body that was sent."""
+
+LANE_END: LaneFact[LaneEnd | None] = LaneFact("lane end", LaneEnd, None)
+"""How the last process that worked on the lane ended there, None while one works on it."""
+
+LIMITED_BY: LaneFact[str | None] = LaneFact("limited by", str, None)
+"""What limits the lane's pace, while it works."""

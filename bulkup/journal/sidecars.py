@@ -13,17 +13,28 @@ import orjson
 from bulkup.errors import JournalUnusable
 from bulkup.state_files import open_in, refused
 
-__all__ = ["IDS", "LETTER_KEYS", "REJECTS", "IdsLine", "read_ids", "read_letters"]
+__all__ = [
+    "IDS",
+    "LETTER_KEYS",
+    "REJECTS",
+    "IdsLine",
+    "decode_ids",
+    "lines_of",
+    "page_of_ids",
+    "read_ids",
+    "read_letters",
+]
 
 REJECTS = "rejects.jsonl"
 IDS = "ids.jsonl"
 
 
 class IdsLine(msgspec.Struct, frozen=True):
-    """The ids that a service gave for the rows of one chunk, in their order."""
+    """The ids that a service gave for the rows of one chunk, in their order. *position* is where the chunk starts."""
 
     lane: str
     chunk: str
+    position: int
     ids: list[str | int]
 
 
@@ -35,22 +46,40 @@ LETTER_KEYS: dict[str, type] = {
 """What every line of `rejects.jsonl` has."""
 
 
-def read_ids(folder: Path, size: int) -> Iterator[IdsLine]:
-    """The first *size* bytes of `ids.jsonl` in *folder*, a line at a time.
+def read_ids(folder: Path, size: int, *, at: int = 0) -> Iterator[tuple[IdsLine, int]]:
+    """What stands in `ids.jsonl` in *folder* from byte *at* to byte *size*, a line at a time, each with where the next begins.
 
     Raises `JournalUnusable` where they are not as they were written, `LocalDisk`."""
-    for at, line in _lines(folder, IDS, size):
+    for begin, line in lines_of(folder, IDS, size, at=at):
         try:
-            yield _ids_line.decode(line)
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise _damaged(folder / IDS, at, error) from None
+            yield decode_ids(line), begin + len(line)
+        except ValueError as error:
+            raise _damaged(folder / IDS, begin, error) from None
+
+
+def page_of_ids(folder: Path, lane: str, at: int, size: int, page_bytes: int) -> tuple[list[IdsLine], int | None]:
+    """The ids of *lane* in `ids.jsonl` in *folder* from byte *at* on, about *page_bytes* of it, and where the next page begins,
+    None where that is at byte *size*. Raises as `read_ids`."""
+    found: list[IdsLine] = []
+    after = at
+    for line, after in read_ids(folder, size, at=at):
+        if line.lane == lane:
+            found.append(line)
+        if after - at >= page_bytes:
+            break
+    return found, after if after < size else None
+
+
+def decode_ids(line: bytes) -> IdsLine:
+    """A line of `ids.jsonl`. Raises `ValueError`."""
+    return _ids_line.decode(line)
 
 
 def read_letters(folder: Path, size: int, lanes: Sequence[str]) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
     """The dead letters in the first *size* bytes of `rejects.jsonl` in *folder*, each with its byte offset there and its line.
 
     *lanes* are the run's. Raises as `read_ids`."""
-    for at, line in _lines(folder, REJECTS, size):
+    for at, line in lines_of(folder, REJECTS, size):
         try:
             letter = orjson.loads(line)
         except orjson.JSONDecodeError as error:
@@ -65,8 +94,9 @@ def read_letters(folder: Path, size: int, lanes: Sequence[str]) -> Iterator[tupl
         yield at, line, letter
 
 
-def _lines(folder: Path, name: str, size: int) -> Iterator[tuple[int, bytes]]:
-    if not size:
+def lines_of(folder: Path, name: str, size: int, *, at: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The lines of *name* in *folder* from byte *at* to byte *size*, each with where it begins. Raises as `read_ids`."""
+    if at >= size:
         return
     path = folder / name
     try:
@@ -75,7 +105,7 @@ def _lines(folder: Path, name: str, size: int) -> Iterator[tuple[int, bytes]]:
         raise JournalUnusable(f"{path} is gone, and the journal counts on it; restore it from a copy") from None
     try:
         with os.fdopen(fd, "rb") as stream:
-            at = 0
+            stream.seek(at)
             while at < size:
                 line = stream.readline()
                 if not line.endswith(b"\n") or at + len(line) > size:

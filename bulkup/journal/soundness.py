@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import sqlite3
 import struct
-from functools import cache
 from typing import IO
 
 from bulkup.chunk import ChunkState, Evidence
 
-__all__ = ["contradiction", "foreign_schema", "lost_commits"]
+__all__ = ["Objects", "contradiction", "foreign_schema", "lost_commits", "objects_in"]
+
+Objects = dict[tuple[str, str], str]
+"""Tables, indexes and triggers by kind and name: the table, and the SQL that made each, without comments and spacing."""
 
 _ENDED = "', '".join(
     state.value for state in (ChunkState.LANDED, ChunkState.REFUSED, ChunkState.SPLIT, ChunkState.EMPTY)
@@ -77,11 +79,10 @@ def contradiction(db: sqlite3.Connection) -> str | None:
 # --- the schema -------------------------------------------------------------------------------------------------------
 
 
-def foreign_schema(db: sqlite3.Connection, schema: str) -> str | None:
-    """What in the journal is not of *schema*, or of it is not in the journal: None if nothing. A trigger or a view of somebody
+def foreign_schema(db: sqlite3.Connection, ours: Objects) -> str | None:
+    """What in the journal is not one of *ours*, or of those is not in the journal: None if nothing. A trigger or a view of somebody
     else's would run with our statements."""
-    found = _objects(db)
-    ours = _objects_of(schema)
+    found = objects_in(db)
     for kind, name in sorted(found.keys() | ours.keys()):
         if found.get((kind, name)) != ours.get((kind, name)):
             what = "is not there" if (kind, name) not in found else "is not bulkup's"
@@ -89,18 +90,8 @@ def foreign_schema(db: sqlite3.Connection, schema: str) -> str | None:
     return None
 
 
-@cache
-def _objects_of(schema: str) -> dict[tuple[str, str], str]:
-    db = sqlite3.connect(":memory:")
-    try:
-        db.executescript(schema)
-        return _objects(db)
-    finally:
-        db.close()
-
-
-def _objects(db: sqlite3.Connection) -> dict[tuple[str, str], str]:
-    """By kind and name, what made each, without comments and spacing."""
+def objects_in(db: sqlite3.Connection) -> Objects:
+    """What the journal consists of."""
     rows = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")
     return {(str(kind), str(name)): f"{table} {_plain(str(sql))}" for kind, name, table, sql in rows}
 

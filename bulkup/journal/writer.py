@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bulkup.errors import BulkupError
+from bulkup.journal import queries
 from bulkup.journal.append_log import AppendLog
 from bulkup.journal.commit_pace import CommitPace
 from bulkup.journal.faults import meaning
@@ -136,10 +137,7 @@ class Writer:
             results = [work(self._connection) for work in group]
             for name, log in self._logs.items():
                 if log.is_ahead:
-                    self._connection.execute(
-                        "INSERT INTO logs VALUES (?, ?) ON CONFLICT DO UPDATE SET length = excluded.length",
-                        (name, log.sync()),
-                    )
+                    queries.set_log_length(self._connection, name, log.sync())
             self._connection.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - handed to every caller that waits
             self._roll_back()

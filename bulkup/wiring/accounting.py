@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bulkup.destinations.registry import assumptions_for
-from bulkup.errors import ExitCode
-from bulkup.journal.facts import LANE_END, RUN_END
+from bulkup.journal.facts import (
+    FILES,
+    FINISHED_AT,
+    LANE_END,
+    LARGEST_BODY,
+    LATE,
+    PLANNED_WHOLE,
+    RUN_END,
+    STARTED_AT,
+    UNREADABLE,
+    UPLOAD,
+)
 from bulkup.journal.reading import JournalView, view
 from bulkup.receipt import REMOTE_LISTED, DestinationReceipt, Invocation, Receipt, SourceReceipt, seconds_between
-from bulkup.verdict import LaneEnd, LaneRecord, RunRecord, run_verdict
+from bulkup.verdict import LaneRecord, RunRecord, run_verdict
 from bulkup.wiring.folder import RunFolder
 
 __all__ = ["read_receipt", "read_record"]
@@ -17,22 +27,21 @@ __all__ = ["read_receipt", "read_record"]
 
 def read_record(journal: JournalView) -> RunRecord:
     """What the journal says of the run, for `run_verdict`. A run that was stopped before it had begun has no lanes."""
-    upload, end = journal.fact("upload"), journal.fact(RUN_END)
+    upload, end = journal.fact(UPLOAD), journal.fact(RUN_END)
     return RunRecord(
-        lanes={name: _lane_record(journal, name) for name in (upload["destinations"] if upload else ())},
+        lanes={name: _lane_record(journal, name) for name in (upload.destinations if upload else ())},
         has_ended=end is not None,
-        interrupted=ExitCode(end["interrupted"]) if end and end["interrupted"] is not None else None,
+        interrupted=end.interrupted if end else None,
     )
 
 
 def _lane_record(journal: JournalView, name: str) -> LaneRecord:
-    end = journal.fact(LANE_END, name)
     return LaneRecord(
         totals=journal.totals(name),
-        planned_whole=bool(journal.fact("planned whole", name)),
-        unreadable=journal.fact("unreadable", name),
-        late=journal.fact("late", name),
-        end=None if end is None else LaneEnd.from_json(end),
+        planned_whole=journal.fact(PLANNED_WHOLE, name),
+        unreadable=journal.fact(UNREADABLE, name),
+        late=journal.fact(LATE, name),
+        end=journal.fact(LANE_END, name),
     )
 
 
@@ -43,7 +52,7 @@ def read_receipt(folder: RunFolder, this_invocation: Mapping[str, Invocation]) -
         lanes = {
             name: DestinationReceipt.of(
                 lane,
-                max_body_bytes=journal.fact("largest body", name) or 0,
+                max_body_bytes=journal.fact(LARGEST_BODY, name),
                 remote=tuple(journal.remote(name, REMOTE_LISTED)),
                 datasets=journal.datasets(name),
                 evidence=journal.evidence(name),
@@ -52,15 +61,17 @@ def read_receipt(folder: RunFolder, this_invocation: Mapping[str, Invocation]) -
             )
             for name, lane in record.lanes.items()
         }
-        verdict, files = run_verdict(record), journal.fact("files") or []
-        started_at, finished_at = journal.fact("started_at"), journal.fact("finished_at")
+        verdict, files = run_verdict(record), journal.fact(FILES) or ()
+        started_at, finished_at = journal.fact(STARTED_AT), journal.fact(FINISHED_AT)
+    assert started_at is not None, "a run that has ended has begun"
+    assert finished_at is not None, "and its end is recorded before its receipt is made"
     return Receipt(
         run_id=folder.run_id,
         status=verdict.status,
         exit_code=int(verdict.exit_code),
         source=SourceReceipt(
-            uris=tuple(file["uri"] for file in files),
-            bytes=sum(file["size"] or 0 for file in files),
+            uris=tuple(file.uri for file in files),
+            bytes=sum(file.size or 0 for file in files),
             rows_read=max(lane.rows_read for lane in lanes.values()),
             rows_blank=max(lane.rows_blank for lane in lanes.values()),
         ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from bulkup.config import RunSettings
 from bulkup.destinations.registry import service_named
 from bulkup.destinations.settings import DestinationSettings
@@ -46,7 +48,7 @@ def refuse_secrets(upload: Upload) -> None:
     A short one may well be a word, such as a dataset's name.
     """
     secrets = [secret for secret in known_secrets() if len(secret) >= LONG]
-    for place, text in _texts(upload.to_json(), ""):
+    for place, text in _texts(msgspec.to_builtins(upload.to_record()), ""):
         if any(secret in text for secret in secrets):
             raise UsageProblem(
                 f"{place} holds a token: settings are printed and written down. "

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, aclosing
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import anyio
+import msgspec
 import orjson
 
-from bulkup.chunk import Chunk
 from bulkup.config import OnSourceChange
 from bulkup.errors import JournalUnusable, LocalDisk, SourceChanged
 from bulkup.event import Event, Note
-from bulkup.journal import Journal, Lock
-from bulkup.journal.records import read_chunks
+from bulkup.journal import Journal, Lock, SqliteJournal, every_chunk
+from bulkup.journal.facts import FILES, PLAN, PLANNED_WHOLE, UNREADABLE, FileRecord
 from bulkup.sources import Source
 from bulkup.state_files import read_in, warning_of
 from bulkup.wiring.fingerprint import Change, change_of, check_end, check_ranges, was_touched
@@ -34,7 +33,7 @@ async def check_source(
 
     Raises `SourceChanged`, saying what is not as it was and what to do.
     """
-    known = await journal.fact("files")
+    known = await journal.fact(FILES)
     if known is None:
         return
     change = change_of(known, source.files)
@@ -47,7 +46,7 @@ async def check_source(
 
 async def _take_up(
     change: Change,
-    known: list[dict[str, Any]],
+    known: Sequence[FileRecord],
     journal: Journal,
     source: Source,
     lanes: Sequence[str],
@@ -69,43 +68,35 @@ async def _take_up(
     tell(Note("", f"the source has grown ({change.what}): comparing its old part with what was planned"))
     await anyio.to_thread.run_sync(check_end, known, source.files)
     await _compare(journal, source, lanes)
-    old_end = sum(file["size"] or 0 for file in known) if source.splittable else None
+    old_end = sum(file.size or 0 for file in known) if source.splittable else None
     await forget_end(journal, lanes)
     for lane in lanes:
         await _begin_behind(journal, lane, old_end)
 
 
 async def _compare(journal: Journal, source: Source, lanes: Sequence[str]) -> None:
-    for lane in lanes:
-        chunks = await anyio.to_thread.run_sync(_chunks, journal.folder, lane)
-        cursor = source.cursor()
-        try:
-            await check_ranges(cursor, chunks)
-        finally:
-            await cursor.aclose()
-
-
-def _chunks(folder: Path, lane: str) -> list[Chunk]:
-    return list(read_chunks(folder, lane))
+    for lane in map(journal.lane, lanes):
+        async with aclosing(source.cursor()) as cursor:
+            await check_ranges(cursor, every_chunk(lane), await lane.planned_to())
 
 
 async def _begin_behind(journal: Journal, name: str, old_end: int | None) -> None:
     """New tiles begin at *old_end* (None: behind the last row that was planned), numbered behind the old ones."""
     lane = journal.lane(name)
-    plan = await lane.fact("plan")
+    plan = await lane.fact(PLAN)
     if plan is None:  # nothing was planned yet
         return
     tile, begun = await lane.frontier()
     planned_to = await lane.planned_to()
-    first, base = plan["segments"][-1]
+    first, base = plan.segments[-1]
     if old_end is None:
         first, base = tile + (begun is not None), base if planned_to is None else planned_to
     elif old_end != base:
-        first, base = max(tile, first + -(-(old_end - base) // plan["tile_bytes"])), old_end
-    if base != plan["segments"][-1][1]:
-        await lane.set_fact("plan", {**plan, "segments": [*plan["segments"], [first, base]]})
-    await lane.set_fact("planned whole", False)
-    await lane.set_fact("unreadable", None)
+        first, base = max(tile, first + -(-(old_end - base) // plan.tile_bytes)), old_end
+    if base != plan.segments[-1][1]:
+        await lane.set_fact(PLAN, msgspec.structs.replace(plan, segments=(*plan.segments, (first, base))))
+    await lane.set_fact(PLANNED_WHOLE, False)
+    await lane.set_fact(UNREADABLE, None)
 
 
 async def open_journal(
@@ -129,7 +120,7 @@ async def open_journal(
         tell(Note("", warning))
     opened = stack.enter_context(ExitStack())
     journal = await anyio.to_thread.run_sync(_open, folder, opened)
-    await _refuse_older(journal, lanes)
+    await _refuse_older(folder, journal, lanes)
     try:
         await check_source(journal, source, lanes, choice, tell)
     except SourceChanged as change:
@@ -151,21 +142,21 @@ def _lock(folder: RunFolder) -> Lock:
 
 
 def _open(folder: RunFolder, opened: ExitStack) -> Journal:
-    journal = Journal.open(folder.path, create=True)
+    journal = SqliteJournal.open(folder.path, create=True)
     opened.callback(journal.close)
     return journal
 
 
-async def _refuse_older(journal: Journal, lanes: Sequence[str]) -> None:
+async def _refuse_older(folder: RunFolder, journal: Journal, lanes: Sequence[str]) -> None:
     """Raise `JournalUnusable` where the receipt beside it says that more has landed than the journal knows: it is older, or lost
     something, and would send rows twice."""
-    receipt = await anyio.to_thread.run_sync(read_in, journal.folder, RECEIPT)
+    receipt = await anyio.to_thread.run_sync(read_in, folder.path, RECEIPT)
     for lane in lanes:
         told = _landed_by(receipt, lane)
         landed = (await journal.lane(lane).totals()).rows_landed
         if landed < told:
             raise JournalUnusable(
-                f"{journal.folder}: {RECEIPT} says that {told:,} rows have landed in {lane}, and the journal knows of {landed:,}: "
+                f"{folder.path}: {RECEIPT} says that {told:,} rows have landed in {lane}, and the journal knows of {landed:,}: "
                 "it is older, or damaged. Restore the whole folder from a copy, as it was at one moment"
             )
 

@@ -11,7 +11,8 @@ import anyio
 
 from bulkup.chunk import Chunk, ChunkState
 from bulkup.errors import UsageProblem
-from bulkup.journal import Journal, LaneJournal
+from bulkup.journal import Journal, LaneJournal, SqliteJournal
+from bulkup.journal.facts import UPLOAD
 from bulkup.receipt import Receipt
 from bulkup.wiring.folder import RunFolder
 from bulkup.wiring.lifetime import begin, conclude
@@ -37,10 +38,10 @@ async def decide(folder: RunFolder, *, chunk: str, lane: str | None, decision: D
     """
     with ExitStack() as stack:
         stack.callback(folder.lock().release)
-        journal = await anyio.to_thread.run_sync(lambda: Journal.open(folder.path, create=False))
+        journal = await anyio.to_thread.run_sync(lambda: SqliteJournal.open(folder.path, create=False))
         stack.callback(journal.close)
-        upload = await journal.fact("upload")
-        lanes = list(upload["destinations"]) if upload else []
+        upload = await journal.fact(UPLOAD)
+        lanes = list(upload.destinations) if upload else []
         if lane is not None and lane not in lanes:
             raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
         clock = await run_clock(journal)

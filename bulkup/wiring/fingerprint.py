@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import xxhash
 
 from bulkup.chunk import Chunk
 from bulkup.errors import SourceChanged
 from bulkup.flow.draft import hash_raw
+from bulkup.journal.facts import FileRecord
 from bulkup.path_text import portable
 from bulkup.sources import Cursor, SourceFile
 
-__all__ = ["Change", "change_of", "check_end", "check_ranges", "files_to_json", "was_touched"]
+__all__ = ["Change", "change_of", "check_end", "check_ranges", "to_records", "was_touched"]
 
-Then = Sequence[dict[str, Any]]
+Then = Sequence[FileRecord]
 """The files as the journal keeps them."""
 
 
@@ -29,24 +29,24 @@ class Change:
     obstacle: str | None = None
 
 
-def files_to_json(files: Sequence[SourceFile]) -> list[dict[str, Any]]:
+def to_records(files: Sequence[SourceFile]) -> tuple[FileRecord, ...]:
     """The files as the journal keeps them."""
-    return [
-        {
-            "uri": portable(f.uri),
-            "size": f.size,
-            "mtime_ns": f.mtime_ns,
-            "inode": f.inode,
-            "format": f.format,
-            "compression": f.compression,
-        }
+    return tuple(
+        FileRecord(
+            uri=portable(f.uri),
+            size=f.size,
+            mtime_ns=f.mtime_ns,
+            inode=f.inode,
+            format=f.format,
+            compression=f.compression,
+        )
         for f in files
-    ]
+    )
 
 
 def change_of(then: Then, now: Sequence[SourceFile]) -> Change | None:
     """What is plainly not as it was, None where only the contents could tell."""
-    old, new = [f["uri"] for f in then], [portable(f.uri) for f in now]
+    old, new = [f.uri for f in then], [portable(f.uri) for f in now]
     if new[: len(old)] != old:
         return _other_files(old, new)
     found = [_change(before, file) for before, file in zip(then, now, strict=False)]
@@ -69,11 +69,11 @@ def _other_files(old: list[str], new: list[str]) -> Change:
     return Change(f"the source is not the one of this run: {what}", obstacle)
 
 
-def _change(before: dict[str, Any], file: SourceFile) -> Change | None:
-    if (before["format"], before["compression"]) != (file.format, file.compression):
-        was = f"{before['compression']} {before['format']}"
+def _change(before: FileRecord, file: SourceFile) -> Change | None:
+    if (before.format, before.compression) != (file.format, file.compression):
+        was = f"{before.compression} {before.format}"
         return Change(f"{file.uri} was {was} and is {file.compression} {file.format}", "it is another kind of file")
-    then, now = before["size"] or 0, file.size or 0
+    then, now = before.size or 0, file.size or 0
     if then == now:
         return None
     what = f"{file.uri} had {then:,} bytes and has {now:,}"
@@ -82,13 +82,13 @@ def _change(before: dict[str, Any], file: SourceFile) -> Change | None:
 
 def was_touched(then: Then, now: Sequence[SourceFile]) -> bool:
     """Whether the contents must be looked at."""
-    return any((b["mtime_ns"], b["inode"]) != (f.mtime_ns, f.inode) for b, f in zip(then, now, strict=False))
+    return any((b.mtime_ns, b.inode) != (f.mtime_ns, f.inode) for b, f in zip(then, now, strict=False))
 
 
 def check_end(then: Then, now: Sequence[SourceFile]) -> None:
     """Raise `SourceChanged` where the old last row of a plain file goes on behind its old end. Blocks."""
     before, file = then[-1], now[len(then) - 1]
-    size = before["size"] or 0
+    size = before.size or 0
     if not file.splittable or size == 0 or size == file.size:
         return
     with Path(file.uri).open("rb") as stream:
@@ -100,14 +100,15 @@ def check_end(then: Then, now: Sequence[SourceFile]) -> None:
             )
 
 
-async def check_ranges(cursor: Cursor, chunks: Sequence[Chunk]) -> None:
-    """Read every planned range again and compare. Raises `SourceChanged` naming the first that differs."""
-    for chunk in chunks:
+async def check_ranges(cursor: Cursor, chunks: AsyncIterator[Chunk], planned_to: int | None) -> None:
+    """Read every planned range again and compare; the last ends at *planned_to*. Raises `SourceChanged` naming the first that
+    differs."""
+    async for chunk in chunks:
         hasher = xxhash.xxh3_128()
         async for item in cursor.read(chunk.start, chunk.stop):
             hash_raw(hasher, item)
         if hasher.digest() != chunk.raw_hash:
-            end = ", or its last row has grown" if chunk is chunks[-1] else ""
+            end = ", or its last row has grown" if chunk.stop == planned_to else ""
             raise SourceChanged(
                 f"the source has changed since this run began: bytes {chunk.start:,} to {chunk.stop:,} are not what they were{end}"
                 ". Restore it, or upload it under another --name"

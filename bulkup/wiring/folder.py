@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from bulkup.errors import BulkupError, LocalDisk, UsageProblem
 from bulkup.journal import Lock
-from bulkup.journal.journal import DATABASE
+from bulkup.journal.sqlite import DATABASE
 from bulkup.state_files import check_folder, make_folder, read_in, refused
 
 __all__ = ["LIMITS", "RECEIPT", "RunFolder", "StateDir", "private_file", "write_private"]

@@ -11,7 +11,7 @@ import anyio
 
 from bulkup.errors import ExitCode
 from bulkup.journal import Journal
-from bulkup.journal.facts import LANE_END, RUN_END
+from bulkup.journal.facts import FINISHED_AT, LANE_END, RUN_END, STARTED_AT, RunEnd
 from bulkup.path_text import json_bytes
 from bulkup.receipt import Invocation, Receipt
 from bulkup.wiring.accounting import read_receipt
@@ -24,8 +24,8 @@ __all__ = ["begin", "conclude", "forget_end"]
 async def begin(journal: Journal, lanes: Sequence[str]) -> None:
     """A process begins to work on the run and its *lanes*."""
     await forget_end(journal, lanes)
-    if await journal.fact("started_at") is None:
-        await journal.set_fact("started_at", _now())
+    if await journal.fact(STARTED_AT) is None:
+        await journal.set_fact(STARTED_AT, _now())
 
 
 async def forget_end(journal: Journal, lanes: Sequence[str]) -> None:
@@ -47,9 +47,9 @@ async def conclude(
     *this_invocation* is what was done on each lane, nothing where a lane is not in it. Raises `LocalDisk`, `JournalUnusable`.
     """
     done = this_invocation or {}
-    if any(lane.requests for lane in done.values()) or await journal.fact("finished_at") is None:
-        await journal.set_fact("finished_at", _now())
-    await journal.set_fact(RUN_END, {"interrupted": interrupted})
+    if any(lane.requests for lane in done.values()) or await journal.fact(FINISHED_AT) is None:
+        await journal.set_fact(FINISHED_AT, _now())
+    await journal.set_fact(RUN_END, RunEnd(interrupted))
     receipt = await anyio.to_thread.run_sync(partial(read_receipt, folder, done))
     write_private(folder.path / RECEIPT, json_bytes(receipt.to_json(), indent=True))
     await anyio.to_thread.run_sync(write_manifest, folder.path, list(receipt.destinations), receipt.source.uris)

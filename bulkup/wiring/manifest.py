@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 
 from bulkup.chunk import ChunkState
-from bulkup.journal.records import read_chunks
+from bulkup.journal.reading import read_chunks
 from bulkup.path_text import readable
 from bulkup.row_numbers import first_rows
 from bulkup.wiring.folder import private_file

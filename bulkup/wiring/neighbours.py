@@ -7,11 +7,10 @@ from datetime import datetime
 from bulkup.destinations.registry import service_named
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import JournalUnusable, LocalDisk, RunLocked
-from bulkup.flow.clock import Anchor
+from bulkup.journal.facts import CLOCK, STARTED_AT, UPLOAD, Anchor
 from bulkup.journal.reading import JournalView, view
 from bulkup.settlement import Others
 from bulkup.wiring.folder import RunFolder, StateDir
-from bulkup.wiring.run_clock import CLOCK
 
 __all__ = ["others_since"]
 
@@ -35,9 +34,9 @@ def others_since(state: StateDir, run: RunFolder, destination: DestinationSettin
             with view(other.path) as journal:
                 if not _writes_to(journal, destination, name):
                     continue
-                started_at = journal.fact("started_at")
+                started_at = journal.fact(STARTED_AT)
                 began_later = started_at is not None and datetime.fromisoformat(started_at).timestamp() >= since
-                there = ours.as_other(since, Anchor.from_json(journal.fact(CLOCK))) if ours is not None else since
+                there = ours.as_other(since, journal.fact(CLOCK)) if ours is not None else since
                 landed, is_unclear = journal.rows_since(destination.service, there, began_later=began_later)
         except JournalUnusable:
             continue
@@ -52,10 +51,15 @@ def others_since(state: StateDir, run: RunFolder, destination: DestinationSettin
 
 def _anchor(run: RunFolder) -> Anchor | None:
     with view(run.path) as journal:
-        return Anchor.from_json(journal.fact(CLOCK))
+        return journal.fact(CLOCK)
 
 
 def _writes_to(journal: JournalView, destination: DestinationSettings, name: str) -> bool:
-    upload = journal.fact("upload")
-    lane = upload["destinations"].get(destination.service) if upload else None
-    return lane is not None and upload["settings"]["name"] == name and destination.is_same_dataset(lane)
+    upload = journal.fact(UPLOAD)
+    lane = upload.destinations.get(destination.service) if upload else None
+    return (
+        upload is not None
+        and lane is not None
+        and upload.settings["name"] == name
+        and destination.is_same_dataset(lane)
+    )

@@ -19,7 +19,8 @@ from bulkup.array_lines import json_line
 from bulkup.config import LONGEST_NAME, RejectLimit
 from bulkup.destinations.registry import service_named
 from bulkup.errors import JournalUnusable, UsageProblem
-from bulkup.journal import Journal
+from bulkup.journal import SqliteJournal
+from bulkup.journal.facts import PLAN, UPLOAD, PlanRecord
 from bulkup.journal.reading import view
 from bulkup.journal.sidecars import REJECTS, read_letters
 from bulkup.model import BLOCK_BYTES, HEAD_BYTES, Validation
@@ -66,12 +67,12 @@ def prepare_retries(state: StateDir, folder: RunFolder, *, lane: str | None, fil
     loop runs. Raises `UsageProblem`.
     """
     with view(folder.path) as journal:
-        record = journal.fact("upload")
+        record = journal.fact(UPLOAD)
         if record is None:
             raise UsageProblem(f"run {folder.run_id} was stopped before it had begun: it has rejected nothing")
-        parent = Upload.from_json(record)
+        parent = Upload.of_record(record)
         lanes = [destination.service for destination in parent.destinations]
-        plans = {name: journal.fact("plan", name) for name in lanes}
+        plans = {name: journal.fact(PLAN, name) for name in lanes}
         size = journal.rejects_bytes()
     if lane is not None and lane not in lanes:
         raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
@@ -170,7 +171,7 @@ def _retry(
     folder: RunFolder,
     parent: Upload,
     lane: str,
-    plan: dict[str, Any] | None,
+    plan: PlanRecord | None,
     rows: Callable[[], Iterator[_Row]],
 ) -> Retry | None:
     seed = f"{folder.run_id} {lane}\n".encode()
@@ -222,11 +223,11 @@ def _write(out: IO[bytes], rows: Iterator[bytes]) -> None:
         out.write(row + b"\n")
 
 
-async def _adopt_plan(child: RunFolder, lane: str, plan: dict[str, Any]) -> None:
+async def _adopt_plan(child: RunFolder, lane: str, plan: PlanRecord) -> None:
     """Rows are made as the run had decided to, whatever the few that are left look like."""
-    with closing(Journal.open(child.path, create=True)) as journal:
-        if await journal.lane(lane).fact("plan") is None:
-            await journal.lane(lane).set_fact("plan", {**plan, "segments": [[0, 0]]})
+    with closing(SqliteJournal.open(child.path, create=True)) as journal:
+        if await journal.lane(lane).fact(PLAN) is None:
+            await journal.lane(lane).set_fact(PLAN, msgspec.structs.replace(plan, segments=((0, 0),)))
 
 
 def _upload(parent: Upload, lane: str, child: RunFolder, state_dir: Path, mark: str) -> Upload:

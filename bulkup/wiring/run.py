@@ -22,9 +22,7 @@ from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Reason
 from bulkup.flow.lane import Chosen, Lane
 from bulkup.journal import Journal, Lock
-from bulkup.journal.journal import LIMITED_BY
-from bulkup.journal.reading import view
-from bulkup.journal.records import read_chunks
+from bulkup.journal.facts import FILES, LIMITED_BY, STARTED_AT, UPLOAD
 from bulkup.model import BLOCK_BYTES
 from bulkup.receipt import Invocation, Receipt
 from bulkup.sources import Source, open_source
@@ -35,7 +33,7 @@ from bulkup.verification import LaneVerification, Verification
 from bulkup.version import USER_AGENT
 from bulkup.wiring.build import refuse_secrets, row_options, token_of
 from bulkup.wiring.changed_source import open_journal
-from bulkup.wiring.fingerprint import files_to_json
+from bulkup.wiring.fingerprint import to_records
 from bulkup.wiring.folder import RunFolder, StateDir
 from bulkup.wiring.interrupt import Interrupt
 from bulkup.wiring.lifetime import begin, conclude
@@ -186,11 +184,11 @@ class Run:
             tell,
             append=upload.settings.append,
         )
-        await journal.set_fact("files", files_to_json(source.files))
+        await journal.set_fact(FILES, to_records(source.files))
         run = cls(upload, folder, state, journal, await run_clock(journal), source, tell)
-        run.is_new = purpose is Purpose.SEND and await journal.fact("started_at") is None and await journal.is_blank()
+        run.is_new = purpose is Purpose.SEND and await journal.fact(STARTED_AT) is None and await journal.is_blank()
         if purpose is Purpose.SEND:  # else the run keeps the options that it was last sent with
-            await journal.set_fact("upload", upload.to_json())
+            await journal.set_fact(UPLOAD, upload.to_record())
         try:
             for settings, token in zip(upload.destinations, tokens, strict=True):
                 await run._add_lane(settings, token, stack)
@@ -237,23 +235,15 @@ class Run:
 
     async def verify(self, interrupt: Interrupt, *, sample: float, seed: int) -> Verification:
         """Compare every lane's datasets with the source. Raises `SourceChanged`, `SourceUnreadable`, `LocalDisk`."""
-        with view(self._folder.path) as journal:
-            found = {lane.name: LaneVerification(read_whole=False) for lane in self._lanes}
+        found = {lane.name: LaneVerification(read_whole=False) for lane in self._lanes}
 
-            async def compare(lane: Lane) -> None:
-                chunks = await anyio.to_thread.run_sync(lambda: list(read_chunks(self._folder.path, lane.name)))
-                verifier = await lane.verifier(
-                    chunks=chunks,
-                    ids=partial(journal.ids, lane.name),
-                    scratch=self._folder.path,
-                    sample=sample,
-                    seed=seed,
-                )
-                if verifier is not None:
-                    found[lane.name] = verifier.found
-                    await verifier.verify()
+        async def compare(lane: Lane) -> None:
+            verifier = await lane.verifier(scratch=self._folder.path, sample=sample, seed=seed)
+            if verifier is not None:
+                found[lane.name] = verifier.found
+                await verifier.verify()
 
-            await self._see_through(interrupt, compare)
+        await self._see_through(interrupt, compare)
         if interrupt.code is not None:
             for lane in found.values():
                 lane.stopped = lane.stopped or ("interrupted", interrupt.code)

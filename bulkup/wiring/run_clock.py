@@ -9,22 +9,20 @@ from pathlib import Path
 
 import anyio
 
-from bulkup.flow.clock import Anchor, Clock
+from bulkup.flow.clock import Clock
 from bulkup.journal import Journal
+from bulkup.journal.facts import CLOCK, Anchor
 
-__all__ = ["CLOCK", "run_clock"]
-
-CLOCK = "clock"
-"""The fact that holds the anchor of the run's timeline."""
+__all__ = ["run_clock"]
 
 
 async def run_clock(journal: Journal) -> Clock:
     """The clock of the run that *journal* is of. To be asked for by the one process that holds the run."""
-    anchor = Anchor.from_json(await journal.fact(CLOCK))
+    anchor = await journal.fact(CLOCK)
     here = Anchor(_boot(), _elapsed_s(), time.time())
     if anchor is None or not anchor.goes_on(here):
         anchor = here.not_before(await journal.latest_time())
-        await journal.set_fact(CLOCK, anchor.to_json())
+        await journal.set_fact(CLOCK, anchor)
     return Clock(time.monotonic, lambda: anchor.at(_elapsed_s()), anyio.sleep, random.uniform, anchor.unix)
 
 

@@ -15,6 +15,7 @@ from bulkup.config import RunSettings
 from bulkup.destinations.registry import find_service
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import JournalUnusable, UsageProblem
+from bulkup.journal.facts import UploadRecord
 from bulkup.path_text import as_text, is_unicode, local, portable
 
 __all__ = ["Upload", "default_name", "run_id"]
@@ -39,27 +40,27 @@ class Upload:
         """Standard input cannot be read again."""
         return STDIN not in self.sources
 
-    def to_json(self) -> dict[str, Any]:
+    def to_record(self) -> UploadRecord:
         """For the journal. It holds no token: those are never among the settings."""
-        return {
-            "sources": list(map(portable, self.sources)),
-            "destinations": {
+        return UploadRecord(
+            sources=list(map(portable, self.sources)),
+            destinations={
                 d.service: _with_paths(d.model_dump(mode="json", by_alias=True), portable) for d in self.destinations
             },
-            "settings": _with_paths(self.settings.model_dump(mode="json"), portable),
-        }
+            settings=_with_paths(self.settings.model_dump(mode="json"), portable),
+        )
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Upload:
+    def of_record(cls, record: UploadRecord) -> Upload:
         """From the journal. Raises `JournalUnusable` where it is no such record that can be used here."""
         try:
             return cls(
-                tuple(map(local, record["sources"])),
+                tuple(map(local, record.sources)),
                 tuple(
                     _model(name).model_validate(_with_paths(values, local))
-                    for name, values in record["destinations"].items()
+                    for name, values in record.destinations.items()
                 ),
-                RunSettings.model_validate(_with_paths(record["settings"], local)),
+                RunSettings.model_validate(_with_paths(record.settings, local)),
             )
         except (KeyError, TypeError, ValueError) as error:
             said = " ".join(str(error).split())

@@ -75,7 +75,7 @@ class Worker:
         self._transports[order.lane] = await transport.__aenter__()  # open until the process ends
         token = TokenSource.of(Token(""))
         destination = service_named(opening.dataset.service).destination(opening.dataset, transport, token)
-        plan = LanePlan.from_json(dict(order.plan), destination.target).rows
+        plan = LanePlan.of_record(order.plan, destination.target).rows
         halt = Halt()  # nothing stops a worker's work but the order to
         if all(file.splittable for file in order.files):
             source = await anyio.to_thread.run_sync(

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from bulkup.chunk import ChunkId, ChunkState, Evidence, TileSpan
-from bulkup.journal import Journal
+from bulkup.journal import SqliteJournal
+from bulkup.journal.facts import PLAN
 from tests.e2e.harness import SPACE, TOKENS, Bench
 from tests.journal.chunks import chunk
 
@@ -38,10 +39,11 @@ async def nearly_done(bench: Bench, count: int) -> str:
     dataset = bench.emulator.write("collinear", dataset_name="rows", space_id=SPACE, rows=[json.loads(row(0))])
     assert begun.exit_code == 77
     size = len(row(0)) + 1
-    journal = Journal.open(bench.folder / "state" / begun.run_id, create=False)
+    journal = SqliteJournal.open(bench.folder / "state" / begun.run_id, create=False)
     lane = journal.lane(LANE)
-    plan = await lane.fact("plan")
-    assert plan["tile_bytes"] == size, "a tile is a row"
+    plan = await lane.fact(PLAN)
+    assert plan is not None
+    assert plan.tile_bytes == size, "a tile is a row"
     for one in await lane.open_chunks(ChunkState.PLANNED):
         await lane.landed(one.id, dataset, evidence=Evidence.ANSWER)
     first, planned_to = await lane.frontier()

@@ -282,9 +282,10 @@ OWNERS = {
     "a config: it is refused": "config mapping cli.emulating wiring.wish",
     "a source: it cannot be read further": "sources.decompress sources.sniff",
     "what bulkup has written itself": """
-        journal.facts journal.journal journal.lock journal.reading journal.records journal.sidecars wiring.changed_source
-        wiring.deciding wiring.folder wiring.manifest wiring.run
-        workers.channel path_text cli.app cli.streams cli.rejects cli.status cli.runner cli.verifying cli.benching cli.demo""",
+        journal.facts journal.locks journal.queries journal.schema journal.sidecars wiring.changed_source
+        wiring.build wiring.deciding wiring.folder wiring.manifest wiring.run
+        workers.channel path_text cli.app cli.streams cli.rejects cli.settling cli.status cli.runner cli.verifying
+        cli.benching cli.demo""",
 }
 """Every module that calls a codec, by whose fault it is if that raises."""
 

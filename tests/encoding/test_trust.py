@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -14,6 +12,7 @@ from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.encoding.breaks import whole_lines
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import CommasForBreaks
+from bulkup.journal.facts import PLAN
 from bulkup.mapping import parse_mapping
 from bulkup.model import Validation
 from bulkup.schema import Column, Holds
@@ -128,7 +127,9 @@ def test_trust_is_said_and_kept_by_the_journal() -> None:
     plan = decide(sample, NEBIUS, RowOptions(validation=Validation.TRUST))
     assert plan.describe() == "columns: a string; not validated (trust)"
     lane = LanePlan(1000, plan, 1000, None, 1000)
-    kept = LanePlan.from_json(json.loads(json.dumps(lane.to_json())), NEBIUS)
+    record = PLAN.of_text(PLAN.to_text(lane.to_record()))
+    assert record is not None
+    kept = LanePlan.of_record(record, NEBIUS)
     assert kept == lane
     assert kept.rows.validation is Validation.TRUST
     older = {key: value for key, value in plan.to_json().items() if key != "validation"}

@@ -19,11 +19,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.flow.clock import Anchor, Clock, dated
-from bulkup.journal import Journal
+from bulkup.flow.clock import Clock, dated
+from bulkup.journal import SqliteJournal
+from bulkup.journal.facts import CLOCK, SURVEY, Anchor, Survey
 from bulkup.receipt import seconds_between
 from bulkup.settlement import Look
-from bulkup.wiring.run_clock import CLOCK, run_clock
+from bulkup.wiring.run_clock import run_clock
 from tests.environments.fixtures import machine, served
 from tests.environments.processes import ROWS, Machine
 
@@ -173,12 +174,12 @@ def test_two_runs_of_one_boot_agree_on_a_moment(wall_jump_s: float) -> None:
     "record", [None, 3, {}, {"boot": "a", "elapsed_s": "x", "unix": 1}, {"boot": "a", "elapsed_s": inf, "unix": 1}]
 )
 def test_an_anchor_that_makes_no_sense_is_none(record: Any) -> None:
-    assert Anchor.from_json(record) is None
+    assert CLOCK.of_text(json.dumps(record)) is None
 
 
 async def test_the_journal_keeps_the_anchor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opened again with the wall clock a day on, the run's time is where it was; of another boot, it begins anew."""
-    with closing(Journal.open(tmp_path, create=True)) as journal:
+    with closing(SqliteJournal.open(tmp_path, create=True)) as journal:
         first = await run_clock(journal)
         kept = await journal.fact(CLOCK)
         real = time.time
@@ -186,8 +187,9 @@ async def test_the_journal_keeps_the_anchor(tmp_path: Path, monkeypatch: pytest.
         again = await run_clock(journal)
         assert await journal.fact(CLOCK) == kept
         assert abs(again.unix() - first.unix()) < 60
-        await journal.set_fact(CLOCK, {**kept, "boot": "another"})
-        await journal.lane("nebius").set_fact("survey", {"at": real() + 1e6, "found": [], "unavailable": None})
+        assert kept is not None
+        await journal.set_fact(CLOCK, replace(kept, boot="another"))
+        await journal.lane("nebius").set_fact(SURVEY, Survey(at=real() + 1e6, found=(), unavailable=None))
         anew = await run_clock(journal)
         assert anew.since >= real() + 1e6 - 60
         assert anew.unix() >= anew.since

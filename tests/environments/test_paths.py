@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from bulkup import Nebius
 from bulkup.config import RunSettings
 from bulkup.errors import UsageProblem
+from bulkup.journal.facts import UPLOAD
 from bulkup.path_text import json_bytes, local, portable, readable
 from bulkup.wiring.wish import Upload, default_name, run_id
 from tests.environments.fixtures import machine, served
@@ -85,7 +86,9 @@ def test_a_path_goes_through_the_journal_and_stays_what_it_is(raw: bytes) -> Non
     assert os.fsencode(local(json.loads(json.dumps(portable(path))))) == raw
     assert orjson.loads(json_bytes({"path": path})) == {"path": readable(path)}
     upload = Upload((path,), (Nebius(token_file=Path(path)),), RunSettings(name="n", state_dir=Path(path)))
-    assert Upload.from_json(json.loads(json.dumps(upload.to_json()))) == upload
+    record = UPLOAD.of_text(UPLOAD.to_text(upload.to_record()))
+    assert record is not None
+    assert Upload.of_record(record) == upload
     assert run_id(upload) == run_id(upload)
 
 

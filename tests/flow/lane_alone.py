@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ from bulkup.flow.processes import ThisProcess
 from bulkup.flow.settler import Settler
 from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import Tally
-from bulkup.journal import Journal, LaneJournal
+from bulkup.journal.facts import SURVEY, Found, Survey
+from bulkup.journal.memory import MemoryJournal
 from bulkup.outcome import RemoteStatus
 from bulkup.pacing import ByteBudget
 from bulkup.settlement import Look, Match, Others
@@ -103,9 +104,10 @@ class Listed(MemoryDestination):
 class LaneAlone(Alone):
     """Chunks of *each* rows, by number from 0, all planned. What the lane does is done by hand."""
 
-    def __init__(self, source: Source, journal: LaneJournal, to: Listed, each: int) -> None:
+    def __init__(self, source: Source, journal: MemoryJournal, to: Listed, each: int) -> None:
         super().__init__(to.token, clock=counted())
-        self.source, self.journal, self.to, self.each = source, journal, to, each
+        self.source, self.journal, self.to, self.each = source, journal.lane(rig.LANE), to, each
+        self.whole_journal = journal
         self.tally = Tally()
         self.plan = LanePlan(1 << 16, rig.rows_plan(), 1 << 16, each, rig.MAX_ROW)
         self.chunker = Chunker(source, self.plan.rows.encoder(), self.halt)
@@ -124,9 +126,9 @@ class LaneAlone(Alone):
 
     async def survey(self, *found: tuple[str, str, int | None], unavailable: str | None = None) -> None:
         """What the first look saw."""
-        listed = [list(one) for one in found]
-        fact = {"at": UNIX_S - 1, "found": listed, "unavailable": unavailable, "listed": len(found)}
-        await self.journal.set_fact("survey", fact)
+        seen = tuple(Found(*one) for one in found)
+        survey = Survey(at=UNIX_S - 1, found=seen, unavailable=unavailable, listed=len(found))
+        await self.journal.set_fact(SURVEY, survey)
 
     def rows(self, number: int) -> list[Any]:
         return [{"t": f"{row}"} for row in range(self.each * number, self.each * (number + 1))]
@@ -252,8 +254,7 @@ class LaneAlone(Alone):
 
     async def letters(self) -> list[dict[str, Any]]:
         """The dead letters so far."""
-        await self.journal.totals()
-        return [json.loads(line) for line in self.journal._logs["rejects.jsonl"].path.read_bytes().splitlines()]
+        return [json.loads(line) for line in self.whole_journal.rejects.splitlines()]
 
     def settler(self, *, quiet_s: float = QUIET_S, others: Others | None = None) -> Settler:
         async def read_others(at: float) -> Others:
@@ -281,12 +282,8 @@ class LaneAlone(Alone):
         )
 
 
-_planned: dict[tuple[int, Policy, int], tempfile.TemporaryDirectory[str]] = {}
-
-
-def _copied(folder: Path, to: Path) -> Journal:
-    shutil.copytree(folder, to)
-    return Journal.open(to, create=False)
+_planned: dict[tuple[int, Policy, int], tuple[tempfile.TemporaryDirectory[str], MemoryJournal]] = {}
+"""Folders with a source, and the journal in which it is planned."""
 
 
 @asynccontextmanager
@@ -294,20 +291,16 @@ async def lane_of(chunks: int, *, policy: Policy = BY_NAME, each: int = 2) -> As
     """A lane of so many chunks of *each* rows. It is planned once in a process, and copied."""
     key = (chunks, policy, each)
     if key not in _planned:
-        _planned[key] = kept = rig.scratch_dir()
-        run = Path(kept.name, "run")
-        run.mkdir()
-        paths = rig.write_source(run.parent, [b"".join(b'{"t":"%d"}\n' % row for row in range(each * chunks))], "plain")
-        await rig.plan(run, paths, rig.Setting(1 << 16, 1 << 15, rows=each, policy=policy))
-    paths = [str(path) for path in Path(_planned[key].name).glob("*.jsonl")]
+        _planned[key] = folder, journal = rig.scratch_dir(), MemoryJournal()
+        rows = b"".join(b'{"t":"%d"}\n' % row for row in range(each * chunks))
+        paths = rig.write_source(Path(folder.name), [rows], "plain")
+        await rig.plan(journal, paths, rig.Setting(1 << 16, 1 << 15, rows=each, policy=policy))
+    folder, journal = _planned[key]
+    paths = [str(path) for path in Path(folder.name).glob("*.jsonl")]
     like = rig.destination(policy)
-    with (
-        rig.scratch_dir() as scratch,
-        closing(open_source(paths, max_row_bytes=rig.MAX_ROW, block_bytes=64)) as source,
-        closing(_copied(Path(_planned[key].name, "run"), Path(scratch, "run"))) as journal,
-    ):
+    with closing(open_source(paths, max_row_bytes=rig.MAX_ROW, block_bytes=64)) as source:
         to = Listed(like.dataset_name, like.token, like.capabilities, like.policy)
-        lane = LaneAlone(source, journal.lane(rig.LANE), to, each)
+        lane = LaneAlone(source, deepcopy(journal), to, each)
         await lane.begin()
         assert len(lane.chunks) == chunks
         yield lane

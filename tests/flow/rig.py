@@ -32,7 +32,7 @@ from bulkup.flow.prepare import Preparer
 from bulkup.flow.prepared import Prepared
 from bulkup.flow.processes import LaneWorkers, ThisProcess
 from bulkup.flow.stop_rules import StopRules
-from bulkup.journal import Journal
+from bulkup.journal.memory import MemoryJournal
 from bulkup.model import Block, EncodedRow
 from bulkup.naming import widest_name
 from bulkup.outcome import InDoubt
@@ -134,7 +134,7 @@ def expected(contents: Sequence[bytes]) -> list[EncodedRow]:
 
 
 async def plan(
-    folder: Path,
+    journal: MemoryJournal,
     paths: Sequence[str],
     setting: Setting,
     *,
@@ -142,20 +142,19 @@ async def plan(
     pool: Pool | None = None,
     on_chunk: Callable[[int], None] = lambda _: None,
 ) -> Planned:
-    """Plan the source into the journal in *folder* and take every chunk, or stop the lane after so many. *pool*'s workers draft and
-    send. *on_chunk* is told before each is sent how many were."""
+    """Plan the source into *journal* and take every chunk, or stop the lane after so many. *pool*'s workers draft and send.
+
+    *on_chunk* is told before each is sent how many were.
+    """
     source = open_source(paths, max_row_bytes=MAX_ROW, block_bytes=setting.block_bytes)
     async with AsyncExitStack() as stack:
         stack.callback(source.close)
-        journal = Journal.open(folder, create=True)
-        stack.callback(journal.close)
-        return await _plan(folder, source, journal, setting, stop_after, stack, pool, on_chunk)
+        return await _plan(source, journal, setting, stop_after, stack, pool, on_chunk)
 
 
 async def _plan(
-    folder: Path,
     source: Source,
-    journal: Journal,
+    journal: MemoryJournal,
     setting: Setting,
     stop_after: int | None,
     stack: AsyncExitStack,
@@ -223,8 +222,7 @@ async def _plan(
     assert reading.held_bytes == 0
     assert stop_after is not None or not here._held
     stored = await lane.totals()
-    log = (folder / "rejects.jsonl").read_bytes()
-    return Planned(made, totals, stored, [json.loads(line) for line in log.splitlines()], budget)
+    return Planned(made, totals, stored, [json.loads(line) for line in journal.rejects.splitlines()], budget)
 
 
 async def _sent(executors: Executors, prepared: Prepared) -> bytes:

@@ -17,7 +17,8 @@ from bulkup.flow.creation import Creation
 from bulkup.flow.halt import Reason
 from bulkup.flow.orders import Sent
 from bulkup.flow.prepared import Prepared, changed
-from bulkup.flow.settler import failed_ids
+from bulkup.journal import landed_without_ids
+from bulkup.journal.facts import FAILED_DATASETS
 from bulkup.outcome import (
     CloseGate,
     InDoubt,
@@ -53,7 +54,7 @@ class TestLanding:
         assert await lane.states() == ["landed", "planned", "landed", "planned"]
         chunk = await lane.now(2)
         assert (chunk.evidence, chunk.remote_id, chunk.attempts) == (Evidence.ANSWER, "ds-1", 1)
-        assert (await lane.journal.landed_ids())[1] == []
+        assert [one async for one in landed_without_ids(lane.journal)] == []
         assert lane.to.rows() == [*lane.rows(0), *lane.rows(2)]
         tally = lane.tally
         assert (tally.requests, tally.retries, tally.rows_landed, tally.bodies) == (2, 0, 4, 2)
@@ -329,7 +330,7 @@ class TestNotReady:
         await lane.deliver(0)
         chunk = await lane.now(0)
         assert (chunk.state, chunk.reason) == (ChunkState.PLANNED, FAILED_ONCE)
-        assert await failed_ids(lane.journal) == ["ds-0"]
+        assert await lane.journal.fact(FAILED_DATASETS) == ("ds-0",)
         assert await lane.states() == ["planned"] * 4
         lane.to.script.append("failed")
         await lane.deliver(0)
@@ -339,7 +340,7 @@ class TestNotReady:
             2,
             "dataset ds-1 FAILED at the service",
         )
-        assert await failed_ids(lane.journal) == ["ds-0", "ds-1"]
+        assert await lane.journal.fact(FAILED_DATASETS) == ("ds-0", "ds-1")
         assert len(await lane.letters()) == 2
         assert await lane.states() == ["refused", "planned", "planned", "planned"]
 

@@ -145,7 +145,7 @@ def opened(kind: str, runner: asyncio.Runner, pool: Pool, path: Path) -> Asked:
         return Asked(runner, ThisProcess(LaneWorker(echo(), rows, chunker, cursor)), source, path)
     opening = LaneOpening(Nebius(url="http://127.0.0.1:1").dataset(NAME), Timeouts(), MAX_ROW, BLOCK)
     plan = LanePlan(1 << 16, rows, 1 << 16, None, MAX_ROW)
-    runner.run(pool.ask(0, OpenLane(LANE, opening, source.files, plan.to_json())))
+    runner.run(pool.ask(0, OpenLane(LANE, opening, source.files, plan.to_record())))
     return Asked(runner, WorkerProcess(pool, 0, LANE), source, path)
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from bulkup.journal.memory import MemoryJournal
 from bulkup.workers import Pool
 from tests.examples import examples
 from tests.flow.rig import Planned, Setting, plan, planned, scratch_dir, write_source
@@ -45,9 +46,7 @@ def test_workers_make_the_same_chunks(
         paths = write_source(folder, files, form)
         found = []
         for by in (None, pool):
-            state = folder / ("own" if by is None else "pool")
-            state.mkdir()
-            wanted = plan(state, paths, replace(how, memory=memory), pool=by)
+            wanted = plan(MemoryJournal(), paths, replace(how, memory=memory), pool=by)
             found.append(came_to(runner.run(asyncio.wait_for(wanted, 30))))
     assert found[0] == found[1]
 
@@ -61,11 +60,8 @@ def test_stopped_with_workers_it_goes_on_where_it_was(
     with scratch_dir() as scratch:
         folder = Path(scratch)
         paths = write_source(folder, files, form)
-        whole = folder / "whole"
-        whole.mkdir()
-        expected = runner.run(plan(whole, paths, how))
-        state = folder / "state"
-        state.mkdir()
+        expected = runner.run(plan(MemoryJournal(), paths, how))
+        state = MemoryJournal()
         runner.run(asyncio.wait_for(plan(state, paths, how, stop_after=stop_after, pool=pool), 60))
         again = runner.run(asyncio.wait_for(plan(state, paths, how, pool=pool), 60))
     assert b",".join(m.body for m in sorted(again.made, key=lambda m: m.chunk.start)) == b",".join(
@@ -90,19 +86,17 @@ def test_whoever_dies_the_rest_makes_the_same_rows(deaths: int, form: str) -> No
     with asyncio.Runner() as runner, scratch_dir() as scratch:
         folder = Path(scratch)
         paths = write_source(folder, [torn], form)
-        (folder / "own").mkdir()
-        expected = runner.run(plan(folder / "own", paths, how))
+        expected = runner.run(plan(MemoryJournal(), paths, how))
         lost: list[int] = []
         pool = Pool(news=lambda *_: None, lost=lost.append)
         runner.run(pool.start(2, module="tests.workers.echo_lane", keep_fds=[], verbose=True))
-        (folder / "pool").mkdir()
 
         def kill(made: int) -> None:
             if made in (3, 8)[:deaths]:
                 pool.kill(pool.numbers[0])
 
         try:
-            wanted = plan(folder / "pool", paths, how, pool=pool, on_chunk=kill)
+            wanted = plan(MemoryJournal(), paths, how, pool=pool, on_chunk=kill)
             found = runner.run(asyncio.wait_for(wanted, 60))
         finally:
             runner.run(pool.aclose())

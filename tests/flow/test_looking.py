@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from bulkup.destinations.base import PAGE_ROWS, AnswerTooLarge, Destination, Rea
 from bulkup.flow import looking
 from bulkup.flow.asker import Asker
 from bulkup.flow.looking import expect_datasets, row_pages
+from bulkup.journal.facts import Survey
 from tests.examples import examples
 
 
@@ -132,13 +134,17 @@ class Lists:
     known_datasets = -1
 
 
-@pytest.mark.parametrize(("survey", "known"), [(None, 5), ({"found": [1, 2], "listed": 9}, 14), ({"found": [1, 2]}, 7)])
+TWO = [["a", "rows", 1], ["b", "rows", None]]
+
+
+@pytest.mark.parametrize(("survey", "known"), [(None, 5), ({"found": TWO, "listed": 9}, 14), ({"found": TWO}, 7)])
 def test_as_many_datasets_may_be_listed_as_the_first_look_listed_and_the_run_made(
     survey: dict[str, Any] | None, known: int
 ) -> None:
     """A record of an earlier version says only what was found."""
     lists = Lists()
-    expect_datasets(cast("Destination", lists), survey, 5)
+    record = None if survey is None else msgspec.convert({"at": 1.0, "unavailable": None, **survey}, Survey)
+    expect_datasets(cast("Destination", lists), record, 5)
     assert lists.known_datasets == known
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from bulkup.chunk import WHOLE
 from bulkup.doubt.by_count import BY_COUNT
 from bulkup.doubt.by_name import BY_NAME
+from bulkup.journal.memory import MemoryJournal
 from bulkup.naming import family_name
 from bulkup.tiling import Limits
 from tests.examples import examples
@@ -100,8 +101,9 @@ def run(files: Sequence[bytes], how: Setting, kind: str) -> tuple[Planned, Plann
 
     async def main(folder: Path) -> tuple[Planned, Planned]:
         paths = write_source(folder, files, kind)
-        first = await plan(folder, paths, how)
-        return first, await plan(folder, paths, how)
+        journal = MemoryJournal()
+        first = await plan(journal, paths, how)
+        return first, await plan(journal, paths, how)
 
     with scratch_dir() as scratch:
         return asyncio.run(main(Path(scratch)))
@@ -173,9 +175,10 @@ def test_stopped_anywhere_and_gone_on_covers_every_line_once(
 
     async def main(folder: Path) -> Planned:
         paths = write_source(folder, files, kind)
+        journal = MemoryJournal()
         for stop in stops:
-            await plan(folder, paths, how, stop_after=stop)
-        return await plan(folder, paths, how)
+            await plan(journal, paths, how, stop_after=stop)
+        return await plan(journal, paths, how)
 
     with scratch_dir() as scratch:
         found = asyncio.run(main(Path(scratch)))
@@ -241,7 +244,7 @@ def test_nothing_good_makes_no_chunk() -> None:
 async def _within(files: Sequence[bytes], how: Setting, kind: str) -> Planned | None:
     with scratch_dir() as scratch:
         with anyio.move_on_after(1):
-            return await plan(Path(scratch), write_source(Path(scratch), files, kind), how)
+            return await plan(MemoryJournal(), write_source(Path(scratch), files, kind), how)
     return None
 
 

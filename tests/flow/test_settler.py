@@ -13,7 +13,8 @@ from bulkup.chunk import FAILED_ONCE, WHOLE, ChunkId, ChunkState, Evidence
 from bulkup.destinations.base import ReadBackUnavailable
 from bulkup.doubt.by_count import BY_COUNT
 from bulkup.flow import looking, settler
-from bulkup.flow.settler import REFUSALS_STORE_NOTHING, Audit, failed_ids
+from bulkup.flow.settler import Audit
+from bulkup.journal.facts import FAILED_DATASETS, REFUSALS_STORE_NOTHING, SURVEY
 from bulkup.outcome import RemoteStatus
 from bulkup.settlement import PATIENCE_QUIET_PERIODS, Others
 from tests.flow.alone import UNIX_S
@@ -60,7 +61,7 @@ class TestByName:
         assert named.clock.monotonic() == QUIET_S
         assert (named.tally.rows_landed, named.was_found) == (0, 0)
         assert named.said == ["settled doubts with 2 looks: 0 had landed, 2 had not and go again, 0 held"]
-        assert await named.journal.fact(REFUSALS_STORE_NOTHING) is None
+        assert await named.journal.fact(REFUSALS_STORE_NOTHING) is False
 
     async def test_what_all_looks_have_settled_is_told_together(self, named: LaneAlone) -> None:
         await named.doubt(0, 1, 2)
@@ -133,10 +134,10 @@ class TestByName:
         assert await named.states() == ["planned"] * 4
         chunk = await named.now(0)
         assert (chunk.reason, chunk.absences) == (FAILED_ONCE, 0)
-        assert await failed_ids(named.journal) == failed
+        assert await named.journal.fact(FAILED_DATASETS) == tuple(failed)
         assert named.said == ["settled doubts with 1 looks: 0 had landed, 2 had not and go again, 0 held"]
         await settler.count_out(named.journal, failed[0])
-        assert await failed_ids(named.journal) == failed
+        assert await named.journal.fact(FAILED_DATASETS) == tuple(failed)
         await named.doubt(0)  # lost, and only the old dataset is there
         await named.settler().settle(patience_s=0)
         assert (await named.now(0)).state is ChunkState.IN_DOUBT
@@ -157,7 +158,7 @@ class TestByName:
         await named.doubt(0)
         named.store(0)
         if how == "no look":
-            await named.journal._writer.run(lambda db: db.execute("DELETE FROM facts WHERE key = 'survey'") and None)
+            await named.journal.set_fact(SURVEY, None)
         else:
             await named.survey(unavailable="HTTP 404")
         await named.settler().settle()

@@ -18,6 +18,7 @@ from bulkup.destinations.nebius.rows import wire_schema
 from bulkup.encoding import decide
 from bulkup.encoding.plan import RowPlan
 from bulkup.errors import UsageProblem
+from bulkup.journal.facts import UPLOAD
 from bulkup.mapping import parse_mapping
 from bulkup.model import Block
 from bulkup.wiring.build import row_options
@@ -286,7 +287,9 @@ def _refused_or(work: Callable[[], object], shown: str) -> None:
 
 
 def _carried_out(upload: Upload) -> None:
-    assert Upload.from_json(json.loads(json.dumps(upload.to_json()))) == upload
+    record = UPLOAD.of_text(UPLOAD.to_text(upload.to_record()))
+    assert record is not None
+    assert Upload.of_record(record) == upload
     assert run_id(upload) == run_id(upload)
     for settings in upload.destinations:
         target = NEBIUS if type(settings).__name__ == "Nebius" else COLLINEAR

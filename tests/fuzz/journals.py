@@ -1,7 +1,7 @@
 """A run's folder with bits turned over, pieces cut off, swapped or lost: what each command makes of it.
 
 Every end is a documented exit code with one line. Under exit code 0 or 3 nothing is doubled or lost, unless the damage cannot be
-seen in a journal of format 3, which has no checksum of its own (`docs/guarantees.md` says what that is).
+seen in a journal, which has no checksum of its own (`docs/guarantees.md` says what that is).
 """
 
 from __future__ import annotations

@@ -1,16 +1,24 @@
-"""Chunks and operations for the journal's tests, and a model of the journal in plain Python."""
+"""Chunks and operations for the journal's tests: what is done to a journal on disk is done to the one in memory, and they are asked
+the same."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
-from bulkup.journal import Journal, LaneJournal
+from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan
+from bulkup.journal import LaneJournal, SqliteJournal, every_chunk, every_ids, landed_without_ids
+from bulkup.journal.facts import DECISIONS, FAILED_DATASETS, LaneFact
+from bulkup.journal.memory import MemoryJournal
 from bulkup.journal.reading import view
+
+T = TypeVar("T")
 
 LANE = "collinear"
 
@@ -36,46 +44,18 @@ def chunk(tile: int, child: int = 0, *, rows: int = 3, blank: int = 0, rejected:
     )
 
 
-@dataclass
-class Model:
-    """What a lane's journal must know after everything that was acknowledged."""
+def ids_line(one: Chunk, *ids: str | int) -> bytes:
+    """As `ids.jsonl` has it."""
+    record = {"lane": one.id.lane, "chunk": str(one.id), "position": one.start, "file": 0, "byte_offset": one.start}
+    return json.dumps({**record, "dataset_id": "ds", "rows": len(ids), "ids": ids}).encode() + b"\n"
 
-    chunks: dict[ChunkId, Chunk] = field(default_factory=dict)
-    tiles: dict[int, TileSpan] = field(default_factory=dict)
-    rejects: bytes = b""
-    ids: bytes = b""
-    facts: dict[str, object] = field(default_factory=dict)
 
-    def totals(self) -> Totals:
-        totals = Totals()
-        for one in self.chunks.values():
-            totals.move(one, None, one.state)
-        return totals
-
-    def in_states(self, *states: ChunkState) -> list[Chunk]:
-        return sorted((c for c in self.chunks.values() if c.state in states), key=lambda c: c.start)
-
-    def frontier(self) -> tuple[int, int | None]:
-        tile = max(self.tiles, default=-1) + 1
-        return tile, max((c.stop for c in self.chunks.values() if c.id.tile == tile), default=None)
-
-    def next_child(self, tile: int) -> int:
-        return max((c.id.child for c in self.chunks.values() if c.id.tile == tile), default=0) + 1
-
-    def recovered(self) -> Model:
-        """After a crash: what was being sent is in doubt."""
-        chunks = {
-            id_: replace(
-                c, state=ChunkState.IN_DOUBT, reason="the process ended while this was being sent", last_byte_at=9.0
-            )
-            if c.state is ChunkState.SENDING
-            else c
-            for id_, c in self.chunks.items()
-        }
-        return replace(self, chunks=chunks)
-
+NUMBERS: tuple[LaneFact[int], ...] = tuple(LaneFact(f"key {n}", int, 0) for n in range(3))
+"""Facts of no meaning."""
 
 OPEN = (ChunkState.PLANNED, ChunkState.SENDING, ChunkState.ANSWERED, ChunkState.IN_DOUBT)
+
+Told = Callable[[LaneJournal], Awaitable[object]]
 
 
 @dataclass(frozen=True)
@@ -87,82 +67,70 @@ class Step:
     rows: int
     rejected: int
 
-    async def apply(self, lane: LaneJournal, model: Model) -> None:
-        """Do it on the journal and, once that has acknowledged it, on the model."""
+    async def apply(self, *lanes: LaneJournal) -> None:
+        """Do it to each of *lanes*, which hold the same."""
+        tell = await self._told(lanes[0])
+        if tell is not None:
+            answers = [await tell(lane) for lane in lanes]
+            assert all(answer == answers[0] for answer in answers)
+            for lane in lanes:
+                await lane.fact(NUMBERS[0])  # a plan is durable before what is asked later
+
+    async def _told(self, lane: LaneJournal) -> Told | None:
         match self.kind:
             case "plan":
-                await self._plan(lane, model)
+                return await self._planned(lane)
             case "fact":
-                await lane.set_fact(f"key {self.pick % 3}", self.rows)
-                model.facts[f"key {self.pick % 3}"] = self.rows
-            case _:
-                chunks = model.in_states(*OPEN)
-                if chunks:
-                    await self._move(lane, model, chunks[self.pick % len(chunks)])
+                return lambda lane: lane.set_fact(NUMBERS[self.pick % 3], self.rows)
+            case "recover":
+                return lambda lane: lane.recover(float(self.pick))
+        chunks = await lane.open_chunks(*OPEN)
+        return await self._moved(lane, chunks[self.pick % len(chunks)]) if chunks else None
 
-    async def _plan(self, lane: LaneJournal, model: Model) -> None:
-        tile, planned_to = model.frontier()
-        child = 0 if planned_to is None else model.next_child(tile)
-        whole = self.pick % 2 == 0
+    async def _planned(self, lane: LaneJournal) -> Told:
+        tile, planned_to = await lane.frontier()
+        child = 0 if planned_to is None else await lane.next_child(tile)
         new = [chunk(tile, child, rows=self.rows, rejected=self.rejected, blank=self.pick % 3, lane=lane.name)]
         if self.pick % 5 == 0 and planned_to is not None:
             new = []  # the rest of a tile that turned out to hold nothing
-        spans = [TileSpan(tile, tile * 1000, (tile + 1) * 1000)] if whole else []
+        tiles = [TileSpan(tile, tile * 1000, (tile + 1) * 1000)] if self.pick % 2 == 0 else []
         letters = b"".join(b'{"id":"%d:%d"}\n' % (tile, n) for n in range(self.rejected))
-        await lane.plan(new, rejects=letters, tiles=spans)
-        await lane.fact("anything")  # a plan is durable before what is asked later
-        model.chunks |= {c.id: c for c in new}
-        model.tiles |= {span.tile: span for span in spans}
-        model.rejects += letters
 
-    async def _move(self, lane: LaneJournal, model: Model, one: Chunk) -> None:
-        at, text = float(self.pick), f"because {self.pick}"
-        after: Chunk
+        async def told(lane: LaneJournal) -> None:
+            await lane.plan(new, rejects=letters, tiles=tiles)
+
+        return told
+
+    async def _moved(self, lane: LaneJournal, one: Chunk) -> Told:
+        id_, at, text, dataset = one.id, float(self.pick), f"because {self.pick}", f"ds-{self.pick % 4}"
         match self.kind:
             case "sending":
-                await lane.sending(one.id, at)
-                after = replace(one, state=ChunkState.SENDING, attempts=one.attempts + 1, last_byte_at=at)
+                return lambda lane: lane.sending(id_, at)
             case "again":
-                await lane.plan_again(one.id, text)
-                after = replace(one, state=ChunkState.PLANNED, reason=text)
+                return lambda lane: lane.plan_again(id_, text if self.rows else None)
             case "answered":
-                await lane.answered(one.id, f"ds-{self.pick}")
-                after = replace(one, state=ChunkState.ANSWERED, remote_id=f"ds-{self.pick}")
+                return lambda lane: lane.answered(id_, dataset)
             case "landed":
-                ids = b'{"ids":[%d]}\n' % self.pick
-                await lane.landed(one.id, f"ds-{self.pick}", evidence=Evidence.ANSWER, ids=ids)
-                after = replace(
-                    one,
-                    state=ChunkState.LANDED,
-                    remote_id=f"ds-{self.pick}",
-                    reason=None,
-                    evidence=Evidence.ANSWER,
-                )
-                model.ids += ids
+                evidence = (Evidence.ANSWER, Evidence.ANSWER, Evidence.READ_BACK, Evidence.COUNT)[self.pick % 4]
+                ids = ids_line(one, self.pick, text) if evidence is Evidence.ANSWER and self.rejected else b""
+                return lambda lane: lane.landed(id_, dataset, evidence=evidence, ids=ids)
             case "doubt":
-                await lane.in_doubt(one.id, text, at)
-                after = replace(one, state=ChunkState.IN_DOUBT, reason=text, last_byte_at=at)
+                return lambda lane: lane.in_doubt(id_, text, at, was_answered=self.rows == 0)
             case "absent":
-                await lane.absent(one.id)
-                after = replace(one, state=ChunkState.PLANNED, reason=None, absences=one.absences + 1)
+                return lambda lane: lane.absent(id_)
             case "held":
-                await lane.held(one.id, text)
-                after = replace(one, state=ChunkState.IN_DOUBT, reason=text)
+                return lambda lane: lane.held(id_, text)
+            case "landed, says a person":
+                return lambda lane: lane.landed_by_a_person(id_, dataset if self.rows else "", at)
+            case "absent, says a person":
+                return lambda lane: lane.absent_by_a_person(id_, at)
             case "refused":
-                letters = b'{"id":"r%d"}\n' % self.pick
-                await lane.refused(one.id, text, letters)
-                after = replace(one, state=ChunkState.REFUSED, rejected=one.rejected + one.rows, rows=0, reason=text)
-                model.rejects += letters
+                return lambda lane: lane.refused(id_, text, b'{"id":"r%d"}\n' % self.pick)
             case "split":
-                first = await lane.next_child(one.id.tile)
-                assert first == model.next_child(one.id.tile)
-                children = _halves(one, first)
-                await lane.replace(one.id, children, text)
-                after = replace(one, state=ChunkState.SPLIT, reason=text)
-                model.chunks |= {c.id: c for c in children}
+                children = _halves(one, await lane.next_child(id_.tile))
+                return lambda lane: lane.replace(id_, children, text, b'{"id":"s"}\n' * self.rejected)
             case _:
                 raise AssertionError(self.kind)
-        model.chunks[one.id] = after
 
 
 def _halves(one: Chunk, first: int) -> Sequence[Chunk]:
@@ -180,70 +148,77 @@ def _halves(one: Chunk, first: int) -> Sequence[Chunk]:
 
 
 KINDS = (
-    "plan",
-    "plan",
-    "plan",
-    "sending",
-    "sending",
-    "again",
-    "answered",
-    "landed",
-    "doubt",
-    "absent",
-    "held",
-    "refused",
-    "split",
-    "fact",
+    *("plan", "plan", "plan", "sending", "sending", "again", "answered", "landed", "landed", "doubt", "absent", "held"),
+    *("landed, says a person", "absent, says a person", "refused", "split", "recover", "fact"),
 )
 steps = st.lists(
     st.builds(Step, st.sampled_from(KINDS), st.integers(0, 50), st.integers(0, 4), st.integers(0, 2)), max_size=25
 )
 
 
-async def assert_knows(folder: Path, model: Model) -> None:
-    """The journal in *folder*, opened anew, knows what *model* knows, and its logs hold no more."""
-    journal = Journal.open(folder, create=False)
+async def assert_knows(folder: Path, twin: MemoryJournal) -> None:
+    """The journal in *folder*, opened anew, knows what *twin* knows, and its logs hold no more."""
+    journal = SqliteJournal.open(folder, create=False)
     try:
-        await assert_agrees(journal.lane(LANE), model)
-        assert_shows(folder, model)
-        assert (folder / "rejects.jsonl").read_bytes() == model.rejects
-        assert (folder / "ids.jsonl").read_bytes() == model.ids
+        await assert_same(journal, twin)
+        await assert_shows(folder, twin.lane(LANE))
+        assert (folder / "rejects.jsonl").read_bytes() == twin.rejects
+        assert (folder / "ids.jsonl").read_bytes() == twin.ids
     finally:
         journal.close()
 
 
-async def assert_agrees(lane: LaneJournal, model: Model) -> None:
-    assert await lane.totals() == model.totals()
-    for state in OPEN:
-        assert await lane.open_chunks(state) == model.in_states(state)
-    assert await lane.open_chunks(*OPEN) == model.in_states(*OPEN)
-    assert await lane.frontier() == model.frontier()
-    for key, value in model.facts.items():
-        assert await lane.fact(key) == value
-    landed = model.in_states(ChunkState.LANDED)
-    landings: dict[str, float] = {}
-    for one in landed:
-        assert one.remote_id is not None
-        landings[one.remote_id] = max(landings.get(one.remote_id, 0.0), one.last_byte_at or 0.0)
-    assert await lane.landings() == landings
-    assert await lane.planned_to() == max((c.stop for c in model.chunks.values()), default=None)
-    for one in model.chunks.values():
-        assert await lane.chunk(one.id.tile, one.id.child) == one
-    totals = await lane.totals()
+async def assert_same(journal: SqliteJournal, twin: MemoryJournal) -> None:
+    """Whatever they are asked, they answer the same."""
+    assert (await journal.is_blank(), await journal.latest_time()) == (await twin.is_blank(), await twin.latest_time())
+    assert await answers(journal.lane(LANE)) == await answers(twin.lane(LANE))
+    totals = await twin.lane(LANE).totals()
     assert totals.rows_read == (totals.rows_landed + totals.rows_rejected + totals.rows_in_doubt + totals.rows_left), (
         "every row is accounted for"
     )
 
 
-def assert_shows(folder: Path, model: Model) -> None:
-    """Who only looks at the journal in *folder* is shown what *model* knows."""
-    landed = model.in_states(ChunkState.LANDED)
-    datasets: dict[tuple[str | None, str], list[Chunk]] = {}
+async def assert_shows(folder: Path, lane: LaneJournal) -> None:
+    """Who only looks at the journal in *folder* is shown what *lane* knows."""
+    chunks = await gathered(every_chunk(lane))
+    landed = [one for one in chunks if one.state is ChunkState.LANDED]
+    rows: Counter[tuple[str | None, str]] = Counter()
     for one in landed:
-        datasets.setdefault((one.remote_id, one.name), []).append(one)
-    with view(folder) as journal:
-        assert journal.totals(LANE) == model.totals()
-        remote = [(r.id, r.name, r.rows) for r in journal.remote(LANE, 10_000)]
-        assert remote == [(*key, sum(c.rows for c in held)) for key, held in datasets.items()]
-        assert journal.datasets(LANE) == len(datasets)
-        assert journal.evidence(LANE) == ({"answer": len(landed)} if landed else {})
+        rows[one.remote_id, one.name] += one.rows
+    with view(folder) as looked:
+        assert list(looked.chunks(LANE)) == chunks
+        assert looked.totals(LANE) == await lane.totals()
+        assert looked.evidence(LANE) == Counter(one.evidence for one in landed)
+        assert looked.datasets(LANE) == len(rows)
+        assert [(one.id, one.name, one.rows) for one in looked.remote(LANE, 2)] == [
+            (*key, count) for key, count in list(rows.items())[:2]
+        ]
+        states = Counter(one.state for one in chunks)
+        assert {count.state: count.chunks for count in looked.states(LANE)} == states
+
+
+async def answers(lane: LaneJournal) -> dict[str, object]:
+    """Everything that a lane can be asked."""
+    chunks = await gathered(every_chunk(lane))
+    facts: tuple[LaneFact[Any], ...] = (*NUMBERS, DECISIONS, FAILED_DATASETS)
+    tiles = range(-1, 2 + max((one.id.tile for one in chunks), default=0))
+    return {
+        "every chunk": chunks,
+        "by number": [await lane.chunk(tile, child) for tile in tiles for child in range(8)],
+        "open": [await lane.open_chunks(*states) for states in (*((state,) for state in ChunkState), OPEN)],
+        "without ids": await gathered(landed_without_ids(lane)),
+        "ids": await gathered(every_ids(lane)),
+        "called absent": await lane.called_absent(),
+        "absences": await lane.absences(),
+        "next children": [await lane.next_child(tile) for tile in tiles],
+        "frontier": await lane.frontier(),
+        "planned to": await lane.planned_to(),
+        "totals": await lane.totals(),
+        "landings": await lane.landings(),
+        "remote ids": [await lane.remote_ids(one.name) for one in chunks],
+        "facts": [await lane.fact(fact) for fact in facts],
+    }
+
+
+async def gathered(values: AsyncIterator[T]) -> list[T]:
+    return [value async for value in values]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bulkup.errors import BulkupError, JournalUnusable, LocalDisk, RunLocked
-from bulkup.journal import Journal, Lock, tables
+from bulkup.journal import Lock, SqliteJournal, opening
 from bulkup.journal.faults import meaning
 from bulkup.journal.reading import view
 from bulkup.state_files import Filesystem, make_folder, mounted_at, refused
@@ -95,7 +95,7 @@ def test_a_file_that_bulkup_did_not_make(
 ) -> None:
     """Refused by name, and what it leads to is neither made nor changed; by who writes and by who looks."""
     plant(run / name, victim)
-    assert name in refusal(lambda: Journal.open(run, create=True))
+    assert name in refusal(lambda: SqliteJournal.open(run, create=True))
     if name.startswith("journal.db"):
         if name != "journal.db":
             (run / "journal.db").touch(0o600)
@@ -130,14 +130,14 @@ def test_what_is_said_of_a_backup_by_hard_links_keeps_the_journal(tmp_path: Path
     """`cp -al`, rsnapshot: the journal is sound. To remove it would begin the run anew, and send its rows twice under --append."""
     run = tmp_path / "run"
     run.mkdir(0o700)
-    Journal.open(run, create=True).close()
+    SqliteJournal.open(run, create=True).close()
     for file in run.iterdir():
         file.with_name(f"{file.name}.backup").hardlink_to(file)
     with pytest.raises(JournalUnusable, match="cp -a") as refusal:
-        Journal.open(run, create=True)
+        SqliteJournal.open(run, create=True)
     assert "remove" not in str(refusal.value)
     shutil.copytree(run, tmp_path / "copy")
-    Journal.open(tmp_path / "copy", create=False).close()
+    SqliteJournal.open(tmp_path / "copy", create=False).close()
 
 
 def test_a_folder_that_is_a_link(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_the_state_directory_itself_may_be_a_link(tmp_path: Path) -> None:
     assert state.learned_limit("nebius") == 1000
     state.run("run").create()
     state.run("run").lock().release()
-    Journal.open(state.run("run").path, create=True).close()
+    SqliteJournal.open(state.run("run").path, create=True).close()
 
 
 STATEMENTS = [
@@ -179,34 +179,34 @@ STATEMENTS = [
 @pytest.mark.parametrize("statement", STATEMENTS)
 async def test_a_schema_that_is_not_ours(run: Path, statement: str) -> None:
     """A trigger of somebody else's would run with our statements."""
-    Journal.open(run, create=True).close()
+    SqliteJournal.open(run, create=True).close()
     db = sqlite3.connect(run / "journal.db")
     db.execute(statement)
     db.close()
-    refusal(lambda: Journal.open(run, create=False))
+    refusal(lambda: SqliteJournal.open(run, create=False))
     with pytest.raises(JournalUnusable), view(run):
         pass
 
 
 async def test_the_schema_is_not_trusted(run: Path) -> None:
-    Journal.open(run, create=True).close()
+    SqliteJournal.open(run, create=True).close()
     for connection in (
-        tables.connect(run / "journal.db", create=False),
-        tables.connect_read_only(run / "journal.db"),
+        opening.connect(run / "journal.db", may_create=False),
+        opening.connect_read_only(run / "journal.db"),
     ):
         assert connection.execute("PRAGMA trusted_schema").fetchone() == (0,)
         connection.close()
 
 
 def test_a_rollback_journal_that_names_a_file_to_be_deleted(run: Path) -> None:
-    Journal.open(run, create=True).close()
-    (run / "journal.db-journal").write_bytes(b"/etc/passwd" + tables.SUPER_JOURNAL)
-    assert "elsewhere" in refusal(lambda: Journal.open(run, create=False))
+    SqliteJournal.open(run, create=True).close()
+    (run / "journal.db-journal").write_bytes(b"/etc/passwd" + opening.SUPER_JOURNAL)
+    assert "elsewhere" in refusal(lambda: SqliteJournal.open(run, create=False))
 
 
 async def test_commits_behind_a_damaged_place_are_not_forgotten(run: Path, tmp_path: Path) -> None:
     """SQLite leaves out whatever comes behind a damaged frame, and would send those chunks again."""
-    journal = Journal.open(run, create=True)
+    journal = SqliteJournal.open(run, create=True)
     for tile in range(6):
         await journal.lane(LANE).plan([chunk(tile)])
         await journal.lane(LANE).sending(chunk(tile).id, 1.0)
@@ -219,14 +219,14 @@ async def test_commits_behind_a_damaged_place_are_not_forgotten(run: Path, tmp_p
     data = bytearray(wal.read_bytes())
     data[len(data) // 3] ^= 1
     wal.write_bytes(data)
-    assert "journal.db-wal" in refusal(lambda: Journal.open(copy, create=False))
+    assert "journal.db-wal" in refusal(lambda: SqliteJournal.open(copy, create=False))
     assert wal.read_bytes() == data, "what could be mended is left as it is"
 
 
 @pytest.mark.parametrize("left", ["rejects.jsonl", "ids.jsonl", "journal.db-wal", "manifest.json", "receipt.json"])
 def test_a_journal_that_is_gone_is_not_a_new_run(run: Path, left: str) -> None:
     (run / left).write_bytes(b"{}\n")
-    refusal(lambda: Journal.open(run, create=True))
+    refusal(lambda: SqliteJournal.open(run, create=True))
     assert (run / left).read_bytes() == b"{}\n"
 
 
@@ -267,7 +267,7 @@ def test_no_errno_advises_to_begin_anew(tmp_path: Path) -> None:
 
 async def test_too_few_open_files_are_no_damage(run: Path) -> None:
     """However many SQLite could still open: either it works, or the line says that the limit is at fault."""
-    Journal.open(run, create=True).close()
+    SqliteJournal.open(run, create=True).close()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     told = 0
     for more in range(8):
@@ -298,7 +298,7 @@ def _look(run: Path) -> None:
 
 
 def _write(run: Path) -> None:
-    Journal.open(run, create=True).close()
+    SqliteJournal.open(run, create=True).close()
 
 
 MOUNTS = """\
@@ -333,8 +333,8 @@ def test_a_filesystem_is_found_by_its_mount(
 async def test_on_a_shared_filesystem_there_is_no_write_ahead_log(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other machines may look while it is written. The journal is the same, and goes on in the other way elsewhere."""
     with monkeypatch.context() as shared:
-        shared.setattr(tables, "filesystem_of", lambda _: Filesystem("nfs4", "/home"))
-        journal = Journal.open(run, create=True)
+        shared.setattr(opening, "filesystem_of", lambda _: Filesystem("nfs4", "/home"))
+        journal = SqliteJournal.open(run, create=True)
         await journal.lane(LANE).plan([chunk(0)])
         await journal.lane(LANE).sending(chunk(0).id, 1.0)
         assert not (run / "journal.db-wal").exists()
@@ -342,13 +342,13 @@ async def test_on_a_shared_filesystem_there_is_no_write_ahead_log(run: Path, mon
             assert looked.totals(LANE).chunks == 1
         await journal.lane(LANE).plan([chunk(1)])
         journal.close()
-    journal = Journal.open(run, create=False)
+    journal = SqliteJournal.open(run, create=False)
     await journal.lane(LANE).plan([chunk(2)])
     assert (run / "journal.db-wal").exists()
     journal.close()
     with monkeypatch.context() as shared:
-        shared.setattr(tables, "filesystem_of", lambda _: Filesystem("nfs4", "/home"))
-        journal = Journal.open(run, create=False)
+        shared.setattr(opening, "filesystem_of", lambda _: Filesystem("nfs4", "/home"))
+        journal = SqliteJournal.open(run, create=False)
         assert (await journal.lane(LANE).totals()).chunks == 3
         journal.close()
 
@@ -364,11 +364,11 @@ def test_a_young_journal_whose_log_is_gone_is_not_begun_anew(beside: str | None,
     run, alone = tmp_path / "run", tmp_path / "alone"
     make_folder(run)
     make_folder(alone)
-    with closing(Journal.open(run, create=True)):
+    with closing(SqliteJournal.open(run, create=True)):
         shutil.copy(run / "journal.db", alone)
     if beside is None:  # as it is after a kill while it was being made
-        Journal.open(alone, create=True).close()
+        SqliteJournal.open(alone, create=True).close()
         return
     (alone / beside).touch(0o600)
     with pytest.raises(JournalUnusable, match="wal has been lost"):
-        Journal.open(alone, create=True)
+        SqliteJournal.open(alone, create=True)

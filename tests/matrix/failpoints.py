@@ -12,7 +12,7 @@ from typing import Any
 from bulkup.destinations.base import Payload
 from bulkup.flow.executors import Executors
 from bulkup.flow.settler import Settler
-from bulkup.journal import LaneJournal
+from bulkup.journal.sqlite import SqliteLane
 
 __all__ = ["POINTS", "arm"]
 
@@ -56,14 +56,14 @@ def _after(owner: type, name: str) -> Callable[[Kill], None]:
 
 
 def _planned(kill: Kill) -> None:
-    inner = LaneJournal.plan
+    inner = SqliteLane.plan
 
-    def plan(self: LaneJournal, *args: Any, **kwargs: Any) -> asyncio.Future[None]:
+    def plan(self: SqliteLane, *args: Any, **kwargs: Any) -> asyncio.Future[None]:
         future = inner(self, *args, **kwargs)
         future.add_done_callback(lambda _: kill())
         return future
 
-    LaneJournal.plan = plan  # type: ignore[method-assign]
+    SqliteLane.plan = plan  # type: ignore[method-assign]
 
 
 def _body(blocks: int) -> Callable[[Kill], None]:
@@ -101,18 +101,18 @@ def _whole_body(kill: Kill) -> None:
 
 POINTS: dict[str, Callable[[Kill], None]] = {
     "none": lambda kill: None,
-    "surveyed": _after(LaneJournal, "set_fact"),
+    "surveyed": _after(SqliteLane, "set_fact"),
     "planned": _planned,
-    "before sending": _before(LaneJournal, "sending"),
-    "sending": _after(LaneJournal, "sending"),
+    "before sending": _before(SqliteLane, "sending"),
+    "sending": _after(SqliteLane, "sending"),
     "envelope sent": _body(1),
     "rows sent": _body(2),
     "body sent": _whole_body,
     "answer come": _after(Executors, "send"),
-    "answered": _after(LaneJournal, "answered"),
-    "in doubt": _after(LaneJournal, "in_doubt"),
-    "before landed": _before(LaneJournal, "landed"),
-    "landed": _after(LaneJournal, "landed"),
+    "answered": _after(SqliteLane, "answered"),
+    "in doubt": _after(SqliteLane, "in_doubt"),
+    "before landed": _before(SqliteLane, "landed"),
+    "landed": _after(SqliteLane, "landed"),
     "looking": _before(Settler, "_look"),
     "looked": _after(Settler, "_look"),
     "before a verdict": _before(Settler, "_carry_out"),

@@ -11,7 +11,8 @@ from anyio.lowlevel import checkpoint
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence
 from bulkup.flow.creation import Creation
 from bulkup.flow.fence import Fence
-from bulkup.journal import Journal
+from bulkup.journal import Journal, SqliteJournal
+from bulkup.journal.memory import MemoryJournal
 
 
 class TestFence:
@@ -121,9 +122,9 @@ CHUNK = Chunk(
 )  # fmt: skip
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal.open(tmp_path, create=True)
+@pytest.fixture(params=["on disk", "in memory"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Journal:
+    return MemoryJournal() if request.param == "in memory" else SqliteJournal.open(tmp_path, create=True)
 
 
 async def test_after_a_crash_the_last_byte_may_have_left_until_now(journal: Journal) -> None:

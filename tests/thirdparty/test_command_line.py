@@ -17,6 +17,7 @@ from bulkup.cli.choices import choose
 from bulkup.destinations import registry
 from bulkup.emulator import Spawned
 from bulkup.errors import JournalUnusable
+from bulkup.journal.facts import UPLOAD
 from bulkup.wiring.wish import Upload, run_id
 from tests.thirdparty.installed import TOKEN, environment_with, install
 from tests.thirdparty.server import spawned_thirdparty
@@ -164,16 +165,16 @@ def test_flag_environment_and_file(site: Path, tmp_path: Path) -> None:
     assert boxes == ["of the file", "of the environment", "of the flag"]
     assert {upload.destinations[0].max_chunk_bytes for upload in found} == {8192}
     assert len(set(map(run_id, found))) == 3
-    assert Upload.from_json(json.loads(json.dumps(found[0].to_json()))) == found[0]
+    assert Upload.of_record(UPLOAD.of_text(UPLOAD.to_text(found[0].to_record()))) == found[0]
 
 
 def test_without_its_distribution_its_runs_are_kept(site: Path) -> None:
-    record = choose(["rows.jsonl"], {"to": ["thirdparty"], "box": "b"}, {}).to_json()
+    record = choose(["rows.jsonl"], {"to": ["thirdparty"], "box": "b"}, {}).to_record()
     for file in site.glob("*.dist-info/entry_points.txt"):
         file.unlink()
     registry._loaded.clear()
     with pytest.raises(JournalUnusable, match="no such destination is installed here"):
-        Upload.from_json(record)
+        Upload.of_record(record)
 
 
 def test_nothing_of_others_is_loaded_unless_it_is_wanted(place: Place) -> None:

@@ -1,37 +1,43 @@
-"""What each thing that the journal is told makes of a chunk, of the totals, and of what is asked about them later."""
+"""What each thing that a journal is told makes of a chunk, of the totals, and of what is asked later: on disk and in memory."""
 
 from __future__ import annotations
 
-import json
-import re
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.errors import JournalUnusable
-from bulkup.journal import Journal, LaneJournal
-from bulkup.journal.journal import BY_A_PERSON, DECISIONS
-from bulkup.journal.reading import view
-from bulkup.journal.records import read_chunks, to_chunk, to_row
-from bulkup.receipt import RemoteEntry
+from bulkup.journal import (
+    Journal,
+    LaneJournal,
+    SqliteJournal,
+    every_chunk,
+    every_ids,
+    landed_without_ids,
+    memory,
+    queries,
+    sqlite,
+)
+from bulkup.journal.base import BY_A_PERSON, LOST
+from bulkup.journal.facts import DECISIONS, PLANNED_WHOLE, SURVEY, Decided, LaneFact, RunFact, Survey
+from bulkup.journal.memory import MemoryJournal
 from tests.flow.rig import scratch_dir
-from tests.journal.chunks import LANE, chunk
+from tests.journal.chunks import LANE, NUMBERS, chunk, ids_line
 
 ONE = chunk(0)
 SENDING = replace(ONE, state=ChunkState.SENDING, attempts=1, last_byte_at=5.0)
 DOUBT = replace(SENDING, state=ChunkState.IN_DOUBT, reason="lost", last_byte_at=6.0)
-LOST = "the process ended while this was being sent"
 
 
-@pytest.fixture
-async def journal() -> AsyncIterator[Journal]:
+@pytest.fixture(params=["on disk", "in memory"])
+async def journal(request: pytest.FixtureRequest) -> AsyncIterator[Journal]:
     with scratch_dir() as scratch:
-        opened = Journal.open(Path(scratch), create=True)
+        opened: Journal = (
+            MemoryJournal() if request.param == "in memory" else SqliteJournal.open(Path(scratch), create=True)
+        )
         yield opened
         opened.close()
 
@@ -65,7 +71,7 @@ async def doubt(lane: LaneJournal, number: int = 0, at: float = 5.0) -> None:
 Told = Callable[[LaneJournal], Awaitable[object]]
 
 CHANGES: dict[str, tuple[Chunk, Told, Chunk]] = {
-    "planned": (ONE, lambda lane: lane.fact("anything"), ONE),
+    "planned": (ONE, lambda lane: lane.fact(NUMBERS[0]), ONE),
     "sending": (ONE, lambda lane: lane.sending(ONE.id, 7.0), replace(SENDING, last_byte_at=7.0)),
     "sending again": (
         replace(DOUBT, was_answered=True),
@@ -146,8 +152,6 @@ async def test_what_becomes_of_a_chunk(journal: Journal, lane: LaneJournal, what
     neighbours = [chunk(0, 1), chunk(1)]
     await beside(journal)
     await lane.plan([before, *neighbours])
-    if before.state is ChunkState.SENDING:
-        journal._writer.under_way += 1
     await tell(lane)
     assert await stored(lane) == after
     assert [await stored(lane, 0, 1), await stored(lane, 1)] == neighbours
@@ -196,19 +200,16 @@ async def test_when_what_landed_was_stored_at_the_earliest(journal: Journal, lan
         await doubt(lane, number)
         await lane.landed_by_a_person(chunk(number).id, id_, 1.0)
     assert await lane.landings() == {"a": 11.0, "b": 0.0, "c": 0.0, "d": 0.0}
-    with view(journal.folder) as shown:
-        assert shown.evidence(LANE) == {"a person": 2, "answer": 2, "count": 1, "read-back": 1}
-        assert shown.datasets(LANE) == 6
 
 
 async def test_what_people_said_stays_in_its_order(lane: LaneJournal) -> None:
     await lane.plan([chunk(0), chunk(1, 3)])
     await lane.absent_by_a_person(chunk(0).id, 5.0)
     await lane.landed_by_a_person(chunk(1, 3).id, "ds", 6.0)
-    assert await lane.fact(DECISIONS) == [
-        {"chunk": "00000", "said": "absent", "at": 5.0},
-        {"chunk": "00001-003", "said": "landed", "at": 6.0},
-    ]
+    assert await lane.fact(DECISIONS) == (
+        Decided("00000", "absent", 5.0),
+        Decided("00001-003", "landed", 6.0),
+    )
 
 
 async def test_what_was_called_absent_is_kept_whatever_has_become_of_it(journal: Journal, lane: LaneJournal) -> None:
@@ -220,6 +221,7 @@ async def test_what_was_called_absent_is_kept_whatever_has_become_of_it(journal:
         await lane.absent(chunk(number).id)
     await lane.landed(chunk(2).id, "ds", evidence=Evidence.ANSWER)
     await lane.absent_by_a_person(chunk(3).id, 1.0)
+    assert await lane.absences() == 3
     assert [(c.id.tile, c.absences, c.state.value) for c in await lane.called_absent()] == [
         (0, 1, "planned"),
         (2, 1, "landed"),
@@ -227,32 +229,64 @@ async def test_what_was_called_absent_is_kept_whatever_has_become_of_it(journal:
     ]
 
 
-def ids_line(one: Chunk, *ids: object, lane: str = LANE) -> bytes:
-    record = {"lane": lane, "chunk": str(one.id), "position": one.start, "file": 0, "byte_offset": one.start}
-    return json.dumps({**record, "dataset_id": "ds", "rows": len(ids), "ids": ids}).encode() + b"\n"
-
-
-async def test_row_ids_count_of_what_has_landed_only(journal: Journal, lane: LaneJournal) -> None:
-    """And not of another lane's chunk with that number, nor of one that is open again; what landed without any is named."""
+async def test_row_ids_are_those_of_what_has_landed_with_ids(journal: Journal, lane: LaneJournal) -> None:
+    """And not those of another lane's chunk with that number; what landed without any is named."""
     chunks = [chunk(n) for n in range(4)]
     await lane.plan(chunks)
     other = journal.lane(OTHER)
     await other.plan([chunk(1, lane=OTHER)])
-    await other.landed(chunk(1, lane=OTHER).id, "o", evidence=Evidence.ANSWER, ids=ids_line(chunks[1], 90, lane=OTHER))
+    theirs = ids_line(chunk(1, lane=OTHER), 90)
+    await other.landed(chunk(1, lane=OTHER).id, "o", evidence=Evidence.ANSWER, ids=theirs)
+    await lane.landed(chunks[2].id, "ds", evidence=Evidence.ANSWER, ids=ids_line(chunks[2], 7))
     await lane.landed(chunks[0].id, "ds", evidence=Evidence.ANSWER, ids=ids_line(chunks[0], 1, "two"))
     await lane.landed(chunks[1].id, "ds", evidence=Evidence.COUNT)
-    await lane.landed(chunks[2].id, "ds", evidence=Evidence.ANSWER, ids=ids_line(chunks[3], 7))
-    ids, without = await lane.landed_ids()
-    assert ids == {1, "two"}
-    assert [c.id.tile for c in without] == [1, 2]
+    found = [(line.chunk, line.position, line.ids) async for line in every_ids(lane)]
+    assert found == [("00002", 2000, [7]), ("00000", 0, [1, "two"])]
+    assert [str(one.id) async for one in landed_without_ids(lane)] == ["00001"]
+    at = [one.ids_at async for one in every_chunk(lane)]
+    assert at == [len(theirs) + len(ids_line(chunks[2], 7)), None, len(theirs), None]
 
 
-async def test_a_refusal_and_a_split_write_what_was_rejected(lane: LaneJournal) -> None:
+async def test_ids_come_in_pages(lane: LaneJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kept in (sqlite, memory):
+        monkeypatch.setattr(kept, "PAGE_BYTES", 400)
+    chunks = [chunk(n) for n in range(20)]
+    await lane.plan(chunks)
+    for one in chunks:
+        await lane.landed(one.id, "ds", evidence=Evidence.ANSWER, ids=ids_line(one, one.id.tile))
+    first, at = await lane.page_of_ids()
+    assert 1 < len(first) < 10
+    assert at is not None
+    assert [line.ids async for line in every_ids(lane)] == [[n] for n in range(20)]
+    assert (await lane.page_of_ids(at))[0][0].ids == [len(first)]
+
+
+@pytest.mark.parametrize("per_page", [1, 2, 3, 7, 100])
+async def test_chunks_come_in_pages_by_position(
+    lane: LaneJournal, monkeypatch: pytest.MonkeyPatch, per_page: int
+) -> None:
+    """Whatever order they were numbered in, the empty ones too, and a page may end within a tile."""
+    for kept in (queries, memory):
+        monkeypatch.setattr(kept, "PAGE_CHUNKS", per_page)
+    whole, cut, empty = chunk(0), chunk(1), replace(chunk(2, rows=0), stop=2000)
+    pieces = [
+        replace(chunk(1, child), start=start, stop=start + 2) for child, start in ((3, 1000), (1, 1002), (2, 1004))
+    ]
+    await lane.plan([replace(chunk(3), start=2000), whole, cut, empty])
+    await lane.replace(cut.id, pieces, "cut")
+    found = [str(one.id) async for one in every_chunk(lane)]
+    assert found == ["00000", "00001-003", "00001-001", "00001-002", "00002", "00003"]
+    assert len(await lane.page()) == min(per_page, 6)
+    for one in (pieces[2], whole, pieces[0]):
+        await lane.landed(one.id, "ds", evidence=Evidence.COUNT)
+    assert [str(one.id) async for one in landed_without_ids(lane)] == ["00000", "00001-003", "00001-002"]
+
+
+async def test_a_refusal_and_a_split_keep_what_was_rejected(lane: LaneJournal) -> None:
     await lane.plan([chunk(0), chunk(1), chunk(2)], rejects=b"planned\n")
     await lane.refused(chunk(0).id, "why", b"refused\n")
     await lane.replace(chunk(1).id, [chunk(1, 1, rows=1), chunk(1, 2, rows=2)], "cut", b"cut\n")
     await lane.replace(chunk(2).id, [chunk(2, 1)], "cut")
-    assert lane._logs["rejects.jsonl"].path.read_bytes() == b"planned\nrefused\ncut\n"
     assert [(c.id.tile, c.id.child) for c in await lane.open_chunks(ChunkState.PLANNED)] == [(1, 1), (1, 2), (2, 1)]
     assert await lane.totals() == replace(Totals(), lines=9, rows_rejected=3, rows_left=6, chunks=4, chunks_left=3)
 
@@ -277,7 +311,6 @@ async def test_planning_goes_on_behind_what_is_planned(journal: Journal, lane: L
     await lane.plan([], tiles=[TileSpan(1, 1000, 2000)])
     assert await lane.frontier() == (2, None)
     assert await lane.planned_to() == chunk(1).stop
-    assert (journal.folder / "rejects.jsonl").read_bytes() == b""
 
 
 async def test_what_the_destination_holds(journal: Journal, lane: LaneJournal) -> None:
@@ -285,32 +318,34 @@ async def test_what_the_destination_holds(journal: Journal, lane: LaneJournal) -
     await lane.plan([replace(chunk(n), name="b" if n == 0 else "a") for n in range(4)])
     for number, id_ in enumerate(["x", "y", "", "z"]):
         await lane.landed(chunk(number).id, id_, evidence=Evidence.ANSWER)
-    with view(journal.folder) as shown:
-        assert shown.remote(LANE, 2) == [RemoteEntry("x", "b", 3), RemoteEntry("y", "a", 3)]
-        assert len(shown.remote(LANE, 9)) == shown.datasets(LANE) == 4
     assert await lane.remote_ids("a") == {"y", "z"}
     assert await lane.remote_ids("n-7-5") == set()
 
 
 async def test_facts_are_a_lanes_or_the_runs(journal: Journal, lane: LaneJournal) -> None:
-    await lane.set_fact("of the lane", {"a": [1, None]})
-    await journal.set_fact("of the run", [2])
-    await lane.set_fact("of the lane", "anew")
-    assert (await lane.fact("of the lane"), await journal.fact("of the run")) == ("anew", [2])
-    assert (await journal.fact("of the lane"), await lane.fact("of the run")) == (None, None)
-    assert await journal.lane("").fact("of the run") == [2]
-    assert await lane.chunk(9, 9) is None
+    """Under the same key, too; and what was never recorded is what stands for nothing."""
+    of_lane: LaneFact[list[int]] = LaneFact("a key", list[int], [9])
+    of_run: RunFact[dict[str, int]] = RunFact("a key", dict[str, int], {})
+    assert (await lane.fact(of_lane), await journal.fact(of_run)) == ([9], {})
+    await lane.set_fact(of_lane, [1])
+    await journal.set_fact(of_run, {"a": 2})
+    await lane.set_fact(of_lane, [1, 2])
+    assert (await lane.fact(of_lane), await journal.fact(of_run)) == ([1, 2], {"a": 2})
+    assert await journal.lane(OTHER).fact(of_lane) == [9]
 
 
 async def test_a_fact_that_is_not_of_its_kind_is_told(lane: LaneJournal) -> None:
-    await lane.set_fact("planned whole", 5)
+    """Only one that nothing hangs on counts as not recorded."""
+    wrong: LaneFact[int] = LaneFact(PLANNED_WHOLE.key, int, 0)
+    await lane.set_fact(wrong, 5)
+    assert await lane.fact(replace(PLANNED_WHOLE, is_needed=False)) is False
     with pytest.raises(JournalUnusable, match="the fact 'planned whole' makes no sense"):
-        await lane.fact("planned whole")
+        await lane.fact(PLANNED_WHOLE)
 
 
 @pytest.mark.parametrize("what", ["nothing", "a chunk", "a tile"])
 async def test_a_journal_is_blank_until_something_is_planned(journal: Journal, lane: LaneJournal, what: str) -> None:
-    await lane.set_fact("anything", 1)
+    await lane.set_fact(NUMBERS[0], 1)
     if what == "a chunk":
         await lane.plan([chunk(0)])
     if what == "a tile":
@@ -321,18 +356,19 @@ async def test_a_journal_is_blank_until_something_is_planned(journal: Journal, l
 async def test_the_latest_time_of_all_lanes(journal: Journal, lane: LaneJournal) -> None:
     """Of anything sent, or looked at."""
 
-    def survey(at: float) -> dict[str, Any]:
-        return {"at": at, "found": [], "unavailable": None, "listed": 0}
+    def survey(at: float) -> Survey:
+        return Survey(at=at, found=(), unavailable=None, listed=0)
 
     assert await journal.latest_time() == 0.0
-    await lane.set_fact("survey", survey(5.0))
-    await lane.set_fact("other", survey(50.0))
+    await lane.set_fact(SURVEY, survey(5.0))
+    other: LaneFact[Survey | None] = LaneFact("other", Survey, None)
+    await lane.set_fact(other, survey(50.0))
     assert await journal.latest_time() == 5.0
     await lane.plan([chunk(0), chunk(1)])
     await lane.sending(chunk(1).id, 9.0)
     await lane.sending(chunk(0).id, 8.0)
     assert await journal.latest_time() == 9.0
-    await journal.lane(OTHER).set_fact("survey", survey(11.0))
+    await journal.lane(OTHER).set_fact(SURVEY, survey(11.0))
     assert await journal.latest_time() == 11.0
 
 
@@ -372,90 +408,3 @@ def test_what_is_refused_or_empty_has_no_good_rows() -> None:
         totals.move(replace(COUNTED, rows=0), None, state)
         with pytest.raises(AssertionError, match=r"^a refused or empty chunk has no good rows$"):
             totals.move(COUNTED, None, state)
-
-
-async def test_another_process_reads_every_chunk_but_what_was_split_in_order(
-    journal: Journal, lane: LaneJournal
-) -> None:
-    await beside(journal)
-    await lane.plan([chunk(2), chunk(0), chunk(1), chunk(0, 1)])
-    await lane.landed(chunk(0).id, "ds", evidence=Evidence.ANSWER)
-    await lane.replace(chunk(1).id, [chunk(1, 2), chunk(1, 1)], "cut")
-    read = list(read_chunks(journal.folder, LANE))
-    assert [str(one.id) for one in read] == ["00000", "00000-001", "00001-001", "00001-002", "00002"]
-    assert read[0] == await stored(lane)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ("UPDATE chunks SET state = 'gone'", "a chunk that makes no sense: 'gone' is not a valid ChunkState"),
-        ("UPDATE chunks SET lines = 'x'", "a chunk that makes no sense: unexpected character"),
-        ("UPDATE chunks SET evidence = 'hearsay'", "a chunk that makes no sense: 'hearsay' is not a valid Evidence"),
-    ],
-)
-async def test_a_chunk_that_makes_no_sense_is_told(
-    journal: Journal, lane: LaneJournal, change: str, words: str
-) -> None:
-    """Where it lies, and what to do."""
-    await lane.plan([chunk(0)])
-    await journal._writer.run(lambda db: db.execute(change) and None)
-    database = re.escape(str(journal.folder / "journal.db"))
-    with pytest.raises(JournalUnusable, match=f"{database}.*a chunk that makes no sense"):
-        list(read_chunks(journal.folder, LANE))
-    with pytest.raises(JournalUnusable, match=f"{database}.*{words}"):
-        await lane.chunk(0, 0)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ("UPDATE sums SET evidence = 'hearsay'", "'hearsay' is not a valid Evidence"),
-        ("UPDATE sums SET state = 'gone'", "'gone' is not a valid ChunkState"),
-    ],
-)
-async def test_so_are_sums(journal: Journal, lane: LaneJournal, change: str, words: str) -> None:
-    await lane.plan([chunk(0)])
-    await lane.landed(chunk(0).id, "ds", evidence=Evidence.ANSWER)
-    await journal._writer.run(lambda db: db.execute(change) and None)
-    with pytest.raises(JournalUnusable, match=words), view(journal.folder) as shown:
-        shown.totals(LANE)
-        shown.evidence(LANE)
-
-
-def test_a_record_of_other_columns_is_no_chunk() -> None:
-    record = to_row(chunk(0))[:-2]
-    assert to_chunk(record) == chunk(0)
-    with pytest.raises(sqlite3.DatabaseError, match="makes no sense"):
-        to_chunk((*record, "one more"))
-
-
-async def test_so_many_chunks_are_under_way(journal: Journal, lane: LaneJournal) -> None:
-    """By this the pace of commits is chosen."""
-    await lane.plan([chunk(n) for n in range(7)])
-    for number in range(7):
-        await lane.sending(chunk(number).id, 1.0)
-    assert journal._writer.under_way == 7
-    ends: list[Callable[[ChunkId], Awaitable[None]]] = [
-        lambda id_: lane.landed(id_, "ds", evidence=Evidence.ANSWER),
-        lambda id_: lane.in_doubt(id_, "lost", 1.0),
-        lane.plan_again,
-        lambda id_: lane.answered(id_, "ds"),
-    ]
-    for number, end in enumerate(ends):
-        await end(chunk(number).id)
-        assert journal._writer.under_way == 6 - number
-
-
-@pytest.mark.parametrize("name", ["rejects.jsonl", "ids.jsonl"])
-async def test_opened_again_a_log_goes_on_where_its_good_part_ends(tmp_path: Path, name: str) -> None:
-    for number in range(2):
-        journal = Journal.open(tmp_path, create=not number)
-        lane = journal.lane(LANE)
-        await lane.plan([chunk(number)], rejects=b"%d\n" % number)
-        await lane.landed(chunk(number).id, "ds", evidence=Evidence.ANSWER, ids=b"%d\n" % number)
-        journal.close()
-        with (tmp_path / name).open("ab") as log:
-            log.write(b"half a li")
-    Journal.open(tmp_path, create=False).close()
-    assert (tmp_path / name).read_bytes() == b"0\n1\n"

@@ -1,4 +1,4 @@
-"""The journal's tables, and how a journal file is opened or refused."""
+"""How a journal file is opened, brought up to date, or refused."""
 
 from __future__ import annotations
 
@@ -9,22 +9,13 @@ from typing import IO
 
 from bulkup.errors import JournalUnusable
 from bulkup.journal.faults import FILES, lacks_shared_memory, meaning, needs_to_write, unusable
-from bulkup.journal.lock import Still
+from bulkup.journal.locks import Still
+from bulkup.journal.schema import APPLICATION_ID, FORMAT, OLDEST, create, migrate, objects_of
 from bulkup.journal.sidecars import IDS, REJECTS
 from bulkup.journal.soundness import contradiction, foreign_schema, lost_commits
 from bulkup.state_files import check_files, filesystem_of, open_in
 
-__all__ = ["OPEN", "OPEN_CHUNKS", "connect", "connect_read_only"]
-
-APPLICATION_ID = 0x62756C6B  # "bulk"
-FORMAT = 3
-"""Raise it with every change to the tables."""
-
-OPEN = "ended = 0"
-"""Chunks that are not at an end, word for word as the partial index has it: only then is the index used."""
-
-OPEN_CHUNKS = "chunks INDEXED BY open_chunks"
-"""The table, read through that index: SQLite, which knows no figures of ours, would rather read all chunks of a lane."""
+__all__ = ["connect", "connect_read_only"]
 
 CHECKED_WHOLE_BYTES = 8 << 20
 """A journal up to this size is checked as a whole when it is opened; of a larger one only the ends of each table are."""
@@ -44,96 +35,6 @@ SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 MADE_LATER = (REJECTS, IDS, "manifest.json", "receipt.json")
 """A run has these only once its journal has tables."""
 
-_ENDS = """
-    INSERT INTO sums
-    SELECT NEW.lane, NEW.state, coalesce(NEW.evidence, ''), 1, NEW.line_count, NEW.rows, NEW.blank, NEW.rejected, NEW.body_bytes
-    WHERE true
-    ON CONFLICT DO UPDATE SET chunks = chunks + 1, lines = lines + excluded.lines, rows = rows + excluded.rows,
-        blank = blank + excluded.blank, rejected = rejected + excluded.rejected, body_bytes = body_bytes + excluded.body_bytes;
-    INSERT INTO datasets
-    SELECT NEW.lane, NEW.name, coalesce(NEW.remote_id, ''), 1, NEW.rows, NEW.start, coalesce(NEW.stored_after, 0)
-    WHERE NEW.state = 'landed'
-    ON CONFLICT DO UPDATE SET chunks = chunks + 1, rows = rows + excluded.rows, start = min(start, excluded.start),
-        stored_after = max(stored_after, excluded.stored_after);
-"""
-
-_SCHEMA = f"""
-CREATE TABLE facts (
-    lane TEXT NOT NULL,             -- '' for the run's own
-    key TEXT NOT NULL,
-    value TEXT NOT NULL,            -- JSON
-    PRIMARY KEY (lane, key)
-) WITHOUT ROWID, STRICT;
-CREATE TABLE logs (
-    name TEXT PRIMARY KEY,
-    length INTEGER NOT NULL         -- bytes of the file that count
-) WITHOUT ROWID, STRICT;
-CREATE TABLE tiles (
-    lane TEXT NOT NULL,
-    tile INTEGER NOT NULL,
-    start INTEGER NOT NULL,
-    stop INTEGER NOT NULL,
-    PRIMARY KEY (lane, tile)
-) WITHOUT ROWID, STRICT;
-CREATE TABLE chunks (
-    lane TEXT NOT NULL,
-    tile INTEGER NOT NULL,
-    child INTEGER NOT NULL,
-    start INTEGER NOT NULL,
-    stop INTEGER NOT NULL,
-    file INTEGER NOT NULL,
-    byte_offset INTEGER NOT NULL,
-    rows INTEGER NOT NULL,
-    blank INTEGER NOT NULL,
-    rejected INTEGER NOT NULL,
-    lines TEXT NOT NULL,            -- JSON: [[file number, lines], ...]
-    line_count INTEGER NOT NULL,
-    body_bytes INTEGER NOT NULL,
-    raw_hash BLOB NOT NULL,
-    rows_hash BLOB NOT NULL,
-    name TEXT NOT NULL,
-    verbatim INTEGER NOT NULL,
-    state TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    remote_id TEXT,
-    evidence TEXT,
-    reason TEXT,
-    last_byte_at REAL,              -- Unix time at which a byte of it may last have left this machine
-    stored_after REAL,              -- Unix time at which what has landed began to be sent, 0 where it was found by looking
-    was_answered INTEGER NOT NULL DEFAULT 0, -- 1: in doubt though the service refused it, so nothing is on its way
-    absences INTEGER NOT NULL DEFAULT 0,     -- how often it was called absent and sent again
-    ended INTEGER NOT NULL,         -- 1: its state is an end. The triggers hang on this, so that no other change runs them
-    PRIMARY KEY (lane, tile, child)
-) WITHOUT ROWID, STRICT;
-CREATE INDEX open_chunks ON chunks (lane, start) WHERE {OPEN};
-CREATE INDEX absent_chunks ON chunks (lane, start) WHERE absences > 0;
-CREATE TABLE sums (                 -- of the chunks that have come to an end, kept by the triggers below
-    lane TEXT NOT NULL,
-    state TEXT NOT NULL,
-    evidence TEXT NOT NULL,         -- '' for none
-    chunks INTEGER NOT NULL,
-    lines INTEGER NOT NULL,
-    rows INTEGER NOT NULL,
-    blank INTEGER NOT NULL,
-    rejected INTEGER NOT NULL,
-    body_bytes INTEGER NOT NULL,
-    PRIMARY KEY (lane, state, evidence)
-) WITHOUT ROWID, STRICT;
-CREATE TABLE datasets (             -- that hold landed rows, kept by the triggers below
-    lane TEXT NOT NULL,
-    name TEXT NOT NULL,             -- first: names come in the source's order, ids in none
-    remote_id TEXT NOT NULL,        -- '' where nobody knows it
-    chunks INTEGER NOT NULL,
-    rows INTEGER NOT NULL,
-    start INTEGER NOT NULL,         -- of the first chunk in it
-    stored_after REAL NOT NULL,     -- of the last one
-    PRIMARY KEY (lane, name, remote_id)
-) WITHOUT ROWID, STRICT;
-CREATE TRIGGER planned_ended AFTER INSERT ON chunks WHEN NEW.ended BEGIN {_ENDS} END;
-CREATE TRIGGER ended AFTER UPDATE OF ended ON chunks BEGIN {_ENDS} END;
-"""
-
-
 _KEYS = {
     "facts": ("lane", "key"),
     "logs": ("name",),
@@ -144,30 +45,31 @@ _KEYS = {
 }
 
 
-def connect(path: Path, *, create: bool) -> sqlite3.Connection:
-    """Open the journal at *path* for its one writer, making it first if *create*.
+def connect(path: Path, *, may_create: bool) -> sqlite3.Connection:
+    """Open the journal at *path* for its one writer, who has the run's lock; making it first if *may_create*.
 
-    In WAL mode, or with a rollback journal where the filesystem is shared between machines or does not let processes share memory.
-    Raises `JournalUnusable`, `LocalDisk`, and `RunLocked` where another process holds the file.
+    An older one is brought up to date in one transaction: it stays as it was if that does not come to its end. In WAL mode, or
+    with a rollback journal where the filesystem is shared between machines or does not let processes share memory. Raises
+    `JournalUnusable`, `LocalDisk`, and `RunLocked` where another process holds the file.
     """
     _check_files(path, is_read=False)
     try:
-        os.close(open_in(path.parent, path.name, os.O_RDWR | (os.O_CREAT if create else 0)))
+        os.close(open_in(path.parent, path.name, os.O_RDWR | (os.O_CREAT if may_create else 0)))
     except FileNotFoundError:
         raise _none(path) from None
     try:
         if not filesystem_of(path).is_networked:
             try:
-                return _connected(path, create=create, wal=True)
+                return _connected(path, may_create=may_create, wal=True)
             except sqlite3.Error as error:
                 if not lacks_shared_memory(error):
                     raise
-        return _connected(path, create=create, wal=False)
+        return _connected(path, may_create=may_create, wal=False)
     except sqlite3.Error as error:
         raise meaning(error, path) from error
 
 
-def _connected(path: Path, *, create: bool, wal: bool) -> sqlite3.Connection:
+def _connected(path: Path, *, may_create: bool, wal: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, timeout=WAIT_S if wal else WAIT_FOR_READERS_S
     )
@@ -176,23 +78,30 @@ def _connected(path: Path, *, create: bool, wal: bool) -> sqlite3.Connection:
         was_wal = _is_wal(path)
         if was_wal and not wal:  # the index of the log is kept in this process's own memory then
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        if create and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+        if may_create and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
             _refuse_emptied(path)
             if wal:
                 connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(
-                f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; BEGIN; {_SCHEMA} COMMIT;"
-            )
-        _check(connection, path, to_write=True)
+            create(connection)
+        known = _check(connection, path, to_write=True)
         connection.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'TRUNCATE'}")
         connection.execute("PRAGMA synchronous = FULL")
         if was_wal and not wal:
             connection.execute("PRAGMA locking_mode = NORMAL")
+        if known < FORMAT:
+            _migrate(connection, path)
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # gives the lock back
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    migrate(connection, path.parent)
+    connection.execute("COMMIT")
+    _check(connection, path, to_write=True)
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
@@ -315,21 +224,24 @@ def _none(path: Path) -> JournalUnusable:
     return JournalUnusable(f"{path}: there is no journal here")
 
 
-def _check(connection: sqlite3.Connection, path: Path, *, to_write: bool) -> None:
+def _check(connection: sqlite3.Connection, path: Path, *, to_write: bool) -> int:
+    """The journal's format. Raises `JournalUnusable` where it is not one to be taken."""
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise unusable(path, "it is not a journal of bulkup's")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > FORMAT:
+    known = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if known > FORMAT:
         raise JournalUnusable(
-            f"{path}: written by a newer bulkup (format {version}, this one knows {FORMAT}); upgrade bulkup"
+            f"{path}: written by a newer bulkup (format {known}, this one knows up to {FORMAT}); upgrade bulkup"
         )
-    if version < FORMAT:
+    if known < OLDEST:
         raise JournalUnusable(
-            f"{path}: written by an older bulkup (format {version}, this one writes {FORMAT}); finish the run with the bulkup "
-            "that began it"
+            f"{path}: written by a bulkup before 0.1.0 (format {known}, this one knows {OLDEST} and later); finish the run with "
+            "the bulkup that began it"
         )
-    if (said := foreign_schema(connection, _SCHEMA) or _damage(connection, to_write=to_write)) is not None:
+    said = foreign_schema(connection, objects_of(known)) or _damage(connection, to_write=to_write)
+    if said is not None:
         raise unusable(path, said)
+    return known
 
 
 def _damage(connection: sqlite3.Connection, *, to_write: bool) -> str | None:
