@@ -88,12 +88,15 @@ def test_whoever_dies_the_rest_makes_the_same_rows(deaths: int, form: str) -> No
         paths = write_source(folder, [torn], form)
         expected = runner.run(plan(MemoryJournal(), paths, how))
         lost: list[int] = []
+        killed: list[int] = []
         pool = Pool(news=lambda *_: None, lost=lost.append)
         runner.run(pool.start(2, module="tests.workers.echo_lane", keep_fds=[], verbose=True))
 
         def kill(made: int) -> None:
             if made in (3, 8)[:deaths]:
-                pool.kill(pool.numbers[0])
+                number = next(number for number in pool.numbers if number not in killed)
+                killed.append(number)
+                pool.kill(number)
 
         try:
             wanted = plan(MemoryJournal(), paths, how, pool=pool, on_chunk=kill)

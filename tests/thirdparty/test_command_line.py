@@ -165,7 +165,9 @@ def test_flag_environment_and_file(site: Path, tmp_path: Path) -> None:
     assert boxes == ["of the file", "of the environment", "of the flag"]
     assert {upload.destinations[0].max_chunk_bytes for upload in found} == {8192}
     assert len(set(map(run_id, found))) == 3
-    assert Upload.of_record(UPLOAD.of_text(UPLOAD.to_text(found[0].to_record()))) == found[0]
+    record = UPLOAD.of_text(UPLOAD.to_text(found[0].to_record()))
+    assert record is not None
+    assert Upload.of_record(record) == found[0]
 
 
 def test_without_its_distribution_its_runs_are_kept(site: Path) -> None:
