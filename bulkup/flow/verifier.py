@@ -53,8 +53,8 @@ __all__ = ["Verifier"]
 AT_ONCE = 8
 """How many datasets are asked about at once."""
 
-PART_ROWS = 200_000
-"""How many rows are put together at once, where they are found by id."""
+PART_ROWS = 100_000
+"""How many rows are put together at once, where they are found by id. At a row a chunk that is some 25 MiB."""
 
 NOT_CHOSEN = -1
 """In place of where a chunk starts: its rows are known, and not compared."""
@@ -335,6 +335,7 @@ class Verifier:
                 continue
             if part != self._part_of(chunk.start):
                 part = self._part_of(chunk.start)
+                there = {}  # lest two parts be held at once
                 there = _by_start(by_chunk.read(part))
             has_ids = chunk.ids_at is not None
             keys = await self._sent.keys(chunk)
