@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from bulkup.encoding.breaks import Line, is_blank, line_count, lines_of, whole_lines, without_blanks
 from bulkup.encoding.columns import column_fault
 from bulkup.encoding.depth import MOST_NESTED, depth_of, room_to_recurse
 from bulkup.encoding.drop import without
 from bulkup.encoding.faults import TOO_DEEP, Fault, one_line, read_row, unfit
 from bulkup.encoding.language import Automaton, automaton_of
+from bulkup.encoding.lines import Line, is_blank, line_count, lines_of, whole_lines, without_blanks
 from bulkup.encoding.mapped import MappedRows
 from bulkup.encoding.plan import RowPlan
 from bulkup.encoding.shortcuts import Shortcut

@@ -100,7 +100,7 @@ class PoolDrafter:
         return AHEAD_A_WORKER * len(self._help.ready)
 
     async def fetch(self, span: Span) -> Span | Lines:
-        if self._source.splittable:
+        if self._source.any_range:
             return span
         items: list[Block | LongRow] = []
         broke_off = None
@@ -141,7 +141,7 @@ class PoolDrafter:
         size = 0
         for item in items:
             piece.append(item)
-            size += item.end - item.start
+            size += item.held_bytes
             if size >= SHIP_BYTES:
                 await self._pool.send(worker, Ship(self._help.lane, key, piece, self._source.bases))
                 piece, size = [], 0

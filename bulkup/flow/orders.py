@@ -11,7 +11,7 @@ from bulkup.errors import SourceUnreadable
 from bulkup.flow.draft import Keep
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Outcome
-from bulkup.sources.files import SourceFile
+from bulkup.sources import SourceFile
 from bulkup.tiling import Limits
 
 __all__ = [

@@ -126,7 +126,7 @@ class Preparer:
         self._planning: asyncio.Future[None] | None = None
         self._names_are_settled = destination.capabilities.creates is Creates.FIRST_CHUNK
         self._is_family = False
-        self._expect_clean = True
+        self._expect_clean = source.verbatim
         self.unreadable: SourceUnreadable | None = None
 
     async def run(self, out: MemoryObjectSendStream[Prepared]) -> None:
@@ -164,7 +164,7 @@ class Preparer:
             while True:
                 while not is_over and len(ahead) <= self._drafter.ahead:
                     self._halt.check()
-                    if ahead and not self._source.splittable and not self._reading.has_room(self._tile_holds):
+                    if ahead and not self._source.any_range and not self._reading.has_room(self._tile_holds):
                         break  # room is made by planning what was read
                     start, stop = self._first_byte(tile, planned_to), self._plan.span(tile)[1]
                     try:
@@ -175,9 +175,9 @@ class Preparer:
                         fault, is_over = error, True
                         break
                     span = _Span(tile, Span(start, stop), WHOLE if planned_to is None else None)
-                    if self._source.splittable:
+                    if self._source.any_range:
                         mine, turn = turn, anyio.Event()
-                        work = self._read_splittable(span, out, mine, turn)
+                        work = self._read_any_range(span, out, mine, turn)
                     else:  # its lines come in order: only what is done with them can wait
                         work = await self._read_in_order(span, out)
                     ahead.append(asyncio.create_task(work))
@@ -203,7 +203,7 @@ class Preparer:
     @property
     def _tile_holds(self) -> int:
         """How many bytes of the budget the reading of a tile takes."""
-        if self._source.splittable:
+        if self._source.any_range:
             return self._limits.body_bytes
         return self._plan.tile_bytes + self._limits.body_bytes  # as it was read, and encoded
 
@@ -242,10 +242,10 @@ class Preparer:
         if len(self._unplanned) > UNPLANNED:
             await self._flush(out, family=True)
 
-    async def _read_splittable(
+    async def _read_any_range(
         self, span: _Span, out: MemoryObjectSendStream[Prepared], turn: anyio.Event, next_turn: anyio.Event
     ) -> _Read:
-        """One tile of a plain file: not held if it turns out to be clean, else held if it fits into one request.
+        """One tile of what can be read again: not held if its own bytes can be sent, else held if it fits into one request.
 
         Memory is taken by the tiles in turn: a later one must not wait for an earlier one with what that one needs.
         """
@@ -291,9 +291,9 @@ class Preparer:
         except BaseException:
             self._reading.give(held)
             raise
-        self._expect_clean = drafted.verbatim
+        self._expect_clean = drafted.verbatim and self._source.verbatim
         is_kept = bool(drafted.encoded) or drafted.hold is not None
-        kept = (drafted.body_bytes if is_kept else 0) + sum(item.end - item.start for item in drafted.raw)
+        kept = (drafted.body_bytes if is_kept else 0) + sum(item.held_bytes for item in drafted.raw)
         self._reading.give(held - kept)
         return _Read(span, drafted, kept)
 
@@ -302,7 +302,7 @@ class Preparer:
         await self._flush(out, family=True)
         self._names_are_settled = self._is_family = True
         tile, whole, limits = read.of.tile, read.drafted, self._limits
-        keep = Keep(encoded=True, raw=not self._source.splittable)
+        keep = Keep(encoded=True, raw=not self._source.any_range)
         parts = self._drafter.parts(read.of.span, self._items(whole, whole.raw), keep, limits, whole)
         if self._drafter.holds_parts_at_once(keep, limits, whole):
             await self._take(whole.body_bytes)
@@ -388,16 +388,16 @@ class Preparer:
         return Prepared(chunk, from_file(self._cursor, chunk), items, held, is_in_file=True)
 
     def _items(self, of: Chunk | Drafted, raw: list[Block | LongRow]) -> Items:
-        if self._source.splittable:
+        if self._source.any_range:
             return lambda: self._cursor.read(of.start, of.stop)
         return listed(raw)
 
     async def _again(self, chunk: Chunk) -> Prepared:
         """A chunk that is in the journal already, read again. Raises `SourceChanged` where it is not what was planned."""
-        if chunk.verbatim and self._source.splittable:
+        if chunk.verbatim and self._source.verbatim:
             items = self._items(chunk, [])
             return Prepared(chunk, from_file(self._cursor, chunk), items, 0, is_in_file=True)
-        keep = Keep(encoded=True, raw=not self._source.splittable)
+        keep = Keep(encoded=True, raw=not self._source.any_range)
         held = chunk.body_bytes * (2 if keep.raw else 1)
         await self._take(held)
         lines = await self._drafter.fetch(Span(chunk.start, chunk.stop))

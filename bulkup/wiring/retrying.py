@@ -15,7 +15,6 @@ import msgspec
 import orjson
 import xxhash
 
-from bulkup.array_lines import json_line
 from bulkup.config import LONGEST_NAME, Nebius, RejectLimit
 from bulkup.errors import JournalUnusable, UsageProblem
 from bulkup.journal import Journal
@@ -23,6 +22,7 @@ from bulkup.journal.reading import view
 from bulkup.journal.sidecars import REJECTS, read_letters
 from bulkup.model import BLOCK_BYTES, HEAD_BYTES, Validation
 from bulkup.refusal import attempt
+from bulkup.sources.json_array import json_line
 from bulkup.state_files import open_in
 from bulkup.wiring.folder import RunFolder, StateDir, private_file
 from bulkup.wiring.upload import Upload, lane_name

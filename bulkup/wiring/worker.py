@@ -98,7 +98,7 @@ class Worker:
         token = TokenSource.of(Token(""))
         destination = destination_of(opening.dataset, transport, token)
         source = None
-        if all(file.splittable for file in order.files):
+        if all(file.any_range for file in order.files):
             source = await anyio.to_thread.run_sync(
                 partial(open_files, order.files, max_row_bytes=opening.max_row_bytes, block_bytes=opening.block_bytes)
             )

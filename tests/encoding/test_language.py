@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from bulkup.destinations.collinear_rows import COLLINEAR
 from bulkup.destinations.nebius_rows import NEBIUS
 from bulkup.encoding import RowOptions, RowPlan, Target, decide
-from bulkup.encoding.breaks import whole_lines
 from bulkup.encoding.language import BOOLEAN, INTEGER, STRING, Automaton, automaton_of, ending_with, nullable, record
+from bulkup.encoding.lines import whole_lines
 from bulkup.model import Block, Validation
 from bulkup.refusal import attempt
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bulkup.destinations.collinear_rows import COLLINEAR
 from bulkup.destinations.nebius_rows import NEBIUS
 from bulkup.encoding import RowPlan
-from bulkup.encoding.breaks import lines_of
+from bulkup.encoding.lines import lines_of
 from bulkup.encoding.meaning import as_meant
 from bulkup.exact import canonical
 from bulkup.mapping import parse_mapping

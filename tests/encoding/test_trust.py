@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bulkup.destinations.collinear_rows import COLLINEAR
 from bulkup.destinations.nebius_rows import NEBIUS
 from bulkup.encoding import RowOptions, RowPlan, decide
-from bulkup.encoding.breaks import whole_lines
+from bulkup.encoding.lines import whole_lines
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import CommasForBreaks
 from bulkup.mapping import parse_mapping
