@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from bulkup.destinations.seam import LookFailed
+from bulkup.destinations.base import LookFailed
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Halt
 from bulkup.flow.reaction import Reaction

@@ -12,8 +12,8 @@ from multidict import CIMultiDict
 
 from bulkup import secret
 from bulkup.classify import BadRequest
-from bulkup.destinations.seam import AnswerTooLarge, NotThere, ReadBackUnavailable
-from bulkup.destinations.wire import SEEN_CHARS, is_usable_id, lost, readable, refusal, rows_at_fault
+from bulkup.destinations.base import AnswerTooLarge, NotThere, ReadBackUnavailable
+from bulkup.destinations.http import SEEN_CHARS, is_usable_id, lost, readable, refusal, rows_at_fault
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus, StopLane, TryAgain
 from bulkup.token_source import TokenSource
 from bulkup.transport import ERROR_BYTES, WORDS, Answer, Phase, TransportFailure
@@ -144,7 +144,7 @@ async def test_some_pages_are_final_too(status: int) -> None:
 @pytest.mark.parametrize("pages", [0, 1, 2, 3])
 async def test_a_look_meets_a_page_or_two(pages: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dataset is not gone because a gateway said 404 for it."""
-    monkeypatch.setattr("bulkup.destinations.wire.GATEWAY_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr("bulkup.destinations.http.GATEWAY_PAUSES_S", (0.0, 0.0))
     answers = [Said(404, [b"<html>"])] * pages + [said({"id": "d1", "name": "set", "status": "READY"})]
     asked = Asked(lambda path, params, body: answers[asked.requests - 1])
     if pages < 3:

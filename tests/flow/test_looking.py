@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.destinations.seam import PAGE_ROWS, AnswerTooLarge, Destination, ReadBackUnavailable, StoredRow
+from bulkup.destinations.base import PAGE_ROWS, AnswerTooLarge, Destination, ReadBackUnavailable, StoredRow
 from bulkup.flow import looking
 from bulkup.flow.asker import Asker
 from bulkup.flow.looking import expect_datasets, row_pages
