@@ -14,9 +14,17 @@ __all__ = ["dead_letter"]
 
 
 def dead_letter(
-    lane: str, reject: Reject, *, file: str, byte_offset: int, line_in_chunk: int, with_row: bool, isolated: bool = True
+    lane: str,
+    reject: Reject,
+    *,
+    file: str,
+    byte_offset: int | None,
+    line_in_chunk: int,
+    with_row: bool,
+    isolated: bool = True,
 ) -> bytes:
-    """One line of `rejects.jsonl`. *line_in_chunk* counts the lines of that file in the chunk, from 0: exports make the row
+    """One line of `rejects.jsonl`. *byte_offset* is None in a file whose positions are not bytes.
+    *line_in_chunk* counts the lines of that file in the chunk, from 0: exports make the row
     number of it. *isolated* is False where the service refused the row together with others and it was not tried alone."""
     record: dict[str, Any] = {
         "id": f"{lane}:{reject.position}",

@@ -1,7 +1,8 @@
 """The words of bulkup as frozen values. Behaviour stands elsewhere.
 
 *Position* is a byte offset in the source's **byte space**: the files in their frozen order laid end to end, each
-counted after decompression. So one integer names a place in the whole source, and file and offset follow from it.
+counted after decompression. So one integer names a place in the whole source, and file and offset follow from it. In a file
+of rows that are not text, each row takes as many positions as an average one has bytes (`sources/format.py`).
 """
 
 from __future__ import annotations
@@ -38,13 +39,18 @@ class Block:
     *data* is the lines with their breaks (`\\n` or `\\r\\n`); the last line may lack its break. *start* is the position
     of the first line's first byte, *end* the position behind the block (behind the last line's break).
     Where *data* is not the source's own bytes (an array's elements), *offsets* holds the position of each line,
-    and their number is the number of lines.
+    and their number is the number of lines. Where one of these may be blank, the last has its break.
     """
 
     data: bytes
     start: int
     end: int
     offsets: Sequence[int] | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """What it takes in memory."""
+        return len(self.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,11 @@ class LongRow:
     head: bytes
     start: int
     end: int
+
+    @property
+    def held_bytes(self) -> int:
+        """What it takes in memory."""
+        return len(self.head)
 
 
 class Stage(StrEnum):

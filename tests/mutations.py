@@ -33,6 +33,7 @@ POLICIES = "tests/settlement/test_policies.py"
 RESETS = "tests/test_resets.py"
 LISTS = "tests/destinations/test_lists.py"
 LOOKING = "tests/flow/test_looking.py"
+FORMATS = "tests/sources/test_formats.py"
 VERDICT = "tests/test_verdict.py"
 STATUS = "tests/cli/test_looking.py"
 OPTIONS = "tests/cli/test_options.py::test_one_entry_is_enough"
@@ -51,6 +52,50 @@ class Mutation:
 
 
 MUTATIONS = (
+    Mutation(
+        "formats",
+        "others' formats come before ours",
+        "bulkup/sources/inspection.py",
+        "    for known in (formats, formats_of_others):\n",
+        "    for known in (formats_of_others, formats):\n",
+        (FORMATS,),
+    ),
+    Mutation(
+        "formats",
+        "what a name says comes before what the content says",
+        "bulkup/sources/format.py",
+        """    MAGIC = "magic"
+    SUFFIX = "suffix"
+""",
+        """    SUFFIX = "suffix"
+    MAGIC = "magic"
+""",
+        (FORMATS,),
+    ),
+    Mutation(
+        "formats",
+        "packed files can be read in any order",
+        "bulkup/sources/format.py",
+        "        return is_bare and self.format.access is Access.ANY_RANGE\n",
+        "        return self.format.access is Access.ANY_RANGE\n",
+        (FORMATS,),
+    ),
+    Mutation(
+        "formats",
+        "what can be read in any order can be sent as it is",
+        "bulkup/sources/format.py",
+        "        return self.any_range and self.format.verbatim\n",
+        "        return self.any_range\n",
+        (FORMATS,),
+    ),
+    Mutation(
+        "formats",
+        "a chunk of what cannot be sent from its file is",
+        "bulkup/flow/prepare.py",
+        "        if chunk.verbatim and self._source.verbatim:\n",
+        "        if chunk.verbatim:\n",
+        ("tests/e2e/test_kill.py::test_five_kills_of_a_compressed_source",),
+    ),
     Mutation(
         "one entry an option",
         "the environment goes before a flag",

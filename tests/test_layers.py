@@ -23,8 +23,6 @@ LAYERS = {
     ),
     PURE: (
         *(
-            "array_lines",
-            "elements",
             "numerals",
             "exact",
             "mapping",
@@ -58,9 +56,12 @@ LEAVES = {"emulator", "demo_data"}
 MAY_IMPORT_LEAVES = {"cli"}
 """Lazily: `bulkup emulator` and `bulkup demo` start one."""
 
-EDGE_TO_EDGE = {("destinations", "transport"), ("destinations", "token_source"), ("journal", "state_files")}
-"""Edges do not know each other, with these exceptions: a service speaks over the wire, with a token; and the journal's files are
-opened as all files in the state directory are."""
+EDGE_TO_EDGE = {
+    *(("destinations", "transport"), ("destinations", "token_source"), ("destinations", "sources")),
+    ("journal", "state_files"),
+}
+"""Edges do not know each other, with these exceptions: a service speaks over the wire, with a token, and may answer with a JSON
+array that is cut as an array in a file is; and the journal's files are opened as all files in the state directory are."""
 
 HTTP = {"aiohttp", "httpx", "requests", "urllib3"}
 IMPURE = {"anyio", "aiohttp", "sqlite3", "asyncio", "aiolimiter", "socket", "threading"}

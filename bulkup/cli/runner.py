@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bulkup.cli import COLLECT_AFTER
 from bulkup.cli.figures import printable
 from bulkup.cli.receipt_table import next_steps, print_receipt
 from bulkup.cli.streams import delivered, put_json, say
@@ -68,6 +70,8 @@ def see_through(upload: Upload, face: Face, *, resume: str | None = None) -> Rec
 
 def with_signals(face: Face, work: Callable[[Callable[[Event], None], Interrupt], Coroutine[Any, Any, T]]) -> T:
     """What *work* comes to, with progress on stderr and with signals answered."""
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
     return asyncio.run(_watched(display_for(quiet=face.quiet), work))
 
 

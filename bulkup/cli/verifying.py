@@ -104,7 +104,8 @@ def _confidence(lane: LaneVerification, found: Verification) -> list[str]:
 def _row(row: RowDifference) -> str:
     where = "a row that the source does not have"
     if row.file is not None:
-        where = f"row {row.row_number:,} of {printable(row.file)} (byte {row.byte_offset:,})"
+        at = "" if row.byte_offset is None else f" (byte {row.byte_offset:,})"
+        where = f"row {row.row_number:,} of {printable(row.file)}{at}"
     there = f"dataset {printable(row.dataset_id)}" + (
         "" if row.dataset_row is None else f", its row {row.dataset_row:,}"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 
 from bulkup.secret import redact
@@ -24,5 +23,7 @@ def title_of_page(content_type: str, body: bytes) -> str | None:
     found = _TITLE.search(body)
     if found is None:
         return ""
+    import html  # its table of names takes a millisecond to load
+
     text = html.unescape(found.group(1).decode("utf-8", "replace"))
     return redact(" ".join("".join(c if c.isprintable() else " " for c in text).split()))[:TITLE_CHARACTERS]

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from bulkup.encoding.breaks import lines_of
 from bulkup.encoding.drop import is_nested, without
 from bulkup.encoding.faults import one_line
+from bulkup.encoding.lines import lines_of
 from bulkup.encoding.mapped import MappedRows, RowRefused
 from bulkup.encoding.plan import RowOptions, RowPlan
 from bulkup.encoding.target import PRESET_KEYS, FixedRows, Target

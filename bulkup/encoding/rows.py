@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 
-from bulkup.encoding.breaks import Line, is_blank, line_count, lines_of, whole_lines, without_blanks
 from bulkup.encoding.columns import column_fault
 from bulkup.encoding.depth import MOST_NESTED, depth_of, room_to_recurse
 from bulkup.encoding.drop import without
 from bulkup.encoding.faults import TOO_DEEP, Fault, one_line, read_row, unfit
 from bulkup.encoding.language import Automaton, automaton_of
+from bulkup.encoding.lines import Line, is_blank, line_count, lines_of, whole_lines, without_blanks
 from bulkup.encoding.mapped import MappedRows
 from bulkup.encoding.plan import RowPlan
 from bulkup.encoding.shortcuts import Shortcut
@@ -23,6 +24,9 @@ __all__ = ["BlockEncoder"]
 _LEAST_TIMED_BYTES = 16 * 1024
 """A smaller block says nothing about speed."""
 
+
+_MOST_LOSSES = 3
+"""A shortcut that was slower on so many large blocks is not taken again."""
 
 _MARK = b"\0"
 
@@ -40,6 +44,7 @@ class BlockEncoder:
         self._shortcuts = usual.shortcuts
         self._automata: dict[bytes, Automaton | None] = {}
         self._timed: set[bytes] = set()
+        self._losses: Counter[bytes] = Counter()
 
     def encode(self, block: Block) -> EncodedBlock:
         """*block* made ready. Its body is `encode_rows`'s bodies joined by commas, its rejects are `encode_rows`'s."""
@@ -91,22 +96,26 @@ class BlockEncoder:
                     self._automata[shortcut.begins] = automaton_of(shortcut.form)
                 automaton = self._automata[shortcut.begins]
                 if automaton is not None and automaton.takes(data):
-                    self._time_once(shortcut, automaton, data)
+                    self._time(shortcut, automaton, data)
                     return shortcut
         return None
 
-    def _time_once(self, shortcut: Shortcut, automaton: Automaton, data: bytes) -> None:
-        """Drop *shortcut* if the decoder is faster on *data*, the first large block: not every pattern becomes a fast automaton."""
+    def _time(self, shortcut: Shortcut, automaton: Automaton, data: bytes) -> None:
+        """Drop *shortcut* if the decoder is faster on the first large blocks: not every pattern becomes a fast automaton. One that
+        wins once stays, since one measurement is noise."""
         if shortcut.begins in self._timed or len(data) < _LEAST_TIMED_BYTES:
             return
-        self._timed.add(shortcut.begins)
         rows, usual = data.removesuffix(b"\n"), self._pipelines[0]
 
         def short() -> bool:
             return automaton.takes(data) and bool(shortcut.body(rows))
 
         tried = [(_seconds(short), _seconds(lambda: usual.body(rows, line_count(rows)))) for _ in range(3)]
-        if min(its for its, _ in tried) >= min(others for _, others in tried):
+        if min(its for its, _ in tried) < min(others for _, others in tried):
+            self._timed.add(shortcut.begins)
+            return
+        self._losses[shortcut.begins] += 1
+        if self._losses[shortcut.begins] == _MOST_LOSSES:
             self._automata[shortcut.begins] = None
 
     def _encoded(self, line: Line) -> EncodedRow:
@@ -177,11 +186,12 @@ class BlockEncoder:
 
 
 def _holds_a_mark(block: Block) -> bool:
-    """Whether *block*, of an array, may hold a row of which the cutter knows that it is no JSON (`bulkup.array_lines`)."""
+    """Whether *block*, of an array, may hold a row of which the cutter knows that it is no JSON (`bulkup.sources.json_array`)."""
     return block.offsets is not None and _MARK in block.data
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    """Of this thread's processor time: what else runs on the machine decides nothing."""
+    began = time.thread_time()
     work()
-    return time.perf_counter() - began
+    return time.thread_time() - began

@@ -14,7 +14,7 @@ from bulkup.flow.draft import Draft, Drafted, Keep
 from bulkup.flow.halt import Halt
 from bulkup.flow.prepared import Items
 from bulkup.model import Block, EncodedBlock, EncodedRow, LongRow
-from bulkup.sources.places import place_of
+from bulkup.sources.positions import file_at
 from bulkup.tiling import Limits, Part, cut, even_part, lines_that_fit
 
 __all__ = ["MAX_REJECT_BYTES", "Chunker", "Layout", "is_one_chunk"]
@@ -48,7 +48,7 @@ class Chunker:
 
     def place(self, position: int) -> tuple[int, int]:
         """The number of the file that holds *position*, and the byte offset in it."""
-        return place_of(position, self._layout.bases)
+        return file_at(position, self._layout.bases)
 
     def add(self, draft: Draft, item: Block | LongRow, made: EncodedBlock | None = None) -> None:
         """Encode *item* (unless that is done) and take it into *draft*."""

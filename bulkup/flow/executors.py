@@ -81,7 +81,7 @@ class Executors:
 
         Where the source cannot be read further it says so, and is of what came before.
         """
-        if self._source.splittable:
+        if self._source.any_range:
             has_read()
             return await self._by_any(lambda executor: self._drafted(executor, span, limits))
         if not self._workers.ready:
@@ -115,9 +115,9 @@ class Executors:
         start, body_bytes, rows = whole.start, whole.body_bytes, whole.rows
         while True:
             # lines that are here already are cut here: each draft needs its own
-            executor = self._somebody() if self._source.splittable else self._here
+            executor = self._somebody() if self._source.any_range else self._here
             try:
-                lines = Span(start, whole.stop) if self._source.splittable else await self._ship(executor, whole.raw)
+                lines = Span(start, whole.stop) if self._source.any_range else await self._ship(executor, whole.raw)
                 async with aclosing(self._parts_by(executor, lines, limits, body_bytes, rows)) as parts:
                     async for part in parts:
                         start, body_bytes, rows = part.stop, body_bytes - part.body_bytes, rows - part.rows
@@ -191,7 +191,7 @@ class Executors:
         try:
             for item in items:
                 piece.append(item)
-                size += item.end - item.start
+                size += item.held_bytes
                 if size >= SHIP_BYTES:
                     await executor.ship(AddLines(self._lane, key, piece, self._source.bases))
                     piece, size = [], 0
@@ -215,7 +215,7 @@ class Executors:
         self, executor: Executor, lines: Span | Shipped, limits: Limits, body_bytes: int, rows: int
     ) -> AsyncGenerator[Drafted, None]:
         parts = lines.key if isinstance(lines, Shipped) else next(self._keys)
-        keep_raw = not self._source.splittable
+        keep_raw = not self._source.any_range
         await executor.ask(OpenParts(self._lane, parts, lines, limits, body_bytes, rows, keep_raw))
         try:
             while True:

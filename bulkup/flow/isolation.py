@@ -15,7 +15,7 @@ from types import MappingProxyType
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Totals
 from bulkup.dead_letter import dead_letter
 from bulkup.destinations.base import Destination
-from bulkup.encoding.breaks import lines_of
+from bulkup.encoding.lines import lines_of
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.draft import Drafted, Keep, Placed
@@ -198,7 +198,7 @@ class Splitter:
                 self._journal.name,
                 placed.reject,
                 file=self._source.files[placed.file].uri,
-                byte_offset=self._chunker.place(placed.reject.position)[1],
+                byte_offset=self._source.locate(placed.reject.position)[1],
                 line_in_chunk=placed.line,
                 with_row=self._with_rejected_rows,
                 isolated=isolated,

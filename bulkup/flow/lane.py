@@ -345,10 +345,10 @@ class Lane:
         raw = body = count = largest = 0
         if sample is not None:
             made = [row.body for row in rows.encoder().encode_rows(sample) if row.body is not None]
-            raw, body, count = len(sample.data), sum(map(len, made)) + len(made), len(made)
+            raw, body, count = sample.end - sample.start, sum(map(len, made)) + len(made), len(made)
             largest = max(map(len, made), default=0)
         size = tile_bytes(
-            limits, raw_bytes=raw, body_bytes=body, rows=count, largest_row=largest, is_held=not self._source.splittable
+            limits, raw_bytes=raw, body_bytes=body, rows=count, largest_row=largest, is_held=not self._source.any_range
         )
         self._announce_datasets(size)
         return LanePlan(size, rows, max_body_bytes, self._max_rows, self._options.max_row_bytes)

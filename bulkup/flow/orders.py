@@ -12,7 +12,7 @@ from bulkup.chunk import Chunk
 from bulkup.journal.facts import PlanRecord
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Outcome
-from bulkup.sources.files import SourceFile
+from bulkup.sources import SourceFile
 from bulkup.tiling import Limits
 
 __all__ = [

@@ -122,7 +122,7 @@ class Preparer:
         self._planning: asyncio.Future[None] | None = None
         self._names_are_settled = not destination.policy.has_dataset_per_chunk
         self._is_family = False
-        self._expect_clean = True
+        self._expect_clean = source.verbatim
         self.unreadable: SourceUnreadable | None = None
 
     async def run(self, out: MemoryObjectSendStream[Prepared]) -> None:
@@ -160,7 +160,7 @@ class Preparer:
             while True:
                 while not is_over and len(ahead) <= self._executors.ahead:
                     self._halt.check()
-                    if not self._source.splittable:
+                    if not self._source.any_range:
                         await turn.wait()
                         if ahead and not self._reading.has_room(self._tile_holds):
                             break  # room is made by planning what was read
@@ -196,7 +196,7 @@ class Preparer:
     @property
     def _tile_holds(self) -> int:
         """How many bytes of the budget the reading of a tile takes."""
-        if self._source.splittable:
+        if self._source.any_range:
             return self._limits.body_bytes
         return self._plan.tile_bytes + self._limits.body_bytes  # as it was read, and encoded
 
@@ -238,13 +238,13 @@ class Preparer:
     async def _read_tile(
         self, tile: _Tile, out: MemoryObjectSendStream[Prepared], turn: anyio.Event, next_turn: anyio.Event
     ) -> _Read:
-        """One tile: of a plain file not held if it turns out to be clean, else held if it fits into one request.
+        """One tile: not held if its own bytes can be sent, else held if it fits into one request.
 
         Memory is taken by the tiles in turn, since a later one must not wait for an earlier one with what that one needs; and a
         source that is only read forwards is read by them in turn.
         """
         try:
-            if self._source.splittable and self._expect_clean:
+            if self._expect_clean:
                 drafted = await self._executors.clean(tile.span)
                 if drafted is not None:
                     await turn.wait()
@@ -278,8 +278,8 @@ class Preparer:
         except BaseException:
             self._reading.give(held)
             raise
-        self._expect_clean = drafted.verbatim
-        kept = (drafted.body_bytes if drafted.is_held else 0) + sum(item.end - item.start for item in drafted.raw)
+        self._expect_clean = drafted.verbatim and self._source.verbatim
+        kept = (drafted.body_bytes if drafted.is_held else 0) + sum(item.held_bytes for item in drafted.raw)
         self._reading.give(held - kept)
         return _Read(tile, drafted, kept)
 
@@ -288,7 +288,7 @@ class Preparer:
         await self._flush(out, family=True)
         self._names_are_settled = self._is_family = True
         tile, whole, limits = read.of.number, read.drafted, self._limits
-        room = min(limits.body_bytes, whole.body_bytes) * (1 if self._source.splittable else 2)
+        room = min(limits.body_bytes, whole.body_bytes) * (1 if self._source.any_range else 2)
         async with aclosing(self._executors.parts(whole, limits)) as parts:
             while True:
                 await self._take(room)
@@ -352,15 +352,15 @@ class Preparer:
         return Prepared(chunk, self._items(chunk, drafted.raw), held, drafted.hold, drafted.raw)
 
     def _items(self, chunk: Chunk, raw: list[Block | LongRow]) -> Items:
-        if self._source.splittable:
+        if self._source.any_range:
             return lambda: self._cursor.read(chunk.start, chunk.stop)
         return listed(raw)
 
     async def _again(self, chunk: Chunk) -> Prepared:
         """A chunk that is in the journal already, read again. Raises `SourceChanged` where it is not what was planned."""
-        if chunk.verbatim and self._source.splittable:
+        if chunk.verbatim and self._source.verbatim:
             return Prepared(chunk, self._items(chunk, []), 0)
-        held = chunk.body_bytes * (1 if self._source.splittable else 2)
+        held = chunk.body_bytes * (1 if self._source.any_range else 2)
         await self._take(held)
         return self._prepared(chunk, await self._executors.draft_again(chunk, ()), held)
 

@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from bulkup.chunk import Chunk
 from bulkup.encoding import RowPlan
-from bulkup.encoding.breaks import lines_of
+from bulkup.encoding.lines import lines_of
 from bulkup.encoding.meaning import as_meant
 from bulkup.errors import SourceChanged
 from bulkup.flow.chunker import Chunker
@@ -24,11 +24,12 @@ __all__ = ["Place", "SentRows"]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row stands in the source: a file, the row's number in it (from 1, blank lines counted) and its first byte."""
+    """Where a row stands in the source: a file, the row's number in it (from 1, blank lines counted) and its first byte (None
+    where the file's positions are not bytes)."""
 
     file: str
     row_number: int
-    byte_offset: int
+    byte_offset: int | None
 
 
 class SentRows:
@@ -73,12 +74,13 @@ class SentRows:
         try:
             async for _, encoded in self._rows(cursor, chunk, xxhash.xxh3_128()):
                 for row in encoded:
-                    file, byte_offset = self._chunker.place(row.position)
+                    file, _ = self._chunker.place(row.position)
                     line = lines[file] = lines.get(file, -1) + 1
                     if row.body is None:
                         continue
                     if number in rows:
-                        found[number] = Place(self._source.files[file].uri, first.get(file, 1) + line, byte_offset)
+                        uri, byte_offset = self._source.locate(row.position)
+                        found[number] = Place(uri, first.get(file, 1) + line, byte_offset)
                     number += 1
         finally:
             await cursor.aclose()

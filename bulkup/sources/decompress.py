@@ -5,20 +5,30 @@ Every decoder is pushed raw bytes and pulled until it gives nothing more; then i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 import zstandard
 from isal import isal_zlib
 
 from bulkup.refusal import Refusal, attempt
-from bulkup.sources.files import Compression
 
-__all__ = ["DamagedError", "Decoder", "decoder_for"]
+__all__ = ["Compression", "DamagedError", "Decoder", "bare_name", "compression_of", "decoder_for"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = 0xFD2FB528
 _ZSTD_SKIPPABLE = 0x184D2A50
+
+
+class Compression(StrEnum):
+    """How a file's bytes are packed."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
 
 
 class DamagedError(Exception):
@@ -40,17 +50,6 @@ class Decoder(Protocol):
     @property
     def whole(self) -> bool:
         """Whether the input may end here."""
-
-
-def decoder_for(compression: Compression) -> Decoder:
-    """A decoder at the beginning of a file."""
-    match compression:
-        case Compression.NONE:
-            return _Plain()
-        case Compression.GZIP:
-            return _Gzip()
-        case Compression.ZSTD:
-            return _Zstd()
 
 
 def _decoded(kind: str, decompress: Callable[..., bytes], *args: Any) -> bytes:
@@ -198,3 +197,36 @@ class _Zstd:
             return None
         unit, self._raw = self._raw[:count], self._raw[count:]
         return unit
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How a compression is told, how files that have it are named, and what undoes it."""
+
+    magic: re.Pattern[bytes]
+    suffixes: tuple[str, ...]
+    decoder: Callable[[], Decoder]
+
+
+_KINDS = {
+    Compression.GZIP: _Kind(re.compile(rb"\x1f\x8b\x08"), (".gz", ".gzip"), _Gzip),
+    Compression.ZSTD: _Kind(re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), (".zst", ".zstd"), _Zstd),
+    Compression.NONE: _Kind(re.compile(b""), (), _Plain),
+}
+"""One line for each; what nothing before it claims is not packed."""
+
+
+def compression_of(start: bytes) -> Compression:
+    """How a file is packed that begins with *start* (16 bytes, or fewer where its first one could begin JSON)."""
+    return next(compression for compression, kind in _KINDS.items() if kind.magic.match(start))
+
+
+def decoder_for(compression: Compression) -> Decoder:
+    """A decoder at the beginning of a file."""
+    return _KINDS[compression].decoder()
+
+
+def bare_name(name: str, compression: Compression) -> str:
+    """*name* as it would be if the file were not packed."""
+    suffix = next(filter(name.lower().endswith, _KINDS[compression].suffixes), "")
+    return name[: len(name) - len(suffix)]

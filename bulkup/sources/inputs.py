@@ -1,4 +1,4 @@
-"""Where a sequential source's raw bytes come from: a file, a pipe, or the spool."""
+"""Where raw bytes come from in order: a file, a pipe, or (`spool.py`) what was copied from one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,24 @@ from typing import Protocol
 import anyio
 
 from bulkup.errors import SourceChanged, SourceUnreadable
-from bulkup.sources.descriptors import open_file
-from bulkup.sources.files import SourceFile
+from bulkup.sources.format import SourceFile
 
-__all__ = ["FileInput", "Input", "PipeInput"]
+__all__ = ["FileInput", "Input", "PipeInput", "open_file"]
+
+
+def open_file(file: SourceFile) -> int:
+    """A new descriptor. Raises `SourceChanged` where the file is gone or shorter than it was."""
+    try:
+        fd = os.open(file.uri, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise SourceChanged(f"{file.uri}: is gone") from error
+    except OSError as error:
+        raise SourceUnreadable(f"{file.uri}: cannot be read: {error.strerror}") from error
+    size = os.fstat(fd).st_size
+    if file.size is not None and size < file.size:
+        os.close(fd)
+        raise SourceChanged(f"{file.uri}: has become shorter: {size} bytes where there were {file.size}")
+    return fd
 
 
 class Input(Protocol):

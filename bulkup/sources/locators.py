@@ -7,9 +7,11 @@ import os
 from collections.abc import Sequence
 
 from bulkup.errors import UsageProblem
-from bulkup.sources.files import STDIN
 
-__all__ = ["resolve"]
+__all__ = ["STDIN", "resolve"]
+
+STDIN = "-"
+"""The locator that means standard input."""
 
 
 def resolve(locators: Sequence[str]) -> tuple[str, ...]:

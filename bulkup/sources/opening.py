@@ -8,12 +8,12 @@ from pathlib import Path
 
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.model import BLOCK_BYTES
-from bulkup.sources.files import STDIN, SourceFile
+from bulkup.sources.any_range import AnyRangeSource
+from bulkup.sources.format import SourceFile
 from bulkup.sources.inputs import Input, PipeInput
-from bulkup.sources.locators import resolve
-from bulkup.sources.plain import PlainSource
+from bulkup.sources.inspection import inspect, tell
+from bulkup.sources.locators import STDIN, resolve
 from bulkup.sources.sequential import SequentialSource
-from bulkup.sources.sniff import inspect, sniff
 from bulkup.sources.source import Source
 from bulkup.sources.spool import Spool, SpoolInput
 
@@ -43,8 +43,8 @@ def open_source(
 
 def open_files(files: tuple[SourceFile, ...], *, max_row_bytes: int, block_bytes: int = BLOCK_BYTES) -> Source:
     """A source of files that were inspected before."""
-    if all(file.splittable for file in files):
-        return PlainSource(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes)
+    if all(file.any_range for file in files):
+        return AnyRangeSource(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes)
     return SequentialSource(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes)
 
 
@@ -59,8 +59,8 @@ def _open_stdin(fd: int, max_row_bytes: int, block_bytes: int, lanes: int, spool
         head.extend(data)
         return data
 
-    told = sniff(STDIN, read)
-    file = SourceFile(STDIN, None, None, None, told.compression, told.format, told.bom)
+    told = tell(STDIN, read)
+    file = SourceFile(STDIN, None, None, None, told.compression, told.format, told.bom, None)
     stdin = PipeInput(fd, bytes(head))
     spool = Spool(stdin, spool_dir) if lanes > 1 else None
     unclaimed = [stdin]

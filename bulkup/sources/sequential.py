@@ -1,4 +1,4 @@
-"""Whatever can only be read from its beginning: compressed files, arrays, standard input, any mix of files."""
+"""Whatever is read forward only: compressed files, arrays, standard input, any mix of files."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator, Callable
 
 from bulkup.errors import BulkupError, SourceChanged
 from bulkup.model import BLOCK_BYTES
-from bulkup.sources.files import STDIN, SourceFile
+from bulkup.sources.format import SourceFile
 from bulkup.sources.inputs import FileInput, Input
-from bulkup.sources.places import place_of
-from bulkup.sources.ranges import last_row, split
+from bulkup.sources.locators import STDIN
+from bulkup.sources.positions import cut_at, file_at, last_row
 from bulkup.sources.source import Item
-from bulkup.sources.stream import Batch, FileStream
+from bulkup.sources.stream import Batch, DecodedStream, ReaderStream, Stream
 
 __all__ = ["SequentialCursor", "SequentialSource"]
 
@@ -24,7 +24,8 @@ class SequentialSource:
     *open_input* gives a new reader of a file's raw bytes, *close* gives back what they share.
     """
 
-    splittable = False
+    any_range = False
+    verbatim = False
     size = None
 
     def __init__(
@@ -58,16 +59,16 @@ class SequentialSource:
     def cursor(self) -> SequentialCursor:
         return SequentialCursor(self)
 
-    def locate(self, position: int) -> tuple[str, int]:
-        index, offset = place_of(position, self._bases)
-        return self.files[index].uri, offset
+    def locate(self, position: int) -> tuple[str, int | None]:
+        index, offset = file_at(position, self._bases)
+        return self.files[index].uri, self.files[index].byte_offset(offset)
 
     def close(self) -> None:
         self._close()
 
 
 class SequentialCursor:
-    """Goes through the files once. While a batch is worked on, the next one is decoded in a thread.
+    """Goes through the files once. While a batch is worked on, the next one is made.
 
     Holds two batches of about a megabyte, and twice the largest row while that is cut.
     """
@@ -75,7 +76,7 @@ class SequentialCursor:
     def __init__(self, source: SequentialSource) -> None:
         self._source = source
         self._index = 0
-        self._stream: FileStream | None = self._open(0)
+        self._stream: Stream | None = self._open(0)
         self._ahead: asyncio.Future[Batch] | None = None
         self._pending: deque[Item] = deque()
         self._error: BulkupError | None = None
@@ -85,7 +86,7 @@ class SequentialCursor:
 
     @property
     def progress(self) -> int:
-        return self._passed + (self._stream.input.consumed if self._stream else 0)
+        return self._passed + (self._stream.consumed if self._stream else 0)
 
     async def peek(self) -> Item | None:
         if self._moved:
@@ -100,7 +101,7 @@ class SequentialCursor:
         self._go_to(start)
         while (item := await self._front(start)) is not None and item.start < stop:
             self._pending.popleft()
-            wanted, rest = split(item, stop)
+            wanted, rest = cut_at(item, stop)
             assert wanted is not None
             if rest is not None:
                 self._pending.appendleft(rest)
@@ -108,7 +109,7 @@ class SequentialCursor:
             yield wanted
 
     def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
-        raise ValueError("a sequential source gives rows only")
+        raise ValueError("a source that is read forward only gives rows only")
 
     def reached(self, position: int) -> None:
         """Nobody else reads here."""
@@ -117,9 +118,9 @@ class SequentialCursor:
         stream, self._stream = self._stream, None
         self._pending.clear()
         if stream is not None and self._ahead is None:
-            stream.input.close()
-        elif stream is not None and self._ahead is not None:  # not while a thread reads from it, cancelled or not
-            self._ahead.add_done_callback(lambda _: stream.input.close())
+            stream.close()
+        elif stream is not None and self._ahead is not None:  # not while it is read from, cancelled or not
+            self._ahead.add_done_callback(lambda _: stream.close())
             await asyncio.wait({self._ahead})
 
     def _go_to(self, start: int) -> None:
@@ -132,7 +133,7 @@ class SequentialCursor:
         """What comes next, from the first row that begins at or behind *start*; None at the end."""
         while self._pending or await self._fetch():
             item = self._pending[0]
-            _, wanted = split(item, start)
+            _, wanted = cut_at(item, start)
             if wanted is item:
                 return item
             self._pending.popleft()
@@ -146,7 +147,7 @@ class SequentialCursor:
             if self._error is not None:
                 raise self._error
             if self._ahead is None:
-                await self._stream.input.wait()
+                await self._stream.wait()
                 self._start()
             ahead = self._ahead
             assert ahead is not None
@@ -157,7 +158,7 @@ class SequentialCursor:
 
     def _start(self) -> None:
         assert self._stream is not None
-        self._ahead = asyncio.get_running_loop().run_in_executor(None, self._stream.advance)
+        self._ahead = self._stream.begin()
 
     def _arrived(self, batch: Batch) -> None:
         assert self._stream is not None
@@ -165,26 +166,24 @@ class SequentialCursor:
         self._error = batch.error
         if batch.ended:
             self._next_file()
-        if self._stream is not None and self._error is None and self._stream.input.ready():
+        if self._stream is not None and self._error is None and self._stream.ready():
             self._start()
 
     def _next_file(self) -> None:
         assert self._stream is not None
         done = self._stream
-        done.input.close()
-        self._passed += done.input.consumed
+        done.close()
+        self._passed += done.consumed
         self._index += 1
-        self._stream = self._open(self._index, done.base + done.decoded)
+        self._stream = self._open(self._index, done.end)
 
-    def _open(self, index: int, base: int = 0) -> FileStream | None:
+    def _open(self, index: int, base: int = 0) -> Stream | None:
         if index == len(self._source.files):
             return None
         self._source.reached(index, base)
         file = self._source.files[index]
-        return FileStream(
-            file,
-            self._source.open_input(file),
-            base,
-            block_bytes=self._source.block_bytes,
-            max_row_bytes=self._source.max_row_bytes,
-        )
+        block_bytes, max_row_bytes = self._source.block_bytes, self._source.max_row_bytes
+        if file.format.cutter is None:
+            return ReaderStream(file, base, block_bytes=min(block_bytes, max_row_bytes), max_row_bytes=max_row_bytes)
+        bytes_ = self._source.open_input(file)
+        return DecodedStream(file, bytes_, base, block_bytes=block_bytes, max_row_bytes=max_row_bytes)

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from bulkup.model import Block, LongRow
-from bulkup.sources.files import SourceFile
+from bulkup.sources.format import Item, SourceFile
 
 __all__ = ["Cursor", "Item", "Source"]
 
-Item = Block | LongRow
-"""What a cursor hands out: whole lines, or one line that is too long."""
-
 
 class Source(Protocol):
-    """A frozen, ordered list of files, read by ranges of positions (byte offsets in the byte space)."""
+    """A frozen, ordered list of files, read by ranges of positions."""
 
     @property
     def files(self) -> tuple[SourceFile, ...]:
         """The files in their frozen order."""
 
     @property
-    def splittable(self) -> bool:
-        """Whether ranges can be read in any order and by several readers: every file is uncompressed JSON lines."""
+    def any_range(self) -> bool:
+        """Whether ranges can be read in any order and by several readers. Else it is read forward only."""
+
+    @property
+    def verbatim(self) -> bool:
+        """Whether the bytes of a range are its rows as JSON lines, so that they may be sent as they are (`Cursor.raw`)."""
 
     @property
     def rereadable(self) -> bool:
@@ -31,19 +31,19 @@ class Source(Protocol):
 
     @property
     def size(self) -> int | None:
-        """The length of the byte space where it is known up front (a splittable source), else None."""
+        """The length of the byte space where it is known up front (a source of any range), else None."""
 
     @property
     def bases(self) -> tuple[int, ...]:
-        """The positions at which the files begin, as far as known; a sequential source learns them as it is read."""
+        """The positions at which the files begin, as far as known; one that is read forward only learns them as it is read."""
 
     def cursor(self) -> Cursor:
         """A new reader, one for each lane. Every cursor must be closed."""
 
-    def locate(self, position: int) -> tuple[str, int]:
-        """The file that holds *position*, and the byte offset in it after decompression.
+    def locate(self, position: int) -> tuple[str, int | None]:
+        """The file that holds *position*, and the byte offset in it after decompression; None where its positions count no bytes.
 
-        In a sequential source this is right for what has been read so far, by any of its cursors.
+        Where the source is read forward only this is right for what has been read so far, by any of its cursors.
         """
 
     def close(self) -> None:
@@ -56,8 +56,8 @@ class Cursor(Protocol):
     def read(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
         """The rows whose first byte lies in [start, stop), blank lines included.
 
-        Cuts nowhere lose or double a row: read(a, b) and then read(b, c) give what read(a, c) gives. On a splittable
-        source any range may be read at any time, also by several tasks at once. A sequential one has one reader at a
+        Cuts nowhere lose or double a row: read(a, b) and then read(b, c) give what read(a, c) gives. On a source
+        of any range this may be at any time, also by several tasks at once. Any other has one reader at a
         time and goes forward only: a *start* at or before the first byte of a row already handed out is a
         `ValueError`; what lies between is decoded and not handed out.
 
@@ -67,23 +67,23 @@ class Cursor(Protocol):
 
     def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
         """The bytes of [start, stop), which ends with a row, cut anywhere: without a BOM, with a break behind each file's last row.
-        A piece is good until the next is asked for. Only on a splittable source: else it is a `ValueError`. Raises as `read`."""
+        A piece is good until the next is asked for. Only on a verbatim source: else it is a `ValueError`. Raises as `read`."""
 
     async def peek(self) -> Item | None:
         """The first block of the source, which `read` will give again; None where there is none.
 
-        On a sequential source only before the first `read` or `more`.
+        On a source that is read forward only: before the first `read` or `more`.
         """
 
     async def more(self, position: int) -> bool:
-        """Whether a row may begin at or behind *position*: False is certain. A sequential cursor goes there."""
+        """Whether a row may begin at or behind *position*: False is certain. A cursor that goes forward only goes there."""
 
     @property
     def progress(self) -> int:
         """How far the files on disk have been consumed, in bytes of the disk (compressed ones where compressed)."""
 
     def reached(self, position: int) -> None:
-        """Others have read a splittable source up to *position*: that counts as progress."""
+        """Others have read a source of any range up to *position*: that counts as progress."""
 
     async def aclose(self) -> None:
         """Close the files. What runs in a thread is waited for."""

@@ -17,7 +17,7 @@ from bulkup.errors import JournalUnusable, LocalDisk, SourceChanged
 from bulkup.event import Event, Note
 from bulkup.journal import Journal, Lock, SqliteJournal, every_chunk
 from bulkup.journal.facts import FILES, PLAN, PLANNED_WHOLE, UNREADABLE, FileRecord
-from bulkup.sources import Source
+from bulkup.sources import Source, Unit
 from bulkup.state_files import read_in, warning_of
 from bulkup.wiring.fingerprint import Change, change_of, check_end, check_ranges, was_touched
 from bulkup.wiring.folder import RECEIPT, RunFolder
@@ -68,10 +68,18 @@ async def _take_up(
     tell(Note("", f"the source has grown ({change.what}): comparing its old part with what was planned"))
     await anyio.to_thread.run_sync(check_end, known, source.files)
     await _compare(journal, source, lanes)
-    old_end = sum(file.size or 0 for file in known) if source.splittable else None
+    old_end = _old_end(known, source) if source.any_range else None
     await forget_end(journal, lanes)
     for lane in lanes:
         await _begin_behind(journal, lane, old_end)
+
+
+def _old_end(known: Sequence[FileRecord], source: Source) -> int:
+    """Where the source ended before it grew: only its last file has, and only where positions are bytes."""
+    last = len(known) - 1
+    file = source.files[last]
+    length = known[last].size if file.format.unit is Unit.BYTE else file.length
+    return source.bases[last] + (length or 0)
 
 
 async def _compare(journal: Journal, source: Source, lanes: Sequence[str]) -> None:

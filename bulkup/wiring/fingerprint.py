@@ -13,7 +13,7 @@ from bulkup.errors import SourceChanged
 from bulkup.flow.draft import hash_raw
 from bulkup.journal.facts import FileRecord
 from bulkup.path_text import portable
-from bulkup.sources import Cursor, SourceFile
+from bulkup.sources import Cursor, SourceFile, Unit
 
 __all__ = ["Change", "change_of", "check_end", "check_ranges", "to_records", "was_touched"]
 
@@ -37,7 +37,7 @@ def to_records(files: Sequence[SourceFile]) -> tuple[FileRecord, ...]:
             size=f.size,
             mtime_ns=f.mtime_ns,
             inode=f.inode,
-            format=f.format,
+            format=f.format.name,
             compression=f.compression,
         )
         for f in files
@@ -70,14 +70,18 @@ def _other_files(old: list[str], new: list[str]) -> Change:
 
 
 def _change(before: FileRecord, file: SourceFile) -> Change | None:
-    if (before.format, before.compression) != (file.format, file.compression):
+    if (before.format, before.compression) != (file.format.name, file.compression):
         was = f"{before.compression} {before.format}"
-        return Change(f"{file.uri} was {was} and is {file.compression} {file.format}", "it is another kind of file")
+        return Change(
+            f"{file.uri} was {was} and is {file.compression} {file.format.name}", "it is another kind of file"
+        )
     then, now = before.size or 0, file.size or 0
     if then == now:
         return None
     what = f"{file.uri} had {then:,} bytes and has {now:,}"
-    return Change(what, "it has become shorter" if now < then and file.splittable else None)
+    if file.format.unit is not Unit.BYTE:
+        return Change(what, f"{file.format.title} does not grow at its end: it was written anew")
+    return Change(what, "it has become shorter" if now < then and file.any_range else None)
 
 
 def was_touched(then: Then, now: Sequence[SourceFile]) -> bool:
@@ -86,10 +90,10 @@ def was_touched(then: Then, now: Sequence[SourceFile]) -> bool:
 
 
 def check_end(then: Then, now: Sequence[SourceFile]) -> None:
-    """Raise `SourceChanged` where the old last row of a plain file goes on behind its old end. Blocks."""
+    """Raise `SourceChanged` where the old last row of a file of lines goes on behind its old end. Blocks."""
     before, file = then[-1], now[len(then) - 1]
     size = before.size or 0
-    if not file.splittable or size == 0 or size == file.size:
+    if not file.verbatim or size == 0 or size == file.size:
         return
     with Path(file.uri).open("rb") as stream:
         stream.seek(size - 1)

@@ -15,7 +15,6 @@ import msgspec
 import orjson
 import xxhash
 
-from bulkup.array_lines import json_line
 from bulkup.config import LONGEST_NAME, RejectLimit
 from bulkup.destinations.registry import service_named
 from bulkup.errors import JournalUnusable, UsageProblem
@@ -25,6 +24,7 @@ from bulkup.journal.reading import view
 from bulkup.journal.sidecars import REJECTS, read_letters
 from bulkup.model import BLOCK_BYTES, HEAD_BYTES, Validation
 from bulkup.refusal import attempt
+from bulkup.sources.json_array import json_line
 from bulkup.state_files import open_in
 from bulkup.wiring.folder import RunFolder, StateDir, private_file
 from bulkup.wiring.wish import Upload

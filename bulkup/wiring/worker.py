@@ -77,7 +77,7 @@ class Worker:
         destination = service_named(opening.dataset.service).destination(opening.dataset, transport, token)
         plan = LanePlan.of_record(order.plan, destination.target).rows
         halt = Halt()  # nothing stops a worker's work but the order to
-        if all(file.splittable for file in order.files):
+        if all(file.any_range for file in order.files):
             source = await anyio.to_thread.run_sync(
                 partial(open_files, order.files, max_row_bytes=opening.max_row_bytes, block_bytes=opening.block_bytes)
             )

@@ -272,7 +272,7 @@ CODECS = {"msgspec", "orjson", "simdjson", "hyperscan", "isal", "zstandard", "to
 
 OWNERS = {
     "a row: it is rejected": """
-        array_lines dead_letter exact numerals encoding.carried encoding.columns encoding.decision encoding.drop encoding.faults
+        dead_letter exact numerals encoding.carried encoding.columns encoding.decision encoding.drop encoding.faults
         encoding.identity encoding.language encoding.mapped encoding.meaning encoding.recast encoding.row_types
         encoding.searching encoding.shortcuts encoding.splice encoding.stitched encoding.target encoding.utf8
         destinations.collinear.rows wiring.retrying wiring.sweep_rows""",
@@ -280,7 +280,7 @@ OWNERS = {
         destinations.collinear.wire destinations.collinear.echo destinations.nebius.wire destinations.row_keys destinations.http
         flow.lane_worker""",
     "a config: it is refused": "config mapping cli.emulating wiring.wish",
-    "a source: it cannot be read further": "sources.decompress sources.sniff",
+    "a source: it cannot be read further": "sources.decompress sources.json_array sources.json_lines",
     "what bulkup has written itself": """
         journal.facts journal.locks journal.queries journal.schema journal.sidecars wiring.changed_source
         wiring.build wiring.deciding wiring.folder wiring.manifest wiring.run

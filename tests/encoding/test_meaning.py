@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowPlan
-from bulkup.encoding.breaks import lines_of
+from bulkup.encoding.lines import lines_of
 from bulkup.encoding.meaning import as_meant
 from bulkup.exact import canonical
 from bulkup.mapping import parse_mapping

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowOptions, RowPlan, decide
-from bulkup.encoding.breaks import whole_lines
+from bulkup.encoding.lines import whole_lines
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import CommasForBreaks
 from bulkup.journal.facts import PLAN

@@ -140,7 +140,7 @@ def opened(kind: str, runner: asyncio.Runner, pool: Pool, path: Path) -> Asked:
     source = open_source([str(path)], max_row_bytes=MAX_ROW, block_bytes=BLOCK)
     rows = rows_plan()
     if kind == "this process":
-        cursor = source.cursor() if source.splittable else None
+        cursor = source.cursor() if source.any_range else None
         chunker = Chunker(source, rows.encoder(), Halt())
         return Asked(runner, ThisProcess(LaneWorker(echo(), rows, chunker, cursor)), source, path)
     opening = LaneOpening(Nebius(url="http://127.0.0.1:1").dataset(NAME), Timeouts(), MAX_ROW, BLOCK)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bulkup.model import HEAD_BYTES, Block
 from bulkup.sources import Item, Source
-from bulkup.sources.files import BOM
+from bulkup.sources.head import BOM
 
 FAR = 1 << 60
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.array_lines import ArrayCutter
-from bulkup.elements import ElementScanner
+from bulkup.sources.element_ends import ElementScanner
+from bulkup.sources.json_array import ArrayCutter
 from tests.examples import examples
 
 _DEEP_BYTES = 8 * 1024 * 1024

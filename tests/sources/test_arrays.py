@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.array_lines import ArrayCutter
 from bulkup.model import HEAD_BYTES, Block, LongRow
-from bulkup.sources import Format, Item, open_source
+from bulkup.sources import Item, open_source
+from bulkup.sources.json_array import JSON_ARRAY, ArrayCutter
 from tests.examples import examples
 from tests.sources import reading
 from tests.sources.reading import FAR, Row, packed, read_all, read_items, read_ranges, rows_of, tiles, written
@@ -62,7 +62,7 @@ def test_every_element_is_one_line_at_its_position(
     with reading.scratch() as directory:
         paths = written(directory, [packed(content, how), packed(content, how)])
         source = open_source(paths, max_row_bytes=100_000, block_bytes=block_bytes)
-        assert {file.format for file in source.files} == {Format.ARRAY}
+        assert {file.format for file in source.files} == {JSON_ARRAY}
         cuts = tiles(2 * len(content), tile)
         ranges = read_ranges(source, cuts)
         second = [Row(len(content) + row.start, row.data) for row in expected]

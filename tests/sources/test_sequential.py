@@ -66,6 +66,7 @@ def test_any_mix_of_files_in_tiles_gives_every_row_once(
         whole = b"".join(contents)
         for row in expected_rows(contents, max_row_bytes):
             uri, offset = source.locate(row.start)
+            assert offset is not None
             content = contents[[file.uri for file in source.files].index(uri)]
             assert content[offset : offset + len(row.data)] == row.data == whole[row.start : row.start + len(row.data)]
 
@@ -169,7 +170,7 @@ def test_memory_is_bounded_where_little_becomes_much(tmp_path: Path, how: str) -
 async def test_a_sequential_source_goes_forward_only(tmp_path: Path) -> None:
     source = open_source(written(tmp_path, [packed(_ROWS, "gzip")]), max_row_bytes=10_000)
     assert source.rereadable
-    assert not source.splittable
+    assert not source.any_range
     assert source.size is None
     cursor = source.cursor()
     first = await cursor.peek()

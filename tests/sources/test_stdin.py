@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from bulkup.errors import SourceUnreadable, UsageProblem
-from bulkup.sources import Cursor, Format, open_source
+from bulkup.sources import Cursor, open_source
+from bulkup.sources.json_array import JSON_ARRAY
 from tests.sources.reading import FAR, Row, expected_rows, packed, rows_of
 
 _ROWS = b"".join(b'{"number": %d, "text": "%s"}\n' % (index, b"abc" * (index % 50)) for index in range(20_000))
@@ -142,7 +143,7 @@ async def test_what_one_lane_fetched_the_other_need_not_wait_for(tmp_path: Path)
 async def test_an_array_in_gzip_is_told_from_its_first_bytes() -> None:
     fd = _fed(packed(b"[" + _ROWS.rstrip().replace(b"\n", b",") + b"]", "gzip"))
     source = open_source(["-"], max_row_bytes=10_000, stdin_fd=fd)
-    assert source.files[0].format is Format.ARRAY
+    assert source.files[0].format is JSON_ARRAY
     cursor = source.cursor()
     assert len(await _rows(cursor)) == 20_000
     await cursor.aclose()

@@ -6,9 +6,9 @@ import re
 
 import msgspec
 
-from bulkup.array_lines import ArrayCutter
 from bulkup.destinations.http import CODEC_ERRORS, RowId
 from bulkup.model import Block, LongRow
+from bulkup.sources.json_array import ArrayCutter
 
 __all__ = ["BadEcho", "EchoReader"]
 

@@ -1,24 +1,30 @@
-"""Where in a block a row begins."""
+"""Positions: in which file one lies, and how a block is cut at one."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from bulkup.model import Block, LongRow
 from bulkup.sources.source import Item
 
-__all__ = ["last_row", "split"]
+__all__ = ["cut_at", "file_at", "last_row"]
 
 
-def split(item: Item, position: int) -> tuple[Item | None, Item | None]:
+def file_at(position: int, bases: Sequence[int]) -> tuple[int, int]:
+    """The number of the file that holds *position*, and how far behind its beginning. *bases*: where the files begin."""
+    index = max(bisect_right(bases, position) - 1, 0)
+    return index, position - bases[index]
+
+
+def cut_at(item: Item, position: int) -> tuple[Item | None, Item | None]:
     """The rows of *item* whose first byte lies before *position*, and the others."""
     if position <= item.start:
         return None, item
     if isinstance(item, LongRow) or position >= item.end:
         return item, None
     if item.offsets is not None:
-        return _split_elements(item, item.offsets, position)
+        return _cut_by_offsets(item, item.offsets, position)
     cut = item.data.find(b"\n", position - item.start - 1) + 1
     if not cut or cut == len(item.data):
         return item, None
@@ -35,14 +41,16 @@ def last_row(item: Item) -> int:
     return item.start + item.data.rfind(b"\n", 0, len(item.data) - 1) + 1
 
 
-def _split_elements(block: Block, offsets: Sequence[int], position: int) -> tuple[Item | None, Item | None]:
+def _cut_by_offsets(block: Block, offsets: Sequence[int], position: int) -> tuple[Item | None, Item | None]:
     count = bisect_left(offsets, position)
     if count == len(offsets):
         return block, None
-    lines = block.data.split(b"\n")
+    line = behind = 0
+    for _ in range(count):
+        line, behind = behind, block.data.index(b"\n", behind) + 1
     before, after = offsets[:count], offsets[count:]
-    middle = before[-1] + len(lines[count - 1])
+    middle = min(before[-1] + behind - 1 - line, after[0])
     return (
-        Block(b"\n".join(lines[:count]), block.start, middle, before),
-        Block(b"\n".join(lines[count:]), after[0], block.end, after),
+        Block(block.data[:behind], block.start, middle, before),
+        Block(block.data[behind:], after[0], block.end, after),
     )

@@ -10,16 +10,17 @@ from operator import add
 
 import msgspec
 
-from bulkup.elements import ElementScanner
 from bulkup.model import HEAD_BYTES, Block, LongRow
 from bulkup.refusal import Refusal, attempt
+from bulkup.sources.element_ends import ElementScanner
+from bulkup.sources.format import Format, Item
+from bulkup.sources.head import SPACE, Head
 
-__all__ = ["ArrayCutter", "json_line"]
-
-Item = Block | LongRow
+__all__ = ["JSON_ARRAY", "ArrayCutter", "json_line"]
 
 _TRIES = 2
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _SEPARATORS = re.compile(rb"[ \t\r\n,]*+")
 _FIRST_KEY = re.compile(rb'\{[ \t\r\n]*+(?:"[^"\\]{0,64}")?')
 
@@ -270,3 +271,20 @@ def _end(pattern: re.Pattern[bytes], text: bytes | bytearray, at: int = 0) -> in
 def _decode(text: bytes) -> list[msgspec.Raw] | None:
     found = attempt(_ELEMENTS.decode, text)
     return None if isinstance(found, Refusal) else found
+
+
+def _is_array(head: Head) -> bool:
+    """It begins with `[`, and its first line is not a whole array with a JSON object somewhere among the lines behind it."""
+    text = head.text()
+    if not text.startswith(b"["):
+        return False
+    while b"\n" not in text and head.grow():
+        text = head.text()
+    line, _, _ = text.partition(b"\n")
+    if _decode(line) is None:
+        return True
+    _, *rest = head.whole().lstrip(SPACE).split(b"\n")
+    return all(isinstance(attempt(_OBJECT, line), Refusal) for line in rest)
+
+
+JSON_ARRAY = Format(name="array", title="a JSON array", recognise=_is_array, cutter=ArrayCutter)

@@ -9,6 +9,8 @@ import pytest
 
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.sources import Compression, Format, inspect
+from bulkup.sources.json_array import JSON_ARRAY
+from bulkup.sources.json_lines import JSON_LINES
 from tests.sources.reading import packed
 
 _OBJECT = b'{"a": 1}'
@@ -20,23 +22,23 @@ _ARRAY = b" \n [\n" + _OBJECT + b",\n" + _OBJECT + b"]"
 @pytest.mark.parametrize(
     ("content", "format_", "bom"),
     [
-        (_LINES, Format.JSONL, False),
-        (b"\xef\xbb\xbf" + _LINES, Format.JSONL, True),
-        (b"\xef\xbb\xbf" + _ARRAY, Format.ARRAY, True),
-        (_ARRAY, Format.ARRAY, False),
-        (b"[]", Format.ARRAY, False),
-        (b"[", Format.ARRAY, False),
-        (b"[1, 2]\n", Format.ARRAY, False),
-        (b"[" + _OBJECT + b"]\ngarbage\n", Format.ARRAY, False),
-        (b"[1, 2]\n" + _OBJECT + b"\n", Format.JSONL, False),
-        (b"", Format.JSONL, False),
-        (b"\xef\xbb\xbf", Format.JSONL, True),
-        (b" \n\n", Format.JSONL, False),
-        (b"\n" * 300_000 + _ARRAY, Format.JSONL, False),
-        (b"# a comment\n" + _LINES, Format.JSONL, False),
-        (b"null\n" + _OBJECT, Format.JSONL, False),
-        (b'{"a": "' + b"x" * 1_000_000, Format.JSONL, False),
-        (b"[" + b" " * 1_000_000 + _OBJECT + b"]", Format.ARRAY, False),
+        (_LINES, JSON_LINES, False),
+        (b"\xef\xbb\xbf" + _LINES, JSON_LINES, True),
+        (b"\xef\xbb\xbf" + _ARRAY, JSON_ARRAY, True),
+        (_ARRAY, JSON_ARRAY, False),
+        (b"[]", JSON_ARRAY, False),
+        (b"[", JSON_ARRAY, False),
+        (b"[1, 2]\n", JSON_ARRAY, False),
+        (b"[" + _OBJECT + b"]\ngarbage\n", JSON_ARRAY, False),
+        (b"[1, 2]\n" + _OBJECT + b"\n", JSON_LINES, False),
+        (b"", JSON_LINES, False),
+        (b"\xef\xbb\xbf", JSON_LINES, True),
+        (b" \n\n", JSON_LINES, False),
+        (b"\n" * 300_000 + _ARRAY, JSON_LINES, False),
+        (b"# a comment\n" + _LINES, JSON_LINES, False),
+        (b"null\n" + _OBJECT, JSON_LINES, False),
+        (b'{"a": "' + b"x" * 1_000_000, JSON_LINES, False),
+        (b"[" + b" " * 1_000_000 + _OBJECT + b"]", JSON_ARRAY, False),
     ],
 )
 def test_the_content_decides_whatever_the_name(

@@ -1,0 +1,96 @@
+"""Files whose rows can be read in any order, by several readers at once."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from itertools import accumulate
+
+from bulkup.model import BLOCK_BYTES
+from bulkup.sources.format import SourceFile
+from bulkup.sources.positions import file_at
+from bulkup.sources.readers import Readers
+from bulkup.sources.source import Item
+
+__all__ = ["AnyRangeCursor", "AnyRangeSource"]
+
+
+class AnyRangeSource:
+    """Files end to end; each one's end is a row's end. Positions are plain arithmetic."""
+
+    any_range = True
+    rereadable = True
+
+    def __init__(self, files: tuple[SourceFile, ...], *, max_row_bytes: int, block_bytes: int = BLOCK_BYTES) -> None:
+        assert all(file.any_range for file in files)
+        self.files = files
+        self.verbatim = all(file.verbatim for file in files)
+        self.max_row_bytes = max_row_bytes
+        self.block_bytes = min(block_bytes, max_row_bytes)  # so a row inside a block of several is never too long
+        *bases, self.size = accumulate((file.length or 0 for file in files), initial=0)
+        self.bases: tuple[int, ...] = tuple(bases)
+
+    def cursor(self) -> AnyRangeCursor:
+        return AnyRangeCursor(self)
+
+    def locate(self, position: int) -> tuple[str, int | None]:
+        index, offset = file_at(position, self.bases)
+        return self.files[index].uri, self.files[index].byte_offset(offset)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class AnyRangeCursor:
+    """Reads any range of an `AnyRangeSource`; several tasks may read at once. What a `read` under way holds is its format's."""
+
+    def __init__(self, source: AnyRangeSource) -> None:
+        self._source = source
+        self._readers = Readers(block_bytes=source.block_bytes, max_row_bytes=source.max_row_bytes)
+        self._progress = 0
+
+    @property
+    def progress(self) -> int:
+        return self._progress
+
+    async def peek(self) -> Item | None:
+        async with aclosing(self.read(0, self._source.size)) as rows:
+            return await anext(rows, None)
+
+    async def more(self, position: int) -> bool:
+        return position < self._source.size
+
+    def reached(self, position: int) -> None:
+        self._progress = max(self._progress, position)
+
+    async def aclose(self) -> None:
+        self._readers.close()
+
+    async def read(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
+        for base, file, begin, end in self._ranges(start, stop):
+            with self._readers.lend(file, base) as reader:
+                async with aclosing(reader.rows(begin, end)) as rows:
+                    async for item in rows:
+                        self.reached(item.end)
+                        yield item
+
+    async def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
+        if not self._source.verbatim:
+            raise ValueError("the source's bytes are not its rows")
+        for base, file, begin, end in self._ranges(start, stop):
+            with self._readers.lend(file, base) as reader:
+                async with aclosing(reader.raw(begin, end)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+
+    def _ranges(self, start: int, stop: int) -> Iterator[tuple[int, SourceFile, int, int]]:
+        """The files that [start, stop) lies in: each one's base, itself, and the offsets in it."""
+        bases = self._source.bases
+        for index in range(max(bisect_right(bases, start) - 1, 0), len(bases)):
+            base, file = bases[index], self._source.files[index]
+            if base >= stop:
+                return
+            begin, end = max(start - base, 0), min(stop - base, file.length or 0)
+            if begin < end:
+                yield base, file, begin, end

@@ -1,0 +1,177 @@
+"""What a file format says of itself: how it is told, how its rows are found, what a position in it counts. And a file of one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, assert_never
+
+from bulkup.model import Block, LongRow
+from bulkup.sources.decompress import Compression
+from bulkup.sources.head import Head
+
+__all__ = ["Access", "Cutter", "Format", "Item", "Reader", "Sign", "SourceFile", "Unit"]
+
+Item = Block | LongRow
+"""What is handed out: whole lines, or one line that is too long."""
+
+
+class Unit(StrEnum):
+    """What a place in a file of the format is counted in."""
+
+    BYTE = "byte"
+    """Positions are byte offsets after decompression."""
+
+    ROW = "row"
+    """Each row takes as many positions as an average one has bytes, so equal spans are about equal work in every format."""
+
+    PAGE = "page"
+    """As `ROW`, for rows that come a page at a time."""
+
+
+class Access(StrEnum):
+    """In which order a file of the format can be read."""
+
+    ANY_RANGE = "any range"
+    """Any range at any time, by several readers at once."""
+
+    FORWARD = "forward only"
+
+
+class Sign(StrEnum):
+    """By what a file's format is told, the surest first."""
+
+    MAGIC = "magic"
+    SUFFIX = "suffix"
+    ROWS = "rows"
+
+
+class Cutter(Protocol):
+    """Takes a file's decoded bytes piece by piece and gives its rows as blocks of JSON lines.
+
+    Positions are byte offsets. Where blocks are cut depends on the content and `block_bytes` alone, never on the pieces. A block
+    whose lines are not the file's own bytes has `offsets`.
+    """
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong with the file as a whole, once that is known: nothing comes after it."""
+
+    def feed(self, piece: bytes) -> list[Item]:
+        """Take *piece*; what is complete now."""
+
+    def finish(self) -> list[Item]:
+        """The rest: the input ends here."""
+
+
+class MakeCutter(Protocol):
+    """Makes a `Cutter`. *start* is the position of the first byte that it will be fed."""
+
+    def __call__(self, start: int, *, block_bytes: int, max_row_bytes: int) -> Cutter: ...
+
+
+class Reader(Protocol):
+    """One open file. Its rows are found by ranges of offsets in it, counted in positions; the items carry positions.
+
+    Where the format's access is any range, several ranges may be read at once.
+    """
+
+    def rows(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
+        """The rows that begin in [start, stop), where 0 <= start < stop <= the file's length. Never blocks the event loop."""
+
+    def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
+        """As `Cursor.raw`, within the file. Asked only where the format is verbatim."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+class MakeReader(Protocol):
+    """Opens a file as a `Reader`. *base* is the position at which the file begins. Raises `SourceChanged`, `SourceUnreadable`."""
+
+    def __call__(self, file: SourceFile, base: int, *, block_bytes: int, max_row_bytes: int) -> Reader: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format. *name* stands in journals and must never change; *title* is for people.
+
+    A file is of the format if its decoded bytes begin with one of *magic* or its name ends in one of *suffixes* (either, where
+    both are given; any file, where neither is), and *recognise*, where given, agrees.
+
+    *cutter* makes rows of decoded bytes in order: of packed files and of standard input too. *reader* finds the rows of a
+    regular file that is not packed, with the *access* that is stated. At least one is given. *length* is how many positions a
+    file takes, where these are not its bytes; it is asked once, in a thread, when the file is frozen.
+
+    *verbatim*: the bytes of a range are its rows as JSON lines, so they may be sent from the file as they are.
+    """
+
+    name: str
+    title: str
+    unit: Unit = Unit.BYTE
+    access: Access = Access.FORWARD
+    verbatim: bool = False
+    magic: tuple[bytes, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    recognise: Callable[[Head], bool] | None = None
+    cutter: MakeCutter | None = None
+    reader: MakeReader | None = None
+    length: Callable[[str], int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.cutter is None and self.reader is None:
+            raise ValueError(f"format {self.name}: needs a cutter or a reader")
+        if self.access is Access.ANY_RANGE and self.reader is None:
+            raise ValueError(f"format {self.name}: any range needs a reader")
+        if self.verbatim and (self.access is not Access.ANY_RANGE or self.unit is not Unit.BYTE):
+            raise ValueError(f"format {self.name}: verbatim needs any range, by bytes")
+        if self.unit is not Unit.BYTE and (self.cutter is not None or self.length is None):
+            raise ValueError(f"format {self.name}: positions that are not bytes need a length, and no cutter")
+
+    def is_meant_by(self, sign: Sign, name: str, head: Head) -> bool:
+        """Whether *sign* points to the format, for the file of that *name* (as it would be unpacked) that begins with *head*."""
+        match sign:
+            case Sign.MAGIC:
+                points = any(map(head.starts_with, self.magic))
+            case Sign.SUFFIX:
+                points = name.lower().endswith(self.suffixes)
+            case Sign.ROWS:
+                points = not self.magic and not self.suffixes
+            case _:
+                assert_never(sign)
+        return points and (self.recognise is None or self.recognise(head))
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file, frozen: *size*, *mtime_ns* and *inode* are those on disk when it was inspected (None for stdin).
+
+    *uri* is the path as it was given or as the glob gave it, `-` for stdin. *bom* says that the decoded bytes begin
+    with a UTF-8 byte order mark, which is no part of the first row. *length* is how many positions it takes where it can be
+    read by ranges.
+    """
+
+    uri: str
+    size: int | None
+    mtime_ns: int | None
+    inode: int | None
+    compression: Compression
+    format: Format
+    bom: bool
+    length: int | None
+
+    @property
+    def any_range(self) -> bool:
+        """Whether its rows can be read in any order: the format allows it, in a regular file that is not packed."""
+        is_bare = self.size is not None and self.compression is Compression.NONE
+        return is_bare and self.format.access is Access.ANY_RANGE
+
+    @property
+    def verbatim(self) -> bool:
+        """Whether the bytes of a range may be sent as they are."""
+        return self.any_range and self.format.verbatim
+
+    def byte_offset(self, offset: int) -> int | None:
+        """The byte that *offset* positions from the file's beginning mean, after decompression; None where they count no bytes."""
+        return offset if self.format.unit is Unit.BYTE else None
