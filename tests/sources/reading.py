@@ -36,7 +36,7 @@ def rows_of(item: Item) -> list[Row]:
         return [Row(item.start, item.head, long=True)]
     assert item.data
     if item.offsets is not None:
-        lines = item.data.split(b"\n")
+        lines = item.data.removesuffix(b"\n").split(b"\n")  # a block that was cut off before another has its last break
         assert len(lines) == len(item.offsets)
         assert item.start == item.offsets[0]
         assert item.end == item.offsets[-1] + len(lines[-1])
