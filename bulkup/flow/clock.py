@@ -13,9 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
 from typing import Any
 
-from bulkup.settlement import Look
-
-__all__ = ["Anchor", "Clock", "dated"]
+__all__ = ["Anchor", "Clock"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +72,3 @@ class Anchor:
     def not_before(self, latest: float) -> Anchor:
         """The same moment, called *latest* (Unix seconds) at least: no timeline begins before what is recorded."""
         return replace(self, unix=max(self.unix, latest))
-
-
-async def dated(look: Callable[[], Awaitable[Look]], clock: Clock) -> Look:
-    """A look that says by *clock* when it began: a destination knows the machine's clock only."""
-    at = clock.unix()
-    return replace(await look(), at=at)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from functools import partial
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -19,9 +18,17 @@ import xxhash
 from anyio.lowlevel import checkpoint
 
 from bulkup.chunk import Chunk, ChunkState, Totals
-from bulkup.destinations.seam import PAGE_ROWS, Destination, NotThere, ReadBackUnavailable, Settles, StoredRow
+from bulkup.destinations.seam import (
+    PAGE_ROWS,
+    Asking,
+    Destination,
+    NotThere,
+    ReadBackUnavailable,
+    Settles,
+    StoredRow,
+)
 from bulkup.encoding import RowPlan
-from bulkup.flow.asker import Asker
+from bulkup.flow.ahead import begun_ahead
 from bulkup.flow.buckets import Buckets
 from bulkup.flow.halt import Halt, Halted
 from bulkup.flow.looking import expect_datasets, row_pages
@@ -30,6 +37,7 @@ from bulkup.outcome import RemoteStatus
 from bulkup.row_numbers import first_rows
 from bulkup.settlement import Look, Match, Others, Seen
 from bulkup.verification import (
+    KEY_BYTES,
     SHOWN_ROWS,
     Comparison,
     DatasetDifference,
@@ -47,6 +55,9 @@ __all__ = ["Ids", "Verifier"]
 
 AT_ONCE = 8
 """How many datasets are asked about at once."""
+
+READ_AT_ONCE, READ_BYTES = 4, 32 * 1024 * 1024
+"""The contents of so many datasets are read at once, as long as the rows' keys come to no more (or it is one)."""
 
 PART_ROWS = 200_000
 """How many rows are put together at once, where they are found by id."""
@@ -70,7 +81,7 @@ class Verifier:
         others: Others,
         ids: Ids,
         sent: SentRows,
-        asker: Asker,
+        asking: Asking,
         halt: Halt,
         scratch: Path,
         sample: float,
@@ -86,7 +97,7 @@ class Verifier:
         self._others = others
         self._ids = ids
         self._sent = sent
-        self._asker = asker
+        self._asking = asking
         self._halt = halt
         self._scratch = scratch
         self._say = say
@@ -105,7 +116,7 @@ class Verifier:
         """Compare; what was found stands in `found`. Raises `SourceChanged`, `SourceUnreadable`, `LocalDisk`."""
         expect_datasets(self._destination, self._survey, len(self._all_chunks))
         try:
-            look = await self._asker.ask(self._destination.look)
+            look = await self._destination.look(self._asking)
             if look.unavailable is not None:
                 self.found.unverifiable.append(f"no read-back: {look.unavailable}")
             elif self._destination.capabilities.settles is Settles.BY_NAME:
@@ -142,9 +153,9 @@ class Verifier:
                 tasks.start_soon(check)
         self._halt.check()
         self._say_sample()
-        for chunk in self._chosen:
-            if (dataset_id := ids[chunk.id]) in readable and dataset_id is not None:
-                await self._compare_dataset(chunk, dataset_id)
+        await self._compare_datasets(
+            [(chunk, id_) for chunk in self._chosen if (id_ := ids[chunk.id]) is not None and id_ in readable]
+        )
 
     def _name_doubles(self, look: Look) -> None:
         """Two datasets under one chunk's name hold its rows twice."""
@@ -164,7 +175,7 @@ class Verifier:
     async def _check_dataset(self, chunk: Chunk, dataset_id: str, seen: Seen | None) -> bool:
         """Whether the dataset's rows can be compared. What is wrong with it otherwise is noted."""
         try:
-            status = seen.status if seen else await self._asker.ask(partial(self._destination.poll, dataset_id))
+            status = seen.status if seen else await self._destination.poll(self._asking, dataset_id)
         except NotThere as why:
             self._differs(dataset_id, f"is not there ({why}): the {chunk.rows:,} rows of chunk {chunk.id} are gone")
             return False
@@ -174,7 +185,7 @@ class Verifier:
         if status != RemoteStatus.READY:
             self._differs(dataset_id, f"is {status}, not READY ({chunk.rows:,} rows, chunk {chunk.id})")
             return False
-        match = await self._asker.ask(partial(self._destination.match, dataset_id, rows=chunk.rows, plan=self._plan))
+        match = await self._destination.match(self._asking, dataset_id, rows=chunk.rows, plan=self._plan)
         if match is Match.UNKNOWN:
             self.found.unverifiable.append(f"dataset {dataset_id}: its rows cannot be read back")
             return False
@@ -197,7 +208,20 @@ class Verifier:
             self._differs(dataset_id, f"holds {count}, and chunk {chunk.id} had {chunk.rows:,}")
         return True
 
-    async def _compare_dataset(self, chunk: Chunk, dataset_id: str) -> None:
+    async def _compare_datasets(self, chosen: Sequence[tuple[Chunk, str]]) -> None:
+        """Several are read at once, and compared in their chunks' order: the source is read forwards."""
+        await begun_ahead(
+            ((one, KEY_BYTES * one[0].rows) for one in chosen),
+            self._stored_keys,
+            self._compare_dataset,
+            halt=self._halt,
+            at_once=READ_AT_ONCE,
+            memory_bytes=READ_BYTES,
+        )
+
+    async def _stored_keys(self, one: tuple[Chunk, str]) -> bytes | ReadBackUnavailable:
+        """The keys of a dataset's rows, in order, or why they cannot be read back."""
+        chunk, dataset_id = one
         stored = bytearray()
         try:
             is_counted = all(found.dataset_id != dataset_id for found in self.found.dataset_differences)
@@ -206,9 +230,15 @@ class Verifier:
             async for page in self._pages(dataset_id, chunk.body_bytes // chunk.rows, at_most, counted):
                 stored += b"".join(row.key for row in page)
         except ReadBackUnavailable as why:
-            self.found.unverifiable.append(f"dataset {dataset_id}: {why}")
+            return why
+        return bytes(stored)
+
+    async def _compare_dataset(self, one: tuple[Chunk, str], stored: bytes | ReadBackUnavailable) -> None:
+        chunk, dataset_id = one
+        if isinstance(stored, ReadBackUnavailable):
+            self.found.unverifiable.append(f"dataset {dataset_id}: {stored}")
             return
-        await self._note(chunk, dataset_id, compare_in_order(await self._sent.keys(chunk), bytes(stored)))
+        await self._note(chunk, dataset_id, compare_in_order(await self._sent.keys(chunk), stored))
 
     # --- all chunks are in one dataset --------------------------------------------------------------------------------
 
@@ -351,7 +381,7 @@ class Verifier:
         self, dataset_id: str, row_bytes: int, at_most: int, counted: int | None = None
     ) -> AsyncIterator[list[StoredRow]]:
         return row_pages(
-            self._asker, self._destination, dataset_id, row_bytes=row_bytes, at_most=at_most, counted=counted
+            self._asking, self._destination, dataset_id, row_bytes=row_bytes, at_most=at_most, counted=counted
         )
 
     async def _note(self, chunk: Chunk, dataset_id: str, comparison: Comparison) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from bulkup.chunk import ChunkId
 from bulkup.destinations.collinear import CollinearDestination
-from bulkup.destinations.seam import Payload, StoredRow
+from bulkup.destinations.seam import Asking, Payload, StoredRow
 from bulkup.emulator import Spawned
 from bulkup.event import Note
 from bulkup.flow.helped import PoolSender
@@ -385,9 +385,9 @@ async def test_nothing_is_in_flight_while_rows_are_counted(emulator: Spawned, tm
     looks: list[int] = []
     look = CollinearDestination.look
 
-    async def watched(self: CollinearDestination) -> Look:
+    async def watched(self: CollinearDestination, asking: Asking) -> Look:
         looks.append((await anyio.to_thread.run_sync(emulator.summary))["collinear"]["concurrent_uploads"])
-        return await look(self)
+        return await look(self, asking)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(CollinearDestination, "look", watched)
@@ -464,10 +464,10 @@ async def test_rows_read_back_that_are_not_all_there_decide_nothing(emulator: Sp
     read_rows = CollinearDestination.read_rows
     asked = 0
 
-    async def lagging(self: CollinearDestination, dataset_id: str, page: int) -> list[StoredRow]:
+    async def lagging(self: CollinearDestination, asking: Asking, dataset_id: str, page: int) -> list[StoredRow]:
         nonlocal asked
         asked += 1
-        rows = await read_rows(self, dataset_id, page)
+        rows = await read_rows(self, asking, dataset_id, page)
         return rows[:10] if asked == 1 else rows
 
     with pytest.MonkeyPatch.context() as patched:
@@ -494,9 +494,9 @@ async def test_after_a_crash_a_creating_chunk_is_looked_up_before_anything_is_se
     look = CollinearDestination.look
     sends: dict[type[Any], Any] = {kind: kind.send for kind in (OwnSender, PoolSender)}
 
-    async def looked(self: CollinearDestination) -> Look:
+    async def looked(self: CollinearDestination, asking: Asking) -> Look:
         calls.append("look")
-        return await look(self)
+        return await look(self, asking)
 
     async def sent(
         self: OwnSender | PoolSender, prepared: Prepared, payload: Payload, on_bytes: Callable[[int], None]

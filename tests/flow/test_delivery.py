@@ -10,7 +10,7 @@ import pytest
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt
-from bulkup.destinations.seam import Creates, Payload, ReadBackUnavailable
+from bulkup.destinations.seam import Asking, Creates, Payload, ReadBackUnavailable
 from bulkup.errors import ExitCode, LocalDisk
 from bulkup.flow.creation import Creation
 from bulkup.flow.delivery import DOUBTS_TO_SETTLE
@@ -322,7 +322,7 @@ class TestNotReady:
         if how == "not to be asked":
 
             class Mute(type(lane.to)):  # type: ignore[misc]
-                async def poll(self, remote_id: str) -> RemoteStatus:
+                async def poll(self, asking: Asking, remote_id: str) -> RemoteStatus:
                     raise ReadBackUnavailable("HTTP 404")
 
             lane.to = Mute(**{name: getattr(lane.to, name) for name in lane.to.__dataclass_fields__})
@@ -365,7 +365,7 @@ class TestNotReady:
         """The next invocation asks on."""
 
         class Stopping(type(lane.to)):  # type: ignore[misc]
-            async def poll(self, remote_id: str) -> RemoteStatus:
+            async def poll(self, asking: Asking, remote_id: str) -> RemoteStatus:
                 lane.halt.set(Reason("stopped", ExitCode.INTERRUPTED))
                 return RemoteStatus.PENDING
 

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.destinations.seam import PAGE_ROWS, AnswerTooLarge, Destination, ReadBackUnavailable, StoredRow
+from bulkup.destinations.seam import PAGE_ROWS, AnswerTooLarge, Asking, Destination, ReadBackUnavailable, StoredRow
 from bulkup.flow import looking
-from bulkup.flow.asker import Asker
 from bulkup.flow.looking import expect_datasets, row_pages
+from tests.destinations.asking import at_once
 from tests.examples import examples
-
-
-class Asking:
-    """Asks at once."""
-
-    async def ask(self, question: Callable[[], Awaitable[Any]]) -> Any:
-        return await question()
 
 
 class Paged:
@@ -34,7 +26,9 @@ class Paged:
         self.cap, self.counts_pages, self.largest = cap, counts_pages, largest
         self.requests = 0
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
         self.requests += 1
         assert self.requests < 1_000, "it is asked without end"
         size = min(page_rows, self.cap)
@@ -48,8 +42,8 @@ class Paged:
 async def read(
     paged: object, *, at_most: int = 10**9, counted: int | None = None, row_bytes: int = 1
 ) -> list[StoredRow]:
-    asker, destination = cast("Asker", Asking()), cast("Destination", paged)
-    pages = row_pages(asker, destination, "d", row_bytes=row_bytes, at_most=at_most, counted=counted)
+    destination = cast("Destination", paged)
+    pages = row_pages(at_once, destination, "d", row_bytes=row_bytes, at_most=at_most, counted=counted)
     return [row async for page in pages for row in page]
 
 
@@ -76,8 +70,10 @@ async def test_a_row_that_is_counted_and_not_shown_is_missing() -> None:
 class Again(Paged):
     """Ignores the page's number."""
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
-        return await super().read_rows(dataset_id, 0, page_rows=page_rows)
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
+        return await super().read_rows(asking, dataset_id, 0, page_rows=page_rows)
 
 
 @pytest.mark.parametrize("count", [1, 999, 1000, 5000])
@@ -89,8 +85,10 @@ async def test_the_same_page_again_is_no_reading(count: int) -> None:
 class Short(Paged):
     """One page in the middle is not whole."""
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
-        found = await super().read_rows(dataset_id, page, page_rows=page_rows)
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
+        found = await super().read_rows(asking, dataset_id, page, page_rows=page_rows)
         return found[:-1] if page == 1 else found
 
 
@@ -102,8 +100,10 @@ async def test_a_page_in_the_middle_that_is_short_is_no_reading() -> None:
 class Shallow(Paged):
     """Shows no more than three pages."""
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
-        return [] if page >= 3 else await super().read_rows(dataset_id, page, page_rows=page_rows)
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
+        return [] if page >= 3 else await super().read_rows(asking, dataset_id, page, page_rows=page_rows)
 
 
 async def test_pages_that_end_before_the_count_are_no_reading() -> None:
@@ -114,7 +114,9 @@ async def test_pages_that_end_before_the_count_are_no_reading() -> None:
 class Endless(Paged):
     """There is always one more."""
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
         self.requests += 1
         return [StoredRow(page * page_rows + number, bytes(16)) for number in range(page_rows)]
 
@@ -176,10 +178,12 @@ async def test_one_row_that_is_too_large_is_no_reading() -> None:
 class LargeLater(Paged):
     """What comes after the first page is too large."""
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
         if page:
             raise AnswerTooLarge("too large")
-        return await super().read_rows(dataset_id, page, page_rows=page_rows)
+        return await super().read_rows(asking, dataset_id, page, page_rows=page_rows)
 
 
 async def test_pages_of_another_size_do_not_go_on_where_others_ended() -> None:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from bulkup.chunk import FAILED_ONCE, WHOLE, ChunkId, ChunkState, Evidence
-from bulkup.destinations.seam import Creates, ReadBackUnavailable
+from bulkup.destinations.seam import Asking, Creates, ReadBackUnavailable
 from bulkup.flow import looking, settler
 from bulkup.flow.settler import REFUSALS_STORE_NOTHING, Audit, failed_ids
 from bulkup.outcome import RemoteStatus
@@ -182,7 +182,7 @@ class TestByName:
 
     async def test_where_it_cannot_be_asked_for_the_lists_word_stands(self, named: LaneAlone) -> None:
         class Mute(type(named.to)):  # type: ignore[misc]
-            async def poll(self, remote_id: str) -> RemoteStatus:
+            async def poll(self, asking: Asking, remote_id: str) -> RemoteStatus:
                 raise ReadBackUnavailable("HTTP 404")
 
         await named.doubt(0)
