@@ -58,6 +58,7 @@ class Alone:
         retry_for_s: float = 600.0,
         max_wait_s: float = 3600.0,
         concurrency: int = 4,
+        requests_per_minute: float | None = None,
     ) -> None:
         self.token = token or TokenSource(variable="T", file=None, environment={"T": "a-token-of-this-test"})
         self.clock = clock or virtual()
@@ -68,7 +69,7 @@ class Alone:
         self.pacing = Pacing(
             concurrency=Concurrency(cap=concurrency),
             gate=Gate(clock=now_s, sleep=self.clock.sleep),
-            rate=Rate(),
+            rate=Rate(requests_per_minute=requests_per_minute),
             clock=now_s,
             uniform=self.clock.uniform,
             unix=self.clock.unix,

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.destinations.seam import PAGE_ROWS, AnswerTooLarge, Asking, Destination, ReadBackUnavailable, StoredRow
+from bulkup.destinations.seam import (
+    PAGE_ROWS,
+    AnswerTooLarge,
+    Asking,
+    Destination,
+    LookFailed,
+    ReadBackUnavailable,
+    StoredRow,
+)
 from bulkup.flow import looking
-from bulkup.flow.looking import expect_datasets, row_pages
+from bulkup.flow.looking import dated_look, expect_datasets, row_pages
+from bulkup.outcome import CloseGate
+from bulkup.settlement import Look
 from tests.destinations.asking import at_once
 from tests.examples import examples
+from tests.flow.alone import UNIX_S, virtual
+from tests.pacing.virtual import run_virtual
+
+T = TypeVar("T")
 
 
 class Paged:
@@ -189,3 +205,43 @@ class LargeLater(Paged):
 async def test_pages_of_another_size_do_not_go_on_where_others_ended() -> None:
     with pytest.raises(AnswerTooLarge):
         await read(LargeLater(3000))
+
+
+class Dated:
+    """A look of three requests of two seconds; the first one fails at first."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def look(self, asking: Asking) -> Look:
+        for _ in range(3):
+            await asking(self._page)
+        return Look(0.0, unavailable="x")
+
+    async def _page(self) -> None:
+        self.asked += 1
+        await asyncio.sleep(2)
+        if self.asked == 1:
+            raise LookFailed(CloseGate("HTTP 429", 100.0))
+
+
+async def after_ten_seconds(request: Callable[[], Awaitable[T]], /) -> T:
+    """An `Asking`: that is how long a slot takes; a failure is waited out for a hundred."""
+    await asyncio.sleep(10)
+    try:
+        return await request()
+    except LookFailed:
+        await asyncio.sleep(100)
+        return await request()
+
+
+def test_a_look_is_dated_by_the_runs_clock_from_its_first_answer_to_its_last() -> None:
+    """What was waited before the request that was answered is no part of it; what was waited between its requests is."""
+
+    async def main() -> Look:
+        return await dated_look(after_ten_seconds, cast("Destination", Dated()), virtual())
+
+    look = run_virtual(main)
+    assert look.unavailable == "x"
+    assert look.at - UNIX_S == pytest.approx(10 + 2 + 100, abs=0.01)
+    assert look.took_s == pytest.approx(2 + 2 * (10 + 2), abs=0.01)
