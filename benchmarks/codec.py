@@ -26,8 +26,8 @@ from typing import Any
 
 from benchmarks import bare
 from benchmarks.rows import Shape, Text, parse_size, write_rows
-from bulkup.destinations.collinear_rows import COLLINEAR
-from bulkup.destinations.nebius_rows import NEBIUS
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowOptions, Target, decide
 from bulkup.mapping import parse_mapping
 from bulkup.model import BLOCK_BYTES, Block, Validation

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bulkup.api import events, upload
-    from bulkup.config import Collinear, Nebius, OnDoubt, RejectLimit
+    from bulkup.config import OnDoubt, RejectLimit
+    from bulkup.destinations.collinear.settings import Collinear
+    from bulkup.destinations.nebius.settings import Nebius
     from bulkup.errors import (
         BulkupError,
         DestinationNotEmpty,
@@ -53,7 +55,9 @@ __all__ = [
 
 _HOMES = {
     "api": ("events", "upload"),
-    "config": ("Collinear", "Nebius", "OnDoubt", "RejectLimit"),
+    "config": ("OnDoubt", "RejectLimit"),
+    "destinations.collinear.settings": ("Collinear",),
+    "destinations.nebius.settings": ("Nebius",),
     "errors": (
         "BulkupError", "DestinationNotEmpty", "ExitCode", "JournalUnusable", "LocalDisk", "RunLocked", "SourceChanged",
         "SourceUnreadable", "TokenRefused", "UsageProblem",

@@ -10,13 +10,14 @@ from typing import Any
 
 import anyio
 
-from bulkup.config import Collinear, Nebius, RunSettings, settings_from
+from bulkup.config import RunSettings, settings_from
+from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import UsageProblem
 from bulkup.event import Event, Finished
 from bulkup.receipt import Receipt
 from bulkup.wiring.interrupt import Interrupt
 from bulkup.wiring.run import execute
-from bulkup.wiring.upload import Upload, default_name, lane_name
+from bulkup.wiring.wish import Upload, default_name
 
 __all__ = ["events", "make_upload", "upload"]
 
@@ -24,14 +25,14 @@ Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 def make_upload(
-    sources: Sources, destinations: Sequence[Nebius | Collinear], name: str | None, settings: dict[str, Any]
+    sources: Sources, destinations: Sequence[DestinationSettings], name: str | None, settings: dict[str, Any]
 ) -> Upload:
     """What the arguments of `upload` ask for, checked. Raises `UsageProblem`."""
     given = (sources,) if isinstance(sources, str | os.PathLike) else tuple(sources)
     locators = tuple(os.fspath(source) for source in given)
     if not locators:
         raise UsageProblem("nothing to upload: name at least one file")
-    lanes = [lane_name(destination) for destination in destinations]
+    lanes = [destination.service for destination in destinations]
     if len(set(lanes)) != len(lanes):
         raise UsageProblem("each destination can be given once; use one run for each dataset")
     chosen = settings_from(
@@ -41,13 +42,14 @@ def make_upload(
 
 
 async def upload(
-    sources: Sources, *, destinations: Sequence[Nebius | Collinear], name: str | None = None, **settings: Any
+    sources: Sources, *, destinations: Sequence[DestinationSettings], name: str | None = None, **settings: Any
 ) -> Receipt:
     """Move *sources* into every one of *destinations*, go on where an earlier call stopped, and return the receipt.
 
     *sources*: paths or globs of JSON lines or JSON arrays, plain, gzip or zstd; `"-"` is standard input. *name*: the
     dataset's, by default the only file's stem. *settings* are the fields of `bulkup.config.RunSettings` (`state_dir`,
-    `append`, `on_doubt`, …). Tokens come from `NEBIUS_API_KEY`, `COLLINEAR_API_KEY` or a destination's `token_file`.
+    `append`, `on_doubt`, …). Tokens come from each destination's variable in the environment, or
+    from its `token_file`.
 
     A lane that stops (quota, permission, doubt) does not raise: the receipt says so, with its exit code. Raises `BulkupError`
     where nothing could be sent at all: `UsageProblem` (also where no asyncio event loop runs), `TokenRefused`, `SourceChanged`,
@@ -60,7 +62,7 @@ async def upload(
 
 
 async def events(
-    sources: Sources, *, destinations: Sequence[Nebius | Collinear], name: str | None = None, **settings: Any
+    sources: Sources, *, destinations: Sequence[DestinationSettings], name: str | None = None, **settings: Any
 ) -> AsyncGenerator[Event, None]:
     """As `upload`, saying what happens meanwhile: notes, about four snapshots a second, and at last `Finished` with the receipt.
 
@@ -68,7 +70,7 @@ async def events(
     cannot wait for that; a later call from the same event loop does. To have it done with behind the block, so that no lock is
     held any more::
 
-        async with contextlib.aclosing(bulkup.events("rows.jsonl", destinations=[bulkup.Nebius()])) as happenings:
+        async with contextlib.aclosing(bulkup.events("rows.jsonl", destinations=[…])) as happenings:
             async for event in happenings:
                 ...
     """

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
-from uuid import UUID
+from typing import Any, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from bulkup.errors import UsageProblem
-from bulkup.json_values import trouble_in
-from bulkup.model import Validation
+from bulkup.json_values import MOST_NESTED, trouble_in
 from bulkup.path_text import is_unicode
 from bulkup.refusal import Refusal, attempt
+from bulkup.settings.option import Table
+from bulkup.settings.run import OnDoubt, OnSourceChange, RejectLimit, RunOptions
 
 __all__ = [
     "LONGEST_NAME",
-    "Collinear",
-    "DestinationSettings",
-    "Nebius",
+    "Model",
     "OnDoubt",
     "OnSourceChange",
     "RejectLimit",
     "RunSettings",
+    "Table",
     "load_file",
     "settings_from",
 ]
@@ -37,36 +36,17 @@ LONGEST_NAME = 200
 _LARGEST_FILE_BYTES = 4 * MIB
 """Of a config file; what is larger is another kind of file."""
 
+_KEY_PART = rb"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"?+|'[^'\n]*+'?+)"""
+_KEYS = re.compile(_KEY_PART + rb"(?:[ \t]*+\.[ \t]*+" + _KEY_PART + rb")*+")
+_KEY_PARTS = re.compile(_KEY_PART)
+"""Every word and string is taken as a key, at most once: the time does not grow faster than the file."""
+
 M = TypeVar("M", bound=BaseModel)
 
 
-def _sound(table: dict[str, Any]) -> dict[str, Any]:
-    trouble = trouble_in(table)
-    if trouble is not None:
-        raise ValueError(trouble)
-    return table
+class Model(BaseModel):
+    """Settings: frozen, and of known keys."""
 
-
-Table = Annotated[dict[str, Any], AfterValidator(_sound)]
-"""A table whose keys are the user's."""
-
-
-class OnDoubt(StrEnum):
-    """What happens to a chunk of which nobody knows whether it was stored."""
-
-    HOLD = "hold"
-    RESEND = "resend"
-
-
-class OnSourceChange(StrEnum):
-    """What happens where the source is no longer the one that the run began with."""
-
-    REFUSE = "refuse"
-    APPEND = "append"
-    RESTART = "restart"
-
-
-class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
     @model_validator(mode="after")
@@ -79,102 +59,8 @@ class _Model(BaseModel):
         return self
 
 
-class DestinationSettings(_Model):
-    """What every destination has. Sizes are in bytes, rates per unit of time as named; None means the destination's own default."""
-
-    url: str
-    token_file: Path | None = None
-    ca_file: Path | None = None
-    preset: Literal["auto", "identity", "chat", "prompt-completion", "question-answer", "text"] = "auto"
-    drop: tuple[str, ...] = ()
-    mapping: Table | None = None
-    max_chunk_bytes: Annotated[int, Field(ge=1024)] | None = None
-    max_chunk_rows: Annotated[int, Field(ge=1)] | None = None
-    concurrency: Annotated[int, Field(ge=1, le=256)] = 16
-    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
-    rows_per_second: Annotated[float, Field(gt=0)] | None = None
-    bytes_per_second: Annotated[float, Field(gt=0)] | None = None
-
-
-class Nebius(DestinationSettings):
-    """Nebius Token Factory: one dataset, or a family of them, in *folder*. The token is in `NEBIUS_API_KEY` or *token_file*."""
-
-    url: str = "https://api.tokenfactory.nebius.com"
-    folder: Annotated[str, Field(min_length=1)] = "/bulkup"
-    ai_project_id: str | None = None
-    whole_schema: Table | None = Field(default=None, alias="schema")
-    columns: Table = Field(default_factory=dict)
-    nested: Literal["text", "as-is"] = "text"
-    pending_timeout_s: Annotated[float, Field(gt=0)] = 600.0
-
-
-class Collinear(DestinationSettings):
-    """Collinear AI: one dataset in a space. The token is in `COLLINEAR_API_KEY` or *token_file*."""
-
-    url: str = "https://api.collinear.ai"
-    space_id: str
-
-    @field_validator("space_id")
-    @classmethod
-    def _uuid(cls, value: str) -> str:
-        return str(UUID(value))
-
-
-class RejectLimit(_Model):
-    """How many rows may be rejected before the lane stops: a number, or a share of the rows read (after 1,000 of them)."""
-
-    rows: int | None = None
-    percent: float | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> RejectLimit:
-        """From `N` or `P%`. Raises `UsageProblem`."""
-        try:
-            if text.endswith("%"):
-                percent = float(text[:-1])
-                if 0 <= percent <= 100:
-                    return cls(percent=percent)
-            elif int(text) >= 0:
-                return cls(rows=int(text))
-        except ValueError:
-            pass
-        raise UsageProblem(f"--max-rejects {text!r}: give a number of rows, or a percentage such as 5%")
-
-    def __str__(self) -> str:
-        return f"{self.rows:,}" if self.rows is not None else f"{self.percent:g}%"
-
-    @property
-    def is_none(self) -> bool:
-        """100%: rejects never stop the lane."""
-        return self.percent is not None and self.percent >= 100
-
-    def is_passed(self, *, rejected: int, read: int) -> bool:
-        """Whether so many rejects of so many rows are too many."""
-        if self.rows is not None and rejected > self.rows:
-            return True
-        return self.percent is not None and read >= 1000 and rejected * 100 > self.percent * read
-
-
-class RunSettings(_Model):
-    """What a run has whatever its destinations. Times are in seconds, sizes in bytes."""
-
-    name: str
-    state_dir: Path = Path(".bulkup")
-    on_doubt: OnDoubt = OnDoubt.HOLD
-    settle_after_s: Annotated[float, Field(ge=0)] = 30.0
-    on_source_change: OnSourceChange = OnSourceChange.REFUSE
-    append: bool = False
-    retry_for_s: Annotated[float, Field(ge=0)] = 600.0
-    max_wait_s: Annotated[float, Field(ge=0)] = 3600.0
-    drain_timeout_s: Annotated[float, Field(ge=0)] = 15.0
-    max_rejects: RejectLimit | None = RejectLimit(percent=5.0)
-    rejects_content: bool = True
-    max_row_bytes: Annotated[int, Field(ge=1, le=1024 * MIB)] = 16 * MIB
-    validation: Validation = Validation.FULL
-    memory_bytes: Annotated[int, Field(ge=MIB)] = 48 * MIB
-    workers: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = 1
-    connect_timeout_s: Annotated[float, Field(gt=0)] = 30.0
-    stall_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+class RunSettings(RunOptions, Model):
+    """What a run has whatever its destinations, checked."""
 
     @field_validator("name")
     @classmethod
@@ -193,6 +79,7 @@ def load_file(path: Path) -> dict[str, Any]:
         raise UsageProblem(f"config file {path}: {error.strerror}") from None
     if len(data) > _LARGEST_FILE_BYTES:
         raise UsageProblem(f"config file {path}: larger than {_LARGEST_FILE_BYTES // MIB} MiB, so it is no config file")
+    _check_keys(data, path)
     found = attempt(lambda: tomllib.loads(data.decode()))
     if isinstance(found, Refusal):
         deep = isinstance(found.why, RecursionError)
@@ -201,6 +88,14 @@ def load_file(path: Path) -> dict[str, Any]:
     if trouble is not None:
         raise UsageProblem(f"config file {path}: {trouble}")
     return found
+
+
+def _check_keys(data: bytes, path: Path) -> None:
+    """Before tomllib sees them: it keeps every beginning of a dotted key, which for one of 100,000 parts takes 40 GB."""
+    for key in _KEYS.finditer(data):
+        if key.end() - key.start() > 2 * MOST_NESTED and len(_KEY_PARTS.findall(key[0])) > MOST_NESTED:
+            line = data.count(b"\n", 0, key.start()) + 1
+            raise UsageProblem(f"config file {path}: line {line} has a key that is nested more than {MOST_NESTED} deep")
 
 
 def settings_from(model: type[M], values: dict[str, Any], where: str) -> M:

@@ -11,6 +11,7 @@ from enum import IntEnum
 from bulkup.path_text import readable
 
 __all__ = [
+    "PRECEDENCE",
     "BulkupError",
     "DestinationNotEmpty",
     "ExitCode",
@@ -27,7 +28,7 @@ __all__ = [
 
 
 class ExitCode(IntEnum):
-    """What a run ends with. 2, 6, 7 and 8 come before anything is sent."""
+    """What a run ends with. 2, 6, 7 and 8 come before anything is sent, unless an answer (2) or a changed file (6) stops a lane."""
 
     ALL_LANDED = 0
     INTERNAL = 1
@@ -47,7 +48,7 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
-_PRECEDENCE = (
+PRECEDENCE = (
     ExitCode.INTERNAL,
     ExitCode.INTERRUPTED,
     ExitCode.TERMINATED,
@@ -65,11 +66,12 @@ _PRECEDENCE = (
     ExitCode.SOME_REJECTED,
     ExitCode.ALL_LANDED,
 )
+"""Where several codes apply, the first of these stands for all."""
 
 
 def worst(codes: list[ExitCode]) -> ExitCode:
     """The code that stands for all of *codes* (0 where there are none), by the design's precedence."""
-    return min(codes, key=_PRECEDENCE.index, default=ExitCode.ALL_LANDED)
+    return min(codes, key=PRECEDENCE.index, default=ExitCode.ALL_LANDED)
 
 
 _LONGEST_CHARS = 4000

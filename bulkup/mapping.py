@@ -1,6 +1,6 @@
 r"""The declarative mapping of a config: for each output field, where its value comes from.
 
-    [collinear.mapping]
+    [DESTINATION.mapping]
     conv_prefix  = [{ role = { const = "user" }, content = "question" }]
     response     = { role = { const = "assistant" }, content = "answer" }
     ground_truth = { path = "answer", regex = '####\s*(-?[\d,]+)', cast = "integer" }

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bulkup.validation import Validation
+
 __all__ = [
     "BLOCK_BYTES",
     "HEAD_BYTES",
@@ -52,16 +54,6 @@ class LongRow:
     head: bytes
     start: int
     end: int
-
-
-class Validation(StrEnum):
-    """What is checked of a row before it is sent."""
-
-    FULL = "full"
-    """Everything that is known of the destination's rows."""
-
-    TRUST = "trust"
-    """That each line is one `{…}`, and what making a row anew needs; the rest is left to the destination."""
 
 
 class Stage(StrEnum):

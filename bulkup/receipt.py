@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from bulkup.chunk import Totals
-from bulkup.errors import ExitCode
+from bulkup.verdict import LaneRecord, lane_verdict
 
 __all__ = [
     "REMOTE_LISTED",
@@ -17,7 +16,6 @@ __all__ = [
     "RemoteEntry",
     "SourceReceipt",
     "seconds_between",
-    "status_of",
 ]
 
 REMOTE_LISTED = 10_000
@@ -29,23 +27,6 @@ def seconds_between(started_at: str, finished_at: str) -> float:
     return max(
         0.0, round((datetime.fromisoformat(finished_at) - datetime.fromisoformat(started_at)).total_seconds(), 3)
     )
-
-
-def status_of(code: ExitCode) -> str:
-    """A lane's or a run's exit code as a word."""
-    match code:
-        case ExitCode.ALL_LANDED:
-            return "landed"
-        case ExitCode.SOME_REJECTED:
-            return "landed, some rows rejected"
-        case ExitCode.IN_DOUBT:
-            return "in doubt"
-        case ExitCode.INTERRUPTED | ExitCode.TERMINATED:
-            return "interrupted"
-        case ExitCode.SOURCE_UNREADABLE:
-            return "source unreadable"
-        case _:
-            return "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +85,8 @@ class DestinationReceipt:
     @classmethod
     def of(
         cls,
-        totals: Totals,
+        lane: LaneRecord,
         *,
-        exit_code: ExitCode,
-        reason: str | None,
         max_body_bytes: int,
         datasets: int,
         remote: tuple[RemoteEntry, ...],
@@ -115,11 +94,12 @@ class DestinationReceipt:
         assumptions: tuple[str, ...],
         this_invocation: Invocation,
     ) -> DestinationReceipt:
-        """From what the journal adds up to. Every row that was read is accounted for, or this raises `AssertionError`."""
+        """From what the journal says. Every row that was read is accounted for, or this raises `AssertionError`."""
+        totals, verdict = lane.totals, lane_verdict(lane)
         receipt = cls(
-            status=status_of(exit_code),
-            exit_code=int(exit_code),
-            reason=reason,
+            status=verdict.status,
+            exit_code=int(verdict.exit_code),
+            reason=verdict.reason,
             rows_read=totals.rows_read,
             rows_blank=totals.rows_blank,
             rows_landed=totals.rows_landed,

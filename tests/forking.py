@@ -26,9 +26,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-import typer.main
-
-from bulkup.cli.app import app
 from tests.workers.waiting import wait_for_workers
 
 __all__ = ["Forked"]
@@ -215,10 +212,6 @@ def _preload() -> None:
             importlib.import_module(module.name)
     for name in ("rich.live", "rich.table", "bulkup.progress"):
         importlib.import_module(name)
-    # The tree of commands is made out of what is declared, always the same: a third of what a short command takes.
-    made = functools.cache(typer.main.get_command)
-    made(app)
-    typer.main.get_command = made
     gc.freeze()
 
 

@@ -47,6 +47,10 @@ _QUICK_REPLAYS = (
 
 TARGETS = {
     "settlement": Target(("bulkup/settlement.py",), ("tests/settlement/test_judging.py",)),
+    "policies": Target(
+        tuple(f"bulkup/doubt/{name}.py" for name in ("by_name", "by_count", "late")),
+        ("tests/settlement/test_policies.py", "tests/flow/test_settler.py"),
+    ),
     "waits": Target(
         ("bulkup/flow/reaction.py", "bulkup/flow/requests.py", "bulkup/pacing/backoff.py"),
         ("tests/flow/test_reaction.py", "tests/flow/test_requests.py", "tests/pacing/test_backoff.py"),

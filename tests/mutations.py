@@ -29,11 +29,15 @@ JUDGING = "tests/settlement/test_judging.py"
 STANDING_STILL = "tests/settlement/test_standing_still.py"
 DOUBT = "tests/e2e/test_doubt.py"
 SETTLE = "tests/cli/test_settle.py"
+POLICIES = "tests/settlement/test_policies.py"
 RESETS = "tests/test_resets.py"
 LISTS = "tests/destinations/test_lists.py"
 LOOKING = "tests/flow/test_looking.py"
 REACTION = "tests/flow/test_reaction.py"
 REQUESTS = "tests/flow/test_requests.py"
+VERDICT = "tests/test_verdict.py"
+STATUS = "tests/cli/test_looking.py"
+OPTIONS = "tests/cli/test_options.py::test_one_entry_is_enough"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,78 @@ class Mutation:
 
 
 MUTATIONS = (
+    Mutation(
+        "one entry an option",
+        "the environment goes before a flag",
+        "bulkup/cli/choices.py",
+        "        if flag is not None and flag != []:\n",
+        "        if flag is not None and flag != [] and setting.variable not in environment:\n",
+        (OPTIONS,),
+    ),
+    Mutation(
+        "one entry an option",
+        "bounds are not checked",
+        "bulkup/settings/option.py",
+        "            if bound is not None:\n",
+        "            if False:\n",
+        (OPTIONS,),
+    ),
+    Mutation(
+        "one entry an option",
+        "a flag's text is not read as its entry says",
+        "bulkup/cli/choices.py",
+        "        return setting.option.parse(given)\n",
+        "        return given\n",
+        (OPTIONS,),
+    ),
+    Mutation(
+        "one verdict",
+        "rows in doubt are no matter",
+        "bulkup/verdict.py",
+        "            (ExitCode.IN_DOUBT, totals.rows_in_doubt > 0),\n",
+        "",
+        (VERDICT,),
+    ),
+    Mutation(
+        "one verdict",
+        "a source that was not planned whole is done",
+        "bulkup/verdict.py",
+        "totals.rows_left > 0 or not (lane.planned_whole or lane.unreadable is not None)\n",
+        "totals.rows_left > 0\n",
+        (VERDICT,),
+    ),
+    Mutation(
+        "one verdict",
+        "an interrupted run has nothing left",
+        "bulkup/verdict.py",
+        "    if run.interrupted is not None and any(lane.totals.rows_left for lane in run.lanes.values()):\n",
+        "    if False:\n",
+        (VERDICT,),
+    ),
+    Mutation(
+        "one verdict",
+        "what a lane ended with is not recorded",
+        "bulkup/flow/lane.py",
+        "            await self._journal.set_fact(LANE_END, end.to_json())\n",
+        "",
+        (f"{STATUS}::test_status_after_an_end_says_what_the_receipt_says",),
+    ),
+    Mutation(
+        "one verdict",
+        "how the process before ended is taken for this one's end",
+        "bulkup/wiring/lifetime.py",
+        "journal.set_fact(RUN_END, None), *(journal.lane(name).set_fact(LANE_END, None) for name in lanes)\n",
+        "journal.set_fact(RUN_END, None)\n",
+        (VERDICT,),
+    ),
+    Mutation(
+        "one verdict",
+        "a run that was begun again has ended",
+        "bulkup/wiring/lifetime.py",
+        "journal.set_fact(RUN_END, None), *(",
+        "*(",
+        (VERDICT,),
+    ),
     Mutation(
         "whole list",
         "a page that brings nothing new is one like any other",
@@ -68,7 +144,7 @@ MUTATIONS = (
     Mutation(
         "whole list",
         "a list that goes on nowhere has ended",
-        "bulkup/destinations/nebius.py",
+        "bulkup/destinations/nebius/wire.py",
         '                raise listing.broke("says that it goes on, and not where")\n',
         "                return listing.datasets\n",
         (LISTS,),
@@ -76,7 +152,7 @@ MUTATIONS = (
     Mutation(
         "whole list",
         "fewer datasets than are counted are all of them",
-        "bulkup/destinations/collinear.py",
+        "bulkup/destinations/collinear/wire.py",
         '                    raise listing.broke(f"listed {listing.datasets:,} of {found.count:,} datasets")\n',
         "                    break\n",
         (LISTS,),
@@ -325,6 +401,33 @@ MUTATIONS = (
         ("tests/workers/test_pool.py::test_what_a_worker_is_doing_stops_at_once_when_its_parent_is_killed",),
     ),
     Mutation(
+        "worker",
+        "an attempt of a worker that has ended is taken for not made",
+        "bulkup/flow/executors.py",
+        """            on_bytes(0)
+            return Sent(InDoubt("the worker process that was sending it has ended"))
+""",
+        """            return Sent(TryAgain("the worker process that was sending it has ended"))
+""",
+        ("tests/e2e/test_workers.py::test_killed_workers_lose_nothing",),
+    ),
+    Mutation(
+        "worker",
+        "rows that a worker held are looked for there after its end",
+        "bulkup/flow/executors.py",
+        "        if not hold.executor.is_there:",
+        "        if False:",
+        ("tests/flow/test_executors.py::test_whoever_dies_the_rest_makes_the_same_rows",),
+    ),
+    Mutation(
+        "worker",
+        "a tile that a worker was cutting is cut once more from its beginning",
+        "bulkup/flow/executors.py",
+        "                        start, body_bytes, rows = part.stop,",
+        "                        _, body_bytes, rows = part.stop,",
+        ("tests/flow/test_executors.py::test_whoever_dies_the_rest_makes_the_same_rows",),
+    ),
+    Mutation(
         "stopped process",
         "a timer that fires late gives up at once",
         "bulkup/stalls.py",
@@ -488,7 +591,7 @@ MUTATIONS = (
     Mutation(
         "requests",
         "a question takes one slot, however many requests it makes",
-        "bulkup/destinations/wire.py",
+        "bulkup/destinations/http.py",
         "    return await asking(partial(_asked, transport, token, method, path, decoder, body, params, max_bytes))\n",
         "    return await _asked(transport, token, method, path, decoder, body, params, max_bytes)\n",
         ("tests/destinations/test_pace.py",),
@@ -548,6 +651,102 @@ MUTATIONS = (
         "took_s=clock.unix() - at)",
         "took_s=0.0)",
         (LOOKING,),
+    ),
+    Mutation(
+        "policy",
+        "a doubt that may have made the dataset waits like any other",
+        "bulkup/doubt/by_count.py",
+        "        if not totals.chunks_landed:\n",
+        "        if False:\n",
+        (POLICIES,),
+    ),
+    Mutation(
+        "policy",
+        "few doubts hold up what there is to be sent",
+        "bulkup/doubt/by_count.py",
+        "        return QUIET_PERIODS_AT_START * quiet_s if totals.chunks_in_doubt >= DOUBTS_TO_SETTLE else None\n",
+        "        return QUIET_PERIODS_AT_START * quiet_s\n",
+        (POLICIES,),
+    ),
+    Mutation(
+        "policy",
+        "a dataset that landed or was there before may be a doubt's",
+        "bulkup/doubt/by_name.py",
+        "            for dataset in _unaccounted(look, world)\n            if dataset.name in by_name",
+        "            for dataset in look.seen\n            if dataset.name in by_name",
+        (POLICIES,),
+    ),
+    Mutation(
+        "policy",
+        "the audit takes an open doubt's dataset for a late one",
+        "bulkup/doubt/by_name.py",
+        " - {chunk.name for chunk in doubts}\n",
+        "\n",
+        (POLICIES, "tests/flow/test_settler.py"),
+    ),
+    Mutation(
+        "policy",
+        "the audit is silent while anything is in doubt",
+        "bulkup/doubt/by_count.py",
+        "        if surplus <= sum(chunk.rows for chunk in doubts):",
+        "        if doubts or not surplus:",
+        (POLICIES, "tests/flow/test_settler.py"),
+    ),
+    Mutation(
+        "policy",
+        "as many datasets as have landed are those that have landed",
+        "bulkup/doubt/by_name.py",
+        "        return world.landed.keys() <= look.ids\n",
+        "        return len(world.landed) <= len(look.ids)\n",
+        (POLICIES,),
+    ),
+    Mutation(
+        "policy",
+        "where requests append, the first chunks may go side by side",
+        "bulkup/doubt/by_count.py",
+        "    has_dataset_per_chunk = False\n",
+        "    has_dataset_per_chunk = True\n",
+        (POLICIES,),
+    ),
+    Mutation(
+        "identity",
+        "where the dataset is does not make the run's id",
+        "bulkup/destinations/settings.py",
+        'for key in ("url", *self.place, *_ROWS, *self.row_settings)',
+        'for key in ("url", *_ROWS, *self.row_settings)',
+        ("tests/test_run_ids.py",),
+    ),
+    Mutation(
+        "identity",
+        "a service's own settings of the rows do not make the run's id",
+        "bulkup/destinations/settings.py",
+        "*_ROWS, *self.row_settings)",
+        "*_ROWS)",
+        ("tests/test_run_ids.py",),
+    ),
+    Mutation(
+        "identity",
+        "a dataset of that name in another place is the same",
+        "bulkup/destinations/settings.py",
+        "            record[field] == getattr(self, field) for field in self.place\n",
+        "            True for field in self.place\n",
+        ("tests/destinations/test_registry.py",),
+    ),
+    Mutation(
+        "service",
+        "what calls itself otherwise passes for the name that was asked for",
+        "bulkup/destinations/registry.py",
+        "    if found.name != entry.name:\n",
+        "    if False:\n",
+        ("tests/thirdparty/test_command_line.py::test_what_is_wrong_is_said_in_one_line",),
+    ),
+    Mutation(
+        "service",
+        "others' code is loaded for every command",
+        "bulkup/cli/app.py",
+        "    services = every_service() if is_help_of_command else built_in\n",
+        "    services = every_service()\n",
+        ("tests/thirdparty/test_command_line.py::test_nothing_of_others_is_loaded_unless_it_is_wanted",),
     ),
 )
 

@@ -167,7 +167,7 @@ def without_journal() -> None:
 
 def without_echo() -> None:
     """The answer's rows are not read: ids are made up. To be used with a sink that sends none."""
-    from bulkup.destinations.echo import EchoReader
+    from bulkup.destinations.collinear.echo import EchoReader
 
     def feed(_: EchoReader, data: bytes) -> None:
         return None

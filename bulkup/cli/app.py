@@ -5,6 +5,8 @@ Annotations are values here and not text: typer would compile each of the hundre
 
 import os
 import sys
+from collections.abc import Sequence
+from copy import copy
 from typing import Annotated, Any
 
 import typer
@@ -13,10 +15,13 @@ from bulkup.cli import options as o
 from bulkup.cli.figures import printable
 from bulkup.cli.outcome import exit_code_of, refuse_tokens
 from bulkup.cli.streams import put, put_json, say, to_stdout
+from bulkup.destinations.registry import BUILT_IN, every_service, listed
+from bulkup.destinations.service import Service
+from bulkup.errors import PRECEDENCE
 
 __all__ = ["main"]
 
-EXIT_CODES = """\b
+EXIT_CODES = f"""\b
 Exit codes:
     0  everything has landed
     1  internal error
@@ -34,23 +39,30 @@ Exit codes:
    77  token or permission
   130  interrupted, 143 terminated (also by SIGHUP and SIGQUIT); the state is saved
 
-2, 6, 7 and 8 come before anything is sent. Of the rest, where several apply, the first of these stands for the run:
-1, 130/143, 74, 77, 75, 10, 5, 4, 65, 3, 0. The receipt has each destination's own.
+2, 6, 7 and 8 come before anything is sent, unless an answer (2) or a changed file (6) stops a destination. Where several
+apply, the first of these stands for the run: {", ".join(str(int(code)) for code in PRECEDENCE)}.
+The receipt has each destination's own.
 """
 
-UPLOAD_NOTES = f"""Options with a value, and append, are also environment variables: BULKUP_NAME, BULKUP_APPEND=1,
-BULKUP_TO=nebius,collinear. A flag goes before the environment, that before the config file, that before the default.
+UPLOAD_NOTES = (
+    """Options with a value, and append, are also environment variables: BULKUP_NAME, BULKUP_APPEND=1,
+BULKUP_TO={list of destinations}. A flag goes before the environment, that before the config file, that before the default.
 Sizes: bytes, or such as 8MiB or 16MB. Times: seconds, or such as 30s or 10m.
 
-Tokens are never options: NEBIUS_API_KEY and COLLINEAR_API_KEY, or a token_file in the config file.
+Tokens are never options: {token variables}, or a token_file in the config file.
 
-{EXIT_CODES}"""
+"""
+    + EXIT_CODES
+)
+
+FULL_TITLES = listed((service.full_title for service in BUILT_IN.values()), "and")
+LAST = list(BUILT_IN)[-1]
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 app = typer.Typer(
     name="bulkup",
-    help="Move datasets of any size into Nebius Token Factory and Collinear AI: fast, resumable, every row accounted for.",
+    help=f"Move datasets of any size into {FULL_TITLES}: fast, resumable, every row accounted for.",
     epilog=EXIT_CODES,
     context_settings=CONTEXT,
     add_completion=False,
@@ -86,32 +98,7 @@ def upload(
     context: typer.Context,
     sources: o.Sources,
     to: o.To = None,
-    name: o.Name = None,
-    folder: o.Folder = None,
-    ai_project_id: o.AiProjectId = None,
-    space_id: o.SpaceId = None,
-    preset: o.Preset = None,
-    drop: o.Drop = None,
     config: o.Config = None,
-    nebius_url: o.NebiusUrl = None,
-    collinear_url: o.CollinearUrl = None,
-    ca_file: o.CaFile = None,
-    state_dir: o.StateDir = None,
-    max_chunk_bytes: o.MaxChunkBytes = None,
-    max_chunk_rows: o.MaxChunkRows = None,
-    concurrency: o.Concurrency = None,
-    requests_per_minute: o.RequestsPerMinute = None,
-    bytes_per_second: o.BytesPerSecond = None,
-    on_doubt: o.OnDoubt = None,
-    settle_after: o.SettleAfter = None,
-    on_source_change: o.OnSourceChange = None,
-    append: o.Append = None,
-    retry_for: o.RetryFor = None,
-    max_wait: o.MaxWait = None,
-    drain_timeout: o.DrainTimeout = None,
-    max_rejects: o.MaxRejects = None,
-    workers: o.Workers = None,
-    validation: o.Validation = None,
     json: o.Json = False,
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,
@@ -128,21 +115,6 @@ def upload(
 def resume(
     context: typer.Context,
     run: RunArgument,
-    ca_file: o.CaFile = None,
-    state_dir: o.StateDir = None,
-    max_chunk_bytes: o.MaxChunkBytes = None,
-    max_chunk_rows: o.MaxChunkRows = None,
-    concurrency: o.Concurrency = None,
-    requests_per_minute: o.RequestsPerMinute = None,
-    bytes_per_second: o.BytesPerSecond = None,
-    on_doubt: o.OnDoubt = None,
-    settle_after: o.SettleAfter = None,
-    on_source_change: o.OnSourceChange = None,
-    retry_for: o.RetryFor = None,
-    max_wait: o.MaxWait = None,
-    drain_timeout: o.DrainTimeout = None,
-    max_rejects: o.MaxRejects = None,
-    workers: o.Workers = None,
     json: o.Json = False,
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,
@@ -156,13 +128,13 @@ def resume(
 
 
 @app.command(short_help="Show where a run stands, also while it is running.")
-def status(run: MaybeRun = None, state_dir: o.StateDir = None, json: o.Json = False, verbose: o.Verbose = False) -> int:
+def status(context: typer.Context, run: MaybeRun = None, json: o.Json = False, verbose: o.Verbose = False) -> int:
     """Show where a run stands, also while it is running: rows, chunks, doubts with their reasons, the last receipt."""
     from bulkup.cli.choices import state_dir as chosen
     from bulkup.cli.status import status_json, status_lines
     from bulkup.wiring.folder import StateDir
 
-    found = status_json(StateDir(chosen(state_dir, os.environ)).find(run))
+    found = status_json(StateDir(chosen(context.params["state_dir"], os.environ)).find(run))
     if json:
         put_json(found)
     else:
@@ -178,12 +150,6 @@ def settle(
     landed: o.Landed = False,
     absent: o.Absent = False,
     lane: o.Lane = None,
-    ca_file: o.CaFile = None,
-    state_dir: o.StateDir = None,
-    settle_after: o.SettleAfter = None,
-    retry_for: o.RetryFor = None,
-    max_wait: o.MaxWait = None,
-    requests_per_minute: o.RequestsPerMinute = None,
     json: o.Json = False,
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,
@@ -204,11 +170,6 @@ def verify(
     run: RunArgument,
     sample: o.Sample = None,
     seed: o.Seed = None,
-    ca_file: o.CaFile = None,
-    state_dir: o.StateDir = None,
-    retry_for: o.RetryFor = None,
-    max_wait: o.MaxWait = None,
-    requests_per_minute: o.RequestsPerMinute = None,
     json: o.Json = False,
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,
@@ -226,6 +187,7 @@ def verify(
 
 @app.command(short_help="Export rejected rows with their reasons, or send them again.")
 def rejects(
+    context: typer.Context,
     run: RunArgument,
     file: Annotated[
         str | None,
@@ -242,12 +204,12 @@ def rejects(
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Write here. Default: standard output.")
     ] = None,
     lane: Annotated[
-        str | None, typer.Option("--lane", metavar="DEST", help="nebius or collinear only. Default: all.")
+        str | None, typer.Option("--lane", metavar="DEST", help="{destinations} only. Default: all.")
     ] = None,
-    state_dir: o.StateDir = None,
     verbose: o.Verbose = False,
 ) -> int:
     """Export rejected rows with reason and row number, as JSON lines in the source's order. With --retry, send them again."""
+    state_dir = context.params["state_dir"]
     if retry:
         from bulkup.cli.retrying import retry_rejects
 
@@ -276,21 +238,13 @@ def bench(
     to: o.Endpoint,
     url: o.Url = None,
     source: o.Source = None,
-    folder: o.BenchFolder = None,
-    ai_project_id: o.AiProjectId = None,
-    space_id: o.SpaceId = None,
-    preset: o.Preset = None,
-    drop: o.Drop = None,
     config: o.Config = None,
     sizes: o.Sizes = None,
     concurrencies: o.Concurrencies = "1,2,4,8,16",
     max_requests: o.MaxRequests = "60",
     max_bytes: o.MaxBytes = "256MiB",
     max_wait: o.BenchMaxWait = "60s",
-    requests_per_minute: o.RequestsPerMinute = None,
     write_config: o.WriteConfig = None,
-    ca_file: o.CaFile = None,
-    state_dir: o.StateDir = None,
     yes: o.Yes = False,
     json: o.Json = False,
     verbose: o.Verbose = False,
@@ -322,10 +276,10 @@ def emulator(
     seed: Annotated[int | None, typer.Option(help="Of the faults' dice.")] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(metavar="DEST:FAULT=P", help="Such as collinear:stored_then_reset=0.1; repeatable."),
+        typer.Option(metavar="DEST:FAULT=P", help=f"Such as {LAST}:stored_then_reset=0.1; repeatable."),
     ] = None,
     pending_polls: Annotated[
-        int | None, typer.Option(min=-1, help="Nebius: PENDING for so many polls; -1 for ever.")
+        int | None, typer.Option(min=-1, help="A dataset is PENDING for so many polls; -1 for ever.")
     ] = None,
     readback: Annotated[str | None, typer.Option(metavar="on|off|forbidden|lagging", help="What reads show.")] = None,
     verbose: o.Verbose = False,
@@ -363,13 +317,46 @@ def _log(*, verbose: bool) -> None:
         logging.getLogger().addHandler(logging.NullHandler())
 
 
+def _run(arguments: list[str]) -> Any:
+    """The command's result. Services of other distributions are loaded for help, and where an option is not known otherwise."""
+    built_in = tuple(BUILT_IN.values())
+    is_help_of_command = not {"-h", "--help"}.isdisjoint(arguments[1:])
+    services = every_service() if is_help_of_command else built_in
+    try:
+        return _command_line(arguments, services)(arguments, prog_name="bulkup", standalone_mode=False)
+    except Exception as error:
+        everyone = every_service() if type(error).__name__ == "NoSuchOption" else services
+        if len(everyone) <= len(services):
+            raise
+    return _command_line(arguments, everyone)(arguments, prog_name="bulkup", standalone_mode=False)
+
+
+def _command_line(arguments: Sequence[str], services: Sequence[Service]) -> Any:
+    """The command. Of its subcommands only those that *arguments* name have options: to make them takes longer than to list all."""
+    made = copy(app)
+    made.registered_commands = []
+    for command in app.registered_commands:
+        info, function = copy(command), command.callback
+        assert function is not None
+        info.name = function.__name__
+        if info.name in arguments:
+            from bulkup.cli.parameters import with_options, with_words
+
+            info.callback = with_options(info.name, function, services)
+            info.epilog = with_words(info.epilog or "", services)
+        else:
+            info.callback = lambda: 0
+        made.registered_commands.append(info)
+    return typer.main.get_command(made)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line (that of the process); its exit code. Errors are one line on stderr."""
     arguments = sys.argv[1:] if arguments is None else arguments
     is_verbose = "-v" in arguments or "--verbose" in arguments
     try:
         refuse_tokens(arguments)
-        code: Any = typer.main.get_command(app)(arguments, prog_name="bulkup", standalone_mode=False)
+        code = _run(arguments)
         with to_stdout():
             pass  # what is still buffered goes out, or its loss is said
     except BaseException as error:  # noqa: BLE001 - the last stop: every error becomes a line and an exit code

@@ -13,7 +13,6 @@ from bulkup.sweep import Attempt, CellResult, Fate, Limit, Verdict
 from bulkup.version import VERSION
 from bulkup.wiring.folder import write_private
 from bulkup.wiring.sweeping import SweepFound, SweepWish
-from bulkup.wiring.upload import lane_name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -114,7 +113,7 @@ def report_json(found: SweepFound, verdict: Verdict, wish: SweepWish, name: str)
     return {
         "bulkup": VERSION,
         "name": name,
-        "destination": lane_name(settings),
+        "destination": settings.service,
         "url": settings.url,
         "rows": "made up" if wish.source is None else str(wish.source),
         "best": None

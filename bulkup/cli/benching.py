@@ -11,29 +11,28 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bulkup.cli.bench_report import cell_line, chunk_text, report_json, speed_text, table_of, verdict_lines, write_chart
-from bulkup.cli.choices import SERVICES, choose
+from bulkup.cli.choices import choose
 from bulkup.cli.config_writing import check_config, write_config
-from bulkup.cli.figures import parse_seconds, parse_size, plural, printable, size_text
+from bulkup.cli.figures import plural, printable, size_text
 from bulkup.cli.runner import Face, with_signals
 from bulkup.cli.streams import delivered, put_json, say, to_stdout
 from bulkup.cli.terminal import console_on
-from bulkup.config import Nebius
+from bulkup.destinations.registry import service_named
 from bulkup.errors import ExitCode, JournalUnusable, LocalDisk, UsageProblem, worst
 from bulkup.event import Event, Note
 from bulkup.path_text import json_bytes
+from bulkup.quantities import parse_seconds, parse_size
 from bulkup.state_files import check_folder
 from bulkup.sweep import Budget, Verdict
 from bulkup.transport import check_base_url
 from bulkup.wiring.folder import StateDir, write_private
 from bulkup.wiring.interrupt import Interrupt
 from bulkup.wiring.sweeping import Sweeper, SweepFound, SweepWish
-from bulkup.wiring.upload import lane_name
 
 __all__ = ["bench"]
 
 T = TypeVar("T")
 
-FOLDER = "/bulkup-bench"
 INTERRUPTED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 MAX_CHUNK_BYTES = 256 * 1024 * 1024
 TABLE_WIDTH = 120
@@ -53,7 +52,7 @@ def bench(given: Mapping[str, Any], environment: Mapping[str, str], face: Face) 
     StateDir(wish.run.state_dir).create()
 
     async def work(tell: Callable[[Event], None], interrupt: Interrupt) -> SweepFound:
-        lane = lane_name(wish.settings)
+        lane = wish.settings.service
         return await sweeper.run(interrupt, tell=tell, on_cell=lambda result: tell(Note(lane, cell_line(result))))
 
     return _report(with_signals(face, work), wish, target, face)
@@ -62,18 +61,15 @@ def bench(given: Mapping[str, Any], environment: Mapping[str, str], face: Face) 
 def _wish(given: Mapping[str, Any], environment: Mapping[str, str]) -> SweepWish:
     """What the flags ask for. Size and concurrency of a config file do not count: they are what is looked for."""
     lane = given["to"].strip().lower()
-    if lane not in SERVICES:
-        raise UsageProblem(f"there is no destination {lane!r}; --to takes {' or '.join(SERVICES)}")
+    service = service_named(lane)
     now = datetime.now(UTC)
     asked = {
-        **{
-            key: given[key] for key in ("config", "space_id", "ai_project_id", "preset", "drop", "ca_file", "state_dir")
-        },
+        **{key: given[key] for key in ("config", "preset", "drop", "ca_file", "state_dir")},
+        **{own.name: given[own.name] or own.option.bench for own in service.own_settings},
         "requests_per_minute": given["requests_per_minute"],
         "to": [lane],
-        "folder": given["folder"] or FOLDER,
         "name": f"bulkup-bench-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
-        f"{lane}_url": given["url"],
+        service.url_setting.name: given["url"],
     }
     upload = choose([given["source"] or "-"], asked, environment)
     settings = upload.destinations[0].model_copy(update={"concurrency": 16, "max_chunk_bytes": None})
@@ -116,17 +112,17 @@ def _plan_lines(sweeper: Sweeper, wish: SweepWish) -> list[str]:
     settings, most = wish.settings, sweeper.ceiling
     rows = "made-up rows" if wish.source is None else f"rows of {printable(str(wish.source))}"
     if wish.source is not None and sweeper.rows is not None and sweeper.rows.rejected:
-        rows += f" ({plural(sweeper.rows.rejected, 'row')} that {lane_name(settings)} does not take left out)"
-    place = f"folder {settings.folder}" if isinstance(settings, Nebius) else f"space {settings.space_id}"
+        rows += f" ({plural(sweeper.rows.rejected, 'row')} that {settings.service} does not take left out)"
     if sweeper.makes_datasets:
         first, last = sweeper.dataset_name(1), sweeper.dataset_name(most.requests)
-        made = f"{plural(most.requests, 'dataset')}, {first} to {last.rpartition('-')[2]}, in {place}: each request makes one"
+        names = f"{first} to {last.rpartition('-')[2]}"
+        made = f"{plural(most.requests, 'dataset')}, {names}, in {settings.where()}: each request makes one"
     else:
-        made = f"one dataset, {sweeper.dataset_name(0)}, in {place}"
+        made = f"one dataset, {sweeper.dataset_name(0)}, in {settings.where()}"
     sizes = ", ".join(map(chunk_text, sweeper.grid.chunk_bytes))
     counts = ", ".join(map(str, sweeper.grid.concurrencies))
     return [
-        f"bench of {lane_name(settings)} at {settings.url}",
+        f"bench of {settings.service} at {settings.url}",
         f"  sends {rows}: at most {plural(most.requests, 'request')}, {size_text(most.body_bytes)} (--max-requests, --max-bytes)",
         f"  tries chunks of {sizes}, and {counts} at once, as far as that goes",
         f"  leaves at most {plural(sweeper.most_rows, 'row')} in {made}",
@@ -192,7 +188,7 @@ def _keep(found: SweepFound, wish: SweepWish, report_text: bytes) -> list[str]:
     kept = [f"report: {report}"]
     if any(result.measured for result in found.results):
         chart = report.with_suffix(".svg")
-        is_drawn = write_chart(found, f"{lane_name(wish.settings)} {wish.settings.url}", chart)
+        is_drawn = write_chart(found, f"{wish.settings.service} {wish.settings.url}", chart)
         kept.append(f"chart: {chart}" if is_drawn else "no chart: pip install 'bulkup[chart]' draws one")
     return kept
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bulkup.api import make_upload
-from bulkup.cli.figures import parse_seconds, parse_size
-from bulkup.config import Collinear, Nebius, RejectLimit, RunSettings, load_file, settings_from
+from bulkup.cli.parameters import EACH, RUN
+from bulkup.config import RejectLimit, RunSettings, load_file, settings_from
+from bulkup.destinations.registry import BUILT_IN, find_service, nowhere, service_named
+from bulkup.destinations.service import Service
+from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import UsageProblem
 from bulkup.path_text import as_text
-from bulkup.wiring.upload import Upload
+from bulkup.quantities import parse_path, parse_seconds, parse_size
+from bulkup.settings.option import Setting
+from bulkup.wiring.wish import Upload
 
-__all__ = ["choose", "override", "state_dir"]
-
-SERVICES: dict[str, type[Nebius | Collinear]] = {"nebius": Nebius, "collinear": Collinear}
+__all__ = ["asked_of", "choose", "override", "state_dir"]
 
 FOR_EACH = ("ca_file",)
 """What stands at the top of a config file for every destination that does not say it itself."""
@@ -26,87 +27,16 @@ Given = Mapping[str, Any]
 """The flags by parameter name, as text; None or empty where a flag was not given."""
 
 
-class Scope(Enum):
-    """Whose setting an option is."""
-
-    RUN = "the run's"
-    EACH = "each destination's"
-    NEBIUS = "nebius"
-    COLLINEAR = "collinear"
-
-
-def _truth(text: str) -> bool:
-    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    if text.lower() not in known:
-        raise ValueError("give 1 or 0")
-    return known[text.lower()]
+def _places() -> dict[str, dict[str, Setting]]:
+    places: dict[str, dict[str, Setting]] = {}
+    for setting in RUN:
+        section, _, key = setting.key.rpartition(".")
+        places.setdefault(section, {})[key] = setting
+    return places
 
 
-def _whole(text: str) -> int:
-    try:
-        return int(text.replace("_", ""))
-    except ValueError:
-        raise ValueError("give a whole number") from None
-
-
-def _workers(text: str) -> int | str:
-    try:
-        return "auto" if text == "auto" else int(text)
-    except ValueError:
-        raise ValueError("give a number of processes, or auto") from None
-
-
-def _absolute(text: str, base: Path = Path()) -> Path:
-    try:
-        return (base / Path(text).expanduser()).absolute()
-    except (RuntimeError, OSError):  # no HOME and no entry for this user, or no current directory
-        raise ValueError("cannot be found from here: give an absolute path") from None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError("give a number") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """An option of `upload`: its parameter's name, how its text is read, and the setting that it fills."""
-
-    name: str
-    scope: Scope
-    field: str
-    parse: Callable[[str], Any] = str
-
-
-OPTIONS = (
-    Option("name", Scope.RUN, "name", as_text),
-    Option("state_dir", Scope.RUN, "state_dir"),
-    Option("on_doubt", Scope.RUN, "on_doubt"),
-    Option("settle_after", Scope.RUN, "settle_after_s", parse_seconds),
-    Option("on_source_change", Scope.RUN, "on_source_change"),
-    Option("append", Scope.RUN, "append", _truth),
-    Option("retry_for", Scope.RUN, "retry_for_s", parse_seconds),
-    Option("max_wait", Scope.RUN, "max_wait_s", parse_seconds),
-    Option("drain_timeout", Scope.RUN, "drain_timeout_s", parse_seconds),
-    Option("max_rejects", Scope.RUN, "max_rejects", RejectLimit.parse),
-    Option("workers", Scope.RUN, "workers", _workers),
-    Option("validation", Scope.RUN, "validation"),
-    Option("ca_file", Scope.EACH, "ca_file", _absolute),
-    Option("preset", Scope.EACH, "preset"),
-    Option("drop", Scope.EACH, "drop"),
-    Option("max_chunk_bytes", Scope.EACH, "max_chunk_bytes", parse_size),
-    Option("max_chunk_rows", Scope.EACH, "max_chunk_rows", _whole),
-    Option("concurrency", Scope.EACH, "concurrency", _whole),
-    Option("requests_per_minute", Scope.EACH, "requests_per_minute", _number),
-    Option("bytes_per_second", Scope.EACH, "bytes_per_second", parse_size),
-    Option("folder", Scope.NEBIUS, "folder", as_text),
-    Option("ai_project_id", Scope.NEBIUS, "ai_project_id", as_text),
-    Option("nebius_url", Scope.NEBIUS, "url"),
-    Option("space_id", Scope.COLLINEAR, "space_id"),
-    Option("collinear_url", Scope.COLLINEAR, "url"),
-)
+PLACES = _places()
+"""The run's settings by the section of the config file (the empty one is the top) and the key there."""
 
 
 def choose(sources: list[str], given: Given, environment: Mapping[str, str]) -> Upload:
@@ -114,13 +44,12 @@ def choose(sources: list[str], given: Given, environment: Mapping[str, str]) -> 
     config = given.get("config") or environment.get("BULKUP_CONFIG")
     file = File(Path(config)) if config else None
     run = file.run() if file else {}
-    lanes = _lanes(given, environment, file)
-    destinations: list[Nebius | Collinear] = []
-    for lane in lanes:
-        from_file = file.lane(lane) if file else {}
-        values = {**from_file, **_asked(given, environment, {Scope.EACH, Scope(lane)})}
-        destinations.append(_checked(SERVICES[lane], values, from_file, lane, file))
-    asked = _asked(given, environment, {Scope.RUN})
+    destinations: list[DestinationSettings] = []
+    for service in _services(given, environment, file):
+        from_file = file.lane(service.name) if file else {}
+        values = {**from_file, **asked_of(given, environment, (*EACH, *service.own_settings, service.url_setting))}
+        destinations.append(_checked(service, values, from_file, file))
+    asked = asked_of(given, environment, RUN)
     name = asked.pop("name", run.get("name"))
     run.pop("name", None)
     try:
@@ -133,17 +62,12 @@ def choose(sources: list[str], given: Given, environment: Mapping[str, str]) -> 
 
 def override(upload: Upload, given: Given) -> Upload:
     """*upload* with the flags in *given* instead of what it was recorded with. Raises `UsageProblem`."""
-    asked, each = _asked(given, {}, {Scope.RUN}), _asked(given, {}, {Scope.EACH})
+    asked, each = asked_of(given, {}, RUN), asked_of(given, {}, EACH)
     settings = settings_from(RunSettings, {**upload.settings.model_dump(), **asked}, "settings")
     destinations = tuple(
-        settings_from(type(d), {**d.model_dump(by_alias=True), **each}, lane_title(d)) for d in upload.destinations
+        settings_from(type(d), {**d.model_dump(by_alias=True), **each}, d.service) for d in upload.destinations
     )
     return Upload(upload.sources, destinations, settings)
-
-
-def lane_title(destination: Nebius | Collinear) -> str:
-    """The destination's word."""
-    return type(destination).__name__.lower()
 
 
 def state_dir(flag: str | None, environment: Mapping[str, str]) -> Path:
@@ -151,53 +75,52 @@ def state_dir(flag: str | None, environment: Mapping[str, str]) -> Path:
     return Path(flag or environment.get("BULKUP_STATE_DIR") or ".bulkup")
 
 
-def _lanes(given: Given, environment: Mapping[str, str], file: File | None) -> list[str]:
+def _services(given: Given, environment: Mapping[str, str], file: File | None) -> list[Service]:
     named = given.get("to") or [environment.get("BULKUP_TO", "")]
     lanes = [word.strip().lower() for text in named for word in text.split(",") if word.strip()]
     lanes = lanes or (file.to() if file else [])
-    for lane in lanes:
-        if lane not in SERVICES:
-            raise UsageProblem(f"there is no destination {lane!r}; --to takes {' or '.join(SERVICES)}")
     if not lanes:
-        raise UsageProblem("nowhere to upload to: give --to nebius, --to collinear, or both")
-    return list(dict.fromkeys(lanes))
+        raise nowhere()
+    return [service_named(lane) for lane in dict.fromkeys(lanes)]
 
 
-def _asked(given: Given, environment: Mapping[str, str], scopes: set[Scope]) -> dict[str, Any]:
-    """What flags and environment say about the settings in *scopes*."""
+def asked_of(given: Given, environment: Mapping[str, str], settings: Iterable[Setting]) -> dict[str, Any]:
+    """What flags and environment say about *settings*, by field."""
     asked: dict[str, Any] = {}
-    for option in OPTIONS:
-        if option.scope not in scopes:
+    for setting in settings:
+        if not setting.has_flag:
             continue
-        flag = given.get(option.name)
-        variable = "BULKUP_" + option.name.upper()
+        flag = given.get(setting.name)
         if flag is not None and flag != []:
-            asked[option.field] = _parsed(option, flag, "--" + option.name.replace("_", "-"))
-        elif text := environment.get(variable):
-            asked[option.field] = _parsed(option, text.split(",") if option.name == "drop" else text, variable)
+            asked[setting.field] = _parsed(setting, flag, setting.flag)
+        elif text := environment.get(setting.variable):
+            words = text.split(",") if setting.option.is_list else text
+            asked[setting.field] = _parsed(setting, words, setting.variable)
     return asked
 
 
-def _parsed(option: Option, given: Any, where: str) -> Any:
+def _parsed(setting: Setting, given: Any, where: str) -> Any:
     if not isinstance(given, str):  # several, or yes or no
         return tuple(map(as_text, given)) if isinstance(given, list) else given
     try:
-        return option.parse(given)
+        return setting.option.parse(given)
     except ValueError as error:
         raise UsageProblem(f"{where} {given!r}: {error}") from None
 
 
 def _checked(
-    model: type[Nebius | Collinear], values: dict[str, Any], from_file: dict[str, Any], lane: str, file: File | None
-) -> Nebius | Collinear:
-    if model is Collinear and "space_id" not in values:
-        raise UsageProblem("collinear needs --space-id, the space's UUID")
+    service: Service, values: dict[str, Any], from_file: dict[str, Any], file: File | None
+) -> DestinationSettings:
+    needed = [setting for setting in service.own_settings if setting.is_needed]
+    for setting in needed:
+        if setting.field not in values:
+            raise UsageProblem(f"{service.name} needs {setting.flag}, {setting.option.needed}")
     try:
-        return settings_from(model, values, lane)
+        return settings_from(service.settings, values, service.name)
     except UsageProblem:
         if file:  # where the file is at fault, say so
-            space = {"space_id": values["space_id"]} if "space_id" in values else {}
-            settings_from(model, {**space, **from_file}, f"config file {file.path}, [{lane}]")
+            given = {setting.field: values[setting.field] for setting in needed}
+            settings_from(service.settings, {**given, **from_file}, f"config file {file.path}, [{service.name}]")
         raise
 
 
@@ -207,35 +130,37 @@ class File:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._tables = load_file(path)
-        top = set(RunSettings.model_fields) - {"max_rejects", "rejects_content"}
-        self._refuse_unknown(self._tables, top | {"to", "rejects", *FOR_EACH, *SERVICES}, "")
-        for lane in SERVICES:  # also those that this run does not use: a typing error is one
-            self._refuse_unknown(self._table(lane), _keys(SERVICES[lane]), lane)
-        self._refuse_unknown(self._table("rejects"), {"content", "max"}, "rejects")
+        known = {"to", *PLACES[""], *filter(None, PLACES), *FOR_EACH}
+        others = [service for key in self._tables if key not in known and (service := find_service(key)) is not None]
+        self._services = {service.name: service for service in (*BUILT_IN.values(), *others)}
+        self._refuse_unknown(self._tables, known | self._services.keys(), "")
+        for lane, service in self._services.items():  # also those that this run does not use: a typing error is one
+            self._refuse_unknown(self._table(lane), _keys(service), lane)
+        for section in filter(None, PLACES):
+            self._refuse_unknown(self._table(section), PLACES[section].keys(), section)
 
     def to(self) -> list[str]:
         """The destinations that the file names, or else has a section for."""
         named = self._tables.get("to")
         if named is None:
-            return [lane for lane in SERVICES if lane in self._tables]
+            return [lane for lane in self._services if lane in self._tables]
         words = [named] if isinstance(named, str) else named
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise self._problem("to", 'must be such as "nebius", or ["nebius", "collinear"]')
+            names = [f'"{name}"' for name in BUILT_IN]
+            raise self._problem("to", f"must be such as {names[0]}, or [{', '.join(names)}]")
         return list(words)
 
     def run(self) -> dict[str, Any]:
         """The run's settings."""
-        values = {
-            key: self._read(key, value)
-            for key, value in self._tables.items()
-            if key not in {"to", "rejects", *FOR_EACH, *SERVICES}
-        }
-        rejects = self._table("rejects")
-        if "content" in rejects:
-            values["rejects_content"] = rejects["content"]
-        if "max" in rejects:
+        values: dict[str, Any] = {}
+        for section, settings in PLACES.items():
+            table = self._table(section) if section else self._tables
+            for key in table.keys() & settings.keys():
+                setting = settings[key]
+                values[setting.field] = self._read(setting.key, table[key])
+        if "max_rejects" in values:
             try:
-                values["max_rejects"] = RejectLimit.parse(str(rejects["max"]))
+                values["max_rejects"] = RejectLimit.parse(str(values["max_rejects"]))
             except UsageProblem:
                 raise self._problem("rejects.max", 'must be a number of rows, or a share such as "5%"') from None
         return values
@@ -247,7 +172,7 @@ class File:
         for key in ("token_file", "ca_file"):
             if isinstance(values.get(key), str):
                 try:
-                    values[key] = _absolute(values[key], self.path.parent)
+                    values[key] = parse_path(values[key], self.path.parent)
                 except ValueError as error:
                     raise self._problem(f"{lane}.{key}", str(error)) from None
         return values
@@ -268,11 +193,11 @@ class File:
         except ValueError as error:
             raise self._problem(key, str(error)) from None
 
-    def _refuse_unknown(self, table: dict[str, Any], known: set[str], section: str) -> None:
+    def _refuse_unknown(self, table: dict[str, Any], known: Collection[str], section: str) -> None:
         for key in table:
             if key in known:
                 continue
-            homes = [f"[{lane}]" for lane in SERVICES if key in _keys(SERVICES[lane])]
+            homes = [f"[{lane}]" for lane, service in self._services.items() if key in _keys(service)]
             hint = f"; it belongs under {' or '.join(homes)}" if homes and not section else ""
             raise self._problem(f"{section}.{key}" if section else key, f"there is no such setting{hint}")
 
@@ -280,5 +205,5 @@ class File:
         return UsageProblem(f"config file {self.path}: {key}: {what}")
 
 
-def _keys(model: type[Nebius | Collinear]) -> set[str]:
-    return {field.alias or name for name, field in model.model_fields.items()}
+def _keys(service: Service) -> set[str]:
+    return {field.alias or name for name, field in service.settings.model_fields.items()}

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bulkup.cli.choices import File
-from bulkup.config import Collinear, Nebius
+from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import LocalDisk, UsageProblem
 from bulkup.wiring.folder import write_private
-from bulkup.wiring.upload import lane_name
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -20,9 +19,9 @@ __all__ = ["check_config", "write_config"]
 MIB = 1024 * 1024
 
 
-def check_config(path: Path, settings: Nebius | Collinear) -> None:
+def check_config(path: Path, settings: DestinationSettings) -> None:
     """Raise `UsageProblem` now for what would keep `write_config` from writing later."""
-    lane = lane_name(settings)
+    lane = settings.service
     folder = path.resolve().parent
     if not folder.is_dir():
         raise UsageProblem(f"--write-config {path}: there is no directory {folder}")
@@ -39,7 +38,7 @@ def check_config(path: Path, settings: Nebius | Collinear) -> None:
         raise UsageProblem(f"--write-config {path}: it cannot be written")
 
 
-def write_config(path: Path, settings: Nebius | Collinear, *, chunk_bytes: int, concurrency: int, origin: str) -> None:
+def write_config(path: Path, settings: DestinationSettings, *, chunk_bytes: int, concurrency: int, origin: str) -> None:
     """Set the size and the number at once in the file's section for that destination. *origin*, one line, becomes their comment.
 
     A new file also says where it goes. Raises `LocalDisk`, and `UsageProblem` where the file has changed for the worse.
@@ -53,7 +52,7 @@ def write_config(path: Path, settings: Nebius | Collinear, *, chunk_bytes: int, 
         raise LocalDisk(f"{path}: {error.strerror}") from None
     except ValueError as error:  # it was readable before the bench began
         raise UsageProblem(f"config file {path}: {error}") from None
-    lane = lane_name(settings)
+    lane = settings.service
     if is_new:
         document.add("to", tomlkit.item(lane))
     if lane not in document:
@@ -71,13 +70,13 @@ def write_config(path: Path, settings: Nebius | Collinear, *, chunk_bytes: int, 
     File(path)
 
 
-def _place(settings: Nebius | Collinear) -> dict[str, Any]:
+def _place(settings: DestinationSettings) -> dict[str, Any]:
     """Where it goes, as far as it is not the default."""
     place: dict[str, Any] = {}
     if settings.url != type(settings).model_fields["url"].default:
         place["url"] = settings.url
-    if isinstance(settings, Collinear):
-        place["space_id"] = settings.space_id
+    needed = (field for field in settings.place if type(settings).model_fields[field].is_required())
+    place |= {field: getattr(settings, field) for field in needed}
     if settings.requests_per_minute is not None:
         place["requests_per_minute"] = settings.requests_per_minute
     return place

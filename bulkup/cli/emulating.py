@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bulkup.cli.figures import parse_size
 from bulkup.errors import UsageProblem
+from bulkup.quantities import parse_size
 
 __all__ = ["emulate", "switches"]
 
@@ -77,7 +77,7 @@ def _fault(text: str) -> tuple[str, str, float]:
     service, _, rest = text.partition(":")
     fault, _, share = rest.partition("=")
     if service not in get_args(ServiceName):
-        raise UsageProblem(f"--fault {text!r}: such as collinear:stored_then_reset=0.1 is wanted")
+        raise UsageProblem(f"--fault {text!r}: such as {get_args(ServiceName)[-1]}:stored_then_reset=0.1 is wanted")
     if fault not in get_args(FaultName):
         raise UsageProblem(f"--fault {text!r}: there is no fault {fault!r}; there are {', '.join(get_args(FaultName))}")
     try:

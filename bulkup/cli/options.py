@@ -1,4 +1,7 @@
-"""The options' names and help texts. What they mean is read in `choices`; here they are text."""
+"""The names and help texts of those options that are no settings: what a command alone has. Here their values are text.
+
+Words in braces stand for what the services say: see `parameters`.
+"""
 
 from __future__ import annotations
 
@@ -8,51 +11,25 @@ import typer
 
 __all__ = [
     "Absent",
-    "AiProjectId",
-    "Append",
-    "BenchFolder",
     "BenchMaxWait",
-    "BytesPerSecond",
-    "CaFile",
     "Chunk",
-    "CollinearUrl",
     "Concurrencies",
-    "Concurrency",
     "Config",
-    "DrainTimeout",
-    "Drop",
     "Endpoint",
-    "Folder",
     "Json",
     "Landed",
     "Lane",
     "MaxBytes",
-    "MaxChunkBytes",
-    "MaxChunkRows",
-    "MaxRejects",
     "MaxRequests",
-    "MaxWait",
-    "Name",
-    "NebiusUrl",
-    "OnDoubt",
-    "OnSourceChange",
-    "Preset",
     "Quiet",
-    "RequestsPerMinute",
-    "RetryFor",
     "Sample",
     "Seed",
-    "SettleAfter",
     "Sizes",
     "Source",
     "Sources",
-    "SpaceId",
-    "StateDir",
     "To",
     "Url",
-    "Validation",
     "Verbose",
-    "Workers",
     "WriteConfig",
     "Yes",
 ]
@@ -74,124 +51,16 @@ Sources = Annotated[
     ),
 ]
 To = Annotated[
-    list[str] | None, _option("--to", "DEST", "nebius or collinear; repeatable. Default: the config file's sections.")
-]
-Name = Annotated[Text, _option("--name", "NAME", "The dataset's name. Default: the only file's stem.")]
-Folder = Annotated[Text, _option("--folder", "PATH", "Nebius: the folder. Default: /bulkup. Collinear has none.")]
-AiProjectId = Annotated[Text, _option("--ai-project-id", "ID", "Nebius: the project. Default: the token's own.")]
-SpaceId = Annotated[Text, _option("--space-id", "UUID", "Collinear: the space. Needed there.")]
-Preset = Annotated[
-    Text,
-    _option(
-        "--preset",
-        "NAME",
-        "The rows' shape: auto, identity, chat, prompt-completion, question-answer, text. Default: auto.",
-    ),
+    list[str] | None, _option("--to", "DEST", "{destinations}; repeatable. Default: the config file's sections.")
 ]
 Config = Annotated[Text, _option("--config", "FILE", "A TOML file; see docs/cli.md and configs/.")]
-NebiusUrl = Annotated[Text, _option("--nebius-url", "URL", "Base URL. Default: https://api.tokenfactory.nebius.com.")]
-CollinearUrl = Annotated[Text, _option("--collinear-url", "URL", "Base URL. Default: https://api.collinear.ai.")]
-CaFile = Annotated[
-    Text,
-    _option(
-        "--ca-file",
-        "FILE",
-        "Trust the certificate authorities in this PEM file too, beside the system's. Default: REQUESTS_CA_BUNDLE, if it is set.",
-    ),
-]
-StateDir = Annotated[Text, _option("--state-dir", "DIR", "Where runs are kept. Default: .bulkup.")]
-MaxChunkBytes = Annotated[
-    Text,
-    _option(
-        "--max-chunk-bytes",
-        "SIZE",
-        "The largest request body: bytes, or such as 8MiB. Default: 16MiB for nebius, 8MiB for collinear.",
-    ),
-]
-MaxChunkRows = Annotated[Text, _option("--max-chunk-rows", "N", "The most rows in one request. Default: no limit.")]
-Concurrency = Annotated[
-    Text, _option("--concurrency", "N", "The most requests at once, 1 to 256; it starts at 4 and grows. Default: 16.")
-]
-RequestsPerMinute = Annotated[Text, _option("--requests-per-minute", "N", "The quota. Default: no limit.")]
-BytesPerSecond = Annotated[
-    Text, _option("--bytes-per-second", "SIZE", "The most to send: bytes, or such as 10MB. Default: no limit.")
-]
-OnDoubt = Annotated[
-    Text,
-    _option(
-        "--on-doubt",
-        "hold|resend",
-        "A request without an answer may or may not have been stored. hold reports it (exit code 4), resend sends it "
-        "again and accepts doubles. Default: hold.",
-    ),
-]
-OnSourceChange = Annotated[
-    Text,
-    _option(
-        "--on-source-change",
-        "refuse|append|restart",
-        "Where the source is not what the run began with: append uploads what was added if the old part still matches, "
-        "restart begins anew and keeps the old run's folder. Default: refuse (exit code 6).",
-    ),
-]
-SettleAfter = Annotated[
-    Text,
-    _option(
-        "--settle-after", "SECONDS", "How long a service must have been quiet before its state counts. Default: 30."
-    ),
-]
-Append = Annotated[
-    bool | None,
-    typer.Option(
-        "--append/--no-append", show_default=False, help="Add to a dataset that is there already. Default: refuse."
-    ),
-]
-RetryFor = Annotated[
-    Text,
-    _option(
-        "--retry-for",
-        "SECONDS",
-        "How long to try without a success before stopping (exit code 75); waits that the service asks for do not count. "
-        "Default: 600.",
-    ),
-]
-MaxWait = Annotated[
-    Text,
-    _option(
-        "--max-wait",
-        "SECONDS",
-        "Stop (exit code 75) where the service asks for more waiting than this, at once or without a success in between. "
-        "Default: 3600.",
-    ),
-]
-DrainTimeout = Annotated[
-    Text,
-    _option("--drain-timeout", "SECONDS", "How long the first Ctrl-C waits for what is in flight. Default: 15."),
-]
-MaxRejects = Annotated[
-    Text,
-    _option(
-        "--max-rejects",
-        "N|P%",
-        "Stop (exit code 10) at more rejected rows than N, or than a share once 1,000 are read. Default: 5%; 100% never stops.",
-    ),
-]
-Validation = Annotated[
-    Text,
-    _option(
-        "--validation",
-        "full|trust",
-        "full reads every row and sends only what the destination takes; trust checks that each line is one {...} and leaves "
-        "the rest to the destination (docs/mapping.md). Frozen at the run's start. Default: full.",
-    ),
-]
 Chunk = Annotated[Text, _option("--chunk", "N", "A chunk in doubt, as `bulkup status` names it: 00042, or 00042-003.")]
 Landed = Annotated[bool, typer.Option("--landed", help="You know that the chunk is stored.")]
 Absent = Annotated[
     bool, typer.Option("--absent", help="You know that the chunk is not stored: `bulkup resume` sends it again.")
 ]
 Lane = Annotated[
-    Text, _option("--lane", "DEST", "nebius or collinear: where the chunk is in doubt. Needed where it is in both.")
+    Text, _option("--lane", "DEST", "{destinations}: where the chunk is in doubt. Needed where it is in both.")
 ]
 Sample = Annotated[
     Text,
@@ -200,18 +69,9 @@ Sample = Annotated[
 Seed = Annotated[
     Text, _option("--seed", "N", "Chooses the sample: the same seed, the same chunks. Default: another each time.")
 ]
-Workers = Annotated[
-    Text,
-    _option(
-        "--workers",
-        "N|auto",
-        "Processes that read, encode and send; auto: as many as there are cores, for a source of 64 MiB or more. Default: 1.",
-    ),
-]
-Endpoint = Annotated[str, typer.Option("--to", metavar="DEST", help="nebius or collinear.", show_default=False)]
+Endpoint = Annotated[str, typer.Option("--to", metavar="DEST", help="{destinations}.", show_default=False)]
 Url = Annotated[Text, _option("--url", "URL", "Base URL. Default: the service's own, or the config file's.")]
 Source = Annotated[Text, _option("--source", "FILE", "Send rows of this file, over and over. Default: rows made up.")]
-BenchFolder = Annotated[Text, _option("--folder", "PATH", "Nebius: the folder. Default: /bulkup-bench.")]
 Sizes = Annotated[
     Text,
     _option(
@@ -239,7 +99,6 @@ WriteConfig = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before spending at a host that is not this machine.")]
-Drop = Annotated[list[str] | None, _option("--drop", "KEY", "Leave this key out of every row; repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, and show tracebacks.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table; only what went wrong.")]

@@ -30,8 +30,14 @@ def refuse_tokens(arguments: list[str]) -> None:
             return
         if _TOKEN_FLAG.match(argument):
             raise UsageProblem(
-                "a token is never an option: set NEBIUS_API_KEY or COLLINEAR_API_KEY, or name a token_file in the config file"
+                f"a token is never an option: set {_variables()}, or name a token_file in the config file"
             )
+
+
+def _variables() -> str:
+    from bulkup.destinations.registry import BUILT_IN, listed
+
+    return listed((service.token_variable for service in BUILT_IN.values()), "or")
 
 
 def exit_code_of(error: BaseException, *, is_verbose: bool) -> int:

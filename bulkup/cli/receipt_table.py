@@ -14,7 +14,7 @@ from bulkup.cli.streams import to_stdout
 from bulkup.cli.terminal import console_on
 from bulkup.errors import BulkupError, ExitCode
 from bulkup.receipt import DestinationReceipt, Receipt
-from bulkup.wiring.upload import Upload
+from bulkup.wiring.wish import Upload
 
 __all__ = ["Step", "next_steps", "print_receipt"]
 

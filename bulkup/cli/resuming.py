@@ -13,7 +13,7 @@ from bulkup.cli.runner import Face, carry_out
 from bulkup.errors import UsageProblem
 from bulkup.journal.reading import view
 from bulkup.wiring.folder import StateDir
-from bulkup.wiring.upload import Upload
+from bulkup.wiring.wish import Upload
 
 __all__ = ["recorded", "resume_run"]
 

@@ -19,7 +19,7 @@ from bulkup.progress import Display, display_for
 from bulkup.receipt import Receipt
 from bulkup.wiring.interrupt import Interrupt
 from bulkup.wiring.run import execute
-from bulkup.wiring.upload import Upload
+from bulkup.wiring.wish import Upload
 
 __all__ = ["Face", "carry_out", "report", "see_through", "with_signals"]
 

@@ -15,7 +15,7 @@ from bulkup.receipt import Receipt
 from bulkup.wiring.deciding import Decision, decide
 from bulkup.wiring.folder import StateDir
 from bulkup.wiring.run import settle
-from bulkup.wiring.upload import Upload
+from bulkup.wiring.wish import Upload
 
 __all__ = ["settle_run"]
 

@@ -14,6 +14,8 @@ from bulkup.journal.lock import holder_of
 from bulkup.journal.reading import JournalView, view
 from bulkup.row_numbers import first_rows
 from bulkup.state_files import read_in
+from bulkup.verdict import LaneRecord, Verdict, lane_verdict, run_verdict
+from bulkup.wiring.accounting import read_record
 from bulkup.wiring.folder import RECEIPT, RunFolder
 
 __all__ = ["doubts_of", "status_json", "status_lines"]
@@ -35,11 +37,12 @@ ROWS = (
 
 
 def status_json(run: RunFolder) -> dict[str, Any]:
-    """What is known of the run, as `--json` prints it."""
+    """What is known of the run, as `--json` prints it. Where no process works on it, its exit code is a receipt's."""
     with view(run.path) as journal:
-        upload = journal.fact("upload") or {"sources": [], "destinations": {}, "settings": {}}
+        upload = journal.fact("upload") or {"sources": [], "settings": {}}
         files = journal.fact("files") or []
         running = _running(run.path / "lock")
+        record = read_record(journal)
         return {
             "run_id": run.run_id,
             "folder": str(run.path),
@@ -47,21 +50,35 @@ def status_json(run: RunFolder) -> dict[str, Any]:
             "name": upload["settings"].get("name"),
             "sources": upload["sources"],
             "started_at": journal.fact("started_at"),
+            "finished_at": journal.fact("finished_at"),
+            "has_ended": record.has_ended and running is None,
+            **_came_to(None if running else run_verdict(record)),
             "lanes": {
-                lane: _lane(journal, lane, files, is_running=running is not None) for lane in upload["destinations"]
+                name: _lane(journal, name, lane, files, is_running=running is not None)
+                for name, lane in record.lanes.items()
             },
             "receipt": _receipt(run.path),
         }
 
 
-def _lane(journal: JournalView, lane: str, files: list[dict[str, Any]], *, is_running: bool) -> dict[str, Any]:
-    totals = journal.totals(lane)
-    chunks = {count.state: {"chunks": count.chunks, "rows": count.rows} for count in journal.states(lane)}
+def _came_to(verdict: Verdict | None) -> dict[str, Any]:
+    if verdict is None:
+        return {"status": "running", "exit_code": None}
+    return {"status": verdict.status, "exit_code": int(verdict.exit_code)}
+
+
+def _lane(
+    journal: JournalView, name: str, lane: LaneRecord, files: list[dict[str, Any]], *, is_running: bool
+) -> dict[str, Any]:
+    totals, planned = lane.totals, lane.planned_whole
+    chunks = {count.state: {"chunks": count.chunks, "rows": count.rows} for count in journal.states(name)}
     in_flight = chunks.get(ChunkState.SENDING, {"rows": 0})["rows"] if is_running else 0
     sizes = [file["size"] for file in files]
     plain = all(size and file["compression"] == "none" for size, file in zip(sizes, files, strict=True))
-    planned = bool(journal.fact("planned whole", lane))
+    verdict = None if is_running and lane.end is None else lane_verdict(lane)
     return {
+        **_came_to(verdict),
+        "reason": verdict.reason if verdict else None,
         "rows_read": totals.rows_read,
         "rows_blank": totals.rows_blank,
         "rows_landed": totals.rows_landed,
@@ -70,13 +87,13 @@ def _lane(journal: JournalView, lane: str, files: list[dict[str, Any]], *, is_ru
         "rows_in_flight": in_flight,
         "rows_left": totals.rows_left,
         "bytes_landed": totals.bytes_landed,
-        "limited_by": journal.fact(LIMITED_BY, lane) if is_running else None,
+        "limited_by": journal.fact(LIMITED_BY, name) if is_running else None,
         "source_read_whole": planned,
-        "source_read_share": 1.0 if planned else journal.planned_to(lane) / sum(sizes) if files and plain else None,
+        "source_read_share": 1.0 if planned else journal.planned_to(name) / sum(sizes) if files and plain else None,
         "chunks": chunks,
-        "evidence": journal.evidence(lane),
-        "decisions": journal.fact(DECISIONS, lane) or [],
-        "doubts": _doubts(journal, lane, files, is_running=is_running) if totals.chunks_in_doubt else [],
+        "evidence": journal.evidence(name),
+        "decisions": journal.fact(DECISIONS, name) or [],
+        "doubts": _doubts(journal, name, files, is_running=is_running) if totals.chunks_in_doubt else [],
     }
 
 
@@ -131,9 +148,9 @@ def status_lines(found: dict[str, Any]) -> list[str]:
     receipt = found["receipt"]
     if receipt:
         lines += _last_limits(receipt)
-        lines.append(
-            f"last receipt: {receipt['status']}, exit code {receipt['exit_code']}, finished {receipt['finished_at']}"
-        )
+    last = found if found["has_ended"] else receipt
+    if last:
+        lines.append(f"last receipt: {last['status']}, exit code {last['exit_code']}, finished {last['finished_at']}")
     elif not found["running"]:
         lines.append("no receipt yet: the run did not come to its end")
     return lines
@@ -171,6 +188,8 @@ def _lane_lines(lane: str, values: dict[str, Any]) -> list[str]:
     )
     chunks = ", ".join(f"{count['chunks']:,} {state}" for state, count in sorted(values["chunks"].items())) or "none"
     lines = [f"{lane}: {read}", f"  rows: {values['rows_read']:,} read = {rows}", f"  chunks: {chunks}"]
+    if values["reason"]:
+        lines.append(f"  {values['status']}: {printable(values['reason'])}")
     if values["limited_by"]:
         lines.append(f"  limited by: the {values['limited_by']}")
     if values["evidence"].keys() - {Evidence.ANSWER}:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bulkup.destinations.seam import ReadBackUnavailable
+from bulkup.destinations.base import ReadBackUnavailable
 
 __all__ = ["MARGIN_DATASETS", "MARGIN_PAGES", "Listing"]
 

@@ -3,7 +3,7 @@
 `decide` looks at the first block and gives a `RowPlan`, which the journal keeps; `plan.encoder()` carries it out.
 """
 
-from bulkup.encoding.decide import decide
+from bulkup.encoding.decision import decide
 from bulkup.encoding.plan import DEFAULT_MAX_ROW_BYTES, RowOptions, RowPlan
 from bulkup.encoding.rows import BlockEncoder
 from bulkup.encoding.target import PRESET_KEYS, ColumnRows, FixedRows, Preset, Target

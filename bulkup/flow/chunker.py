@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Protocol
 
 from bulkup.encoding import BlockEncoder
+from bulkup.errors import SourceUnreadable
 from bulkup.flow.draft import Draft, Drafted, Keep
 from bulkup.flow.halt import Halt
 from bulkup.flow.prepared import Items
@@ -15,10 +17,16 @@ from bulkup.model import Block, EncodedBlock, EncodedRow, LongRow
 from bulkup.sources.places import place_of
 from bulkup.tiling import Limits, Part, cut, even_part, lines_that_fit
 
-__all__ = ["MAX_REJECT_BYTES", "Chunker", "Layout"]
+__all__ = ["MAX_REJECT_BYTES", "Chunker", "Layout", "is_one_chunk"]
 
 MAX_REJECT_BYTES = 4 * 1024 * 1024
 """How much of dead letters one chunk may come with: they are held in memory until it is planned."""
+
+
+def is_one_chunk(draft: Draft | Drafted, limits: Limits) -> bool:
+    """Whether a draft fits into one request, and what was rejected on the way may be held until it is planned."""
+    fits = limits.allow(body_bytes=draft.body_bytes, rows=draft.rows)
+    return fits and draft.reject_bytes <= MAX_REJECT_BYTES
 
 
 class Layout(Protocol):
@@ -64,6 +72,21 @@ class Chunker:
             async for item in stream:
                 self.add(draft, item)
         return draft.done()
+
+    async def within(self, items: Items, keep: Keep, limits: Limits | None) -> Drafted:
+        """As `whole`; but what turns out to be more than one chunk within *limits* (None: any) keeps no rows and no rejects, since
+        its parts are made in a second pass, and where *items* cannot be read further that is of what came before."""
+        draft, broke_off = Draft(keep), None
+        try:
+            async with aclosing(self._stepping(items)) as stream:
+                async for item in stream:
+                    self.add(draft, item)
+                    if limits is not None and not is_one_chunk(draft, limits):
+                        draft.keep = Keep(encoded=False, raw=keep.raw, rejects=False)
+                        draft.encoded, draft.rejects = [], []
+        except SourceUnreadable as error:
+            broke_off = error
+        return replace(draft.done(), broke_off=broke_off)
 
     async def verbatim(self, items: Items) -> Drafted | None:
         """As `whole`, holding nothing, or None as soon as a block turns out not to be sent as its own bytes."""

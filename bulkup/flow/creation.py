@@ -10,7 +10,8 @@ __all__ = ["Creation"]
 
 
 class Creation:
-    """Single-flight creation of a dataset that the first chunk creates and the others are appended to.
+    """Single-flight creation of a dataset that the first chunk creates and the others are appended to. Where each chunk creates
+    its own, there is nothing to wait for, as if it existed.
 
     While nothing has landed, chunks take turns. After one of them ended in doubt the next waits for a quiet period since its
     last byte: two overlapping first uploads may make two datasets (open in the service's reference).
@@ -32,6 +33,11 @@ class Creation:
         self._clock = clock
         self._sleep = sleep
         self._turn = anyio.Lock()
+
+    @property
+    def exists(self) -> bool:
+        """Nobody need wait."""
+        return self._exists
 
     async def enter(self) -> bool:
         """Wait for the right to send. True: the caller is alone and must call `leave`."""

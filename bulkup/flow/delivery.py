@@ -14,10 +14,12 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt
-from bulkup.destinations.seam import Destination, Payload, ReadBackUnavailable
+from bulkup.destinations.base import Destination, ReadBackUnavailable
+from bulkup.doubt.policy import DOUBTS_TO_SETTLE
 from bulkup.errors import BulkupError, ExitCode, SourceChanged
 from bulkup.flow.clock import Clock
 from bulkup.flow.creation import Creation
+from bulkup.flow.executors import Executors
 from bulkup.flow.fence import Fence
 from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.isolation import Splitter
@@ -25,7 +27,6 @@ from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import Prepared
 from bulkup.flow.requests import Requests, Slot
-from bulkup.flow.sender import Sender
 from bulkup.flow.settler import count_out
 from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import Tally
@@ -44,10 +45,7 @@ from bulkup.outcome import (
 )
 from bulkup.pacing import ByteBudget
 
-__all__ = ["DOUBTS_TO_SETTLE", "Delivery"]
-
-DOUBTS_TO_SETTLE = 8
-"""So many new doubts are settled before anything more is sent."""
+__all__ = ["Delivery"]
 
 LOSSES_TO_SPLIT = 2
 """A chunk that was lost so often and was not there afterwards is halved: something on the way may not let so much through."""
@@ -61,7 +59,6 @@ class _Share:
     def __init__(self, budget: ByteBudget, prepared: Prepared) -> None:
         self._budget = budget
         self._size = prepared.held_bytes
-        self._let_go = prepared.let_go
         self._users = 1
 
     def keep(self) -> None:
@@ -70,7 +67,6 @@ class _Share:
     def drop(self) -> None:
         self._users -= 1
         if self._users == 0:
-            self._let_go()
             self._budget.give(self._size)
 
 
@@ -91,12 +87,12 @@ class Delivery:
         self,
         *,
         destination: Destination,
-        sender: Sender,
+        executors: Executors,
         plan: LanePlan,
         journal: LaneJournal,
         requests: Requests,
         budget: ByteBudget,
-        creation: Creation | None,
+        creation: Creation,
         fence: Fence,
         settle_now: Callable[[], None],
         refusals_store_nothing: bool,
@@ -110,7 +106,7 @@ class Delivery:
         pending_timeout_s: float,
     ) -> None:
         self._destination = destination
-        self._sender = sender
+        self._executors = executors
         self._plan = plan
         self._journal = journal
         self._requests = requests
@@ -157,7 +153,10 @@ class Delivery:
         try:
             while waiting:
                 prepared = waiting.popleft()
-                outcome = await self._outcome(prepared)
+                try:
+                    outcome = await self._outcome(prepared)
+                finally:
+                    self._executors.forget(prepared.hold)
                 match outcome:
                     case Accepted(status=RemoteStatus.PENDING | RemoteStatus.FAILED):
                         nothing_landed = False
@@ -172,6 +171,8 @@ class Delivery:
             if refused is not None and nothing_landed:
                 self._rules.nothing_landed(root.chunk.id.tile, refused.reason)
         finally:
+            for prepared in waiting:
+                self._executors.forget(prepared.hold)
             share.drop()
 
     async def _outcome(self, prepared: Prepared) -> Outcome:
@@ -180,26 +181,26 @@ class Delivery:
         if chunk.state is ChunkState.ANSWERED:
             assert chunk.remote_id is not None
             return Accepted(chunk.remote_id, chunk.name, RemoteStatus.PENDING)
-        payload = self._payload(prepared)
-        if payload.content_length > self._limit.bytes and chunk.rows > 1 and chunk.state is ChunkState.PLANNED:
+        size = self._content_length(chunk)
+        if size > self._limit.bytes and chunk.rows > 1 and chunk.state is ChunkState.PLANNED:
             return TooLarge(f"planned before bodies were limited to {self._limit.bytes:,} bytes")
         if chunk.absences >= LOSSES_TO_SPLIT and chunk.rows > 1 and chunk.state is ChunkState.PLANNED:
             return TooLarge(f"lost on the way {chunk.absences} times, with nothing stored: it goes in smaller pieces")
-        if self._creation is None:
-            return await self._attempts(prepared, payload)
+        if self._creation.exists:
+            return await self._attempts(prepared, size)
         alone = await self._halt.unless_halted(self._creation.enter)
         try:
-            return await self._attempts(prepared, payload)
+            return await self._attempts(prepared, size)
         finally:
             if alone:
                 self._creation.leave()
 
-    async def _attempts(self, prepared: Prepared, payload: Payload) -> Outcome:
+    async def _attempts(self, prepared: Prepared, size: int) -> Outcome:
         """The chunk may be in doubt already, where the user accepts doubles: then it stays so until it has landed."""
         chunk = prepared.chunk
         tries = self._requests.tries()
         while True:
-            outcome = await self._attempt(chunk, prepared, payload)
+            outcome = await self._attempt(chunk, prepared, size)
             if isinstance(outcome, Accepted | TooLarge | RowsRefused):
                 return outcome
             if isinstance(outcome, InDoubt):
@@ -209,16 +210,16 @@ class Delivery:
             await tries.failed(outcome)
             self._tally.retries += 1
 
-    async def _attempt(self, chunk: Chunk, prepared: Prepared, payload: Payload) -> Outcome:
+    async def _attempt(self, chunk: Chunk, prepared: Prepared, size: int) -> Outcome:
         """One attempt, journaled before its first byte and after its last."""
         await self._halt.unless_halted(self._fence.enter)
         try:
-            async with self._requests.slot(rows=payload.rows, size=payload.content_length) as slot:
-                return await self._send(slot, chunk, prepared, payload)
+            async with self._requests.slot(rows=chunk.rows, size=size) as slot:
+                return await self._send(slot, chunk, prepared, size)
         finally:
             await self._fence.leave()
 
-    async def _send(self, slot: Slot, chunk: Chunk, prepared: Prepared, payload: Payload) -> Outcome:
+    async def _send(self, slot: Slot, chunk: Chunk, prepared: Prepared, size: int) -> Outcome:
         def sent(count: int) -> None:
             slot.sent()
             self._tally.sent(count)
@@ -230,7 +231,7 @@ class Delivery:
         self._tally.in_flight += 1
         slot.begin()
         try:
-            came = await self._sender.send(prepared, payload, sent)
+            came = await self._executors.send(prepared, sent)
         except SourceChanged as error:
             self._tally.outcomes["source_changed"] += 1
             await self._not_stored(chunk)
@@ -249,15 +250,15 @@ class Delivery:
         if isinstance(outcome, InDoubt) and outcome.was_answered and self._refusals_store_nothing:
             outcome = RowsRefused(outcome.reason, outcome.rows)
         slot.answered(outcome)
-        await self._record(chunk, payload, outcome, came.ids)
+        await self._record(chunk, size, outcome, came.ids)
         return outcome
 
-    async def _record(self, chunk: Chunk, payload: Payload, outcome: Outcome, ids: bytes) -> None:
+    async def _record(self, chunk: Chunk, size: int, outcome: Outcome, ids: bytes) -> None:
         """What one attempt came to, durable."""
         self._tally.outcomes[_label(outcome)] += 1
         match outcome:
             case Accepted(status=RemoteStatus.READY):
-                await self._landed(chunk, outcome.remote_id, payload.content_length, ids=ids)
+                await self._landed(chunk, outcome.remote_id, size, ids=ids)
             case Accepted():
                 await self._journal.answered(chunk.id, outcome.remote_id)
                 self._requests.patience.succeeded(self._clock.monotonic())
@@ -265,7 +266,7 @@ class Delivery:
                 await self._doubt(chunk, reason, was_answered=outcome.was_answered)
             case TooLarge():
                 if chunk.rows > 1:  # one large row says little of what the service takes
-                    self._limit.refused(payload.content_length)
+                    self._limit.refused(size)
                 await self._not_stored(chunk)
             case _:
                 await self._not_stored(chunk)
@@ -277,13 +278,12 @@ class Delivery:
         self._tally.rows_landed += chunk.rows
         self._tally.body_landed(body_bytes, self._limit.bytes)
         self._requests.patience.succeeded(self._clock.monotonic())
-        if self._creation is not None:
-            self._creation.landed()
+        self._creation.landed()
 
     async def _doubt(self, chunk: Chunk, reason: str, *, was_answered: bool = False) -> None:
         await self._journal.in_doubt(chunk.id, reason, self._clock.unix(), was_answered=was_answered)
         self._tally.totals.move(chunk, ChunkState.PLANNED, ChunkState.IN_DOUBT)
-        is_creating = self._creation is not None and self._creation.in_doubt()
+        is_creating = self._creation.in_doubt()
         self._doubts += 1
         if self._on_doubt is OnDoubt.RESEND:
             return
@@ -303,7 +303,7 @@ class Delivery:
     def _to_follow(self, prepared: Prepared, share: _Share) -> _Followed:
         """A chunk whose rows may be needed again keeps them, and its share with them; any other lets go: it is read from the source
         again in the lane's next round should the service fail on it."""
-        size = self._payload(prepared).content_length
+        size = self._content_length(prepared.chunk)
         if prepared.chunk.reason == FAILED_ONCE:
             share.keep()
             return _Followed(prepared.chunk, size, prepared, share)
@@ -355,15 +355,8 @@ class Delivery:
         else:
             await self._journal.plan_again(followed.chunk.id, FAILED_ONCE)
 
-    def _payload(self, prepared: Prepared) -> Payload:
-        chunk = prepared.chunk
-        return Payload(
-            name=chunk.name,
-            rows=chunk.rows,
-            body_bytes=chunk.body_bytes,
-            envelope=self._destination.envelope(chunk.name, self._plan.rows),
-            row_blocks=prepared.row_blocks,
-        )
+    def _content_length(self, chunk: Chunk) -> int:
+        return chunk.body_bytes + self._destination.envelope(chunk.name, self._plan.rows).size
 
     async def _sleep(self, seconds: float) -> None:
         await self._halt.unless_halted(lambda: self._clock.sleep(seconds))

@@ -9,9 +9,10 @@ import xxhash
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState
 from bulkup.errors import SourceUnreadable
+from bulkup.flow.executor import Hold
 from bulkup.model import Block, EncodedBlock, LongRow, Reject
 
-__all__ = ["Draft", "Drafted", "Hold", "Keep", "Placed"]
+__all__ = ["Draft", "Drafted", "Keep", "Placed"]
 
 
 LETTER_BYTES = 512
@@ -36,20 +37,12 @@ class Keep:
     rejects: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Encoded rows that worker number *worker* keeps in its memory under *key*."""
-
-    worker: int
-    key: int
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drafted:
     """What consecutive blocks came to: everything that a chunk is planned by, and as much of the bytes as was kept.
 
-    The encoded rows are in *encoded*, or with a worker (*hold*), or nowhere: then the range is read again. *broke_off* says why
-    the source could not be read further.
+    The encoded rows are in *encoded*, or held where they were made (*is_held*; *hold* says where that is), or nowhere: then the
+    range is read again. *broke_off* says why the source could not be read further.
     """
 
     start: int
@@ -68,6 +61,7 @@ class Drafted:
     rejects: list[Placed]
     encoded: list[bytes]
     raw: list[Block | LongRow]
+    is_held: bool = False
     hold: Hold | None = None
     broke_off: SourceUnreadable | None = None
 

@@ -14,26 +14,22 @@ from types import MappingProxyType
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Totals
 from bulkup.dead_letter import dead_letter
-from bulkup.destinations.seam import Creates, Destination
+from bulkup.destinations.base import Destination
 from bulkup.encoding.breaks import lines_of
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.draft import Drafted, Keep, Placed
+from bulkup.flow.executors import Executors
 from bulkup.flow.plan import LanePlan
-from bulkup.flow.prepared import Prepared, from_memory, listed
+from bulkup.flow.prepared import Prepared, listed
 from bulkup.flow.stop_rules import StopRules
 from bulkup.journal import LaneJournal
 from bulkup.model import Block, Reject, Stage
-from bulkup.naming import family_name
 from bulkup.outcome import RowsRefused, TooLarge
 from bulkup.sources import Source
 from bulkup.tiling import Limits
 
 __all__ = ["IsolationBudget", "Splitter"]
-
-BAD_ROWS = {Creates.EACH_CHUNK: 4, Creates.FIRST_CHUNK: 8}
-"""For how many bad rows of one chunk, scattered over it, the requests of a search are allowed. Where each piece that is taken
-becomes a dataset of its own, fewer."""
 
 _KEEP = Keep(encoded=True, raw=True)
 
@@ -60,6 +56,7 @@ class Splitter:
         *,
         source: Source,
         chunker: Chunker,
+        executors: Executors,
         plan: LanePlan,
         destination: Destination,
         journal: LaneJournal,
@@ -70,6 +67,7 @@ class Splitter:
     ) -> None:
         self._source = source
         self._chunker = chunker
+        self._executors = executors
         self._plan = plan
         self._destination = destination
         self._journal = journal
@@ -80,7 +78,7 @@ class Splitter:
 
     def budget(self, rows: int) -> IsolationBudget:
         """What the isolation of bad rows may cost for a chunk of *rows* rows: 2·log2(n) requests for each of a few rows."""
-        return IsolationBudget(BAD_ROWS[self._destination.capabilities.creates] * 2 * ceil(log2(max(2, rows))))
+        return IsolationBudget(self._destination.policy.bad_rows * 2 * ceil(log2(max(2, rows))))
 
     async def split(
         self, prepared: Prepared, refusal: TooLarge | RowsRefused, max_body_bytes: int, budget: IsolationBudget
@@ -162,7 +160,7 @@ class Splitter:
         await self._journal.replace(parent.chunk.id, children, reason, letters)
         self._moved(parent.chunk, children)
         return [
-            Prepared(child, from_memory(draft.encoded), listed(draft.raw), 0)
+            Prepared(child, listed(draft.raw), 0, self._executors.hold(draft.encoded), draft.raw)
             for child, draft in zip(children, drafts, strict=True)
             if child.state is ChunkState.PLANNED
         ]
@@ -174,9 +172,7 @@ class Splitter:
         self._rules.check_rejects()
 
     def _name(self, chunk: ChunkId, rows_hash: bytes) -> str:
-        if self._destination.capabilities.creates is Creates.FIRST_CHUNK:
-            return self._destination.dataset_name
-        return family_name(self._destination.dataset_name, chunk, rows_hash)
+        return self._destination.policy.chunk_name(self._destination.dataset_name, chunk, rows_hash, is_family=True)
 
     def _refused_rows(self, draft: Drafted, reason: str) -> list[Placed]:
         """The good rows of *draft* (which holds them as read) as dead letters of the service's."""

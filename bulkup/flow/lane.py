@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -14,35 +13,37 @@ from typing import TypeVar
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from bulkup.chunk import Chunk, ChunkState, Totals
-from bulkup.config import OnDoubt, RejectLimit
-from bulkup.destinations.seam import Asking, Creates, Destination, LookFailed, Settles
+from bulkup.chunk import Chunk, ChunkState
+from bulkup.config import OnDoubt, RunSettings
+from bulkup.destinations.base import Asking, Destination, LookFailed
+from bulkup.destinations.settings import DestinationSettings
 from bulkup.encoding import RowOptions, decide
-from bulkup.errors import BulkupError, DestinationNotEmpty, ExitCode, TokenRefused, UsageProblem, worst
+from bulkup.errors import BulkupError, DestinationNotEmpty, ExitCode, TokenRefused, UsageProblem
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.clock import Clock
 from bulkup.flow.creation import Creation
-from bulkup.flow.delivery import DOUBTS_TO_SETTLE, Delivery
-from bulkup.flow.drafter import Drafter, OwnDrafter
+from bulkup.flow.delivery import Delivery
+from bulkup.flow.executors import Executors
 from bulkup.flow.fence import Fence
 from bulkup.flow.halt import Halt, Halted, Reason
-from bulkup.flow.helped import LaneHelp, PoolDrafter, PoolSender
 from bulkup.flow.isolation import Splitter
+from bulkup.flow.lane_worker import LaneWorker
 from bulkup.flow.limit import BodyLimit
 from bulkup.flow.looking import dated_look
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepare import Preparer
 from bulkup.flow.prepared import Prepared
+from bulkup.flow.processes import LaneWorkers, ThisProcess
 from bulkup.flow.reaction import Failure
 from bulkup.flow.requests import Requests
-from bulkup.flow.sender import OwnSender, Sender
 from bulkup.flow.sent_rows import SentRows
 from bulkup.flow.settler import REFUSALS_STORE_NOTHING, Settler
 from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import Tally
 from bulkup.flow.verifier import Ids, Verifier
 from bulkup.journal import LaneJournal
+from bulkup.journal.facts import LANE_END
 from bulkup.model import Block
 from bulkup.naming import widest_name
 from bulkup.outcome import CloseGate, StopLane, TokenRejected, TryAgain
@@ -50,8 +51,9 @@ from bulkup.pacing import ByteBudget, Concurrency, Eta, Gate, Pacing, Patience, 
 from bulkup.settlement import Look, Others
 from bulkup.sources import Cursor, Source
 from bulkup.tiling import tile_bytes
+from bulkup.verdict import LaneEnd
 
-__all__ = ["Lane", "LaneOptions"]
+__all__ = ["Chosen", "Lane"]
 
 T = TypeVar("T")
 
@@ -60,25 +62,27 @@ MIN_ROOM_BYTES = 256
 logger = logging.getLogger("bulkup")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneOptions:
-    """What the user chose for one lane. Sizes in bytes, times in seconds."""
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the user chose, as one lane has it: the run's settings, the destination's, and how *rows* are made by both.
 
+    *memory_bytes* is the lane's share of the memory.
+    """
+
+    run: RunSettings
+    destination: DestinationSettings
     rows: RowOptions
-    max_body_bytes: int
-    max_rows: int | None
-    max_row_bytes: int
-    concurrency: int
-    rate: Callable[[], Rate]
     memory_bytes: int
-    retry_for_s: float
-    max_wait_s: float
-    settle_after_s: float
-    pending_timeout_s: float
-    on_doubt: OnDoubt
-    append: bool
-    max_rejects: RejectLimit | None
-    with_rejected_rows: bool
+
+    @property
+    def rate(self) -> Rate:
+        """What is not to be exceeded."""
+        own = self.destination
+        return Rate(
+            requests_per_minute=own.requests_per_minute,
+            rows_per_second=own.rows_per_second,
+            bytes_per_second=own.bytes_per_second,
+        )
 
 
 class Lane:
@@ -90,7 +94,8 @@ class Lane:
         destination: Destination,
         source: Source,
         journal: LaneJournal,
-        options: LaneOptions,
+        workers: LaneWorkers,
+        chosen: Chosen,
         clock: Clock,
         learned_limit: int | None,
         others: Callable[[float], Others],
@@ -106,29 +111,27 @@ class Lane:
         self.is_done = False
         self._source = source
         self._journal = journal
-        self._options = options
+        self._chosen = chosen
+        self._options = options = chosen.run
         self._clock = clock
-        self._help: LaneHelp | None = None
+        self._workers = workers
         self._say = say
         self._cursor: Cursor = source.cursor()
         self._plan: LanePlan | None = None
         self._learned_limit = learned_limit
         self._read_others = others
         self._others: Others | None = None
-        self.limit = BodyLimit(options.max_body_bytes)
+        self.limit = BodyLimit(self._max_body_bytes)
         self._survey: Look | None = None
         self._look_failed: Failure | None = None
-        self._unreadable: str | None = None
-        self._late: str | None = None
         self._unseen: str | None = None
         self._planned_whole = False
-        self._is_only_settled = False
         self._rules = self._stop_rules()
         patience = Patience(retry_for_s=options.retry_for_s, max_wait_s=options.max_wait_s, now=clock.monotonic())
         self.pacing = Pacing(
-            concurrency=Concurrency(cap=options.concurrency),
+            concurrency=Concurrency(cap=chosen.destination.concurrency),
             gate=Gate(clock=clock.monotonic, sleep=clock.sleep),
-            rate=options.rate(),
+            rate=chosen.rate,
             clock=clock.monotonic,
             uniform=clock.uniform,
             unix=clock.unix,
@@ -137,6 +140,14 @@ class Lane:
             token=destination.token, pacing=self.pacing, patience=patience, halt=self.halt, clock=clock, say=say
         )
         self._eta = Eta()
+
+    @property
+    def _max_body_bytes(self) -> int:
+        return self._chosen.destination.max_chunk_bytes or self.destination.capabilities.max_chunk_bytes
+
+    @property
+    def _max_rows(self) -> int | None:
+        return self._chosen.destination.max_chunk_rows or self.destination.capabilities.max_chunk_rows
 
     @property
     def quota_per_minute(self) -> float | None:
@@ -192,17 +203,11 @@ class Lane:
                 self._look_failed = failed.outcome
 
     async def _take_up(self) -> None:
-        """What an earlier process left: doubts, totals, and what was known of the source and of the audit."""
+        """What an earlier process left: doubts, totals, and whether the source was planned whole."""
         if lost := await self._journal.recover(self._clock.unix()):
             self._say(f"{lost} chunks were being sent when the last process ended; they are in doubt")
         self.tally.totals = await self._journal.totals()
-        self._unreadable = await self._journal.fact("unreadable")
-        self._late = await self._journal.fact("late")
         self._planned_whole = bool(await self._journal.fact("planned whole"))
-
-    def be_helped(self, by: LaneHelp) -> None:
-        """From now on worker processes read, encode and send."""
-        self._help = by
 
     async def run(self) -> None:
         """Send until the source ends or the lane stops. What happened stands in the journal, `tally` and `halt`."""
@@ -220,12 +225,11 @@ class Lane:
 
     async def _settle_only(self) -> None:
         await self._take_up()
-        self._is_only_settled = True
         frozen = await self._journal.fact("plan")
         if frozen is not None and self.tally.totals.chunks_in_doubt:
             plan = LanePlan.from_json(frozen, self.destination.target)
             chunker = Chunker(self._source, plan.rows.encoder(), self.halt)
-            await self._settler(plan, chunker, None).settle()
+            await self._settler(plan, chunker, await self._creation()).settle()
 
     async def verifier(
         self, *, chunks: Sequence[Chunk], ids: Ids, scratch: Path, sample: float, seed: int
@@ -284,32 +288,18 @@ class Lane:
             self.pacing.finish()
             with anyio.CancelScope(shield=True):
                 await self._cursor.aclose()
+                await self._record_end()
 
-    def exit_code(self, totals: Totals) -> ExitCode:
-        """What the lane ends with."""
-        codes = [self.halt.reason.exit_code] if self.halt.reason else []
-        if self._late is not None:
-            codes.append(ExitCode.DIFFERS)
-        if totals.rows_in_doubt:
-            codes.append(ExitCode.IN_DOUBT)
-        if self._unreadable is not None:
-            codes.append(ExitCode.SOURCE_UNREADABLE)
-        if totals.rows_rejected:
-            codes.append(ExitCode.SOME_REJECTED)
-        if (totals.rows_left or self._has_more_to_read) and not self.halt.reason and not totals.rows_in_doubt:
-            codes.append(ExitCode.TRY_LATER)
-        return worst(codes)
-
-    @property
-    def _has_more_to_read(self) -> bool:
-        return self._is_only_settled and not self._planned_whole and self._unreadable is None
-
-    @property
-    def reason(self) -> str | None:
-        """Why the lane ended before everything had landed, in one line."""
-        if self.halt.reason is not None:
-            return self.halt.reason.text
-        return self._late or self._unreadable or self._unseen
+    async def _record_end(self) -> None:
+        """What this process's work on the lane came to, for the receipt and `status`."""
+        stop = self.halt.reason
+        end = LaneEnd(
+            reason=stop.text if stop else None, exit_code=stop.exit_code if stop else None, unseen=self._unseen
+        )
+        with suppress(BulkupError):  # a journal that fails goes on failing: the run's own end is what tells
+            largest = max(self.tally.largest_body, await self._journal.fact("largest body") or 0)
+            await self._journal.set_fact("largest body", largest)
+            await self._journal.set_fact(LANE_END, end.to_json())
 
     @property
     def source_done(self) -> float | None:
@@ -334,12 +324,12 @@ class Lane:
         """Rows, T and limits, decided on the first block."""
         first = await self._cursor.peek()
         sample = first if isinstance(first, Block) else None
-        rows = decide(sample, self.destination.target, self._options.rows)
-        max_body_bytes = min(self._options.max_body_bytes, self._learned_limit or self._options.max_body_bytes)
+        rows = decide(sample, self.destination.target, self._chosen.rows)
+        max_body_bytes = min(self._max_body_bytes, self._learned_limit or self._max_body_bytes)
         envelope = self.destination.envelope(widest_name(self.destination.dataset_name), rows).size
         if max_body_bytes - envelope < MIN_ROOM_BYTES:
             raise _too_small(self.name, max_body_bytes, envelope)
-        plan = LanePlan(1, rows, max_body_bytes, self._options.max_rows, self._options.max_row_bytes)
+        plan = LanePlan(1, rows, max_body_bytes, self._max_rows, self._options.max_row_bytes)
         limits = plan.limits(envelope_bytes=envelope, max_body_bytes=max_body_bytes)
         raw = body = count = largest = 0
         if sample is not None:
@@ -350,25 +340,20 @@ class Lane:
             limits, raw_bytes=raw, body_bytes=body, rows=count, largest_row=largest, is_held=not self._source.splittable
         )
         self._announce_datasets(size)
-        return LanePlan(size, rows, max_body_bytes, self._options.max_rows, self._options.max_row_bytes)
+        return LanePlan(size, rows, max_body_bytes, self._max_rows, self._options.max_row_bytes)
 
     def _announce_datasets(self, tile_size: int) -> None:
-        if self.destination.capabilities.creates is Creates.EACH_CHUNK and self._source.size is not None:
-            count = max(1, -(-self._source.size // tile_size))
-            name = self.destination.dataset_name
-            self._say(
-                f"one dataset, {name}"
-                if count == 1
-                else f"about {count:,} datasets, named {name}-<tile>-<hash>: each request makes one"
-            )
+        if self._source.size is not None:
+            chunks = max(1, -(-self._source.size // tile_size))
+            self._announce(self.destination.policy.announcement(self.destination.dataset_name, chunks))
 
     def _announce_appending(self, plan: LanePlan) -> None:
-        if len(plan.segments) == 1 or self.destination.capabilities.creates is Creates.FIRST_CHUNK:
-            return
-        name = self.destination.dataset_name
-        self._say(
-            f"what has landed stays where it is; the added rows go into datasets of their own, named {name}-<tile>-<hash>"
-        )
+        if len(plan.segments) > 1:
+            self._announce(self.destination.policy.announcement_of_added(self.destination.dataset_name))
+
+    def _announce(self, text: str | None) -> None:
+        if text is not None:
+            self._say(text)
 
     async def _is_untouched(self) -> bool:
         """Nothing of this run can be at the destination: what is planned was never sent, or not stored, for sure. (A chunk that was
@@ -411,18 +396,8 @@ class Lane:
             if self._look_failed is not None:
                 await self._requests.tries().failed(self._look_failed)
             await self._look(self._requests.ask)
-        if self._help is None:
+        async with self._workers.opening(self._plan, self._source):
             await self._send_planned(self._plan)
-            return
-        opening = asyncio.create_task(
-            self._help.open(self._plan, self._source)
-        )  # until then this process does the work
-        try:
-            await self._send_planned(self._plan)
-        finally:
-            opening.cancel()
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait({opening})
 
     async def _send_planned(self, plan: LanePlan) -> None:
         chunker = Chunker(self._source, plan.rows.encoder(), self.halt)
@@ -440,8 +415,8 @@ class Lane:
             await self._cursor.aclose()
             self._cursor = self._source.cursor()
         audit = await settler.audit()
-        self._late, self._unseen = audit.late, audit.unseen
-        await self._journal.set_fact("late", self._late)
+        self._unseen = audit.unseen
+        await self._journal.set_fact("late", audit.late)
         if audit.unseen is None:
             await self._journal.set_fact("audited", await self._absences())
 
@@ -450,38 +425,35 @@ class Lane:
         return sum(chunk.absences for chunk in await self._journal.called_absent())
 
     async def _settle_at_start(self, settler: Settler) -> None:
-        """Doubts that an earlier process left. A creating chunk is settled before anything else is sent; of the rest, what one look
-        tells."""
+        """Doubts that an earlier process left, as far as they are to be settled before anything is sent."""
         totals = self.tally.totals
         if totals.chunks_in_doubt and self._options.on_doubt is OnDoubt.HOLD:
-            by_name = self.destination.capabilities.settles is Settles.BY_NAME
-            if not totals.chunks_landed and not by_name:
-                await settler.settle()
-            elif by_name or totals.chunks_in_doubt >= DOUBTS_TO_SETTLE:
-                await settler.settle(patience_s=0.0 if by_name else 3 * self._options.settle_after_s)
+            patience_s = self.destination.policy.patience_at_start_s(totals, self._options.settle_after_s)
+            if patience_s is not None:
+                await settler.settle(patience_s=patience_s)
 
-    async def _send_round(self, plan: LanePlan, chunker: Chunker, creation: Creation | None, settler: Settler) -> None:
+    async def _send_round(self, plan: LanePlan, chunker: Chunker, creation: Creation, settler: Settler) -> None:
         """Everything that is planned, and whatever the source still holds, once."""
-        budget = reading = ByteBudget(self._options.memory_bytes)
-        if self._help is not None:  # half of it for what is read ahead
-            budget, reading = (ByteBudget(self._options.memory_bytes // 2) for _ in range(2))
+        budget = reading = ByteBudget(self._chosen.memory_bytes)
+        if self._workers.count:  # half of it for what is read ahead
+            budget, reading = (ByteBudget(self._chosen.memory_bytes // 2) for _ in range(2))
         numbers = ChildNumbers(self._journal)
         fence = Fence()
         wanted = _Bell()
-        preparer = self._preparer(plan, chunker, budget, reading, numbers)
-        delivery = await self._delivery(plan, chunker, budget, numbers, creation, fence, wanted.ring)
+        executors = self._executors(plan, chunker)
+        preparer = self._preparer(plan, executors, budget, reading, numbers)
+        delivery = await self._delivery(plan, chunker, executors, budget, numbers, creation, fence, wanted.ring)
         sending, incoming = anyio.create_memory_object_stream[Prepared](0)
         async with anyio.create_task_group() as beside:
             beside.start_soon(self._settle_on_demand, settler, fence, wanted)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._prepare_all, preparer, sending)
                 async with incoming:
-                    for _ in range(self._options.concurrency):
+                    for _ in range(self._chosen.destination.concurrency):
                         tasks.start_soon(delivery.run, incoming.clone(), tasks)
             beside.cancel_scope.cancel()
         if preparer.unreadable is not None:
-            self._unreadable = str(preparer.unreadable)
-            await self._journal.set_fact("unreadable", self._unreadable)
+            await self._journal.set_fact("unreadable", str(preparer.unreadable))
 
     async def _settle_on_demand(self, settler: Settler, fence: Fence, wanted: _Bell) -> None:
         """Settle whenever enough is in doubt, with nothing in flight."""
@@ -507,14 +479,13 @@ class Lane:
             self.halt.set(Reason(str(error), error.exit_code))
 
     def _preparer(
-        self, plan: LanePlan, chunker: Chunker, budget: ByteBudget, reading: ByteBudget, numbers: ChildNumbers
+        self, plan: LanePlan, executors: Executors, budget: ByteBudget, reading: ByteBudget, numbers: ChildNumbers
     ) -> Preparer:
         return Preparer(
             lane=self.name,
             source=self._source,
             cursor=self._cursor,
-            chunker=chunker,
-            drafter=self._drafter(chunker),
+            executors=executors,
             plan=plan,
             destination=self.destination,
             journal=self._journal,
@@ -526,21 +497,18 @@ class Lane:
             limit=self.limit,
             rules=self._rules,
             on_doubt=self._options.on_doubt,
-            with_rejected_rows=self._options.with_rejected_rows,
+            with_rejected_rows=self._options.rejects_content,
         )
 
-    def _drafter(self, chunker: Chunker) -> Drafter:
-        own = OwnDrafter(chunker, self._cursor, self.halt)
-        return own if self._help is None else PoolDrafter(self._help, own, self._source, self._cursor)
-
-    def _sender(self) -> Sender:
-        return OwnSender(self.destination) if self._help is None else PoolSender(self._help, self.destination)
+    def _executors(self, plan: LanePlan, chunker: Chunker) -> Executors:
+        here = ThisProcess(LaneWorker(self.destination, plan.rows, chunker, self._cursor))
+        return Executors(self.name, here, self._workers, self._source, self._cursor, self.destination.token)
 
     def _stop_rules(self) -> StopRules:
         options = self._options
         return StopRules(totals=self.tally.totals, limit=options.max_rejects, halt=self.halt)
 
-    def _settler(self, plan: LanePlan, chunker: Chunker, creation: Creation | None) -> Settler:
+    def _settler(self, plan: LanePlan, chunker: Chunker, creation: Creation) -> Settler:
         return Settler(
             destination=self.destination,
             plan=plan,
@@ -552,7 +520,7 @@ class Lane:
             tally=self.tally,
             clock=self._clock,
             quiet_s=self._options.settle_after_s,
-            on_present=creation.landed if creation is not None else lambda: None,
+            on_present=creation.landed,
             others=self._others_since,
             say=self._say,
         )
@@ -561,26 +529,28 @@ class Lane:
         self,
         plan: LanePlan,
         chunker: Chunker,
+        executors: Executors,
         budget: ByteBudget,
         numbers: ChildNumbers,
-        creation: Creation | None,
+        creation: Creation,
         fence: Fence,
         settle_now: Callable[[], None],
     ) -> Delivery:
         splitter = Splitter(
             source=self._source,
             chunker=chunker,
+            executors=executors,
             plan=plan,
             destination=self.destination,
             journal=self._journal,
             numbers=numbers,
             totals=self.tally.totals,
             rules=self._rules,
-            with_rejected_rows=self._options.with_rejected_rows,
+            with_rejected_rows=self._options.rejects_content,
         )
         return Delivery(
             destination=self.destination,
-            sender=self._sender(),
+            executors=executors,
             plan=plan,
             journal=self._journal,
             requests=self._requests,
@@ -596,15 +566,15 @@ class Lane:
             limit=self.limit,
             clock=self._clock,
             on_doubt=self._options.on_doubt,
-            pending_timeout_s=self._options.pending_timeout_s,
+            pending_timeout_s=self._chosen.destination.pending_s(),
         )
 
-    async def _creation(self) -> Creation | None:
-        if self.destination.capabilities.creates is Creates.EACH_CHUNK:
-            return None
+    async def _creation(self) -> Creation:
         doubts = await self._journal.open_chunks(ChunkState.IN_DOUBT)
         return Creation(
-            exists=self.tally.totals.chunks_landed > 0 or bool(self._survey and self._survey.seen),
+            exists=self.destination.policy.has_dataset_per_chunk
+            or self.tally.totals.chunks_landed > 0
+            or bool(self._survey and self._survey.seen),
             quiet_s=self._options.settle_after_s,
             last_byte_at=max((self._clock.sent_at(chunk.last_byte_at) for chunk in doubts), default=None),
             clock=self._clock.unix,

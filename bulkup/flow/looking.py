@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from bulkup.destinations.seam import (
+from bulkup.destinations.base import (
     PAGE_ROWS,
     AnswerTooLarge,
     Asking,

@@ -1,4 +1,7 @@
-"""What a lane asks of a worker process, and what it gets back."""
+"""What a lane asks of whoever does its heavy work, and what it gets back. Plain values, so that they can cross any channel.
+
+Keys are chosen by the lane, so that it can let go of what it has asked for whether or not the answer came.
+"""
 
 from __future__ import annotations
 
@@ -7,73 +10,46 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bulkup.chunk import Chunk
-from bulkup.errors import SourceUnreadable
-from bulkup.flow.draft import Keep
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Outcome
 from bulkup.sources.files import SourceFile
 from bulkup.tiling import Limits
 
 __all__ = [
+    "AddLines",
+    "CloseParts",
     "CpuUsed",
+    "DraftAll",
     "DraftClean",
-    "DraftHeld",
-    "DraftParts",
     "Forget",
+    "LaneOrder",
     "LastWord",
-    "Lines",
+    "NextPart",
     "OpenLane",
+    "OpenParts",
     "QuotaTold",
     "SendChunk",
     "Sent",
-    "Ship",
     "Shipped",
     "Span",
     "Stalled",
-    "Unship",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The rows whose first byte lies in [start, stop)."""
+    """The rows whose first byte lies in [start, stop), which whoever drafts them reads from the source."""
 
     start: int
     stop: int
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
-    """Lines that were read already. *broke_off* says why the source could not be read further."""
-
-    items: list[Block | LongRow]
-    broke_off: SourceUnreadable | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Shipped:
-    """Lines that come by `Ship` under *key*, *count* items in all."""
+    """Lines that came before, by `AddLines` under *key*: *count* items in all."""
 
     key: int
     count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ship:
-    """Lines for the draft that will be asked for under *key*, in order. *bases*: where the source's files begin, if known."""
-
-    lane: str
-    key: int
-    items: list[Block | LongRow]
-    bases: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Unship:
-    """The draft for which lines came under *key* will not be asked for."""
-
-    lane: str
-    key: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,38 +63,78 @@ class OpenLane:
 
 
 @dataclass(frozen=True, slots=True)
+class AddLines:
+    """Lines for what will be drafted from `Shipped` under *key*, in order. *bases*: where the source's files begin, as far as
+    known. It has no answer."""
+
+    lane: str
+    key: int
+    items: list[Block | LongRow]
+    bases: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DraftClean:
-    """A draft of rows that are sent as their own bytes, else None. Nothing is kept."""
+    """Answered with a draft of rows that are sent as their own bytes, holding nothing; None where one is not, or cannot be read."""
 
     lane: str
     span: Span
 
 
 @dataclass(frozen=True, slots=True)
-class DraftHeld:
-    """A draft of everything in *lines*, whose encoded rows the worker holds if they come to one chunk within *limits*."""
+class DraftAll:
+    """Answered with a draft of everything in *lines*, whose encoded rows are held under *key* if they come to one chunk within
+    *limits* (None: whatever they come to).
+
+    Where the source cannot be read further the draft says so, and is of what came before. With *keep_raw* it has the lines as
+    they were read.
+    """
 
     lane: str
+    key: int
     lines: Span | Shipped
     limits: Limits | None
+    keep_raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class DraftParts:
-    """Even drafts of *span* within *limits*, whose encoded rows the worker holds. In all it comes to so many bytes and rows."""
+class OpenParts:
+    """Get ready to cut *lines*, which come to *body_bytes* in *rows* rows, into even drafts within *limits*: `NextPart` under
+    *key* asks for them."""
 
     lane: str
-    span: Span
-    keep: Keep
+    key: int
+    lines: Span | Shipped
     limits: Limits
     body_bytes: int
     rows: int
+    keep_raw: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NextPart:
+    """Answered with the next draft of what is cut under *parts*, whose encoded rows are held under *key*; None behind the last."""
+
+    lane: str
+    parts: int
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseParts:
+    """Cut no more of what is cut under *parts*."""
+
+    lane: str
+    parts: int
 
 
 @dataclass(frozen=True, slots=True)
 class SendChunk:
-    """One attempt. The rows are what is held under *key*, or where that is None the chunk's range of the file. *secrets* are all
-    that the run knows: they are kept out of what the worker says."""
+    """One attempt, answered with `Sent`. The rows are what is held under *key*, or where that is None the chunk's range of the
+    file. *secrets* are all that the run knows: they are kept out of what is said of it.
+
+    The words before the answer are numbers of bytes that were handed to the connection, and in the end a `LastWord`.
+    """
 
     lane: str
     chunk: Chunk
@@ -129,10 +145,13 @@ class SendChunk:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Let go of what is held under *key*."""
+    """Let go of what is under *key*: rows that are held, or lines for a draft that will not be asked for. It has no answer."""
 
     lane: str
     key: int
+
+
+LaneOrder = AddLines | DraftClean | DraftAll | OpenParts | NextPart | CloseParts | SendChunk | Forget
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +164,14 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class LastWord:
-    """A worker's last word on an attempt: so many bytes more were handed to the connection, and no other will be."""
+    """The last word on an attempt: so many bytes more were handed to the connection, and no other will be."""
 
     bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stalled:
-    """Something in *lane* does not move; *text* is a line for a person."""
+    """From a worker: something in *lane* does not move; *text* is a line for a person."""
 
     lane: str
     text: str
@@ -160,7 +179,7 @@ class Stalled:
 
 @dataclass(frozen=True, slots=True)
 class QuotaTold:
-    """The `x-ratelimit-*` headers of an answer in *lane*."""
+    """From a worker: the `x-ratelimit-*` headers of an answer in *lane*."""
 
     lane: str
     headers: Mapping[str, str]
@@ -168,6 +187,6 @@ class QuotaTold:
 
 @dataclass(frozen=True, slots=True)
 class CpuUsed:
-    """How many CPU seconds a worker's process has used so far."""
+    """From a worker: how many CPU seconds its process has used so far."""
 
     seconds: float

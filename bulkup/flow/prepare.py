@@ -1,6 +1,6 @@
 """From the source to planned chunks: read, encode, cut, plan. One task a lane.
 
-Tiles are planned in order; where worker processes help, some are read ahead. A tile of a plain file is first read without being
+Tiles are planned in order; where that helps, some are read ahead. A tile of a plain file is first read without being
 held: if it is clean and fits into one request, its chunk is sent straight from the file later. Otherwise the tile is read once
 more into memory, in as many even chunks as it needs. What cannot be read twice is held as it was read until its chunks are
 planned and sent.
@@ -10,33 +10,31 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
-from functools import partial
 
 import anyio
-from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectSendStream
 
 from bulkup.chunk import WHOLE, Chunk, ChunkId, ChunkState, TileSpan, Totals
 from bulkup.config import OnDoubt
 from bulkup.dead_letter import dead_letter
-from bulkup.destinations.seam import Creates, Destination
+from bulkup.destinations.base import Destination
 from bulkup.errors import SourceUnreadable
 from bulkup.flow.children import ChildNumbers
-from bulkup.flow.chunker import MAX_REJECT_BYTES, Chunker
-from bulkup.flow.draft import Drafted, Keep
-from bulkup.flow.drafter import Drafter, is_one_chunk
+from bulkup.flow.chunker import MAX_REJECT_BYTES, is_one_chunk
+from bulkup.flow.draft import Drafted
+from bulkup.flow.executors import Executors
 from bulkup.flow.halt import Halt, Halted
 from bulkup.flow.limit import BodyLimit
-from bulkup.flow.orders import Lines, Span
+from bulkup.flow.orders import Span
 from bulkup.flow.plan import LanePlan
-from bulkup.flow.prepared import Items, Prepared, changed, from_file, from_memory, listed, made_anew
+from bulkup.flow.prepared import Items, Prepared, listed
 from bulkup.flow.stop_rules import StopRules
 from bulkup.journal import LaneJournal
 from bulkup.model import Block, LongRow
-from bulkup.naming import family_name, widest_name
+from bulkup.naming import widest_name
 from bulkup.pacing import ByteBudget
 from bulkup.sources import Cursor, Source
 from bulkup.tiling import Limits
@@ -48,10 +46,10 @@ UNPLANNED = 64
 
 
 @dataclass(frozen=True, slots=True)
-class _Span:
+class _Tile:
     """A tile, or what is not planned of it: then *child* is None, since its chunk is not the whole tile."""
 
-    tile: int
+    number: int
     span: Span
     child: int | None
 
@@ -60,7 +58,7 @@ class _Span:
 class _Read:
     """What was read of a tile, and the budget that is held for it."""
 
-    of: _Span
+    of: _Tile
     drafted: Drafted
     held_bytes: int
 
@@ -88,8 +86,7 @@ class Preparer:
         lane: str,
         source: Source,
         cursor: Cursor,
-        chunker: Chunker,
-        drafter: Drafter,
+        executors: Executors,
         plan: LanePlan,
         destination: Destination,
         journal: LaneJournal,
@@ -106,8 +103,7 @@ class Preparer:
         self._lane = lane
         self._source = source
         self._cursor = cursor
-        self._chunker = chunker
-        self._drafter = drafter
+        self._executors = executors
         self._plan = plan
         self._destination = destination
         self._journal = journal
@@ -124,7 +120,7 @@ class Preparer:
         self._envelope_bytes = destination.envelope(widest_name(destination.dataset_name), plan.rows).size
         self._unplanned: list[_Made | TileSpan] = []
         self._planning: asyncio.Future[None] | None = None
-        self._names_are_settled = destination.capabilities.creates is Creates.FIRST_CHUNK
+        self._names_are_settled = not destination.policy.has_dataset_per_chunk
         self._is_family = False
         self._expect_clean = True
         self.unreadable: SourceUnreadable | None = None
@@ -162,10 +158,12 @@ class Preparer:
         is_over = False
         try:
             while True:
-                while not is_over and len(ahead) <= self._drafter.ahead:
+                while not is_over and len(ahead) <= self._executors.ahead:
                     self._halt.check()
-                    if ahead and not self._source.splittable and not self._reading.has_room(self._tile_holds):
-                        break  # room is made by planning what was read
+                    if not self._source.splittable:
+                        await turn.wait()
+                        if ahead and not self._reading.has_room(self._tile_holds):
+                            break  # room is made by planning what was read
                     start, stop = self._first_byte(tile, planned_to), self._plan.span(tile)[1]
                     try:
                         if not await self._cursor.more(start):
@@ -174,14 +172,9 @@ class Preparer:
                     except SourceUnreadable as error:
                         fault, is_over = error, True
                         break
-                    span = _Span(tile, Span(start, stop), WHOLE if planned_to is None else None)
-                    if self._source.splittable:
-                        mine, turn = turn, anyio.Event()
-                        work = self._read_splittable(span, out, mine, turn)
-                    else:  # its lines come in order: only what is done with them can wait
-                        work = await self._read_in_order(span, out)
-                    ahead.append(asyncio.create_task(work))
-                    await checkpoint()  # it begins, so that it gives back what it holds if it is dropped
+                    wanted = _Tile(tile, Span(start, stop), WHOLE if planned_to is None else None)
+                    mine, turn = turn, anyio.Event()
+                    ahead.append(asyncio.create_task(self._read_tile(wanted, out, mine, turn)))
                     tile, planned_to = tile + 1, None
                 if not ahead:
                     break
@@ -216,7 +209,7 @@ class Preparer:
             for done in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(done, _Read):
                     self._reading.give(done.held_bytes)
-                    self._drafter.forget(done.drafted)
+                    self._executors.forget(done.drafted.hold)
 
     def _first_byte(self, tile: int, planned_to: int | None) -> int:
         return self._plan.span(tile)[0] if planned_to is None else planned_to
@@ -227,7 +220,7 @@ class Preparer:
 
     async def _tile(self, read: _Read, out: MemoryObjectSendStream[Prepared]) -> None:
         """Plan what was read of one tile."""
-        tile, drafted = read.of.tile, read.drafted
+        tile, drafted = read.of.number, read.drafted
         self._cursor.reached(read.of.span.stop)  # it may have been a worker that read it
         if drafted.is_empty:
             self._budget.give(read.held_bytes)
@@ -236,37 +229,31 @@ class Preparer:
             await self._emit(_Made(drafted, ChunkId(self._lane, tile, child), read.held_bytes), out)
         else:
             self._budget.give(read.held_bytes)
-            self._drafter.forget(drafted)
+            self._executors.forget(drafted.hold)
             await self._emit_parts(read, out)
         self._unplanned.append(TileSpan(tile, read.of.span.start, read.of.span.stop))
         if len(self._unplanned) > UNPLANNED:
             await self._flush(out, family=True)
 
-    async def _read_splittable(
-        self, span: _Span, out: MemoryObjectSendStream[Prepared], turn: anyio.Event, next_turn: anyio.Event
+    async def _read_tile(
+        self, tile: _Tile, out: MemoryObjectSendStream[Prepared], turn: anyio.Event, next_turn: anyio.Event
     ) -> _Read:
-        """One tile of a plain file: not held if it turns out to be clean, else held if it fits into one request.
+        """One tile: of a plain file not held if it turns out to be clean, else held if it fits into one request.
 
-        Memory is taken by the tiles in turn: a later one must not wait for an earlier one with what that one needs.
+        Memory is taken by the tiles in turn, since a later one must not wait for an earlier one with what that one needs; and a
+        source that is only read forwards is read by them in turn.
         """
-        drafted = await self._drafter.clean(span.span) if self._expect_clean else None
-        await turn.wait()
-        if drafted is not None:
-            next_turn.set()
-            return _Read(span, drafted, 0)
-        held = await self._take_for_reading(out)
-        next_turn.set()
-        return await self._read_held(span, span.span, Keep(encoded=True, raw=False), held)
-
-    async def _read_in_order(self, span: _Span, out: MemoryObjectSendStream[Prepared]) -> Coroutine[None, None, _Read]:
-        """One tile of what must be read in order; what is left to do once its lines are there."""
-        held = await self._take_for_reading(out)
         try:
-            lines = await self._drafter.fetch(span.span)
-        except BaseException:
-            self._reading.give(held)
-            raise
-        return self._read_held(span, lines, Keep(encoded=True, raw=True), held)
+            if self._source.splittable and self._expect_clean:
+                drafted = await self._executors.clean(tile.span)
+                if drafted is not None:
+                    await turn.wait()
+                    return _Read(tile, drafted, 0)
+            await turn.wait()
+            held = await self._take_for_reading(out)
+            return await self._read_held(tile, held, next_turn.set)
+        finally:
+            next_turn.set()
 
     async def _take_for_reading(self, out: MemoryObjectSendStream[Prepared]) -> int:
         held = self._tile_holds
@@ -281,41 +268,28 @@ class Preparer:
             await self._flush(out, family=True)  # it holds, waiting for a second chunk, what the second one waits for
         await self._take(size)
 
-    async def _read_held(self, span: _Span, lines: Span | Lines, keep: Keep, held: int) -> _Read:
+    async def _read_held(self, tile: _Tile, held: int, has_read: Callable[[], None]) -> _Read:
         """A tile in memory under *held* bytes of the budget, given back as far as they turn out not to be needed.
 
         What passes the limits keeps no encoded rows: its parts are made in a second pass.
         """
         try:
-            drafted = await self._drafter.held(lines, keep, self._limits)
+            drafted = await self._executors.draft(tile.span, self._limits, has_read)
         except BaseException:
             self._reading.give(held)
             raise
         self._expect_clean = drafted.verbatim
-        is_kept = bool(drafted.encoded) or drafted.hold is not None
-        kept = (drafted.body_bytes if is_kept else 0) + sum(item.end - item.start for item in drafted.raw)
+        kept = (drafted.body_bytes if drafted.is_held else 0) + sum(item.end - item.start for item in drafted.raw)
         self._reading.give(held - kept)
-        return _Read(span, drafted, kept)
+        return _Read(tile, drafted, kept)
 
     async def _emit_parts(self, read: _Read, out: MemoryObjectSendStream[Prepared]) -> None:
         """Several even chunks for one tile, each planned as it closes. That makes a family: nothing is held back any more."""
         await self._flush(out, family=True)
         self._names_are_settled = self._is_family = True
-        tile, whole, limits = read.of.tile, read.drafted, self._limits
-        keep = Keep(encoded=True, raw=not self._source.splittable)
-        parts = self._drafter.parts(read.of.span, self._items(whole, whole.raw), keep, limits, whole)
-        if self._drafter.holds_parts_at_once(keep, limits, whole):
-            await self._take(whole.body_bytes)
-            left = whole.body_bytes
-            async with aclosing(parts):
-                async for drafted in parts:
-                    left -= drafted.body_bytes
-                    made = _Made(drafted, ChunkId(self._lane, tile, await self._numbers.take(tile)), drafted.body_bytes)
-                    await self._emit(made, out)
-            self._budget.give(left)
-            return
-        room = min(limits.body_bytes, whole.body_bytes) * (2 if keep.raw else 1)
-        async with aclosing(parts):
+        tile, whole, limits = read.of.number, read.drafted, self._limits
+        room = min(limits.body_bytes, whole.body_bytes) * (1 if self._source.splittable else 2)
+        async with aclosing(self._executors.parts(whole, limits)) as parts:
             while True:
                 await self._take(room)
                 part = await anext(parts, None)
@@ -352,14 +326,14 @@ class Preparer:
         self._rules.check_rejects()
         for m, chunk in zip(made, chunks, strict=True):
             if chunk.rows:
-                await self._hand_on(self._prepared(m, chunk), out)
+                await self._hand_on(self._prepared(chunk, m.draft, m.held_bytes), out)
             elif m.held_bytes:
                 self._budget.give(m.held_bytes)
 
     def _name(self, made: _Made) -> str:
-        if self._destination.capabilities.creates is Creates.FIRST_CHUNK or not self._is_family:
-            return self._destination.dataset_name
-        return family_name(self._destination.dataset_name, made.id, made.draft.rows_hash)
+        return self._destination.policy.chunk_name(
+            self._destination.dataset_name, made.id, made.draft.rows_hash, is_family=self._is_family
+        )
 
     def _dead_letters(self, draft: Drafted) -> bytes:
         return b"".join(
@@ -374,39 +348,21 @@ class Preparer:
             for placed in draft.rejects
         )
 
-    def _prepared(self, made: _Made, chunk: Chunk) -> Prepared:
-        return self._with_rows(chunk, made.draft, made.held_bytes)
+    def _prepared(self, chunk: Chunk, drafted: Drafted, held: int) -> Prepared:
+        return Prepared(chunk, self._items(chunk, drafted.raw), held, drafted.hold, drafted.raw)
 
-    def _with_rows(self, chunk: Chunk, drafted: Drafted, held: int) -> Prepared:
-        items = self._items(chunk, drafted.raw)
-        if drafted.hold is not None:
-            anew = made_anew(chunk, partial(self._chunker.whole, items, Keep(encoded=True, raw=False)))
-            let_go = partial(self._drafter.forget, drafted)
-            return Prepared(chunk, anew, items, held, hold=drafted.hold, let_go=let_go)
-        if drafted.encoded:
-            return Prepared(chunk, from_memory(drafted.encoded), items, held)
-        return Prepared(chunk, from_file(self._cursor, chunk), items, held, is_in_file=True)
-
-    def _items(self, of: Chunk | Drafted, raw: list[Block | LongRow]) -> Items:
+    def _items(self, chunk: Chunk, raw: list[Block | LongRow]) -> Items:
         if self._source.splittable:
-            return lambda: self._cursor.read(of.start, of.stop)
+            return lambda: self._cursor.read(chunk.start, chunk.stop)
         return listed(raw)
 
     async def _again(self, chunk: Chunk) -> Prepared:
         """A chunk that is in the journal already, read again. Raises `SourceChanged` where it is not what was planned."""
         if chunk.verbatim and self._source.splittable:
-            items = self._items(chunk, [])
-            return Prepared(chunk, from_file(self._cursor, chunk), items, 0, is_in_file=True)
-        keep = Keep(encoded=True, raw=not self._source.splittable)
-        held = chunk.body_bytes * (2 if keep.raw else 1)
+            return Prepared(chunk, self._items(chunk, []), 0)
+        held = chunk.body_bytes * (1 if self._source.splittable else 2)
         await self._take(held)
-        lines = await self._drafter.fetch(Span(chunk.start, chunk.stop))
-        drafted = await self._drafter.held(lines, keep, None)
-        if drafted.broke_off is not None:
-            raise drafted.broke_off
-        if (drafted.raw_hash, drafted.rows_hash, drafted.rows) != (chunk.raw_hash, chunk.rows_hash, chunk.rows):
-            raise changed(chunk, drafted.raw_hash)
-        return self._with_rows(chunk, drafted, held)
+        return self._prepared(chunk, await self._executors.draft_again(chunk, ()), held)
 
     async def _hand_on(self, prepared: Prepared, out: MemoryObjectSendStream[Prepared]) -> None:
         try:

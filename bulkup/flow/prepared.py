@@ -1,8 +1,8 @@
-"""A planned chunk with the means to read its rows as often as a send needs them."""
+"""A planned chunk, and the ways to its rows, as often as a send needs them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -10,7 +10,8 @@ import xxhash
 
 from bulkup.chunk import Chunk
 from bulkup.errors import SourceChanged
-from bulkup.flow.draft import Drafted, Hold, with_commas
+from bulkup.flow.draft import with_commas
+from bulkup.flow.executor import Hold
 from bulkup.model import Block, LongRow
 from bulkup.sources import Cursor
 
@@ -22,7 +23,6 @@ __all__ = [
     "from_file",
     "from_memory",
     "listed",
-    "made_anew",
     "used_up",
 ]
 
@@ -32,19 +32,15 @@ RowBlocks = Callable[[], AsyncIterator[bytes | bytearray]]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """*row_blocks* gives the encoded rows, *items* the lines as read; *held_bytes* of the lane's budget are held for it.
-
-    The rows are also with a worker (*hold*, until *let_go* is called), or can be read by anybody from the source's file as they
-    are sent (*is_in_file*).
-    """
+    """A planned chunk, whose encoded rows are held by an executor (*hold*), or where that is None read from the source's file as
+    they are sent. *items* gives the lines as read, from *raw* where the source is only read forwards; *held_bytes* of the lane's
+    budget are held for it."""
 
     chunk: Chunk
-    row_blocks: RowBlocks
     items: Items
     held_bytes: int
     hold: Hold | None = None
-    is_in_file: bool = False
-    let_go: Callable[[], None] = lambda: None
+    raw: Sequence[Block | LongRow] = ()
 
 
 def from_memory(pieces: list[bytes]) -> RowBlocks:
@@ -52,19 +48,6 @@ def from_memory(pieces: list[bytes]) -> RowBlocks:
 
     async def row_blocks() -> AsyncIterator[bytes]:
         for piece in with_commas(pieces):
-            yield piece
-
-    return row_blocks
-
-
-def made_anew(chunk: Chunk, draft: Callable[[], Awaitable[Drafted]]) -> RowBlocks:
-    """Rows that were held elsewhere and are gone: *draft* makes them once more. Raises `SourceChanged` where they differ now."""
-
-    async def row_blocks() -> AsyncIterator[bytes]:
-        drafted = await draft()
-        if (drafted.raw_hash, drafted.rows_hash) != (chunk.raw_hash, chunk.rows_hash):
-            raise changed(chunk, drafted.raw_hash)
-        for piece in with_commas(drafted.encoded):
             yield piece
 
     return row_blocks

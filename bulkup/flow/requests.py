@@ -9,7 +9,7 @@ from functools import partial
 from math import inf
 from typing import NoReturn, TypeVar, assert_never
 
-from bulkup.destinations.seam import LookFailed, ReadBackUnavailable
+from bulkup.destinations.base import LookFailed, ReadBackUnavailable
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.reaction import Failure, Reaction, RenewToken, RetryAfter, Standing, Stop, reaction, until_text

@@ -11,8 +11,8 @@ from typing import assert_never
 
 from anyio import CancelScope, create_task_group
 
-from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
-from bulkup.destinations.seam import Destination, ReadBackUnavailable, Settles, StoredRow
+from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState
+from bulkup.destinations.base import Destination, ReadBackUnavailable, StoredRow
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Halt
@@ -35,11 +35,8 @@ from bulkup.settlement import (
     Others,
     PageBack,
     Present,
-    Seen,
     Verdict,
     World,
-    judge_by_count,
-    judge_by_name,
     judge_by_rows,
     judge_rest,
     wait_or_hold,
@@ -90,6 +87,7 @@ class Settler:
     ) -> None:
         """*others*: what other runs have put into the same dataset since a Unix time."""
         self._destination = destination
+        self._policy = destination.policy
         self._plan = plan
         self._journal = journal
         self._source = source
@@ -147,28 +145,15 @@ class Settler:
         look = await self._whole_look(world)
         if look.unavailable is not None:
             return _unseen(again, look.unavailable)
-        by_name = self._destination.capabilities.settles is Settles.BY_NAME
-        if not _shows_all(look, world, by_name=by_name):
-            numbers = "" if by_name else f": {look.rows:,} rows, not {world.base_rows + world.landed_rows:,}"
-            return Audit(late=f"the service does not show all that has landed{numbers}")
-        open_doubts = await self._journal.open_chunks(ChunkState.IN_DOUBT)
-        if by_name:
-            open_names = {chunk.name for chunk in open_doubts}
-            strays = {d.name for d in _ours(look, world)} - open_names
-            doubled = [chunk for chunk in again if chunk.name in strays]
-            return Audit(late=_late(doubled) if doubled else None)
-        surplus = look.rows - world.base_rows - world.landed_rows
-        if surplus <= sum(chunk.rows for chunk in open_doubts):
-            return Audit()  # what is in doubt may account for it
-        return Audit(late=_late([c for c in again if _rows(c) == surplus] or again, surplus))
+        doubts = await self._journal.open_chunks(ChunkState.IN_DOUBT)
+        return Audit(late=self._policy.trouble(look, world, again, doubts))
 
     async def _whole_look(self, world: World) -> Look:
         """A look that shows all that has landed, a quiet period or more after the last of it; the last one, if none does."""
-        by_name = self._destination.capabilities.settles is Settles.BY_NAME
         for _ in range(PATIENCE_QUIET_PERIODS):
             await self._halt.unless_halted(lambda: self._clock.sleep(max(MIN_WAIT_S, self._quiet_s)))
             look = await self._look()
-            if look.unavailable is not None or _shows_all(look, world, by_name=by_name):
+            if look.unavailable is not None or self._policy.shows_all(look, world):
                 break
         return look
 
@@ -177,10 +162,8 @@ class Settler:
         world = await self._world()
         if world is None:
             return [Held(d.chunk, "what the destination held before the run could not be seen") for d in doubts]
-        if self._destination.capabilities.settles is Settles.BY_NAME:
-            matches = await self._matches(chunks, looks[-1], world)
-            return judge_by_name(doubts, looks, world, matches, self._quiet_s)
-        judged = judge_by_count(doubts, looks, world, self._quiet_s)
+        matches = await self._matches(self._policy.to_compare(chunks, looks[-1], world))
+        judged = self._policy.judge(doubts, looks, world, matches, self._quiet_s)
         if isinstance(judged, PageBack):
             return await self._by_rows(judged, chunks, looks, world)
         return judged
@@ -196,9 +179,8 @@ class Settler:
             seen.append(replace(dataset, status=status))
         return replace(look, seen=tuple(seen))
 
-    async def _matches(self, chunks: Sequence[Chunk], look: Look, world: World) -> dict[str, Match]:
-        """For each dataset seen under a doubtful chunk's name, whether it holds that chunk."""
-        by_name = {chunk.name: chunk for chunk in chunks}
+    async def _matches(self, pairs: Sequence[tuple[Chunk, str]]) -> dict[str, Match]:
+        """Whether each of the datasets holds the chunk that it is paired with, by the datasets' ids."""
         found: dict[str, Match] = {}
 
         async def match(chunk: Chunk, dataset_id: str) -> None:
@@ -206,9 +188,8 @@ class Settler:
 
         with _one_error():
             async with create_task_group() as tasks:  # as many at a time as there are slots
-                for dataset in _ours(look, world):
-                    if dataset.name in by_name and dataset.status == RemoteStatus.READY:
-                        tasks.start_soon(match, by_name[dataset.name], dataset.id)
+                for chunk, dataset_id in pairs:
+                    tasks.start_soon(match, chunk, dataset_id)
         return found
 
     async def _match(self, chunk: Chunk, dataset_id: str) -> Match:
@@ -321,10 +302,7 @@ class Settler:
         totals = self._tally.totals
         match verdict:
             case Present(_, remote_id):
-                evidence = (
-                    Evidence.READ_BACK if self._destination.capabilities.settles is Settles.BY_NAME else Evidence.COUNT
-                )
-                await self._journal.landed(chunk.id, remote_id, evidence=evidence)
+                await self._journal.landed(chunk.id, remote_id, evidence=self._policy.evidence)
                 totals.move(chunk, ChunkState.IN_DOUBT, ChunkState.LANDED)
                 self._tally.rows_landed += chunk.rows
                 self._on_present()
@@ -387,30 +365,8 @@ async def count_out(journal: LaneJournal, remote_id: str) -> None:
         await journal.set_fact(FAILED_DATASETS, [*known, remote_id])
 
 
-def _ours(look: Look, world: World) -> list[Seen]:
-    """Datasets that a look shows and that nothing accounts for."""
-    return [d for d in look.seen if d.id not in world.before and d.id not in world.landed and d.status != "FAILED"]
-
-
-def _shows_all(look: Look, world: World, *, by_name: bool) -> bool:
-    """Whether a look shows everything that has landed."""
-    return world.landed.keys() <= look.ids if by_name else look.rows >= world.base_rows + world.landed_rows
-
-
-def _rows(chunk: Chunk) -> int:
-    """How many rows of a chunk were sent, whatever has become of them since."""
-    return chunk.rows or chunk.rejected
-
-
 def _unseen(again: Sequence[Chunk], why: str) -> Audit:
     return Audit(
         unseen=f"whether each chunk that was sent again ({len(again):,} in all) is there once could not be looked up in the end "
         f"({why}); the same command looks again"
     )
-
-
-def _late(chunks: Sequence[Chunk], surplus: int | None = None) -> str:
-    named = ", ".join(f"chunk {c.id} (file {c.file}, byte {c.byte_offset:,}, {_rows(c):,} rows)" for c in chunks[:5])
-    more = f" and {len(chunks) - 5} more" if len(chunks) > 5 else ""
-    number = "" if surplus is None else f"{surplus:,} rows too many; unless somebody else wrote them: "
-    return f"{number}stored late, after it had been sent again, so its rows are there twice: {named}{more}"

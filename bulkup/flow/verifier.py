@@ -18,15 +18,7 @@ import xxhash
 from anyio.lowlevel import checkpoint
 
 from bulkup.chunk import Chunk, ChunkState, Totals
-from bulkup.destinations.seam import (
-    PAGE_ROWS,
-    Asking,
-    Destination,
-    NotThere,
-    ReadBackUnavailable,
-    Settles,
-    StoredRow,
-)
+from bulkup.destinations.base import PAGE_ROWS, Asking, Destination, NotThere, ReadBackUnavailable, StoredRow
 from bulkup.encoding import RowPlan
 from bulkup.flow.ahead import begun_ahead
 from bulkup.flow.buckets import Buckets
@@ -119,10 +111,8 @@ class Verifier:
             look = await self._destination.look(self._asking)
             if look.unavailable is not None:
                 self.found.unverifiable.append(f"no read-back: {look.unavailable}")
-            elif self._destination.capabilities.settles is Settles.BY_NAME:
-                await self._by_name(look)
             else:
-                await self._by_count(look)
+                await self._destination.policy.compare(look, self)
         except Halted:
             assert self._halt.reason is not None, "a lane halts for a reason"
             self.found.stopped = (self._halt.reason.text, self._halt.reason.exit_code)
@@ -131,7 +121,8 @@ class Verifier:
 
     # --- each chunk has a dataset of its own --------------------------------------------------------------------------
 
-    async def _by_name(self, look: Look) -> None:
+    async def compare_each(self, look: Look) -> None:
+        """Each of the lane's chunks with the dataset that it made."""
         seen = {dataset.id: dataset for dataset in look.seen}
         self._name_doubles(look)
         ids = {chunk.id: chunk.remote_id or _only_one_named(chunk.name, look) for chunk in self._landed}
@@ -242,7 +233,8 @@ class Verifier:
 
     # --- all chunks are in one dataset --------------------------------------------------------------------------------
 
-    async def _by_count(self, look: Look) -> None:
+    async def compare_all(self, look: Look) -> None:
+        """All of the lane's chunks with the one dataset, by its number of rows and by the rows' ids."""
         self.found.datasets = len(look.seen)
         if not look.seen:
             if self._landed:

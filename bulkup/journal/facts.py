@@ -10,7 +10,15 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-__all__ = ["checked"]
+from bulkup.errors import ExitCode
+
+__all__ = ["LANE_END", "RUN_END", "checked"]
+
+LANE_END = "lane end"
+"""How the last process that worked on a lane ended there (see `LaneEnd`); null while one works on it."""
+
+RUN_END = "run end"
+"""How the last process that worked on the run came to its end (see `RunRecord`); null while one works on it."""
 
 _Count = Annotated[int, Meta(ge=0)]
 _Moment = Annotated[datetime, Meta(tz=True)]
@@ -63,6 +71,20 @@ class _Decision(msgspec.Struct):
     at: float
 
 
+class _LaneEnd(msgspec.Struct):
+    """How the last process that worked on a lane ended there."""
+
+    reason: str | None
+    exit_code: ExitCode | None
+    unseen: str | None
+
+
+class _RunEnd(msgspec.Struct):
+    """How the last process that worked on the run ended."""
+
+    interrupted: ExitCode | None
+
+
 _SHAPES: dict[str, Any] = {
     "files": list[_File],
     "upload": _Upload,
@@ -77,6 +99,8 @@ _SHAPES: dict[str, Any] = {
     "planned whole": bool,
     "refusals store nothing": bool,
     "limited by": str | None,
+    LANE_END: _LaneEnd | None,
+    RUN_END: _RunEnd | None,
     "late": str | None,
     "unreadable": str | None,
 }

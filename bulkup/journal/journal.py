@@ -7,7 +7,6 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from bulkup.journal.records import (
     COLUMNS,
     INSERT,
     read_chunk,
-    read_evidence,
     read_fact,
     read_planned_to,
     read_totals,
@@ -32,7 +30,7 @@ from bulkup.journal.tables import OPEN, OPEN_CHUNKS, connect
 from bulkup.journal.writer import Writer
 from bulkup.state_files import refused
 
-__all__ = ["Journal", "LaneJournal", "RemoteDataset"]
+__all__ = ["Journal", "LaneJournal"]
 
 DECISIONS = "decisions"
 """The fact that holds what a person has decided in a lane: `[{"chunk", "said", "at"}, …]`."""
@@ -49,15 +47,6 @@ HEADER_BYTES = 100
 
 LEFT_BY_A_RUN = (REJECTS, IDS, "journal.db-wal", "manifest.json", "receipt.json")
 """Where one of these holds something, there was a journal."""
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteDataset:
-    """A dataset at the destination that holds rows of this run."""
-
-    id: str
-    name: str
-    rows: int
 
 
 class Journal:
@@ -355,26 +344,10 @@ class LaneJournal:
         """The position up to which the source is planned, chunk by chunk; None where there is no chunk."""
         return await self._writer.run(lambda db: read_planned_to(db, self.name))
 
-    async def datasets(self) -> int:
-        """How many datasets hold the lane's landed rows."""
-        query = "SELECT count(*) FROM datasets WHERE lane = ?"
-        return await self._writer.run(lambda db: int(db.execute(query, (self.name,)).fetchone()[0]))
-
-    async def remote(self, at_most: int) -> list[RemoteDataset]:
-        """The first *at_most* datasets that hold the lane's landed rows, in the source's order."""
-        query = "SELECT remote_id, name, rows FROM datasets WHERE lane = ? ORDER BY start LIMIT ?"
-        return await self._writer.run(
-            lambda db: [RemoteDataset(*row) for row in db.execute(query, (self.name, at_most))]
-        )
-
     async def remote_ids(self, name: str) -> set[str]:
         """The known ids of the datasets called *name* that hold landed rows."""
         query = "SELECT remote_id FROM datasets WHERE lane = ? AND name = ? AND remote_id != ''"
         return await self._writer.run(lambda db: {row[0] for row in db.execute(query, (self.name, name))})
-
-    async def evidence(self) -> dict[str, int]:
-        """How many chunks count as landed by which evidence."""
-        return await self._writer.run(lambda db: read_evidence(db, self.name))
 
     async def _move(self, chunk: ChunkId, state: ChunkState, changes: str, *values: object) -> None:
         await self._writer.run(lambda db: self._set(db, chunk, state, changes, *values))

@@ -14,6 +14,7 @@ from bulkup.journal.faults import meaning
 from bulkup.journal.records import read_chunks, read_evidence, read_fact, read_planned_to, read_totals
 from bulkup.journal.sidecars import IDS, REJECTS, read_ids, read_letters
 from bulkup.journal.tables import OPEN, OPEN_CHUNKS, connect_read_only
+from bulkup.receipt import RemoteEntry
 
 __all__ = ["JournalView", "StateCount", "view"]
 
@@ -45,6 +46,15 @@ class JournalView:
     def evidence(self, lane: str) -> dict[str, int]:
         """How many chunks of the lane count as landed by which evidence."""
         return read_evidence(self._db, lane)
+
+    def datasets(self, lane: str) -> int:
+        """How many datasets hold the lane's landed rows."""
+        return int(self._db.execute("SELECT count(*) FROM datasets WHERE lane = ?", (lane,)).fetchone()[0])
+
+    def remote(self, lane: str, at_most: int) -> list[RemoteEntry]:
+        """The first *at_most* datasets that hold the lane's landed rows, in the source's order."""
+        query = "SELECT remote_id, name, rows FROM datasets WHERE lane = ? ORDER BY start LIMIT ?"
+        return [RemoteEntry(*row) for row in self._db.execute(query, (lane, at_most))]
 
     def states(self, lane: str) -> list[StateCount]:
         """The lane's chunks by state. Those that were split are counted by their children."""

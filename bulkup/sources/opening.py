@@ -10,8 +10,8 @@ from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.model import BLOCK_BYTES
 from bulkup.sources.files import STDIN, SourceFile
 from bulkup.sources.inputs import Input, PipeInput
+from bulkup.sources.locators import resolve
 from bulkup.sources.plain import PlainSource
-from bulkup.sources.resolve import resolve
 from bulkup.sources.sequential import SequentialSource
 from bulkup.sources.sniff import inspect, sniff
 from bulkup.sources.source import Source

@@ -3,54 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
-from bulkup.config import Collinear, Nebius, RunSettings
+from bulkup.config import RunSettings
+from bulkup.destinations.registry import service_named
+from bulkup.destinations.settings import DestinationSettings
 from bulkup.encoding import RowOptions
 from bulkup.errors import BulkupError, UsageProblem
 from bulkup.mapping import parse_mapping
-from bulkup.schema import Nested
 from bulkup.secret import LONG, known_secrets
 from bulkup.token_source import TokenSource
-from bulkup.wiring.services import DatasetAt
-from bulkup.wiring.upload import Upload, lane_name
+from bulkup.wiring.wish import Upload
 
-__all__ = ["dataset_of", "refuse_secrets", "row_options", "token_of"]
-
-
-def dataset_of(settings: Nebius | Collinear, name: str) -> DatasetAt:
-    """The dataset that *settings* and its *name* describe."""
-    match settings:
-        case Nebius():
-            place = {"folder": settings.folder, "ai_project_id": settings.ai_project_id}
-        case Collinear():
-            place = {"space_id": settings.space_id}
-    return DatasetAt(lane_name(settings), settings.url, name, place)
+__all__ = ["refuse_secrets", "row_options", "token_of"]
 
 
-def row_options(settings: Nebius | Collinear, chosen: RunSettings) -> RowOptions:
+def row_options(settings: DestinationSettings, chosen: RunSettings) -> RowOptions:
     """How the user wants rows made for one destination. Raises `UsageProblem`."""
     mapping = None if settings.mapping is None else parse_mapping(settings.mapping)
-    options = RowOptions(
+    common = RowOptions(
         preset=settings.preset,
         mapping=mapping,
         drop=settings.drop,
         max_row_bytes=chosen.max_row_bytes,
         validation=chosen.validation,
     )
-    if isinstance(settings, Collinear):
-        return options
-    return replace(options, schema=settings.whole_schema, columns=settings.columns, nested=Nested(settings.nested))
+    return settings.row_options(common)
 
 
-def token_of(settings: Nebius | Collinear) -> TokenSource:
+def token_of(settings: DestinationSettings) -> TokenSource:
     """Where that destination's token comes from. Raises `TokenRefused` where there is none."""
-    variable = {"nebius": "NEBIUS_API_KEY", "collinear": "COLLINEAR_API_KEY"}[lane_name(settings)]
+    variable = service_named(settings.service).token_variable
     try:
         return TokenSource(variable=variable, file=settings.token_file)
     except BulkupError as error:
-        raise type(error)(f"{lane_name(settings)}: {error}") from None
+        raise type(error)(f"{settings.service}: {error}") from None
 
 
 def refuse_secrets(upload: Upload) -> None:

@@ -22,6 +22,7 @@ from bulkup.sources import Source
 from bulkup.state_files import read_in, warning_of
 from bulkup.wiring.fingerprint import Change, change_of, check_end, check_ranges, was_touched
 from bulkup.wiring.folder import RECEIPT, RunFolder
+from bulkup.wiring.lifetime import forget_end
 
 __all__ = ["check_source", "open_journal"]
 
@@ -69,6 +70,7 @@ async def _take_up(
     await anyio.to_thread.run_sync(check_end, known, source.files)
     await _compare(journal, source, lanes)
     old_end = sum(file["size"] or 0 for file in known) if source.splittable else None
+    await forget_end(journal, lanes)
     for lane in lanes:
         await _begin_behind(journal, lane, old_end)
 

@@ -5,28 +5,16 @@ from __future__ import annotations
 import re
 import time
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from enum import StrEnum
 
 import anyio
 
-from bulkup.assumptions import assumptions_for
 from bulkup.chunk import Chunk, ChunkState
-from bulkup.errors import ExitCode, UsageProblem, worst
+from bulkup.errors import UsageProblem
 from bulkup.journal import Journal, LaneJournal
-from bulkup.path_text import json_bytes
-from bulkup.receipt import (
-    REMOTE_LISTED,
-    DestinationReceipt,
-    Invocation,
-    Receipt,
-    RemoteEntry,
-    SourceReceipt,
-    seconds_between,
-    status_of,
-)
-from bulkup.wiring.folder import RunFolder, write_private
-from bulkup.wiring.manifest import write_manifest
+from bulkup.receipt import Receipt
+from bulkup.wiring.folder import RunFolder
+from bulkup.wiring.lifetime import begin, conclude
 from bulkup.wiring.run_clock import run_clock
 
 __all__ = ["Decision", "decide"]
@@ -59,11 +47,9 @@ async def decide(folder: RunFolder, *, chunk: str, lane: str | None, decision: D
         for name in lanes:  # what stands as being sent is in doubt: nobody else holds the run
             await journal.lane(name).recover(clock.unix())
         found = await _in_doubt(journal, [lane] if lane else lanes, chunk)
+        await begin(journal, lanes)
         await _settle(journal.lane(found.id.lane), found, decision)
-        receipt = await _receipt(folder, journal, lanes)
-        write_private(folder.path / "receipt.json", json_bytes(receipt.to_json(), indent=True))
-        await anyio.to_thread.run_sync(write_manifest, folder.path, lanes, receipt.source.uris)
-        return receipt
+        return await conclude(folder, journal)
 
 
 async def _in_doubt(journal: Journal, lanes: list[str], name: str) -> Chunk:
@@ -106,58 +92,3 @@ async def _settle(journal: LaneJournal, chunk: Chunk, decision: Decision) -> Non
             await journal.landed_by_a_person(chunk.id, remote_id, time.time())
         case Decision.ABSENT:
             await journal.absent_by_a_person(chunk.id, time.time())
-
-
-async def _receipt(folder: RunFolder, journal: Journal, lanes: list[str]) -> Receipt:
-    destinations = {lane: await _lane_receipt(journal.lane(lane)) for lane in lanes}
-    files = await journal.fact("files") or []
-    started_at = await journal.fact("started_at") or _now()
-    finished_at = await journal.fact("finished_at") or _now()
-    code = worst([ExitCode(d.exit_code) for d in destinations.values()])
-    return Receipt(
-        run_id=folder.run_id,
-        status=status_of(code),
-        exit_code=int(code),
-        source=SourceReceipt(
-            uris=tuple(file["uri"] for file in files),
-            bytes=sum(file["size"] or 0 for file in files),
-            rows_read=max(d.rows_read for d in destinations.values()),
-            rows_blank=max(d.rows_blank for d in destinations.values()),
-        ),
-        started_at=started_at,
-        finished_at=finished_at,
-        duration_s=seconds_between(started_at, finished_at),
-        destinations=destinations,
-    )
-
-
-async def _lane_receipt(journal: LaneJournal) -> DestinationReceipt:
-    totals = await journal.totals()
-    late, unreadable = await journal.fact("late"), await journal.fact("unreadable")
-    is_whole = bool(await journal.fact("planned whole")) or unreadable is not None
-    codes = [
-        code
-        for code, applies in (
-            (ExitCode.DIFFERS, late is not None),
-            (ExitCode.IN_DOUBT, totals.rows_in_doubt > 0),
-            (ExitCode.SOURCE_UNREADABLE, unreadable is not None),
-            (ExitCode.SOME_REJECTED, totals.rows_rejected > 0),
-            (ExitCode.TRY_LATER, not totals.rows_in_doubt and (totals.rows_left > 0 or not is_whole)),
-        )
-        if applies
-    ]
-    return DestinationReceipt.of(
-        totals,
-        exit_code=worst(codes),
-        reason=late or unreadable,
-        max_body_bytes=await journal.fact("largest body") or 0,
-        remote=tuple(RemoteEntry(r.id, r.name, r.rows) for r in await journal.remote(REMOTE_LISTED)),
-        datasets=await journal.datasets(),
-        evidence=await journal.evidence(),
-        assumptions=assumptions_for(journal.name),
-        this_invocation=Invocation(),
-    )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from bulkup.config import Collinear, Nebius
+from bulkup.destinations.registry import service_named
+from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import JournalUnusable, LocalDisk, RunLocked
 from bulkup.flow.clock import Anchor
 from bulkup.journal.reading import JournalView, view
 from bulkup.settlement import Others
 from bulkup.wiring.folder import RunFolder, StateDir
 from bulkup.wiring.run_clock import CLOCK
-from bulkup.wiring.upload import lane_name
 
 __all__ = ["others_since"]
 
 
-def others_since(state: StateDir, run: RunFolder, destination: Nebius | Collinear, name: str, since: float) -> Others:
+def others_since(state: StateDir, run: RunFolder, destination: DestinationSettings, name: str, since: float) -> Others:
     """What runs other than *run* have put into the dataset *name* of *destination* since *since* (Unix time).
 
     Retries of a run are such runs, and so is whatever was uploaded into the same dataset with `--append`. None of them may be
     writing: to be asked with the dataset's lock held. A run whose journal is not one is passed over; one that cannot be got at may
     have put rows there. Reads files.
     """
-    if isinstance(destination, Nebius):  # its chunks have datasets of their own
+    if service_named(destination.service).policy.has_dataset_per_chunk:
         return Others()
     rows = 0
     unclear = []
@@ -38,7 +38,7 @@ def others_since(state: StateDir, run: RunFolder, destination: Nebius | Collinea
                 started_at = journal.fact("started_at")
                 began_later = started_at is not None and datetime.fromisoformat(started_at).timestamp() >= since
                 there = ours.as_other(since, Anchor.from_json(journal.fact(CLOCK))) if ours is not None else since
-                landed, is_unclear = journal.rows_since(lane_name(destination), there, began_later=began_later)
+                landed, is_unclear = journal.rows_since(destination.service, there, began_later=began_later)
         except JournalUnusable:
             continue
         except (LocalDisk, RunLocked):
@@ -55,12 +55,7 @@ def _anchor(run: RunFolder) -> Anchor | None:
         return Anchor.from_json(journal.fact(CLOCK))
 
 
-def _writes_to(journal: JournalView, destination: Collinear, name: str) -> bool:
+def _writes_to(journal: JournalView, destination: DestinationSettings, name: str) -> bool:
     upload = journal.fact("upload")
-    lane = upload["destinations"].get(lane_name(destination)) if upload else None
-    return (
-        lane is not None
-        and upload["settings"]["name"] == name
-        and lane["space_id"] == destination.space_id
-        and lane["url"].rstrip("/") == destination.url.rstrip("/")
-    )
+    lane = upload["destinations"].get(destination.service) if upload else None
+    return lane is not None and upload["settings"]["name"] == name and destination.is_same_dataset(lane)

@@ -16,7 +16,8 @@ import orjson
 import xxhash
 
 from bulkup.array_lines import json_line
-from bulkup.config import LONGEST_NAME, Nebius, RejectLimit
+from bulkup.config import LONGEST_NAME, RejectLimit
+from bulkup.destinations.registry import service_named
 from bulkup.errors import JournalUnusable, UsageProblem
 from bulkup.journal import Journal
 from bulkup.journal.reading import view
@@ -25,7 +26,7 @@ from bulkup.model import BLOCK_BYTES, HEAD_BYTES, Validation
 from bulkup.refusal import attempt
 from bulkup.state_files import open_in
 from bulkup.wiring.folder import RunFolder, StateDir, private_file
-from bulkup.wiring.upload import Upload, lane_name
+from bulkup.wiring.wish import Upload
 
 __all__ = ["Retries", "Retry", "prepare_retries"]
 
@@ -69,7 +70,7 @@ def prepare_retries(state: StateDir, folder: RunFolder, *, lane: str | None, fil
         if record is None:
             raise UsageProblem(f"run {folder.run_id} was stopped before it had begun: it has rejected nothing")
         parent = Upload.from_json(record)
-        lanes = [lane_name(destination) for destination in parent.destinations]
+        lanes = [destination.service for destination in parent.destinations]
         plans = {name: journal.fact("plan", name) for name in lanes}
         size = journal.rejects_bytes()
     if lane is not None and lane not in lanes:
@@ -229,9 +230,9 @@ async def _adopt_plan(child: RunFolder, lane: str, plan: dict[str, Any]) -> None
 
 
 def _upload(parent: Upload, lane: str, child: RunFolder, state_dir: Path, mark: str) -> Upload:
-    destination = next(d for d in parent.destinations if lane_name(d) == lane)
+    destination = next(d for d in parent.destinations if d.service == lane)
     # A service that makes a dataset of every request cannot add to one: the rows go into a dataset (a family) beside it.
-    is_new = isinstance(destination, Nebius)
+    is_new = service_named(destination.service).policy.has_dataset_per_chunk
     changes = {
         "name": _beside(parent.settings.name, f"-retry-{mark}") if is_new else parent.settings.name,
         "append": not is_new,

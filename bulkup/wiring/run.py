@@ -7,56 +7,42 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from typing import Any
 
 import anyio
 
-from bulkup.assumptions import assumptions_for
-from bulkup.config import Collinear, Nebius, OnSourceChange, RunSettings
-from bulkup.destinations.seam import Destination
-from bulkup.errors import BulkupError, ExitCode, UsageProblem, worst
+from bulkup.config import OnSourceChange, RunSettings
+from bulkup.destinations.registry import nowhere, service_named
+from bulkup.destinations.settings import DestinationSettings
+from bulkup.errors import BulkupError, ExitCode, worst
 from bulkup.event import Event, Finished, LaneSnapshot, Note, Snapshot
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Reason
-from bulkup.flow.helped import LaneHelp
-from bulkup.flow.lane import Lane, LaneOptions
+from bulkup.flow.lane import Chosen, Lane
 from bulkup.journal import Journal, Lock
 from bulkup.journal.journal import LIMITED_BY
 from bulkup.journal.reading import view
 from bulkup.journal.records import read_chunks
 from bulkup.model import BLOCK_BYTES
-from bulkup.pacing import Rate
-from bulkup.path_text import json_bytes, portable
-from bulkup.receipt import (
-    REMOTE_LISTED,
-    DestinationReceipt,
-    Invocation,
-    Receipt,
-    RemoteEntry,
-    SourceReceipt,
-    seconds_between,
-    status_of,
-)
+from bulkup.receipt import Invocation, Receipt
 from bulkup.sources import Source, open_source
 from bulkup.stalls import again_s
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, check_base_url
 from bulkup.verification import LaneVerification, Verification
 from bulkup.version import USER_AGENT
-from bulkup.wiring.build import dataset_of, refuse_secrets, row_options, token_of
+from bulkup.wiring.build import refuse_secrets, row_options, token_of
 from bulkup.wiring.changed_source import open_journal
 from bulkup.wiring.fingerprint import files_to_json
-from bulkup.wiring.folder import RunFolder, StateDir, write_private
-from bulkup.wiring.helping import Helpers, worker_count
+from bulkup.wiring.folder import RunFolder, StateDir
 from bulkup.wiring.interrupt import Interrupt
-from bulkup.wiring.manifest import write_manifest
+from bulkup.wiring.lifetime import begin, conclude
 from bulkup.wiring.neighbours import others_since
 from bulkup.wiring.run_clock import run_clock
-from bulkup.wiring.services import destination_of
-from bulkup.wiring.upload import Upload, lane_name, run_id
+from bulkup.wiring.run_workers import RunWorkers, worker_count
+from bulkup.wiring.wish import Upload, run_id
 from bulkup.wiring.worker import LaneOpening
 
 __all__ = ["Purpose", "Run", "execute", "settle", "verify"]
@@ -164,7 +150,7 @@ class Run:
         self._tell = tell
         self._lanes: list[Lane] = []
         self._locks: list[Lock] = []
-        self._helpers = Helpers(say=lambda lane, text: tell(Note(lane, text)), on_quota=self._on_quota)
+        self._workers = RunWorkers(say=lambda lane, text: tell(Note(lane, text)), on_quota=self._on_quota)
         self.is_new = False
         self._began = time.monotonic()
 
@@ -180,7 +166,7 @@ class Run:
     ) -> Run:
         """Tokens, locks, journal, source and lanes, in that order; *stack* closes them."""
         if not upload.destinations:
-            raise UsageProblem("nowhere to upload to: give --to nebius, --to collinear, or both")
+            raise nowhere()
         for destination in upload.destinations:  # before anything is written down: a URL may hold a password
             check_base_url(destination.url)
         tokens = [token_of(d) for d in upload.destinations]
@@ -195,7 +181,7 @@ class Run:
             folder,
             stack,
             source,
-            list(map(lane_name, upload.destinations)),
+            [d.service for d in upload.destinations],
             choice,
             tell,
             append=upload.settings.append,
@@ -209,7 +195,7 @@ class Run:
             for settings, token in zip(upload.destinations, tokens, strict=True):
                 await run._add_lane(settings, token, stack)
             if purpose is Purpose.SEND:
-                await run._get_help(stack)
+                await run._start_workers(stack)
         except BaseException:
             if run.is_new:
                 stack.callback(run.discard)
@@ -222,49 +208,32 @@ class Run:
 
     async def carry_out(self, interrupt: Interrupt, purpose: Purpose = Purpose.SEND) -> Receipt:
         """From the first request to the receipt."""
-        started_at = await self._journal.fact("started_at") or _now()
-        await self._journal.set_fact("started_at", started_at)
+        await begin(self._journal, [lane.name for lane in self._lanes])
         if all(lane.is_done for lane in self._lanes):
             self._tell(Note("", "this run is done: nothing is left to send"))
-        self._hand_out_help()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._snapshots)
             await self._see_through(interrupt, Lane.run if purpose is Purpose.SEND else Lane.settle)
             tasks.cancel_scope.cancel()
         self._take_stock()
-        receipt = await self._receipt(started_at, interrupt)
-        write_private(self._folder.path / "receipt.json", json_bytes(receipt.to_json(), indent=True))
-        await anyio.to_thread.run_sync(
-            write_manifest,
-            self._folder.path,
-            [lane.name for lane in self._lanes],
-            [portable(file.uri) for file in self._source.files],
+        duration_s = time.monotonic() - self._began
+        receipt = await conclude(
+            self._folder,
+            self._journal,
+            interrupted=interrupt.code,
+            this_invocation={lane.name: _invocation(lane, duration_s) for lane in self._lanes},
         )
         self._learn_limits()
         self._tell(self._snapshot())
         self._tell(Finished(receipt))
         return receipt
 
-    async def _get_help(self, stack: AsyncExitStack) -> None:
+    async def _start_workers(self, stack: AsyncExitStack) -> None:
         """Worker processes, where there are to be several: they get ready while the run does."""
         count = worker_count(self._upload.settings.workers, self._source)
         if count > 1:
             locks = [*([self._folder.held] if self._folder.held is not None else []), *self._locks]
-            await self._helpers.start(count, stack, keep_fds=[lock.fd for lock in locks])
-
-    def _hand_out_help(self) -> None:
-        pool, chosen = self._helpers.pool, self._upload.settings
-        if pool is None:
-            return
-        for settings, lane in zip(self._upload.destinations, self._lanes, strict=True):
-            opening = LaneOpening(
-                dataset_of(settings, chosen.name),
-                _timeouts(chosen),
-                chosen.max_row_bytes,
-                BLOCK_BYTES,
-                settings.ca_file,
-            )
-            lane.be_helped(LaneHelp(pool, lane.name, opening))
+            await self._workers.start(count, stack, keep_fds=[lock.fd for lock in locks])
 
     async def verify(self, interrupt: Interrupt, *, sample: float, seed: int) -> Verification:
         """Compare every lane's datasets with the source. Raises `SourceChanged`, `SourceUnreadable`, `LocalDisk`."""
@@ -350,8 +319,8 @@ class Run:
 
     def _take_stock(self) -> None:
         for lane in self._lanes:
-            cpu_s = time.process_time() + self._helpers.cpu_s
-            lane.pacing.take_stock(cpu_s=cpu_s, processes=max(1, self._helpers.count))
+            cpu_s = time.process_time() + self._workers.cpu_s
+            lane.pacing.take_stock(cpu_s=cpu_s, processes=max(1, self._workers.count))
 
     async def _note_limits(self, noted: dict[str, tuple[str, float]]) -> None:
         """Let `status` know what limits each lane, where that has changed, not more often than every few seconds."""
@@ -367,9 +336,9 @@ class Run:
         elapsed_s = time.monotonic() - self._began
         return Snapshot(elapsed_s, tuple(_lane_snapshot(lane, elapsed_s) for lane in self._lanes))
 
-    async def _add_lane(self, settings: Nebius | Collinear, token: TokenSource, stack: AsyncExitStack) -> None:
+    async def _add_lane(self, settings: DestinationSettings, token: TokenSource, stack: AsyncExitStack) -> None:
         chosen = self._upload.settings
-        name = lane_name(settings)
+        name = settings.service
         transport = await stack.enter_async_context(
             Transport(
                 settings.url,
@@ -380,16 +349,20 @@ class Run:
                 on_quota=partial(self._on_quota, name),
             )
         )
-        destination = destination_of(dataset_of(settings, chosen.name), transport, token)
+        destination = service_named(name).destination(settings.dataset(chosen.name), transport, token)
         lock = self._state.lock_dataset(destination.identity)
         stack.callback(lock.release)
         self._locks.append(lock)
+        opening = LaneOpening(
+            settings.dataset(chosen.name), _timeouts(chosen), chosen.max_row_bytes, BLOCK_BYTES, settings.ca_file
+        )
         self._lanes.append(
             Lane(
                 destination=destination,
                 source=self._source,
                 journal=self._journal.lane(destination.name),
-                options=self._lane_options(settings, destination),
+                workers=self._workers.of(name, opening),
+                chosen=self._chosen(settings),
                 clock=self._clock,
                 learned_limit=self._state.learned_limit(_service(settings)),
                 others=partial(others_since, self._state, self._folder, settings, chosen.name),
@@ -402,96 +375,15 @@ class Run:
             if lane.name == name:
                 lane.pacing.headers(headers)
 
-    def _lane_options(self, settings: Nebius | Collinear, destination: Destination) -> LaneOptions:
-        chosen = self._upload.settings
-        return LaneOptions(
-            rows=row_options(settings, chosen),
-            max_body_bytes=settings.max_chunk_bytes or destination.capabilities.max_chunk_bytes,
-            max_rows=settings.max_chunk_rows or destination.capabilities.max_chunk_rows,
-            max_row_bytes=chosen.max_row_bytes,
-            concurrency=settings.concurrency,
-            rate=partial(
-                Rate,
-                requests_per_minute=settings.requests_per_minute,
-                rows_per_second=settings.rows_per_second,
-                bytes_per_second=settings.bytes_per_second,
-            ),
-            memory_bytes=worker_count(chosen.workers, self._source)
-            * chosen.memory_bytes
-            // len(self._upload.destinations),
-            retry_for_s=chosen.retry_for_s,
-            max_wait_s=chosen.max_wait_s,
-            settle_after_s=chosen.settle_after_s,
-            pending_timeout_s=settings.pending_timeout_s if isinstance(settings, Nebius) else 600.0,
-            on_doubt=chosen.on_doubt,
-            append=chosen.append,
-            max_rejects=chosen.max_rejects,
-            with_rejected_rows=chosen.rejects_content,
-        )
+    def _chosen(self, settings: DestinationSettings) -> Chosen:
+        run = self._upload.settings
+        memory_bytes = worker_count(run.workers, self._source) * run.memory_bytes // len(self._upload.destinations)
+        return Chosen(run, settings, row_options(settings, run), memory_bytes)
 
     def _learn_limits(self) -> None:
         for settings, lane in zip(self._upload.destinations, self._lanes, strict=True):
             if lane.limit.learned is not None:
                 self._state.learn_limit(_service(settings), lane.limit.learned)
-
-    async def _receipt(self, started_at: str, interrupt: Interrupt) -> Receipt:
-        duration_s = time.monotonic() - self._began
-        lanes = {lane.name: await self._lane_receipt(lane, duration_s) for lane in self._lanes}
-        code = worst([ExitCode(lane.exit_code) for lane in lanes.values()])
-        if interrupt.code is not None and any(lane.rows_left for lane in lanes.values()):
-            code = worst([code, interrupt.code])
-        finished_at = await self._finished_at(
-            nothing_sent=not any(lane.this_invocation.requests for lane in lanes.values())
-        )
-        return Receipt(
-            run_id=self._folder.run_id,
-            status=status_of(code),
-            exit_code=int(code),
-            source=SourceReceipt(
-                uris=tuple(portable(file.uri) for file in self._source.files),
-                bytes=sum(file.size or 0 for file in self._source.files),
-                rows_read=max(lane.rows_read for lane in lanes.values()),
-                rows_blank=max(lane.rows_blank for lane in lanes.values()),
-            ),
-            started_at=started_at,
-            finished_at=finished_at,
-            duration_s=seconds_between(started_at, finished_at),
-            destinations=lanes,
-        )
-
-    async def _finished_at(self, *, nothing_sent: bool) -> str:
-        earlier: str | None = await self._journal.fact("finished_at")
-        if nothing_sent and earlier is not None:
-            return earlier
-        now = _now()
-        await self._journal.set_fact("finished_at", now)
-        return now
-
-    async def _lane_receipt(self, lane: Lane, duration_s: float) -> DestinationReceipt:
-        journal = self._journal.lane(lane.name)
-        totals = await journal.totals()
-        largest = max(lane.tally.largest_body, await journal.fact("largest body") or 0)
-        await journal.set_fact("largest body", largest)
-        return DestinationReceipt.of(
-            totals,
-            exit_code=lane.exit_code(totals),
-            reason=lane.reason,
-            max_body_bytes=largest,
-            remote=tuple(RemoteEntry(r.id, r.name, r.rows) for r in await journal.remote(REMOTE_LISTED)),
-            datasets=await journal.datasets(),
-            evidence=await journal.evidence(),
-            assumptions=assumptions_for(lane.name),
-            this_invocation=Invocation(
-                requests=lane.tally.requests,
-                attempts_by_outcome=dict(sorted(lane.tally.outcomes.items())),
-                bytes_sent=lane.tally.bytes_sent,
-                throttled_s=round(lane.pacing.throttled_s, 3),
-                duration_s=round(duration_s, 3),
-                limited_by=lane.pacing.limiting.overall,
-                mean_fill=_rounded(lane.tally.mean_fill, 4),
-                quota_per_minute=_rounded(lane.quota_per_minute, 1),
-            ),
-        )
 
 
 def sole_error(error: Exception) -> Exception:
@@ -516,8 +408,8 @@ def _timeouts(chosen: RunSettings) -> Timeouts:
     return Timeouts(connect_s=chosen.connect_timeout_s, stall_s=chosen.stall_timeout_s)
 
 
-def _service(settings: Nebius | Collinear) -> str:
-    return f"{lane_name(settings)} {settings.url}"
+def _service(settings: DestinationSettings) -> str:
+    return f"{settings.service} {settings.url}"
 
 
 def _lane_snapshot(lane: Lane, elapsed_s: float) -> LaneSnapshot:
@@ -543,6 +435,19 @@ def _lane_snapshot(lane: Lane, elapsed_s: float) -> LaneSnapshot:
     return replace(snapshot, left_s=lane.left_s(elapsed_s, snapshot.done_share))
 
 
+def _invocation(lane: Lane, duration_s: float) -> Invocation:
+    return Invocation(
+        requests=lane.tally.requests,
+        attempts_by_outcome=dict(sorted(lane.tally.outcomes.items())),
+        bytes_sent=lane.tally.bytes_sent,
+        throttled_s=round(lane.pacing.throttled_s, 3),
+        duration_s=round(duration_s, 3),
+        limited_by=lane.pacing.limiting.overall,
+        mean_fill=_rounded(lane.tally.mean_fill, 4),
+        quota_per_minute=_rounded(lane.quota_per_minute, 1),
+    )
+
+
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
 
@@ -550,7 +455,3 @@ def _rounded(value: float | None, digits: int) -> float | None:
 def _waiting_for(lane: Lane) -> str:
     why = lane.pacing.waiting_for_evidence
     return f"evidence: {why}" if why else lane.pacing.waiting
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -10,7 +10,7 @@ from itertools import cycle
 
 import msgspec
 
-from bulkup.config import Collinear, Nebius
+from bulkup.destinations.service import Service
 from bulkup.encoding import RowOptions, RowPlan, Target, decide
 from bulkup.encoding.rows import BlockEncoder
 from bulkup.errors import UsageProblem
@@ -93,7 +93,7 @@ async def rows_of(source: Source, target: Target, options: RowOptions, *, up_to_
     return SweepRows(plan, bodies, rejected)
 
 
-def made_up_rows(settings: Nebius | Collinear, target: Target) -> SweepRows:
+def made_up_rows(service: Service, target: Target) -> SweepRows:
     """Rows of about 1 kB in the destination's own shape. They say what they are: whoever finds the dataset knows."""
     chance = random.Random(0)  # noqa: S311 - the same rows each time
 
@@ -102,15 +102,10 @@ def made_up_rows(settings: Nebius | Collinear, target: Target) -> SweepRows:
     def words(count: int) -> str:
         return " ".join(chance.choices(lexicon, k=count))
 
-    rows: list[dict[str, object]] = []
-    for number in range(MADE_UP):
-        asked, said = f"bulkup bench, row {number}, made up: {words(60)}", words(100)
-        match settings:
-            case Nebius():
-                rows.append({"prompt": asked, "completion": said})
-            case Collinear():
-                turn = {"role": "user", "content": asked}
-                rows.append({"conv_prefix": [turn], "response": {"role": "assistant", "content": said}})
+    rows = [
+        service.made_up_row(f"bulkup bench, row {number}, made up: {words(60)}", words(100))
+        for number in range(MADE_UP)
+    ]
     data = msgspec.json.Encoder().encode_lines(rows)
     block = Block(data, 0, len(data))
     plan = decide(block, target, RowOptions(preset="identity"))

@@ -14,8 +14,10 @@ from typing import assert_never
 import anyio
 import anyio.to_thread
 
-from bulkup.config import Collinear, Nebius, RunSettings
-from bulkup.destinations.seam import Creates, Destination, Payload
+from bulkup.config import RunSettings
+from bulkup.destinations.base import Destination, Payload
+from bulkup.destinations.registry import service_named
+from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import ExitCode, UsageProblem
 from bulkup.event import Event, Note
 from bulkup.flow.clock import Clock
@@ -54,11 +56,10 @@ from bulkup.sweep import (
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, leads_to_loopback
 from bulkup.version import USER_AGENT
-from bulkup.wiring.build import dataset_of, refuse_secrets, row_options, token_of
+from bulkup.wiring.build import refuse_secrets, row_options, token_of
 from bulkup.wiring.interrupt import Interrupt
-from bulkup.wiring.services import destination_of
 from bulkup.wiring.sweep_rows import Filling, SweepRows, made_up_rows, rows_of
-from bulkup.wiring.upload import Upload
+from bulkup.wiring.wish import Upload
 
 __all__ = ["SweepFound", "SweepWish", "Sweeper"]
 
@@ -78,7 +79,7 @@ class SweepWish:
     *source* is a file; None makes rows up. *max_wait_s*: a service that asks for more quiet than this ends the sweep.
     """
 
-    settings: Nebius | Collinear
+    settings: DestinationSettings
     run: RunSettings
     source: Path | None
     chunk_bytes: tuple[int, ...]
@@ -139,7 +140,9 @@ class Sweeper:
             on_stall=self._note,
             on_quota=lambda headers: self.pacing.headers(headers),
         )
-        self.destination: Destination = destination_of(dataset_of(settings, wish.run.name), self._transport, token)
+        self._service = service_named(settings.service)
+        dataset = settings.dataset(wish.run.name)
+        self.destination: Destination = self._service.destination(dataset, self._transport, token)
         largest = self.destination.capabilities.max_chunk_bytes
         self.grid = Grid(wish.chunk_bytes or (largest // 16, largest // 4, largest), wish.concurrencies)
         self.found = SweepFound(grid=self.grid)
@@ -178,7 +181,7 @@ class Sweeper:
     @property
     def makes_datasets(self) -> bool:
         """Each request makes a dataset of its own; else they all go into one."""
-        return self.destination.capabilities.creates is Creates.EACH_CHUNK
+        return self.destination.policy.has_dataset_per_chunk
 
     def dataset_name(self, number: int) -> str:
         """What the *number*-th request's dataset is called."""
@@ -237,7 +240,7 @@ class Sweeper:
     async def _make_rows(self) -> None:
         wish, target = self._wish, self.destination.target
         if wish.source is None:
-            self.rows = await anyio.to_thread.run_sync(made_up_rows, wish.settings, target)
+            self.rows = await anyio.to_thread.run_sync(made_up_rows, self._service, target)
         else:
             path, limit = str(wish.source), wish.run.max_row_bytes
             source = await anyio.to_thread.run_sync(lambda: open_source([path], max_row_bytes=limit))

@@ -9,27 +9,18 @@ from pathlib import Path
 
 import anyio
 
-from bulkup.flow.hands import Hands, LaneOrder
-from bulkup.flow.orders import (
-    CpuUsed,
-    DraftClean,
-    DraftHeld,
-    DraftParts,
-    Forget,
-    OpenLane,
-    QuotaTold,
-    SendChunk,
-    Ship,
-    Stalled,
-    Unship,
-)
+from bulkup.destinations.registry import service_named
+from bulkup.destinations.service import DatasetAt
+from bulkup.flow.chunker import Chunker
+from bulkup.flow.halt import Halt
+from bulkup.flow.lane_worker import LaneWorker, ToldLayout
+from bulkup.flow.orders import CpuUsed, LaneOrder, OpenLane, QuotaTold, Stalled
 from bulkup.flow.plan import LanePlan
 from bulkup.secret import Token
 from bulkup.sources import open_files
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport
 from bulkup.version import USER_AGENT
-from bulkup.wiring.services import DatasetAt, destination_of
 from bulkup.workers import Tell
 
 __all__ = ["LaneOpening", "Worker"]
@@ -54,32 +45,19 @@ class Worker:
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
-        self._lanes: dict[str, Hands] = {}
+        self._lanes: dict[str, LaneWorker] = {}
         self._transports: dict[str, Transport] = {}
         self._next_word_at = 0.0
 
     async def __call__(self, order: object, tell: Tell) -> object:
         """The answer to *order*."""
-        match order:
-            case OpenLane():
-                await self._open(order)
-                return None
-            case (
-                DraftClean(lane)
-                | DraftHeld(lane)
-                | DraftParts(lane)
-                | SendChunk(lane)
-                | Ship(lane)
-                | Unship(lane)
-                | Forget(lane)
-            ):
-                self._say_how_much_cpu()
-                return await self._carry_out(self._lanes[lane], order, tell)
-            case _:
-                raise TypeError(f"a worker knows no order {type(order).__name__}")
-
-    async def _carry_out(self, lane: Hands, order: LaneOrder, tell: Tell) -> object:
-        return await lane.carry_out(order, tell)
+        if isinstance(order, OpenLane):
+            await self._open(order)
+            return None
+        if isinstance(order, LaneOrder):
+            self._say_how_much_cpu()
+            return await self._lanes[order.lane].carry_out(order, tell)
+        raise TypeError(f"a worker knows no order {type(order).__name__}")
 
     async def _open(self, order: OpenLane) -> None:
         opening = order.opening
@@ -96,14 +74,18 @@ class Worker:
             await before.__aexit__()
         self._transports[order.lane] = await transport.__aenter__()  # open until the process ends
         token = TokenSource.of(Token(""))
-        destination = destination_of(opening.dataset, transport, token)
-        source = None
+        destination = service_named(opening.dataset.service).destination(opening.dataset, transport, token)
+        plan = LanePlan.from_json(dict(order.plan), destination.target).rows
+        halt = Halt()  # nothing stops a worker's work but the order to
         if all(file.splittable for file in order.files):
             source = await anyio.to_thread.run_sync(
                 partial(open_files, order.files, max_row_bytes=opening.max_row_bytes, block_bytes=opening.block_bytes)
             )
-        plan = LanePlan.from_json(dict(order.plan), destination.target)
-        self._lanes[order.lane] = Hands(destination, plan, source)
+            lane = LaneWorker(destination, plan, Chunker(source, plan.encoder(), halt), source.cursor())
+        else:  # its lines come with the orders
+            layout = ToldLayout()
+            lane = LaneWorker(destination, plan, Chunker(layout, plan.encoder(), halt), None, layout)
+        self._lanes[order.lane] = lane
 
     def _say_how_much_cpu(self) -> None:
         now = time.monotonic()

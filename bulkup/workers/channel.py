@@ -12,7 +12,7 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass
 
-__all__ = ["Answer", "Ask", "Cancel", "Channel", "Here", "Message", "News", "Raised", "Told"]
+__all__ = ["Ask", "Cancel", "Channel", "Here", "Message", "News", "Raised", "Returned", "Told"]
 
 _LENGTH = struct.Struct("!Q")
 _BUFFER_BYTES = 1024 * 1024
@@ -41,7 +41,7 @@ class Here:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Returned:
     """From a worker: what came of *number*."""
 
     number: int
@@ -71,7 +71,7 @@ class News:
     word: object
 
 
-Message = Ask | Cancel | Here | Answer | Raised | Told | News
+Message = Ask | Cancel | Here | Returned | Raised | Told | News
 
 
 class Channel:

@@ -19,7 +19,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from bulkup.workers.channel import Answer, Ask, Cancel, Channel, Here, News, Raised, Told
+from bulkup.workers.channel import Ask, Cancel, Channel, Here, News, Raised, Returned, Told
 from bulkup.workers.serving import THE_PARENTS
 
 __all__ = ["Pool", "WorkerLost"]
@@ -56,47 +56,33 @@ class _Worker:
 class Pool:
     """Worker processes. Whoever asks gets the answer, or `WorkerLost` where the worker died before it gave one."""
 
-    def __init__(
-        self,
-        first: subprocess.Popen[bytes],
-        channels: Sequence[Channel],
-        news: Callable[[int, object], None],
-        lost: Callable[[int], None],
-    ) -> None:
-        """*first* is the process from which the others are forked."""
-        self._first = first
-        self._workers = [_Worker(number, channel) for number, channel in enumerate(channels)]
+    def __init__(self, *, news: Callable[[int, object], None], lost: Callable[[int], None]) -> None:
+        """None at first: `start` starts them.
+
+        *news* gets what a worker says unasked, with the worker's number; *lost* is told of one that has ended before it should.
+        """
+        self._first: subprocess.Popen[bytes] | None = None
+        self._workers: list[_Worker] = []
         self._lost = lost
         self._is_closing = False
         self._numbers = itertools.count()
         self._news = news
-        for worker in self._workers:
-            worker.listening = asyncio.create_task(self._listen(worker))
 
-    @classmethod
-    async def start(
-        cls,
-        count: int,
-        *,
-        module: str,
-        keep_fds: Sequence[int],
-        news: Callable[[int, object], None],
-        lost: Callable[[int], None],
-        verbose: bool,
-    ) -> Pool:
-        """*count* processes that run *module*, whose arguments are the numbers of their sockets' descriptors.
+    async def start(self, count: int, *, module: str, keep_fds: Sequence[int], verbose: bool) -> None:
+        """Start *count* processes that run *module*, whose arguments are the numbers of their sockets' descriptors. Once only.
 
-        One is started anew (this one has threads, and must not be forked), imports what it needs, and forks the others.
-
-        *keep_fds* stay open in them: a lock is given up when the last process that holds it is gone. *news* gets what a worker
-        says unasked, with the worker's number; *lost* is told of one that has ended before it should. Raises `OSError` where no
-        process can be started.
+        One is started anew (this one has threads, and must not be forked), imports what it needs, and forks the others. *keep_fds*
+        stay open in them: a lock is given up when the last process that holds it is gone. Raises `OSError` where no process can
+        be started.
         """
+        assert self._first is None, "they are started once"
         pairs = [socket.socketpair() for _ in range(count)]
         ends = [theirs.fileno() for _, theirs in pairs]
         try:
             command = [sys.executable, "-P", "-m", module, *map(str, ends)]
-            first = await anyio.to_thread.run_sync(partial(_started, command, (*ends, *keep_fds), verbose=verbose))
+            self._first = await anyio.to_thread.run_sync(
+                partial(_started, command, (*ends, *keep_fds), verbose=verbose)
+            )
         except BaseException:
             for ours, _ in pairs:
                 ours.close()
@@ -104,7 +90,9 @@ class Pool:
         finally:
             for _, theirs in pairs:
                 theirs.close()
-        return cls(first, [await Channel.over(ours) for ours, _ in pairs], news, lost)
+        self._workers = [_Worker(number, await Channel.over(ours)) for number, (ours, _) in enumerate(pairs)]
+        for worker in self._workers:
+            worker.listening = asyncio.create_task(self._listen(worker))
 
     @property
     def alive(self) -> int:
@@ -125,11 +113,9 @@ class Pool:
         """The processes that are there and have said so."""
         return tuple(worker.pid for worker in self._workers if worker.pid and not worker.gone.is_set())
 
-    def least_asked(self, of: Sequence[int]) -> int:
-        """The one of those workers that has the fewest orders under way. Raises `WorkerLost` where *of* is empty."""
-        if not of:
-            raise WorkerLost("no worker process is left")
-        return min(of, key=lambda number: len(self._workers[number].asked))
+    def asked(self, number: int) -> int:
+        """How many orders worker *number* has under way."""
+        return len(self._workers[number].asked)
 
     async def ask(self, worker: int, order: object, *, told: Callable[[object], None] = lambda _: None) -> object:
         """What worker number *worker* answers to *order*; *told* gets its word before that.
@@ -182,6 +168,8 @@ class Pool:
 
     async def aclose(self) -> None:
         """Let go of the workers, which end, and see that they have."""
+        if self._first is None:
+            return
         self._is_closing = True
         for worker in self._workers:
             worker.channel.end()
@@ -224,7 +212,7 @@ class Pool:
                     self._news(worker.number, word)
                 case Told(number, word) if number in worker.asked:
                     worker.asked[number].told(word)
-                case Answer(number, result) if number in worker.asked:
+                case Returned(number, result) if number in worker.asked:
                     _settle(worker.asked[number].answer, result, None)
                 case Raised(number, error) if number in worker.asked:
                     _settle(worker.asked[number].answer, None, error)

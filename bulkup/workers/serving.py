@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn, Protocol
 
 from bulkup.errors import BulkupError
-from bulkup.workers.channel import Answer, Ask, Cancel, Channel, Here, News, Raised, Told
+from bulkup.workers.channel import Ask, Cancel, Channel, Here, News, Raised, Returned, Told
 
 __all__ = ["THE_PARENTS", "Handler", "Tell", "serve"]
 
@@ -95,11 +95,11 @@ async def _carry_out(channel: Channel, handler: Handler, number: int, order: obj
     try:
         result = await handler(order, lambda word: channel.post(Told(number, word)))
     except asyncio.CancelledError:
-        channel.post(Answer(number, None))
+        channel.post(Returned(number, None))
     except BulkupError as error:
         channel.post(Raised(number, error))
     except Exception as error:
         logger.error("worker %d: internal error", os.getpid(), exc_info=True)
         channel.post(Raised(number, RuntimeError(f"{type(error).__name__}: {error}")))
     else:
-        await channel.send(Answer(number, result))
+        await channel.send(Returned(number, result))

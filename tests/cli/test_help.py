@@ -6,12 +6,12 @@ import re
 import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from bulkup.cli.app import EXIT_CODES
-from bulkup.errors import ExitCode
+from bulkup.errors import PRECEDENCE, ExitCode
+from tests.cli.page import PAGE, filled
 
 COMMANDS = ("upload", "resume", "status", "settle", "verify", "rejects", "bench", "emulator", "demo")
 
@@ -55,12 +55,17 @@ def test_it_lists_commands_and_exit_codes() -> None:
 
 
 def test_the_order_of_exit_codes_is_the_engine_s() -> None:
-    from bulkup.errors import worst
+    """In the help and on both pages."""
+    order = ", ".join(str(int(code)) for code in PRECEDENCE)
+    assert set(PRECEDENCE) == set(ExitCode)
+    for text in (EXIT_CODES, PAGE.read_text(), (PAGE.parents[1] / "README.md").read_text()):
+        assert f"the first of these stands for the run: {order}." in " ".join(text.split())
 
-    order = EXIT_CODES.rsplit(":\n", 1)[1].split(". The receipt")[0].replace("130/143", "130").split(", ")
-    codes = [ExitCode(int(code)) for code in order]
-    for place, code in enumerate(codes):
-        assert worst(codes[place:]) is code
+
+def test_the_page_says_what_the_option_tables_say() -> None:
+    """`python -m tests.cli.page` writes it anew."""
+    page = PAGE.read_text(encoding="utf-8")
+    assert filled(page) == page
 
 
 def test_upload_names_every_option() -> None:
@@ -77,9 +82,10 @@ def test_upload_names_every_option() -> None:
 
 
 def test_the_defaults_in_the_help_are_the_engine_s() -> None:
-    from bulkup.config import Collinear, Nebius, RunSettings
-    from bulkup.destinations.collinear import CollinearDestination
-    from bulkup.destinations.nebius import NebiusDestination
+    from bulkup import Collinear, Nebius
+    from bulkup.config import RunSettings
+    from bulkup.destinations.collinear.wire import CollinearDestination
+    from bulkup.destinations.nebius.wire import NebiusDestination
 
     said = " ".join(bulkup("upload", "--help").split())
     run = RunSettings(name="x")
@@ -100,7 +106,7 @@ def test_the_defaults_in_the_help_are_the_engine_s() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_and_the_page_names_its_options(command: str) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    page = PAGE.read_text()
     said = bulkup(command, "--help")
     assert said.startswith(f"Usage: bulkup {command}")
     options = re.findall(r"(?<![\w-])--[a-z][a-z-]+", said)

@@ -7,6 +7,8 @@ from typing import Any
 
 from tests.cli.shell import SPACE, Shell, eventually
 
+WHOLE = ("status", "exit_code", "started_at", "finished_at")
+
 
 def test_status_while_it_runs(shell: Shell, rows: list[Any]) -> None:
     """The journal is read while the upload writes it; what is in flight is not called doubtful."""
@@ -77,7 +79,36 @@ def test_status_after_a_kill(shell: Shell, rows: list[Any]) -> None:
     assert found["receipt"] is None
     (doubt,) = found["lanes"]["nebius"]["doubts"]
     assert "ended while" in doubt["reason"]
+    assert (found["has_ended"], found["status"], found["exit_code"]) == (False, "in doubt", 4)
     assert "no receipt yet" in shell.run("status").out
+
+
+def test_status_after_an_end_says_what_the_receipt_says(shell: Shell, rows: list[Any]) -> None:
+    """Why a lane stopped stands in the journal, until another process begins; of one that is killed nothing is made up."""
+    shell.emulator.patch(script={"nebius": ["ok", *["forbidden_403"] * 9]})
+    command = ["upload", "rows.jsonl", "--to", "nebius", *shell.urls, "--max-chunk-bytes", "16KiB", "-q"]
+    stopped = shell.run(*command)
+    assert stopped.code == 77
+    receipt, found = shell.receipt(), shell.run("status", "--json").json
+    assert [found[key] for key in WHOLE] == [receipt[key] for key in WHOLE]
+    assert found["has_ended"]
+    assert found["lanes"]["nebius"]["reason"] == receipt["destinations"]["nebius"]["reason"]
+    assert "403" in found["lanes"]["nebius"]["reason"]
+    said = shell.run("status").out
+    assert f"  stopped: {found['lanes']['nebius']['reason']}" in said
+    assert "last receipt: stopped, exit code 77" in said
+    shell.emulator.patch(script={}, faults={"nebius": {"hang": 1.0}})
+    again = shell.start(*command)
+    eventually(lambda: shell.emulator.summary()["nebius"]["by_fault"].get("hang", 0))
+    found = shell.run("status", "--json").json
+    assert (found["has_ended"], found["status"], found["exit_code"]) == (False, "running", None)
+    assert found["lanes"]["nebius"]["reason"] is None
+    again.process.kill()
+    again.wait()
+    found = shell.run("status", "--json").json
+    assert (found["has_ended"], found["exit_code"]) == (False, 4)
+    assert found["lanes"]["nebius"]["reason"] is None
+    assert "last receipt: stopped, exit code 77" in shell.run("status").out
 
 
 def test_rejects_have_row_numbers(shell: Shell) -> None:

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 from multidict import CIMultiDict
 
-from bulkup.destinations.collinear import CollinearDestination
-from bulkup.destinations.nebius import NebiusDestination
-from bulkup.destinations.seam import Envelope, Payload
+from bulkup.destinations.base import Envelope, Payload
+from bulkup.destinations.collinear.wire import CollinearDestination
+from bulkup.destinations.nebius.wire import NebiusDestination
 from bulkup.token_source import TokenSource
 from bulkup.transport import AnswerTooLong, Phase, Transport
 

@@ -12,18 +12,18 @@ from typing import Any
 
 import orjson
 
-from bulkup.destinations.nebius_rows import NEBIUS
-from bulkup.destinations.seam import (
+from bulkup.destinations.base import (
     PAGE_ROWS,
     Asking,
     Capabilities,
-    Creates,
     Envelope,
     LookFailed,
     Payload,
-    Settles,
     StoredRow,
 )
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
+from bulkup.doubt.by_name import BY_NAME
+from bulkup.doubt.policy import Policy
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import (
     Accepted,
@@ -42,8 +42,6 @@ from bulkup.token_source import TokenSource
 __all__ = ["MemoryDestination", "Stored"]
 
 EACH = Capabilities(
-    creates=Creates.EACH_CHUNK,
-    settles=Settles.BY_NAME,
     gives_row_ids=True,
     max_chunk_bytes=1 << 20,
     max_chunk_rows=None,
@@ -69,6 +67,7 @@ class MemoryDestination:
     dataset_name: str
     token: TokenSource
     capabilities: Capabilities = EACH
+    policy: Policy = BY_NAME
     name: str = "memory"
     max_body_bytes: int | None = None
     refuse: Callable[[Any], bool] = lambda row: False
@@ -161,7 +160,7 @@ class MemoryDestination:
         return [row for d in self.datasets.values() if d.ends is RemoteStatus.READY for row in d.rows]
 
     def _store(self, name: str, rows: list[Any]) -> Stored:
-        if self.capabilities.creates is Creates.FIRST_CHUNK:
+        if not self.policy.has_dataset_per_chunk:
             for stored in self.datasets.values():
                 if stored.name == self.dataset_name:
                     stored.rows += rows

@@ -10,11 +10,11 @@ from typing import Any
 import aiohttp
 import orjson
 
-from bulkup.destinations.collinear import CollinearDestination
-from bulkup.destinations.collinear_rows import COLLINEAR
-from bulkup.destinations.nebius import NebiusDestination
-from bulkup.destinations.nebius_rows import NEBIUS
-from bulkup.destinations.seam import Destination
+from bulkup.destinations.base import Destination
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
+from bulkup.destinations.collinear.wire import CollinearDestination
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
+from bulkup.destinations.nebius.wire import NebiusDestination
 from bulkup.emulator import Emulator, ServiceName, running
 from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.model import Block

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.destinations import echo
-from bulkup.destinations.echo import BadEcho, EchoReader
+from bulkup.destinations.collinear import echo
+from bulkup.destinations.collinear.echo import BadEcho, EchoReader
 from tests.examples import examples
 
 NASTY = ['},{"id":', '"},{"id":"', "[", "]", "\\", "é\u2028", ""]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bulkup.destinations.nebius_rows import NEBIUS
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.errors import ExitCode
 from bulkup.model import Block

@@ -10,8 +10,8 @@ from typing import Any
 import anyio
 import pytest
 
-from bulkup.destinations.nebius_rows import NEBIUS
-from bulkup.destinations.seam import Destination
+from bulkup.destinations.base import Destination
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowOptions, decide
 from bulkup.model import Block
 from bulkup.settlement import Match

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from bulkup.destinations.collinear import CollinearDestination
-from bulkup.destinations.nebius import NebiusDestination
+from bulkup.destinations.collinear.wire import CollinearDestination
+from bulkup.destinations.nebius.wire import NebiusDestination
 
 NEBIUS = cast("Any", NebiusDestination.row_key)
 COLLINEAR = cast("Any", CollinearDestination.row_key)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkup.destinations.seam import ReadBackUnavailable
+from bulkup.destinations.base import ReadBackUnavailable
 from bulkup.outcome import Accepted, InDoubt, RowsRefused
 from tests.destinations import contract
 from tests.destinations.asking import at_once

@@ -12,8 +12,8 @@ from multidict import CIMultiDict
 
 from bulkup import secret
 from bulkup.classify import BadRequest
-from bulkup.destinations.seam import AnswerTooLarge, LookFailed, ReadBackUnavailable
-from bulkup.destinations.wire import SEEN_CHARS, is_usable_id, lost, readable, refusal, rows_at_fault
+from bulkup.destinations.base import AnswerTooLarge, LookFailed, ReadBackUnavailable
+from bulkup.destinations.http import SEEN_CHARS, is_usable_id, lost, readable, refusal, rows_at_fault
 from bulkup.outcome import Accepted, InDoubt, Outcome, StopLane, TryAgain
 from bulkup.token_source import TokenSource
 from bulkup.transport import ERROR_BYTES, WORDS, Answer, Phase, TransportFailure

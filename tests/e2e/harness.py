@@ -13,13 +13,14 @@ from typing import Any, cast
 
 import orjson
 
-from bulkup.config import Collinear, Nebius, RunSettings
+from bulkup import Collinear, Nebius
+from bulkup.config import RunSettings
 from bulkup.emulator import ServiceName, Spawned
 from bulkup.event import Event, Note
 from bulkup.receipt import Receipt
 from bulkup.wiring.interrupt import Interrupt
 from bulkup.wiring.run import execute
-from bulkup.wiring.upload import Upload
+from bulkup.wiring.wish import Upload
 
 __all__ = ["SPACE", "TOKENS", "WORKERS", "Bench", "as_collinear", "canonical", "gsm8k_rows", "one", "write_rows"]
 

@@ -12,14 +12,13 @@ import anyio.to_thread
 import pytest
 
 from bulkup.chunk import ChunkId
-from bulkup.destinations.collinear import CollinearDestination
-from bulkup.destinations.seam import Asking, Payload, StoredRow
+from bulkup.destinations.base import Asking, StoredRow
+from bulkup.destinations.collinear.wire import CollinearDestination
 from bulkup.emulator import Spawned
 from bulkup.event import Note
-from bulkup.flow.helped import PoolSender
+from bulkup.flow.executors import Executors
 from bulkup.flow.orders import Sent
 from bulkup.flow.prepared import Prepared
-from bulkup.flow.sender import OwnSender
 from bulkup.flow.settler import Settler
 from bulkup.naming import family_name
 from bulkup.receipt import Receipt
@@ -492,23 +491,19 @@ async def test_after_a_crash_a_creating_chunk_is_looked_up_before_anything_is_se
         assert (await few.run(few.collinear(max_chunk_rows=20), settle_after_s=0.5)).exit_code == 1
     calls: list[str] = []
     look = CollinearDestination.look
-    sends: dict[type[Any], Any] = {kind: kind.send for kind in (OwnSender, PoolSender)}
+    send = Executors.send
 
     async def looked(self: CollinearDestination, asking: Asking) -> Look:
         calls.append("look")
         return await look(self, asking)
 
-    async def sent(
-        self: OwnSender | PoolSender, prepared: Prepared, payload: Payload, on_bytes: Callable[[int], None]
-    ) -> Sent:
+    async def sent(self: Executors, prepared: Prepared, on_bytes: Callable[[int], None]) -> Sent:
         calls.append("send")
-        result: Sent = await sends[type(self)](self, prepared, payload, on_bytes)
-        return result
+        return await send(self, prepared, on_bytes)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(CollinearDestination, "look", looked)
-        for kind in sends:
-            patched.setattr(kind, "send", sent)
+        patched.setattr(Executors, "send", sent)
         receipt = await few.run(few.collinear(max_chunk_rows=20), settle_after_s=0.05)
     assert receipt.exit_code == 0
     assert calls[:2] == ["look", "look"]

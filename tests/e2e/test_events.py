@@ -14,6 +14,8 @@ import pytest
 import bulkup
 from bulkup.emulator import Spawned, spawned
 from bulkup.event import Finished, Snapshot
+from bulkup.wiring.interrupt import Interrupt
+from bulkup.wiring.run import execute
 from tests.e2e.harness import TOKENS, Bench, gsm8k_rows
 
 HELD_MS = 400
@@ -29,7 +31,7 @@ def served() -> Iterator[Spawned]:
 def bench(served: Spawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     for name, token in TOKENS.items():
         monkeypatch.setenv(name, token)
-    served.patch(latency_ms=HELD_MS, script={})
+    served.patch(latency_ms=HELD_MS, script={}, faults={})
     served.idle()
     served.reset()
     return Bench(served, tmp_path, gsm8k_rows(300))
@@ -50,6 +52,23 @@ async def whole(bench: Bench) -> None:
     receipt = await bulkup.upload(bench.source, **arguments(bench))
     assert receipt.exit_code == 0
     assert bench.stored("nebius") == bench.expected("nebius")
+
+
+async def test_a_lane_that_has_ended_cannot_be_interrupted(bench: Bench) -> None:
+    """Each lane ends with what it came to; the run with what interrupted the other."""
+    bench.emulator.patch(latency_ms=0, faults={"collinear": {"hang": 1.0}})
+    interrupt = Interrupt()
+
+    def tell(event: bulkup.Event) -> None:
+        if isinstance(event, Snapshot) and event.lanes[0].ended:
+            interrupt.request()
+
+    upload = bench.upload(bench.nebius(), bench.collinear(), drain_timeout_s=0.1)
+    receipt = await execute(upload, tell=tell, interrupt=interrupt)
+    nebius, collinear = receipt.destinations["nebius"], receipt.destinations["collinear"]
+    assert (nebius.exit_code, nebius.status, nebius.reason) == (0, "landed", None)
+    assert (collinear.exit_code, collinear.status, collinear.reason) == (130, "interrupted", "interrupted")
+    assert receipt.exit_code == 130
 
 
 async def test_a_break_lets_the_next_call_in(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

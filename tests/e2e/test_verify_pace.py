@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bulkup.destinations import wire
-from bulkup.destinations.nebius import NebiusDestination
-from bulkup.destinations.seam import Asking, StoredRow
+from bulkup.destinations import http
+from bulkup.destinations.base import Asking, StoredRow
+from bulkup.destinations.nebius.wire import NebiusDestination
 from bulkup.emulator import Spawned
 from bulkup.flow.verifier import READ_AT_ONCE
 from bulkup.wiring.run import verify
@@ -31,7 +31,7 @@ async def test_it_keeps_to_the_rate_and_reads_several_at_once(
     went: list[float] = []
     reading: set[str] = set()
     most = 0
-    asked, read_rows = wire._asked, NebiusDestination.read_rows
+    asked, read_rows = http._asked, NebiusDestination.read_rows
 
     async def counted(*about: Any) -> Any:
         went.append(time.monotonic())
@@ -46,7 +46,7 @@ async def test_it_keeps_to_the_rate_and_reads_several_at_once(
             reading.remove(dataset_id)
         return found
 
-    monkeypatch.setattr(wire, "_asked", counted)
+    monkeypatch.setattr(http, "_asked", counted)
     monkeypatch.setattr(NebiusDestination, "read_rows", noted)
     upload = few.upload(few.nebius(max_chunk_rows=20, requests_per_minute=PER_MINUTE))
     found = await verify(upload, tell=lambda _: None, resume=receipt.run_id, sample=1.0, seed=1)

@@ -18,7 +18,9 @@ import pytest
 
 from bulkup.emulator import Spawned
 from bulkup.errors import ExitCode
-from bulkup.flow.helped import PoolSender
+from bulkup.flow.executor import Executor
+from bulkup.flow.executors import Executors
+from bulkup.flow.processes import WorkerProcess
 from bulkup.receipt import Receipt
 from bulkup.wiring.interrupt import Interrupt
 from tests.cli.shell import eventually
@@ -55,13 +57,14 @@ async def test_everything_lands_once_and_the_workers_have_sent_it(
     small: Bench, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
-    worker_for = PoolSender._worker_for
+    rows_of = Executors._rows_of
 
-    def noted(self: PoolSender, prepared: Any) -> int | None:
-        asked.append((worker := worker_for(self, prepared)) is not None)
-        return worker
+    async def noted(self: Executors, prepared: Any) -> tuple[Executor, int | None]:
+        executor, key = await rows_of(self, prepared)
+        asked.append(isinstance(executor, WorkerProcess))
+        return executor, key
 
-    monkeypatch.setattr(PoolSender, "_worker_for", noted)
+    monkeypatch.setattr(Executors, "_rows_of", noted)
     source = None
     if form == "gzip":
         source = small.source.with_suffix(".jsonl.gz")

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkup.array_lines import ArrayCutter, json_line
-from bulkup.destinations.nebius_rows import NEBIUS
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowPlan
 from bulkup.model import Block, Validation
 from bulkup.schema import Column, Holds

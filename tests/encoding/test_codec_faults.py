@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from bulkup.destinations.collinear_rows import COLLINEAR
-from bulkup.destinations.nebius_rows import NEBIUS
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowOptions, RowPlan, Target, decide
 from bulkup.encoding.language import Automaton
 from bulkup.encoding.meaning import as_meant
@@ -272,14 +272,14 @@ CODECS = {"msgspec", "orjson", "simdjson", "hyperscan", "isal", "zstandard", "to
 
 OWNERS = {
     "a row: it is rejected": """
-        array_lines dead_letter exact numerals encoding.carried encoding.columns encoding.decide encoding.drop encoding.faults
+        array_lines dead_letter exact numerals encoding.carried encoding.columns encoding.decision encoding.drop encoding.faults
         encoding.identity encoding.language encoding.mapped encoding.meaning encoding.recast encoding.row_types
         encoding.searching encoding.shortcuts encoding.splice encoding.stitched encoding.target encoding.utf8
-        destinations.collinear_rows wiring.retrying wiring.sweep_rows""",
+        destinations.collinear.rows wiring.retrying wiring.sweep_rows""",
     "an answer: it is in doubt, or no look": """
-        destinations.collinear destinations.echo destinations.nebius destinations.pages destinations.row_keys destinations.wire
-        flow.sender""",
-    "a config: it is refused": "config mapping cli.emulating wiring.upload",
+        destinations.collinear.wire destinations.collinear.echo destinations.nebius.wire destinations.row_keys destinations.http
+        flow.lane_worker""",
+    "a config: it is refused": "config mapping cli.emulating wiring.wish",
     "a source: it cannot be read further": "sources.decompress sources.sniff",
     "what bulkup has written itself": """
         journal.facts journal.journal journal.lock journal.reading journal.records journal.sidecars wiring.changed_source

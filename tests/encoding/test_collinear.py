@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.destinations.collinear_rows import COLLINEAR
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.encoding import RowPlan
 from tests.encoding import lines as ln
 from tests.encoding.agreement import assert_agrees

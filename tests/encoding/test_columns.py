@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.destinations.nebius_rows import NEBIUS, wire_schema
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
+from bulkup.destinations.nebius.rows import wire_schema
 from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.errors import UsageProblem
 from bulkup.schema import Column, Holds, Nested, given_columns

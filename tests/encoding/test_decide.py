@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bulkup.destinations.collinear_rows import COLLINEAR
-from bulkup.destinations.nebius_rows import NEBIUS
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowOptions, RowPlan, Target, decide
 from bulkup.errors import JournalUnusable, UsageProblem
 from bulkup.mapping import parse_mapping

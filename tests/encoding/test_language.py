@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bulkup.destinations.collinear_rows import COLLINEAR
-from bulkup.destinations.nebius_rows import NEBIUS
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowOptions, RowPlan, Target, decide
 from bulkup.encoding.breaks import whole_lines
 from bulkup.encoding.language import BOOLEAN, INTEGER, STRING, Automaton, automaton_of, ending_with, nullable, record

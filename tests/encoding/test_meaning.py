@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.destinations.collinear_rows import COLLINEAR
-from bulkup.destinations.nebius_rows import NEBIUS
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowPlan
 from bulkup.encoding.breaks import lines_of
 from bulkup.encoding.meaning import as_meant

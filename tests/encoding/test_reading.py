@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from bulkup.destinations.collinear_rows import COLLINEAR
-from bulkup.destinations.nebius_rows import NEBIUS
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowPlan
 from bulkup.mapping import parse_mapping
 from bulkup.model import HEAD_BYTES, Block, LongRow

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from bulkup.config import Collinear, Nebius
+from bulkup import Collinear, Nebius
 from bulkup.emulator import Spawned, spawned
 from bulkup.errors import ExitCode
 from bulkup.wiring.run import verify

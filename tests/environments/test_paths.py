@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.config import Nebius, RunSettings
+from bulkup import Nebius
+from bulkup.config import RunSettings
 from bulkup.errors import UsageProblem
 from bulkup.path_text import json_bytes, local, portable, readable
-from bulkup.wiring.upload import Upload, default_name, run_id
+from bulkup.wiring.wish import Upload, default_name, run_id
 from tests.environments.fixtures import machine, served
 from tests.environments.processes import ROWS, Machine
 from tests.environments.test_streams import ASCII

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,19 +15,24 @@ import anyio
 
 from bulkup.chunk import Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt, RejectLimit
-from bulkup.destinations.seam import PAGE_ROWS, Asking, Creates, StoredRow
+from bulkup.destinations.base import PAGE_ROWS, Asking, StoredRow
+from bulkup.doubt.by_name import BY_NAME
+from bulkup.doubt.policy import Policy
 from bulkup.encoding import RowPlan
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.creation import Creation
 from bulkup.flow.delivery import Delivery
 from bulkup.flow.draft import Keep
+from bulkup.flow.executors import Executors
 from bulkup.flow.fence import Fence
 from bulkup.flow.isolation import Splitter
+from bulkup.flow.lane_worker import LaneWorker
 from bulkup.flow.limit import BodyLimit
+from bulkup.flow.orders import Sent
 from bulkup.flow.plan import LanePlan
-from bulkup.flow.prepared import Prepared, from_memory, listed
-from bulkup.flow.sender import OwnSender, Sender
+from bulkup.flow.prepared import Prepared, listed
+from bulkup.flow.processes import ThisProcess
 from bulkup.flow.settler import Settler
 from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import Tally
@@ -43,6 +48,8 @@ from tests.flow.alone import UNIX_S, Alone, counted
 __all__ = ["QUIET_S", "LaneAlone", "Listed", "ids_line", "lane_of"]
 
 QUIET_S = 30.0
+Send = Callable[[Prepared, Callable[[int], None]], Coroutine[Any, Any, Sent]]
+
 HELD_BYTES = 1000
 """What a chunk is said to hold of the lane's memory."""
 
@@ -104,8 +111,11 @@ class LaneAlone(Alone):
         self.tally = Tally()
         self.plan = LanePlan(1 << 16, rig.rows_plan(), 1 << 16, each, rig.MAX_ROW)
         self.chunker = Chunker(source, self.plan.rows.encoder(), self.halt)
+        cursor = source.cursor()
+        self.worker = LaneWorker(to, self.plan.rows, self.chunker, cursor)
+        self.executors = Executors(rig.LANE, ThisProcess(self.worker), rig.no_workers(), source, cursor, to.token)
         self.chunks: list[Chunk] = []
-        self.was_found = self.to_settle = self.let_go = 0
+        self.was_found = self.to_settle = 0
         self.budget, self.fence, self.limit = ByteBudget(1 << 20), Fence(), BodyLimit(1 << 16)
 
     async def begin(self) -> None:
@@ -165,11 +175,7 @@ class LaneAlone(Alone):
         await cursor.aclose()
         drafted = await self.chunker.whole(listed(items), Keep(encoded=True, raw=True))
         await self.budget.take(HELD_BYTES)
-
-        def let_go() -> None:
-            self.let_go += 1
-
-        return Prepared(chunk, from_memory(drafted.encoded), listed(items), HELD_BYTES, let_go=let_go)
+        return Prepared(chunk, listed(items), HELD_BYTES, self.executors.hold(drafted.encoded), items)
 
     async def deliver(self, *chunks: int | Prepared, **how: Any) -> None:
         """Give these to a `delivery`, one after the other, until all is done."""
@@ -180,7 +186,7 @@ class LaneAlone(Alone):
                 await send.send(await self.prepared(one) if isinstance(one, int) else one)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(delivery.run, receive, tasks)
-        assert (self.budget.held_bytes, self.let_go) == (0, len(chunks)), "what was held is given back, once"
+        assert (self.budget.held_bytes, self.worker._held) == (0, {}), "what was held is given back"
         assert (self.tally.in_flight, self.pacing.concurrency.in_flight) == (0, 0)
 
     def delivery(
@@ -191,24 +197,27 @@ class LaneAlone(Alone):
         refusals_store_nothing: bool = False,
         pending_timeout_s: float = 60.0,
         max_rejects: str | None = None,
-        sender: Sender | None = None,
+        send: Send | None = None,
     ) -> Delivery:
         totals = self.tally.totals
         rules = StopRules(
             totals=totals, limit=None if max_rejects is None else RejectLimit.parse(max_rejects), halt=self.halt
         )
 
+        if send is not None:
+            self.executors.send = send  # type: ignore[method-assign, assignment]
+
         def settle_now() -> None:
             self.to_settle += 1
 
         return Delivery(
             destination=self.to,
-            sender=sender or OwnSender(self.to),
+            executors=self.executors,
             plan=self.plan,
             journal=self.journal,
             requests=self.requests,
             budget=self.budget,
-            creation=creation,
+            creation=creation or self.created(),
             fence=self.fence,
             settle_now=settle_now,
             refusals_store_nothing=refusals_store_nothing,
@@ -222,10 +231,15 @@ class LaneAlone(Alone):
             pending_timeout_s=pending_timeout_s,
         )
 
+    def created(self) -> Creation:
+        """There is nothing to be created first."""
+        return Creation(exists=True, quiet_s=0, last_byte_at=None, clock=self.clock.unix, sleep=self.clock.sleep)
+
     def splitter(self, rules: StopRules | None = None, *, with_rejected_rows: bool = True) -> Splitter:
         return Splitter(
             source=self.source,
             chunker=self.chunker,
+            executors=self.executors,
             plan=self.plan,
             destination=self.to,
             journal=self.journal,
@@ -265,7 +279,7 @@ class LaneAlone(Alone):
         )
 
 
-_planned: dict[tuple[int, Creates, int], tempfile.TemporaryDirectory[str]] = {}
+_planned: dict[tuple[int, Policy, int], tempfile.TemporaryDirectory[str]] = {}
 
 
 def _copied(folder: Path, to: Path) -> Journal:
@@ -274,23 +288,23 @@ def _copied(folder: Path, to: Path) -> Journal:
 
 
 @asynccontextmanager
-async def lane_of(chunks: int, *, creates: Creates = Creates.EACH_CHUNK, each: int = 2) -> AsyncIterator[LaneAlone]:
+async def lane_of(chunks: int, *, policy: Policy = BY_NAME, each: int = 2) -> AsyncIterator[LaneAlone]:
     """A lane of so many chunks of *each* rows. It is planned once in a process, and copied."""
-    key = (chunks, creates, each)
+    key = (chunks, policy, each)
     if key not in _planned:
         _planned[key] = kept = rig.scratch_dir()
         run = Path(kept.name, "run")
         run.mkdir()
         paths = rig.write_source(run.parent, [b"".join(b'{"t":"%d"}\n' % row for row in range(each * chunks))], "plain")
-        await rig.plan(run, paths, rig.Setting(1 << 16, 1 << 15, rows=each, creates=creates))
+        await rig.plan(run, paths, rig.Setting(1 << 16, 1 << 15, rows=each, policy=policy))
     paths = [str(path) for path in Path(_planned[key].name).glob("*.jsonl")]
-    like = rig.destination(creates)
+    like = rig.destination(policy)
     with (
         rig.scratch_dir() as scratch,
         closing(open_source(paths, max_row_bytes=rig.MAX_ROW, block_bytes=64)) as source,
         closing(_copied(Path(_planned[key].name, "run"), Path(scratch, "run"))) as journal,
     ):
-        to = Listed(like.dataset_name, like.token, like.capabilities)
+        to = Listed(like.dataset_name, like.token, like.capabilities, like.policy)
         lane = LaneAlone(source, journal.lane(rig.LANE), to, each)
         await lane.begin()
         assert len(lane.chunks) == chunks

@@ -5,40 +5,45 @@ from __future__ import annotations
 import gzip
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
 
+from bulkup import Nebius
 from bulkup.chunk import Chunk, Totals
-from bulkup.config import Nebius, OnDoubt
-from bulkup.destinations.nebius_rows import NEBIUS
-from bulkup.destinations.seam import Capabilities, Creates, Settles
+from bulkup.config import OnDoubt
+from bulkup.destinations.base import Capabilities
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
+from bulkup.doubt.by_name import BY_NAME
+from bulkup.doubt.policy import Policy
 from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.errors import ExitCode
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
-from bulkup.flow.drafter import Drafter, OwnDrafter
+from bulkup.flow.executors import Executors
 from bulkup.flow.halt import Halt, Halted, Reason
-from bulkup.flow.helped import LaneHelp, PoolDrafter
+from bulkup.flow.lane_worker import LaneWorker
 from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepare import Preparer
 from bulkup.flow.prepared import Prepared
+from bulkup.flow.processes import LaneWorkers, ThisProcess
 from bulkup.flow.stop_rules import StopRules
 from bulkup.journal import Journal
 from bulkup.model import Block, EncodedRow
 from bulkup.naming import widest_name
+from bulkup.outcome import InDoubt
 from bulkup.pacing import ByteBudget
 from bulkup.sources import Source, open_source
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts
-from bulkup.wiring.build import dataset_of
 from bulkup.wiring.worker import LaneOpening
 from bulkup.workers import Pool
 from tests.destinations.memory import MemoryDestination
+from tests.workers.echo_lane import Echo, body_of
 
 MEMORY = Path("/dev/shm")
 NAME = "set"
@@ -55,13 +60,22 @@ def rows_plan() -> RowPlan:
     return decide(Block(sample, 0, len(sample)), NEBIUS, RowOptions(preset="identity", max_row_bytes=MAX_ROW))
 
 
-def destination(creates: Creates = Creates.EACH_CHUNK) -> MemoryDestination:
-    settles = Settles.BY_NAME if creates is Creates.EACH_CHUNK else Settles.BY_COUNT
-    capabilities = Capabilities(
-        creates=creates, settles=settles, gives_row_ids=True, max_chunk_bytes=1 << 20, max_chunk_rows=None
-    )
+def no_workers() -> LaneWorkers:
+    return LaneWorkers(Pool(news=lambda *_: None, lost=lambda _: None), LANE, None)
+
+
+def destination(policy: Policy = BY_NAME) -> MemoryDestination:
+    return MemoryDestination(*_destination(policy))
+
+
+def echo(policy: Policy = BY_NAME) -> Echo:
+    return Echo(*_destination(policy))
+
+
+def _destination(policy: Policy) -> tuple[str, TokenSource, Capabilities, Policy]:
+    capabilities = Capabilities(gives_row_ids=True, max_chunk_bytes=1 << 20, max_chunk_rows=None)
     token = TokenSource(variable="T", file=None, environment={"T": "tok"})
-    return MemoryDestination(NAME, token, capabilities)
+    return NAME, token, capabilities, policy
 
 
 @dataclass(frozen=True)
@@ -81,7 +95,7 @@ class Setting:
     rows: int | None = None
     block_bytes: int = 64
     memory: int = 1 << 20
-    creates: Creates = Creates.EACH_CHUNK
+    policy: Policy = BY_NAME
 
 
 @dataclass
@@ -120,15 +134,22 @@ def expected(contents: Sequence[bytes]) -> list[EncodedRow]:
 
 
 async def plan(
-    folder: Path, paths: Sequence[str], setting: Setting, *, stop_after: int | None = None, pool: Pool | None = None
+    folder: Path,
+    paths: Sequence[str],
+    setting: Setting,
+    *,
+    stop_after: int | None = None,
+    pool: Pool | None = None,
+    on_chunk: Callable[[int], None] = lambda _: None,
 ) -> Planned:
-    """Plan the source into the journal in *folder* and take every chunk, or stop the lane after so many. *pool* drafts."""
+    """Plan the source into the journal in *folder* and take every chunk, or stop the lane after so many. *pool*'s workers draft and
+    send. *on_chunk* is told before each is sent how many were."""
     source = open_source(paths, max_row_bytes=MAX_ROW, block_bytes=setting.block_bytes)
     async with AsyncExitStack() as stack:
         stack.callback(source.close)
         journal = Journal.open(folder, create=True)
         stack.callback(journal.close)
-        return await _plan(folder, source, journal, setting, stop_after, stack, pool)
+        return await _plan(folder, source, journal, setting, stop_after, stack, pool, on_chunk)
 
 
 async def _plan(
@@ -139,8 +160,9 @@ async def _plan(
     stop_after: int | None,
     stack: AsyncExitStack,
     pool: Pool | None,
+    on_chunk: Callable[[int], None],
 ) -> Planned:
-    halt, lane, to, rows = Halt(), journal.lane(LANE), destination(setting.creates), rows_plan()
+    halt, lane, to, rows = Halt(), journal.lane(LANE), echo(setting.policy), rows_plan()
     envelope = to.envelope(widest_name(NAME), rows).size
     limit = envelope + setting.room
     cursor = source.cursor()
@@ -149,20 +171,20 @@ async def _plan(
     totals = await lane.totals()
     chunker = Chunker(source, rows.encoder(), halt)
     frozen = LanePlan(setting.tile, rows, limit, setting.rows, MAX_ROW)
-    drafter: Drafter = OwnDrafter(chunker, cursor, halt)
+    workers = no_workers()
     if pool is not None:
-        opening = LaneOpening(
-            dataset_of(Nebius(url="http://127.0.0.1:1"), NAME), Timeouts(), MAX_ROW, setting.block_bytes
-        )
-        help_ = LaneHelp(pool, LANE, opening)
-        await help_.open(frozen, source)
-        drafter = PoolDrafter(help_, OwnDrafter(chunker, cursor, halt), source, cursor)
+        opening = LaneOpening(Nebius(url="http://127.0.0.1:1").dataset(NAME), Timeouts(), MAX_ROW, setting.block_bytes)
+        workers = LaneWorkers(pool, LANE, opening)
+        await stack.enter_async_context(workers.opening(frozen, source))
+        while len(workers.ready) < workers.count:
+            await anyio.sleep(0.001)
+    here = LaneWorker(to, rows, chunker, cursor)
+    executors = Executors(LANE, ThisProcess(here), workers, source, cursor, to.token)
     preparer = Preparer(
         lane=LANE,
         source=source,
         cursor=cursor,
-        chunker=chunker,
-        drafter=drafter,
+        executors=executors,
         plan=frozen,
         destination=to,
         journal=lane,
@@ -189,18 +211,27 @@ async def _plan(
         tasks.start_soon(prepare)
         async with receive:
             async for prepared in receive:
-                body = b"".join([block async for block in prepared.row_blocks()])
-                again = b"".join([block async for block in prepared.row_blocks()])
+                on_chunk(len(made))
+                body = await _sent(executors, prepared)
+                again = await _sent(executors, prepared)
                 assert body == again, "a payload is read as often as it is sent"
                 made.append(Made(prepared.chunk, body))
                 budget.give(prepared.held_bytes)
-                prepared.let_go()
+                executors.forget(prepared.hold)
                 if len(made) == stop_after:
                     halt.set(Reason("stopped", ExitCode.INTERRUPTED))
     assert reading.held_bytes == 0
+    assert stop_after is not None or not here._held
     stored = await lane.totals()
     log = (folder / "rejects.jsonl").read_bytes()
     return Planned(made, totals, stored, [json.loads(line) for line in log.splitlines()], budget)
+
+
+async def _sent(executors: Executors, prepared: Prepared) -> bytes:
+    """The rows, sent again for as long as whoever sends them ends meanwhile."""
+    while isinstance((came := await executors.send(prepared, lambda _: None)).outcome, InDoubt):
+        pass
+    return body_of(came)
 
 
 def planned(chunk: Chunk) -> Chunk:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 
 import anyio
 import pytest
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt
-from bulkup.destinations.seam import Asking, Creates, Payload, ReadBackUnavailable
+from bulkup.destinations.base import Asking, ReadBackUnavailable
+from bulkup.doubt.by_count import BY_COUNT
+from bulkup.doubt.policy import DOUBTS_TO_SETTLE
 from bulkup.errors import ExitCode, LocalDisk
 from bulkup.flow.creation import Creation
-from bulkup.flow.delivery import DOUBTS_TO_SETTLE
 from bulkup.flow.halt import Reason
 from bulkup.flow.orders import Sent
 from bulkup.flow.prepared import Prepared, changed
@@ -90,7 +90,6 @@ class TestLanding:
         lane.to.script.extend([TryAgain("refused")] * 3)
         await lane.deliver(0)
         assert lane.clock.monotonic() == 0.5 + 1 + 2
-        lane.let_go = 0
         lane.to.script.append(TryAgain("refused"))
         await lane.deliver(1)
         assert lane.clock.monotonic() == 0.5 + 1 + 2 + 0.5
@@ -132,22 +131,19 @@ class TestStops:
         assert (lane.halt.reason, lane.tally.requests) == (Reason(page.reason, ExitCode.USAGE), 1)
 
     async def test_a_changed_source_stops_the_lane_and_nothing_of_it_is_stored(self, lane: LaneAlone) -> None:
-        prepared = await lane.prepared(0)
-
-        async def row_blocks() -> AsyncIterator[bytes]:
-            yield b"{"
+        async def send(prepared: Prepared, on_bytes: Callable[[int], None]) -> Sent:
+            on_bytes(1)
             raise changed(prepared.chunk)
 
-        await lane.deliver(replace(prepared, row_blocks=row_blocks))
-        assert lane.halt.reason == Reason(str(changed(prepared.chunk)), ExitCode.SOURCE_CHANGED)
+        await lane.deliver(0, send=send)
+        assert lane.halt.reason == Reason(str(changed(await lane.now(0))), ExitCode.SOURCE_CHANGED)
         assert (outcomes(lane), await lane.states()) == ({"source_changed": 1}, ["planned"] * 4)
 
     async def test_a_full_disk_stops_the_lane(self, lane: LaneAlone) -> None:
-        class Full:
-            async def send(self, prepared: Prepared, payload: Payload, on_bytes: Callable[[int], None]) -> Sent:
-                raise LocalDisk("no space left")
+        async def send(prepared: Prepared, on_bytes: Callable[[int], None]) -> Sent:
+            raise LocalDisk("no space left")
 
-        await lane.deliver(0, 1, sender=Full())
+        await lane.deliver(0, 1, send=send)
         assert lane.halt.reason == Reason("no space left", LocalDisk("").exit_code)
         assert lane.tally.requests == 1
 
@@ -155,20 +151,19 @@ class TestStops:
     async def test_cancelled_it_is_in_doubt_if_a_byte_may_have_left(
         self, lane: LaneAlone, bytes_sent: int, state: ChunkState
     ) -> None:
-        class Hung:
-            async def send(self, prepared: Prepared, payload: Payload, on_bytes: Callable[[int], None]) -> Sent:
-                if bytes_sent:
-                    on_bytes(bytes_sent)
-                    await lane.clock.sleep(9)
-                tasks.cancel_scope.cancel()
-                await anyio.sleep_forever()
-                raise AssertionError
+        async def hung(prepared: Prepared, on_bytes: Callable[[int], None]) -> Sent:
+            if bytes_sent:
+                on_bytes(bytes_sent)
+                await lane.clock.sleep(9)
+            tasks.cancel_scope.cancel()
+            await anyio.sleep_forever()
+            raise AssertionError
 
         send, receive = anyio.create_memory_object_stream[Prepared](1)
         async with send:
             await send.send(await lane.prepared(0))
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lane.delivery(sender=Hung()).run, receive, tasks)
+            tasks.start_soon(lane.delivery(send=hung).run, receive, tasks)
         chunk = await lane.now(0)
         assert (chunk.state, outcomes(lane), lane.tally.in_flight) == (state, {"cancelled": 1}, 0)
         assert (lane.budget.held_bytes, lane.pacing.concurrency.in_flight) == (0, 0)
@@ -200,7 +195,6 @@ class TestDoubt:
         assert [(one["position"], one["reason"]) for one in await lane.letters()] == [(10, "HTTP 400: bad")]
         assert lane.to.rows() == lane.rows(0)[:1]
         lane.to.script.append(LOST)
-        lane.let_go = 0
         await lane.deliver(1, refusals_store_nothing=True)
         assert (await lane.now(1)).state is ChunkState.IN_DOUBT
 
@@ -209,12 +203,11 @@ class TestDoubt:
             lane.to.script.extend([LOST] * 2 * DOUBTS_TO_SETTLE)
             seen = []
 
-            class Watching:
-                async def send(self, prepared: Prepared, payload: Payload, on_bytes: Callable[[int], None]) -> Sent:
-                    seen.append(lane.to_settle)
-                    return Sent(LOST)
+            async def watching(prepared: Prepared, on_bytes: Callable[[int], None]) -> Sent:
+                seen.append(lane.to_settle)
+                return Sent(LOST)
 
-            await lane.deliver(*range(2 * DOUBTS_TO_SETTLE), sender=Watching())
+            await lane.deliver(*range(2 * DOUBTS_TO_SETTLE), send=watching)
             assert seen == [0] * DOUBTS_TO_SETTLE + [1] * DOUBTS_TO_SETTLE
             assert lane.to_settle == 2
 
@@ -268,7 +261,7 @@ class TestCreation:
         )
 
     async def test_a_doubt_about_it_is_settled_at_once(self) -> None:
-        async with lane_of(4, creates=Creates.FIRST_CHUNK) as lane:
+        async with lane_of(4, policy=BY_COUNT) as lane:
             creation = await self.made(lane)
             lane.to.script.append(LOST)
             await lane.deliver(0, creation=creation)
@@ -276,12 +269,11 @@ class TestCreation:
             assert await creation.enter(), "its turn is over"
 
     async def test_once_it_exists_it_need_not_be(self) -> None:
-        async with lane_of(4, creates=Creates.FIRST_CHUNK) as lane:
+        async with lane_of(4, policy=BY_COUNT) as lane:
             creation = await self.made(lane)
             lane.to.script.extend([TryAgain("refused")])
             await lane.deliver(0, creation=creation)
             assert not await creation.enter()
-            lane.let_go = 0
             lane.to.script.append(LOST)
             await lane.deliver(1, creation=creation)
             assert lane.to_settle == 0
@@ -340,7 +332,6 @@ class TestNotReady:
         assert await failed_ids(lane.journal) == ["ds-0"]
         assert await lane.states() == ["planned"] * 4
         lane.to.script.append("failed")
-        lane.let_go = 0
         await lane.deliver(0)
         chunk = await lane.now(0)
         assert (chunk.state, chunk.rejected, chunk.reason) == (
@@ -356,7 +347,6 @@ class TestNotReady:
         lane.to.script.append("failed")
         await lane.deliver(0)
         lane.to.script.append(StopLane("HTTP 402", ExitCode.NO_PERMISSION))
-        lane.let_go = 0
         await lane.deliver(0)
         chunk = await lane.now(0)
         assert (chunk.state, chunk.reason) == (ChunkState.PLANNED, FAILED_ONCE)
@@ -382,7 +372,6 @@ class TestNotReady:
         lane.to.script.append("failed")
         await lane.deliver(0)
         lane.to.script.append("pending")
-        lane.let_go = 0
         await lane.deliver(0)
         assert (await lane.now(0)).state is ChunkState.LANDED
 
@@ -418,7 +407,7 @@ class TestTooMuch:
         size = chunk.body_bytes + lane.to.envelope(chunk.name, lane.plan.rows).size
         lane.limit.bytes = size
         await lane.deliver(0)
-        lane.limit.bytes, lane.let_go = size - 1, 0
+        lane.limit.bytes = size - 1
         await lane.deliver(1)
         assert ((await lane.now(0)).state, (await lane.now(1)).state) == (ChunkState.LANDED, ChunkState.SPLIT)
         assert (await lane.now(1)).reason == f"planned before bodies were limited to {size - 1} bytes"

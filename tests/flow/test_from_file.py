@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.chunk import Chunk, ChunkId
-from bulkup.destinations.nebius_rows import NEBIUS
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowOptions, decide
 from bulkup.errors import SourceChanged
 from bulkup.flow.chunker import Chunker

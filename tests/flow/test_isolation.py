@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bulkup.chunk import Chunk, ChunkState
-from bulkup.destinations.seam import Creates
+from bulkup.doubt.by_count import BY_COUNT
 from bulkup.flow.isolation import IsolationBudget
 from bulkup.flow.prepared import Prepared
 from bulkup.naming import family_name
@@ -25,9 +25,10 @@ async def lane() -> AsyncIterator[LaneAlone]:
         yield made
 
 
-async def rows_of(prepared: Prepared) -> list[int]:
+async def rows_of(lane: LaneAlone, prepared: Prepared) -> list[int]:
     """The numbers of a piece's rows, as they would be sent; read as they were, they are the same."""
-    body = b"".join([bytes(block) async for block in prepared.row_blocks()])
+    assert prepared.hold is not None
+    body = b",".join(lane.worker._held[prepared.hold.key])
     found = [int(part.split(b'"')[3]) for part in body.split(b",")]
     lines = [line async for item in prepared.items() for line in bytes(item.data).splitlines()]  # type: ignore[union-attr]
     assert [int(line.split(b'"')[3]) for line in lines] == found
@@ -51,7 +52,7 @@ async def cut(
         assert await lane.journal.chunk(piece.chunk.id.tile, piece.chunk.id.child) == piece.chunk
         assert piece.held_bytes == 0
     assert lane.tally.totals == await lane.journal.totals()
-    return [await rows_of(piece) for piece in pieces]
+    return [await rows_of(lane, piece) for piece in pieces]
 
 
 async def pieces_of(lane: LaneAlone) -> list[Chunk]:
@@ -68,7 +69,7 @@ class TestBudget:
         assert lane.splitter().budget(rows) == IsolationBudget(requests)
 
     async def test_and_for_eight_where_it_does_not(self) -> None:
-        async with lane_of(2, each=10, creates=Creates.FIRST_CHUNK) as lane:
+        async with lane_of(2, each=10, policy=BY_COUNT) as lane:
             assert lane.splitter().budget(1000) == IsolationBudget(160)
 
 
@@ -183,7 +184,7 @@ async def test_pieces_are_numbered_on_and_named_after_their_rows(lane: LaneAlone
 
 
 async def test_where_all_is_one_dataset_they_have_its_name() -> None:
-    async with lane_of(2, each=10, creates=Creates.FIRST_CHUNK) as lane:
+    async with lane_of(2, each=10, policy=BY_COUNT) as lane:
         pieces = await lane.splitter().split(await lane.prepared(0), TooLarge("413"), LARGE, IsolationBudget(0))
         assert [piece.chunk.name for piece in pieces] == ["set", "set"]
 

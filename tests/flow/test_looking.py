@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.destinations.seam import (
+from bulkup.destinations.base import (
     PAGE_ROWS,
     AnswerTooLarge,
     Asking,

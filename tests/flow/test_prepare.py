@@ -14,7 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkup.chunk import WHOLE
-from bulkup.destinations.seam import Creates
+from bulkup.doubt.by_count import BY_COUNT
+from bulkup.doubt.by_name import BY_NAME
 from bulkup.naming import family_name
 from bulkup.tiling import Limits
 from tests.examples import examples
@@ -51,7 +52,7 @@ setting = st.builds(
     room=st.integers(1, 700),
     rows=st.none() | st.integers(1, 9),
     block_bytes=st.integers(1, 200),
-    creates=st.sampled_from(Creates),
+    policy=st.sampled_from([BY_NAME, BY_COUNT]),
 )
 
 
@@ -84,8 +85,8 @@ def assert_named(made: Sequence[Made], how: Setting) -> None:
     names = [m.chunk.name for m in made]
     ids = [m.chunk.id for m in made]
     assert len(set(ids)) == len(ids)
-    if how.creates is Creates.FIRST_CHUNK or len(made) == 1:
-        if how.creates is Creates.FIRST_CHUNK:
+    if how.policy is BY_COUNT or len(made) == 1:
+        if how.policy is BY_COUNT:
             assert set(names) <= {NAME}
         return
     assert names == [family_name(NAME, m.chunk.id, m.chunk.rows_hash) for m in made]
@@ -122,7 +123,7 @@ def test_every_line_once_in_bodies_that_fit_and_the_same_again(files: list[bytes
 @given(contents(), setting, st.integers(1, 200))
 def test_hashes_and_cuts_do_not_depend_on_blocks_or_compression(files: list[bytes], how: Setting, other: int) -> None:
     """A resumed run, on another machine or of another kind of file, makes the same chunks of the same tiles."""
-    different = Setting(how.tile, how.room, how.rows, other, how.memory, how.creates)
+    different = Setting(how.tile, how.room, how.rows, other, how.memory, how.policy)
 
     def chunks(found: Planned) -> list[object]:
         return [
@@ -144,7 +145,7 @@ rows_ = st.lists(st.integers(0, 90).map(lambda size: b'{"t":"' + b"x" * size + b
 @given(rows_, setting, st.integers(1, 200))
 def test_hashes_of_an_array_do_not_depend_on_blocks(rows: list[bytes], how: Setting, other: int) -> None:
     """Its blocks lack the last break, wherever they end."""
-    different = Setting(how.tile, how.room, how.rows, other, how.memory, how.creates)
+    different = Setting(how.tile, how.room, how.rows, other, how.memory, how.policy)
     one, again = run([b"\n".join(rows)], how, "array")
     two, _ = run([b"\n".join(rows)], different, "array")
     hashes = [[(m.chunk.id, m.chunk.start, m.chunk.raw_hash, m.chunk.rows_hash) for m in r.made] for r in (one, two)]

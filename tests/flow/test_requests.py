@@ -11,7 +11,7 @@ from typing import TypeVar
 import anyio
 import pytest
 
-from bulkup.destinations.seam import LookFailed, NotThere, ReadBackUnavailable
+from bulkup.destinations.base import LookFailed, NotThere, ReadBackUnavailable
 from bulkup.errors import ExitCode
 from bulkup.flow.halt import Halted, Reason
 from bulkup.flow.reaction import told_too_long, until_text

@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from bulkup.chunk import FAILED_ONCE, WHOLE, ChunkId, ChunkState, Evidence
-from bulkup.destinations.seam import Asking, Creates, ReadBackUnavailable
+from bulkup.destinations.base import Asking, ReadBackUnavailable
+from bulkup.doubt.by_count import BY_COUNT
 from bulkup.flow import looking, settler
 from bulkup.flow.settler import REFUSALS_STORE_NOTHING, Audit, failed_ids
 from bulkup.outcome import RemoteStatus
@@ -31,7 +32,7 @@ async def named() -> AsyncIterator[LaneAlone]:
 @pytest.fixture
 async def counted() -> AsyncIterator[LaneAlone]:
     """Four chunks of one dataset."""
-    async with lane_of(4, creates=Creates.FIRST_CHUNK) as lane:
+    async with lane_of(4, policy=BY_COUNT) as lane:
         yield lane
 
 

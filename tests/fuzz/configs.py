@@ -12,15 +12,16 @@ from typing import Any
 import orjson
 
 from bulkup.cli.choices import choose
-from bulkup.destinations.collinear_rows import COLLINEAR
-from bulkup.destinations.nebius_rows import NEBIUS, wire_schema
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
+from bulkup.destinations.nebius.rows import wire_schema
 from bulkup.encoding import decide
 from bulkup.encoding.plan import RowPlan
 from bulkup.errors import UsageProblem
 from bulkup.mapping import parse_mapping
 from bulkup.model import Block
-from bulkup.wiring.build import dataset_of, row_options
-from bulkup.wiring.upload import Upload, run_id
+from bulkup.wiring.build import row_options
+from bulkup.wiring.wish import Upload, run_id
 
 __all__ = ["one"]
 
@@ -289,7 +290,7 @@ def _carried_out(upload: Upload) -> None:
     assert run_id(upload) == run_id(upload)
     for settings in upload.destinations:
         target = NEBIUS if type(settings).__name__ == "Nebius" else COLLINEAR
-        dataset_of(settings, upload.settings.name)
+        settings.dataset(upload.settings.name)
         plan = decide(Block(SAMPLE, 0, len(SAMPLE)), target, row_options(settings, upload.settings))
         assert RowPlan.from_json(json.loads(json.dumps(plan.to_json())), target) == plan
         orjson.dumps(wire_schema(plan.columns or ()))

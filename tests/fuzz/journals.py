@@ -26,12 +26,14 @@ from typing import Any
 
 import orjson
 
+from bulkup import Collinear, Nebius
 from bulkup.cli.app import main
-from bulkup.config import Collinear, Nebius, RunSettings
+from bulkup.config import RunSettings
 from bulkup.emulator import Settings, running
 from bulkup.event import Event, Finished
+from bulkup.journal.facts import LANE_END, RUN_END
 from bulkup.wiring.run import execute
-from bulkup.wiring.upload import Upload
+from bulkup.wiring.wish import Upload
 from tests.e2e.harness import SPACE, TOKENS, as_collinear, canonical, gsm8k_rows
 
 __all__ = ["one"]
@@ -60,6 +62,8 @@ MOVING = {
     "started_at",
     "audited",
     "late",
+    LANE_END,
+    RUN_END,
 }
 """Facts that a resume writes anew."""
 

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 import zstandard
 
-from bulkup.destinations.collinear_rows import COLLINEAR
-from bulkup.destinations.nebius_rows import NEBIUS
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import BlockEncoder, RowOptions, RowPlan, decide
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.mapping import parse_mapping

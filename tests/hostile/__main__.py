@@ -13,10 +13,11 @@ from pathlib import Path
 
 import orjson
 
-from bulkup.config import Collinear, Nebius, RunSettings
+from bulkup import Collinear, Nebius
+from bulkup.config import RunSettings
 from bulkup.event import Event, Note
 from bulkup.wiring.run import execute
-from bulkup.wiring.upload import Upload
+from bulkup.wiring.wish import Upload
 from tests.e2e.harness import SPACE, TOKENS, as_collinear, canonical, gsm8k_rows, write_rows
 from tests.hostile.modes import LARGE, MODES, Mode
 from tests.hostile.service import Request, Service, serving

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.journal import Journal, LaneJournal
+from bulkup.journal.reading import view
 
 LANE = "collinear"
 
@@ -103,7 +104,7 @@ class Step:
         tile, planned_to = model.frontier()
         child = 0 if planned_to is None else model.next_child(tile)
         whole = self.pick % 2 == 0
-        new = [chunk(tile, child, rows=self.rows, rejected=self.rejected, blank=self.pick % 3)]
+        new = [chunk(tile, child, rows=self.rows, rejected=self.rejected, blank=self.pick % 3, lane=lane.name)]
         if self.pick % 5 == 0 and planned_to is not None:
             new = []  # the rest of a tile that turned out to hold nothing
         spans = [TileSpan(tile, tile * 1000, (tile + 1) * 1000)] if whole else []
@@ -141,6 +142,12 @@ class Step:
             case "doubt":
                 await lane.in_doubt(one.id, text, at)
                 after = replace(one, state=ChunkState.IN_DOUBT, reason=text, last_byte_at=at)
+            case "absent":
+                await lane.absent(one.id)
+                after = replace(one, state=ChunkState.PLANNED, reason=None, absences=one.absences + 1)
+            case "held":
+                await lane.held(one.id, text)
+                after = replace(one, state=ChunkState.IN_DOUBT, reason=text)
             case "refused":
                 letters = b'{"id":"r%d"}\n' % self.pick
                 await lane.refused(one.id, text, letters)
@@ -164,7 +171,7 @@ def _halves(one: Chunk, first: int) -> Sequence[Chunk]:
     sizes = [(left, one.blank, 0, one.start, cut), (one.rows - left, 0, one.rejected, cut, one.stop)]
     return [
         replace(
-            chunk(one.id.tile, first + place, rows=rows, blank=blank, rejected=rejected),
+            chunk(one.id.tile, first + place, rows=rows, blank=blank, rejected=rejected, lane=one.id.lane),
             start=start,
             stop=stop,
         )
@@ -182,6 +189,8 @@ KINDS = (
     "answered",
     "landed",
     "doubt",
+    "absent",
+    "held",
     "refused",
     "split",
     "fact",
@@ -195,8 +204,8 @@ async def assert_knows(folder: Path, model: Model) -> None:
     """The journal in *folder*, opened anew, knows what *model* knows, and its logs hold no more."""
     journal = Journal.open(folder, create=False)
     try:
-        lane = journal.lane(LANE)
-        await assert_agrees(lane, model)
+        await assert_agrees(journal.lane(LANE), model)
+        assert_shows(folder, model)
         assert (folder / "rejects.jsonl").read_bytes() == model.rejects
         assert (folder / "ids.jsonl").read_bytes() == model.ids
     finally:
@@ -212,13 +221,6 @@ async def assert_agrees(lane: LaneJournal, model: Model) -> None:
     for key, value in model.facts.items():
         assert await lane.fact(key) == value
     landed = model.in_states(ChunkState.LANDED)
-    datasets: dict[tuple[str | None, str], list[Chunk]] = {}
-    for one in landed:
-        datasets.setdefault((one.remote_id, one.name), []).append(one)
-    remote = [(r.id, r.name, r.rows) for r in await lane.remote(10_000)]
-    assert remote == [(*key, sum(c.rows for c in held)) for key, held in datasets.items()]
-    assert await lane.datasets() == len(datasets)
-    assert await lane.evidence() == ({"answer": len(landed)} if landed else {})
     landings: dict[str, float] = {}
     for one in landed:
         assert one.remote_id is not None
@@ -231,3 +233,17 @@ async def assert_agrees(lane: LaneJournal, model: Model) -> None:
     assert totals.rows_read == (totals.rows_landed + totals.rows_rejected + totals.rows_in_doubt + totals.rows_left), (
         "every row is accounted for"
     )
+
+
+def assert_shows(folder: Path, model: Model) -> None:
+    """Who only looks at the journal in *folder* is shown what *model* knows."""
+    landed = model.in_states(ChunkState.LANDED)
+    datasets: dict[tuple[str | None, str], list[Chunk]] = {}
+    for one in landed:
+        datasets.setdefault((one.remote_id, one.name), []).append(one)
+    with view(folder) as journal:
+        assert journal.totals(LANE) == model.totals()
+        remote = [(r.id, r.name, r.rows) for r in journal.remote(LANE, 10_000)]
+        assert remote == [(*key, sum(c.rows for c in held)) for key, held in datasets.items()]
+        assert journal.datasets(LANE) == len(datasets)
+        assert journal.evidence(LANE) == ({"answer": len(landed)} if landed else {})

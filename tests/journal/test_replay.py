@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from bulkup.chunk import ChunkState, Evidence, TileSpan
 from bulkup.journal import Journal
+from bulkup.journal.reading import JournalView, view
 from bulkup.journal.writer import AHEAD
 from tests.examples import examples
 from tests.journal.chunks import LANE, Model, Step, assert_agrees, assert_knows, chunk, steps
@@ -212,17 +213,22 @@ async def test_no_question_reads_the_whole_journal(tmp_path: Path) -> None:
             "open chunks": partial(lane.open_chunks, ChunkState.PLANNED, ChunkState.IN_DOUBT),
             "called absent": lane.called_absent,
             "landings": lane.landings,
-            "evidence": lane.evidence,
             "frontier": lane.frontier,
             "planned to": lane.planned_to,
-            "datasets": lane.datasets,
-            "remote": partial(lane.remote, 10),
             "remote ids": partial(lane.remote_ids, "rows"),
             "next child": partial(lane.next_child, 50),
             "a chunk": partial(lane.chunk, 50, 0),
             "a fact": partial(lane.fact, "plan"),
         }
         steps[count] = {what: await _steps(journal, question) for what, question in asked.items()}
+        with view(folder) as shown:
+            looked: dict[str, Callable[[], object]] = {
+                "evidence": partial(shown.evidence, LANE),
+                "datasets": partial(shown.datasets, LANE),
+                "remote": partial(shown.remote, LANE, 10),
+                "states": partial(shown.states, LANE),
+            }
+            steps[count] |= {what: _steps_of(shown, look) for what, look in looked.items()}
         journal.close()
     grown = {what: (few, steps[10_000][what]) for what, few in steps[100].items() if steps[10_000][what] > few + 20}
     assert grown == {}
@@ -230,17 +236,20 @@ async def test_no_question_reads_the_whole_journal(tmp_path: Path) -> None:
 
 async def _steps(journal: Journal, question: Callable[[], Awaitable[object]]) -> int:
     """How many steps of its machine SQLite takes to answer *question*."""
-    taken = 0
-
-    def step() -> int:
-        nonlocal taken
-        taken += 1
-        return 0
-
-    await journal._writer.run(lambda db: db.set_progress_handler(step, 1))
+    taken: list[None] = []
+    await journal._writer.run(lambda db: db.set_progress_handler(lambda: taken.append(None), 1))
     await question()
     await journal._writer.run(lambda db: db.set_progress_handler(None, 1))
-    return taken
+    return len(taken)
+
+
+def _steps_of(shown: JournalView, look: Callable[[], object]) -> int:
+    """The same for who only looks."""
+    taken: list[None] = []
+    shown._db.set_progress_handler(lambda: taken.append(None), 1)
+    look()
+    shown._db.set_progress_handler(None, 1)
+    return len(taken)
 
 
 async def test_many_callers_share_few_commits(tmp_path: Path) -> None:

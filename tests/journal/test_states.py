@@ -16,7 +16,9 @@ from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.errors import JournalUnusable
 from bulkup.journal import Journal, LaneJournal
 from bulkup.journal.journal import BY_A_PERSON, DECISIONS
+from bulkup.journal.reading import view
 from bulkup.journal.records import read_chunks, to_chunk, to_row
+from bulkup.receipt import RemoteEntry
 from tests.flow.rig import scratch_dir
 from tests.journal.chunks import LANE, chunk
 
@@ -182,7 +184,7 @@ async def test_a_crash_loses_what_was_being_sent_in_its_lane(journal: Journal, l
     assert len(await journal.lane(OTHER).open_chunks(ChunkState.SENDING)) == 1
 
 
-async def test_when_what_landed_was_stored_at_the_earliest(lane: LaneJournal) -> None:
+async def test_when_what_landed_was_stored_at_the_earliest(journal: Journal, lane: LaneJournal) -> None:
     """By an answer: after its first byte. Found by a look or by a person: nobody knows. Of several in a dataset the last counts."""
     await lane.plan([chunk(n) for n in range(6)])
     for number, (id_, evidence) in enumerate(
@@ -194,8 +196,9 @@ async def test_when_what_landed_was_stored_at_the_earliest(lane: LaneJournal) ->
         await doubt(lane, number)
         await lane.landed_by_a_person(chunk(number).id, id_, 1.0)
     assert await lane.landings() == {"a": 11.0, "b": 0.0, "c": 0.0, "d": 0.0}
-    assert await lane.evidence() == {"a person": 2, "answer": 2, "count": 1, "read-back": 1}
-    assert await lane.datasets() == 6
+    with view(journal.folder) as shown:
+        assert shown.evidence(LANE) == {"a person": 2, "answer": 2, "count": 1, "read-back": 1}
+        assert shown.datasets(LANE) == 6
 
 
 async def test_what_people_said_stays_in_its_order(lane: LaneJournal) -> None:
@@ -282,8 +285,9 @@ async def test_what_the_destination_holds(journal: Journal, lane: LaneJournal) -
     await lane.plan([replace(chunk(n), name="b" if n == 0 else "a") for n in range(4)])
     for number, id_ in enumerate(["x", "y", "", "z"]):
         await lane.landed(chunk(number).id, id_, evidence=Evidence.ANSWER)
-    assert [(r.id, r.name, r.rows) for r in await lane.remote(2)] == [("x", "b", 3), ("y", "a", 3)]
-    assert len(await lane.remote(9)) == await lane.datasets() == 4
+    with view(journal.folder) as shown:
+        assert shown.remote(LANE, 2) == [RemoteEntry("x", "b", 3), RemoteEntry("y", "a", 3)]
+        assert len(shown.remote(LANE, 9)) == shown.datasets(LANE) == 4
     assert await lane.remote_ids("a") == {"y", "z"}
     assert await lane.remote_ids("n-7-5") == set()
 
@@ -414,8 +418,9 @@ async def test_so_are_sums(journal: Journal, lane: LaneJournal, change: str, wor
     await lane.plan([chunk(0)])
     await lane.landed(chunk(0).id, "ds", evidence=Evidence.ANSWER)
     await journal._writer.run(lambda db: db.execute(change) and None)
-    with pytest.raises(JournalUnusable, match=words):
-        await (lane.totals() if "state" in change else lane.evidence())
+    with pytest.raises(JournalUnusable, match=words), view(journal.folder) as shown:
+        shown.totals(LANE)
+        shown.evidence(LANE)
 
 
 def test_a_record_of_other_columns_is_no_chunk() -> None:

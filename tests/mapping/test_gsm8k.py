@@ -7,7 +7,7 @@ import json
 import tomllib
 from pathlib import Path
 
-from bulkup.destinations.collinear_rows import COLLINEAR
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.encoding import RowOptions, decide
 from bulkup.mapping import parse_mapping
 from tests.encoding.lines import block

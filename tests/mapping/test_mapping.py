@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.destinations.collinear_rows import COLLINEAR
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.encoding import RowPlan
 from bulkup.encoding.mapped import MappedRows
 from bulkup.errors import UsageProblem

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bulkup.destinations.collinear_rows import COLLINEAR
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.encoding import RowOptions, RowPlan, decide, searching
 from bulkup.encoding.searching import TooSlow, first_groups
 from bulkup.errors import ExitCode, Interrupted, UsageProblem

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bulkup.destinations.collinear_rows import COLLINEAR
-from bulkup.destinations.nebius_rows import NEBIUS
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import BlockEncoder, RowOptions, RowPlan, Target, decide
 from bulkup.encoding.stitched import Stitched
 from bulkup.mapping import parse_mapping

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.matrix.failpoints import POINTS
 
-__all__ = ["FAULTS", "LANES", "QUIET_S", "Cell", "cells", "smoke"]
+__all__ = ["FAULTS", "LANES", "QUIET_S", "Cell", "cells", "of_another", "smoke"]
 
 LANES = ("nebius", "collinear")
 QUIET_S = 0.4
@@ -95,6 +95,17 @@ def smoke(count: int = 40, seed: int = 7) -> list[Cell]:
             lane = "nebius"
         made.append(_cell(number, lane, fault, point, number % 7 != 6, dice))
     return made
+
+
+def of_another(lane: str, faults: Sequence[str], count: int, seed: int = 7) -> list[Cell]:
+    """*count* cells for a service of others, which has *faults*: each comes up, and as many points of death as there can."""
+    dice = random.Random(seed)
+    points = [point for point in POINTS if point not in ("none", "answered")]
+    dice.shuffle(points)
+    return [
+        _cell(number, lane, faults[number % len(faults)], points[number % len(points)], number % 7 != 6, dice)
+        for number in range(count)
+    ]
 
 
 def _has(lane: str, fault: str, point: str) -> bool:

@@ -9,9 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from functools import wraps
 from typing import Any
 
-from bulkup.destinations.collinear import CollinearDestination
-from bulkup.destinations.nebius import NebiusDestination
-from bulkup.destinations.seam import Payload
+from bulkup.destinations.base import Payload
+from bulkup.flow.executors import Executors
 from bulkup.flow.settler import Settler
 from bulkup.journal import LaneJournal
 
@@ -100,12 +99,6 @@ def _whole_body(kill: Kill) -> None:
     Payload.blocks = wrapped  # type: ignore[method-assign]
 
 
-def _answered(kill: Kill) -> None:
-    """Dead when an answer has come and is not journaled yet."""
-    for destination in (NebiusDestination, CollinearDestination):
-        _around(destination, "send", kill, after=True)
-
-
 POINTS: dict[str, Callable[[Kill], None]] = {
     "none": lambda kill: None,
     "surveyed": _after(LaneJournal, "set_fact"),
@@ -115,7 +108,7 @@ POINTS: dict[str, Callable[[Kill], None]] = {
     "envelope sent": _body(1),
     "rows sent": _body(2),
     "body sent": _whole_body,
-    "answer come": _answered,
+    "answer come": _after(Executors, "send"),
     "answered": _after(LaneJournal, "answered"),
     "in doubt": _after(LaneJournal, "in_doubt"),
     "before landed": _before(LaneJournal, "landed"),

@@ -19,11 +19,12 @@ from typing import Any
 
 import bulkup.encoding
 import bulkup.flow.lane
-from bulkup.config import Collinear, Nebius, RunSettings
+from bulkup.config import RunSettings
+from bulkup.destinations.registry import service_named
 from bulkup.errors import BulkupError
 from bulkup.event import Event, Note
 from bulkup.wiring.run import execute
-from bulkup.wiring.upload import Upload
+from bulkup.wiring.wish import Upload
 from tests.e2e.harness import WORKERS
 from tests.matrix.failpoints import arm
 from tests.workers.waiting import wait_for_workers
@@ -35,13 +36,12 @@ LONGEST_S = 90
 """After so long an invocation is ended, and its cell fails: it must not hang."""
 
 
-_MODELS: dict[str, type[Nebius | Collinear]] = {"nebius": Nebius, "collinear": Collinear}
-
-
 def run(given: dict[str, Any]) -> int:
     """One invocation of an upload in this process, with its failpoint armed. The exit code."""
     arm(given.get("point", "none"), given.get("number", 1))
-    destinations = tuple(_MODELS[lane].model_validate(chosen) for lane, chosen in given["destinations"].items())
+    destinations = tuple(
+        service_named(lane).settings.model_validate(chosen) for lane, chosen in given["destinations"].items()
+    )
     upload = Upload((given["source"],), destinations, RunSettings.model_validate({**WORKERS, **given["settings"]}))
     with Path(given["log"]).open("a", encoding="utf-8") as log:
 

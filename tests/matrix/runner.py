@@ -8,9 +8,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -27,6 +27,11 @@ from tests.matrix.launcher import Launcher
 __all__ = ["Came", "run_cells", "summary"]
 
 MAX_INVOCATIONS = 10
+PLACES: dict[str, dict[str, Any]] = {
+    "nebius": {"folder": "/tests", "pending_timeout_s": 5.0},
+    "collinear": {"space_id": SPACE},
+    "thirdparty": {"box": "tests"},
+}
 FIXED = ("keepalive_s", "closed_at_start_s")
 DEFAULTS = {key: value for key, value in msgspec.to_builtins(Settings()).items() if key not in FIXED}
 
@@ -46,14 +51,22 @@ class Came:
     log: str = ""
 
 
-def run_cells(cells: Sequence[Cell], *, jobs: int = 4, tell: Callable[[Came], None] = lambda _: None) -> list[Came]:
-    """All of *cells*, *jobs* at a time, in their order. *tell* hears of each when it is done."""
+def run_cells(
+    cells: Sequence[Cell],
+    *,
+    jobs: int = 4,
+    tell: Callable[[Came], None] = lambda _: None,
+    serve: Callable[[], AbstractContextManager[Spawned]] = spawned,
+    environment: Mapping[str, str] = TOKENS,
+) -> list[Came]:
+    """All of *cells*, *jobs* at a time, in their order. *tell* hears of each when it is done. *serve* begins the service that they
+    upload to, from processes with *environment*."""
     with ExitStack() as stack:
         places: SimpleQueue[tuple[Spawned, Launcher]] = SimpleQueue()
         for _ in range(jobs):
-            launcher = Launcher(TOKENS)
+            launcher = Launcher(dict(environment))
             stack.callback(launcher.close)
-            places.put((stack.enter_context(spawned()), launcher))
+            places.put((stack.enter_context(serve()), launcher))
 
         def one(cell: Cell) -> Came:
             place = places.get()
@@ -144,10 +157,7 @@ class _Bench:
     def _given(self, point: str, number: int) -> dict[str, Any]:
         cell = self.cell
         destination: dict[str, Any] = {"url": self.url, "max_chunk_rows": cell.chunk_rows}
-        if cell.lane == "nebius":
-            destination |= {"folder": "/tests", "pending_timeout_s": 5.0}
-        else:
-            destination |= {"space_id": SPACE}
+        destination |= PLACES[cell.lane]
         if cell.fault == "token expiring":
             destination["token_file"] = str(self.folder / "token")
         settings = {
@@ -241,8 +251,10 @@ class _Bench:
         if self.cell.lane == "nebius":
             schema = [{"name": key, "type": {"name": "string"}} for key in ("question", "answer")]
             self.emulator.write("nebius", name="rows", folder="/tests", schema=schema, rows=rows)
-        else:
+        elif self.cell.lane == "collinear":
             self.emulator.write("collinear", dataset_name="rows", space_id=SPACE, rows=[*map(as_collinear, rows)])
+        else:
+            self.emulator.write("thirdparty", box="tests", set="rows", rows=rows)  # type: ignore[arg-type]
 
     def _settled(self) -> None:
         deadline = time.monotonic() + 10

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.matrix.cells import FAULTS, Cell, cells, smoke
+from tests.matrix.cells import FAULTS, Cell, cells, of_another, smoke
 from tests.matrix.failpoints import POINTS
 from tests.matrix.runner import run_cells, summary
+from tests.thirdparty.installed import environment_with, install
+from tests.thirdparty.server import FAULTS as THIRDPARTY_FAULTS
+from tests.thirdparty.server import spawned_thirdparty
 
 
-def _check(chosen: Sequence[Cell], jobs: int) -> None:
-    came = run_cells(chosen, jobs=jobs)
+def _check(chosen: Sequence[Cell], jobs: int, **more: Any) -> None:
+    came = run_cells(chosen, jobs=jobs, **more)
     print(summary(came))
     failed = [f"{one.cell}: {'; '.join(one.faults)}\n{one.log}" for one in came if one.faults]
     assert not failed, "\n".join(failed)
@@ -29,6 +34,14 @@ def test_the_smoke_has_every_fault_and_every_point_of_death() -> None:
 @pytest.mark.timeout(300)
 def test_forty_cells() -> None:
     _check(smoke(), jobs=4)
+
+
+@pytest.mark.timeout(300)
+def test_twenty_cells_of_a_destination_that_others_bring(tmp_path: Path) -> None:
+    chosen = of_another("thirdparty", THIRDPARTY_FAULTS, 20)
+    assert {cell.fault for cell in chosen} == set(THIRDPARTY_FAULTS)
+    environment = environment_with(install(tmp_path / "site"))
+    _check(chosen, jobs=4, serve=spawned_thirdparty, environment=environment)
 
 
 @pytest.mark.slow

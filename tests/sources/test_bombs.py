@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bulkup.destinations.nebius_rows import NEBIUS
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowOptions, decide
 from bulkup.errors import SourceUnreadable
 from bulkup.model import Block

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import anyio
 
-from bulkup.flow.lane import Lane
 from bulkup.flow.plan import LanePlan
+from bulkup.flow.processes import LaneWorkers
+from bulkup.sources import Source
 
 __all__ = ["wait_for_workers"]
 
 
 def wait_for_workers() -> None:
     """From now on a lane in this process sends nothing before every worker knows it. Of use where there are workers only."""
-    send_planned = Lane._send_planned
-    if send_planned.__name__ == "waiting":
+    opening = LaneWorkers.opening
+    if opening.__name__ == "waiting":
         return
 
-    async def waiting(self: Lane, plan: LanePlan) -> None:
-        while self._help is not None and len(self._help.ready) < self._help.pool.alive:
-            await anyio.sleep(0.005)
-        await send_planned(self, plan)
+    @asynccontextmanager
+    async def waiting(self: LaneWorkers, plan: LanePlan, source: Source) -> AsyncIterator[None]:
+        async with opening(self, plan, source):
+            while len(self.ready) < self.count:
+                await anyio.sleep(0.005)
+            yield
 
-    Lane._send_planned = waiting  # type: ignore[method-assign]
+    LaneWorkers.opening = waiting  # type: ignore[method-assign]

@@ -1,0 +1,39 @@
+"""What a user may choose for Nebius."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bulkup.config import Table
+from bulkup.destinations.nebius import NEBIUS, NebiusOptions
+from bulkup.destinations.settings import DestinationSettings
+from bulkup.encoding import RowOptions
+from bulkup.schema import Nested
+
+__all__ = ["Nebius"]
+
+
+class Nebius(NebiusOptions, DestinationSettings):
+    """Nebius Token Factory: one dataset, or a family of them, in *folder*. The token is in `NEBIUS_API_KEY` or *token_file*."""
+
+    service = NEBIUS.name
+    place = ("folder", "ai_project_id")
+    row_settings = ("schema", "columns", "nested")
+
+    url: str = NEBIUS.url
+    whole_schema: Table | None = Field(default=None, alias="schema")
+    columns: Table = Field(default_factory=dict)
+    nested: Literal["text", "as-is"] = "text"
+    pending_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+
+    def where(self) -> str:
+        return f"folder {self.folder}"
+
+    def row_options(self, common: RowOptions) -> RowOptions:
+        return replace(common, schema=self.whole_schema, columns=self.columns, nested=Nested(self.nested))
+
+    def pending_s(self) -> float:
+        return self.pending_timeout_s

@@ -1,0 +1,61 @@
+"""What the settings of every destination have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bulkup.config import Model
+from bulkup.destinations.service import DatasetAt
+from bulkup.settings.destination import DestinationOptions
+
+if TYPE_CHECKING:
+    from bulkup.encoding import RowOptions
+
+__all__ = ["DestinationSettings"]
+
+_ROWS = ("preset", "drop", "mapping")
+"""The settings of every destination that change what is sent."""
+
+
+class DestinationSettings(DestinationOptions, Model):
+    """What every destination has. Sizes are in bytes, rates per unit of time as named; None means the destination's own default.
+
+    A subclass belongs to one service. The base URL, *place* and whatever changes the rows make the run's id: two runs that differ
+    in one of them are two runs.
+    """
+
+    service: ClassVar[str]
+    """The service's name."""
+
+    place: ClassVar[tuple[str, ...]]
+    """The settings that say where at the service the dataset is, beside its name: text, or None."""
+
+    row_settings: ClassVar[tuple[str, ...]] = ()
+    """The keys of the subclass's own settings that change what is sent."""
+
+    def dataset(self, name: str) -> DatasetAt:
+        """Where the dataset *name* is."""
+        return DatasetAt(self.service, self.url, name, {field: getattr(self, field) for field in self.place})
+
+    def identity(self) -> dict[str, Any]:
+        """What these settings add to the run's id, by key, as JSON."""
+        values = self.model_dump(mode="json", by_alias=True)
+        return {key: values[key] for key in ("url", *self.place, *_ROWS, *self.row_settings)}
+
+    def is_same_dataset(self, record: dict[str, Any]) -> bool:
+        """Whether *record*, such settings as JSON, is of the same place at the same service."""
+        return str(record["url"]).rstrip("/") == self.url.rstrip("/") and all(
+            record[field] == getattr(self, field) for field in self.place
+        )
+
+    def where(self) -> str:
+        """The place, in words."""
+        return ", ".join(f"{field} {value}" for field in self.place if (value := getattr(self, field)) is not None)
+
+    def row_options(self, common: RowOptions) -> RowOptions:
+        """*common*, with what a subclass's own settings say of the rows."""
+        return common
+
+    def pending_s(self) -> float:
+        """How long a dataset may be PENDING before its chunk counts as in doubt."""
+        return 600.0

@@ -1,0 +1,78 @@
+"""Sizes, times and other values as a person writes them. Each raises `ValueError` saying what to give instead."""
+
+from __future__ import annotations
+
+import re
+from math import isfinite
+from pathlib import Path
+
+__all__ = ["parse_number", "parse_path", "parse_seconds", "parse_size", "parse_truth", "parse_whole", "parse_workers"]
+
+_UNITS = {"": 1, "B": 1}
+_UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)}
+_UNITS |= {f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", 1)}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]*)")
+_TIME = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h|)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+_TRUTHS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def parse_size(text: str) -> int:
+    """Bytes, from `8388608`, `8MiB` (times 1024) or `8MB` (times 1000)."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None or found[2].upper() not in _UNITS:
+        raise ValueError("a size is a number of bytes, or such as 8MiB or 16MB")
+    size = float(found[1]) * _UNITS[found[2].upper()]
+    if size >= 2**63:
+        raise ValueError("a size must be less than 8 EiB")
+    return round(size)
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds, from `30`, `30s`, `10m`, `2h` or `500ms`."""
+    found = _TIME.fullmatch(text.strip())
+    if found is None:
+        raise ValueError("a time is a number of seconds, or such as 30s, 10m or 2h")
+    seconds = float(found[1]) * _SECONDS[found[2]]
+    if not isfinite(seconds):
+        raise ValueError("a time must be less than that")
+    return seconds
+
+
+def parse_truth(text: str) -> bool:
+    """Yes or no, from `1`, `true`, `yes`, `on` or their contraries."""
+    if text.lower() not in _TRUTHS:
+        raise ValueError("give 1 or 0")
+    return _TRUTHS[text.lower()]
+
+
+def parse_whole(text: str) -> int:
+    """A whole number; `1_000` will do."""
+    try:
+        return int(text.replace("_", ""))
+    except ValueError:
+        raise ValueError("give a whole number") from None
+
+
+def parse_number(text: str) -> float:
+    """A number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("give a number") from None
+
+
+def parse_workers(text: str) -> int | str:
+    """A number of processes, or `auto`."""
+    try:
+        return "auto" if text == "auto" else int(text)
+    except ValueError:
+        raise ValueError("give a number of processes, or auto") from None
+
+
+def parse_path(text: str, base: Path = Path()) -> Path:
+    """A path, made absolute from *base*."""
+    try:
+        return (base / Path(text).expanduser()).absolute()
+    except (RuntimeError, OSError):  # no HOME and no entry for this user, or no current directory
+        raise ValueError("cannot be found from here: give an absolute path") from None

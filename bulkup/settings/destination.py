@@ -1,0 +1,106 @@
+"""The options that every destination has. Sizes are in bytes, rates per unit of time as named.
+
+Annotations are values here: the command line reads them.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from bulkup.quantities import parse_number, parse_path, parse_size, parse_whole
+from bulkup.settings.option import Bounds, Option, OptionTable, Table
+from bulkup.settings.run import ALONE, ASKING, ON_THE_WAY
+
+__all__ = ["DestinationOptions"]
+
+BENCHED = ("bench",)
+
+
+class DestinationOptions(OptionTable):
+    """What every destination has. None means the destination's own default, or none."""
+
+    url: Annotated[str, Option(meaning="the base URL", default="the service's own")]
+    token_file: Annotated[
+        Path | None, Option(meaning="the file that holds the token; a path counts from the config file")
+    ] = None
+    ca_file: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            meaning="trust the certificate authorities in this PEM file too, beside the system's",
+            default="`REQUESTS_CA_BUNDLE`, if it is set",
+            parse=parse_path,
+            commands=(*ASKING, *BENCHED),
+        ),
+    ] = None
+    preset: Annotated[
+        Literal["auto", "identity", "chat", "prompt-completion", "question-answer", "text"],
+        Option(
+            metavar="NAME",
+            meaning="the rows' shape: `auto`, `identity`, `chat`, `prompt-completion`, `question-answer`, `text`",
+            commands=(*ALONE, *BENCHED),
+        ),
+    ] = "auto"
+    drop: Annotated[
+        tuple[str, ...],
+        Option(
+            metavar="KEY",
+            meaning="leave this key out of every row; repeatable",
+            default="",
+            is_list=True,
+            commands=(*ALONE, *BENCHED),
+        ),
+    ] = ()
+    mapping: Annotated[Table | None, Option(meaning="how rows are made (docs/mapping.md)")] = None
+    max_chunk_bytes: Annotated[
+        Annotated[int, Bounds(ge=1024)] | None,
+        Option(
+            metavar="SIZE",
+            meaning="the largest request body",
+            default="{largest bodies}",
+            parse=parse_size,
+            commands=ON_THE_WAY,
+        ),
+    ] = None
+    max_chunk_rows: Annotated[
+        Annotated[int, Bounds(ge=1)] | None,
+        Option(
+            metavar="N",
+            meaning="the most rows in one request",
+            default="no limit",
+            parse=parse_whole,
+            commands=ON_THE_WAY,
+        ),
+    ] = None
+    concurrency: Annotated[
+        int,
+        Bounds(ge=1, le=256),
+        Option(
+            metavar="N",
+            meaning="the most requests at once, 1 to 256; it starts at 4 and grows",
+            parse=parse_whole,
+            commands=ON_THE_WAY,
+        ),
+    ] = 16
+    requests_per_minute: Annotated[
+        Annotated[float, Bounds(gt=0)] | None,
+        Option(
+            metavar="N",
+            meaning="the quota of requests, which is used to the full and not exceeded",
+            default="what the service tells, else what its refusals teach",
+            parse=parse_number,
+            commands=(*ASKING, *BENCHED),
+        ),
+    ] = None
+    rows_per_second: Annotated[
+        Annotated[float, Bounds(gt=0)] | None, Option(meaning="the most rows to send", default="no limit")
+    ] = None
+    bytes_per_second: Annotated[
+        Annotated[float, Bounds(gt=0)] | None,
+        Option(
+            metavar="SIZE",
+            meaning="the most bytes to send in a second",
+            default="no limit",
+            parse=parse_size,
+            commands=ON_THE_WAY,
+        ),
+    ] = None

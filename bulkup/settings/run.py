@@ -1,0 +1,213 @@
+"""The options of a run, whatever its destinations. Times are in seconds, sizes in bytes.
+
+Annotations are values here: the command line reads them.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from bulkup.errors import UsageProblem
+from bulkup.path_text import as_text
+from bulkup.quantities import parse_seconds, parse_truth, parse_workers
+from bulkup.settings.option import Bounds, Option, OptionTable
+from bulkup.validation import Validation
+
+__all__ = ["OnDoubt", "OnSourceChange", "RejectLimit", "RunOptions"]
+
+MIB = 1024 * 1024
+
+ALONE = ("upload",)
+ON_THE_WAY = ("upload", "resume")
+SETTLING = (*ON_THE_WAY, "settle")
+ASKING = (*SETTLING, "verify")
+EVERYWHERE = (*ASKING, "status", "rejects", "bench")
+
+
+class OnDoubt(StrEnum):
+    """What happens to a chunk of which nobody knows whether it was stored."""
+
+    HOLD = "hold"
+    RESEND = "resend"
+
+
+class OnSourceChange(StrEnum):
+    """What happens where the source is no longer the one that the run began with."""
+
+    REFUSE = "refuse"
+    APPEND = "append"
+    RESTART = "restart"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RejectLimit:
+    """How many rows may be rejected before the lane stops: a number, or a share of the rows read (after 1,000 of them)."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = {
+        "extra": "forbid",
+        "allow_inf_nan": False,
+        "revalidate_instances": "always",
+    }
+
+    rows: int | None = None
+    percent: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "RejectLimit":
+        """From `N` or `P%`. Raises `UsageProblem`."""
+        try:
+            if text.endswith("%"):
+                percent = float(text[:-1])
+                if 0 <= percent <= 100:
+                    return cls(percent=percent)
+            elif int(text) >= 0:
+                return cls(rows=int(text))
+        except ValueError:
+            pass
+        raise UsageProblem(f"--max-rejects {text!r}: give a number of rows, or a percentage such as 5%")
+
+    def __str__(self) -> str:
+        return f"{self.rows:,}" if self.rows is not None else f"{self.percent:g}%"
+
+    @property
+    def is_none(self) -> bool:
+        """100%: rejects never stop the lane."""
+        return self.percent is not None and self.percent >= 100
+
+    def is_passed(self, *, rejected: int, read: int) -> bool:
+        """Whether so many rejects of so many rows are too many."""
+        if self.rows is not None and rejected > self.rows:
+            return True
+        return self.percent is not None and read >= 1000 and rejected * 100 > self.percent * read
+
+
+class RunOptions(OptionTable):
+    """What `bulkup upload` asks of a run."""
+
+    name: Annotated[
+        str,
+        Option(
+            metavar="NAME",
+            meaning="the dataset's name",
+            default="the only file's stem",
+            parse=as_text,
+            commands=ALONE,
+        ),
+    ]
+    state_dir: Annotated[Path, Option(metavar="DIR", meaning="where runs are kept", commands=EVERYWHERE)] = Path(
+        ".bulkup"
+    )
+    on_doubt: Annotated[
+        OnDoubt,
+        Option(
+            metavar="hold|resend",
+            meaning="what becomes of requests whose answer never came: `hold` reports them (exit code 4), "
+            "`resend` sends them again and may create duplicates",
+            commands=ON_THE_WAY,
+        ),
+    ] = OnDoubt.HOLD
+    settle_after_s: Annotated[
+        float,
+        Bounds(ge=0),
+        Option(
+            metavar="SECONDS",
+            meaning="how long a service must have been quiet before its state counts",
+            parse=parse_seconds,
+            commands=SETTLING,
+        ),
+    ] = 30.0
+    on_source_change: Annotated[
+        OnSourceChange,
+        Option(
+            metavar="refuse|append|restart",
+            meaning="what to do if the source has changed since the run began: `append` uploads what was added if the old part "
+            "still matches, `restart` begins anew and keeps the old run's folder",
+            default="`refuse` (exit code 6)",
+            commands=ON_THE_WAY,
+        ),
+    ] = OnSourceChange.REFUSE
+    append: Annotated[
+        bool,
+        Option(
+            metavar="",
+            meaning="add to a dataset that is there already; `--no-append` overrules the environment and the config file",
+            default="refuse (exit code 2)",
+            parse=parse_truth,
+            commands=ALONE,
+        ),
+    ] = False
+    retry_for_s: Annotated[
+        float,
+        Bounds(ge=0),
+        Option(
+            metavar="SECONDS",
+            meaning="give up after this long without a success (exit code 75); waits that the service asks for do not count",
+            parse=parse_seconds,
+            commands=ASKING,
+        ),
+    ] = 600.0
+    max_wait_s: Annotated[
+        float,
+        Bounds(ge=0),
+        Option(
+            metavar="SECONDS",
+            meaning="stop (exit code 75) if the service asks for more waiting than this, at once or without a success in between",
+            parse=parse_seconds,
+            commands=ASKING,
+        ),
+    ] = 3600.0
+    drain_timeout_s: Annotated[
+        float,
+        Bounds(ge=0),
+        Option(
+            metavar="SECONDS",
+            meaning="how long the first Ctrl-C waits for what is in flight",
+            parse=parse_seconds,
+            commands=ON_THE_WAY,
+        ),
+    ] = 15.0
+    max_rejects: Annotated[
+        RejectLimit | None,
+        Option(
+            metavar="N|P%",
+            meaning="stop (exit code 10) at more rejected rows than N, or than P % of the rows once 1,000 are read; "
+            "`100%` never stops",
+            key="rejects.max",
+            parse=RejectLimit.parse,
+            commands=ON_THE_WAY,
+        ),
+    ] = RejectLimit(percent=5.0)
+    rejects_content: Annotated[
+        bool, Option(meaning="keep rejected rows themselves in `rejects.jsonl`", key="rejects.content")
+    ] = True
+    max_row_bytes: Annotated[
+        int, Bounds(ge=1, le=1024 * MIB), Option(meaning="a larger row is rejected", default="16 MiB")
+    ] = 16 * MIB
+    validation: Annotated[
+        Validation,
+        Option(
+            metavar="full|trust",
+            meaning="`full` reads every row and sends only what the destination takes; `trust` checks that each line is one {...} "
+            "and leaves the rest to the destination (docs/mapping.md). A run keeps the level it began with",
+            commands=ALONE,
+        ),
+    ] = Validation.FULL
+    memory_bytes: Annotated[
+        int, Bounds(ge=MIB), Option(meaning="memory for rows on their way, for each process", default="48 MiB")
+    ] = 48 * MIB
+    workers: Annotated[
+        Annotated[int, Bounds(ge=1, le=64)] | Literal["auto"],
+        Option(
+            metavar="N|auto",
+            meaning="processes that read, encode and send; `auto` takes as many as there are cores, for a source of 64 MiB or more",
+            parse=parse_workers,
+            commands=ON_THE_WAY,
+        ),
+    ] = 1
+    connect_timeout_s: Annotated[float, Bounds(gt=0), Option(meaning="how long a connection may take to be made")] = (
+        30.0
+    )
+    stall_timeout_s: Annotated[
+        float, Bounds(gt=0), Option(meaning="after this long without a byte and without an answer a request is told of")
+    ] = 120.0

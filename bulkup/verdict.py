@@ -1,0 +1,112 @@
+"""What a lane and a run come to, by one rule, out of what the journal says: for the receipt, `status` and the exit code alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bulkup.chunk import Totals
+from bulkup.errors import ExitCode, worst
+
+__all__ = ["LaneEnd", "LaneRecord", "RunRecord", "Verdict", "lane_verdict", "run_verdict", "status_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneEnd:
+    """How the last process that worked on a lane ended there. Nothing set: it had nothing more to do."""
+
+    reason: str | None = None
+    """Why it stopped before the source's end."""
+    exit_code: ExitCode | None = None
+    """What a stop for that reason means."""
+    unseen: str | None = None
+    """Why the audit at the end could not look."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For the journal."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> LaneEnd:
+        """From the journal."""
+        code = record["exit_code"]
+        return cls(reason=record["reason"], exit_code=None if code is None else ExitCode(code), unseen=record["unseen"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneRecord:
+    """What the journal says of a lane. *end* is None while a process works on it, and after one that was killed."""
+
+    totals: Totals
+    planned_whole: bool = False
+    unreadable: str | None = None
+    late: str | None = None
+    end: LaneEnd | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """What the journal says of a run. *has_ended*: the last process that worked on it came to its end. *interrupted*: the exit code
+    that stands for what interrupted that process, if anything did."""
+
+    lanes: Mapping[str, LaneRecord]
+    has_ended: bool = False
+    interrupted: ExitCode | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a lane or a run comes to. *reason*: why not all has landed, in one line, where that is known."""
+
+    exit_code: ExitCode
+    reason: str | None = None
+
+    @property
+    def status(self) -> str:
+        """The exit code as a word."""
+        return status_of(self.exit_code)
+
+
+def lane_verdict(lane: LaneRecord) -> Verdict:
+    """What *lane* comes to, if nobody works on it any more."""
+    totals, end = lane.totals, lane.end or LaneEnd()
+    has_more = totals.rows_left > 0 or not (lane.planned_whole or lane.unreadable is not None)
+    codes = [] if end.exit_code is None else [end.exit_code]
+    codes += [
+        code
+        for code, applies in (
+            (ExitCode.DIFFERS, lane.late is not None),
+            (ExitCode.IN_DOUBT, totals.rows_in_doubt > 0),
+            (ExitCode.SOURCE_UNREADABLE, lane.unreadable is not None),
+            (ExitCode.SOME_REJECTED, totals.rows_rejected > 0),
+            (ExitCode.TRY_LATER, has_more and end.exit_code is None and not totals.rows_in_doubt),
+        )
+        if applies
+    ]
+    return Verdict(worst(codes), end.reason or lane.late or lane.unreadable or end.unseen)
+
+
+def run_verdict(run: RunRecord) -> Verdict:
+    """What *run* comes to, if nobody works on it any more."""
+    codes = [lane_verdict(lane).exit_code for lane in run.lanes.values()]
+    if run.interrupted is not None and any(lane.totals.rows_left for lane in run.lanes.values()):
+        codes.append(run.interrupted)
+    return Verdict(worst(codes))
+
+
+def status_of(code: ExitCode) -> str:
+    """A lane's or a run's exit code as a word."""
+    match code:
+        case ExitCode.ALL_LANDED:
+            return "landed"
+        case ExitCode.SOME_REJECTED:
+            return "landed, some rows rejected"
+        case ExitCode.IN_DOUBT:
+            return "in doubt"
+        case ExitCode.INTERRUPTED | ExitCode.TERMINATED:
+            return "interrupted"
+        case ExitCode.SOURCE_UNREADABLE:
+            return "source unreadable"
+        case _:
+            return "stopped"

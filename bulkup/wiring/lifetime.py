@@ -1,0 +1,60 @@
+"""A run's beginning and its end, as they are recorded: by whoever sends, settles or decides."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+
+import anyio
+
+from bulkup.errors import ExitCode
+from bulkup.journal import Journal
+from bulkup.journal.facts import LANE_END, RUN_END
+from bulkup.path_text import json_bytes
+from bulkup.receipt import Invocation, Receipt
+from bulkup.wiring.accounting import read_receipt
+from bulkup.wiring.folder import RECEIPT, RunFolder, write_private
+from bulkup.wiring.manifest import write_manifest
+
+__all__ = ["begin", "conclude", "forget_end"]
+
+
+async def begin(journal: Journal, lanes: Sequence[str]) -> None:
+    """A process begins to work on the run and its *lanes*."""
+    await forget_end(journal, lanes)
+    if await journal.fact("started_at") is None:
+        await journal.set_fact("started_at", _now())
+
+
+async def forget_end(journal: Journal, lanes: Sequence[str]) -> None:
+    """How the last process ended says no longer what the run comes to."""
+    await asyncio.gather(
+        journal.set_fact(RUN_END, None), *(journal.lane(name).set_fact(LANE_END, None) for name in lanes)
+    )
+
+
+async def conclude(
+    folder: RunFolder,
+    journal: Journal,
+    *,
+    interrupted: ExitCode | None = None,
+    this_invocation: Mapping[str, Invocation] | None = None,
+) -> Receipt:
+    """The process's work on the run is done: that is recorded, and receipt and manifest are written. The receipt.
+
+    *this_invocation* is what was done on each lane, nothing where a lane is not in it. Raises `LocalDisk`, `JournalUnusable`.
+    """
+    done = this_invocation or {}
+    if any(lane.requests for lane in done.values()) or await journal.fact("finished_at") is None:
+        await journal.set_fact("finished_at", _now())
+    await journal.set_fact(RUN_END, {"interrupted": interrupted})
+    receipt = await anyio.to_thread.run_sync(partial(read_receipt, folder, done))
+    write_private(folder.path / RECEIPT, json_bytes(receipt.to_json(), indent=True))
+    await anyio.to_thread.run_sync(write_manifest, folder.path, list(receipt.destinations), receipt.source.uris)
+    return receipt
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,88 @@
+"""The worker processes of a run: how many, started, and as its lanes see them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+
+from bulkup.errors import UsageProblem
+from bulkup.flow.orders import CpuUsed, QuotaTold, Stalled
+from bulkup.flow.processes import LaneWorkers
+from bulkup.sources import Source
+from bulkup.wiring.cpus import usable_cpus
+from bulkup.wiring.worker import LaneOpening
+from bulkup.workers import Pool
+
+__all__ = ["RunWorkers", "worker_count"]
+
+LEAST_BYTES = 64 * 1024 * 1024
+"""A smaller source is sent before other processes would have begun."""
+
+
+def worker_count(chosen: int | str, source: Source) -> int:
+    """How many processes do the work. 1: this one."""
+    if chosen != "auto":
+        return int(chosen)
+    if sum(file.size or 0 for file in source.files) < LEAST_BYTES:
+        return 1
+    return usable_cpus()
+
+
+class RunWorkers:
+    """The run's worker processes.
+
+    *say* gets a line for a person, with the lane that it is about (empty: the run); *on_quota* gets the `x-ratelimit-*` headers
+    that a lane's answers came with.
+    """
+
+    def __init__(self, *, say: Callable[[str, str], None], on_quota: Callable[[str, Mapping[str, str]], None]) -> None:
+        self._say = say
+        self._on_quota = on_quota
+        self._cpu_s: dict[int, float] = {}
+        self._pool = Pool(news=self._news, lost=self._lost)
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds that the workers have used, as last heard."""
+        return sum(self._cpu_s.values())
+
+    @property
+    def count(self) -> int:
+        """How many workers there are."""
+        return self._pool.alive
+
+    def of(self, lane: str, opening: LaneOpening) -> LaneWorkers:
+        """The workers as *lane* sees them: none before they are started."""
+        return LaneWorkers(self._pool, lane, opening)
+
+    async def start(self, count: int, stack: AsyncExitStack, *, keep_fds: Sequence[int]) -> None:
+        """*count* processes, which end with *stack*. Raises `UsageProblem` where the system refuses them."""
+        verbose = logging.getLogger("bulkup").isEnabledFor(logging.INFO)
+        try:
+            await self._pool.start(count, module="bulkup.wiring.worker_process", keep_fds=keep_fds, verbose=verbose)
+        except OSError as error:
+            raise UsageProblem(f"--workers {count}: the system starts no such process: {error.strerror}") from None
+        stack.push_async_callback(self._pool.aclose)
+
+    def _lost(self, worker: int) -> None:
+        left = self._pool.alive
+        doing = (
+            f"the other {left} do its work"
+            if left > 1
+            else "the other does its work"
+            if left
+            else "its work is done here"
+        )
+        self._say("", f"worker process {worker} has ended; what it was sending is in doubt, and {doing}")
+
+    def _news(self, worker: int, word: object) -> None:
+        match word:
+            case Stalled(lane, text):
+                self._say(lane, text)
+            case QuotaTold(lane, headers):
+                self._on_quota(lane, headers)
+            case CpuUsed(seconds):
+                self._cpu_s[worker] = seconds
+            case _:
+                raise TypeError(f"a worker says {type(word).__name__}, which nobody knows")

@@ -1,0 +1,112 @@
+"""What a user asks for, as one value, and the name of the run that it makes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from bulkup.config import RunSettings
+from bulkup.destinations.registry import find_service
+from bulkup.destinations.settings import DestinationSettings
+from bulkup.errors import JournalUnusable, UsageProblem
+from bulkup.path_text import as_text, is_unicode, local, portable
+
+__all__ = ["Upload", "default_name", "run_id"]
+
+STDIN = "-"
+PATHS = ("state_dir", "token_file", "ca_file")
+"""Settings that are paths."""
+
+_COMPRESSED = {".gz", ".gzip", ".zst", ".zstd"}
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Sources as given, where they go, and how."""
+
+    sources: tuple[str, ...]
+    destinations: tuple[DestinationSettings, ...]
+    settings: RunSettings
+
+    @property
+    def is_resumable(self) -> bool:
+        """Standard input cannot be read again."""
+        return STDIN not in self.sources
+
+    def to_json(self) -> dict[str, Any]:
+        """For the journal. It holds no token: those are never among the settings."""
+        return {
+            "sources": list(map(portable, self.sources)),
+            "destinations": {
+                d.service: _with_paths(d.model_dump(mode="json", by_alias=True), portable) for d in self.destinations
+            },
+            "settings": _with_paths(self.settings.model_dump(mode="json"), portable),
+        }
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Upload:
+        """From the journal. Raises `JournalUnusable` where it is no such record that can be used here."""
+        try:
+            return cls(
+                tuple(map(local, record["sources"])),
+                tuple(
+                    _model(name).model_validate(_with_paths(values, local))
+                    for name, values in record["destinations"].items()
+                ),
+                RunSettings.model_validate(_with_paths(record["settings"], local)),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            said = " ".join(str(error).split())
+            raise JournalUnusable(
+                f"the options in the run's journal make no sense ({said}); restore the run's folder from a copy"
+            ) from error
+
+
+def _model(name: str) -> type[DestinationSettings]:
+    service = find_service(name)
+    if service is None:
+        raise JournalUnusable(
+            f"the run uploads to {name!r}, and no such destination is installed here: install the package that registers it"
+        )
+    return service.settings
+
+
+def _with_paths(values: dict[str, Any], turned: Callable[[str], str]) -> dict[str, Any]:
+    return values | {key: turned(values[key]) for key in PATHS if values.get(key) is not None}
+
+
+def default_name(sources: tuple[str, ...]) -> str:
+    """The dataset's name where none is given: the only file's stem. Raises `UsageProblem`."""
+    if len(sources) != 1 or sources[0] == STDIN or any(c in sources[0] for c in "*?["):
+        raise UsageProblem("several files, a glob or standard input need --name NAME")
+    if Path(sources[0]).is_dir():
+        raise UsageProblem(
+            f"{sources[0]} is a directory; name its files, or a glob such as {sources[0].rstrip('/')}/*.jsonl"
+        )
+    path = PurePath(sources[0])
+    if path.suffix.lower() in _COMPRESSED:
+        path = path.with_suffix("")
+    stem = as_text(path.stem)
+    if not is_unicode(stem):
+        raise UsageProblem(f"{sources[0]}: its name is not UTF-8, and a dataset's name must be: give --name NAME")
+    return stem
+
+
+def run_id(upload: Upload) -> str:
+    """The run's name: the same for the same sources as given, row options and destinations, so the same command goes on.
+
+    Neither a token nor the content is part of it, nor is what only concerns the pace. Standard input makes a new run each time.
+    """
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", upload.settings.name).strip("-.")[:60] or "run"
+    if not upload.is_resumable:
+        return f"{slug}-{secrets.token_hex(4)}"
+    lanes = {destination.service: destination.identity() for destination in upload.destinations}
+    key = {"sources": list(map(portable, upload.sources)), "name": upload.settings.name, "lanes": lanes}
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return f"{slug}-{digest[:8]}"

@@ -1,0 +1,113 @@
+"""Tiles that workers draft, some of them ahead: the same chunks as without them, and all memory given back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
+
+from bulkup.workers import Pool
+from tests.examples import examples
+from tests.flow.rig import Planned, Setting, plan, planned, scratch_dir, write_source
+from tests.flow.test_prepare import contents, setting
+
+
+@pytest.fixture(scope="module")
+def at_work() -> Iterator[tuple[asyncio.Runner, Pool]]:
+    """Two workers, and the event loop in which they can be asked."""
+    with asyncio.Runner() as runner:
+        pool = Pool(news=lambda *_: None, lost=lambda worker: pytest.fail(f"worker {worker} has ended"))
+        runner.run(pool.start(2, module="tests.workers.echo_lane", keep_fds=[], verbose=True))
+        yield runner, pool
+        runner.run(pool.aclose())
+
+
+def came_to(found: Planned) -> tuple[object, ...]:
+    assert found.budget.held_bytes == 0
+    made = [(planned(m.chunk), m.body) for m in found.made]
+    return made, found.totals, found.stored, sorted(str(letter) for letter in found.letters)
+
+
+@examples(12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(contents(), setting, st.sampled_from(["plain", "gzip"]), st.sampled_from([1, 1000, 4000, 1 << 20]))
+def test_workers_make_the_same_chunks(
+    at_work: tuple[asyncio.Runner, Pool], files: list[bytes], how: Setting, form: str, memory: int
+) -> None:
+    """Whatever the memory: a tile that is drafted ahead never waits for one before it with what that one needs."""
+    runner, pool = at_work
+    with scratch_dir() as scratch:
+        folder = Path(scratch)
+        paths = write_source(folder, files, form)
+        found = []
+        for by in (None, pool):
+            state = folder / ("own" if by is None else "pool")
+            state.mkdir()
+            wanted = plan(state, paths, replace(how, memory=memory), pool=by)
+            found.append(came_to(runner.run(asyncio.wait_for(wanted, 30))))
+    assert found[0] == found[1]
+
+
+@examples(6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(contents(), setting, st.integers(1, 4), st.sampled_from(["plain", "gzip"]))
+def test_stopped_with_workers_it_goes_on_where_it_was(
+    at_work: tuple[asyncio.Runner, Pool], files: list[bytes], how: Setting, stop_after: int, form: str
+) -> None:
+    runner, pool = at_work
+    with scratch_dir() as scratch:
+        folder = Path(scratch)
+        paths = write_source(folder, files, form)
+        whole = folder / "whole"
+        whole.mkdir()
+        expected = runner.run(plan(whole, paths, how))
+        state = folder / "state"
+        state.mkdir()
+        runner.run(asyncio.wait_for(plan(state, paths, how, stop_after=stop_after, pool=pool), 60))
+        again = runner.run(asyncio.wait_for(plan(state, paths, how, pool=pool), 60))
+    assert b",".join(m.body for m in sorted(again.made, key=lambda m: m.chunk.start)) == b",".join(
+        m.body for m in sorted(expected.made, key=lambda m: m.chunk.start)
+    )
+    for what in (
+        "lines",
+        "rows_left",
+        "rows_blank",
+        "rows_rejected",
+    ):  # a tile that was planned in part may be cut otherwise
+        assert getattr(again.stored, what) == getattr(expected.stored, what)
+
+
+@pytest.mark.parametrize("form", ["plain", "gzip"])
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_whoever_dies_the_rest_makes_the_same_rows(deaths: int, form: str) -> None:
+    """Of two workers one is killed, or both, while rows are held and a tile is being cut: every row comes once, in order."""
+    line = b'{"t":"%d"}'
+    torn = b"".join(line % n + (b"\r\nno json\n" if n % 9 == 0 else b"\n") for n in range(400))
+    how = Setting(tile=600, room=200, block_bytes=50)
+    with asyncio.Runner() as runner, scratch_dir() as scratch:
+        folder = Path(scratch)
+        paths = write_source(folder, [torn], form)
+        (folder / "own").mkdir()
+        expected = runner.run(plan(folder / "own", paths, how))
+        lost: list[int] = []
+        pool = Pool(news=lambda *_: None, lost=lost.append)
+        runner.run(pool.start(2, module="tests.workers.echo_lane", keep_fds=[], verbose=True))
+        (folder / "pool").mkdir()
+
+        def kill(made: int) -> None:
+            if made in (3, 8)[:deaths]:
+                pool.kill(pool.numbers[0])
+
+        try:
+            wanted = plan(folder / "pool", paths, how, pool=pool, on_chunk=kill)
+            found = runner.run(asyncio.wait_for(wanted, 60))
+        finally:
+            runner.run(pool.aclose())
+    assert len(lost) == deaths
+    assert found.budget.held_bytes == 0
+    assert b",".join(m.body for m in found.made) == b",".join(m.body for m in expected.made)
+    assert found.totals.rows_rejected == found.stored.rows_rejected == expected.totals.rows_rejected == 45
+    assert len(found.made) > 20

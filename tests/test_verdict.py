@@ -1,0 +1,157 @@
+"""One rule for what a run came to: the receipt, `status` and the exit code say the same, however the journal is read."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkup.chunk import Totals
+from bulkup.cli.status import status_json, status_lines
+from bulkup.errors import ExitCode
+from bulkup.journal import Journal, LaneJournal
+from bulkup.journal.facts import LANE_END
+from bulkup.receipt import Receipt
+from bulkup.verdict import LaneEnd
+from bulkup.wiring.accounting import read_receipt
+from bulkup.wiring.folder import RunFolder
+from bulkup.wiring.lifetime import begin, conclude
+from tests.examples import examples
+from tests.flow.rig import scratch_dir
+from tests.journal.chunks import Model, Step, steps
+
+LANES = ("nebius", "collinear")
+FIRST_OF = (1, 130, 143, 74, 77, 2, 6, 7, 8, 75, 10, 5, 4, 65, 3, 0)
+"""Where several codes apply, the first of these stands for all, as README.md says."""
+
+FILE = {"uri": "rows.jsonl", "size": 9000, "mtime_ns": 1, "inode": 1, "format": "ndjson", "compression": "none"}
+
+
+@dataclass(frozen=True)
+class Story:
+    """What befell a lane."""
+
+    steps: list[Step]
+    planned_whole: bool
+    unreadable: str | None
+    late: str | None
+    end: LaneEnd
+
+    def codes(self, totals: Totals, *, was_told: bool) -> set[int]:
+        """The codes that apply where the journal holds *totals*. *was_told*: the process said how it ended."""
+        stop = self.end.exit_code if was_told else None
+        found = {0} if stop is None else {int(stop)}
+        if self.late is not None:
+            found.add(5)
+        if self.unreadable is not None:
+            found.add(65)
+        if totals.rows_rejected:
+            found.add(3)
+        if totals.rows_in_doubt:
+            found.add(4)
+        elif stop is None and (totals.rows_left or not (self.planned_whole or self.unreadable is not None)):
+            found.add(75)
+        return found
+
+
+words = st.sampled_from(["because", "für alle Fälle"])
+maybe = st.none() | words
+stops = st.sampled_from([code for code in ExitCode if code not in (ExitCode.ALL_LANDED, ExitCode.SOME_REJECTED)])
+ends = st.builds(LaneEnd, unseen=maybe) | st.builds(LaneEnd, reason=words, exit_code=stops, unseen=maybe)
+stories = st.builds(Story, steps, st.booleans(), maybe, maybe, ends)
+interrupts = st.sampled_from([None, None, ExitCode.INTERRUPTED, ExitCode.TERMINATED])
+
+
+def worst_of(codes: set[int]) -> int:
+    return next(code for code in FIRST_OF if code in codes)
+
+
+@examples(12)
+@given(st.tuples(stories, stories), interrupts)
+def test_receipt_status_and_exit_code_are_one(told: tuple[Story, Story], interrupted: ExitCode | None) -> None:
+    """After anything that may have befallen two lanes: at once, once closed, opened anew and recovered, and by who only looks."""
+
+    async def main(folder: RunFolder) -> None:
+        journal = await _begun(folder)
+        models = [await _befall(journal.lane(name), story) for name, story in zip(LANES, told, strict=True)]
+        lanes = {name: (model.totals(), story) for name, model, story in zip(LANES, models, told, strict=True)}
+        killed = _checked(status_json(folder), lanes, was_told=False, interrupted=None)
+        for name, story in zip(LANES, told, strict=True):
+            await journal.lane(name).set_fact(LANE_END, story.end.to_json())
+        receipt = await conclude(folder, journal, interrupted=interrupted)
+        ended = _checked(status_json(folder), lanes, was_told=True, interrupted=interrupted)
+        _agree(receipt, ended)
+        journal.close()
+        assert (read_receipt(folder, {}), status_json(folder)) == (receipt, ended)
+        journal = Journal.open(folder.path, create=False)
+        for name in LANES:  # what was being sent is in doubt, as it was said to be
+            await journal.lane(name).recover(9.0)
+        assert read_receipt(folder, {}) == receipt
+        _agree(receipt, status_json(folder))
+        await begin(journal, LANES)
+        again = status_json(folder)
+        assert (again["has_ended"], again["exit_code"]) == (False, killed["exit_code"]), "another process has begun"
+        journal.close()
+
+    with scratch_dir() as scratch:
+        asyncio.run(main(RunFolder(Path(scratch))))
+
+
+async def _begun(folder: RunFolder) -> Journal:
+    journal = Journal.open(folder.path, create=True)
+    await journal.set_fact("files", [FILE])
+    await journal.set_fact("upload", {"sources": [], "destinations": {name: {} for name in LANES}, "settings": {}})
+    await begin(journal, LANES)
+    return journal
+
+
+async def _befall(lane: LaneJournal, story: Story) -> Model:
+    model = Model()
+    for step in story.steps:
+        await step.apply(lane, model)
+    for key, value in (
+        ("planned whole", story.planned_whole),
+        ("unreadable", story.unreadable),
+        ("late", story.late),
+    ):
+        await lane.set_fact(key, value)
+    return model
+
+
+def _checked(
+    found: dict[str, Any],
+    lanes: dict[str, tuple[Totals, Story]],
+    *,
+    was_told: bool,
+    interrupted: ExitCode | None,
+) -> dict[str, Any]:
+    """What `status` has *found*, which is what was done: every row is somewhere, and the code is the gravest that applies."""
+    codes = set()
+    for name, (totals, story) in lanes.items():
+        lane = found["lanes"][name]
+        assert lane["rows_read"] == sum(lane[f"rows_{where}"] for where in ("landed", "rejected", "in_doubt", "left"))
+        for figure in ("rows_read", "rows_blank", "rows_landed", "rows_rejected", "rows_in_doubt", "rows_left"):
+            assert lane[figure] == getattr(totals, figure), figure
+        assert lane["exit_code"] == worst_of(story.codes(totals, was_told=was_told))
+        codes.add(lane["exit_code"])
+        if interrupted is not None and totals.rows_left:
+            codes.add(int(interrupted))
+    assert (found["has_ended"], found["exit_code"]) == (was_told, worst_of(codes))
+    return found
+
+
+def _agree(receipt: Receipt, found: dict[str, Any]) -> None:
+    """The receipt says what `status` says."""
+    said = receipt.to_json()
+    for key in ("status", "exit_code", "started_at", "finished_at"):
+        assert said[key] == found[key], key
+    for name, lane in said["destinations"].items():
+        shared = lane.keys() & found["lanes"][name].keys()
+        assert shared >= {"status", "exit_code", "reason", "rows_left", "rows_in_doubt", "evidence"}
+        assert {key: lane[key] for key in shared} == {key: found["lanes"][name][key] for key in shared}
+    line = f"last receipt: {receipt.status}, exit code {receipt.exit_code}, finished {receipt.finished_at}"
+    assert line in status_lines(found)

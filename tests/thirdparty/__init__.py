@@ -1,0 +1,1 @@
+"""A destination that is none of bulkup's, and the service that it speaks to."""
