@@ -76,13 +76,20 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One read-back of the whole, begun at *at*. *unavailable* says why there is none to be had: then *seen* is there, and whatever
-    it does not show may be there too. *listed* counts all datasets that were listed, of whatever name."""
+    """One read-back of the whole, begun at *at* and over *took_s* seconds later: its requests may have waited for their turns.
+    *unavailable* says why there is none to be had: then *seen* is there, and whatever it does not show may be there too. *listed*
+    counts all datasets that were listed, of whatever name."""
 
     at: float
     seen: tuple[Seen, ...] = ()
     unavailable: str | None = None
     listed: int = 0
+    took_s: float = 0.0
+
+    @property
+    def ended_at(self) -> float:
+        """When its last request was answered: any of it may be as old as its begin, or as new as this."""
+        return self.at + self.took_s
 
     @property
     def ids(self) -> frozenset[str]:
@@ -225,7 +232,8 @@ def _judge_absence(doubt: Doubt, looks: Sequence[Look], world: World, quiet_s: f
     if look.at < doubt.last_byte_at + quiet_s:
         return NotYet(doubt.chunk, doubt.last_byte_at + quiet_s, "its body may still be on its way")
     newer = [id_ for id_, at in world.landed.items() if at > doubt.last_byte_at + quiet_s]
-    if any(id_ in look.ids for id_ in newer):
+    # in a look that took longer, the control may have come into view after the place was looked at where the chunk would stand
+    if look.took_s <= quiet_s and any(id_ in look.ids for id_ in newer):
         return Absent(doubt.chunk)
     missing = len(world.landed.keys() - look.ids)
     if missing:
@@ -242,7 +250,7 @@ def _judge_last_one(
     due = doubt.last_byte_at + LAST_ONES_QUIET_PERIODS * quiet_s
     if look.at < due:
         return NotYet(doubt.chunk, due, "nothing has landed after it that a look could show")
-    before = [other for other in looks[:-1] if look.at - other.at >= quiet_s]
+    before = [other for other in looks[:-1] if look.at - other.ended_at >= quiet_s]
     if before and all(equal(other, look) for other in looks if other.at >= before[-1].at):
         return Absent(doubt.chunk)
     return wait_or_hold(doubt, looks, quiet_s, "two looks a quiet period apart have not been equal yet")
@@ -251,9 +259,9 @@ def _judge_last_one(
 def wait_or_hold(doubt: Doubt, looks: Sequence[Look], quiet_s: float, why: str) -> Verdict:
     """Look again in a quiet period, as long as patience lasts."""
     look = looks[-1]
-    if look.at - looks[0].at > PATIENCE_QUIET_PERIODS * quiet_s:
+    if look.at - looks[0].ended_at > PATIENCE_QUIET_PERIODS * quiet_s:
         return Held(doubt.chunk, why)
-    return NotYet(doubt.chunk, look.at + quiet_s, why)
+    return NotYet(doubt.chunk, look.ended_at + quiet_s, why)
 
 
 def judge_by_count(
@@ -310,7 +318,7 @@ def _stands_still(looks: Sequence[Look], quiet_s: float) -> bool:
     for look in reversed(looks[:-1]):
         if look.rows != last.rows or look.ids != last.ids:
             return False
-        if last.at - look.at >= quiet_s:
+        if last.at - look.ended_at >= quiet_s:
             return True
     return False
 

@@ -19,6 +19,7 @@ __all__ = [
     "Fate",
     "Grid",
     "Limit",
+    "ToldQuota",
     "Verdict",
     "best_of",
     "ceiling",
@@ -261,11 +262,19 @@ def quota_per_minute(attempts: Sequence[Attempt]) -> float | None:
     return taken * 60 / span_s if taken and span_s > 0 else None
 
 
-def judge(grid: Grid, results: Sequence[CellResult], *, opening: Sequence[Attempt], told: float | None) -> Verdict:
-    """What was found. *told* is the quota that the user gave (requests a minute), *opening* what was sent before any cell."""
+@dataclass(frozen=True, slots=True)
+class ToldQuota:
+    """Requests a minute, as the user says, or the service in its headers: *by* is `you` or `the service`."""
+
+    per_minute: float
+    by: str
+
+
+def judge(grid: Grid, results: Sequence[CellResult], *, opening: Sequence[Attempt], told: ToldQuota | None) -> Verdict:
+    """What was found. *told* is the quota where somebody says it, *opening* what was sent before any cell."""
     attempts = [*opening, *(a for result in results for a in result.attempts)]
     seen = quota_per_minute(attempts)
-    quota = told if told is not None else seen
+    quota = told.per_minute if told is not None else seen
     best = best_of(results, quota)
     limit, why = (None, "nothing could be measured") if best is None else _limit(grid, results, best, attempts, told)
     refused = any(a.fate is Fate.TOO_LARGE for a in attempts)
@@ -280,12 +289,12 @@ def judge(grid: Grid, results: Sequence[CellResult], *, opening: Sequence[Attemp
 
 
 def _limit(
-    grid: Grid, results: Sequence[CellResult], best: CellResult, attempts: Sequence[Attempt], told: float | None
+    grid: Grid, results: Sequence[CellResult], best: CellResult, attempts: Sequence[Attempt], told: ToldQuota | None
 ) -> tuple[Limit, str]:
-    if told is not None and best.goodput_within(told) < best.goodput:
+    if told is not None and best.goodput_within(told.per_minute) < best.goodput:
         return (
             Limit.QUOTA,
-            f"{told:g} requests a minute, as you said; the endpoint would take {best.goodput / 1e6:.1f} MB/s",
+            f"{told.per_minute:g} requests a minute, as {told.by} said; the endpoint would take {best.goodput / 1e6:.1f} MB/s",
         )
     if refused := sum(a.fate is Fate.TOLD_TO_WAIT for a in attempts):
         return Limit.QUOTA, f"the service told {refused} of {len(attempts)} requests to wait (429, 503)"

@@ -51,8 +51,8 @@ TARGETS = {
         ("tests/settlement/test_policies.py", "tests/flow/test_settler.py"),
     ),
     "waits": Target(
-        ("bulkup/flow/reaction.py", "bulkup/pacing/backoff.py"),
-        ("tests/flow/test_reaction.py", "tests/pacing/test_backoff.py"),
+        ("bulkup/flow/reaction.py", "bulkup/flow/requests.py", "bulkup/pacing/backoff.py"),
+        ("tests/flow/test_reaction.py", "tests/flow/test_requests.py", "tests/pacing/test_backoff.py"),
     ),
     "states": Target(
         ("bulkup/chunk.py", "bulkup/journal/journal.py", "bulkup/journal/records.py"),
@@ -118,12 +118,6 @@ EQUAL = (
         "how = {} if page_rows == PAGE_ROWS else {'page_rows': page_rows}",
         "how = {} if page_rows == PAGE_ROWS and False else {'page_rows': page_rows}",
         "so many is what a destination is asked for by default",
-    ),
-    Equal(
-        "bulkup.flow.delivery.Delivery._attempts",
-        "await self._reaction.back_off(pages, reason)",
-        "await self._reaction.back_off(pages, None)",
-        "the reason is said where patience is over, and it is not",
     ),
     *(
         Equal(f"bulkup.flow.fence.Fence.{name}", "self._alone = False", "self._alone = None", "nobody tells them apart")

@@ -16,6 +16,7 @@ from bulkup.sweep import (
     Fate,
     Grid,
     Limit,
+    ToldQuota,
     best_of,
     ceiling,
     cost_of,
@@ -178,7 +179,7 @@ def test_goodput_leaves_the_warm_up_out() -> None:
 def test_a_quota_makes_the_largest_chunk_the_best() -> None:
     """30 requests a minute: what a request holds is the throughput."""
     results = [result(Cell(MB, 16), 100e6), result(Cell(16 * MB, 1), 20e6)]
-    verdict = judge(GRID, results, opening=[], told=30.0)
+    verdict = judge(GRID, results, opening=[], told=ToldQuota(30.0, "you"))
     assert verdict.best is results[1]
     assert verdict.limit is Limit.QUOTA
     assert judge(GRID, results, opening=[], told=None).best is results[0]

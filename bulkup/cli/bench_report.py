@@ -86,7 +86,7 @@ def verdict_lines(found: SweepFound, verdict: Verdict, wish: SweepWish) -> list[
             f"--concurrency {cell.concurrency}, {speed_text(verdict)}"
         )
         lines.append(f"limit: {verdict.limit} ({verdict.why})")
-    if verdict.quota_per_minute is not None and wish.settings.requests_per_minute is None:
+    if verdict.quota_per_minute is not None and found.told is None:
         lines.append(
             f"about {verdict.quota_per_minute:,.0f} requests a minute got through; --requests-per-minute keeps to it"
         )
@@ -127,7 +127,7 @@ def report_json(found: SweepFound, verdict: Verdict, wish: SweepWish, name: str)
         "limit": verdict.limit,
         "why": verdict.why,
         "quota_per_minute": verdict.quota_per_minute,
-        "quota_is_told": settings.requests_per_minute is not None,
+        "quota_is_told": found.told is not None,
         "largest_taken": verdict.largest_taken,
         "stopped": None if found.stopped is None else found.stopped.text,
         "budget": asdict(wish.budget),

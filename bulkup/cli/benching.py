@@ -143,7 +143,7 @@ def _ask(url: str) -> None:
 
 def _report(found: SweepFound, wish: SweepWish, target: Path | None, face: Face) -> int:
     """What a person reads first, since it cannot be had again; then the files."""
-    verdict = found.verdict(wish.settings.requests_per_minute)
+    verdict = found.verdict
     told = report_json(found, verdict, wish, wish.run.name)
 
     def write() -> None:
@@ -195,7 +195,7 @@ def _keep(found: SweepFound, wish: SweepWish, report_text: bytes) -> list[str]:
 
 def _written(found: SweepFound, wish: SweepWish, target: Path) -> str:
     """Write the best setting into the config; the line that says so."""
-    verdict = found.verdict(wish.settings.requests_per_minute)
+    verdict = found.verdict
     if verdict.best is None or (found.stopped is not None and found.stopped.exit_code in INTERRUPTED):
         return f"{target} is as it was: the sweep did not come to an end"
     cell = verdict.best.cell

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from bulkup.doubt.policy import Policy
 from bulkup.encoding import RowPlan, Target
@@ -15,6 +15,7 @@ from bulkup.token_source import TokenSource
 __all__ = [
     "PAGE_ROWS",
     "AnswerTooLarge",
+    "Asking",
     "Capabilities",
     "Destination",
     "Envelope",
@@ -26,6 +27,8 @@ __all__ = [
     "StoredRow",
 ]
 
+
+T = TypeVar("T")
 
 PAGE_ROWS = 1000
 """The most rows in a page that is read back. [openapi]"""
@@ -103,11 +106,20 @@ class AnswerTooLarge(ReadBackUnavailable):
 
 
 class LookFailed(Exception):
-    """A look did not go through this time; *outcome* says what to do."""
+    """A request of a look did not go through this time; *outcome* says why (`StopLane` only for 402 and for a gateway's page)."""
 
     def __init__(self, outcome: TryAgain | CloseGate | TokenRejected | StopLane) -> None:
         super().__init__(outcome.reason)
         self.outcome = outcome
+
+
+class Asking(Protocol):
+    """How a destination makes a request that stores nothing: when it may go, and how often it is made, is not the destination's
+    matter. Each of its requests is handed over by itself, and may be made several times."""
+
+    async def __call__(self, request: Callable[[], Awaitable[T]], /) -> T:
+        """What *request* returns in the end. Raises what it raises."""
+        ...
 
 
 @runtime_checkable
@@ -157,20 +169,22 @@ class Destination(Protocol):
         """One attempt to store all of *payload*. Only the payload itself raises, and then it was not sent whole."""
         ...
 
-    async def poll(self, remote_id: str) -> RemoteStatus:
+    async def poll(self, asking: Asking, remote_id: str) -> RemoteStatus:
         """How the dataset that the service has taken is doing. Raises `LookFailed`, `ReadBackUnavailable`."""
         ...
 
-    async def look(self) -> Look:
+    async def look(self, asking: Asking) -> Look:
         """What the destination holds under our names, the whole of it: a list that was not read to its end makes a look that is
         *unavailable*, whatever it has shown. Raises `LookFailed`."""
         ...
 
-    async def match(self, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
+    async def match(self, asking: Asking, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
         """Whether a dataset of our name has the plan's schema and exactly *rows* rows. Raises `LookFailed`."""
         ...
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
         """One page of a dataset's rows, numbered from 0, in the order in which the service gives them; empty behind the last.
 
         *page_rows* (at most `PAGE_ROWS`) is the same for all pages of one reading. Raises `LookFailed`, `ReadBackUnavailable`.

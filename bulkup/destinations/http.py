@@ -6,14 +6,14 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Protocol, TypeVar
 
-import anyio
 import msgspec
 import orjson
 
 from bulkup.classify import BadRequest, classify_status
-from bulkup.destinations.base import AnswerTooLarge, LookFailed, NotThere, ReadBackUnavailable
+from bulkup.destinations.base import AnswerTooLarge, Asking, LookFailed, NotThere, ReadBackUnavailable
 from bulkup.destinations.pages import title_of_page
 from bulkup.outcome import CloseGate, InDoubt, Outcome, RowsRefused, StopLane, TokenRejected, TryAgain
 from bulkup.secret import holds_secret, redact
@@ -58,9 +58,6 @@ MOST_OBJECTS = 400_000
 """An answer may open so many objects and arrays: each takes many times its two bytes here."""
 
 ID_CHARACTERS = 200
-
-GATEWAY_PAUSES_S = (0.2, 0.8)
-"""A look that met a gateway's page is repeated after these: they are short, as a slot is held meanwhile."""
 
 CODEC_ERRORS = (msgspec.MsgspecError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError)
 """What decoders and encoders raise at odd input (`RecursionError` is a `RuntimeError`). Each makes an answer unusable, no more."""
@@ -138,6 +135,7 @@ def _gateway(title: str) -> str:
 
 
 async def ask(
+    asking: Asking,
     transport: Transport,
     token: TokenSource,
     method: str,
@@ -148,26 +146,34 @@ async def ask(
     params: Mapping[str, str] | None = None,
     max_bytes: int = LOOK_BYTES,
 ) -> T:
-    """What a read-back answers. Raises `LookFailed` where another time may do, else `ReadBackUnavailable`."""
-    for pause_s in (*GATEWAY_PAUSES_S, None):
-        try:
-            async with transport.exchange(method, path, token=token.current, body=body, params=params) as answer:
-                if answer.status == 200:
-                    return decoded(await answer.read(max_bytes), decoder, f"{method} {path}")
-                outcome = await refusal(answer, bad_request=BadRequest.NOTHING_STORED)
-                status = answer.status
-        except (AnswerTooLong, AnswerUnreadable) as failure:
-            kind = AnswerTooLarge if isinstance(failure, AnswerTooLong) else ReadBackUnavailable
-            raise kind(f"{method} {path} gave {failure.reason}") from None
-        except LastingFailure as failure:
-            raise LookFailed(StopLane(failure.reason, failure.exit_code)) from None
-        except TransportFailure as failure:
-            raise LookFailed(TryAgain(str(failure))) from None
-        is_page = isinstance(outcome, StopLane) and outcome.may_pass
-        if not is_page or pause_s is None:
-            raise ReadBackUnavailable(outcome.reason) if is_page else _look_failed(outcome, status)
-        await anyio.sleep(pause_s)
-    raise AssertionError("unreachable")
+    """What a read-back answers to this one request. Raises `LookFailed` where another time may do, else `ReadBackUnavailable`."""
+    return await asking(partial(_asked, transport, token, method, path, decoder, body, params, max_bytes))
+
+
+async def _asked(
+    transport: Transport,
+    token: TokenSource,
+    method: str,
+    path: str,
+    decoder: Decoder[T],
+    body: Body | None,
+    params: Mapping[str, str] | None,
+    max_bytes: int,
+) -> T:
+    try:
+        async with transport.exchange(method, path, token=token.current, body=body, params=params) as answer:
+            if answer.status == 200:
+                return decoded(await answer.read(max_bytes), decoder, f"{method} {path}")
+            outcome = await refusal(answer, bad_request=BadRequest.NOTHING_STORED)
+            status = answer.status
+    except (AnswerTooLong, AnswerUnreadable) as failure:
+        kind = AnswerTooLarge if isinstance(failure, AnswerTooLong) else ReadBackUnavailable
+        raise kind(f"{method} {path} gave {failure.reason}") from None
+    except LastingFailure as failure:
+        raise LookFailed(StopLane(failure.reason, failure.exit_code)) from None
+    except TransportFailure as failure:
+        raise LookFailed(TryAgain(str(failure))) from None
+    raise _look_failed(outcome, status)
 
 
 def decoded(data: bytes, decoder: Decoder[T], request: str) -> T:
@@ -190,7 +196,7 @@ def _look_failed(outcome: Outcome, status: int) -> LookFailed | ReadBackUnavaila
             return LookFailed(outcome)
         case InDoubt(reason):  # a look stores nothing, so it may be repeated
             return LookFailed(TryAgain(reason))
-        case StopLane() if status == 402:
+        case StopLane(may_pass=may_pass) if may_pass or status == 402:
             return LookFailed(outcome)
         case _ if status == 404:
             return NotThere(outcome.reason)

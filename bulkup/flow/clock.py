@@ -9,12 +9,10 @@ is made, never before what the journal has recorded, and what was sent before it
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
-from bulkup.settlement import Look
-
-__all__ = ["Clock", "dated"]
+__all__ = ["Clock"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +30,3 @@ class Clock:
         """When what the journal says was sent at *recorded* (Unix seconds) counts as sent: since then no less time has passed than
         this clock says."""
         return max(recorded or 0.0, self.since)
-
-
-async def dated(look: Callable[[], Awaitable[Look]], clock: Clock) -> Look:
-    """A look that says by *clock* when it began: a destination knows the machine's clock only."""
-    at = clock.unix()
-    return replace(await look(), at=at)

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import NoReturn, assert_never
 
 import anyio
@@ -18,7 +17,6 @@ from bulkup.config import OnDoubt
 from bulkup.destinations.base import Destination, ReadBackUnavailable
 from bulkup.doubt.policy import DOUBTS_TO_SETTLE
 from bulkup.errors import BulkupError, ExitCode, SourceChanged
-from bulkup.flow.asker import Asker
 from bulkup.flow.clock import Clock
 from bulkup.flow.creation import Creation
 from bulkup.flow.executors import Executors
@@ -28,7 +26,7 @@ from bulkup.flow.isolation import Splitter
 from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import Prepared
-from bulkup.flow.reaction import Reaction
+from bulkup.flow.requests import Requests, Slot
 from bulkup.flow.settler import count_out
 from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import Tally
@@ -45,15 +43,12 @@ from bulkup.outcome import (
     TooLarge,
     TryAgain,
 )
-from bulkup.pacing import ByteBudget, Pacing, Patience
+from bulkup.pacing import ByteBudget
 
 __all__ = ["Delivery"]
 
 LOSSES_TO_SPLIT = 2
 """A chunk that was lost so often and was not there afterwards is halved: something on the way may not let so much through."""
-
-GATEWAY_PAGES = 3
-"""So many pages of a gateway may come in a row in answer to one chunk before the lane ends."""
 
 FIRST_POLL_S, LAST_POLL_S = 0.5, 10.0
 
@@ -95,10 +90,7 @@ class Delivery:
         executors: Executors,
         plan: LanePlan,
         journal: LaneJournal,
-        pacing: Pacing,
-        patience: Patience,
-        reaction: Reaction,
-        asker: Asker,
+        requests: Requests,
         budget: ByteBudget,
         creation: Creation,
         fence: Fence,
@@ -117,10 +109,7 @@ class Delivery:
         self._executors = executors
         self._plan = plan
         self._journal = journal
-        self._pacing = pacing
-        self._patience = patience
-        self._reaction = reaction
-        self._asker = asker
+        self._requests = requests
         self._budget = budget
         self._creation = creation
         self._fence = fence
@@ -209,80 +198,60 @@ class Delivery:
     async def _attempts(self, prepared: Prepared, size: int) -> Outcome:
         """The chunk may be in doubt already, where the user accepts doubles: then it stays so until it has landed."""
         chunk = prepared.chunk
-        failures = pages = 0
+        tries = self._requests.tries()
         while True:
-            token = self._destination.token.current
             outcome = await self._attempt(chunk, prepared, size)
-            now_s = self._clock.monotonic()
-            match outcome:
-                case Accepted() | TooLarge() | RowsRefused():
+            if isinstance(outcome, Accepted | TooLarge | RowsRefused):
+                return outcome
+            if isinstance(outcome, InDoubt):
+                if self._on_doubt is OnDoubt.HOLD:
                     return outcome
-                case InDoubt():
-                    if self._on_doubt is OnDoubt.HOLD:
-                        return outcome
-                    chunk = replace(chunk, state=ChunkState.IN_DOUBT)
-                    failures += 1
-                    await self._reaction.back_off(failures, outcome.reason)
-                case StopLane(reason, may_pass=True) if pages < GATEWAY_PAGES and not self._patience.is_over(now_s):
-                    pages += 1
-                    await self._reaction.back_off(pages, reason)
-                case TryAgain() | CloseGate() | TokenRejected() | StopLane():
-                    failures += 1
-                    await self._reaction.after(outcome, failures=failures, token=token)
-                case _:
-                    assert_never(outcome)
+                chunk = replace(chunk, state=ChunkState.IN_DOUBT)
+            await tries.failed(outcome)
             self._tally.retries += 1
 
     async def _attempt(self, chunk: Chunk, prepared: Prepared, size: int) -> Outcome:
         """One attempt, journaled before its first byte and after its last."""
         await self._halt.unless_halted(self._fence.enter)
         try:
-            return await self._attempt_inside(chunk, prepared, size)
+            async with self._requests.slot(rows=chunk.rows, size=size) as slot:
+                return await self._send(slot, chunk, prepared, size)
         finally:
             await self._fence.leave()
 
-    async def _attempt_inside(self, chunk: Chunk, prepared: Prepared, size: int) -> Outcome:
-        await self._halt.unless_halted(lambda: self._pacing.enter(rows=chunk.rows, size=size))
-        has_begun = False
-        body_ended_s = 0.0
-
+    async def _send(self, slot: Slot, chunk: Chunk, prepared: Prepared, size: int) -> Outcome:
         def sent(count: int) -> None:
-            nonlocal has_begun, body_ended_s
-            has_begun = True
-            body_ended_s = self._clock.monotonic()
+            slot.sent()
             self._tally.sent(count)
 
+        await self._journal.sending(chunk.id, self._clock.unix())
+        if chunk.state is ChunkState.IN_DOUBT:
+            self._tally.totals.move(chunk, ChunkState.IN_DOUBT, ChunkState.PLANNED)
+        self._tally.requests += 1
+        self._tally.in_flight += 1
+        slot.begin()
         try:
-            await self._journal.sending(chunk.id, self._clock.unix())
-            if chunk.state is ChunkState.IN_DOUBT:
-                self._tally.totals.move(chunk, ChunkState.IN_DOUBT, ChunkState.PLANNED)
-            self._tally.requests += 1
-            self._tally.in_flight += 1
-            began_s = body_ended_s = self._clock.monotonic()
-            try:
-                came = await self._executors.send(prepared, sent)
-            except SourceChanged as error:
-                self._tally.outcomes["source_changed"] += 1
-                await self._not_stored(chunk)
-                self._stop(Reason(str(error), ExitCode.SOURCE_CHANGED))
-            except anyio.get_cancelled_exc_class():
-                self._tally.outcomes["cancelled"] += 1
-                with anyio.CancelScope(shield=True):
-                    if not has_begun:
-                        await self._not_stored(chunk)
-                    else:
-                        await self._doubt(chunk, "cancelled while it was being sent")
-                raise
-            finally:
-                self._tally.in_flight -= 1
-            outcome = came.outcome
-            if isinstance(outcome, InDoubt) and outcome.was_answered and self._refusals_store_nothing:
-                outcome = RowsRefused(outcome.reason, outcome.rows)
-            self._pacing.ended(outcome, began_s=began_s, body_ended_s=body_ended_s, size=size)
-            await self._record(chunk, size, outcome, came.ids)
-            return outcome
+            came = await self._executors.send(prepared, sent)
+        except SourceChanged as error:
+            self._tally.outcomes["source_changed"] += 1
+            await self._not_stored(chunk)
+            self._stop(Reason(str(error), ExitCode.SOURCE_CHANGED))
+        except anyio.get_cancelled_exc_class():
+            self._tally.outcomes["cancelled"] += 1
+            with anyio.CancelScope(shield=True):
+                if not slot.has_sent:
+                    await self._not_stored(chunk)
+                else:
+                    await self._doubt(chunk, "cancelled while it was being sent")
+            raise
         finally:
-            self._pacing.leave()
+            self._tally.in_flight -= 1
+        outcome = came.outcome
+        if isinstance(outcome, InDoubt) and outcome.was_answered and self._refusals_store_nothing:
+            outcome = RowsRefused(outcome.reason, outcome.rows)
+        slot.answered(outcome)
+        await self._record(chunk, size, outcome, came.ids)
+        return outcome
 
     async def _record(self, chunk: Chunk, size: int, outcome: Outcome, ids: bytes) -> None:
         """What one attempt came to, durable."""
@@ -292,7 +261,7 @@ class Delivery:
                 await self._landed(chunk, outcome.remote_id, size, ids=ids)
             case Accepted():
                 await self._journal.answered(chunk.id, outcome.remote_id)
-                self._patience.succeeded(self._clock.monotonic())
+                self._requests.patience.succeeded(self._clock.monotonic())
             case InDoubt(reason):
                 await self._doubt(chunk, reason, was_answered=outcome.was_answered)
             case TooLarge():
@@ -308,7 +277,7 @@ class Delivery:
         self._rules.landed()
         self._tally.rows_landed += chunk.rows
         self._tally.body_landed(body_bytes, self._limit.bytes)
-        self._patience.succeeded(self._clock.monotonic())
+        self._requests.patience.succeeded(self._clock.monotonic())
         self._creation.landed()
 
     async def _doubt(self, chunk: Chunk, reason: str, *, was_answered: bool = False) -> None:
@@ -318,7 +287,7 @@ class Delivery:
         self._doubts += 1
         if self._on_doubt is OnDoubt.RESEND:
             return
-        if self._patience.is_over(self._clock.monotonic()):
+        if self._requests.patience.is_over(self._clock.monotonic()):
             self._halt.set(Reason(f"nothing got through for too long; the last doubt: {reason}", ExitCode.TRY_LATER))
         elif is_creating or self._doubts >= DOUBTS_TO_SETTLE:
             self._doubts = 0
@@ -371,7 +340,7 @@ class Delivery:
             await self._sleep(wait_s)
             wait_s = min(LAST_POLL_S, wait_s * 2)
             try:
-                status = await self._asker.ask(partial(self._destination.poll, remote_id))
+                status = await self._destination.poll(self._requests.ask, remote_id)
             except ReadBackUnavailable:
                 return RemoteStatus.PENDING
             if status is not RemoteStatus.PENDING:

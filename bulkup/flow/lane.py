@@ -8,20 +8,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
 from bulkup.chunk import ChunkState
 from bulkup.config import OnDoubt, RunSettings
-from bulkup.destinations.base import Destination, LookFailed
+from bulkup.destinations.base import Asking, Destination, LookFailed
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.encoding import RowOptions, decide
 from bulkup.errors import BulkupError, DestinationNotEmpty, ExitCode, TokenRefused, UsageProblem
-from bulkup.flow.asker import Asker
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
-from bulkup.flow.clock import Clock, dated
+from bulkup.flow.clock import Clock
 from bulkup.flow.creation import Creation
 from bulkup.flow.delivery import Delivery
 from bulkup.flow.executors import Executors
@@ -30,11 +30,13 @@ from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.isolation import Splitter
 from bulkup.flow.lane_worker import LaneWorker
 from bulkup.flow.limit import BodyLimit
+from bulkup.flow.looking import dated_look
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepare import Preparer
 from bulkup.flow.prepared import Prepared
 from bulkup.flow.processes import LaneWorkers, ThisProcess
-from bulkup.flow.reaction import Reaction
+from bulkup.flow.reaction import Failure
+from bulkup.flow.requests import Requests
 from bulkup.flow.sent_rows import SentRows
 from bulkup.flow.settler import Settler
 from bulkup.flow.stop_rules import StopRules
@@ -64,6 +66,8 @@ from bulkup.tiling import tile_bytes
 from bulkup.verdict import LaneEnd
 
 __all__ = ["Chosen", "Lane"]
+
+T = TypeVar("T")
 
 MIN_ROOM_BYTES = 256
 
@@ -131,11 +135,11 @@ class Lane:
         self._others: Others | None = None
         self.limit = BodyLimit(self._max_body_bytes)
         self._survey: Look | None = None
-        self._look_failed: TryAgain | CloseGate | None = None
+        self._look_failed: Failure | None = None
         self._unseen: str | None = None
         self._planned_whole = False
         self._rules = self._stop_rules()
-        self._patience = Patience(retry_for_s=options.retry_for_s, max_wait_s=options.max_wait_s, now=clock.monotonic())
+        patience = Patience(retry_for_s=options.retry_for_s, max_wait_s=options.max_wait_s, now=clock.monotonic())
         self.pacing = Pacing(
             concurrency=Concurrency(cap=chosen.destination.concurrency),
             gate=Gate(clock=clock.monotonic, sleep=clock.sleep),
@@ -144,10 +148,9 @@ class Lane:
             uniform=clock.uniform,
             unix=clock.unix,
         )
-        self._reaction = Reaction(
-            token=destination.token, pacing=self.pacing, patience=self._patience, halt=self.halt, clock=clock, say=say
+        self._requests = Requests(
+            token=destination.token, pacing=self.pacing, patience=patience, halt=self.halt, clock=clock, say=say
         )
-        self._asker = self._asking(lambda: None)
         self._eta = Eta()
 
     @property
@@ -205,9 +208,9 @@ class Lane:
         await self._decide()
         if await self._is_untouched():
             try:
-                await self._asker.once(self._look)
+                await self._look(self._requests.once)
             except LookFailed as failed:
-                if not isinstance(failed.outcome, TryAgain | CloseGate):
+                if not _may_pass(failed.outcome):
                     raise _refused(self.name, failed) from None
                 self._look_failed = failed.outcome
 
@@ -250,7 +253,6 @@ class Lane:
         plan = LanePlan.of_record(frozen, self.destination.target)
         chunker = Chunker(self._source, plan.rows.encoder(), self.halt)
         survey = await self._journal.fact(SURVEY)
-        asker = self._asking(lambda: self._patience.succeeded(self._clock.monotonic()))
         return Verifier(
             destination=self.destination,
             plan=plan.rows,
@@ -260,7 +262,7 @@ class Lane:
             survey=survey,
             others=await self._others_since(survey.at) if survey else Others(),
             sent=SentRows(self._source, chunker, plan.rows, self.destination.row_key),
-            asker=asker,
+            asking=self._ask_patiently,
             halt=self.halt,
             scratch=scratch,
             sample=sample,
@@ -268,15 +270,11 @@ class Lane:
             say=self._say,
         )
 
-    def _asking(self, on_answer: Callable[[], None]) -> Asker:
-        return Asker(
-            token=self.destination.token,
-            pacing=self.pacing,
-            reaction=self._reaction,
-            halt=self.halt,
-            clock=self._clock,
-            on_answer=on_answer,
-        )
+    async def _ask_patiently(self, request: Callable[[], Awaitable[T]], /) -> T:
+        """As `Requests.ask`, where answers are all that is wanted: each is a success. (Who sends has none before rows land.)"""
+        answer = await self._requests.ask(request)
+        self._requests.patience.succeeded(self._clock.monotonic())
+        return answer
 
     async def _others_since(self, at: float) -> Others:
         """Read once: the dataset's lock keeps other runs out of it while this process has it."""
@@ -374,9 +372,9 @@ class Lane:
         open_chunks = await self._journal.open_chunks(ChunkState.PLANNED, ChunkState.ANSWERED)
         return not any(chunk.state is ChunkState.ANSWERED or chunk.absences for chunk in open_chunks)
 
-    async def _look(self) -> None:
+    async def _look(self, asking: Asking) -> None:
         """One look at what the destination holds. Raises `DestinationNotEmpty`, `LookFailed`."""
-        survey = await dated(self.destination.look, self._clock)
+        survey = await dated_look(asking, self.destination, self._clock)
         await self._journal.set_fact(
             SURVEY,
             SurveyRecord(
@@ -405,8 +403,8 @@ class Lane:
         assert self._plan is not None, "prepare comes first"
         if self._survey is None and await self._is_untouched():
             if self._look_failed is not None:
-                await self._reaction.after(self._look_failed, failures=1, token=self.destination.token.current)
-            await self._asker.ask(self._look)
+                await self._requests.tries().failed(self._look_failed)
+            await self._look(self._requests.ask)
         async with self._workers.opening(self._plan, self._source):
             await self._send_planned(self._plan)
 
@@ -522,8 +520,7 @@ class Lane:
             journal=self._journal,
             source=self._source,
             chunker=chunker,
-            pacing=self.pacing,
-            asker=self._asker,
+            requests=self._requests,
             halt=self.halt,
             tally=self.tally,
             clock=self._clock,
@@ -561,10 +558,7 @@ class Lane:
             executors=executors,
             plan=plan,
             journal=self._journal,
-            pacing=self.pacing,
-            patience=self._patience,
-            reaction=self._reaction,
-            asker=self._asker,
+            requests=self._requests,
             budget=budget,
             creation=creation,
             fence=fence,
@@ -611,6 +605,11 @@ def _innermost(error: Exception) -> Exception:
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def _may_pass(failure: Failure) -> bool:
+    """The first look may be made later, while the other lane goes on."""
+    return isinstance(failure, TryAgain | CloseGate) or (isinstance(failure, StopLane) and failure.may_pass)
 
 
 def _refused(lane: str, failed: LookFailed) -> BulkupError:

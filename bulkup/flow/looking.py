@@ -1,22 +1,27 @@
-"""Reading back: how much of a list there may be, and a dataset's rows page by page, to their end or not at all."""
+"""Reading back: a look and when it began, and a dataset's rows page by page, to their end or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import TypeVar
 
 from bulkup.destinations.base import (
     PAGE_ROWS,
     AnswerTooLarge,
+    Asking,
     Destination,
     ListsDatasets,
     ReadBackUnavailable,
     StoredRow,
 )
-from bulkup.flow.asker import Asker
+from bulkup.flow.clock import Clock
 from bulkup.journal.facts import Survey
+from bulkup.settlement import Look
 
-__all__ = ["expect_datasets", "row_pages"]
+__all__ = ["dated_look", "expect_datasets", "row_pages"]
+
+T = TypeVar("T")
 
 PAGE_BYTES = 4 * 1024 * 1024
 """About how much one page of rows should come to."""
@@ -29,8 +34,28 @@ def expect_datasets(destination: Destination, survey: Survey | None, made: int) 
         destination.known_datasets = made + before
 
 
+async def dated_look(asking: Asking, destination: Destination, clock: Clock) -> Look:
+    """A look that says by *clock* when its first request began, and how long it took. (A destination knows the machine's clock.)"""
+    at = clock.unix()
+    has_begun = False
+
+    async def timed(request: Callable[[], Awaitable[T]], /) -> T:
+        async def first() -> T:
+            nonlocal at, has_begun
+            if not has_begun:
+                at = clock.unix()  # again, where it is made again
+            found = await request()
+            has_begun = True
+            return found
+
+        return await asking(first)
+
+    look = await destination.look(timed)
+    return replace(look, at=at, took_s=clock.unix() - at)
+
+
 async def row_pages(
-    asker: Asker,
+    asking: Asking,
     destination: Destination,
     dataset_id: str,
     *,
@@ -51,7 +76,7 @@ async def row_pages(
     while given <= at_most:
         how = {} if page_rows == PAGE_ROWS else {"page_rows": page_rows}
         try:
-            page = await asker.ask(partial(destination.read_rows, dataset_id, number, **how))
+            page = await destination.read_rows(asking, dataset_id, number, **how)
         except AnswerTooLarge:
             if page_rows == 1 or number:  # pages of another size would not go on where these ended
                 raise
@@ -65,7 +90,7 @@ async def row_pages(
             and len(before) < min(page_rows, counted)
         ):
             # It may give no more in a page: then others stand right behind these.
-            behind = await asker.ask(partial(destination.read_rows, dataset_id, 1, page_rows=len(before)))
+            behind = await destination.read_rows(asking, dataset_id, 1, page_rows=len(before))
             if not {(row.id, row.key) for row in behind} <= {(row.id, row.key) for row in before}:
                 page = behind
         if page and before:

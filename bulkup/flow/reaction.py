@@ -1,28 +1,125 @@
-"""What a lane does after a request that came to nothing: the one place for uploads, looks, pages and polls."""
+"""What follows from a request that came to nothing: decided here for uploads, polls, looks, pages and `bench`. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from math import inf
-from typing import NoReturn
+from typing import assert_never
 
 from bulkup.errors import ExitCode
-from bulkup.flow.clock import Clock
-from bulkup.flow.halt import Halt, Halted, Reason
-from bulkup.outcome import CloseGate, StopLane, TokenRejected, TryAgain
-from bulkup.pacing import Impatience, Pacing, Patience, full_jitter_s
-from bulkup.secret import Token
-from bulkup.token_source import TokenSource
+from bulkup.outcome import CloseGate, InDoubt, StopLane, TokenRejected, TryAgain
+from bulkup.pacing import Impatience, full_jitter_s
 
-__all__ = ["Failure", "Reaction", "told_too_long", "until_text"]
+__all__ = [
+    "GATEWAY_PAGES",
+    "Failure",
+    "Reaction",
+    "RenewToken",
+    "RetryAfter",
+    "Standing",
+    "Stop",
+    "reaction",
+    "told_too_long",
+    "until_text",
+]
 
-Failure = TryAgain | CloseGate | TokenRejected | StopLane
-"""What is left to be decided here: every other outcome is an answer."""
+Failure = TryAgain | CloseGate | TokenRejected | StopLane | InDoubt
+"""What is decided here: every other outcome is an answer. A chunk in doubt comes here only where it may be sent again."""
 
-TOLD_S = 10.0
-"""A wait as long as this is told to the user, with the time at which it ends."""
+GATEWAY_PAGES = 3
+"""So many pages of a gateway may come in a row in answer to one thing before that is the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAfter:
+    """Another attempt may be made in *wait_s* seconds.
+
+    *at_gate*: the gate is closed for as long. That is waited for in the slot, where it counts as the service's doing.
+    """
+
+    wait_s: float
+    at_gate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """No further attempt is made: why, in one line, and the exit code."""
+
+    reason: str
+    exit_code: ExitCode
+
+
+@dataclass(frozen=True, slots=True)
+class RenewToken:
+    """The token is read anew. *renewed* follows where there is another one, *refused* where there is none."""
+
+    renewed: RetryAfter | Stop
+    refused: Stop
+
+
+Reaction = RetryAfter | RenewToken | Stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How matters stand when a request has come to nothing.
+
+    *failures*: how many have in a row, this one included; refusals (429, 503) and pages of a gateway are not among them. *pages*:
+    how many of the latter have come, this one included. *impatience*: why nothing is tried any more, None while it is. *gate_s*:
+    for so long nobody may send, by what the service and our own back-off say. *max_wait_s*: the longest wait that the user allows.
+    """
+
+    failures: int
+    pages: int
+    impatience: Impatience | None
+    gate_s: float
+    unix_s: float
+    max_wait_s: float
+
+
+def reaction(failure: Failure, at: Standing, uniform: Callable[[float, float], float]) -> Reaction:
+    """What to do after *failure*: try again and when, renew the token, or stop. *uniform* is chance."""
+    match failure:
+        case CloseGate():
+            return _refused(failure, at)
+        case TokenRejected(reason):
+            again = RetryAfter(0.0) if at.failures == 1 else _back_off(reason, at, uniform)
+            refused = Stop(f"the service does not take the token ({reason})", ExitCode.NO_PERMISSION)
+            return RenewToken(again, refused)
+        case StopLane(may_pass=True) if at.pages <= GATEWAY_PAGES and at.impatience is None:
+            return RetryAfter(full_jitter_s(at.pages, uniform))
+        case StopLane(reason, exit_code):
+            return Stop(reason, exit_code)
+        case TryAgain(reason) | InDoubt(reason):
+            return _back_off(reason, at, uniform)
+        case _:
+            assert_never(failure)
+
+
+def _refused(refusal: CloseGate, at: Standing) -> RetryAfter | Stop:
+    match at.impatience:
+        case None | Impatience.TOO_MANY:  # it may be any number of refusals: the time that they take is limited
+            return RetryAfter(max(refusal.wait_s or 0.0, at.gate_s), at_gate=True)
+        case Impatience.TOLD_TO_WAIT:
+            text = told_too_long(at.gate_s, at.unix_s, at.max_wait_s, refusal.reason)
+            return Stop(text, ExitCode.TRY_LATER)
+        case Impatience.NO_SUCCESS:
+            return Stop(f"the service refused for too long: {refusal.reason}", ExitCode.TRY_LATER)
+        case _:
+            assert_never(at.impatience)
+
+
+def _back_off(reason: str, at: Standing, uniform: Callable[[float, float], float]) -> RetryAfter | Stop:
+    match at.impatience:
+        case None:
+            return RetryAfter(full_jitter_s(at.failures, uniform))
+        case Impatience.TOO_MANY:
+            return Stop(f"{at.failures} requests in a row came to nothing: {reason}", ExitCode.TRY_LATER)
+        case Impatience.TOLD_TO_WAIT | Impatience.NO_SUCCESS:
+            return Stop(f"nothing got through for too long; the last answer: {reason}", ExitCode.TRY_LATER)
+        case _:
+            assert_never(at.impatience)
 
 
 def until_text(wait_s: float, unix_now: float) -> str:
@@ -36,74 +133,3 @@ def told_too_long(wait_s: float, unix_now: float, max_wait_s: float, reason: str
         f"the service asks for no requests until {until_text(wait_s, unix_now)}: that is more than --max-wait "
         f"({max_wait_s:,.0f} s) allows. Run the command again after that time ({reason})"
     )
-
-
-class Reaction:
-    """Decides for one lane. Who waits for an open gate does so in `Pacing.enter`; the other waits are here."""
-
-    def __init__(
-        self,
-        *,
-        token: TokenSource,
-        pacing: Pacing,
-        patience: Patience,
-        halt: Halt,
-        clock: Clock,
-        say: Callable[[str], None],
-    ) -> None:
-        self._token = token
-        self._pacing = pacing
-        self._patience = patience
-        self._halt = halt
-        self._clock = clock
-        self._say = say
-        self._told_until = -inf
-
-    async def after(self, failure: Failure, *, failures: int, token: Token) -> None:
-        """Return when another attempt may ask for a slot. *failures*: how many there have been in a row, this one included.
-
-        *token* is the one that the request had. For a `CloseGate` the gate must be closed already (`Pacing.ended`,
-        `Pacing.refused`). Raises `Halted` where the lane stops.
-        """
-        match failure:
-            case CloseGate(reason, told_s):
-                self._refused(reason, told_s)
-            case TryAgain(reason):
-                await self.back_off(failures, reason)
-            case TokenRejected(reason):
-                if not await self._token.renew(token):
-                    self._stop(f"the service does not take the token ({reason})", ExitCode.NO_PERMISSION)
-                if failures > 1:
-                    await self.back_off(failures, reason)
-            case StopLane(reason, exit_code):
-                self._stop(reason, exit_code)
-
-    async def back_off(self, failures: int, reason: str) -> None:
-        """Wait after the *failures*-th failure in a row that says nothing of how long. Raises `Halted` where patience is over."""
-        if self._patience.is_over(self._clock.monotonic()):
-            self._stop(f"nothing got through for too long; the last answer: {reason}", ExitCode.TRY_LATER)
-        wait_s = full_jitter_s(failures, self._clock.uniform)
-        await self._halt.unless_halted(partial(self._clock.sleep, wait_s))
-
-    def _refused(self, reason: str, told_s: float | None) -> None:
-        now = self._clock.monotonic()
-        if told_s is not None:
-            self._patience.ordered_wait(now, told_s)
-        match self._patience.ended(now):
-            case Impatience.TOLD_TO_WAIT:
-                wait_s, most_s = self._pacing.gate.wait_s, self._patience.max_wait_s
-                self._stop(told_too_long(wait_s, self._clock.unix(), most_s, reason), ExitCode.TRY_LATER)
-            case Impatience.NO_SUCCESS:
-                self._stop(f"the service refused for too long: {reason}", ExitCode.TRY_LATER)
-            case None:
-                self._tell(now, reason, told_s)
-
-    def _tell(self, now: float, reason: str, told_s: float | None) -> None:
-        """Say until when nothing is sent, once where several requests were told the same."""
-        if told_s is not None and told_s >= TOLD_S and now + told_s > self._told_until + 1:
-            self._told_until = now + told_s
-            self._say(f"waiting until {until_text(told_s, self._clock.unix())}, as the service asks ({reason})")
-
-    def _stop(self, text: str, exit_code: ExitCode) -> NoReturn:
-        self._halt.set(Reason(text, exit_code))
-        raise Halted

@@ -6,26 +6,24 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from math import inf
-from typing import TypeVar, assert_never
+from typing import assert_never
 
 from anyio import CancelScope, create_task_group
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState
 from bulkup.destinations.base import Destination, ReadBackUnavailable, StoredRow
-from bulkup.flow.asker import Asker
 from bulkup.flow.chunker import Chunker
-from bulkup.flow.clock import Clock, dated
+from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Halt
-from bulkup.flow.looking import expect_datasets, row_pages
+from bulkup.flow.looking import dated_look, expect_datasets, row_pages
 from bulkup.flow.plan import LanePlan
+from bulkup.flow.requests import Requests
 from bulkup.flow.tally import Tally
 from bulkup.journal import LaneJournal, every_ids, landed_without_ids
 from bulkup.journal.facts import FAILED_DATASETS, REFUSALS_STORE_NOTHING, SURVEY
 from bulkup.model import Block
 from bulkup.outcome import RemoteStatus
-from bulkup.pacing import Pacing
 from bulkup.settlement import (
     PATIENCE_QUIET_PERIODS,
     Absent,
@@ -53,8 +51,6 @@ ROWS_HELD = 500_000
 
 MIN_WAIT_S = 0.01
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
 class Audit:
@@ -75,8 +71,7 @@ class Settler:
         journal: LaneJournal,
         source: Source,
         chunker: Chunker,
-        pacing: Pacing,
-        asker: Asker,
+        requests: Requests,
         halt: Halt,
         tally: Tally,
         clock: Clock,
@@ -92,7 +87,6 @@ class Settler:
         self._journal = journal
         self._source = source
         self._chunker = chunker
-        self._pacing = pacing
         self._halt = halt
         self._tally = tally
         self._clock = clock
@@ -100,7 +94,7 @@ class Settler:
         self._on_present = on_present
         self._others = others
         self._say = say
-        self._asker = asker
+        self._requests = requests
 
     async def settle(self, *, patience_s: float = inf) -> None:
         """Settle what can be settled within *patience_s* seconds. What is not stored is planned again.
@@ -176,7 +170,7 @@ class Settler:
             status = dataset.status
             if status == RemoteStatus.PENDING and dataset.name in names:
                 with suppress(ReadBackUnavailable):
-                    status = await self._asker.ask(partial(self._destination.poll, dataset.id))
+                    status = await self._destination.poll(self._requests.ask, dataset.id)
             seen.append(replace(dataset, status=status))
         return replace(look, seen=tuple(seen))
 
@@ -194,8 +188,7 @@ class Settler:
         return found
 
     async def _match(self, chunk: Chunk, dataset_id: str) -> Match:
-        question = partial(self._destination.match, dataset_id, rows=chunk.rows, plan=self._plan.rows)
-        found = await self._ask(question)
+        found = await self._destination.match(self._requests.ask, dataset_id, rows=chunk.rows, plan=self._plan.rows)
         if found is Match.SAME and chunk.name == self._destination.dataset_name:
             return await self._same_content(chunk, dataset_id)
         return found
@@ -242,7 +235,7 @@ class Settler:
     async def _read_back(self, dataset_id: str, at_most: int, row_bytes: int) -> list[StoredRow]:
         """The dataset's rows; where there are more than *at_most*, as many as show it. Raises `ReadBackUnavailable`."""
         rows: list[StoredRow] = []
-        pages = row_pages(self._asker, self._destination, dataset_id, row_bytes=row_bytes, at_most=at_most)
+        pages = row_pages(self._requests.ask, self._destination, dataset_id, row_bytes=row_bytes, at_most=at_most)
         async for page in pages:
             rows += page
         return rows
@@ -289,18 +282,15 @@ class Settler:
     async def _look(self) -> Look:
         made = self._tally.totals.chunks + self._tally.requests
         expect_datasets(self._destination, await self._journal.fact(SURVEY), made)
-        return await self._ask(partial(dated, self._destination.look, self._clock))
-
-    async def _ask(self, question: Callable[[], Awaitable[T]]) -> T:
-        return await self._asker.ask(question)
+        return await dated_look(self._requests.ask, self._destination, self._clock)
 
     async def _wait(self, waits: Sequence[NotYet]) -> None:
         until = min(wait.at for wait in waits)
-        self._pacing.waiting_for_evidence = waits[0].why
+        self._requests.pacing.waiting_for_evidence = waits[0].why
         try:
             await self._halt.unless_halted(lambda: self._clock.sleep(max(MIN_WAIT_S, until - self._clock.unix())))
         finally:
-            self._pacing.waiting_for_evidence = ""
+            self._requests.pacing.waiting_for_evidence = ""
 
     async def _carry_out(self, chunk: Chunk, verdict: Verdict) -> None:
         with CancelScope(shield=True):  # journal and totals must not part when the lane ends in between

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
-from functools import partial
+from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
 from struct import Struct
@@ -22,9 +22,9 @@ from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from bulkup.chunk import Chunk, ChunkState, Totals
-from bulkup.destinations.base import PAGE_ROWS, Destination, NotThere, ReadBackUnavailable, StoredRow
+from bulkup.destinations.base import PAGE_ROWS, Asking, Destination, NotThere, ReadBackUnavailable, StoredRow
 from bulkup.encoding import RowPlan
-from bulkup.flow.asker import Asker
+from bulkup.flow.ahead import begun_ahead
 from bulkup.flow.buckets import Buckets
 from bulkup.flow.halt import Halt, Halted
 from bulkup.flow.looking import expect_datasets, row_pages
@@ -35,6 +35,7 @@ from bulkup.outcome import RemoteStatus
 from bulkup.row_numbers import RowNumbers
 from bulkup.settlement import Look, Match, Others, Seen
 from bulkup.verification import (
+    KEY_BYTES,
     SHOWN_ROWS,
     Comparison,
     DatasetDifference,
@@ -56,8 +57,20 @@ AT_ONCE = 8
 PART_ROWS = 100_000
 """How many rows are put together at once, where they are found by id. At a row a chunk that is some 25 MiB."""
 
+READ_AT_ONCE, READ_BYTES = 4, 32 * 1024 * 1024
+"""The contents of so many datasets are read at once, as long as the rows' keys come to no more (or it is one)."""
+
 NOT_CHOSEN = -1
 """In place of where a chunk starts: its rows are known, and not compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A landed chunk whose dataset is read back. *first*: the first row's number in each file."""
+
+    chunk: Chunk
+    first: Mapping[int, int]
+    dataset_id: str
 
 
 class Verifier:
@@ -77,7 +90,7 @@ class Verifier:
         survey: Survey | None,
         others: Others,
         sent: SentRows,
-        asker: Asker,
+        asking: Asking,
         halt: Halt,
         scratch: Path,
         sample: float,
@@ -93,7 +106,7 @@ class Verifier:
         self._survey = survey if survey is not None and survey.unavailable is None else None
         self._others = others
         self._sent = sent
-        self._asker = asker
+        self._asking = asking
         self._halt = halt
         self._scratch = scratch
         self._say = say
@@ -114,7 +127,7 @@ class Verifier:
         """Compare; what was found stands in `found`. Raises `SourceChanged`, `SourceUnreadable`, `LocalDisk`."""
         expect_datasets(self._destination, self._survey, self._totals.chunks)
         try:
-            look = await self._asker.ask(self._destination.look)
+            look = await self._destination.look(self._asking)
             if look.unavailable is not None:
                 self.found.unverifiable.append(f"no read-back: {look.unavailable}")
             else:
@@ -173,9 +186,7 @@ class Verifier:
                     await waiting.send(chunk)
         self._halt.check()
         await self._choose()
-        async for chunk, first in self._landed():
-            if chunk.start in self._chosen and chunk.start not in wrong:
-                await self._compare_dataset(chunk, first, there.id_of(chunk) or "")
+        await self._compare_datasets(wrong, there)
 
     async def _check_chunk(self, chunk: Chunk, there: _Listed) -> bool:
         """Whether the rows of the chunk's dataset can be compared. What is wrong otherwise is noted."""
@@ -202,7 +213,7 @@ class Verifier:
     async def _check_dataset(self, chunk: Chunk, dataset_id: str, seen: Seen | None) -> bool:
         """Whether the dataset's rows can be compared. What is wrong with it otherwise is noted."""
         try:
-            status = seen.status if seen else await self._asker.ask(partial(self._destination.poll, dataset_id))
+            status = seen.status if seen else await self._destination.poll(self._asking, dataset_id)
         except NotThere as why:
             self._differs(dataset_id, f"is not there ({why}): the {chunk.rows:,} rows of chunk {chunk.id} are gone")
             return False
@@ -212,7 +223,7 @@ class Verifier:
         if status != RemoteStatus.READY:
             self._differs(dataset_id, f"is {status}, not READY ({chunk.rows:,} rows, chunk {chunk.id})")
             return False
-        match = await self._asker.ask(partial(self._destination.match, dataset_id, rows=chunk.rows, plan=self._plan))
+        match = await self._destination.match(self._asking, dataset_id, rows=chunk.rows, plan=self._plan)
         if match is Match.UNKNOWN:
             self.found.unverifiable.append(f"dataset {dataset_id}: its rows cannot be read back")
             return False
@@ -235,7 +246,26 @@ class Verifier:
             self._differs(dataset_id, f"holds {count}, and chunk {chunk.id} had {chunk.rows:,}")
         return True
 
-    async def _compare_dataset(self, chunk: Chunk, first: Mapping[int, int], dataset_id: str) -> None:
+    async def _compare_datasets(self, wrong: Set[int], there: _Listed) -> None:
+        """Several are read at once, and compared in their chunks' order: the source is read forwards."""
+
+        async def chosen() -> AsyncIterator[tuple[_Read, int]]:
+            async for chunk, first in self._landed():
+                if chunk.start in self._chosen and chunk.start not in wrong:
+                    yield _Read(chunk, first, there.id_of(chunk) or ""), KEY_BYTES * chunk.rows
+
+        await begun_ahead(
+            chosen(),
+            self._stored_keys,
+            self._compare_dataset,
+            halt=self._halt,
+            at_once=READ_AT_ONCE,
+            memory_bytes=READ_BYTES,
+        )
+
+    async def _stored_keys(self, one: _Read) -> bytes | ReadBackUnavailable:
+        """The keys of a dataset's rows, in order, or why they cannot be read back."""
+        chunk, dataset_id = one.chunk, one.dataset_id
         stored = bytearray()
         try:
             is_counted = all(found.dataset_id != dataset_id for found in self.found.dataset_differences)
@@ -244,9 +274,15 @@ class Verifier:
             async for page in self._pages(dataset_id, chunk.body_bytes // chunk.rows, at_most, counted):
                 stored += b"".join(row.key for row in page)
         except ReadBackUnavailable as why:
-            self.found.unverifiable.append(f"dataset {dataset_id}: {why}")
+            return why
+        return bytes(stored)
+
+    async def _compare_dataset(self, one: _Read, stored: bytes | ReadBackUnavailable) -> None:
+        chunk, dataset_id = one.chunk, one.dataset_id
+        if isinstance(stored, ReadBackUnavailable):
+            self.found.unverifiable.append(f"dataset {dataset_id}: {stored}")
             return
-        await self._note(chunk, first, dataset_id, compare_in_order(await self._sent.keys(chunk), bytes(stored)))
+        await self._note(chunk, one.first, dataset_id, compare_in_order(await self._sent.keys(chunk), stored))
 
     # --- all chunks are in one dataset --------------------------------------------------------------------------------
 
@@ -399,7 +435,7 @@ class Verifier:
         self, dataset_id: str, row_bytes: int, at_most: int, counted: int | None = None
     ) -> AsyncIterator[list[StoredRow]]:
         return row_pages(
-            self._asker, self._destination, dataset_id, row_bytes=row_bytes, at_most=at_most, counted=counted
+            self._asking, self._destination, dataset_id, row_bytes=row_bytes, at_most=at_most, counted=counted
         )
 
     async def _note(self, chunk: Chunk, first: Mapping[int, int], dataset_id: str, comparison: Comparison) -> None:

@@ -7,7 +7,7 @@ from math import ceil
 
 from bulkup.pacing.measured import Attempt, Ending, Goodput, Measured, Trips, Window, mean_trip_s
 
-__all__ = ["AdaptiveLimit"]
+__all__ = ["AdaptiveLimit", "FixedLimit"]
 
 START = 4
 LEAST_ENDS = 8
@@ -40,6 +40,18 @@ FULL_SIZE = 0.75
 """A body of this share of the largest of late is of full size: only those round trips are compared."""
 LARGEST_FADES = 0.98
 TRIPS_TO_JUDGE = 8
+
+
+class FixedLimit:
+    """A number that may be in flight and stays as it is."""
+
+    client_is_limit = False
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+    def ended(self, attempt: Attempt, *, is_full: bool) -> None:
+        """Nothing follows from an attempt."""
 
 
 class AdaptiveLimit:

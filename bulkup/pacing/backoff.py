@@ -64,18 +64,21 @@ class Impatience(Enum):
 
     NO_SUCCESS = "--retry-for"
     TOLD_TO_WAIT = "--max-wait"
+    TOO_MANY = "failures in a row"
 
 
 class Patience:
     """How long a lane goes on without a success: *retry_for_s* seconds of trying, and *max_wait_s* of waits that were ordered.
 
     A wait that the service ordered is not time spent trying. What the lane waits beyond that, by its own back-off, is. A service
-    that orders more than *max_wait_s*, at once or bit by bit without a success in between, is not waited for.
+    that orders more than *max_wait_s*, at once or bit by bit without a success in between, is not waited for. *most_failures* in a
+    row end it too.
     """
 
-    def __init__(self, *, retry_for_s: float, now: float, max_wait_s: float = inf) -> None:
+    def __init__(self, *, retry_for_s: float, now: float, max_wait_s: float = inf, most_failures: float = inf) -> None:
         self._retry_for_s = retry_for_s
         self.max_wait_s = max_wait_s
+        self._most_failures = most_failures
         self._since = now
         self._ordered_until = now
         self._ordered_s = 0.0
@@ -92,12 +95,14 @@ class Patience:
         self._ordered_s += max(0.0, until - max(now, self._ordered_until))
         self._ordered_until = max(self._ordered_until, until)
 
-    def ended(self, now: float) -> Impatience | None:
-        """Why the lane stops trying, None while it goes on."""
+    def ended(self, now: float, *, failures: int = 0) -> Impatience | None:
+        """Why the lane stops trying, None while it goes on. *failures*: how many there have been in a row."""
         if self._ordered_s > self.max_wait_s and self._ordered_until > now:
             return Impatience.TOLD_TO_WAIT
         waited_s = self._ordered_s - max(0.0, self._ordered_until - now)
-        return Impatience.NO_SUCCESS if now - self._since - waited_s > self._retry_for_s else None
+        if now - self._since - waited_s > self._retry_for_s:
+            return Impatience.NO_SUCCESS
+        return Impatience.TOO_MANY if failures >= self._most_failures else None
 
     def is_over(self, now: float) -> bool:
         """Nothing has succeeded for longer than the patience lasts."""

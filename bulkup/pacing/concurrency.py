@@ -1,4 +1,4 @@
-"""Permits to be in flight, first come, first served. How many there are is `adaptive`'s to say."""
+"""Permits to be in flight, first come, first served. How many there are is `adaptive`'s to say, or stays as it is."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ from collections import deque
 
 import anyio
 
-from bulkup.pacing.adaptive import AdaptiveLimit
+from bulkup.pacing.adaptive import AdaptiveLimit, FixedLimit
 from bulkup.pacing.measured import Attempt
 
 __all__ = ["Concurrency"]
 
 
 class Concurrency:
-    """Permits to be in flight, first come, first served; at most *cap*."""
+    """Permits to be in flight, first come, first served; at most *cap*, as many of them as pay."""
 
     def __init__(self, *, cap: int) -> None:
-        self.adaptive = AdaptiveLimit(cap=cap)
+        self.adaptive: AdaptiveLimit | FixedLimit = AdaptiveLimit(cap=cap)
         self.in_flight = 0
         self._queue: deque[anyio.Event] = deque()
+
+    @classmethod
+    def fixed(cls, count: int) -> Concurrency:
+        """*count* permits, whatever comes back: for who measures what so many at once do."""
+        concurrency = cls(cap=count)
+        concurrency.adaptive = FixedLimit(count)
+        return concurrency
 
     @property
     def limit(self) -> int:

@@ -75,14 +75,14 @@ class LearnedRate:
         self._measured_on = 0
         self._since_opened = 0
         self._began_last_s = float("-inf")
-        self._trip_s: float | None = None
+        self._trips_s: dict[bool, float] = {}
 
-    def accepted(self, now: float, *, began_s: float) -> None:
-        """A request that had begun at *began_s* was taken."""
+    def accepted(self, now: float, *, began_s: float, stores: bool = True) -> None:
+        """A request that had begun at *began_s* was taken. *stores*: it is one that stores rows, and not a look."""
         if not self._past:
             self._past.append(_Refusal(began_s, began_s, began_s, 0))
         trip_s = max(now - began_s, 1e-3)
-        self._trip_s = trip_s if self._trip_s is None else min(trip_s, self._trip_s)
+        self._trips_s[stores] = min(trip_s, self._trips_s.get(stores, trip_s))
         if began_s <= self._refused_last_s:
             self._taken += 1
             return
@@ -142,8 +142,8 @@ class LearnedRate:
         elif (burst := self._burst(this)) is not None:
             self.per_minute = 60 * DISTRUST * burst
             self._measured_on = EVIDENCE
-        elif self._trip_s is not None:
-            self.per_minute = 60 / self._trip_s
+        elif self._trips_s:  # of the kind that takes longer: looks are answered in no time
+            self.per_minute = 60 / max(self._trips_s.values())
 
     def _in_one(self, this: _Refusal) -> float | None:
         """Requests a second from the last opening to this one, if the wait says that a window has ended."""

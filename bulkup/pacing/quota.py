@@ -82,9 +82,9 @@ class Quota:
             del self._windows[name], self._told_in[name]
             self._limits.pop(name, None)
 
-    def accepted(self, now: float, *, began_s: float) -> None:
-        """A request that had begun at *began_s* was not refused for the quota's sake."""
-        self._learned.accepted(now, began_s=began_s)
+    def accepted(self, now: float, *, began_s: float, stores: bool = True) -> None:
+        """A request that had begun at *began_s*, one that *stores* rows or a look, was not refused for the quota's sake."""
+        self._learned.accepted(now, began_s=began_s, stores=stores)
 
     def refused(self, now: float, *, began_s: float, wait_s: float | None) -> None:
         """A request that had begun at *began_s* was answered 429, with so long a wait if the service named one."""

@@ -95,12 +95,30 @@ class Pacing:
         self.concurrency.leave()
         self._account()
 
-    def ended(self, outcome: Outcome, *, began_s: float, body_ended_s: float, size: int) -> None:
-        """An attempt to send *size* bytes is over. It had its slot at *began_s*, and its last byte was handed on at *body_ended_s*.
+    def answered(self, outcome: Outcome | None, *, began_s: float, body_ended_s: float, size: int) -> None:
+        """A request is over, whatever it was: it had its slot at *began_s*, and the last of its *size* bytes of body (0 for a look)
+        was handed on at *body_ended_s*. *outcome* is None where it stores nothing, and was answered.
 
         Comes before `leave`, so that who follows finds the gate closed.
         """
         now = self._clock()
+        if size:  # what a service can take at once is measured by what is stored
+            self._measure(outcome, began_s, body_ended_s, now, size)
+        match outcome:
+            case CloseGate(reason, told_s, over_quota):
+                if over_quota:
+                    self.quota.refused(now, began_s=began_s, wait_s=told_s)
+                self._lead.refused(now)
+                self.gate.close(self.refusals.refused(now, began_s=began_s, told_s=told_s), reason)
+            case TryAgain() | InDoubt():
+                pass
+            case _:
+                self.quota.accepted(now, began_s=began_s, stores=bool(size))
+                self.refusals.accepted(began_s=began_s)
+                self._lead.taken(began_s=began_s)
+        self._account()
+
+    def _measure(self, outcome: Outcome | None, began_s: float, body_ended_s: float, now: float, size: int) -> None:
         trip_s = max(0.0, now - began_s)
         self._least_trip_s = trip_s if self._least_trip_s is None else min(trip_s, self._least_trip_s)
         self._body_s += max(0.0, body_ended_s - began_s)
@@ -110,30 +128,6 @@ class Pacing:
         self.concurrency.ended(
             attempt, is_full=self.concurrency.is_full and not self._throttled and not self._lead.waiting
         )
-        match outcome:
-            case CloseGate(_, wait_s, over_quota):
-                if over_quota:
-                    self.quota.refused(now, began_s=began_s, wait_s=wait_s)
-                self.refused(outcome, began_s=began_s)
-            case TryAgain() | InDoubt():
-                pass
-            case _:
-                self.quota.accepted(now, began_s=began_s)
-                self.refusals.accepted(began_s=began_s)
-                self._lead.taken(began_s=began_s)
-        self._account()
-
-    def refused(self, refusal: CloseGate, *, began_s: float) -> None:
-        """A request that had begun at *began_s* was refused, whatever was asked: nobody goes for as long as that takes."""
-        now = self._clock()
-        self._lead.refused(now)
-        wait_s = self.refusals.refused(now, began_s=began_s, told_s=refusal.wait_s)
-        self.gate.close(wait_s, refusal.reason)
-
-    def looked(self, *, began_s: float) -> None:
-        """A request that stores nothing, and had begun at *began_s*, was answered as it should be: the service takes requests."""
-        self.refusals.accepted(began_s=began_s)
-        self._lead.taken(began_s=self._clock())
 
     def headers(self, headers: Mapping[str, str]) -> None:
         """What an answer to whatever request of the lane says of quotas: headers with names in lower case."""
@@ -229,7 +223,7 @@ class Pacing:
             self._spending = _Spending.FULL if self.concurrency.is_full else _Spending.IDLE
 
 
-def _ending(outcome: Outcome) -> Ending:
+def _ending(outcome: Outcome | None) -> Ending:
     match outcome:
         case Accepted():
             return Ending.TAKEN

@@ -23,7 +23,7 @@ from bulkup.event import Event, Note
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.prepared import from_memory
-from bulkup.flow.reaction import told_too_long, until_text
+from bulkup.flow.requests import InARow, Requests
 from bulkup.outcome import (
     Accepted,
     CloseGate,
@@ -36,7 +36,7 @@ from bulkup.outcome import (
     TooLarge,
     TryAgain,
 )
-from bulkup.pacing import Gate, Patience, Rate, Refusals, full_jitter_s
+from bulkup.pacing import Concurrency, Gate, Pacing, Patience, Rate
 from bulkup.sources import open_source
 from bulkup.sweep import (
     Attempt,
@@ -45,6 +45,7 @@ from bulkup.sweep import (
     CellResult,
     Fate,
     Grid,
+    ToldQuota,
     Verdict,
     ceiling,
     judge,
@@ -97,6 +98,8 @@ class SweepFound:
     spent: Budget = field(default_factory=lambda: Budget(0, 0))
     datasets: dict[str, str] = field(default_factory=dict)
     """Names by id, of the answers."""
+    told: ToldQuota | None = None
+    """The quota, where the user or the service says it."""
     rows_taken: int = 0
     not_ready: int = 0
     """Answers that said that the dataset was still being made, or had failed."""
@@ -115,9 +118,10 @@ class SweepFound:
         """Requests that may have been stored without an answer that says so."""
         return self.under_way + sum(attempt.fate is Fate.LOST for attempt in self.attempts)
 
-    def verdict(self, told: float | None) -> Verdict:
-        """Judged as it stands; *told* as `judge` has it."""
-        return judge(self.grid, self.results, opening=self.opening, told=told)
+    @property
+    def verdict(self) -> Verdict:
+        """Judged as it stands."""
+        return judge(self.grid, self.results, opening=self.opening, told=self.told)
 
 
 class Sweeper:
@@ -134,6 +138,7 @@ class Sweeper:
             timeouts=Timeouts(connect_s=wish.run.connect_timeout_s, stall_s=STALL_S),
             ca_file=settings.ca_file,
             on_stall=self._note,
+            on_quota=lambda headers: self.pacing.headers(headers),
         )
         self._service = service_named(settings.service)
         dataset = settings.dataset(wish.run.name)
@@ -144,13 +149,9 @@ class Sweeper:
         self.rows: SweepRows | None = None
         self._fillings: dict[int, Filling] = {}
         self._clock = Clock(time.monotonic, time.time, anyio.sleep, random.uniform)
-        self._gate = Gate(clock=self._clock.monotonic, sleep=self._clock.sleep)
-        self._rate: Rate | None = None
         self._halt = Halt()
         self._number = 0
-        self._failures = 0
-        self._refusals = Refusals(self._clock.uniform)
-        self._patience = Patience(retry_for_s=inf, max_wait_s=wish.max_wait_s, now=self._clock.monotonic())
+        self._row = InARow()
 
     @classmethod
     async def prepared(cls, wish: SweepWish) -> Sweeper:
@@ -195,12 +196,7 @@ class Sweeper:
         The first request of *interrupt* ends it at once.
         """
         self._tell = tell
-        settings = self._wish.settings
-        self._rate = Rate(
-            requests_per_minute=settings.requests_per_minute,
-            rows_per_second=settings.rows_per_second,
-            bytes_per_second=settings.bytes_per_second,
-        )
+        self.pacing, self._requests = self._paced()
         async with self._transport, anyio.create_task_group() as tasks:
 
             async def stop() -> None:
@@ -214,6 +210,32 @@ class Sweeper:
             tasks.cancel_scope.cancel()
         self.found.stopped = self._halt.reason
         return self.found
+
+    def _paced(self) -> tuple[Pacing, Requests]:
+        """What an upload has, but for how many are sent at once: that is what is tried. To be called in the event loop."""
+        settings, clock = self._wish.settings, self._clock
+        pacing = Pacing(
+            concurrency=Concurrency.fixed(self.grid.concurrencies[-1]),
+            gate=Gate(clock=clock.monotonic, sleep=clock.sleep),
+            rate=Rate(
+                requests_per_minute=settings.requests_per_minute,
+                rows_per_second=settings.rows_per_second,
+                bytes_per_second=settings.bytes_per_second,
+            ),
+            clock=clock.monotonic,
+            uniform=clock.uniform,
+            unix=clock.unix,
+        )
+        patience = Patience(
+            retry_for_s=inf,
+            max_wait_s=self._wish.max_wait_s,
+            most_failures=FAILURES_TO_STOP,
+            now=clock.monotonic(),
+        )
+        token = self.destination.token
+        return pacing, Requests(
+            token=token, pacing=pacing, patience=patience, halt=self._halt, clock=clock, say=self._note
+        )
 
     async def _make_rows(self) -> None:
         wish, target = self._wish, self.destination.target
@@ -241,15 +263,23 @@ class Sweeper:
 
     async def _sweep(self, on_cell: Callable[[CellResult], None]) -> None:
         await self._open()
-        told = self._wish.settings.requests_per_minute
-        while (cell := self._next(told)) is not None:
+        while (cell := self._next()) is not None:
             await self._measure(cell)
             on_cell(self.found.results[-1])
             self._halt.check()
 
-    def _next(self, told: float | None) -> Cell | None:
-        quota = told if told is not None else quota_per_minute(self.found.attempts)
+    def _next(self) -> Cell | None:
+        self._hear_quota()
+        told = self.found.told
+        quota = told.per_minute if told is not None else quota_per_minute(self.found.attempts)
         return next_cell(self.grid, self.found.results, self._left, requests_per_minute=quota)
+
+    def _hear_quota(self) -> None:
+        """What the user says holds; else what the service's headers have come to by now."""
+        if (said := self._wish.settings.requests_per_minute) is not None:
+            self.found.told = ToldQuota(said, "you")
+        elif (heard := self.pacing.quota.told_per_minute(self._clock.monotonic())) is not None:
+            self.found.told = ToldQuota(heard, "the service")
 
     @property
     def _left(self) -> Budget:
@@ -300,94 +330,59 @@ class Sweeper:
 
     async def _one(self, size: int, attempts: list[Attempt]) -> None:
         """One request and what follows from its answer. What it may cost is counted before it goes. Raises `Halted`."""
-        await self._halt.unless_halted(lambda: self._slot(size))
         filling = self._fillings[size]
-        self._number += 1
-        assert self.rows is not None, "rows are made before anything is sent"
-        name = self.dataset_name(self._number)
-        payload = Payload(
-            name=name,
-            rows=filling.rows,
-            body_bytes=filling.body_bytes,
-            envelope=self.destination.envelope(name, self.rows.plan),
-            row_blocks=from_memory(filling.blocks),
-        )
-        spent = self.found.spent
-        self.found.spent = Budget(spent.requests + 1, spent.body_bytes + payload.content_length)
-        began_at = sent_at = self._clock.monotonic()
-
-        def sent(_: int) -> None:
-            nonlocal sent_at
-            sent_at = self._clock.monotonic()
-
-        token = self.destination.token.current
-        self.found.under_way += 1
-        outcome = await self.destination.send(payload, sent)
-        self.found.under_way -= 1
+        tries = self._requests.tries(self._row)
+        async with self._requests.slot(rows=filling.rows, size=size) as slot:
+            payload = self._payload(filling)
+            spent = self.found.spent
+            self.found.spent = Budget(spent.requests + 1, spent.body_bytes + payload.content_length)
+            self.found.under_way += 1
+            slot.begin()
+            outcome = await self.destination.send(payload, lambda _: slot.sent())
+            slot.answered(outcome)
+            self.found.under_way -= 1
         attempts.append(
             Attempt(
                 fate=_fate(outcome),
                 body_bytes=payload.content_length,
-                began_at=began_at,
-                body_sent_at=sent_at,
+                began_at=slot.began_s,
+                body_sent_at=slot.body_ended_s,
                 ended_at=self._clock.monotonic(),
                 wait_s=outcome.wait_s if isinstance(outcome, CloseGate) else None,
             )
         )
         match outcome:
             case Accepted():
-                self._failures = 0
-                self._refusals.accepted(began_s=began_at)
-                self._patience.succeeded(self._clock.monotonic())
+                self._row.answered()
+                self._requests.patience.succeeded(self._clock.monotonic())
                 self.found.datasets[outcome.remote_id] = outcome.remote_name
                 self.found.rows_taken += filling.rows
                 self.found.not_ready += outcome.status is not RemoteStatus.READY
-            case TooLarge():
-                self._note(f"{outcome.reason} (a body of {payload.content_length:,} bytes)")
-            case CloseGate(reason, wait_s):
-                self._close_gate(reason, wait_s, began_at)
-            case TokenRejected(reason):
-                if not await self.destination.token.renew(token):
-                    self._stop(f"the service does not take the token ({reason})", ExitCode.NO_PERMISSION)
-            case StopLane(reason, exit_code):
-                self._stop(reason, exit_code)
+            case TooLarge(reason):
+                self._note(f"{reason} (a body of {payload.content_length:,} bytes)")
             case RowsRefused(reason) | InDoubt(reason, was_answered=True):
                 self._stop(
                     f"the service refuses these rows ({reason}); --source FILE gives it others", ExitCode.SOME_REJECTED
                 )
-            case InDoubt(reason) | TryAgain(reason):
-                await self._failed(reason)
+            case TryAgain(reason) | CloseGate(reason) | TokenRejected(reason) | StopLane(reason) | InDoubt(reason):
+                if not isinstance(outcome, StopLane):
+                    self._note(reason)
+                await tries.failed(outcome)
             case _:
                 assert_never(outcome)
 
-    async def _slot(self, size: int) -> None:
-        """Wait until the gate is open and the user's rates allow a request of *size* bytes."""
-        assert self._rate is not None, "run comes first"
-        while True:
-            await self._gate.opened()
-            await self._rate.acquire(rows=self._fillings[size].rows, size=size)
-            if self._gate.wait_s == 0:
-                return
-
-    def _close_gate(self, reason: str, told_s: float | None, began_at: float) -> None:
-        now = self._clock.monotonic()
-        wait_s = self._refusals.refused(now, began_s=began_at, told_s=told_s)
-        if told_s is not None:
-            self._patience.ordered_wait(now, told_s)
-        if self._patience.is_over(now):
-            text = told_too_long(wait_s, self._clock.unix(), self._wish.max_wait_s, reason)
-            self._stop(text, ExitCode.TRY_LATER)
-        if self._gate.wait_s == 0:  # else others of the same round have heard the same
-            self._note(f"waiting {wait_s:.1f} s, until {until_text(wait_s, self._clock.unix())}: {reason}")
-        self._gate.close(wait_s, reason)
-
-    async def _failed(self, reason: str) -> None:
-        self._failures += 1
-        if self._failures >= FAILURES_TO_STOP:
-            self._stop(f"{self._failures} requests in a row came to nothing: {reason}", ExitCode.TRY_LATER)
-        self._note(reason)
-        wait_s = full_jitter_s(self._failures, self._clock.uniform)
-        await self._halt.unless_halted(lambda: self._clock.sleep(wait_s))
+    def _payload(self, filling: Filling) -> Payload:
+        """The next request's."""
+        assert self.rows is not None, "rows are made before anything is sent"
+        self._number += 1
+        name = self.dataset_name(self._number)
+        return Payload(
+            name=name,
+            rows=filling.rows,
+            body_bytes=filling.body_bytes,
+            envelope=self.destination.envelope(name, self.rows.plan),
+            row_blocks=from_memory(filling.blocks),
+        )
 
     def _note(self, text: str) -> None:
         self._tell(Note(self.destination.name, text))

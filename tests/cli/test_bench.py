@@ -130,7 +130,7 @@ def test_rows_of_the_user_s(here: Here, rows: list[dict[str, Any]]) -> None:
         {},
         {"faults": {"nebius": {"stored_then_reset": 0.2}}},
         {"faults": {"nebius": {"429": 0.3}}, "retry_after_s": 0},
-        {"rate": {"nebius": {"requests": 7, "window_s": 0.2, "retry_after": "none"}}},
+        {"rate": {"nebius": {"requests": 7, "window_s": 0.2, "retry_after": "none", "headers": "off"}}},
         {"body_limit_bytes": {"nebius": 100_000}},
     ],
     ids=["healthy", "resets", "429", "no Retry-After", "413"],
@@ -162,7 +162,7 @@ def test_a_service_that_takes_no_size(here: Here) -> None:
 
 def test_a_long_retry_after_ends_it(here: Here) -> None:
     """What was found until then is shown; the quota is named."""
-    here.emulator.patch(rate={"nebius": {"requests": 12, "window_s": 600.0}})
+    here.emulator.patch(rate={"nebius": {"requests": 12, "window_s": 600.0, "headers": "off"}})
     done = here.run(*bench(here, "--max-wait", "5s"))
     assert done.code == 75
     assert re.search(
@@ -197,8 +197,20 @@ def test_a_quota_that_is_told_is_kept_to(here: Here) -> None:
     assert within(here, done.json)["by_status"] == {"200": 10}
 
 
+def test_a_quota_that_the_service_tells_is_kept_to(here: Here) -> None:
+    """As an upload does: its headers are read, so that no request is refused."""
+    here.emulator.patch(rate={"nebius": {"requests": 20, "window_s": 2.0, "tells": "ietf"}}, latency_ms=1)
+    done = here.run(*bench(here, "--json"))
+    assert done.code == 0, done.err
+    assert done.json["limit"] == "the quota"
+    assert done.json["why"].startswith("600 requests a minute, as the service said; the endpoint would take ")
+    assert (done.json["quota_per_minute"], done.json["quota_is_told"]) == (600.0, True)
+    assert {cell["concurrency"] for cell in done.json["cells"]} == {1}
+    assert within(here, done.json)["by_status"] == {"200": 10}
+
+
 def test_a_quota_that_a_refusal_shows_is_not_spent_on_what_cannot_help(here: Here) -> None:
-    here.emulator.patch(rate={"nebius": {"requests": 8, "window_s": 1.0}})
+    here.emulator.patch(rate={"nebius": {"requests": 8, "window_s": 1.0, "headers": "off"}})
     done = here.run(*bench(here, "--json"))
     assert done.code == 0, done.err
     assert {cell["concurrency"] for cell in done.json["cells"]} == {1}

@@ -28,6 +28,7 @@ from bulkup.outcome import (
     TryAgain,
 )
 from bulkup.settlement import Match
+from tests.destinations.asking import at_once
 
 SECRET = "tok-SECRET-0123456789"
 NAME = "gsm8k"
@@ -117,12 +118,12 @@ class Contract:
 
     async def test_a_look_sees_what_was_stored_and_only_our_names(self, bench: Bench) -> None:
         """A longer name, a name in other letters, and one that only looks like a family's are somebody else's."""
-        assert (await bench.destination.look()).seen == ()
+        assert (await bench.destination.look(at_once)).seen == ()
         for name in ("gsm8k-test", "GSM8K", "gsm8", "gsm8k-00042-0123abcdef", "xgsm8k", "gsm8k.00042-0123abcd"):
             await bench.foreign(name)
-        assert (await bench.destination.look()).seen == ()
+        assert (await bench.destination.look(at_once)).seen == ()
         await send(bench, payload(bench, rows(bench, 3)))
-        look = await bench.destination.look()
+        look = await bench.destination.look(at_once)
         assert look.unavailable is None
         assert [found.name for found in look.seen] == [NAME]
         assert look.seen[0].rows in (3, None)
@@ -134,13 +135,13 @@ class Contract:
         await bench.foreign(NAME)
         for number in range(5):
             await bench.foreign(f"another-{number}")
-        assert [found.name for found in (await bench.destination.look()).seen] == [NAME]
+        assert [found.name for found in (await bench.destination.look(at_once)).seen] == [NAME]
 
     @pytest.mark.parametrize("how", ["readback off", "readback forbidden", "readback garbled"])
     async def test_a_look_says_where_it_cannot_look(self, bench: Bench, how: str) -> None:
         if not await bench.fail(how):
             pytest.skip("the service has no such failure")
-        look = await bench.destination.look()
+        look = await bench.destination.look(at_once)
         assert look.unavailable
         assert SECRET not in look.unavailable
         assert look.seen == ()
@@ -150,7 +151,7 @@ class Contract:
         if not await bench.fail(how):
             pytest.skip("the service has no such failure")
         with pytest.raises(LookFailed) as caught:
-            await bench.destination.look()
+            await bench.destination.look(at_once)
         assert isinstance(caught.value.outcome, TryAgain | CloseGate)
         assert SECRET not in str(caught.value)
 
@@ -160,11 +161,13 @@ class Contract:
         outcome, _ = await send(bench, payload(bench, sent))
         assert isinstance(outcome, Accepted)
         dataset = outcome.remote_id
-        found = [row for page in range(3) for row in await bench.destination.read_rows(dataset, page, page_rows=4)]
+        found = [
+            row for page in range(3) for row in await bench.destination.read_rows(at_once, dataset, page, page_rows=4)
+        ]
         assert Counter(row.key for row in found) == Counter(
             bench.destination.row_key(orjson.dumps(row)) for row in sent
         )
-        assert await bench.destination.read_rows(dataset, 9, page_rows=4) == []
+        assert await bench.destination.read_rows(at_once, dataset, 9, page_rows=4) == []
         if outcome.ids is not None:
             assert {row.id for row in found} == set(outcome.ids)
 
@@ -174,7 +177,7 @@ class Contract:
         outcome, _ = await send(bench, payload(bench, rows(bench, 5)))
         assert isinstance(outcome, Accepted)
         for count, expected in ((5, Match.SAME), (4, Match.OTHER), (6, Match.OTHER)):
-            assert await bench.destination.match(outcome.remote_id, rows=count, plan=bench.plan) is expected
+            assert await bench.destination.match(at_once, outcome.remote_id, rows=count, plan=bench.plan) is expected
 
     async def test_too_large(self, bench: Bench) -> None:
         assert await bench.fail("413")
@@ -239,7 +242,7 @@ class Contract:
         outcome, _ = await send(bench, payload(bench, rows(bench, 3)))
         assert isinstance(outcome, Accepted)
         assert outcome.status is RemoteStatus.PENDING
-        seen = [await bench.destination.poll(outcome.remote_id) for _ in range(3)]
+        seen = [await bench.destination.poll(at_once, outcome.remote_id) for _ in range(3)]
         assert seen == [RemoteStatus.PENDING, RemoteStatus.PENDING, ends]
 
     async def test_only_the_payload_raises(self, bench: Bench) -> None:

@@ -7,12 +7,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
 
 from bulkup.destinations.base import (
     PAGE_ROWS,
+    Asking,
     Capabilities,
     Envelope,
     LookFailed,
@@ -113,7 +115,10 @@ class MemoryDestination:
         ids = tuple(range(len(rows))) if self.capabilities.gives_row_ids else None
         return Accepted(stored.id, stored.name, RemoteStatus.READY, ids)
 
-    async def poll(self, remote_id: str) -> RemoteStatus:
+    async def poll(self, asking: Asking, remote_id: str) -> RemoteStatus:
+        return await asking(partial(self._poll, remote_id))
+
+    async def _poll(self, remote_id: str) -> RemoteStatus:
         stored = self.datasets.get(remote_id)
         if stored is None:
             raise LookFailed(TryAgain("no such dataset"))
@@ -122,17 +127,28 @@ class MemoryDestination:
             return RemoteStatus.PENDING
         return stored.ends
 
-    async def look(self) -> Look:
+    async def look(self, asking: Asking) -> Look:
+        return await asking(self._look)
+
+    async def _look(self) -> Look:
         if self.look_unavailable is not None:
             return Look(time.time(), unavailable=self.look_unavailable)
         family = re.compile(re.escape(self.dataset_name) + r"(-\d{5,}(-\d{3,})?-[0-9a-f]{8})?")
         ours = [d for d in self.datasets.values() if family.fullmatch(d.name)]
         return Look(time.time(), tuple(Seen(d.id, d.name, d.ends, len(d.rows)) for d in ours))
 
-    async def match(self, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
+    async def match(self, asking: Asking, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
+        return await asking(partial(self._match, dataset_id, rows))
+
+    async def _match(self, dataset_id: str, rows: int) -> Match:
         return Match.SAME if len(self.datasets[dataset_id].rows) == rows else Match.OTHER
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
+        return await asking(partial(self._page, dataset_id, page, page_rows))
+
+    async def _page(self, dataset_id: str, page: int, page_rows: int) -> list[StoredRow]:
         rows = self.datasets[dataset_id].rows[page * page_rows : (page + 1) * page_rows]
         return [StoredRow(page * page_rows + n, orjson.dumps(row)) for n, row in enumerate(rows)]
 

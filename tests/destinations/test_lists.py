@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bulkup.destinations import listing
 from tests.destinations.answering import Asked, Said, collinear, nebius, said
+from tests.destinations.asking import at_once
 from tests.examples import examples
 
 
@@ -51,7 +52,7 @@ BROKEN: dict[str, Callable[[str | None], dict[str, Any]]] = {
 @pytest.mark.parametrize("how", BROKEN)
 async def test_a_list_of_nebius_that_does_not_come_to_its_end(how: str) -> None:
     asked = Asked(lambda path, params, body: said(BROKEN[how](params.get("after"))))
-    look = await nebius(asked).look()
+    look = await nebius(asked).look(at_once)
     assert look.unavailable
     assert asked.requests < 10
 
@@ -59,7 +60,7 @@ async def test_a_list_of_nebius_that_does_not_come_to_its_end(how: str) -> None:
 async def test_what_such_a_list_has_shown_is_there_all_the_same() -> None:
     """So a destination that is not empty is not taken for an unknown one."""
     asked = Asked(lambda path, params, body: said(page([record(7, "set")], more=True, last="d7")))
-    look = await nebius(asked).look()
+    look = await nebius(asked).look(at_once)
     assert look.unavailable
     assert [one.id for one in look.seen] == ["d0000007"]
 
@@ -70,8 +71,8 @@ async def test_a_projects_list_that_cannot_be_read_leaves_the_look_open() -> Non
     def answer(path: str, params: Mapping[str, str], body: bytes) -> Said:
         return said({"detail": "no"}, 422) if "ai_project_id" in params else said(page(FULL))
 
-    assert (await nebius(Asked(answer)).look()).unavailable is None
-    assert (await nebius(Asked(answer), ai_project_id="p").look()).unavailable
+    assert (await nebius(Asked(answer)).look(at_once)).unavailable is None
+    assert (await nebius(Asked(answer), ai_project_id="p").look(at_once)).unavailable
 
 
 def paged(records: list[dict[str, Any]], params: Mapping[str, str], size: int) -> dict[str, Any]:
@@ -86,7 +87,7 @@ async def test_a_list_that_ends_is_read_to_its_end(count: int, size: int, data: 
     """However many there are, and however few come in a page."""
     ours = data.draw(st.sets(st.integers(0, max(0, count - 1)), max_size=4)) if count else set()
     records = [record(number, "set" if number in ours else "other") for number in range(count)]
-    look = await nebius(Asked(lambda path, params, body: said(paged(records, params, size)))).look()
+    look = await nebius(Asked(lambda path, params, body: said(paged(records, params, size)))).look(at_once)
     assert look.unavailable is None
     assert {int(one.id[1:]) for one in look.seen} == ours
     assert look.listed == count
@@ -103,10 +104,10 @@ async def test_a_list_without_end_ends_by_what_the_run_knows(monkeypatch: pytest
 
     asked = Asked(endless)
     destination = nebius(asked)
-    assert "does not come to its end" in ((await destination.look()).unavailable or "")
+    assert "does not come to its end" in ((await destination.look(at_once)).unavailable or "")
     assert asked.requests == 11
     asked.requests, destination.known_datasets = 0, 600
-    assert (await destination.look()).unavailable
+    assert (await destination.look(at_once)).unavailable
     assert asked.requests == 326, "two in each page, and 650 may be there"
 
 
@@ -120,7 +121,7 @@ async def test_a_list_of_many_pages_is_whole() -> None:
         place = places.get(params.get("after", ""), -1) + 1
         return said(page([records[place]], more=place + 1 < len(records), last=records[place]["id"]))
 
-    look = await nebius(Asked(answer)).look()
+    look = await nebius(Asked(answer)).look(at_once)
     assert (look.unavailable, len(look.seen), look.listed) == (None, 1, 12_000)
 
 
@@ -157,7 +158,7 @@ COLLINEAR: dict[str, Callable[[int], Any]] = {
 @pytest.mark.parametrize("how", COLLINEAR)
 async def test_a_list_of_collinear_that_does_not_come_to_its_end(how: str) -> None:
     asked = Asked(lambda path, params, body: said(COLLINEAR[how](page_of(body))))
-    look = await collinear(asked).look()
+    look = await collinear(asked).look(at_once)
     assert look.unavailable
     assert asked.requests < 10
 
@@ -166,7 +167,7 @@ async def test_a_page_that_comes_twice_does_not_stand_for_the_one_that_does_not(
     """The numbers add up, and our dataset was never shown."""
     pages = [[dataset(one) for one in range(100)]] * 2 + [[dataset(one) for one in range(50)]]
     asked = Asked(lambda path, params, body: said(graph(pages[min(2, page_of(body))], 250)))
-    assert (await collinear(asked).look()).unavailable
+    assert (await collinear(asked).look(at_once)).unavailable
 
 
 async def test_more_pages_than_any_constant() -> None:
@@ -174,5 +175,5 @@ async def test_more_pages_than_any_constant() -> None:
         number = page_of(body)
         return said(graph([dataset(number, "set" if number == 10_500 else "other")], 10_501))
 
-    look = await collinear(Asked(answer)).look()
+    look = await collinear(Asked(answer)).look(at_once)
     assert (look.unavailable, [one.id for one in look.seen]) == (None, ["c10500"])

@@ -10,6 +10,7 @@ import pytest
 from bulkup.destinations.base import ReadBackUnavailable
 from bulkup.outcome import Accepted, InDoubt, RowsRefused
 from tests.destinations import contract
+from tests.destinations.asking import at_once
 from tests.destinations.contract import payload, rows, send
 from tests.destinations.served import ServedBench, bench_of
 
@@ -23,15 +24,15 @@ class TestNebius(contract.Contract):
     async def test_the_family_is_ours_in_our_folder_alone(self, bench: ServedBench) -> None:
         for name in (contract.NAME, contract.FAMILY, "gsm8k-100000-0123abcd"):
             await bench.foreign(name)
-        found = (await bench.destination.look()).seen
+        found = (await bench.destination.look(at_once)).seen
         assert {one.name for one in found} == {contract.NAME, contract.FAMILY, "gsm8k-100000-0123abcd"}
         elsewhere = bench.destination
         elsewhere._folder = "/elsewhere"  # type: ignore[attr-defined]
-        assert (await elsewhere.look()).seen == ()
+        assert (await elsewhere.look(at_once)).seen == ()
 
     async def test_polling_another_dataset_is_no_answer(self, bench: ServedBench) -> None:
         with pytest.raises(ReadBackUnavailable):
-            await bench.destination.poll("no-such-dataset")
+            await bench.destination.poll(at_once, "no-such-dataset")
 
     @pytest.mark.parametrize("names", ["all", "first", "none"])
     async def test_rows_are_named_as_far_as_the_service_names_them(self, bench: ServedBench, names: str) -> None:
@@ -53,7 +54,7 @@ class TestCollinear(contract.Contract):
         assert isinstance(first, Accepted)
         assert isinstance(second, Accepted)
         assert first.remote_id == second.remote_id != ""
-        assert [found.rows for found in (await bench.destination.look()).seen] == [7]
+        assert [found.rows for found in (await bench.destination.look(at_once)).seen] == [7]
 
     async def test_a_page_that_is_silently_shorter_does_not_hide_our_dataset(self, bench: ServedBench) -> None:
         """Open in the reference: a cap on the page's size."""
@@ -61,7 +62,7 @@ class TestCollinear(contract.Contract):
             await bench.foreign(f"other-{number}")
         await bench.foreign(contract.NAME)
         bench.emulator.patch(graphql_page_cap=5)
-        look = await bench.destination.look()
+        look = await bench.destination.look(at_once)
         assert look.unavailable or look.seen
 
     @pytest.mark.parametrize("more", ["one_less", "one_more"])

@@ -12,12 +12,13 @@ from multidict import CIMultiDict
 
 from bulkup import secret
 from bulkup.classify import BadRequest
-from bulkup.destinations.base import AnswerTooLarge, NotThere, ReadBackUnavailable
+from bulkup.destinations.base import AnswerTooLarge, LookFailed, ReadBackUnavailable
 from bulkup.destinations.http import SEEN_CHARS, is_usable_id, lost, readable, refusal, rows_at_fault
-from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus, StopLane, TryAgain
+from bulkup.outcome import Accepted, InDoubt, Outcome, StopLane, TryAgain
 from bulkup.token_source import TokenSource
 from bulkup.transport import ERROR_BYTES, WORDS, Answer, Phase, TransportFailure
 from tests.destinations.answering import SECRET, Asked, Said, collinear, nebius, payload, said
+from tests.destinations.asking import at_once
 
 SOURCE = TokenSource(variable="T", file=None, environment={"T": SECRET})
 
@@ -141,18 +142,13 @@ async def test_some_pages_are_final_too(status: int) -> None:
     assert not outcome.may_pass
 
 
-@pytest.mark.parametrize("pages", [0, 1, 2, 3])
-async def test_a_look_meets_a_page_or_two(pages: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dataset is not gone because a gateway said 404 for it."""
-    monkeypatch.setattr("bulkup.destinations.http.GATEWAY_PAUSES_S", (0.0, 0.0))
-    answers = [Said(404, [b"<html>"])] * pages + [said({"id": "d1", "name": "set", "status": "READY"})]
-    asked = Asked(lambda path, params, body: answers[asked.requests - 1])
-    if pages < 3:
-        assert await nebius(asked).poll("d1") is RemoteStatus.READY
-        return
-    with pytest.raises(ReadBackUnavailable, match="a gateway answered") as caught:
-        await nebius(asked).poll("d1")
-    assert not isinstance(caught.value, NotThere)
+async def test_a_gateways_page_says_nothing_of_a_dataset() -> None:
+    """It is not gone because a gateway said 404 for it: asked again, the service itself may answer."""
+    asked = Asked(lambda path, params, body: Said(404, [b"<html>"]))
+    with pytest.raises(LookFailed, match="a gateway answered") as caught:
+        await nebius(asked).poll(at_once, "d1")
+    assert isinstance(caught.value.outcome, StopLane)
+    assert (caught.value.outcome.may_pass, asked.requests) == (True, 1)
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "a/b", "a?b", "a#b", "a b", "a\n", "é", "a" * 201, "%2e", "\ud800"])
@@ -178,20 +174,20 @@ ODD_ROWS: list[Any] = [
 async def test_a_row_that_cannot_be_read_back(row: Any) -> None:
     page = {"data": {"getDatasetRowsByDatasetId": {"count": 1, "rows": [row]}}}
     with pytest.raises(ReadBackUnavailable):
-        await collinear(Asked(lambda path, params, body: said(page))).read_rows("d1", 0)
+        await collinear(Asked(lambda path, params, body: said(page))).read_rows(at_once, "d1", 0)
 
 
 @pytest.mark.parametrize("rows", [[None], [7], ["x"], [[]], None, "x", {}, [{}] * 1001])
 async def test_rows_of_nebius_that_cannot_be_read_back(rows: Any) -> None:
     with pytest.raises(ReadBackUnavailable):
-        await nebius(Asked(lambda path, params, body: said({"rows": rows}))).read_rows("d1", 0)
+        await nebius(Asked(lambda path, params, body: said({"rows": rows}))).read_rows(at_once, "d1", 0)
 
 
 async def test_an_answer_of_too_many_objects_is_too_large() -> None:
     """Each takes many times its two bytes."""
     many = b'{"rows":[' + b"{}," * 500_000 + b"{}]}"
     with pytest.raises(AnswerTooLarge):
-        await nebius(Asked(lambda path, params, body: Said(200, [many]))).read_rows("d1", 0)
+        await nebius(Asked(lambda path, params, body: Said(200, [many]))).read_rows(at_once, "d1", 0)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import anyio.to_thread
 import pytest
 
 from bulkup.chunk import ChunkId
-from bulkup.destinations.base import StoredRow
+from bulkup.destinations.base import Asking, StoredRow
 from bulkup.destinations.collinear.wire import CollinearDestination
 from bulkup.emulator import Spawned
 from bulkup.event import Note
@@ -384,9 +384,9 @@ async def test_nothing_is_in_flight_while_rows_are_counted(emulator: Spawned, tm
     looks: list[int] = []
     look = CollinearDestination.look
 
-    async def watched(self: CollinearDestination) -> Look:
+    async def watched(self: CollinearDestination, asking: Asking) -> Look:
         looks.append((await anyio.to_thread.run_sync(emulator.summary))["collinear"]["concurrent_uploads"])
-        return await look(self)
+        return await look(self, asking)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(CollinearDestination, "look", watched)
@@ -463,10 +463,10 @@ async def test_rows_read_back_that_are_not_all_there_decide_nothing(emulator: Sp
     read_rows = CollinearDestination.read_rows
     asked = 0
 
-    async def lagging(self: CollinearDestination, dataset_id: str, page: int) -> list[StoredRow]:
+    async def lagging(self: CollinearDestination, asking: Asking, dataset_id: str, page: int) -> list[StoredRow]:
         nonlocal asked
         asked += 1
-        rows = await read_rows(self, dataset_id, page)
+        rows = await read_rows(self, asking, dataset_id, page)
         return rows[:10] if asked == 1 else rows
 
     with pytest.MonkeyPatch.context() as patched:
@@ -493,9 +493,9 @@ async def test_after_a_crash_a_creating_chunk_is_looked_up_before_anything_is_se
     look = CollinearDestination.look
     send = Executors.send
 
-    async def looked(self: CollinearDestination) -> Look:
+    async def looked(self: CollinearDestination, asking: Asking) -> Look:
         calls.append("look")
-        return await look(self)
+        return await look(self, asking)
 
     async def sent(self: Executors, prepared: Prepared, on_bytes: Callable[[int], None]) -> Sent:
         calls.append("send")

@@ -19,11 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.flow.clock import Clock, dated
+from bulkup.flow.clock import Clock
 from bulkup.journal import SqliteJournal
 from bulkup.journal.facts import CLOCK, SURVEY, Anchor, Survey
 from bulkup.receipt import seconds_between
-from bulkup.settlement import Look
 from bulkup.wiring.run_clock import run_clock
 from tests.environments.fixtures import machine, served
 from tests.environments.processes import ROWS, Machine
@@ -193,15 +192,6 @@ async def test_the_journal_keeps_the_anchor(tmp_path: Path, monkeypatch: pytest.
         anew = await run_clock(journal)
         assert anew.since >= real() + 1e6 - 60
         assert anew.unix() >= anew.since
-
-
-async def test_a_look_is_dated_by_the_runs_clock() -> None:
-    clock = Clock(time.monotonic, lambda: 42.0, asyncio.sleep, lambda low, _: low)
-
-    async def look() -> Look:
-        return Look(time.time(), unavailable="x")
-
-    assert await dated(look, clock) == Look(42.0, unavailable="x")
 
 
 def test_a_duration_is_never_negative() -> None:

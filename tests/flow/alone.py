@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from anyio.lowlevel import checkpoint
 
-from bulkup.flow.asker import Asker
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Halt
-from bulkup.flow.reaction import Reaction
+from bulkup.flow.requests import Requests
 from bulkup.pacing import Concurrency, Gate, Pacing, Patience, Rate
 from bulkup.token_source import TokenSource
 
@@ -60,7 +58,7 @@ class Alone:
         retry_for_s: float = 600.0,
         max_wait_s: float = 3600.0,
         concurrency: int = 4,
-        on_answer: Callable[[], None] = lambda: None,
+        requests_per_minute: float | None = None,
     ) -> None:
         self.token = token or TokenSource(variable="T", file=None, environment={"T": "a-token-of-this-test"})
         self.clock = clock or virtual()
@@ -71,24 +69,16 @@ class Alone:
         self.pacing = Pacing(
             concurrency=Concurrency(cap=concurrency),
             gate=Gate(clock=now_s, sleep=self.clock.sleep),
-            rate=Rate(),
+            rate=Rate(requests_per_minute=requests_per_minute),
             clock=now_s,
             uniform=self.clock.uniform,
             unix=self.clock.unix,
         )
-        self.reaction = Reaction(
+        self.requests = Requests(
             token=self.token,
             pacing=self.pacing,
             patience=self.patience,
             halt=self.halt,
             clock=self.clock,
             say=self.said.append,
-        )
-        self.asker = Asker(
-            token=self.token,
-            pacing=self.pacing,
-            reaction=self.reaction,
-            halt=self.halt,
-            clock=self.clock,
-            on_answer=on_answer,
         )

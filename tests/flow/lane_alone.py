@@ -15,7 +15,7 @@ import anyio
 
 from bulkup.chunk import Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt, RejectLimit
-from bulkup.destinations.base import PAGE_ROWS, StoredRow
+from bulkup.destinations.base import PAGE_ROWS, Asking, StoredRow
 from bulkup.doubt.by_name import BY_NAME
 from bulkup.doubt.policy import Policy
 from bulkup.encoding import RowPlan
@@ -76,27 +76,29 @@ class Listed(MemoryDestination):
     twice: bool = False
     """Row ids are given twice."""
 
-    async def look(self) -> Look:
+    async def look(self, asking: Asking) -> Look:
         self.looks += 1
-        look = await MemoryDestination.look(self)
+        look = await MemoryDestination.look(self, asking)
         seen = tuple(
             replace(d, status=self.listed_as.get(d.id, d.status)) for d in look.seen if d.id not in self.hidden
         )
         return replace(look, seen=seen)
 
-    async def match(self, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
+    async def match(self, asking: Asking, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
         assert plan == rig.rows_plan()
-        return await MemoryDestination.match(self, dataset_id, rows=rows, plan=plan)
+        return await MemoryDestination.match(self, asking, dataset_id, rows=rows, plan=plan)
 
-    async def poll(self, remote_id: str) -> RemoteStatus:
+    async def poll(self, asking: Asking, remote_id: str) -> RemoteStatus:
         self.polled.append(remote_id)
-        return await MemoryDestination.poll(self, remote_id)
+        return await MemoryDestination.poll(self, asking, remote_id)
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
         self.page_rows.append(page_rows)
         if self.unreadable is not None:
             raise self.unreadable
-        found = await MemoryDestination.read_rows(self, dataset_id, page, page_rows=page_rows)
+        found = await MemoryDestination.read_rows(self, asking, dataset_id, page, page_rows=page_rows)
         found = [replace(row, id=int(row.id or 0) // 2) for row in found] if self.twice else found
         return found if self.shown is None else found[: self.shown]
 
@@ -215,10 +217,7 @@ class LaneAlone(Alone):
             executors=self.executors,
             plan=self.plan,
             journal=self.journal,
-            pacing=self.pacing,
-            patience=self.patience,
-            reaction=self.reaction,
-            asker=self.asker,
+            requests=self.requests,
             budget=self.budget,
             creation=creation or self.created(),
             fence=self.fence,
@@ -270,8 +269,7 @@ class LaneAlone(Alone):
             journal=self.journal,
             source=self.source,
             chunker=self.chunker,
-            pacing=self.pacing,
-            asker=self.asker,
+            requests=self.requests,
             halt=self.halt,
             tally=self.tally,
             clock=self.clock,

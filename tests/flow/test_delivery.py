@@ -9,7 +9,7 @@ import pytest
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt
-from bulkup.destinations.base import ReadBackUnavailable
+from bulkup.destinations.base import Asking, ReadBackUnavailable
 from bulkup.doubt.by_count import BY_COUNT
 from bulkup.doubt.policy import DOUBTS_TO_SETTLE
 from bulkup.errors import ExitCode, LocalDisk
@@ -315,7 +315,7 @@ class TestNotReady:
         if how == "not to be asked":
 
             class Mute(type(lane.to)):  # type: ignore[misc]
-                async def poll(self, remote_id: str) -> RemoteStatus:
+                async def poll(self, asking: Asking, remote_id: str) -> RemoteStatus:
                     raise ReadBackUnavailable("HTTP 404")
 
             lane.to = Mute(**{name: getattr(lane.to, name) for name in lane.to.__dataclass_fields__})
@@ -356,7 +356,7 @@ class TestNotReady:
         """The next invocation asks on."""
 
         class Stopping(type(lane.to)):  # type: ignore[misc]
-            async def poll(self, remote_id: str) -> RemoteStatus:
+            async def poll(self, asking: Asking, remote_id: str) -> RemoteStatus:
                 lane.halt.set(Reason("stopped", ExitCode.INTERRUPTED))
                 return RemoteStatus.PENDING
 

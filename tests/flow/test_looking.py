@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.destinations.base import PAGE_ROWS, AnswerTooLarge, Destination, ReadBackUnavailable, StoredRow
+from bulkup.destinations.base import (
+    PAGE_ROWS,
+    AnswerTooLarge,
+    Asking,
+    Destination,
+    LookFailed,
+    ReadBackUnavailable,
+    StoredRow,
+)
 from bulkup.flow import looking
-from bulkup.flow.asker import Asker
-from bulkup.flow.looking import expect_datasets, row_pages
+from bulkup.flow.looking import dated_look, expect_datasets, row_pages
 from bulkup.journal.facts import Survey
+from bulkup.outcome import CloseGate
+from bulkup.settlement import Look
+from tests.destinations.asking import at_once
 from tests.examples import examples
+from tests.flow.alone import UNIX_S, virtual
+from tests.pacing.virtual import run_virtual
 
-
-class Asking:
-    """Asks at once."""
-
-    async def ask(self, question: Callable[[], Awaitable[Any]]) -> Any:
-        return await question()
+T = TypeVar("T")
 
 
 class Paged:
@@ -36,7 +44,9 @@ class Paged:
         self.cap, self.counts_pages, self.largest = cap, counts_pages, largest
         self.requests = 0
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
         self.requests += 1
         assert self.requests < 1_000, "it is asked without end"
         size = min(page_rows, self.cap)
@@ -50,8 +60,8 @@ class Paged:
 async def read(
     paged: object, *, at_most: int = 10**9, counted: int | None = None, row_bytes: int = 1
 ) -> list[StoredRow]:
-    asker, destination = cast("Asker", Asking()), cast("Destination", paged)
-    pages = row_pages(asker, destination, "d", row_bytes=row_bytes, at_most=at_most, counted=counted)
+    destination = cast("Destination", paged)
+    pages = row_pages(at_once, destination, "d", row_bytes=row_bytes, at_most=at_most, counted=counted)
     return [row async for page in pages for row in page]
 
 
@@ -78,8 +88,10 @@ async def test_a_row_that_is_counted_and_not_shown_is_missing() -> None:
 class Again(Paged):
     """Ignores the page's number."""
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
-        return await super().read_rows(dataset_id, 0, page_rows=page_rows)
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
+        return await super().read_rows(asking, dataset_id, 0, page_rows=page_rows)
 
 
 @pytest.mark.parametrize("count", [1, 999, 1000, 5000])
@@ -91,8 +103,10 @@ async def test_the_same_page_again_is_no_reading(count: int) -> None:
 class Short(Paged):
     """One page in the middle is not whole."""
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
-        found = await super().read_rows(dataset_id, page, page_rows=page_rows)
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
+        found = await super().read_rows(asking, dataset_id, page, page_rows=page_rows)
         return found[:-1] if page == 1 else found
 
 
@@ -104,8 +118,10 @@ async def test_a_page_in_the_middle_that_is_short_is_no_reading() -> None:
 class Shallow(Paged):
     """Shows no more than three pages."""
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
-        return [] if page >= 3 else await super().read_rows(dataset_id, page, page_rows=page_rows)
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
+        return [] if page >= 3 else await super().read_rows(asking, dataset_id, page, page_rows=page_rows)
 
 
 async def test_pages_that_end_before_the_count_are_no_reading() -> None:
@@ -116,7 +132,9 @@ async def test_pages_that_end_before_the_count_are_no_reading() -> None:
 class Endless(Paged):
     """There is always one more."""
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
         self.requests += 1
         return [StoredRow(page * page_rows + number, bytes(16)) for number in range(page_rows)]
 
@@ -182,12 +200,54 @@ async def test_one_row_that_is_too_large_is_no_reading() -> None:
 class LargeLater(Paged):
     """What comes after the first page is too large."""
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
         if page:
             raise AnswerTooLarge("too large")
-        return await super().read_rows(dataset_id, page, page_rows=page_rows)
+        return await super().read_rows(asking, dataset_id, page, page_rows=page_rows)
 
 
 async def test_pages_of_another_size_do_not_go_on_where_others_ended() -> None:
     with pytest.raises(AnswerTooLarge):
         await read(LargeLater(3000))
+
+
+class Dated:
+    """A look of three requests of two seconds; the first one fails at first."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def look(self, asking: Asking) -> Look:
+        for _ in range(3):
+            await asking(self._page)
+        return Look(0.0, unavailable="x")
+
+    async def _page(self) -> None:
+        self.asked += 1
+        await asyncio.sleep(2)
+        if self.asked == 1:
+            raise LookFailed(CloseGate("HTTP 429", 100.0))
+
+
+async def after_ten_seconds(request: Callable[[], Awaitable[T]], /) -> T:
+    """An `Asking`: that is how long a slot takes; a failure is waited out for a hundred."""
+    await asyncio.sleep(10)
+    try:
+        return await request()
+    except LookFailed:
+        await asyncio.sleep(100)
+        return await request()
+
+
+def test_a_look_is_dated_by_the_runs_clock_from_its_first_answer_to_its_last() -> None:
+    """What was waited before the request that was answered is no part of it; what was waited between its requests is."""
+
+    async def main() -> Look:
+        return await dated_look(after_ten_seconds, cast("Destination", Dated()), virtual())
+
+    look = run_virtual(main)
+    assert look.unavailable == "x"
+    assert look.at - UNIX_S == pytest.approx(10 + 2 + 100, abs=0.01)
+    assert look.took_s == pytest.approx(2 + 2 * (10 + 2), abs=0.01)

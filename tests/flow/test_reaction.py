@@ -1,38 +1,50 @@
-"""What a lane does after a request that came to nothing: wait, and how long; renew the token; stop, and what it says then."""
+"""What follows from a request that came to nothing: wait, and how long; renew the token; stop, and what is said then."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from pathlib import Path
+from math import inf
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bulkup.errors import ExitCode
-from bulkup.flow.halt import Halted, Reason
-from bulkup.flow.reaction import Failure, told_too_long, until_text
-from bulkup.outcome import CloseGate, StopLane, TokenRejected, TryAgain
-from bulkup.token_source import TokenSource
-from tests.flow.alone import UNIX_S, WITHIN_S, Alone, counted, now_s
-from tests.pacing.virtual import give_way, run_virtual
+from bulkup.flow.reaction import (
+    GATEWAY_PAGES,
+    Failure,
+    Reaction,
+    RenewToken,
+    RetryAfter,
+    Standing,
+    Stop,
+    reaction,
+    told_too_long,
+    until_text,
+)
+from bulkup.outcome import CloseGate, InDoubt, StopLane, TokenRejected, TryAgain
+from bulkup.pacing import Impatience
+from tests.examples import examples
+from tests.flow.alone import UNIX_S
+
+WORDS = "HTTP 500: words"
+PAGE = StopLane("HTTP 404: a page", ExitCode.USAGE, may_pass=True)
+NO_PERMISSION = Stop(f"the service does not take the token ({WORDS})", ExitCode.NO_PERMISSION)
 
 
 def after(
-    failure: Failure, *, failures: int = 1, retry_for_s: float = 600.0, at_s: float = 0.0
-) -> tuple[float, Reason | None]:
-    """How long is waited after *failure*, which comes *at_s* seconds after the last success, and why the lane stops."""
-
-    async def main() -> tuple[float, Reason | None]:
-        alone = Alone(retry_for_s=retry_for_s)
-        await asyncio.sleep(at_s)
-        began_s = now_s()
-        try:
-            await alone.reaction.after(failure, failures=failures, token=alone.token.current)
-        except Halted:
-            assert alone.halt.reason is not None
-        return round(now_s() - began_s, 6), alone.halt.reason
-
-    return run_virtual(main)
+    failure: Failure,
+    *,
+    failures: int = 1,
+    pages: int = 1,
+    impatience: Impatience | None = None,
+    gate_s: float = 0.0,
+    chance: float = 1.0,
+) -> Reaction:
+    standing = Standing(
+        failures=failures, pages=pages, impatience=impatience, gate_s=gate_s, unix_s=UNIX_S, max_wait_s=3600.0
+    )
+    return reaction(failure, standing, lambda low, high: low + chance * (high - low))
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
@@ -59,153 +71,122 @@ def test_a_wait_that_is_too_long_is_told_with_its_end_and_the_option() -> None:
     )
 
 
-@pytest.mark.parametrize(("failures", "wait_s"), [(1, 0.5), (2, 1.0), (3, 2.0), (7, 30.0)])
-def test_what_was_not_sent_waits_by_failures_in_a_row(failures: int, wait_s: float) -> None:
-    assert after(TryAgain("refused"), failures=failures) == (wait_s, None)
+@pytest.mark.parametrize("failure", [TryAgain(WORDS), InDoubt(WORDS)])
+@pytest.mark.parametrize(("failures", "wait_s"), [(1, 0.5), (2, 1.0), (3, 2.0), (7, 30.0), (100, 30.0)])
+def test_what_says_nothing_of_how_long_waits_by_failures_in_a_row(
+    failure: Failure, failures: int, wait_s: float
+) -> None:
+    assert after(failure, failures=failures) == RetryAfter(wait_s)
 
 
-def test_patience_lasts_as_long_as_the_user_says_and_the_last_answer_is_named() -> None:
-    assert after(TryAgain("connection refused"), at_s=599.9)[1] is None
-    assert after(TryAgain("connection refused"), at_s=600.1) == (
-        0.0,
-        Reason("nothing got through for too long; the last answer: connection refused", ExitCode.TRY_LATER),
-    )
+@pytest.mark.parametrize("why", [Impatience.NO_SUCCESS, Impatience.TOLD_TO_WAIT])
+@pytest.mark.parametrize("failure", [TryAgain(WORDS), InDoubt(WORDS)])
+def test_it_stops_where_patience_is_over_and_names_the_last_answer(failure: Failure, why: Impatience) -> None:
+    words = f"nothing got through for too long; the last answer: {WORDS}"
+    assert after(failure, impatience=why) == Stop(words, ExitCode.TRY_LATER)
 
 
-def test_a_lane_that_stops_meanwhile_ends_the_wait() -> None:
-    async def main() -> float:
-        alone = Alone()
-        waiting = asyncio.ensure_future(alone.reaction.back_off(7, "refused"))
-        await asyncio.sleep(10)
-        alone.halt.set(Reason("stopped", ExitCode.INTERRUPTED))
-        with pytest.raises(Halted):
-            await waiting
-        return now_s()
-
-    assert run_virtual(main) == pytest.approx(10, abs=WITHIN_S)
+def test_it_stops_where_so_many_in_a_row_are_too_many() -> None:
+    words = f"3 requests in a row came to nothing: {WORDS}"
+    assert after(TryAgain(WORDS), failures=3, impatience=Impatience.TOO_MANY) == Stop(words, ExitCode.TRY_LATER)
 
 
-@pytest.mark.parametrize("failures", [1, 2])
-def test_a_token_that_cannot_be_renewed_ends_the_lane_at_once(failures: int) -> None:
-    assert after(TokenRejected("HTTP 401"), failures=failures) == (
-        0.0,
-        Reason("the service does not take the token (HTTP 401)", ExitCode.NO_PERMISSION),
-    )
-
-
-async def test_a_renewed_token_is_tried_at_once_and_then_after_a_wait(tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    file.write_text("the-first-token-of-all")
-
-    alone, waited = Alone(TokenSource(variable="T", file=file), clock=counted()), []
-    for failures in (1, 2, 3):
-        rejected = alone.token.current
-        file.write_text(f"a-token-that-is-renewed-{failures}")
-        began_s = alone.clock.monotonic()
-        await alone.reaction.after(TokenRejected("HTTP 401"), failures=failures, token=rejected)
-        assert alone.token.current != rejected
-        waited.append(alone.clock.monotonic() - began_s)
-    assert waited == [0, 1, 2]
-    await alone.clock.sleep(601)
-    with pytest.raises(Halted):
-        await alone.reaction.after(TokenRejected("HTTP 401"), failures=4, token=rejected)
-    words = "nothing got through for too long; the last answer: HTTP 401"
-    assert alone.halt.reason == Reason(words, ExitCode.TRY_LATER)
+def test_a_token_is_renewed_and_tried_at_once_and_the_next_time_after_a_wait() -> None:
+    """Where it cannot be renewed that is the end."""
+    assert after(TokenRejected(WORDS)) == RenewToken(RetryAfter(0.0), NO_PERMISSION)
+    assert after(TokenRejected(WORDS), failures=3) == RenewToken(RetryAfter(2.0), NO_PERMISSION)
+    over = Stop(f"nothing got through for too long; the last answer: {WORDS}", ExitCode.TRY_LATER)
+    assert after(TokenRejected(WORDS), failures=2, impatience=Impatience.NO_SUCCESS) == RenewToken(over, NO_PERMISSION)
 
 
 def test_what_stops_a_lane_does_so_with_its_words_and_code() -> None:
-    assert after(StopLane("HTTP 402: pay", ExitCode.NO_PERMISSION)) == (
-        0.0,
-        Reason("HTTP 402: pay", ExitCode.NO_PERMISSION),
+    assert after(StopLane("HTTP 402: pay", ExitCode.NO_PERMISSION)) == Stop("HTTP 402: pay", ExitCode.NO_PERMISSION)
+
+
+def test_a_gateways_page_may_pass_a_few_times() -> None:
+    assert [after(PAGE, pages=pages) for pages in (1, 2, 3)] == [RetryAfter(0.5), RetryAfter(1.0), RetryAfter(2.0)]
+    stop = Stop(PAGE.reason, ExitCode.USAGE)
+    assert after(PAGE, pages=GATEWAY_PAGES + 1) == stop
+    assert after(PAGE, impatience=Impatience.NO_SUCCESS) == stop
+
+
+def test_a_refusal_waits_as_long_as_it_says_and_as_the_gate_is_closed() -> None:
+    assert after(CloseGate(WORDS, 100.0), gate_s=99.9) == RetryAfter(100.0, at_gate=True)
+    assert after(CloseGate(WORDS, 0.0), gate_s=4.0) == RetryAfter(4.0, at_gate=True)
+    assert after(CloseGate(WORDS, None), gate_s=0.35) == RetryAfter(0.35, at_gate=True)
+
+
+def test_a_refusal_stops_where_it_asks_for_more_than_the_user_allows_or_lasts_too_long() -> None:
+    refusal = CloseGate(WORDS, 7200.0)
+    words = told_too_long(7200.0, UNIX_S, 3600.0, WORDS)
+    assert after(refusal, impatience=Impatience.TOLD_TO_WAIT, gate_s=7200.0) == Stop(words, ExitCode.TRY_LATER)
+    words = f"the service refused for too long: {WORDS}"
+    assert after(refusal, impatience=Impatience.NO_SUCCESS) == Stop(words, ExitCode.TRY_LATER)
+    assert after(CloseGate(WORDS, 1.0), impatience=Impatience.TOO_MANY) == RetryAfter(1.0, at_gate=True), (
+        "it is no failure in a row"
     )
 
 
-async def refuse(alone: Alone, told_s: float | None, reason: str = "HTTP 429: too many") -> None:
-    """One refusal, as `Pacing` and then the reaction hear of it."""
-    refusal = CloseGate(reason, told_s)
-    alone.pacing.refused(refusal, began_s=now_s())
-    await alone.reaction.after(refusal, failures=1, token=alone.token.current)
-
-
-def test_a_refusal_is_not_waited_out_here() -> None:
-    """Who wants to send waits at the gate; who does not is not held up."""
-    assert after(CloseGate("HTTP 429", 100.0)) == (0.0, None)
-
-
-@pytest.mark.parametrize(
-    ("told_s", "is_told"), [(None, False), (0.0, False), (9.99, False), (10.0, True), (60.0, True)]
+outcomes = st.one_of(
+    st.just(TryAgain(WORDS)),
+    st.just(InDoubt(WORDS)),
+    st.just(TokenRejected(WORDS)),
+    st.builds(CloseGate, st.just(WORDS), st.none() | st.floats(0, 1e6), st.booleans()),
+    st.builds(StopLane, st.just(WORDS), st.sampled_from([ExitCode.USAGE, ExitCode.NO_PERMISSION]), st.booleans()),
 )
-def test_a_wait_of_ten_seconds_is_told(told_s: float | None, is_told: bool) -> None:
-    async def main() -> list[str]:
-        alone = Alone()
-        await refuse(alone, told_s)
-        return alone.said
-
-    until = until_text(told_s or 0.0, UNIX_S)
-    assert run_virtual(main) == [f"waiting until {until}, as the service asks (HTTP 429: too many)"] * is_told
-
-
-@pytest.mark.parametrize(("later_s", "times"), [(0.0, 1), (0.5, 1), (1.0, 1), (1.01, 2), (2.0, 2)])
-def test_who_is_told_the_same_does_not_say_it_again(later_s: float, times: int) -> None:
-    """Within a second it is the same moment."""
-
-    async def main() -> list[str]:
-        alone = Alone()
-        await refuse(alone, 60.0)
-        await refuse(alone, 60.0 + later_s)
-        await refuse(alone, 60.0 + later_s)
-        return alone.said
-
-    assert len(run_virtual(main)) == times
+standings = st.fixed_dictionaries(
+    {
+        "failures": st.integers(1, 40),
+        "pages": st.integers(1, 6),
+        "impatience": st.none() | st.sampled_from(Impatience),
+        "gate_s": st.floats(0, 1e6),
+        "chance": st.floats(0, 1),
+    }
+)
 
 
-def test_a_wait_that_is_told_later_is_told_anew() -> None:
-    async def main() -> list[str]:
-        alone = Alone()
-        await refuse(alone, 60.0)
-        await asyncio.sleep(60)
-        await refuse(alone, 60.0)
-        return alone.said
-
-    assert len(run_virtual(main)) == 2
-
-
-@pytest.mark.parametrize(("told_s", "ends"), [(3600.0, False), (3600.1, True)])
-def test_more_than_the_user_allows_ends_the_lane_with_the_time_to_come_back(told_s: float, ends: bool) -> None:
-    async def main() -> Reason | None:
-        alone = Alone(max_wait_s=3600.0)
-        try:
-            await refuse(alone, told_s)
-        except Halted:
-            assert ends
-        return alone.halt.reason
-
-    text = told_too_long(told_s, UNIX_S, 3600.0, "HTTP 429: too many")
-    assert run_virtual(main) == (Reason(text, ExitCode.TRY_LATER) if ends else None)
+def waits_s(found: Reaction) -> float:
+    """How long at least until the next attempt; without end where there is none."""
+    match found:
+        case RetryAfter(wait_s):
+            return wait_s
+        case RenewToken(renewed, _):
+            return waits_s(renewed)
+        case Stop():
+            return inf
 
 
-@pytest.mark.parametrize("told_s", [None, 0.0])
-def test_refusals_without_a_wait_use_up_patience(told_s: float | None) -> None:
-    async def main() -> Reason | None:
-        alone = Alone(retry_for_s=5.0)
-        for _ in range(5):
-            await refuse(alone, told_s)
-            await asyncio.sleep(1)
-        await asyncio.sleep(0.1)
-        with pytest.raises(Halted):
-            await refuse(alone, told_s)
-        await give_way()
-        return alone.halt.reason
+@examples(300)
+@given(outcomes, standings)
+def test_whatever_comes_when(failure: Failure, at: dict[str, object]) -> None:
+    """Never sooner than told, never longer than our own back-off where nothing was told; it stops only for what is listed here."""
+    found = after(failure, **at)  # type: ignore[arg-type]
+    is_patient = at["impatience"] is None
+    match failure:
+        case CloseGate(_, told_s):
+            assert waits_s(found) >= max(told_s or 0.0, at["gate_s"])  # type: ignore[call-overload]
+            may_stop = at["impatience"] in (Impatience.TOLD_TO_WAIT, Impatience.NO_SUCCESS)
+            codes = {ExitCode.TRY_LATER}
+        case StopLane(_, code, may_pass):
+            may_stop, codes = not (may_pass and is_patient and at["pages"] <= GATEWAY_PAGES), {code}  # type: ignore[operator]
+        case TokenRejected():
+            assert isinstance(found, RenewToken), "it is always read anew first"
+            assert found.refused == NO_PERMISSION
+            found = found.renewed
+            may_stop, codes = not is_patient and at["failures"] != 1, {ExitCode.TRY_LATER}
+        case _:
+            may_stop, codes = not is_patient, {ExitCode.TRY_LATER}
+    assert isinstance(found, Stop) is may_stop
+    if isinstance(found, Stop):
+        assert found.exit_code in codes
+        assert WORDS in found.reason
+    elif not isinstance(failure, CloseGate):
+        assert 0 <= waits_s(found) <= 30
 
-    assert run_virtual(main) == Reason("the service refused for too long: HTTP 429: too many", ExitCode.TRY_LATER)
 
-
-def test_a_wait_that_was_told_does_not_use_up_patience() -> None:
-    async def main() -> Reason | None:
-        alone = Alone(retry_for_s=5.0)
-        for _ in range(10):
-            await refuse(alone, 60.0)
-            await asyncio.sleep(60)
-        return alone.halt.reason
-
-    assert run_virtual(main) is None
+@examples(100)
+@given(outcomes, standings)
+def test_the_back_off_only_grows(failure: Failure, at: dict[str, object]) -> None:
+    """With the same chance, one failure, page or second more of a closed gate never shortens it."""
+    more = {**at, "failures": at["failures"] + 1, "pages": at["pages"] + 1, "gate_s": at["gate_s"] + 1.0}  # type: ignore[operator]
+    assert waits_s(after(failure, **more)) >= waits_s(after(failure, **at))  # type: ignore[arg-type]

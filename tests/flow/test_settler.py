@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from bulkup.chunk import FAILED_ONCE, WHOLE, ChunkId, ChunkState, Evidence
-from bulkup.destinations.base import ReadBackUnavailable
+from bulkup.destinations.base import Asking, ReadBackUnavailable
 from bulkup.doubt.by_count import BY_COUNT
 from bulkup.flow import looking, settler
 from bulkup.flow.settler import Audit
@@ -184,7 +184,7 @@ class TestByName:
 
     async def test_where_it_cannot_be_asked_for_the_lists_word_stands(self, named: LaneAlone) -> None:
         class Mute(type(named.to)):  # type: ignore[misc]
-            async def poll(self, remote_id: str) -> RemoteStatus:
+            async def poll(self, asking: Asking, remote_id: str) -> RemoteStatus:
                 raise ReadBackUnavailable("HTTP 404")
 
         await named.doubt(0)

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
-from unittest.mock import patch
 
 import orjson
 from multidict import CIMultiDict
@@ -25,6 +24,7 @@ from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.model import Block
 from bulkup.outcome import Accepted, InDoubt
 from tests.destinations.answering import SECRET, Asked, Said, collinear, nebius, payload
+from tests.destinations.asking import at_once
 
 __all__ = ["one"]
 
@@ -95,8 +95,7 @@ VALUES = (
 
 def one(case: Random, scratch: Path) -> None:
     """One answer, or one list in pages, of either service."""
-    with patch("bulkup.destinations.http.GATEWAY_PAUSES_S", (0.0, 0.0)):
-        asyncio.run(_a_list(case) if case.random() < 0.3 else _an_answer(case))
+    asyncio.run(_a_list(case) if case.random() < 0.3 else _an_answer(case))
 
 
 async def _an_answer(case: Random) -> None:
@@ -117,10 +116,10 @@ async def _an_answer(case: Random) -> None:
     requests: tuple[Callable[[], Awaitable[Any]], ...] = (
         lambda: destination.send(chunk, lambda _: None),
         lambda: destination.send(chunk, lambda _: None),
-        destination.look,
-        lambda: destination.poll("ds1"),
-        lambda: destination.match("ds1", rows=1, plan=PLAN),
-        lambda: destination.read_rows("ds1", 0),
+        lambda: destination.look(at_once),
+        lambda: destination.poll(at_once, "ds1"),
+        lambda: destination.match(at_once, "ds1", rows=1, plan=PLAN),
+        lambda: destination.read_rows(at_once, "ds1", 0),
     )
     try:
         came = await case.choice(requests)()
@@ -225,7 +224,7 @@ async def _a_list(case: Random) -> None:
 
     is_nebius = case.random() < 0.5
     asked = Asked(nebius_page if is_nebius else collinear_page)
-    look = await (nebius(asked) if is_nebius else collinear(asked)).look()
+    look = await (nebius(asked) if is_nebius else collinear(asked)).look(at_once)
     ours = {one["id"] for one in records if one["name"] == "set" or (is_nebius and one["name"] != "other")}
     told = f"{'nebius' if is_nebius else 'collinear'}, {fault} from page {at}, {count} by {size}: {look!r}, ours {sorted(ours)}"
     assert look.ids <= ours, told

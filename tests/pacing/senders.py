@@ -83,6 +83,6 @@ class Senders:
         await asyncio.sleep(self.latency_s / 2)
         self.pacing.headers(answer.headers)
         outcome = Accepted("id", "n") if answer.is_taken else CloseGate("429", answer.retry_after_s, True)
-        self.pacing.ended(outcome, began_s=began_s, body_ended_s=began_s, size=1000)
+        self.pacing.answered(outcome, began_s=began_s, body_ended_s=began_s, size=1000)
         self.log.append((self.clock(), answer.is_taken, self.pacing.quota.per_minute(self.clock())))
         return outcome

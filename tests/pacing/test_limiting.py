@@ -59,7 +59,7 @@ def limited(*, told: float | None, latency_s: float, source_s: float, evidence_s
                 await pacing.enter(rows=1, size=1)
                 began_s = loop.time()
                 await asyncio.sleep(latency_s)
-                pacing.ended(Accepted("i", "n"), began_s=began_s, body_ended_s=began_s, size=1)
+                pacing.answered(Accepted("i", "n"), began_s=began_s, body_ended_s=began_s, size=1)
                 pacing.leave()
 
         await asyncio.gather(*(send() for _ in range(5)))

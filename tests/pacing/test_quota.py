@@ -147,7 +147,7 @@ class Simulated(Senders):
         self.pacing.headers({**headers, "date": formatdate(UNIX + floor(began_s), usegmt=True)})
         wait = headers.get("retry-after")
         outcome = Accepted("id", "n") if quota.allowed else CloseGate("429", float(wait) if wait else None, True)
-        self.pacing.ended(outcome, began_s=began_s, body_ended_s=began_s, size=1000)
+        self.pacing.answered(outcome, began_s=began_s, body_ended_s=began_s, size=1000)
         return outcome
 
 

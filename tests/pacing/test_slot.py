@@ -82,7 +82,7 @@ def test_a_refusal_that_names_no_wait_closes_the_gate_for_a_moment() -> None:
         loop = asyncio.get_running_loop()
         paced = pacing()
         await paced.enter(rows=1, size=1)
-        paced.ended(CloseGate("429", None, True), began_s=loop.time(), body_ended_s=loop.time(), size=1)
+        paced.answered(CloseGate("429", None, True), began_s=loop.time(), body_ended_s=loop.time(), size=1)
         paced.leave()
         await paced.enter(rows=1, size=1)
         return loop.time(), paced.throttled_s
@@ -104,7 +104,7 @@ def test_who_waits_behind_the_lead_when_the_gate_closes_is_held_back_by_the_gate
 
         tasks = [asyncio.ensure_future(send()) for _ in range(2)]
         await give_way()
-        paced.ended(CloseGate("503", 30, False), began_s=loop.time(), body_ended_s=loop.time(), size=1)
+        paced.answered(CloseGate("503", 30, False), began_s=loop.time(), body_ended_s=loop.time(), size=1)
         paced.leave()
         await asyncio.sleep(10)
         midway = paced.throttled_s, paced.waiting
@@ -120,7 +120,8 @@ def test_a_look_that_was_answered_lets_others_go() -> None:
     async def main() -> int:
         paced = pacing()
         await paced.enter(rows=0, size=0)
-        paced.looked(began_s=asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        paced.answered(None, began_s=now, body_ended_s=now, size=0)
         paced.leave()
         tasks = [asyncio.ensure_future(paced.enter(rows=1, size=1)) for _ in range(3)]
         await give_way()

@@ -185,6 +185,32 @@ class TestByName:
         assert seen(FOUR - SOON) == NotYet(chunk(1), FOUR, "nothing has landed after it that a look could show")
         assert seen(FOUR) == Absent(chunk(1))
 
+    @pytest.mark.parametrize(("took_s", "is_control"), [(0.0, True), (QUIET, True), (QUIET + SOON, False)])
+    def test_a_look_that_took_longer_than_a_quiet_period_has_no_control(self, took_s: float, is_control: bool) -> None:
+        """Its end shows what had landed by then; its begin may have shown an older state of the list."""
+        (verdict,) = by_name(replace(look(LAST_BYTE + QUIET, CONTROL), took_s=took_s))
+        open_ = NotYet(chunk(1), FOUR, "nothing has landed after it that a look could show")
+        assert verdict == (Absent(chunk(1)) if is_control else open_)
+
+    def test_the_next_look_begins_a_quiet_period_after_the_end_of_the_last(self) -> None:
+        """What the last one saw, it may have seen at its end."""
+        long = replace(look(FOUR, CONTROL), took_s=100.0)
+        why = "two looks a quiet period apart have not been equal yet"
+        assert by_name(long, world=EARLIER) == [NotYet(chunk(1), FOUR + 100 + QUIET, why)]
+        (verdict,) = by_name(long, look(FOUR + 100 + QUIET - SOON, CONTROL), world=EARLIER)
+        assert isinstance(verdict, NotYet)
+        assert by_name(long, look(FOUR + 100 + QUIET, CONTROL), world=EARLIER) == [Absent(chunk(1))]
+
+    def test_patience_counts_from_the_end_of_the_first_look(self) -> None:
+        world = replace(EARLIER, landed={**EARLIER.landed, "id-5": T0})
+        why, long = (
+            "the list does not show 1 of 2 datasets that have landed",
+            replace(look(FOUR, CONTROL), took_s=100.0),
+        )
+        last = FOUR + 100 + PATIENCE_QUIET_PERIODS * QUIET
+        assert by_name(long, look(last, CONTROL), world=world) == [NotYet(chunk(1), last + QUIET, why)]
+        assert by_name(long, look(last + SOON, CONTROL), world=world) == [Held(chunk(1), why)]
+
     def test_two_equal_looks_are_enough_whatever_was_seen_before(self) -> None:
         looks = (look(FOUR - QUIET, CONTROL, dataset(5)), look(FOUR, CONTROL), look(FOUR + QUIET, CONTROL))
         why = "two looks a quiet period apart have not been equal yet"
@@ -265,6 +291,14 @@ class TestByCount:
         why = "the count has not stood still for a quiet period"
         judged = by_count(*looks, world=self.WORLD, doubts=(doubt(),))
         assert judged == [NotYet(chunk(1), looks[-1].at + QUIET, why)]
+
+    def test_a_count_has_stood_still_since_the_end_of_the_look_that_showed_it(self) -> None:
+        """When in a long look it was counted nobody knows."""
+        long, why = replace(counted(FOUR, 150), took_s=100.0), "the count has not stood still for a quiet period"
+        judged = by_count(long, counted(FOUR + 100 + QUIET - SOON, 150), world=self.WORLD, doubts=(doubt(),))
+        assert judged == [NotYet(chunk(1), FOUR + 100 + 2 * QUIET - SOON, why)]
+        judged = by_count(long, counted(FOUR + 100 + QUIET, 150), world=self.WORLD, doubts=(doubt(),))
+        assert judged == [Absent(chunk(1))]
 
     @pytest.mark.parametrize("before", [0, 1, 2])
     def test_not_absent_before_a_quiet_period_is_over(self, before: int) -> None:

@@ -14,7 +14,7 @@ import orjson
 
 from bulkup.classify import BadRequest
 from bulkup.destinations.assumptions import TOLD_TO_WAIT, TOO_LARGE, Assumption, Ground
-from bulkup.destinations.base import PAGE_ROWS, Capabilities, Envelope, Payload, ReadBackUnavailable, StoredRow
+from bulkup.destinations.base import PAGE_ROWS, Asking, Capabilities, Envelope, Payload, ReadBackUnavailable, StoredRow
 from bulkup.destinations.http import ask, decoded, is_usable_id, lost, refusal
 from bulkup.destinations.listing import Listing
 from bulkup.destinations.row_keys import key_of, unreadable_key
@@ -123,17 +123,17 @@ class BoxDestination:
             return InDoubt("the service answered success without a usable id")
         return Accepted(appended.set, self.dataset_name, RemoteStatus.READY, ids)
 
-    async def poll(self, remote_id: str) -> RemoteStatus:
+    async def poll(self, asking: Asking, remote_id: str) -> RemoteStatus:
         raise ReadBackUnavailable(f"a set has no status ({remote_id})")
 
-    async def look(self) -> Look:
+    async def look(self, asking: Asking) -> Look:
         at = time.time()
         seen: list[Seen] = []
         listing = Listing("GET /sets", 0)
         try:
             while True:
                 params = {"box": self._box, "after": str(listing.datasets)}
-                page = await ask(self._transport, self.token, "GET", "/sets", _SETS, params=params)
+                page = await ask(asking, self._transport, self.token, "GET", "/sets", _SETS, params=params)
                 seen += [
                     Seen(one.id, one.name, RemoteStatus.READY, one.rows)
                     for one in page.sets
@@ -148,13 +148,15 @@ class BoxDestination:
         except ReadBackUnavailable as why:
             return Look(at, tuple(seen), unavailable=str(why))
 
-    async def match(self, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
+    async def match(self, asking: Asking, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
         return Match.UNKNOWN  # a chunk is no set of its own
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
         path = f"/sets/{dataset_id}/rows"
         params = {"offset": str(page * page_rows), "limit": str(page_rows)}
-        found = await ask(self._transport, self.token, "GET", path, _ROWS, params=params)
+        found = await ask(asking, self._transport, self.token, "GET", path, _ROWS, params=params)
         return [StoredRow(one.id, self.row_key(bytes(one.row))) for one in found.rows]
 
     def row_key(self, row: bytes) -> bytes:

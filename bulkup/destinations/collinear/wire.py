@@ -18,6 +18,7 @@ import orjson
 from bulkup.classify import BadRequest
 from bulkup.destinations.base import (
     PAGE_ROWS,
+    Asking,
     Capabilities,
     Envelope,
     Payload,
@@ -169,16 +170,16 @@ class CollinearDestination:
         except TransportFailure as failure:
             return lost(failure)
 
-    async def poll(self, remote_id: str) -> RemoteStatus:
+    async def poll(self, asking: Asking, remote_id: str) -> RemoteStatus:
         raise ReadBackUnavailable(f"Collinear has no status for dataset {remote_id}")
 
-    async def look(self) -> Look:
+    async def look(self, asking: Asking) -> Look:
         seen: dict[str, Seen] = {}
         listing = Listing("POST /graphql", self.known_datasets)
         at = time.time()
         try:
             for page in itertools.count():
-                found = await self._datasets(page)
+                found = await self._datasets(asking, page)
                 for record in found.datasets:
                     if record.name == self.dataset_name:
                         one = _seen(record, listing)
@@ -193,12 +194,14 @@ class CollinearDestination:
             return Look(at, tuple(seen.values()), unavailable=str(why))
         return Look(at, tuple(seen.values()), listed=listing.datasets)
 
-    async def match(self, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
+    async def match(self, asking: Asking, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
         return Match.UNKNOWN  # a chunk is no dataset of its own here
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
         query = _ROWS % (orjson.dumps(dataset_id).decode(), page, page_rows)
-        answer = await self._ask(query, _ROWS_ANSWER, ROW_BYTES if page_rows == 1 else LOOK_BYTES)
+        answer = await self._ask(asking, query, _ROWS_ANSWER, ROW_BYTES if page_rows == 1 else LOOK_BYTES)
         rows = answer.data.page.rows
         if len(rows) > page_rows:
             raise ReadBackUnavailable(f"POST /graphql gave {len(rows):,} rows where {page_rows:,} were asked for")
@@ -218,14 +221,16 @@ class CollinearDestination:
         except (NotJsonError, LookupError, TypeError, AttributeError):  # sent unread, under trust, or with a key twice
             return unreadable_key(row)
 
-    async def _datasets(self, page: int) -> _Listing:
+    async def _datasets(self, asking: Asking, page: int) -> _Listing:
         """One page of the space's datasets, and how many there are in all. [sdk]"""
         query = _DATASETS % (orjson.dumps(self._space_id).decode(), page, PAGE)
-        return (await self._ask(query, _DATASETS_ANSWER)).data.listing
+        return (await self._ask(asking, query, _DATASETS_ANSWER)).data.listing
 
-    async def _ask(self, query: str, decoder: Decoder[T], max_bytes: int = LOOK_BYTES) -> T:
+    async def _ask(self, asking: Asking, query: str, decoder: Decoder[T], max_bytes: int = LOOK_BYTES) -> T:
         body = JsonBody(orjson.dumps({"query": query}))
-        return await ask(self._transport, self.token, "POST", "/graphql", decoder, body=body, max_bytes=max_bytes)
+        return await ask(
+            asking, self._transport, self.token, "POST", "/graphql", decoder, body=body, max_bytes=max_bytes
+        )
 
     async def _accepted(self, answer: Answer, payload: Payload) -> Outcome:
         """The echo: as many rows as were sent, each with an id of its own. [ref]"""

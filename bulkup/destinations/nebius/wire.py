@@ -16,6 +16,7 @@ import orjson
 from bulkup.classify import BadRequest
 from bulkup.destinations.base import (
     PAGE_ROWS,
+    Asking,
     Capabilities,
     Envelope,
     Payload,
@@ -168,10 +169,10 @@ class NebiusDestination:
             self._taken.add(outcome.remote_id)
         return outcome
 
-    async def poll(self, remote_id: str) -> RemoteStatus:
-        return _status(await self._dataset(remote_id))
+    async def poll(self, asking: Asking, remote_id: str) -> RemoteStatus:
+        return _status(await self._dataset(asking, remote_id))
 
-    async def look(self) -> Look:
+    async def look(self, asking: Asking) -> Look:
         """The list of the whole account, and of the project where one is named: whether the plain list leaves its datasets out is
         open, so absence needs both."""
         at = time.time()
@@ -182,12 +183,12 @@ class NebiusDestination:
             scopes.append({"ai_project_id": self._ai_project_id})
         for scope in scopes:
             try:
-                listed = max(listed, await self._list(scope, seen))
+                listed = max(listed, await self._list(asking, scope, seen))
             except ReadBackUnavailable as why:
                 return Look(at, tuple(seen.values()), unavailable=str(why))
         return Look(at, tuple(seen.values()), listed=listed)
 
-    async def _list(self, scope: dict[str, str], seen: dict[str, Seen]) -> int:
+    async def _list(self, asking: Asking, scope: dict[str, str], seen: dict[str, Seen]) -> int:
         """Add to *seen* the datasets of our names that a list shows, by id; how many it shows in all.
 
         Raises `ReadBackUnavailable` where the list cannot be read to its end.
@@ -195,7 +196,7 @@ class NebiusDestination:
         listing = Listing("GET /v1/datasets", self.known_datasets)
         params = {"limit": str(PAGE), **scope}
         while True:
-            page = await ask(self._transport, self.token, "GET", "/v1/datasets", _PAGE, params=params)
+            page = await ask(asking, self._transport, self.token, "GET", "/v1/datasets", _PAGE, params=params)
             for record in page.data:
                 if record.name is not None and self._is_ours(record, record.name):
                     if not is_usable_id(record.id):
@@ -211,18 +212,21 @@ class NebiusDestination:
             listing.cursor(after)
             params["after"] = after
 
-    async def match(self, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
+    async def match(self, asking: Asking, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
         assert plan.schema is not None, "rows for Nebius have a schema"
         try:
-            if not _is_schema((await self._dataset(dataset_id)).schema, wire_schema(plan.schema)):
+            if not _is_schema((await self._dataset(asking, dataset_id)).schema, wire_schema(plan.schema)):
                 return Match.OTHER
-            last, behind = await self._content(dataset_id, rows - 1, 1), await self._content(dataset_id, rows, 1)
+            last = await self._content(asking, dataset_id, rows - 1, 1)
+            behind = await self._content(asking, dataset_id, rows, 1)
         except ReadBackUnavailable:
             return Match.UNKNOWN
         return Match.SAME if len(last) == 1 and not behind else Match.OTHER
 
-    async def read_rows(self, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS) -> list[StoredRow]:
-        rows = await self._content(dataset_id, page * page_rows, page_rows)
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
+        rows = await self._content(asking, dataset_id, page * page_rows, page_rows)
         try:
             return [StoredRow(None, self.row_key(bytes(row))) for row in rows]
         except CODEC_ERRORS:
@@ -234,19 +238,21 @@ class NebiusDestination:
         except NotJsonError:  # sent unread, under trust
             return unreadable_key(row)
 
-    async def _dataset(self, dataset_id: str) -> _Dataset:
+    async def _dataset(self, asking: Asking, dataset_id: str) -> _Dataset:
         path = f"/v1/datasets/{dataset_id}"
-        found = await ask(self._transport, self.token, "GET", path, _DATASET, max_bytes=RECORD_BYTES)
+        found = await ask(asking, self._transport, self.token, "GET", path, _DATASET, max_bytes=RECORD_BYTES)
         if found.id != dataset_id:
             raise ReadBackUnavailable(f"GET {path} answered something else than that dataset")
         return found
 
-    async def _content(self, dataset_id: str, offset: int, limit: int) -> list[msgspec.Raw]:
+    async def _content(self, asking: Asking, dataset_id: str, offset: int, limit: int) -> list[msgspec.Raw]:
         """Rows of a dataset, at most *limit*. [openapi, seen]"""
         path = f"/v1/datasets/{dataset_id}/content"
         params = {"limit": str(limit), "offset": str(offset)}
         max_bytes = ROW_BYTES if limit == 1 else LOOK_BYTES
-        return await ask(self._transport, self.token, "GET", path, _AtMost(limit), params=params, max_bytes=max_bytes)
+        return await ask(
+            asking, self._transport, self.token, "GET", path, _AtMost(limit), params=params, max_bytes=max_bytes
+        )
 
     def _is_ours(self, record: _Record, name: str) -> bool:
         return self._ours.fullmatch(name) is not None and record.folder == self._folder
