@@ -232,7 +232,7 @@ def _version(path: Path, number: int) -> None:
         (_foreign, "not a journal of bulkup"),
         (_no_database, "unusable journal"),
         (lambda path: _version(path, 99), "newer bulkup"),
-        (lambda path: _version(path, 1), "older bulkup"),
+        (lambda path: _version(path, 1), "written by a bulkup before"),
         (lambda path: path.with_name("ids.jsonl").write_bytes(b""), "ids.jsonl lacks"),
     ],
     ids=["torn", "garbled", "foreign", "no database", "newer", "older", "a log cut short"],

@@ -68,7 +68,7 @@ class Asked:
 
     def ask(self, order: LaneOrder, told: list[object] | None = None) -> object:
         heard = told if told is not None else []
-        return self.runner.run(asyncio.wait_for(self.executor.ask(order, heard.append), 20))
+        return self.runner.run(asyncio.wait_for(self.executor.ask(order, heard.append), 100))
 
     @property
     def whole(self) -> Span:
