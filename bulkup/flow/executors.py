@@ -34,8 +34,8 @@ from bulkup.flow.orders import (
 from bulkup.flow.prepared import Prepared, changed
 from bulkup.flow.processes import LaneWorkers, ThisProcess
 from bulkup.model import Block, LongRow
-from bulkup.outcome import InDoubt
-from bulkup.secret import known_secrets
+from bulkup.outcome import Accepted, InDoubt
+from bulkup.secret import holds_secret, known_secrets, redact
 from bulkup.sources import Cursor, Source
 from bulkup.tiling import Limits
 from bulkup.token_source import TokenSource
@@ -140,10 +140,11 @@ class Executors:
                 on_bytes(count)
 
         try:
-            return cast("Sent", await executor.ask(order, told))
+            came = cast("Sent", await executor.ask(order, told))
         except WorkerLost:
             on_bytes(0)
             return Sent(InDoubt("the worker process that was sending it has ended"))
+        return came if known_secrets() == order.secrets else _kept_quiet(came)
 
     def hold(self, encoded: list[bytes]) -> Hold:
         """Encoded rows that are here already, held here."""
@@ -246,3 +247,11 @@ class Executors:
 
 def _held_by(executor: Executor, key: int, drafted: Drafted) -> Drafted:
     return replace(drafted, hold=Hold(executor, key)) if drafted.is_held else drafted
+
+
+def _kept_quiet(came: Sent) -> Sent:
+    """*came*, where a token was renewed while a worker was sending: the worker knew only the secrets of before."""
+    outcome = came.outcome
+    if isinstance(outcome, Accepted) and holds_secret([outcome.remote_id, outcome.remote_name, came.ids.decode()]):
+        return Sent(InDoubt("the answer has a token in an id or a name"))
+    return replace(came, outcome=replace(outcome, reason=redact(outcome.reason)))

@@ -11,11 +11,37 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from bulkup import secret
+from bulkup.chunk import Chunk, ChunkId
+from bulkup.flow.chunker import Chunker
+from bulkup.flow.executor import Hold
+from bulkup.flow.executors import Executors
+from bulkup.flow.halt import Halt
+from bulkup.flow.lane_worker import LaneWorker
+from bulkup.flow.orders import LaneOrder, SendChunk, Sent
+from bulkup.flow.prepared import Prepared, listed
+from bulkup.flow.processes import ThisProcess
 from bulkup.journal.memory import MemoryJournal
-from bulkup.workers import Pool
+from bulkup.outcome import Accepted, CloseGate, InDoubt, Outcome
+from bulkup.secret import remember_secret
+from bulkup.sources import open_source
+from bulkup.workers import Pool, Tell
 from tests.examples import examples
-from tests.flow.rig import Planned, Setting, plan, planned, scratch_dir, write_source
+from tests.flow.rig import (
+    LANE,
+    Planned,
+    Setting,
+    echo,
+    no_workers,
+    plan,
+    planned,
+    rows_plan,
+    scratch_dir,
+    write_source,
+)
 from tests.flow.test_prepare import contents, setting
+
+RENEWED = "renewed-while-a-worker-sends"
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +134,67 @@ def test_whoever_dies_the_rest_makes_the_same_rows(deaths: int, form: str) -> No
     assert b",".join(m.body for m in found.made) == b",".join(m.body for m in expected.made)
     assert found.totals.rows_rejected == found.stored.rows_rejected == expected.totals.rows_rejected == 45
     assert len(found.made) > 20
+
+
+class Renewing:
+    """An executor that answers with *outcome*, while which the token is renewed: a worker that sends for minutes."""
+
+    is_there = True
+
+    def __init__(self, outcome: Outcome, ids: bytes = b"") -> None:
+        self.came = Sent(outcome, ids)
+
+    async def ask(self, order: LaneOrder, told: Tell = lambda _: None) -> object:
+        assert isinstance(order, SendChunk)
+        assert RENEWED not in order.secrets
+        remember_secret(RENEWED)
+        return self.came
+
+    async def ship(self, order: LaneOrder) -> None:
+        raise AssertionError(order)
+
+    def forget(self, key: int) -> None:
+        raise AssertionError(key)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ids", "expected"),
+    [
+        (CloseGate(f"429: {RENEWED}", 3.0), b"", CloseGate("429: ***", 3.0)),
+        (Accepted("d", "n", reason=f"ok {RENEWED}"), b'["a"]\n', Accepted("d", "n", reason="ok ***")),
+        (Accepted(RENEWED, "n"), b"", InDoubt("the answer has a token in an id or a name")),
+        (Accepted("d", "n"), f'["{RENEWED}"]\n'.encode(), InDoubt("the answer has a token in an id or a name")),
+    ],
+    ids=["a reason", "a success", "an id", "a row's id"],
+)
+async def test_a_token_that_is_renewed_meanwhile_is_kept_quiet_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: Outcome, ids: bytes, expected: Outcome
+) -> None:
+    monkeypatch.setattr(secret, "_known", ())
+    (path := tmp_path / "rows.jsonl").write_text("{}\n")
+    source = open_source([str(path)], max_row_bytes=100)
+    cursor = source.cursor()
+    to = echo()
+    rows = rows_plan()
+    here = LaneWorker(to, rows, Chunker(source, rows.encoder(), Halt()), cursor)
+    executors = Executors(LANE, ThisProcess(here), no_workers(), source, cursor, to.token)
+    chunk = Chunk(
+        id=ChunkId(LANE, 0, 0),
+        start=0,
+        stop=3,
+        file=0,
+        byte_offset=0,
+        rows=1,
+        blank=0,
+        rejected=0,
+        lines=((0, 1),),
+        body_bytes=2,
+        raw_hash=b"",
+        rows_hash=b"",
+        name="n",
+        verbatim=True,
+    )
+    came = await executors.send(Prepared(chunk, listed([]), 0, hold=Hold(Renewing(outcome, ids), 0)), lambda _: None)
+    await cursor.aclose()
+    source.close()
+    assert came.outcome == expected
