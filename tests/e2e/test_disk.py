@@ -65,7 +65,9 @@ def _check_whole(bench: Bench, receipt: dict[str, Any]) -> None:
         assert bench.stored(lane) == bench.expected(lane), lane
 
 
-@pytest.mark.parametrize("limit", [30_000, 150_000, 400_000])
+@pytest.mark.parametrize(
+    "limit", [pytest.param(30_000, marks=pytest.mark.slow), 150_000, pytest.param(400_000, marks=pytest.mark.slow)]
+)
 def test_a_file_that_may_not_grow(few: Bench, limit: int) -> None:
     """RLIMIT_FSIZE: a write past it fails. Landed in the journal or settled by a look: nothing twice, nothing lost."""
     few.emulator.patch(latency_ms=5)
@@ -108,7 +110,9 @@ def _can_mount() -> bool:
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None or not _can_mount(), reason="needs a mount namespace")
-@pytest.mark.parametrize("size", ["40k", "300k", "500k"])
+@pytest.mark.parametrize(
+    "size", [pytest.param("40k", marks=pytest.mark.slow), "300k", pytest.param("500k", marks=pytest.mark.slow)]
+)
 def test_a_disk_that_is_full(few: Bench, size: str, tmp_path: Path) -> None:
     """A real ENOSPC; then there is space again."""
     few.emulator.patch(latency_ms=5)
