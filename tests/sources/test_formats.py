@@ -139,7 +139,7 @@ def test_what_has_a_reader_alone_is_not_read_packed(tmp_path: Path) -> None:
     ("name", "content", "format_"),
     [
         ("a.toy", b"question=1\n", "toy"),
-        ("a.TOY.gz", gzip.compress(b"question=1\n"), "toy"),
+        ("a.TOY.gz", gzip.compress(b"question=1\n", mtime=0), "toy"),
         ("a", b"toy 1\nquestion=1\n", "toy"),
         ("a.toy", b'{"question": 1}\n', "jsonl"),
         ("a.toy", b"[]", "array"),
