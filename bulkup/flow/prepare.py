@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -161,8 +161,8 @@ class Preparer:
                 while not is_over and len(ahead) <= self._executors.ahead:
                     self._halt.check()
                     if not self._source.any_range:
-                        await turn.wait()
-                        if ahead and not self._reading.has_room(self._tile_holds):
+                        await _either(turn, ahead)
+                        if ahead and not (turn.is_set() and self._reading.has_room(self._tile_holds)):
                             break  # room is made by planning what was read
                     start, stop = self._first_byte(tile, planned_to), self._plan.span(tile)[1]
                     try:
@@ -372,3 +372,13 @@ class Preparer:
 
     async def _take(self, size: int) -> None:
         await self._halt.unless_halted(lambda: self._budget.take(size))
+
+
+async def _either(turn: anyio.Event, ahead: Sequence[asyncio.Task[_Read]]) -> None:
+    """Wait for the turn, or for the first tile that was read ahead: it may hold the memory that whoever has the turn waits for."""
+    if not turn.is_set() and ahead:
+        waiting = asyncio.create_task(turn.wait())
+        try:
+            await asyncio.wait({waiting, ahead[0]}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
