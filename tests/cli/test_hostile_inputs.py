@@ -88,6 +88,9 @@ def test_a_regex_without_end_can_be_stopped(shell: Shell, number: signal.Signals
     [
         ("x = " + "[" * 3000 + "]" * 3000, "nested too deeply to be read"),
         (".".join("a" * 3000) + " = 1", "nested more than 64 deep"),
+        ("\n" + ".".join("a" * 100_000) + " = 1", "line 2 has a key that is nested more than 64 deep"),
+        ("[" + " . ".join(["'a b'"] * 50_000) + "]", "line 1 has a key that is nested more than 64 deep"),
+        ("x = { " + '"a".' * 100_000 + "a = 1 }", "line 1 has a key that is nested more than 64 deep"),
         ("[nebius]\nmapping = " + "{ k = " * 400 + '"a"' + " }" * 400, "nested"),
         ("[nebius]\nmax_chunk_rows = " + "9" * 5000, "4300 digits"),
         ("[nebius]\nmax_chunk_rows = 0x" + "f" * 5000, "64 bits"),
