@@ -120,7 +120,8 @@ def test_a_person_decides_what_a_killed_process_left(shell: Shell, rows: list[An
     """What `status` calls in doubt can be decided, whether or not a run has come by since."""
     shell.emulator.patch(script={"nebius": ["ok", "hang"]})
     running = shell.start("upload", "rows.jsonl", "--to", "nebius", *shell.urls, *CHUNKS)
-    eventually(lambda: shell.emulator.summary()["nebius"]["by_fault"].get("hang", 0))
+    # Both must be stored: of one that is killed before, a person could not say that it landed.
+    eventually(lambda: shell.emulator.summary()["nebius"]["uploads_stored"] == 2)
     running.process.kill()
     running.wait()
     (doubt,) = doubts(shell, "nebius")
