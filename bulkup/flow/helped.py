@@ -38,8 +38,8 @@ from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import Items, Prepared
 from bulkup.flow.sender import OwnSender
 from bulkup.model import Block, LongRow
-from bulkup.outcome import InDoubt
-from bulkup.secret import known_secrets
+from bulkup.outcome import Accepted, InDoubt
+from bulkup.secret import holds_secret, known_secrets, redact
 from bulkup.sources import Cursor, Source
 from bulkup.tiling import Limits
 from bulkup.workers import Pool, WorkerLost
@@ -208,7 +208,7 @@ class PoolSender:
                 on_bytes(count)
 
         try:
-            return cast("Sent", await self._pool.ask(worker, order, told=told))
+            came = cast("Sent", await self._pool.ask(worker, order, told=told))
         except WorkerLost:
             on_bytes(0)
             return Sent(InDoubt("the worker process that was sending it has ended"))
@@ -217,6 +217,7 @@ class PoolSender:
                 self._pool.kill(worker)
                 on_bytes(0)
             raise
+        return came if known_secrets() == order.secrets else _kept_quiet(came)
 
     def _worker_for(self, prepared: Prepared) -> int | None:
         if prepared.hold is not None:
@@ -228,3 +229,11 @@ class PoolSender:
 
 def _at(worker: int, drafted: Drafted) -> Drafted:
     return drafted if drafted.hold is None else replace(drafted, hold=Hold(worker, drafted.hold.key))
+
+
+def _kept_quiet(came: Sent) -> Sent:
+    """*came*, where a token was renewed while a worker was sending: the worker knew only the secrets of before."""
+    outcome = came.outcome
+    if isinstance(outcome, Accepted) and holds_secret([outcome.remote_id, outcome.remote_name, came.ids.decode()]):
+        return Sent(InDoubt("the answer has a token in an id or a name"))
+    return replace(came, outcome=replace(outcome, reason=redact(outcome.reason)))
