@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from bulkup.config import load_file
+from bulkup.errors import UsageProblem
 from tests.cli.shell import SPACE, Shell, eventually
 
 SLOW = r"""
@@ -108,3 +110,33 @@ def test_a_config_that_made_it_fail(shell: Shell, config: str, said: str) -> Non
     assert done.code == 2, done.err
     assert said in done.err
     assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("quotes", ['"""', "'''"])
+def test_words_with_dots_in_a_text_are_no_key(tmp_path: Path, quotes: str) -> None:
+    words = ".".join(["word"] * 100)
+    path = tmp_path / "c.toml"
+    path.write_text(f"# {words}\n[nebius.mapping]\nsystem = {{ const = {quotes}it's \n{words}\n{quotes} }} # {words}\n")
+    assert load_file(path)["nebius"]["mapping"]["system"]["const"] == f"it's \n{words}\n"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        '# """',
+        "# it's",
+        'a = "# "',
+        'a = """"""',
+        'a = """x"""""',
+        'a = """\\""" """',
+        "a = '''x'''''",
+        "a = '\"'",
+    ],
+)
+def test_nothing_hides_a_long_key(tmp_path: Path, before: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(f"{before}\n{'.'.join(['k'] * 65)} = 1\n")
+    with pytest.raises(UsageProblem, match="line 2 has a key that is nested more than 64 deep"):
+        load_file(path)
+    path.write_text(f"{before}\n")
+    load_file(path)  # it is TOML, all the same
