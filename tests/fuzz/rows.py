@@ -250,7 +250,7 @@ STRICT_DIGITS = True
 
 def is_whole(value: Any) -> bool:
     digits = str(value).removeprefix("-")
-    return isinstance(value, Number) and digits.isdigit() and -(2**63) <= int(value) < 2**63
+    return isinstance(value, Number) and digits.isdigit() and len(digits) < 20 and -(2**63) <= int(value) < 2**63
 
 
 def is_text(value: Any) -> bool:
