@@ -113,8 +113,7 @@ class ColumnsCodec:
 
     def body(self, data: bytes, rows: int) -> bytes:
         """As `Codec.body`."""
-        if self._skips:
-            self._utf8.check(data)
+        self._utf8.check(data)  # a value that is left out, or is there again, is decoded by nobody
         decoded = self._decode(data)
         if len(decoded) != rows or not self._columns:
             raise Irregular

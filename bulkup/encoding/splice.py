@@ -110,8 +110,7 @@ class Splice:
         return self._spliced(data, rows, b",")
 
     def _spliced(self, data: bytes, rows: int, by: bytes) -> bytes:
-        if self.sure or self._skips:
-            self._utf8.check(data)
+        self._utf8.check(data)  # of a key that is there twice only one value is looked at again
         decoded = self._decode(data)
         if len(decoded) != rows:
             raise Irregular

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.encoding import utf8
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
+from bulkup.encoding import RowOptions, Target, decide, utf8
 from bulkup.encoding.utf8 import Utf8
+from bulkup.mapping import parse_mapping
+from bulkup.model import Block
 from tests.examples import examples
+
+MAPPING = parse_mapping(
+    {
+        "conv_prefix": [{"role": {"const": "user"}, "content": "question"}],
+        "response": {"role": {"const": "assistant"}, "content": "answer"},
+        "ground_truth": {"path": "answer", "regex": "#### ([0-9]+)", "cast": "integer"},
+    }
+)
 
 WRONG = [
     b"\x80",
@@ -123,3 +137,40 @@ def test_without_the_parser_the_decoder_looks(monkeypatch: pytest.MonkeyPatch) -
     assert looking.holds(BLOCK)
     assert not looking.holds(put(BLOCK, BLOCK.rindex(b"words"), b"\xff"))
     assert not looking._parser_says_so(BLOCK)
+
+
+CHAT = {"messages": [{"role": "user", "content": "日"}, {"role": "assistant", "content": "b"}], "context": "c"}
+PLANS: dict[str, tuple[dict[str, Any], Target, dict[str, Any]]] = {
+    "columns": ({"a": "日", "n": 1, "t": True, "x": 1.5, "m": [1, {"b": 2}]}, NEBIUS, {}),
+    "columns as they are": ({"a": "日", "m": [1, {"b": 2}]}, NEBIUS, {"nested": "as-is"}),
+    "a column dropped": ({"a": "日", "m": [1], "gone": 1}, NEBIUS, {"drop": ("gone",)}),
+    "a place dropped": ({"a": "日", "m": {"b": 2, "c": 3}}, NEBIUS, {"drop": ("m.b",)}),
+    "identity": (
+        {"conv_prefix": CHAT["messages"][:1], "response": CHAT["messages"][1], "context": "c"},
+        COLLINEAR,
+        {},
+    ),
+    "chat": (CHAT, COLLINEAR, {}),
+    "chat, a key dropped": ({**CHAT, "gone": 1}, COLLINEAR, {"drop": ("gone",)}),
+    "question and answer": ({"question": "日", "answer": "b", "context": "c"}, COLLINEAR, {}),
+    "answer by a regex": ({"question": "日", "answer": "b #### 7"}, COLLINEAR, {"mapping": MAPPING}),
+}
+
+
+@pytest.mark.parametrize(("row", "target", "options"), PLANS.values(), ids=PLANS)
+@pytest.mark.parametrize("wrong", [b'"\xff"', b'["\xed\xa0\x80"]', b'{"\xff":1}', b'[{"k\xe2\x82":[]}]'], ids=repr)
+def test_wrong_bytes_are_found_where_a_key_that_comes_again_hides_them(
+    row: dict[str, Any], target: Target, options: dict[str, Any], wrong: bytes
+) -> None:
+    good = json.dumps(row, ensure_ascii=False).encode()
+    encoder = decide(Block(good, 0, len(good)), target, RowOptions(**options)).encoder()
+    for key in row:
+        hidden = b"{%b:%b,%b" % (json.dumps(key).encode(), wrong, good[1:])
+        for before in (b"", (good + b"\n") * 60):
+            data = before + hidden + b"\n" + good
+            block = Block(data, 0, len(data))
+            rows = encoder.encode_rows(block)
+            (bad,) = [each for each in rows if each.body is None]
+            assert bad.reject is not None
+            assert bad.reject.reason.startswith("not UTF-8")
+            assert encoder.encode(block).rejects == (bad.reject,)
