@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bulkup.errors import BulkupError, JournalUnusable, LocalDisk, RunLocked
 from bulkup.state_files import filesystem_of, open_in, refused
 
-__all__ = ["FILES", "lacks_shared_memory", "meaning", "needs_to_write", "unusable"]
+__all__ = ["FILES", "as_sqlite_errors", "lacks_shared_memory", "meaning", "needs_to_write", "unusable"]
 
 FILES = ("journal.db", "journal.db-wal", "journal.db-shm", "journal.db-journal")
 """What SQLite opens by name."""
@@ -48,6 +49,15 @@ def unusable(path: Path, what: str) -> JournalUnusable:
         f"{path}: unusable journal ({what}). Restore it from a copy of {path.parent}. Without a copy, compare what is stored with "
         "manifest.json and ids.jsonl beside it, and upload only what is missing, under another --name"
     )
+
+
+@contextmanager
+def as_sqlite_errors() -> Iterator[None]:
+    """A damaged schema is an error of SQLite's whatever bytes it has: where they are no UTF-8, the module cannot even say so."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise sqlite3.DatabaseError("its schema is damaged") from error
 
 
 def lacks_shared_memory(error: sqlite3.Error) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from bulkup.errors import JournalUnusable
-from bulkup.journal.faults import FILES, lacks_shared_memory, meaning, needs_to_write, unusable
+from bulkup.journal.faults import FILES, as_sqlite_errors, lacks_shared_memory, meaning, needs_to_write, unusable
 from bulkup.journal.locks import Still
 from bulkup.journal.schema import APPLICATION_ID, FORMAT, OLDEST, create, migrate, objects_of
 from bulkup.journal.sidecars import IDS, REJECTS
@@ -60,11 +60,13 @@ def connect(path: Path, *, may_create: bool) -> sqlite3.Connection:
     try:
         if not filesystem_of(path).is_networked:
             try:
-                return _connected(path, may_create=may_create, wal=True)
+                with as_sqlite_errors():
+                    return _connected(path, may_create=may_create, wal=True)
             except sqlite3.Error as error:
                 if not lacks_shared_memory(error):
                     raise
-        return _connected(path, may_create=may_create, wal=False)
+        with as_sqlite_errors():
+            return _connected(path, may_create=may_create, wal=False)
     except sqlite3.Error as error:
         raise meaning(error, path) from error
 
@@ -155,10 +157,11 @@ def _looking(path: Path, how: str, kind: type[_Looked]) -> _Looked:
         factory=kind,
     )
     try:
-        _distrust(connection)
-        if "unix-none" in how:
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        _check(connection, path, to_write=False)
+        with as_sqlite_errors():
+            _distrust(connection)
+            if "unix-none" in how:
+                connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            _check(connection, path, to_write=False)
     except BaseException:
         connection.close()
         raise

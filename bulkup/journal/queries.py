@@ -13,6 +13,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, TypeVar
 
+import msgspec
 import orjson
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
@@ -63,15 +64,16 @@ def to_chunk(row: tuple[Any, ...]) -> Chunk:
     """Out of the columns. Raises `sqlite3.DatabaseError` where what stands there is no chunk."""
     try:
         values = dict(zip(_FIELDS[3:], row[3:], strict=True))
-        values["lines"] = tuple(map(tuple, orjson.loads(values["lines"])))
+        values["lines"] = orjson.loads(values["lines"])
         values["verbatim"] = bool(values["verbatim"])
         values["was_answered"] = bool(values["was_answered"])
-        values["state"] = ChunkState(values["state"])
-        if values["evidence"] is not None:
-            values["evidence"] = Evidence(values["evidence"])
-        return Chunk(id=ChunkId(row[0], row[1], row[2]), **values)
+        values["id"] = dict(zip(("lane", "tile", "child"), row[:3], strict=True))
+        chunk = msgspec.convert(values, Chunk, builtin_types=(bytes,))  # a damaged type is no less damage than a damaged value
     except (ValueError, TypeError) as error:
         raise sqlite3.DatabaseError(f"a chunk that makes no sense: {error}") from error
+    if chunk.line_count != chunk.rows + chunk.blank + chunk.rejected:
+        raise sqlite3.DatabaseError(f"a chunk that makes no sense: {chunk.id} counts {chunk.line_count} lines")
+    return chunk
 
 
 @cache

@@ -124,7 +124,7 @@ def _facts(folder: Path) -> Facts:
         try:
             with contextlib.closing(sqlite3.connect(Path(copy) / JOURNAL[0])) as db:
                 return {(lane, key): value for lane, key, value in db.execute("SELECT lane, key, value FROM facts")}
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeDecodeError):  # the module cannot say what is wrong with a schema that is no text
             return {}
 
 

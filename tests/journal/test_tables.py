@@ -61,9 +61,11 @@ async def test_who_looks_is_shown_what_the_destination_holds(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("UPDATE chunks SET state = 'gone'", "a chunk that makes no sense: 'gone' is not a valid ChunkState"),
+        ("UPDATE chunks SET state = 'gone'", "a chunk that makes no sense: Invalid enum value 'gone'"),
         ("UPDATE chunks SET lines = 'x'", "a chunk that makes no sense: unexpected character"),
-        ("UPDATE chunks SET evidence = 'hearsay'", "a chunk that makes no sense: 'hearsay' is not a valid Evidence"),
+        ("UPDATE chunks SET lines = '[[0.7]]'", "a chunk that makes no sense: Expected `array` of length 2, got 1"),
+        ("UPDATE chunks SET lines = '[[0,5]]'", "a chunk that makes no sense: 00000 counts 5 lines"),
+        ("UPDATE chunks SET evidence = 'hearsay'", "a chunk that makes no sense: Invalid enum value 'hearsay'"),
     ],
 )
 async def test_a_chunk_that_makes_no_sense_is_told(
@@ -100,6 +102,29 @@ def test_a_record_of_other_columns_is_no_chunk() -> None:
     assert to_chunk(record) == chunk(0)
     with pytest.raises(sqlite3.DatabaseError, match="makes no sense"):
         to_chunk((*record, "one more"))
+
+
+async def test_whatever_bit_is_turned_over_a_journal_is_read_or_called_unusable(tmp_path: Path) -> None:
+    """In the schema too, whose bytes may then be no text, and in every bit of what a chunk's lines are."""
+    journal = SqliteJournal.open(tmp_path, create=True)
+    await journal.lane(LANE).plan([replace(chunk(n, rows=10), lines=((0, 5), (1, 5))) for n in range(3)])
+    journal.close()
+    path = tmp_path / "journal.db"
+    data = path.read_bytes()
+    lines = data.index(b"[[0,5],[1,5]]")
+    bits = [at * 8 + 7 for at in range(0, len(data), 61)] + [*range(lines * 8, (lines + 13) * 8)]
+    told = 0
+    for bit in bits:
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        try:
+            for one in read_chunks(tmp_path, LANE):
+                assert one.line_count == one.rows + one.blank + one.rejected
+            SqliteJournal.open(tmp_path, create=False).close()
+        except JournalUnusable:
+            told += 1
+    assert told > 100
 
 
 async def test_so_many_chunks_are_under_way(journal: SqliteJournal, lane: SqliteLane) -> None:
