@@ -7,11 +7,15 @@ the same rows are taken, and the same bytes are written, several times slower.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
+
+from bulkup.encoding.utf8 import Utf8
 
 __all__ = ["RowType", "is_odd", "is_of", "line_decoder", "row_maker", "row_type"]
 
@@ -22,6 +26,36 @@ _table_lines = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode_lines
 def is_odd(keys: Iterable[str]) -> bool:
     """Whether one of *keys* is not written as it stands."""
     return any(map(_ODD.search, keys))
+
+
+_MEMBER = re.compile(rb'"[ \t\r\n]*+:')
+"""How every member of an object begins, wherever it stands. What looks so within a string is found too."""
+
+_SPACE = re.compile(r"[ \t\r\n]*+")
+_READ = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
+
+
+def _members_in(table: dict[str, msgspec.Raw], values: Iterable[msgspec.Raw]) -> int:
+    """How many members *table* has, and its *values*, with what only looks so."""
+    return len(table) + sum(map(len, map(_MEMBER.findall, values)))
+
+
+def _members(line: bytes) -> Iterator[tuple[str, bytes]]:
+    """Every member of the object that *line*, sound JSON, holds: its key, and its value's text."""
+    text = line.decode()
+    at = _behind_space(text, 1)
+    while text[at] != "}":
+        key, at = _READ(text, at)
+        begin = _behind_space(text, text.index(":", at) + 1)
+        _, end = _READ(text, begin)
+        yield key, text[begin:end].encode()
+        at = _behind_space(text, end)
+        at = _behind_space(text, at + 1) if text[at] == "," else at
+
+
+def _behind_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return at if found is None else found.end()
 
 
 FloatHook = Callable[[str], Any] | None
@@ -46,9 +80,20 @@ class _ByKeyDecoder:
             (key, None if kind is msgspec.Raw else msgspec.json.Decoder(kind, float_hook=float_hook).decode)
             for key, kind in row.types
         ]
+        self._decoders = dict(self._fields)
+        self._utf8 = Utf8()
 
     def decode_lines(self, data: bytes) -> list[Any]:
-        return list(map(self._row, _table_lines(data)))
+        self._utf8.check(data)
+        tables = _table_lines(data)
+        members = sum(map(_members_in, tables, map(dict.values, tables)))
+        if members != len(_MEMBER.findall(data)):  # a key may be there twice, of whose values a table has the last
+            lines = filter(None, map(bytes.strip, data.split(b"\n")))
+            for key, token in chain.from_iterable(map(_members, lines)):
+                decode = self._decoders.get(key)
+                if decode is not None:
+                    decode(token)
+        return list(map(self._row, tables))
 
     def _row(self, table: dict[str, msgspec.Raw]) -> Any:
         row = self._row_type

@@ -25,10 +25,10 @@ _LINE = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def content_length(line: bytes | bytearray | memoryview) -> int:
-    """The length of *line* without its line break."""
+    """The length of *line* without its line break, of which there may be half (`\\r`) at the input's end."""
     size = len(line)
-    if size and line[size - 1] == 0x0A:
-        size -= 2 if size > 1 and line[size - 2] == 0x0D else 1
+    for end in b"\n\r":
+        size -= size > 0 and line[size - 1] == end
     return size
 
 

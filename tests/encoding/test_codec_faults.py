@@ -152,6 +152,25 @@ def test_a_column_may_have_any_name(key: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("key", [*ODD, "plain"])
+@pytest.mark.parametrize("space", ["", " \t"])
+def test_both_values_of_a_key_that_stands_twice_must_fit_whatever_its_name(key: str, space: str) -> None:
+    """As with a plain name, though rows with odd ones are read in another way."""
+    good = line({key: "x", "n": 1, "more": [1]})
+    plan = plan_of(good)
+
+    def twice(first: str, second: str) -> bytes:
+        name = json.dumps(key)
+        return f'{{{name}{space}:{space}{first},{name}:{second},"n"{space}:1,"more":[{{"a":"b"}}]}}'.encode()
+
+    fits, bad, worse = encoded(plan, twice('"\\":[{"', '"y"'), twice("7", '"y"'), twice('"y"', "[1]"), *[good] * 20)[:3]
+    assert fits.body is not None
+    assert json.loads(fits.body)[key] == "y"
+    assert bad.reject is not None
+    assert "more than once" in bad.reject.reason
+    assert worse.body is None
+
+
 @pytest.mark.parametrize("key", ODD)
 def test_a_key_of_any_name_may_be_dropped(key: str) -> None:
     row = {key: [1], "question": "a", "answer": "b"}

@@ -142,6 +142,8 @@ def test_without_the_parser_the_decoder_looks(monkeypatch: pytest.MonkeyPatch) -
 CHAT = {"messages": [{"role": "user", "content": "日"}, {"role": "assistant", "content": "b"}], "context": "c"}
 PLANS: dict[str, tuple[dict[str, Any], Target, dict[str, Any]]] = {
     "columns": ({"a": "日", "n": 1, "t": True, "x": 1.5, "m": [1, {"b": 2}]}, NEBIUS, {}),
+    "columns with odd keys": ({'a"b': "日", "n\n": 1, "\0": [1], "t": True}, NEBIUS, {}),
+    "columns with odd keys as they are": ({'a"b': "日", "n\n": 1, "\0": [1]}, NEBIUS, {"nested": "as-is"}),
     "columns as they are": ({"a": "日", "m": [1, {"b": 2}]}, NEBIUS, {"nested": "as-is"}),
     "a column dropped": ({"a": "日", "m": [1], "gone": 1}, NEBIUS, {"drop": ("gone",)}),
     "a place dropped": ({"a": "日", "m": {"b": 2, "c": 3}}, NEBIUS, {"drop": ("m.b",)}),

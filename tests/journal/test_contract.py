@@ -127,9 +127,9 @@ CHANGES: dict[str, tuple[Chunk, Told, Chunk]] = {
         replace(DOUBT, state=ChunkState.PLANNED, reason=BY_A_PERSON, absences=1),
     ),
     "refused": (
-        replace(SENDING, rejected=2),
+        replace(SENDING, lines=((0, 5),), rejected=2),
         lambda lane: lane.refused(ONE.id, "why", b"{}\n"),
-        replace(SENDING, state=ChunkState.REFUSED, rejected=5, rows=0, reason="why"),
+        replace(SENDING, lines=((0, 5),), state=ChunkState.REFUSED, rejected=5, rows=0, reason="why"),
     ),
     "split": (
         SENDING,
@@ -166,7 +166,8 @@ async def test_what_becomes_of_a_chunk(journal: Journal, lane: LaneJournal, what
 
 @pytest.mark.parametrize("state", [ChunkState.LANDED, ChunkState.REFUSED, ChunkState.SPLIT, ChunkState.EMPTY])
 async def test_an_end_moves_nowhere(lane: LaneJournal, state: ChunkState) -> None:
-    ended = replace(ONE, state=state, rows=0 if state in (ChunkState.REFUSED, ChunkState.EMPTY) else 3)
+    is_sent = state in (ChunkState.LANDED, ChunkState.SPLIT)
+    ended = replace(ONE, state=state, rows=3 if is_sent else 0, rejected=0 if is_sent else 3)
     ended = replace(ended, remote_id="ds", evidence=Evidence.ANSWER) if state is ChunkState.LANDED else ended
     await lane.plan([ended])
     assert await stored(lane) == ended
