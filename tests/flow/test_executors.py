@@ -77,6 +77,22 @@ def test_workers_make_the_same_chunks(
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("length", [300, 340, 380, 390])
+def test_a_tile_read_ahead_gives_back_the_memory_that_the_next_waits_for(
+    at_work: tuple[asyncio.Runner, Pool], length: int
+) -> None:
+    """A source that is only read forwards, rows of many tiles each, and memory for hardly more than two."""
+    runner, pool = at_work
+    row = b'{"t":"%b"}\n' % (b"w" * length)
+    how = Setting(tile=9, room=457, block_bytes=1, memory=1000)
+    for count in (2, 3, 4):
+        with scratch_dir() as scratch:
+            paths = write_source(Path(scratch), [b'{"t":"first"}\n' + row * count], "gzip")
+            found = runner.run(asyncio.wait_for(plan(MemoryJournal(), paths, how, pool=pool), 20))
+        assert b",".join(m.body for m in found.made).count(b"w" * length) == count
+        assert found.budget.held_bytes == 0
+
+
 @examples(6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(contents(), setting, st.integers(1, 4), st.sampled_from(["plain", "gzip"]))
 def test_stopped_with_workers_it_goes_on_where_it_was(
