@@ -68,7 +68,7 @@ def to_chunk(row: tuple[Any, ...]) -> Chunk:
         values["verbatim"] = bool(values["verbatim"])
         values["was_answered"] = bool(values["was_answered"])
         values["id"] = dict(zip(("lane", "tile", "child"), row[:3], strict=True))
-        chunk = msgspec.convert(values, Chunk, builtin_types=(bytes,))  # a damaged type is no less damage than a damaged value
+        chunk = msgspec.convert(values, Chunk, builtin_types=(bytes,))  # a bit may make another type of a value, too
     except (ValueError, TypeError) as error:
         raise sqlite3.DatabaseError(f"a chunk that makes no sense: {error}") from error
     if chunk.line_count != chunk.rows + chunk.blank + chunk.rejected:

@@ -62,7 +62,7 @@ def expected_rows(contents: Sequence[bytes], max_row_bytes: int) -> list[Row]:
         skip = len(BOM) if content.startswith(BOM) else 0
         at = base + skip
         for line in _lines(content[skip:]):
-            bare = line.removesuffix(b"\n").removesuffix(b"\r")  # as whoever encodes it has it: the last line may end in half a break
+            bare = line.removesuffix(b"\n").removesuffix(b"\r")  # the last may end in half a break
             long = len(bare) > max_row_bytes
             rows.append(Row(at, bare[:HEAD_BYTES] if long else line, long))
             at += len(line)
