@@ -40,7 +40,7 @@ _LARGEST_FILE_BYTES = 4 * MIB
 
 _MULTI_LINE = rb'''"""(?:[^"\\]|\\[\s\S]|"(?!""))*+(?:""")?+|''' + rb"""'''(?:[^']|'(?!''))*+(?:''')?+"""
 _KEY_PART = rb"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"?+|'[^'\n]*+'?+)"""
-_KEYS = rb"#[^\n]*+|" + _MULTI_LINE + rb"|" + _KEY_PART + rb"(?:[ \t]*+\.[ \t]*+" + _KEY_PART + rb")*+"
+_KEYS = rb"#[^\n]*+|" + _MULTI_LINE + rb"|" + _KEY_PART + rb"(?:(?>[ \t]*+\.[ \t]*+" + _KEY_PART + rb"))*+"
 """A comment, a string of several lines, or what may be a key: any word or string of one line, and those behind its dots.
 
 Each byte is taken once, so the time does not grow faster than the file.

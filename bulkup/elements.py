@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import sys
 
 __all__ = ["ElementScanner"]
 
 # Possessive throughout (`*+`, `++`): each byte is looked at once, and nothing is ever tried again. A class of one byte
 # (`[^"]`) is several times faster than one of two, so a string whose first quote may be escaped is the exception.
-_STRING = rb'"[^"]*+"(?<!\\")'
+# Before 3.11.5 what a possessive group (`(…)*+`) has taken of a string that then turns out to be none is not given back
+# (https://github.com/python/cpython/issues/106052), unless an atomic group is around it, which takes longer.
+_STRING = rb'"[^"]*+"(?<!\\")' if sys.version_info >= (3, 11, 5) else rb'(?>"[^"]*+"(?<!\\"))'
 _INSIDE = re.compile(rb'(?:[^"{}\[\]]++|' + _STRING + rb")*+")
 _BETWEEN = re.compile(rb'(?:[^"{}\[\],]++|' + _STRING + rb")*+")
 _REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)

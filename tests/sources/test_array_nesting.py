@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkup import elements as element_ends
 from bulkup.array_lines import ArrayCutter
 from bulkup.elements import ElementScanner
 from tests.examples import examples
@@ -32,6 +34,20 @@ def test_that_many_brackets_side_by_side_are_counted_in_a_moment(bracket: bytes)
 @given(st.text('[]{}"\\, a', max_size=40).map(str.encode), st.integers(1, 7))
 def test_that_runs_of_brackets_end_where_single_ones_do(text: bytes, size: int) -> None:
     assert _end(text, size) == _end(text, 1) == _end(text, len(text) + 1)
+
+
+PLAINLY = {"_INSIDE": rb'(?:[^"{}\[\]]|"[^"]*"(?<!\\"))*', "_BETWEEN": rb'(?:[^"{}\[\],]|"[^"]*"(?<!\\"))*'}
+"""What the patterns say, without possessive groups, which Python before 3.11.5 takes wrongly now and then."""
+
+
+@pytest.mark.parametrize("name", PLAINLY)
+@examples(300)
+@given(text=st.text('[]{}"\\, a', max_size=24).map(str.encode), at=st.integers(0, 3))
+def test_the_patterns_take_what_they_say(name: str, text: bytes, at: int) -> None:
+    found, expected = getattr(element_ends, name).match(text, at), re.compile(PLAINLY[name]).match(text, at)
+    assert found is not None
+    assert expected is not None
+    assert found.span() == expected.span()
 
 
 def _end(text: bytes, size: int) -> int | None:
