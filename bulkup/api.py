@@ -16,7 +16,7 @@ from bulkup.errors import UsageProblem
 from bulkup.event import Event, Finished
 from bulkup.receipt import Receipt
 from bulkup.wiring.interrupt import Interrupt
-from bulkup.wiring.run import execute
+from bulkup.wiring.story import execute
 from bulkup.wiring.wish import Upload, default_name
 
 __all__ = ["events", "make_upload", "upload"]

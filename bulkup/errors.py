@@ -6,6 +6,8 @@ answer; the numbers and their precedence stand in `ExitCode`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 from bulkup.path_text import readable
@@ -23,6 +25,8 @@ __all__ = [
     "SourceUnreadable",
     "TokenRefused",
     "UsageProblem",
+    "as_one_error",
+    "sole_error",
     "worst",
 ]
 
@@ -146,3 +150,19 @@ class TokenRefused(BulkupError):
     """The service does not take the token, or there is none."""
 
     exit_code = ExitCode.NO_PERMISSION
+
+
+def sole_error(error: Exception) -> Exception:
+    """The first error that *error* wraps, as a task group does; itself where it wraps none."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+@contextmanager
+def as_one_error() -> Iterator[None]:
+    """What a task group wraps is raised as it was raised in the task."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        raise sole_error(group) from None

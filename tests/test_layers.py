@@ -256,7 +256,7 @@ def test_no_module_takes_a_public_function_s_name() -> None:
 
 def test_concrete_parts_are_built_in_the_wiring_alone() -> None:
     """Transport, journal and destinations are opened at one construction site in each process; everything else is handed them."""
-    sites = {"bulkup.wiring.run", "bulkup.wiring.worker", "bulkup.wiring.sweeping"}
+    sites = {"bulkup.wiring.open_run", "bulkup.wiring.worker", "bulkup.wiring.sweeping"}
     built = {"Transport"}
     for module in MODULES:
         if part_of(module) in LEAVES:

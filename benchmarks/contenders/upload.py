@@ -119,9 +119,9 @@ async def _watched(
     from bulkup import Finished, Note, Snapshot
     from bulkup.api import events
     from bulkup.progress import Screen
-    from bulkup.wiring.run import Run
+    from bulkup.wiring.snapshots import Snapshots
 
-    for owner, names in ((Run, ("_take_stock", "_snapshot")), (Screen, ("show", "note"))):
+    for owner, names in ((Snapshots, ("_take_stock", "_snapshot")), (Screen, ("show", "note"))):
         for name in names:
             setattr(owner, name, watch.over(getattr(owner, name)))
     screen = Screen(_Terminal())
@@ -215,10 +215,10 @@ def main() -> None:
 
 def _imported() -> dict[str, object]:
     """All modules that an upload loads are loaded by now; long enough for its memory to be looked at."""
-    from bulkup.wiring import run
+    from bulkup.wiring import story
 
     clock = Stopwatch()
-    assert run.Run is not None
+    assert story.execute is not None
     time.sleep(0.3)
     return {**clock.read()}
 

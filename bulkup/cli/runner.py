@@ -20,7 +20,7 @@ from bulkup.event import Event, Finished, Note, Snapshot
 from bulkup.progress import Display, display_for
 from bulkup.receipt import Receipt
 from bulkup.wiring.interrupt import Interrupt
-from bulkup.wiring.run import execute
+from bulkup.wiring.story import execute
 from bulkup.wiring.wish import Upload
 
 __all__ = ["Face", "carry_out", "report", "see_through", "with_signals"]

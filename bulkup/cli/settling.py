@@ -17,7 +17,7 @@ from bulkup.journal.reading import view
 from bulkup.receipt import Receipt
 from bulkup.wiring.deciding import Decision, decide
 from bulkup.wiring.folder import StateDir
-from bulkup.wiring.run import settle
+from bulkup.wiring.story import settle
 from bulkup.wiring.wish import Upload
 
 __all__ = ["settle_run"]

@@ -12,7 +12,7 @@ from bulkup.cli.runner import Face, with_signals
 from bulkup.cli.streams import delivered, put, put_json
 from bulkup.errors import ExitCode, UsageProblem, worst
 from bulkup.verification import Kind, LaneVerification, RowDifference, Verification
-from bulkup.wiring.run import verify
+from bulkup.wiring.story import verify
 
 __all__ = ["verify_run"]
 

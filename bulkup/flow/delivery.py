@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NoReturn, assert_never
@@ -14,23 +14,15 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt
-from bulkup.destinations.base import Destination, ReadBackUnavailable
+from bulkup.destinations.base import ReadBackUnavailable
 from bulkup.doubt.policy import DOUBTS_TO_SETTLE
 from bulkup.errors import BulkupError, ExitCode, SourceChanged
-from bulkup.flow.clock import Clock
-from bulkup.flow.creation import Creation
-from bulkup.flow.executors import Executors
-from bulkup.flow.fence import Fence
-from bulkup.flow.halt import Halt, Halted, Reason
+from bulkup.flow.context import PlannedLane, SendingRound
+from bulkup.flow.halt import Halted, Reason
 from bulkup.flow.isolation import Splitter
-from bulkup.flow.limit import BodyLimit
-from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import Prepared
-from bulkup.flow.requests import Requests, Slot
+from bulkup.flow.requests import Slot
 from bulkup.flow.settler import count_out
-from bulkup.flow.stop_rules import StopRules
-from bulkup.flow.tally import Tally
-from bulkup.journal import LaneJournal
 from bulkup.outcome import (
     Accepted,
     CloseGate,
@@ -84,45 +76,20 @@ class Delivery:
     """Sends one lane's chunks. Whoever waits holds no slot; whoever holds one finishes even when the lane stops."""
 
     def __init__(
-        self,
-        *,
-        destination: Destination,
-        executors: Executors,
-        plan: LanePlan,
-        journal: LaneJournal,
-        requests: Requests,
-        budget: ByteBudget,
-        creation: Creation,
-        fence: Fence,
-        settle_now: Callable[[], None],
-        refusals_store_nothing: bool,
-        splitter: Splitter,
-        rules: StopRules,
-        halt: Halt,
-        tally: Tally,
-        limit: BodyLimit,
-        clock: Clock,
-        on_doubt: OnDoubt,
-        pending_timeout_s: float,
+        self, planned: PlannedLane, sending: SendingRound, splitter: Splitter, *, refusals_store_nothing: bool
     ) -> None:
-        self._destination = destination
-        self._executors = executors
-        self._plan = plan
-        self._journal = journal
-        self._requests = requests
-        self._budget = budget
-        self._creation = creation
-        self._fence = fence
-        self._settle_now = settle_now
-        self._refusals_store_nothing = refusals_store_nothing
+        self._planned = planned
+        self._lane = lane = planned.lane
+        self._round = sending
         self._splitter = splitter
-        self._rules = rules
-        self._halt = halt
-        self._tally = tally
-        self._limit = limit
-        self._clock = clock
-        self._on_doubt = on_doubt
-        self._pending_timeout_s = pending_timeout_s
+        self._refusals_store_nothing = refusals_store_nothing
+        self._journal = lane.journal
+        self._requests = lane.requests
+        self._clock = lane.clock
+        self._halt = lane.halt
+        self._tally = lane.tally
+        self._on_doubt = lane.chosen.run.on_doubt
+        self._pending_s = lane.chosen.destination.pending_s()
         self._doubts = 0
 
     async def run(self, incoming: MemoryObjectReceiveStream[Prepared], tasks: TaskGroup) -> None:
@@ -149,14 +116,14 @@ class Delivery:
         isolation = self._splitter.budget(root.chunk.rows)
         refused: RowsRefused | None = None
         nothing_landed = True
-        share = _Share(self._budget, root)
+        share = _Share(self._round.budget, root)
         try:
             while waiting:
                 prepared = waiting.popleft()
                 try:
                     outcome = await self._outcome(prepared)
                 finally:
-                    self._executors.forget(prepared.hold)
+                    self._round.executors.forget(prepared.hold)
                 match outcome:
                     case Accepted(status=RemoteStatus.PENDING | RemoteStatus.FAILED):
                         nothing_landed = False
@@ -165,14 +132,14 @@ class Delivery:
                         if isinstance(outcome, RowsRefused):
                             refused = refused or outcome
                         # the largest pieces first: when the budget ends, what is left is small
-                        waiting.extend(await self._splitter.split(prepared, outcome, self._limit.bytes, isolation))
+                        waiting.extend(await self._splitter.split(prepared, outcome, self._lane.limit.bytes, isolation))
                     case _:
                         nothing_landed = False
             if refused is not None and nothing_landed:
-                self._rules.nothing_landed(root.chunk.id.tile, refused.reason)
+                self._round.rules.nothing_landed(root.chunk.id.tile, refused.reason)
         finally:
             for prepared in waiting:
-                self._executors.forget(prepared.hold)
+                self._round.executors.forget(prepared.hold)
             share.drop()
 
     async def _outcome(self, prepared: Prepared) -> Outcome:
@@ -181,19 +148,19 @@ class Delivery:
         if chunk.state is ChunkState.ANSWERED:
             assert chunk.remote_id is not None
             return Accepted(chunk.remote_id, chunk.name, RemoteStatus.PENDING)
-        size = self._content_length(chunk)
-        if size > self._limit.bytes and chunk.rows > 1 and chunk.state is ChunkState.PLANNED:
-            return TooLarge(f"planned before bodies were limited to {self._limit.bytes:,} bytes")
+        size = self._planned.content_length(chunk)
+        if size > self._lane.limit.bytes and chunk.rows > 1 and chunk.state is ChunkState.PLANNED:
+            return TooLarge(f"planned before bodies were limited to {self._lane.limit.bytes:,} bytes")
         if chunk.absences >= LOSSES_TO_SPLIT and chunk.rows > 1 and chunk.state is ChunkState.PLANNED:
             return TooLarge(f"lost on the way {chunk.absences} times, with nothing stored: it goes in smaller pieces")
-        if self._creation.exists:
+        if self._round.creation.exists:
             return await self._attempts(prepared, size)
-        alone = await self._halt.unless_halted(self._creation.enter)
+        alone = await self._halt.unless_halted(self._round.creation.enter)
         try:
             return await self._attempts(prepared, size)
         finally:
             if alone:
-                self._creation.leave()
+                self._round.creation.leave()
 
     async def _attempts(self, prepared: Prepared, size: int) -> Outcome:
         """The chunk may be in doubt already, where the user accepts doubles: then it stays so until it has landed."""
@@ -212,12 +179,12 @@ class Delivery:
 
     async def _attempt(self, chunk: Chunk, prepared: Prepared, size: int) -> Outcome:
         """One attempt, journaled before its first byte and after its last."""
-        await self._halt.unless_halted(self._fence.enter)
+        await self._halt.unless_halted(self._round.fence.enter)
         try:
             async with self._requests.slot(rows=chunk.rows, size=size) as slot:
                 return await self._send(slot, chunk, prepared, size)
         finally:
-            await self._fence.leave()
+            await self._round.fence.leave()
 
     async def _send(self, slot: Slot, chunk: Chunk, prepared: Prepared, size: int) -> Outcome:
         def sent(count: int) -> None:
@@ -231,7 +198,7 @@ class Delivery:
         self._tally.in_flight += 1
         slot.begin()
         try:
-            came = await self._executors.send(prepared, sent)
+            came = await self._round.executors.send(prepared, sent)
         except SourceChanged as error:
             self._tally.outcomes["source_changed"] += 1
             await self._not_stored(chunk)
@@ -266,7 +233,7 @@ class Delivery:
                 await self._doubt(chunk, reason, was_answered=outcome.was_answered)
             case TooLarge():
                 if chunk.rows > 1:  # one large row says little of what the service takes
-                    self._limit.refused(size)
+                    self._lane.limit.refused(size)
                 await self._not_stored(chunk)
             case _:
                 await self._not_stored(chunk)
@@ -274,16 +241,16 @@ class Delivery:
     async def _landed(self, chunk: Chunk, remote_id: str, body_bytes: int, *, ids: bytes = b"") -> None:
         await self._journal.landed(chunk.id, remote_id, evidence=Evidence.ANSWER, ids=ids)
         self._tally.totals.move(chunk, ChunkState.PLANNED, ChunkState.LANDED)  # as which an answered one counts, too
-        self._rules.landed()
+        self._round.rules.landed()
         self._tally.rows_landed += chunk.rows
-        self._tally.body_landed(body_bytes, self._limit.bytes)
+        self._tally.body_landed(body_bytes, self._lane.limit.bytes)
         self._requests.patience.succeeded(self._clock.monotonic())
-        self._creation.landed()
+        self._round.creation.landed()
 
     async def _doubt(self, chunk: Chunk, reason: str, *, was_answered: bool = False) -> None:
         await self._journal.in_doubt(chunk.id, reason, self._clock.unix(), was_answered=was_answered)
         self._tally.totals.move(chunk, ChunkState.PLANNED, ChunkState.IN_DOUBT)
-        is_creating = self._creation.in_doubt()
+        is_creating = self._round.creation.in_doubt()
         self._doubts += 1
         if self._on_doubt is OnDoubt.RESEND:
             return
@@ -291,7 +258,7 @@ class Delivery:
             self._halt.set(Reason(f"nothing got through for too long; the last doubt: {reason}", ExitCode.TRY_LATER))
         elif is_creating or self._doubts >= DOUBTS_TO_SETTLE:
             self._doubts = 0
-            self._settle_now()
+            self._round.settle_now()
 
     async def _not_stored(self, chunk: Chunk) -> None:
         """This attempt stored nothing. Where an earlier one is in doubt, so is the chunk."""
@@ -303,7 +270,7 @@ class Delivery:
     def _to_follow(self, prepared: Prepared, share: _Share) -> _Followed:
         """A chunk whose rows may be needed again keeps them, and its share with them; any other lets go: it is read from the source
         again in the lane's next round should the service fail on it."""
-        size = self._content_length(prepared.chunk)
+        size = self._planned.content_length(prepared.chunk)
         if prepared.chunk.reason == FAILED_ONCE:
             share.keep()
             return _Followed(prepared.chunk, size, prepared, share)
@@ -329,18 +296,16 @@ class Delivery:
             case RemoteStatus.FAILED:
                 await self._failed(followed, remote_id)
             case RemoteStatus.PENDING:
-                await self._doubt(
-                    chunk, f"dataset {remote_id} was still not READY after {self._pending_timeout_s:.0f} s"
-                )
+                await self._doubt(chunk, f"dataset {remote_id} was still not READY after {self._pending_s:.0f} s")
 
     async def _polled(self, remote_id: str) -> RemoteStatus:
-        deadline = self._clock.monotonic() + self._pending_timeout_s
+        deadline = self._clock.monotonic() + self._pending_s
         wait_s = FIRST_POLL_S
         while self._clock.monotonic() < deadline:
             await self._sleep(wait_s)
             wait_s = min(LAST_POLL_S, wait_s * 2)
             try:
-                status = await self._destination.poll(self._requests.ask, remote_id)
+                status = await self._lane.destination.poll(self._requests.ask, remote_id)
             except ReadBackUnavailable:
                 return RemoteStatus.PENDING
             if status is not RemoteStatus.PENDING:
@@ -354,9 +319,6 @@ class Delivery:
             await self._splitter.set_aside(followed.prepared, f"dataset {remote_id} FAILED at the service")
         else:
             await self._journal.plan_again(followed.chunk.id, FAILED_ONCE)
-
-    def _content_length(self, chunk: Chunk) -> int:
-        return chunk.body_bytes + self._destination.envelope(chunk.name, self._plan.rows).size
 
     async def _sleep(self, seconds: float) -> None:
         await self._halt.unless_halted(lambda: self._clock.sleep(seconds))

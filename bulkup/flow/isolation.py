@@ -12,21 +12,14 @@ from enum import Enum
 from math import ceil, log2
 from types import MappingProxyType
 
-from bulkup.chunk import Chunk, ChunkId, ChunkState, Totals
+from bulkup.chunk import Chunk, ChunkId, ChunkState
 from bulkup.dead_letter import dead_letter
-from bulkup.destinations.base import Destination
 from bulkup.encoding.lines import lines_of
-from bulkup.flow.children import ChildNumbers
-from bulkup.flow.chunker import Chunker
+from bulkup.flow.context import PlannedLane, SendingRound
 from bulkup.flow.draft import Drafted, Keep, Placed
-from bulkup.flow.executors import Executors
-from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import Prepared, listed
-from bulkup.flow.stop_rules import StopRules
-from bulkup.journal import LaneJournal
 from bulkup.model import Block, Reject, Stage
 from bulkup.outcome import RowsRefused, TooLarge
-from bulkup.sources import Source
 from bulkup.tiling import Limits
 
 __all__ = ["IsolationBudget", "Splitter"]
@@ -51,30 +44,14 @@ class IsolationBudget:
 class Splitter:
     """Cuts refused chunks of one lane and sets rows aside."""
 
-    def __init__(
-        self,
-        *,
-        source: Source,
-        chunker: Chunker,
-        executors: Executors,
-        plan: LanePlan,
-        destination: Destination,
-        journal: LaneJournal,
-        numbers: ChildNumbers,
-        totals: Totals,
-        rules: StopRules,
-        with_rejected_rows: bool,
-    ) -> None:
-        self._source = source
-        self._chunker = chunker
-        self._executors = executors
-        self._plan = plan
-        self._destination = destination
-        self._journal = journal
-        self._numbers = numbers
-        self._totals = totals
-        self._rules = rules
-        self._with_rejected_rows = with_rejected_rows
+    def __init__(self, planned: PlannedLane, sending: SendingRound) -> None:
+        self._planned = planned
+        self._lane = lane = planned.lane
+        self._round = sending
+        self._chunker = planned.chunker
+        self._journal = lane.journal
+        self._destination = lane.destination
+        self._source = lane.source
 
     def budget(self, rows: int) -> IsolationBudget:
         """What the isolation of bad rows may cost for a chunk of *rows* rows: 2·log2(n) requests for each of a few rows."""
@@ -108,8 +85,8 @@ class Splitter:
 
     async def _smaller(self, prepared: Prepared, refusal: TooLarge, max_body_bytes: int) -> list[Prepared]:
         chunk = prepared.chunk
-        envelope = self._destination.envelope(self._name(chunk.id, chunk.rows_hash), self._plan.rows).size
-        limits = self._plan.limits(envelope_bytes=envelope, max_body_bytes=max_body_bytes)
+        envelope_bytes = self._planned.envelope_bytes(self._name(chunk.id, chunk.rows_hash))
+        limits = self._planned.plan.limits(envelope_bytes=envelope_bytes, max_body_bytes=max_body_bytes)
         half = Limits(min(limits.body_bytes, -(-chunk.body_bytes // 2)), limits.rows)
         parts = self._chunker.parts(prepared.items, _KEEP, half, body_bytes=chunk.body_bytes, rows=chunk.rows)
         async with aclosing(parts):
@@ -146,7 +123,7 @@ class Splitter:
         refused: Mapping[int, Fate] = MappingProxyType({}),
     ) -> list[Prepared]:
         """*drafts* as children of *parent*; those at the places in *refused* are set aside."""
-        first = await self._numbers.take(parent.chunk.id.tile, len(drafts))
+        first = await self._round.numbers.take(parent.chunk.id.tile, len(drafts))
         letters = b""
         children: list[Chunk] = []
         for place, draft in enumerate(drafts):
@@ -160,16 +137,17 @@ class Splitter:
         await self._journal.replace(parent.chunk.id, children, reason, letters)
         self._moved(parent.chunk, children)
         return [
-            Prepared(child, listed(draft.raw), 0, self._executors.hold(draft.encoded), draft.raw)
+            Prepared(child, listed(draft.raw), 0, self._round.executors.hold(draft.encoded), draft.raw)
             for child, draft in zip(children, drafts, strict=True)
             if child.state is ChunkState.PLANNED
         ]
 
     def _moved(self, parent: Chunk, children: Sequence[Chunk]) -> None:
-        self._totals.move(parent, ChunkState.PLANNED, ChunkState.SPLIT)
+        totals = self._lane.tally.totals
+        totals.move(parent, ChunkState.PLANNED, ChunkState.SPLIT)
         for child in children:
-            self._totals.move(child, None, child.state)
-        self._rules.check_rejects()
+            totals.move(child, None, child.state)
+        self._round.rules.check_rejects()
 
     def _name(self, chunk: ChunkId, rows_hash: bytes) -> str:
         return self._destination.policy.chunk_name(self._destination.dataset_name, chunk, rows_hash, is_family=True)
@@ -200,7 +178,7 @@ class Splitter:
                 file=self._source.files[placed.file].uri,
                 byte_offset=self._source.locate(placed.reject.position)[1],
                 line_in_chunk=placed.line,
-                with_row=self._with_rejected_rows,
+                with_row=self._lane.chosen.run.rejects_content,
                 isolated=isolated,
             )
             for placed in rows

@@ -17,26 +17,18 @@ from dataclasses import dataclass
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from bulkup.chunk import WHOLE, Chunk, ChunkId, ChunkState, TileSpan, Totals
+from bulkup.chunk import WHOLE, Chunk, ChunkId, ChunkState, TileSpan
 from bulkup.config import OnDoubt
 from bulkup.dead_letter import dead_letter
-from bulkup.destinations.base import Destination
 from bulkup.errors import SourceUnreadable
-from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import MAX_REJECT_BYTES, is_one_chunk
+from bulkup.flow.context import PlannedLane, SendingRound
 from bulkup.flow.draft import Drafted
-from bulkup.flow.executors import Executors
-from bulkup.flow.halt import Halt, Halted
-from bulkup.flow.limit import BodyLimit
+from bulkup.flow.halt import Halted
 from bulkup.flow.orders import Span
-from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import Items, Prepared, listed
-from bulkup.flow.stop_rules import StopRules
-from bulkup.journal import LaneJournal
 from bulkup.model import Block, LongRow
 from bulkup.naming import widest_name
-from bulkup.pacing import ByteBudget
-from bulkup.sources import Cursor, Source
 from bulkup.tiling import Limits
 
 __all__ = ["Preparer"]
@@ -80,44 +72,21 @@ class Preparer:
     wait for memory.
     """
 
-    def __init__(
-        self,
-        *,
-        lane: str,
-        source: Source,
-        cursor: Cursor,
-        executors: Executors,
-        plan: LanePlan,
-        destination: Destination,
-        journal: LaneJournal,
-        budget: ByteBudget,
-        reading: ByteBudget,
-        halt: Halt,
-        numbers: ChildNumbers,
-        totals: Totals,
-        limit: BodyLimit,
-        rules: StopRules,
-        on_doubt: OnDoubt,
-        with_rejected_rows: bool,
-    ) -> None:
-        self._lane = lane
-        self._source = source
-        self._cursor = cursor
-        self._executors = executors
-        self._plan = plan
-        self._destination = destination
-        self._journal = journal
-        self._budget = budget
-        self._reading = reading
-        self._halt = halt
-        self._numbers = numbers
-        self._totals = totals
-        self._limit = limit
-        self._rules = rules
-        doubts = (ChunkState.IN_DOUBT,) if on_doubt is OnDoubt.RESEND else ()
+    def __init__(self, planned: PlannedLane, sending: SendingRound) -> None:
+        self._lane = lane = planned.lane
+        self._round = sending
+        self._plan = planned.plan
+        self._source = source = lane.source
+        self._destination = destination = lane.destination
+        self._journal = lane.journal
+        self._halt = lane.halt
+        self._cursor = sending.cursor
+        self._executors = sending.executors
+        self._budget = sending.budget
+        self._reading = sending.reading
+        doubts = (ChunkState.IN_DOUBT,) if lane.chosen.run.on_doubt is OnDoubt.RESEND else ()
         self._states = (ChunkState.PLANNED, ChunkState.ANSWERED, *doubts)
-        self._with_rejected_rows = with_rejected_rows
-        self._envelope_bytes = destination.envelope(widest_name(destination.dataset_name), plan.rows).size
+        self._envelope_bytes = planned.envelope_bytes(widest_name(destination.dataset_name))
         self._unplanned: list[_Made | TileSpan] = []
         self._planning: asyncio.Future[None] | None = None
         self._names_are_settled = not destination.policy.has_dataset_per_chunk
@@ -128,12 +97,12 @@ class Preparer:
     async def run(self, out: MemoryObjectSendStream[Prepared]) -> None:
         """Hand on every chunk that is to be sent, in order. Ends at the source's end, or where it cannot be read further."""
         async with out:
-            self._rules.check_rejects()  # a lane that was stopped by it does not go on a little with each invocation
+            self._round.rules.check_rejects()  # a lane that was stopped by it does not go on a little with each invocation
             self._halt.check()
             for chunk in await self._journal.open_chunks(*self._states):
                 await self._hand_on(await self._again(chunk), out)
             tile, planned_to = await self._journal.frontier()
-            if self._totals.chunks:
+            if self._lane.tally.totals.chunks:
                 self._names_are_settled = self._is_family = True
             if planned_to is not None and planned_to >= self._plan.span(tile)[1]:
                 # All of its rows are planned, its end is not: there is nothing to read, and a sequential cursor must not pass
@@ -216,7 +185,7 @@ class Preparer:
 
     @property
     def _limits(self) -> Limits:
-        return self._plan.limits(envelope_bytes=self._envelope_bytes, max_body_bytes=self._limit.bytes)
+        return self._plan.limits(envelope_bytes=self._envelope_bytes, max_body_bytes=self._lane.limit.bytes)
 
     async def _tile(self, read: _Read, out: MemoryObjectSendStream[Prepared]) -> None:
         """Plan what was read of one tile."""
@@ -225,8 +194,8 @@ class Preparer:
         if drafted.is_empty:
             self._budget.give(read.held_bytes)
         elif is_one_chunk(drafted, self._limits):
-            child = await self._numbers.take(tile) if read.of.child is None else read.of.child
-            await self._emit(_Made(drafted, ChunkId(self._lane, tile, child), read.held_bytes), out)
+            child = await self._round.numbers.take(tile) if read.of.child is None else read.of.child
+            await self._emit(_Made(drafted, ChunkId(self._lane.name, tile, child), read.held_bytes), out)
         else:
             self._budget.give(read.held_bytes)
             self._executors.forget(drafted.hold)
@@ -296,8 +265,8 @@ class Preparer:
                 if part is None:
                     self._budget.give(room)
                     return
-                child = await self._numbers.take(tile)
-                await self._emit(_Made(part, ChunkId(self._lane, tile, child), room), out)
+                child = await self._round.numbers.take(tile)
+                await self._emit(_Made(part, ChunkId(self._lane.name, tile, child), room), out)
 
     async def _emit(self, made: _Made, out: MemoryObjectSendStream[Prepared]) -> None:
         self._unplanned.append(made)
@@ -322,8 +291,8 @@ class Preparer:
             chunks, rejects=rejects, tiles=[span for span in unplanned if isinstance(span, TileSpan)]
         )
         for chunk in chunks:
-            self._totals.move(chunk, None, chunk.state)
-        self._rules.check_rejects()
+            self._lane.tally.totals.move(chunk, None, chunk.state)
+        self._round.rules.check_rejects()
         for m, chunk in zip(made, chunks, strict=True):
             if chunk.rows:
                 await self._hand_on(self._prepared(chunk, m.draft, m.held_bytes), out)
@@ -338,12 +307,12 @@ class Preparer:
     def _dead_letters(self, draft: Drafted) -> bytes:
         return b"".join(
             dead_letter(
-                self._lane,
+                self._lane.name,
                 placed.reject,
                 file=self._source.files[placed.file].uri,
                 byte_offset=self._source.locate(placed.reject.position)[1],
                 line_in_chunk=placed.line,
-                with_row=self._with_rejected_rows,
+                with_row=self._lane.chosen.run.rejects_content,
             )
             for placed in draft.rejects
         )

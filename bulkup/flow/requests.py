@@ -123,6 +123,12 @@ class Requests:
                 raise ReadBackUnavailable(failure.reason)
             await tries.follow(next_)
 
+    async def ask_patiently(self, request: Callable[[], Awaitable[T]], /) -> T:
+        """As `ask`, where answers are all that is wanted: each is a success. (Who sends has none before rows land.)"""
+        answer = await self.ask(request)
+        self.patience.succeeded(self._clock.monotonic())
+        return answer
+
     async def once(self, request: Callable[[], Awaitable[T]], /) -> T:
         """The answer to one attempt at such a *request*. Raises `LookFailed`, and `Halted` where the lane stops before."""
         async with self.slot() as slot:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import Callable, Sequence, Set
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from math import inf
 from typing import assert_never
@@ -12,14 +12,11 @@ from typing import assert_never
 from anyio import CancelScope, create_task_group
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState
-from bulkup.destinations.base import Destination, ReadBackUnavailable, StoredRow
-from bulkup.flow.chunker import Chunker
+from bulkup.destinations.base import ReadBackUnavailable, StoredRow
+from bulkup.errors import as_one_error
 from bulkup.flow.clock import Clock
-from bulkup.flow.halt import Halt
+from bulkup.flow.context import PlannedLane
 from bulkup.flow.looking import dated_look, expect_datasets, row_pages
-from bulkup.flow.plan import LanePlan
-from bulkup.flow.requests import Requests
-from bulkup.flow.tally import Tally
 from bulkup.journal import LaneJournal, every_ids, landed_without_ids
 from bulkup.journal.facts import FAILED_DATASETS, REFUSALS_STORE_NOTHING, SURVEY
 from bulkup.model import Block
@@ -33,7 +30,6 @@ from bulkup.settlement import (
     Look,
     Match,
     NotYet,
-    Others,
     PageBack,
     Present,
     Verdict,
@@ -42,7 +38,6 @@ from bulkup.settlement import (
     judge_rest,
     wait_or_hold,
 )
-from bulkup.sources import Source
 
 __all__ = ["Audit", "Settler", "count_out"]
 
@@ -63,38 +58,19 @@ class Audit:
 class Settler:
     """Decides what became of one lane's chunks in doubt. Its requests take slots like any other."""
 
-    def __init__(
-        self,
-        *,
-        destination: Destination,
-        plan: LanePlan,
-        journal: LaneJournal,
-        source: Source,
-        chunker: Chunker,
-        requests: Requests,
-        halt: Halt,
-        tally: Tally,
-        clock: Clock,
-        quiet_s: float,
-        on_present: Callable[[], None],
-        others: Callable[[float], Awaitable[Others]],
-        say: Callable[[str], None],
-    ) -> None:
-        """*others*: what other runs have put into the same dataset since a Unix time."""
-        self._destination = destination
-        self._policy = destination.policy
-        self._plan = plan
-        self._journal = journal
-        self._source = source
-        self._chunker = chunker
-        self._halt = halt
-        self._tally = tally
-        self._clock = clock
-        self._quiet_s = quiet_s
+    def __init__(self, planned: PlannedLane, on_present: Callable[[], None]) -> None:
+        """*on_present* is called for each chunk that turns out to be there."""
+        self._planned = planned
+        self._lane = lane = planned.lane
         self._on_present = on_present
-        self._others = others
-        self._say = say
-        self._requests = requests
+        self._destination = lane.destination
+        self._policy = lane.destination.policy
+        self._journal = lane.journal
+        self._requests = lane.requests
+        self._halt = lane.halt
+        self._tally = lane.tally
+        self._clock = lane.clock
+        self._quiet_s = lane.chosen.run.settle_after_s
 
     async def settle(self, *, patience_s: float = inf) -> None:
         """Settle what can be settled within *patience_s* seconds. What is not stored is planned again.
@@ -121,7 +97,7 @@ class Settler:
             await self._wait(waits)
         if looks:
             paged = ", rows paged back" if self._tally.page_backs > page_backs else ""
-            self._say(
+            self._lane.say(
                 f"settled doubts with {len(looks)} looks{paged}: {landed} had landed, {resendable} had not and go again, "
                 f"{held} held"
             )
@@ -181,14 +157,16 @@ class Settler:
         async def match(chunk: Chunk, dataset_id: str) -> None:
             found[dataset_id] = await self._match(chunk, dataset_id)
 
-        with _one_error():
+        with as_one_error():
             async with create_task_group() as tasks:  # as many at a time as there are slots
                 for chunk, dataset_id in pairs:
                     tasks.start_soon(match, chunk, dataset_id)
         return found
 
     async def _match(self, chunk: Chunk, dataset_id: str) -> Match:
-        found = await self._destination.match(self._requests.ask, dataset_id, rows=chunk.rows, plan=self._plan.rows)
+        found = await self._destination.match(
+            self._requests.ask, dataset_id, rows=chunk.rows, plan=self._planned.plan.rows
+        )
         if found is Match.SAME and chunk.name == self._destination.dataset_name:
             return await self._same_content(chunk, dataset_id)
         return found
@@ -243,12 +221,12 @@ class Settler:
     async def _content(self, chunk: Chunk) -> Counter[bytes]:
         """The rows of a chunk, read from the source again."""
         found: Counter[bytes] = Counter()
-        cursor = self._source.cursor()
+        cursor = self._lane.source.cursor()
         try:
             async with aclosing(cursor.read(chunk.start, chunk.stop)) as items:
                 async for item in items:
                     if isinstance(item, Block):
-                        rows = [row.body for row in self._chunker.encode_rows(item) if row.body is not None]
+                        rows = [row.body for row in self._planned.chunker.encode_rows(item) if row.body is not None]
                         found.update(map(self._destination.row_key, rows))
         finally:
             await cursor.aclose()
@@ -269,7 +247,7 @@ class Settler:
         survey = await self._journal.fact(SURVEY)
         if survey is None or survey.unavailable is not None:
             return None
-        others = await self._others(survey.at)
+        others = await self._lane.others(survey.at)
         totals, failed = await self._journal.totals(), await self._journal.fact(FAILED_DATASETS)
         return World(
             before=survey.ids.union(failed),
@@ -337,18 +315,6 @@ def _doubt(chunk: Chunk, clock: Clock) -> Doubt:
 
 def _all_held(page_back: PageBack, why: str) -> list[Verdict]:
     return [Held(doubt.chunk, f"{page_back.why}, {why}") for doubt in page_back.doubts]
-
-
-@contextmanager
-def _one_error() -> Iterator[None]:
-    """What a task group wraps, as it was raised: `Halted`, a full disk."""
-    try:
-        yield
-    except ExceptionGroup as group:
-        error: Exception = group
-        while isinstance(error, ExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None
 
 
 async def count_out(journal: LaneJournal, remote_id: str) -> None:

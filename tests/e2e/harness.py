@@ -19,7 +19,7 @@ from bulkup.emulator import ServiceName, Spawned
 from bulkup.event import Event, Note
 from bulkup.receipt import Receipt
 from bulkup.wiring.interrupt import Interrupt
-from bulkup.wiring.run import execute
+from bulkup.wiring.story import execute
 from bulkup.wiring.wish import Upload
 
 __all__ = ["SPACE", "TOKENS", "WORKERS", "Bench", "as_collinear", "canonical", "gsm8k_rows", "one", "write_rows"]

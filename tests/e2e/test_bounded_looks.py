@@ -19,7 +19,7 @@ import xxhash
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence
 from bulkup.journal import queries
 from bulkup.verification import LaneVerification
-from bulkup.wiring.run import verify
+from bulkup.wiring.story import verify
 from tests.e2e.harness import SPACE, TOKENS, Bench
 from tests.journal.chunks import chunk, ids_line
 
@@ -101,7 +101,7 @@ async def test_a_chunk_a_row_with_and_without_ids(bench: Bench, sample: float) -
 @pytest.fixture
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bulkup.journal.queries.PAGE_CHUNKS", 7)
-    monkeypatch.setattr("bulkup.flow.verifier.PART_ROWS", 11)
+    monkeypatch.setattr("bulkup.flow.verify_context.PART_ROWS", 11)
 
 
 @pytest.mark.usefixtures("_small_pages")

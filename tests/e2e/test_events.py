@@ -15,7 +15,7 @@ import bulkup
 from bulkup.emulator import Spawned, spawned
 from bulkup.event import Finished, Snapshot
 from bulkup.wiring.interrupt import Interrupt
-from bulkup.wiring.run import execute
+from bulkup.wiring.story import execute
 from tests.e2e.harness import TOKENS, Bench, gsm8k_rows
 
 HELD_MS = 400

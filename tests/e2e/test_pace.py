@@ -9,7 +9,7 @@ import pytest
 
 from bulkup.event import Event, Snapshot
 from bulkup.receipt import Invocation, Receipt
-from bulkup.wiring.run import execute
+from bulkup.wiring.story import execute
 from tests.e2e.harness import Bench, Row, write_rows
 
 LANES = ("nebius", "collinear")

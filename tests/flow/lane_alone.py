@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, closing
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 
+from bulkup import Nebius
 from bulkup.chunk import Chunk, ChunkState, Evidence
 from bulkup.config import OnDoubt, RejectLimit
 from bulkup.destinations.base import PAGE_ROWS, Asking, StoredRow
@@ -21,6 +22,7 @@ from bulkup.doubt.policy import Policy
 from bulkup.encoding import RowPlan
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
+from bulkup.flow.context import LaneContext, PlannedLane, SendingRound
 from bulkup.flow.creation import Creation
 from bulkup.flow.delivery import Delivery
 from bulkup.flow.draft import Keep
@@ -113,9 +115,10 @@ class LaneAlone(Alone):
         self.tally = Tally()
         self.plan = LanePlan(1 << 16, rig.rows_plan(), 1 << 16, each, rig.MAX_ROW)
         self.chunker = Chunker(source, self.plan.rows.encoder(), self.halt)
-        cursor = source.cursor()
-        self.worker = LaneWorker(to, self.plan.rows, self.chunker, cursor)
-        self.executors = Executors(rig.LANE, ThisProcess(self.worker), rig.no_workers(), source, cursor, to.token)
+        self.cursor = source.cursor()
+        self.worker = LaneWorker(to, self.plan.rows, self.chunker, self.cursor)
+        here = ThisProcess(self.worker)
+        self.executors = Executors(rig.LANE, here, rig.no_workers(), source, self.cursor, to.token)
         self.chunks: list[Chunk] = []
         self.was_found = self.to_settle = 0
         self.budget, self.fence, self.limit = ByteBudget(1 << 20), Fence(), BodyLimit(1 << 16)
@@ -205,51 +208,60 @@ class LaneAlone(Alone):
         rules = StopRules(
             totals=totals, limit=None if max_rejects is None else RejectLimit.parse(max_rejects), halt=self.halt
         )
-
+        planned = self.planned(on_doubt=on_doubt, pending_timeout_s=pending_timeout_s)
+        sending = self.sending(rules, creation)
         if send is not None:
             self.executors.send = send  # type: ignore[method-assign, assignment]
+
+        return Delivery(planned, sending, Splitter(planned, sending), refusals_store_nothing=refusals_store_nothing)
+
+    def planned(
+        self,
+        *,
+        on_doubt: OnDoubt = OnDoubt.HOLD,
+        pending_timeout_s: float = 60.0,
+        with_rejected_rows: bool = True,
+        quiet_s: float = QUIET_S,
+        others: Callable[[float], Awaitable[Others]] = rig.no_others,
+    ) -> PlannedLane:
+        """The lane, as a user has chosen."""
+        chosen = rig.chosen(on_doubt=on_doubt, rejects_content=with_rejected_rows, settle_after_s=quiet_s)
+        lane = LaneContext(
+            destination=self.to,
+            source=self.source,
+            journal=self.journal,
+            workers=rig.no_workers(),
+            chosen=replace(chosen, destination=Nebius(pending_timeout_s=pending_timeout_s)),
+            clock=self.clock,
+            requests=self.requests,
+            halt=self.halt,
+            tally=self.tally,
+            limit=self.limit,
+            others=others,
+            say=self.said.append,
+        )
+        return PlannedLane(lane, self.plan, self.chunker)
+
+    def sending(self, rules: StopRules | None = None, creation: Creation | None = None) -> SendingRound:
+        """One round."""
 
         def settle_now() -> None:
             self.to_settle += 1
 
-        return Delivery(
-            destination=self.to,
+        return SendingRound(
+            cursor=self.cursor,
             executors=self.executors,
-            plan=self.plan,
-            journal=self.journal,
-            requests=self.requests,
             budget=self.budget,
-            creation=creation or self.created(),
-            fence=self.fence,
-            settle_now=settle_now,
-            refusals_store_nothing=refusals_store_nothing,
-            splitter=self.splitter(rules),
-            rules=rules,
-            halt=self.halt,
-            tally=self.tally,
-            limit=self.limit,
-            clock=self.clock,
-            on_doubt=on_doubt,
-            pending_timeout_s=pending_timeout_s,
-        )
-
-    def created(self) -> Creation:
-        """There is nothing to be created first."""
-        return Creation(exists=True, quiet_s=0, last_byte_at=None, clock=self.clock.unix, sleep=self.clock.sleep)
-
-    def splitter(self, rules: StopRules | None = None, *, with_rejected_rows: bool = True) -> Splitter:
-        return Splitter(
-            source=self.source,
-            chunker=self.chunker,
-            executors=self.executors,
-            plan=self.plan,
-            destination=self.to,
-            journal=self.journal,
+            reading=self.budget,
             numbers=ChildNumbers(self.journal),
-            totals=self.tally.totals,
+            fence=self.fence,
+            creation=creation or rig.created(self.clock),
             rules=rules or StopRules(totals=self.tally.totals, limit=None, halt=self.halt),
-            with_rejected_rows=with_rejected_rows,
+            settle_now=settle_now,
         )
+
+    def splitter(self, *, with_rejected_rows: bool = True) -> Splitter:
+        return Splitter(self.planned(with_rejected_rows=with_rejected_rows), self.sending())
 
     async def letters(self) -> list[dict[str, Any]]:
         """The dead letters so far."""
@@ -263,21 +275,7 @@ class LaneAlone(Alone):
         def found() -> None:
             self.was_found += 1
 
-        return Settler(
-            destination=self.to,
-            plan=self.plan,
-            journal=self.journal,
-            source=self.source,
-            chunker=self.chunker,
-            requests=self.requests,
-            halt=self.halt,
-            tally=self.tally,
-            clock=self.clock,
-            quiet_s=quiet_s,
-            on_present=found,
-            others=read_others,
-            say=self.said.append,
-        )
+        return Settler(self.planned(quiet_s=quiet_s, others=read_others), found)
 
 
 _planned: dict[tuple[int, Policy, int], tuple[tempfile.TemporaryDirectory[str], MemoryJournal]] = {}

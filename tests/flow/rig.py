@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 
 from bulkup import Nebius
 from bulkup.chunk import Chunk, Totals
-from bulkup.config import OnDoubt
+from bulkup.config import RunSettings
 from bulkup.destinations.base import Capabilities
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.doubt.by_name import BY_NAME
@@ -23,7 +24,11 @@ from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.errors import ExitCode
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
+from bulkup.flow.clock import Clock
+from bulkup.flow.context import Chosen, LaneContext, PlannedLane, SendingRound
+from bulkup.flow.creation import Creation
 from bulkup.flow.executors import Executors
+from bulkup.flow.fence import Fence
 from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.lane_worker import LaneWorker
 from bulkup.flow.limit import BodyLimit
@@ -32,17 +37,20 @@ from bulkup.flow.prepare import Preparer
 from bulkup.flow.prepared import Prepared
 from bulkup.flow.processes import LaneWorkers, ThisProcess
 from bulkup.flow.stop_rules import StopRules
+from bulkup.flow.tally import Tally
 from bulkup.journal.memory import MemoryJournal
 from bulkup.model import Block, EncodedRow
 from bulkup.naming import widest_name
 from bulkup.outcome import InDoubt
 from bulkup.pacing import ByteBudget
+from bulkup.settlement import Others
 from bulkup.sources import Source, open_source
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts
 from bulkup.wiring.worker import LaneOpening
 from bulkup.workers import Pool
 from tests.destinations.memory import MemoryDestination
+from tests.flow.alone import Alone, counted
 from tests.workers.echo_lane import Echo, body_of
 
 MEMORY = Path("/dev/shm")
@@ -62,6 +70,21 @@ def rows_plan() -> RowPlan:
 
 def no_workers() -> LaneWorkers:
     return LaneWorkers(Pool(news=lambda *_: None, lost=lambda _: None), LANE, None)
+
+
+def chosen(**settings: Any) -> Chosen:
+    """What a user chooses who chooses nothing but *settings* of the run."""
+    run = RunSettings.model_validate({"name": NAME, **settings})
+    return Chosen(run, Nebius(), RowOptions(max_row_bytes=MAX_ROW), 1 << 20)
+
+
+def created(clock: Clock) -> Creation:
+    """There is nothing to be created first."""
+    return Creation(exists=True, quiet_s=0, last_byte_at=None, clock=clock.unix, sleep=clock.sleep)
+
+
+async def no_others(_: float) -> Others:
+    return Others()
 
 
 def destination(policy: Policy = BY_NAME) -> MemoryDestination:
@@ -179,24 +202,33 @@ async def _plan(
             await anyio.sleep(0.001)
     here = LaneWorker(to, rows, chunker, cursor)
     executors = Executors(LANE, ThisProcess(here), workers, source, cursor, to.token)
-    preparer = Preparer(
-        lane=LANE,
+    alone = Alone(to.token, clock=counted())
+    context = LaneContext(
+        destination=to,
         source=source,
+        journal=lane,
+        workers=workers,
+        chosen=chosen(),
+        clock=alone.clock,
+        requests=alone.requests,
+        halt=halt,
+        tally=Tally(totals),
+        limit=BodyLimit(limit),
+        others=no_others,
+        say=alone.said.append,
+    )
+    sending = SendingRound(
         cursor=cursor,
         executors=executors,
-        plan=frozen,
-        destination=to,
-        journal=lane,
         budget=budget,
         reading=budget if pool is None else reading,
-        halt=halt,
         numbers=ChildNumbers(lane),
-        totals=totals,
-        limit=BodyLimit(limit),
+        fence=Fence(),
+        creation=created(alone.clock),
         rules=StopRules(totals=totals, limit=None, halt=halt),
-        on_doubt=OnDoubt.HOLD,
-        with_rejected_rows=True,
+        settle_now=lambda: None,
     )
+    preparer = Preparer(PlannedLane(context, frozen, chunker), sending)
     made: list[Made] = []
     send, receive = anyio.create_memory_object_stream[Prepared](0)
 

@@ -32,7 +32,7 @@ from bulkup.config import RunSettings
 from bulkup.emulator import Settings, running
 from bulkup.event import Event, Finished
 from bulkup.journal.facts import LANE_END, RUN_END
-from bulkup.wiring.run import execute
+from bulkup.wiring.story import execute
 from bulkup.wiring.wish import Upload
 from tests.e2e.harness import SPACE, TOKENS, as_collinear, canonical, gsm8k_rows
 

@@ -16,7 +16,7 @@ import orjson
 from bulkup import Collinear, Nebius
 from bulkup.config import RunSettings
 from bulkup.event import Event, Note
-from bulkup.wiring.run import execute
+from bulkup.wiring.story import execute
 from bulkup.wiring.wish import Upload
 from tests.e2e.harness import SPACE, TOKENS, as_collinear, canonical, gsm8k_rows, write_rows
 from tests.hostile.modes import LARGE, MODES, Mode

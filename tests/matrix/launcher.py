@@ -23,7 +23,7 @@ from bulkup.config import RunSettings
 from bulkup.destinations.registry import service_named
 from bulkup.errors import BulkupError
 from bulkup.event import Event, Note
-from bulkup.wiring.run import execute
+from bulkup.wiring.story import execute
 from bulkup.wiring.wish import Upload
 from tests.e2e.harness import WORKERS
 from tests.matrix.failpoints import arm

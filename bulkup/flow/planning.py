@@ -1,0 +1,82 @@
+"""The lane's plan: taken from the journal, or decided once, on the source's first block."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bulkup.encoding import RowPlan, decide
+from bulkup.errors import BulkupError, UsageProblem
+from bulkup.flow.context import LaneContext
+from bulkup.flow.plan import LanePlan
+from bulkup.journal.facts import PLAN
+from bulkup.model import Block
+from bulkup.naming import widest_name
+from bulkup.sources import Cursor
+from bulkup.tiling import Limits, tile_bytes
+
+__all__ = ["frozen_plan", "plan_lane"]
+
+MIN_ROOM_BYTES = 256
+
+
+async def frozen_plan(lane: LaneContext) -> LanePlan | None:
+    """The plan that the journal has; None where nothing was planned yet. Raises `JournalUnusable`."""
+    record = await lane.journal.fact(PLAN)
+    return None if record is None else LanePlan.of_record(record, lane.destination.target)
+
+
+async def plan_lane(lane: LaneContext, cursor: Cursor) -> LanePlan:
+    """The frozen plan, or one that is decided and frozen now; what follows from it is told. Raises `UsageProblem`."""
+    plan = await frozen_plan(lane)
+    if plan is None:
+        plan = await _first_plan(lane, cursor)
+        await lane.journal.set_fact(PLAN, plan.to_record())
+    elif len(plan.segments) > 1:
+        _announce(lane, lane.destination.policy.announcement_of_added(lane.destination.dataset_name))
+    lane.limit.bytes = min(lane.limit.bytes, plan.max_body_bytes)
+    lane.say(plan.rows.describe())
+    return plan
+
+
+async def _first_plan(lane: LaneContext, cursor: Cursor) -> LanePlan:
+    """Rows, T and limits, decided on the first block."""
+    first = await cursor.peek()
+    sample = first if isinstance(first, Block) else None
+    rows = decide(sample, lane.destination.target, lane.chosen.rows)
+    max_body_bytes = min(lane.limit.bytes, lane.chosen.learned_limit or lane.limit.bytes)
+    envelope_bytes = lane.destination.envelope(widest_name(lane.destination.dataset_name), rows).size
+    if max_body_bytes - envelope_bytes < MIN_ROOM_BYTES:
+        raise _too_small(lane.name, max_body_bytes, envelope_bytes)
+    max_rows = lane.chosen.destination.max_chunk_rows or lane.destination.capabilities.max_chunk_rows
+    max_row_bytes = lane.chosen.run.max_row_bytes
+    plan = LanePlan(1, rows, max_body_bytes, max_rows, max_row_bytes)  # T follows
+    limits = plan.limits(envelope_bytes=envelope_bytes, max_body_bytes=max_body_bytes)
+    size = _tile_bytes(lane, rows, limits, sample)
+    if lane.source.size is not None:
+        chunks = max(1, -(-lane.source.size // size))
+        _announce(lane, lane.destination.policy.announcement(lane.destination.dataset_name, chunks))
+    return replace(plan, tile_bytes=size)
+
+
+def _tile_bytes(lane: LaneContext, rows: RowPlan, limits: Limits, sample: Block | None) -> int:
+    """T, measured on *sample*."""
+    raw = body = count = largest = 0
+    if sample is not None:
+        made = [row.body for row in rows.encoder().encode_rows(sample) if row.body is not None]
+        raw, body, count = sample.end - sample.start, sum(map(len, made)) + len(made), len(made)
+        largest = max(map(len, made), default=0)
+    return tile_bytes(
+        limits, raw_bytes=raw, body_bytes=body, rows=count, largest_row=largest, is_held=not lane.source.any_range
+    )
+
+
+def _announce(lane: LaneContext, text: str | None) -> None:
+    if text is not None:
+        lane.say(text)
+
+
+def _too_small(lane: str, max_body_bytes: int, envelope_bytes: int) -> BulkupError:
+    return UsageProblem(
+        f"{lane}: --max-chunk-bytes {max_body_bytes:,} leaves no room for rows: what stands around them takes "
+        f"{envelope_bytes:,} bytes"
+    )

@@ -1,0 +1,274 @@
+"""Opening a run: its tokens, locks, journal, source and lanes. The one construction site of the run's own process."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+
+import anyio
+
+from bulkup.config import OnSourceChange, RunSettings
+from bulkup.destinations.base import Destination
+from bulkup.destinations.registry import nowhere, service_named
+from bulkup.destinations.settings import DestinationSettings
+from bulkup.errors import as_one_error
+from bulkup.event import Event, Note
+from bulkup.flow.clock import Clock
+from bulkup.flow.context import Chosen, LaneContext
+from bulkup.flow.halt import Halt
+from bulkup.flow.lane import Lane
+from bulkup.flow.limit import BodyLimit
+from bulkup.flow.requests import Requests
+from bulkup.flow.tally import Tally
+from bulkup.journal import Journal, Lock
+from bulkup.journal.facts import FILES, STARTED_AT, UPLOAD
+from bulkup.model import BLOCK_BYTES
+from bulkup.pacing import Concurrency, Gate, Pacing, Patience
+from bulkup.settlement import Others
+from bulkup.sources import Source, open_source
+from bulkup.token_source import TokenSource
+from bulkup.transport import Timeouts, Transport, check_base_url
+from bulkup.version import USER_AGENT
+from bulkup.wiring.build import refuse_secrets, row_options, token_of
+from bulkup.wiring.changed_source import open_journal
+from bulkup.wiring.fingerprint import to_records
+from bulkup.wiring.folder import RunFolder, StateDir
+from bulkup.wiring.interrupt import Interrupt
+from bulkup.wiring.neighbours import others_since
+from bulkup.wiring.run_clock import run_clock
+from bulkup.wiring.run_workers import RunWorkers, worker_count
+from bulkup.wiring.wish import Upload, run_id
+from bulkup.wiring.worker import LaneOpening
+
+__all__ = ["OpenRun", "Purpose", "Wish", "open_run", "service_at"]
+
+
+class Purpose(StrEnum):
+    """What a run is opened for."""
+
+    SEND = "send"
+    SETTLE = "settle"
+    VERIFY = "verify"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be done with a run, who hears of it and who may stop it. *resume* names the run, where it is not the one that
+    *upload* makes."""
+
+    upload: Upload
+    purpose: Purpose
+    resume: str | None
+    tell: Callable[[Event], None]
+    interrupt: Interrupt
+
+    @property
+    def is_to_send(self) -> bool:
+        """Else nothing is sent, and the run keeps the options that it was last sent with."""
+        return self.purpose is Purpose.SEND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRun:
+    """A run, open: what is constant for it. *is_new*: nothing was ever planned or asked. *began_s* is of the monotonic clock."""
+
+    wish: Wish
+    folder: RunFolder
+    state: StateDir
+    journal: Journal
+    clock: Clock
+    source: Source
+    workers: RunWorkers
+    is_new: bool
+    began_s: float
+    lanes: list[Lane] = field(default_factory=list)
+
+    def say(self, text: str, lane: str = "") -> None:
+        """Tell the user a line, about *lane* or about the run."""
+        self.wish.tell(Note(lane, text))
+
+    def discard(self) -> None:
+        """Leave nothing behind of a run that was refused before it had planned anything."""
+        shutil.rmtree(self.folder.path, ignore_errors=True)
+
+
+@asynccontextmanager
+async def open_run(wish: Wish) -> AsyncIterator[OpenRun]:
+    """The run that *wish* is about, open until the block ends.
+
+    Raises `BulkupError` where nothing can be sent at all: bad options, a changed source, an unusable journal, a lock, no token;
+    `Interrupted` where that is asked for.
+    """
+    async with AsyncExitStack() as stack:
+        with as_one_error():
+            run = await wish.interrupt.unless_requested(lambda: _open(wish, stack))
+        yield run
+
+
+async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
+    """Tokens, locks, journal, source and lanes, in that order; *stack* closes them."""
+    upload = wish.upload
+    if not upload.destinations:
+        raise nowhere()
+    for destination in upload.destinations:  # before anything is written down: a URL may hold a password
+        check_base_url(destination.url)
+    tokens = [token_of(d) for d in upload.destinations]
+    refuse_secrets(upload)
+    state = StateDir(upload.settings.state_dir)
+    source = await anyio.to_thread.run_sync(partial(_open_source, upload, state), abandon_on_cancel=True)
+    stack.callback(source.close)
+    state.create()
+    folder = state.run(wish.resume or run_id(upload))
+    journal = await open_journal(
+        folder,
+        stack,
+        source,
+        [d.service for d in upload.destinations],
+        upload.settings.on_source_change if wish.is_to_send else OnSourceChange.REFUSE,
+        wish.tell,
+        append=upload.settings.append,
+    )
+    await journal.set_fact(FILES, to_records(source.files))
+    lanes: list[Lane] = []
+    run = OpenRun(
+        wish=wish,
+        folder=folder,
+        state=state,
+        journal=journal,
+        clock=await run_clock(journal),
+        source=source,
+        workers=RunWorkers(say=lambda lane, text: wish.tell(Note(lane, text)), on_quota=partial(_hear_quota, lanes)),
+        is_new=wish.is_to_send and await journal.fact(STARTED_AT) is None and await journal.is_blank(),
+        began_s=time.monotonic(),
+        lanes=lanes,
+    )
+    if wish.is_to_send:
+        await journal.set_fact(UPLOAD, upload.to_record())
+    try:
+        locks = [
+            await _open_lane(run, settings, token, stack)
+            for settings, token in zip(upload.destinations, tokens, strict=True)
+        ]
+        if wish.is_to_send:
+            await _start_workers(run, locks, stack)
+    except BaseException:
+        if run.is_new:
+            stack.callback(run.discard)
+        raise
+    return run
+
+
+def _open_source(upload: Upload, state: StateDir) -> Source:
+    if not upload.is_resumable:  # standard input is spooled there; a missing file leaves no directory behind
+        state.create()
+    return open_source(
+        upload.sources,
+        max_row_bytes=upload.settings.max_row_bytes,
+        lanes=len(upload.destinations),
+        spool_dir=state.path,
+    )
+
+
+async def _open_lane(run: OpenRun, settings: DestinationSettings, token: TokenSource, stack: AsyncExitStack) -> Lock:
+    """Add a lane to *run*; the lock on its dataset."""
+    chosen, name = run.wish.upload.settings, settings.service
+    transport = await stack.enter_async_context(
+        Transport(
+            settings.url,
+            user_agent=USER_AGENT,
+            timeouts=_timeouts(chosen),
+            ca_file=settings.ca_file,
+            on_stall=lambda text: run.say(text, name),
+            on_quota=partial(_hear_quota, run.lanes, name),
+        )
+    )
+    destination = service_named(name).destination(settings.dataset(chosen.name), transport, token)
+    lock = run.state.lock_dataset(destination.identity)
+    stack.callback(lock.release)
+    run.lanes.append(Lane(_lane_context(run, settings, destination)))
+    return lock
+
+
+def _lane_context(run: OpenRun, settings: DestinationSettings, destination: Destination) -> LaneContext:
+    options = run.wish.upload.settings
+    chosen = _chosen(run, settings)
+    clock, halt = run.clock, Halt()
+    say = partial(run.say, lane=destination.name)
+    pacing = Pacing(
+        concurrency=Concurrency(cap=settings.concurrency),
+        gate=Gate(clock=clock.monotonic, sleep=clock.sleep),
+        rate=chosen.rate,
+        clock=clock.monotonic,
+        uniform=clock.uniform,
+        unix=clock.unix,
+    )
+    patience = Patience(retry_for_s=options.retry_for_s, max_wait_s=options.max_wait_s, now=clock.monotonic())
+    opening = LaneOpening(
+        settings.dataset(options.name), _timeouts(options), options.max_row_bytes, BLOCK_BYTES, settings.ca_file
+    )
+    return LaneContext(
+        destination=destination,
+        source=run.source,
+        journal=run.journal.lane(destination.name),
+        workers=run.workers.of(destination.name, opening),
+        chosen=chosen,
+        clock=clock,
+        requests=Requests(token=destination.token, pacing=pacing, patience=patience, halt=halt, clock=clock, say=say),
+        halt=halt,
+        tally=Tally(),
+        limit=BodyLimit(settings.max_chunk_bytes or destination.capabilities.max_chunk_bytes),
+        others=_read_once(partial(others_since, run.state, run.folder, settings, options.name)),
+        say=say,
+    )
+
+
+def _chosen(run: OpenRun, settings: DestinationSettings) -> Chosen:
+    upload = run.wish.upload
+    memory_bytes = worker_count(upload.settings.workers, run.source) * upload.settings.memory_bytes
+    return Chosen(
+        run=upload.settings,
+        destination=settings,
+        rows=row_options(settings, upload.settings),
+        memory_bytes=memory_bytes // len(upload.destinations),
+        learned_limit=run.state.learned_limit(service_at(settings)),
+    )
+
+
+def service_at(settings: DestinationSettings) -> str:
+    """The service and its address: what `StateDir.learn_limit` remembers a limit by."""
+    return f"{settings.service} {settings.url}"
+
+
+def _read_once(read: Callable[[float], Others]) -> Callable[[float], Awaitable[Others]]:
+    """What *read* reads from files, the first time: the dataset's lock keeps other runs out of it while this process has it."""
+    known: list[Others] = []
+
+    async def others(at: float) -> Others:
+        if not known:
+            known.append(await anyio.to_thread.run_sync(read, at))
+        return known[0]
+
+    return others
+
+
+async def _start_workers(run: OpenRun, locks: list[Lock], stack: AsyncExitStack) -> None:
+    """Worker processes, where there are to be several: they get ready while the run does."""
+    count = worker_count(run.wish.upload.settings.workers, run.source)
+    if count > 1:
+        held = [*([run.folder.held] if run.folder.held is not None else []), *locks]
+        await run.workers.start(count, stack, keep_fds=[lock.fd for lock in held])
+
+
+def _hear_quota(lanes: list[Lane], name: str, headers: Mapping[str, str]) -> None:
+    for lane in lanes:
+        if lane.name == name:
+            lane.context.requests.pacing.headers(headers)
+
+
+def _timeouts(chosen: RunSettings) -> Timeouts:
+    return Timeouts(connect_s=chosen.connect_timeout_s, stall_s=chosen.stall_timeout_s)
