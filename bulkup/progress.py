@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-__all__ = ["Display", "Lines", "Pace", "Screen", "Silence", "display_for"]
+__all__ = ["Display", "LineDisplay", "Pace", "Screen", "Silence", "display_for"]
 
 FIRST_LINE_S, LINE_EVERY_S = 2.0, 10.0
 REFRESH_EVERY_S = 0.24
@@ -115,7 +115,7 @@ class Silence:
         """Nothing."""
 
 
-class Lines:
+class LineDisplay:
     """For logs and pipes: notes as they come, each lane after 2 s and then every 10 s."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -241,4 +241,4 @@ def display_for(*, quiet: bool, stream: TextIO | None = None) -> Display:
         return Silence()
     if stream.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         return Screen(stream)
-    return Lines(stream)
+    return LineDisplay(stream)

@@ -23,6 +23,7 @@ __all__ = [
     "Doubt",
     "FailedThere",
     "Held",
+    "Known",
     "Look",
     "Match",
     "NotYet",
@@ -31,7 +32,6 @@ __all__ = [
     "Present",
     "Seen",
     "Verdict",
-    "World",
     "judge_by_count",
     "judge_by_name",
     "judge_by_rows",
@@ -111,7 +111,7 @@ class Match(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Known:
     """What the run knows: ids that are none of its chunks (there before its first create, or FAILED since), rows that were there
     before (and of other runs since), and what has landed: each dataset with the time at which the last chunk in it *began to be
     sent*, so that it was stored later than that for sure. *landed_rows* counts rows of landed chunks. *unclear* names other runs
@@ -190,30 +190,30 @@ Verdict = Present | Absent | FailedThere | NotYet | Held
 
 
 def judge_by_name(
-    doubts: Sequence[Doubt], looks: Sequence[Look], world: World, matches: Mapping[str, Match], quiet_s: float
+    doubts: Sequence[Doubt], looks: Sequence[Look], known: Known, matches: Mapping[str, Match], quiet_s: float
 ) -> list[Verdict]:
     """Verdicts where each chunk makes a dataset of its own name. *looks* are this settlement's, oldest first.
 
     *matches* says of datasets seen under a doubtful chunk's name whether they hold it (schema, row count; for a bare NAME the
     content too).
     """
-    return [_judge_name(doubt, looks, world, matches, quiet_s) for doubt in doubts]
+    return [_judge_name(doubt, looks, known, matches, quiet_s) for doubt in doubts]
 
 
 def _judge_name(
-    doubt: Doubt, looks: Sequence[Look], world: World, matches: Mapping[str, Match], quiet_s: float
+    doubt: Doubt, looks: Sequence[Look], known: Known, matches: Mapping[str, Match], quiet_s: float
 ) -> Verdict:
     look = looks[-1]
     if look.unavailable is not None:
         return Held(doubt.chunk, f"no read-back: {look.unavailable}")
-    sighted = [d for d in look.seen if d.name == doubt.name and d.id not in world.before and d.id not in world.landed]
+    sighted = [d for d in look.seen if d.name == doubt.name and d.id not in known.before and d.id not in known.landed]
     ours = [d for d in sighted if d.status != "FAILED"]
     if sighted and not ours:
         return FailedThere(doubt.chunk, sighted[0].id)
     if len(ours) > 1:
         return Held(doubt.chunk, f"{len(ours)} datasets are named {doubt.name}: {', '.join(d.id for d in ours)}")
     if not ours:
-        return _judge_absence(doubt, looks, world, quiet_s)
+        return _judge_absence(doubt, looks, known, quiet_s)
     dataset = ours[0]
     match matches.get(dataset.id):  # None: nobody has compared it
         case Match.SAME if dataset.status == "READY":
@@ -225,19 +225,19 @@ def _judge_name(
             return wait_or_hold(doubt, looks, quiet_s, f"dataset {dataset.id} ({doubt.name}) is {dataset.status}")
 
 
-def _judge_absence(doubt: Doubt, looks: Sequence[Look], world: World, quiet_s: float) -> Verdict:
+def _judge_absence(doubt: Doubt, looks: Sequence[Look], known: Known, quiet_s: float) -> Verdict:
     """Absence by a look at named datasets: a quiet period since the last byte, and something that was stored after that period and
     that the look does show. However far the list lags, it shows all that is older."""
     look = looks[-1]
     if look.at < doubt.last_byte_at + quiet_s:
         return NotYet(doubt.chunk, doubt.last_byte_at + quiet_s, "its body may still be on its way")
-    newer = [id_ for id_, at in world.landed.items() if at > doubt.last_byte_at + quiet_s]
+    newer = [id_ for id_, at in known.landed.items() if at > doubt.last_byte_at + quiet_s]
     # in a look that took longer, the control may have come into view after the place was looked at where the chunk would stand
     if look.took_s <= quiet_s and any(id_ in look.ids for id_ in newer):
         return Absent(doubt.chunk)
-    missing = len(world.landed.keys() - look.ids)
+    missing = len(known.landed.keys() - look.ids)
     if missing:
-        why = f"the list does not show {missing:,} of {len(world.landed):,} datasets that have landed"
+        why = f"the list does not show {missing:,} of {len(known.landed):,} datasets that have landed"
         return wait_or_hold(doubt, looks, quiet_s, why)
     return _judge_last_one(doubt, looks, quiet_s, equal=lambda a, b: a.ids == b.ids)
 
@@ -265,7 +265,7 @@ def wait_or_hold(doubt: Doubt, looks: Sequence[Look], quiet_s: float, why: str) 
 
 
 def judge_by_count(
-    doubts: Sequence[Doubt], looks: Sequence[Look], world: World, quiet_s: float
+    doubts: Sequence[Doubt], looks: Sequence[Look], known: Known, quiet_s: float
 ) -> list[Verdict] | PageBack:
     """Verdicts where chunks are appended to one dataset and only its row count shows them. Nothing may be in flight."""
     look = looks[-1]
@@ -274,15 +274,15 @@ def judge_by_count(
     if len(look.seen) > 1:
         why = f"{len(look.seen)} datasets have that name: {', '.join(d.id for d in look.seen)}"
         return [Held(d.chunk, why) for d in doubts]
-    if world.unclear:
+    if known.unclear:
         why = (
-            f"how many rows run {world.unclear[0]} has put into the same dataset is not known: settle that one first, or say "
+            f"how many rows run {known.unclear[0]} has put into the same dataset is not known: settle that one first, or say "
             "what you know of this chunk"
         )
         return [Held(d.chunk, why) for d in doubts]
-    expected = world.base_rows + world.landed_rows
+    expected = known.base_rows + known.landed_rows
     numbers = (
-        f"the dataset shows {look.rows:,} rows; {world.base_rows:,} were there and {world.landed_rows:,} have landed"
+        f"the dataset shows {look.rows:,} rows; {known.base_rows:,} were there and {known.landed_rows:,} have landed"
     )
     if look.rows < expected:
         return [wait_or_hold(d, looks, quiet_s, f"{numbers}: rows are missing from the count") for d in doubts]
@@ -291,23 +291,23 @@ def judge_by_count(
     if look.rows != expected and any(doubt.was_answered for doubt in doubts):
         # No sum of whole chunks proves anything, nor do the rows where there are others that nobody knows.
         why = f"{numbers}: of a chunk that was refused a part may be stored"
-        return [Held(d.chunk, why) for d in doubts] if world.base_rows else PageBack(tuple(doubts), why)
+        return [Held(d.chunk, why) for d in doubts] if known.base_rows else PageBack(tuple(doubts), why)
     fitting = _fitting(doubts, look.rows - expected)
     if fitting is None:
         return PageBack(tuple(doubts), f"{numbers}: several sets of chunks in doubt add up to the difference")
     if not fitting and look.rows != expected:
         why = f"{numbers}: no set of chunks in doubt adds up to the difference, so somebody else writes to it"
         return [Held(d.chunk, why) for d in doubts]
-    return judge_rest(doubts, fitting, looks, world, quiet_s)
+    return judge_rest(doubts, fitting, looks, known, quiet_s)
 
 
-def _judge_absence_by_count(doubt: Doubt, looks: Sequence[Look], world: World, quiet_s: float) -> Verdict:
+def _judge_absence_by_count(doubt: Doubt, looks: Sequence[Look], known: Known, quiet_s: float) -> Verdict:
     """The still count leaves no place for it. It shows all that has landed, so anything newer is the control."""
     if doubt.was_answered:
         return Absent(doubt.chunk)
     if looks[-1].at < doubt.last_byte_at + quiet_s:
         return NotYet(doubt.chunk, doubt.last_byte_at + quiet_s, "its body may still be on its way")
-    if world.latest_landing > doubt.last_byte_at:
+    if known.latest_landing > doubt.last_byte_at:
         return Absent(doubt.chunk)
     return _judge_last_one(doubt, looks, quiet_s, equal=lambda a, b: a.rows == b.rows)
 
@@ -347,12 +347,12 @@ def judge_by_rows(
     doubts: Sequence[Doubt],
     contents: Mapping[ChunkId, Mapping[bytes, int]],
     unexplained: Mapping[bytes, int],
-    world: World,
+    known: Known,
 ) -> frozenset[ChunkId] | None:
     """The doubts whose rows are among the *unexplained* ones (rows read back that no landed chunk accounts for, each as a hash
     with its number). Chunks of equal content are interchangeable, lowest first. None where no set of doubts leaves just as many
     rows as were there before the run, or several that differ do."""
-    wanted = sum(unexplained.values()) - world.base_rows
+    wanted = sum(unexplained.values()) - known.base_rows
     candidates = [d for d in sorted(doubts, key=lambda d: d.chunk) if _is_within(contents[d.chunk], unexplained)]
     union: Counter[bytes] = Counter()
     for doubt in candidates:
@@ -412,12 +412,12 @@ def judge_rest(
     doubts: Sequence[Doubt],
     present: frozenset[ChunkId],
     looks: Sequence[Look],
-    world: World,
+    known: Known,
     quiet_s: float,
 ) -> list[Verdict]:
     """Verdicts once it is known which of the doubts a still count of the one dataset holds."""
     seen = looks[-1].seen
     return [
-        Present(d.chunk, seen[0].id) if d.chunk in present else _judge_absence_by_count(d, looks, world, quiet_s)
+        Present(d.chunk, seen[0].id) if d.chunk in present else _judge_absence_by_count(d, looks, known, quiet_s)
         for d in doubts
     ]

@@ -106,9 +106,9 @@ def upload(
     """Upload files, or go on with an upload that was interrupted: the same command again sends only what is left."""
     _log(verbose=verbose)
     from bulkup.cli.choices import choose
-    from bulkup.cli.runner import Face, carry_out
+    from bulkup.cli.runner import OutputMode, carry_out
 
-    return carry_out(choose(sources, context.params, os.environ), Face(json=json, quiet=quiet))
+    return carry_out(choose(sources, context.params, os.environ), OutputMode(json=json, quiet=quiet))
 
 
 @app.command(short_help="Go on with a run.")
@@ -122,9 +122,9 @@ def resume(
     """Go on with a run, with the options it was begun with. Paths count from the current directory, as they did then."""
     _log(verbose=verbose)
     from bulkup.cli.resuming import resume_run
-    from bulkup.cli.runner import Face
+    from bulkup.cli.runner import OutputMode
 
-    return resume_run(run, context.params, os.environ, Face(json=json, quiet=quiet))
+    return resume_run(run, context.params, os.environ, OutputMode(json=json, quiet=quiet))
 
 
 @app.command(short_help="Show where a run stands, also while it is running.")
@@ -158,10 +158,10 @@ def settle(
 
     With --chunk, a person decides where bulkup could not; that needs no network."""
     _log(verbose=verbose)
-    from bulkup.cli.runner import Face
+    from bulkup.cli.runner import OutputMode
     from bulkup.cli.settling import settle_run
 
-    return settle_run(run, context.params, os.environ, Face(json=json, quiet=quiet))
+    return settle_run(run, context.params, os.environ, OutputMode(json=json, quiet=quiet))
 
 
 @app.command(short_help="Read back what landed and compare it with the source.")
@@ -179,10 +179,10 @@ def verify(
     Exit code 0: equal; 5: something differs, with the rows named; 4: it cannot be verified, or rows are in doubt; 6: the source
     has changed; 75: the service could not be asked, or the run is not at its end."""
     _log(verbose=verbose)
-    from bulkup.cli.runner import Face
+    from bulkup.cli.runner import OutputMode
     from bulkup.cli.verifying import verify_run
 
-    return verify_run(run, context.params, os.environ, Face(json=json, quiet=quiet))
+    return verify_run(run, context.params, os.environ, OutputMode(json=json, quiet=quiet))
 
 
 @app.command(short_help="Export rejected rows with their reasons, or send them again.")
@@ -254,9 +254,9 @@ def bench(
     which is best and what limits it. What it sends stays there: it says first how much, and under which names."""
     _log(verbose=verbose)
     from bulkup.cli.benching import bench as measure
-    from bulkup.cli.runner import Face
+    from bulkup.cli.runner import OutputMode
 
-    return measure(context.params, os.environ, Face(json=json, quiet=quiet))
+    return measure(context.params, os.environ, OutputMode(json=json, quiet=quiet))
 
 
 @app.command(short_help="Serve both services on this machine, to try things out.")

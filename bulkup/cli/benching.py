@@ -14,7 +14,7 @@ from bulkup.cli.bench_report import cell_line, chunk_text, report_json, speed_te
 from bulkup.cli.choices import choose
 from bulkup.cli.config_writing import check_config, write_config
 from bulkup.cli.figures import plural, printable, size_text
-from bulkup.cli.runner import Face, with_signals
+from bulkup.cli.runner import OutputMode, with_signals
 from bulkup.cli.streams import delivered, put_json, say, to_stdout
 from bulkup.cli.terminal import console_on
 from bulkup.destinations.registry import service_named
@@ -38,14 +38,14 @@ MAX_CHUNK_BYTES = 256 * 1024 * 1024
 TABLE_WIDTH = 120
 
 
-def bench(given: Mapping[str, Any], environment: Mapping[str, str], face: Face) -> int:
+def bench(given: Mapping[str, Any], environment: Mapping[str, str], output: OutputMode) -> int:
     """Plan, ask, measure, report; the exit code. Raises `BulkupError` for what keeps it from beginning."""
     wish = _wish(given, environment)
     target = Path(given["write_config"]) if given["write_config"] else None
     if target is not None:
         check_config(target, wish.settings)
     sweeper = asyncio.run(Sweeper.prepared(wish))
-    if not face.quiet or not sweeper.is_local:
+    if not output.quiet or not sweeper.is_local:
         say(*_plan_lines(sweeper, wish))
     if not sweeper.is_local and not given["yes"]:
         _ask(wish.settings.url)
@@ -55,7 +55,7 @@ def bench(given: Mapping[str, Any], environment: Mapping[str, str], face: Face) 
         lane = wish.settings.service
         return await sweeper.run(interrupt, tell=tell, on_cell=lambda result: tell(Note(lane, cell_line(result))))
 
-    return _report(with_signals(face, work), wish, target, face)
+    return _report(with_signals(output, work), wish, target, output)
 
 
 def _wish(given: Mapping[str, Any], environment: Mapping[str, str]) -> SweepWish:
@@ -141,15 +141,15 @@ def _ask(url: str) -> None:
         raise UsageProblem("not agreed to; nothing was sent")
 
 
-def _report(found: SweepFound, wish: SweepWish, target: Path | None, face: Face) -> int:
+def _report(found: SweepFound, wish: SweepWish, target: Path | None, output: OutputMode) -> int:
     """What a person reads first, since it cannot be had again; then the files."""
     verdict = found.verdict
     told = report_json(found, verdict, wish, wish.run.name)
 
     def write() -> None:
-        if face.json:
+        if output.json:
             put_json(told)
-        elif not face.quiet:
+        elif not output.quiet:
             _print(found, verdict, wish)
 
     shown = delivered(write, "the report is kept in a file")
@@ -158,7 +158,7 @@ def _report(found: SweepFound, wish: SweepWish, target: Path | None, face: Face)
     kept = _keep(found, wish, json_bytes(told, indent=True))
     if target is not None:
         kept.append(_written(found, wish, target))
-    if not face.quiet or shown:
+    if not output.quiet or shown:
         say(*kept)
     return int(worst([ExitCode.ALL_LANDED if found.stopped is None else found.stopped.exit_code, shown]))
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from bulkup.cli.choices import choose
 from bulkup.cli.figures import plural
 from bulkup.cli.receipt_table import print_receipt
-from bulkup.cli.runner import Face, see_through
+from bulkup.cli.runner import OutputMode, see_through
 from bulkup.cli.streams import put
 from bulkup.errors import ExitCode, LocalDisk, UsageProblem
 from bulkup.receipt import Receipt
@@ -45,7 +45,7 @@ def show(directory: str | None) -> int:
         given = {"config": CONFIG, "nebius_url": emulator.url, "collinear_url": emulator.url}
         upload = choose([DATASET], given, {})
         _say("", f"    $ {_command(given)}", "")
-        first = see_through(upload, Face())
+        first = see_through(upload, OutputMode())
         print_receipt(first, upload.settings.state_dir / first.run_id)
         if first.exit_code:
             _say("", "The demo did not get through; the receipt above says how far it came.")
@@ -53,7 +53,7 @@ def show(directory: str | None) -> int:
         matched = _compare(emulator)
         _say("", "The same command again:", "", f"    $ {_command(given)}", "")
         before = _uploads(emulator)
-        second = see_through(upload, Face())
+        second = see_through(upload, OutputMode())
         sent = _uploads(emulator) - before
         _say(
             f"It sent {plural(sent, 'request')}: " + ("everything had landed." if not sent else "there should be none!")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkup.cli.choices import override, state_dir
-from bulkup.cli.runner import Face, carry_out
+from bulkup.cli.runner import OutputMode, carry_out
 from bulkup.errors import UsageProblem
 from bulkup.journal.facts import UPLOAD
 from bulkup.journal.reading import view
@@ -19,10 +19,10 @@ from bulkup.wiring.wish import Upload
 __all__ = ["recorded", "resume_run"]
 
 
-def resume_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str], face: Face) -> int:
+def resume_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str], output: OutputMode) -> int:
     """Go on with *run*; the exit code. Raises `UsageProblem` where it cannot be resumed from here."""
     upload, run_id = recorded(run, given, environment, "resumed")
-    return carry_out(upload, face, resume=run_id)
+    return carry_out(upload, output, resume=run_id)
 
 
 def recorded(run: str, given: Mapping[str, Any], environment: Mapping[str, str], what: str) -> tuple[Upload, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bulkup.cli.choices import state_dir as chosen
 from bulkup.cli.figures import plural
-from bulkup.cli.runner import Face, carry_out
+from bulkup.cli.runner import OutputMode, carry_out
 from bulkup.cli.streams import say
 from bulkup.errors import ExitCode, UsageProblem, worst
 from bulkup.wiring.folder import StateDir
@@ -37,5 +37,5 @@ def retry_rejects(
         )
     for retry in retries.runs:
         say(f"sending {plural(retry.rows, 'row')} again as run {retry.run_id}")
-        codes.append(ExitCode(carry_out(retry.upload, Face(), resume=retry.run_id)))
+        codes.append(ExitCode(carry_out(retry.upload, OutputMode(), resume=retry.run_id)))
     return int(worst(codes))

@@ -23,7 +23,7 @@ from bulkup.wiring.interrupt import Interrupt
 from bulkup.wiring.story import execute
 from bulkup.wiring.wish import Upload
 
-__all__ = ["Face", "carry_out", "report", "see_through", "with_signals"]
+__all__ = ["OutputMode", "carry_out", "report", "see_through", "with_signals"]
 
 T = TypeVar("T")
 
@@ -36,43 +36,43 @@ SIGNALS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
+class OutputMode:
     """How much is said, and in what form."""
 
     json: bool = False
     quiet: bool = False
 
 
-def carry_out(upload: Upload, face: Face, *, resume: str | None = None) -> int:
+def carry_out(upload: Upload, output: OutputMode, *, resume: str | None = None) -> int:
     """Run *upload* and print its receipt; the exit code. Raises `BulkupError` as `execute` does."""
-    return report(upload, see_through(upload, face, resume=resume), face)
+    return report(upload, see_through(upload, output, resume=resume), output)
 
 
-def report(upload: Upload, receipt: Receipt, face: Face) -> int:
+def report(upload: Upload, receipt: Receipt, output: OutputMode) -> int:
     """Print *receipt* and what can be done next; the run's exit code."""
     folder = upload.settings.state_dir / receipt.run_id
 
     def write() -> None:
-        if face.json:
+        if output.json:
             put_json(receipt.to_json())
-        elif not face.quiet:
+        elif not output.quiet:
             print_receipt(receipt, folder)
 
     shown = delivered(write, f"{receipt.status}: the receipt stands in {printable(str(folder / 'receipt.json'))}")
-    _say_what_next(upload, receipt, folder, face)
+    _say_what_next(upload, receipt, folder, output)
     return int(worst([ExitCode(receipt.exit_code), shown]))
 
 
-def see_through(upload: Upload, face: Face, *, resume: str | None = None) -> Receipt:
+def see_through(upload: Upload, output: OutputMode, *, resume: str | None = None) -> Receipt:
     """Run *upload* with progress on stderr and with signals answered; its receipt."""
-    return with_signals(face, lambda tell, interrupt: execute(upload, tell=tell, interrupt=interrupt, resume=resume))
+    return with_signals(output, lambda tell, interrupt: execute(upload, tell=tell, interrupt=interrupt, resume=resume))
 
 
-def with_signals(face: Face, work: Callable[[Callable[[Event], None], Interrupt], Coroutine[Any, Any, T]]) -> T:
+def with_signals(output: OutputMode, work: Callable[[Callable[[Event], None], Interrupt], Coroutine[Any, Any, T]]) -> T:
     """What *work* comes to, with progress on stderr and with signals answered."""
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
-    return asyncio.run(_watched(display_for(quiet=face.quiet), work))
+    return asyncio.run(_watched(display_for(quiet=output.quiet), work))
 
 
 async def _watched(display: Display, work: Callable[[Callable[[Event], None], Interrupt], Coroutine[Any, Any, T]]) -> T:
@@ -110,9 +110,9 @@ def _tell(display: Display, event: Event) -> None:
             pass
 
 
-def _say_what_next(upload: Upload, receipt: Receipt, folder: Path, face: Face) -> None:
+def _say_what_next(upload: Upload, receipt: Receipt, folder: Path, output: OutputMode) -> None:
     """On stderr, so that it is not part of what `--json` prints. Where the user wants quiet, only what stopped a lane."""
     steps = next_steps(receipt, upload, folder)
-    if face.quiet:
+    if output.quiet:
         steps = [step for step in steps if step.is_trouble]
     say(*(step.text for step in steps))

@@ -10,38 +10,38 @@ import msgspec
 
 from bulkup.cli.choices import state_dir
 from bulkup.cli.resuming import recorded
-from bulkup.cli.runner import Face, report, with_signals
+from bulkup.cli.runner import OutputMode, report, with_signals
 from bulkup.errors import UsageProblem
 from bulkup.journal.facts import UPLOAD
 from bulkup.journal.reading import view
 from bulkup.receipt import Receipt
-from bulkup.wiring.deciding import Decision, decide
 from bulkup.wiring.folder import StateDir
+from bulkup.wiring.settling_by_hand import Decision, settle_by_hand
 from bulkup.wiring.story import settle
 from bulkup.wiring.wish import Upload
 
 __all__ = ["settle_run"]
 
 
-def settle_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str], face: Face) -> int:
+def settle_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str], output: OutputMode) -> int:
     """Settle what is in doubt in *run*; the exit code. Raises `BulkupError`."""
     decision = _decision(given)
     if decision is None:
         upload, run_id = recorded(run, given, environment, "settled by looking")
         receipt: Receipt = with_signals(
-            face, lambda tell, interrupt: settle(upload, tell=tell, interrupt=interrupt, resume=run_id)
+            output, lambda tell, interrupt: settle(upload, tell=tell, interrupt=interrupt, resume=run_id)
         )
-        return report(upload, receipt, face)
+        return report(upload, receipt, output)
     folder = StateDir(state_dir(given.get("state_dir"), environment)).find(run)
     with view(folder.path) as journal:
         record = journal.fact(UPLOAD)
     if record is None:
         raise UsageProblem(f"run {folder.run_id} was stopped before it had begun: nothing is in doubt")
-    receipt = asyncio.run(decide(folder, chunk=given["chunk"], lane=given.get("lane"), decision=decision))
+    receipt = asyncio.run(settle_by_hand(folder, chunk=given["chunk"], lane=given.get("lane"), decision=decision))
     upload = Upload.of_record(
         msgspec.structs.replace(record, settings={**record.settings, "state_dir": str(folder.path.parent)})
     )
-    return report(upload, receipt, face)
+    return report(upload, receipt, output)
 
 
 def _decision(given: Mapping[str, Any]) -> Decision | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bulkup.cli.figures import plural, printable
 from bulkup.cli.resuming import recorded
-from bulkup.cli.runner import Face, with_signals
+from bulkup.cli.runner import OutputMode, with_signals
 from bulkup.cli.streams import delivered, put, put_json
 from bulkup.errors import ExitCode, UsageProblem, worst
 from bulkup.verification import Kind, LaneVerification, RowDifference, Verification
@@ -21,19 +21,19 @@ SHOWN_ROWS = 20
 DEFAULT_SAMPLE = 0.05
 
 
-def verify_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str], face: Face) -> int:
+def verify_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str], output: OutputMode) -> int:
     """Compare *run* with what landed; the exit code. Raises `BulkupError`."""
     sample, seed = _share(given.get("sample")), _seed(given.get("seed"))
     upload, run_id = recorded(run, given, environment, "compared")
     found: Verification = with_signals(
-        face,
+        output,
         lambda tell, interrupt: verify(upload, tell=tell, interrupt=interrupt, resume=run_id, sample=sample, seed=seed),
     )
 
     def write() -> None:
-        if face.json:
+        if output.json:
             put_json(found.to_json())
-        elif not face.quiet or found.exit_code:
+        elif not output.quiet or found.exit_code:
             put("\n".join(lines_of(found)))
 
     shown = delivered(write, f"the comparison ended with exit code {int(found.exit_code)}; compare again to see it")

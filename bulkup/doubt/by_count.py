@@ -8,7 +8,7 @@ from math import inf
 from bulkup.chunk import Chunk, ChunkId, Evidence, Totals
 from bulkup.doubt.late import rows_sent, stored_late
 from bulkup.doubt.policy import DOUBTS_TO_SETTLE, Comparer
-from bulkup.settlement import Doubt, Look, Match, PageBack, Verdict, World, judge_by_count
+from bulkup.settlement import Doubt, Known, Look, Match, PageBack, Verdict, judge_by_count
 
 __all__ = ["BY_COUNT", "ByCount"]
 
@@ -37,25 +37,25 @@ class ByCount:
             return inf
         return QUIET_PERIODS_AT_START * quiet_s if totals.chunks_in_doubt >= DOUBTS_TO_SETTLE else None
 
-    def to_compare(self, chunks: Sequence[Chunk], look: Look, world: World) -> list[tuple[Chunk, str]]:
+    def to_compare(self, chunks: Sequence[Chunk], look: Look, known: Known) -> list[tuple[Chunk, str]]:
         return []  # a chunk is no dataset of its own
 
     def judge(
         self,
         doubts: Sequence[Doubt],
         looks: Sequence[Look],
-        world: World,
+        known: Known,
         matches: Mapping[str, Match],
         quiet_s: float,
     ) -> list[Verdict] | PageBack:
-        return judge_by_count(doubts, looks, world, quiet_s)
+        return judge_by_count(doubts, looks, known, quiet_s)
 
-    def shows_all(self, look: Look, world: World) -> bool:
-        return look.rows >= world.base_rows + world.landed_rows
+    def shows_all(self, look: Look, known: Known) -> bool:
+        return look.rows >= known.base_rows + known.landed_rows
 
-    def trouble(self, look: Look, world: World, again: Sequence[Chunk], doubts: Sequence[Chunk]) -> str | None:
-        accounted = world.base_rows + world.landed_rows
-        if not self.shows_all(look, world):
+    def trouble(self, look: Look, known: Known, again: Sequence[Chunk], doubts: Sequence[Chunk]) -> str | None:
+        accounted = known.base_rows + known.landed_rows
+        if not self.shows_all(look, known):
             return f"the service does not show all that has landed: {look.rows:,} rows, not {accounted:,}"
         surplus = look.rows - accounted
         if surplus <= sum(chunk.rows for chunk in doubts):  # what is in doubt may account for it

@@ -8,7 +8,7 @@ from bulkup.chunk import Chunk, ChunkId, Evidence, Totals
 from bulkup.doubt.late import stored_late
 from bulkup.doubt.policy import Comparer
 from bulkup.naming import family_name
-from bulkup.settlement import Doubt, Look, Match, Seen, Verdict, World, judge_by_name
+from bulkup.settlement import Doubt, Known, Look, Match, Seen, Verdict, judge_by_name
 
 __all__ = ["BY_NAME", "ByName"]
 
@@ -37,11 +37,11 @@ class ByName:
     def patience_at_start_s(self, totals: Totals, quiet_s: float) -> float | None:
         return 0.0  # what one look tells
 
-    def to_compare(self, chunks: Sequence[Chunk], look: Look, world: World) -> list[tuple[Chunk, str]]:
+    def to_compare(self, chunks: Sequence[Chunk], look: Look, known: Known) -> list[tuple[Chunk, str]]:
         by_name = {chunk.name: chunk for chunk in chunks}
         return [
             (by_name[dataset.name], dataset.id)
-            for dataset in _unaccounted(look, world)
+            for dataset in _unaccounted(look, known)
             if dataset.name in by_name and dataset.status == "READY"
         ]
 
@@ -49,19 +49,19 @@ class ByName:
         self,
         doubts: Sequence[Doubt],
         looks: Sequence[Look],
-        world: World,
+        known: Known,
         matches: Mapping[str, Match],
         quiet_s: float,
     ) -> list[Verdict]:
-        return judge_by_name(doubts, looks, world, matches, quiet_s)
+        return judge_by_name(doubts, looks, known, matches, quiet_s)
 
-    def shows_all(self, look: Look, world: World) -> bool:
-        return world.landed.keys() <= look.ids
+    def shows_all(self, look: Look, known: Known) -> bool:
+        return known.landed.keys() <= look.ids
 
-    def trouble(self, look: Look, world: World, again: Sequence[Chunk], doubts: Sequence[Chunk]) -> str | None:
-        if not self.shows_all(look, world):
+    def trouble(self, look: Look, known: Known, again: Sequence[Chunk], doubts: Sequence[Chunk]) -> str | None:
+        if not self.shows_all(look, known):
             return "the service does not show all that has landed"
-        strays = {dataset.name for dataset in _unaccounted(look, world)} - {chunk.name for chunk in doubts}
+        strays = {dataset.name for dataset in _unaccounted(look, known)} - {chunk.name for chunk in doubts}
         doubled = [chunk for chunk in again if chunk.name in strays]
         return stored_late(doubled) if doubled else None
 
@@ -72,6 +72,6 @@ class ByName:
 BY_NAME = ByName()
 
 
-def _unaccounted(look: Look, world: World) -> list[Seen]:
+def _unaccounted(look: Look, known: Known) -> list[Seen]:
     """Datasets that a look shows and that nothing accounts for."""
-    return [d for d in look.seen if d.id not in world.before and d.id not in world.landed and d.status != "FAILED"]
+    return [d for d in look.seen if d.id not in known.before and d.id not in known.landed and d.status != "FAILED"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from bulkup.chunk import Chunk, ChunkId, Evidence, Totals
-from bulkup.settlement import Doubt, Look, Match, PageBack, Verdict, World
+from bulkup.settlement import Doubt, Known, Look, Match, PageBack, Verdict
 
 __all__ = ["DOUBTS_TO_SETTLE", "Comparer", "Policy"]
 
@@ -51,14 +51,14 @@ class Policy(Protocol):
     def patience_at_start_s(self, totals: Totals, quiet_s: float) -> float | None:
         """How long the doubts that an earlier process left may be settled before anything is sent. None: they wait."""
 
-    def to_compare(self, chunks: Sequence[Chunk], look: Look, world: World) -> list[tuple[Chunk, str]]:
+    def to_compare(self, chunks: Sequence[Chunk], look: Look, known: Known) -> list[tuple[Chunk, str]]:
         """Which of the *chunks* in doubt must be compared with which dataset of the *look*, by its id."""
 
     def judge(
         self,
         doubts: Sequence[Doubt],
         looks: Sequence[Look],
-        world: World,
+        known: Known,
         matches: Mapping[str, Match],
         quiet_s: float,
     ) -> list[Verdict] | PageBack:
@@ -67,10 +67,10 @@ class Policy(Protocol):
         *looks* are this settlement's, oldest first; *matches* are the answers to `to_compare` by the datasets' ids.
         """
 
-    def shows_all(self, look: Look, world: World) -> bool:
+    def shows_all(self, look: Look, known: Known) -> bool:
         """Whether a look shows everything that has landed."""
 
-    def trouble(self, look: Look, world: World, again: Sequence[Chunk], doubts: Sequence[Chunk]) -> str | None:
+    def trouble(self, look: Look, known: Known, again: Sequence[Chunk], doubts: Sequence[Chunk]) -> str | None:
         """What the last look shows to be wrong, in one line. *again*: the chunks that were called absent and sent again; *doubts*:
         those that are still in doubt."""
 

@@ -29,7 +29,7 @@ from bulkup.flow.orders import (
     SendChunk,
     Sent,
     Shipped,
-    Span,
+    SourceRange,
 )
 from bulkup.flow.prepared import Prepared, changed
 from bulkup.flow.processes import LaneWorkers, ThisProcess
@@ -70,12 +70,14 @@ class Executors:
         """How many tiles can be worked on besides the one that is wanted next."""
         return AHEAD_A_WORKER * len(self._workers.ready)
 
-    async def clean(self, span: Span) -> Drafted | None:
+    async def clean(self, span: SourceRange) -> Drafted | None:
         """A draft of rows that are sent as their own bytes, holding nothing; None where one is not, or cannot be read."""
         order = DraftClean(self._lane, span)
         return cast("Drafted | None", await self._by_any(lambda executor: executor.ask(order)))
 
-    async def draft(self, span: Span, limits: Limits | None, has_read: Callable[[], None] = lambda: None) -> Drafted:
+    async def draft(
+        self, span: SourceRange, limits: Limits | None, has_read: Callable[[], None] = lambda: None
+    ) -> Drafted:
         """A draft of everything in *span*, whose rows are held if they come to one chunk within *limits* (None: whatever they come
         to). Of a source that is only read forwards it has the lines as read, and *has_read* is called once they are.
 
@@ -99,7 +101,7 @@ class Executors:
         if raw:
             drafted = await self._draft_lines(list(raw), None)
         else:
-            drafted = await self.draft(Span(chunk.start, chunk.stop), None)
+            drafted = await self.draft(SourceRange(chunk.start, chunk.stop), None)
         if drafted.broke_off is not None:
             raise drafted.broke_off
         if (drafted.raw_hash, drafted.rows_hash, drafted.rows) != (chunk.raw_hash, chunk.rows_hash, chunk.rows):
@@ -117,7 +119,9 @@ class Executors:
             # lines that are here already are cut here: each draft needs its own
             executor = self._somebody() if self._source.any_range else self._here
             try:
-                lines = Span(start, whole.stop) if self._source.any_range else await self._ship(executor, whole.raw)
+                lines = (
+                    SourceRange(start, whole.stop) if self._source.any_range else await self._ship(executor, whole.raw)
+                )
                 async with aclosing(self._parts_by(executor, lines, limits, body_bytes, rows)) as parts:
                     async for part in parts:
                         start, body_bytes, rows = part.stop, body_bytes - part.body_bytes, rows - part.rows
@@ -166,7 +170,7 @@ class Executors:
                 return await work(self._somebody())
 
     async def _drafted(
-        self, executor: Executor, lines: Span | Shipped, limits: Limits | None, *, keep_raw: bool = False
+        self, executor: Executor, lines: SourceRange | Shipped, limits: Limits | None, *, keep_raw: bool = False
     ) -> Drafted:
         key = lines.key if isinstance(lines, Shipped) else next(self._keys)
         try:
@@ -202,7 +206,7 @@ class Executors:
             raise
         return Shipped(key, len(items))
 
-    async def _read(self, span: Span) -> tuple[list[Block | LongRow], SourceUnreadable | None]:
+    async def _read(self, span: SourceRange) -> tuple[list[Block | LongRow], SourceUnreadable | None]:
         items: list[Block | LongRow] = []
         try:
             async with aclosing(self._cursor.read(span.start, span.stop)) as stream:
@@ -213,7 +217,7 @@ class Executors:
         return items, None
 
     async def _parts_by(
-        self, executor: Executor, lines: Span | Shipped, limits: Limits, body_bytes: int, rows: int
+        self, executor: Executor, lines: SourceRange | Shipped, limits: Limits, body_bytes: int, rows: int
     ) -> AsyncGenerator[Drafted, None]:
         parts = lines.key if isinstance(lines, Shipped) else next(self._keys)
         keep_raw = not self._source.any_range

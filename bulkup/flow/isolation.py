@@ -27,7 +27,7 @@ __all__ = ["IsolationBudget", "Splitter"]
 _KEEP = Keep(encoded=True, raw=True)
 
 
-class Fate(Enum):
+class WhySetAside(Enum):
     """Why the rows of a piece are set aside."""
 
     AT_FAULT = "the service named them"
@@ -104,11 +104,11 @@ class Splitter:
             if 0 < edge < prepared.chunk.rows and (edge in at_fault) != (edge - 1 in at_fault)
         )
         drafts = await self._cut_before(prepared, edges)
-        fates = {place: Fate.AT_FAULT for place, first in enumerate([0, *edges]) if first in at_fault}
-        good = sorted(set(range(len(drafts))) - set(fates), key=lambda place: -drafts[place].rows)
-        fates |= dict.fromkeys(good[budget.requests :], Fate.NOT_TRIED)
+        set_aside = {place: WhySetAside.AT_FAULT for place, first in enumerate([0, *edges]) if first in at_fault}
+        good = sorted(set(range(len(drafts))) - set(set_aside), key=lambda place: -drafts[place].rows)
+        set_aside |= dict.fromkeys(good[budget.requests :], WhySetAside.NOT_TRIED)
         budget.requests -= min(len(good), budget.requests)
-        return await self._replace(prepared, drafts, reason, fates)
+        return await self._replace(prepared, drafts, reason, set_aside)
 
     async def _cut_before(self, prepared: Prepared, rows: Sequence[int]) -> list[Drafted]:
         drafts = self._chunker.cut_before(prepared.items, _KEEP, rows)
@@ -120,7 +120,7 @@ class Splitter:
         parent: Prepared,
         drafts: Sequence[Drafted],
         reason: str,
-        refused: Mapping[int, Fate] = MappingProxyType({}),
+        refused: Mapping[int, WhySetAside] = MappingProxyType({}),
     ) -> list[Prepared]:
         """*drafts* as children of *parent*; those at the places in *refused* are set aside."""
         first = await self._round.numbers.take(parent.chunk.id.tile, len(drafts))
@@ -130,7 +130,7 @@ class Splitter:
             id_ = ChunkId(parent.chunk.id.lane, parent.chunk.id.tile, first + place)
             child = draft.chunk(id_, self._name(id_, draft.rows_hash))
             if place in refused:
-                isolated = refused[place] is Fate.AT_FAULT
+                isolated = refused[place] is WhySetAside.AT_FAULT
                 letters += self._letters(self._refused_rows(draft, reason), isolated=isolated)
                 child = _refused(child)
             children.append(child)

@@ -29,7 +29,7 @@ from bulkup.flow.orders import (
     SendChunk,
     Sent,
     Shipped,
-    Span,
+    SourceRange,
 )
 from bulkup.flow.prepared import Items, from_file, from_memory, used_up
 from bulkup.model import Block, LongRow
@@ -130,19 +130,19 @@ class LaneWorker:
         self.hold(key, drafted.encoded)
         return replace(drafted, encoded=[], is_held=True)
 
-    def _items(self, lines: Span | Shipped) -> Items:
-        if isinstance(lines, Span):
+    def _items(self, lines: SourceRange | Shipped) -> Items:
+        if isinstance(lines, SourceRange):
             return self._read(lines)
         items = self._shipped.pop(lines.key, [])
         assert len(items) == lines.count, "lines are drafted once all of them are here"
         return used_up(items)
 
-    def _read(self, span: Span) -> Items:
+    def _read(self, span: SourceRange) -> Items:
         cursor = self._cursor
         assert cursor is not None, "there is nothing to read from"
         return lambda: cursor.read(span.start, span.stop)
 
-    async def _clean(self, span: Span) -> Drafted | None:
+    async def _clean(self, span: SourceRange) -> Drafted | None:
         try:
             return await self._chunker.verbatim(self._read(span))
         except SourceUnreadable:  # the second reading keeps what comes before the fault

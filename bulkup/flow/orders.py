@@ -27,17 +27,17 @@ __all__ = [
     "NextPart",
     "OpenLane",
     "OpenParts",
-    "QuotaTold",
+    "QuotaHeaders",
     "SendChunk",
     "Sent",
     "Shipped",
-    "Span",
+    "SourceRange",
     "Stalled",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class SourceRange:
     """The rows whose first byte lies in [start, stop), which whoever drafts them reads from the source."""
 
     start: int
@@ -78,7 +78,7 @@ class DraftClean:
     """Answered with a draft of rows that are sent as their own bytes, holding nothing; None where one is not, or cannot be read."""
 
     lane: str
-    span: Span
+    span: SourceRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class DraftAll:
 
     lane: str
     key: int
-    lines: Span | Shipped
+    lines: SourceRange | Shipped
     limits: Limits | None
     keep_raw: bool = False
 
@@ -104,7 +104,7 @@ class OpenParts:
 
     lane: str
     key: int
-    lines: Span | Shipped
+    lines: SourceRange | Shipped
     limits: Limits
     body_bytes: int
     rows: int
@@ -178,7 +178,7 @@ class Stalled:
 
 
 @dataclass(frozen=True, slots=True)
-class QuotaTold:
+class QuotaHeaders:
     """From a worker: the `x-ratelimit-*` headers of an answer in *lane*."""
 
     lane: str

@@ -25,7 +25,7 @@ from bulkup.flow.chunker import MAX_REJECT_BYTES, is_one_chunk
 from bulkup.flow.context import PlannedLane, SendingRound
 from bulkup.flow.draft import Drafted
 from bulkup.flow.halt import Halted
-from bulkup.flow.orders import Span
+from bulkup.flow.orders import SourceRange
 from bulkup.flow.prepared import Items, Prepared, listed
 from bulkup.model import Block, LongRow
 from bulkup.naming import widest_name
@@ -42,7 +42,7 @@ class _Tile:
     """A tile, or what is not planned of it: then *child* is None, since its chunk is not the whole tile."""
 
     number: int
-    span: Span
+    span: SourceRange
     child: int | None
 
 
@@ -141,7 +141,7 @@ class Preparer:
                     except SourceUnreadable as error:
                         fault, is_over = error, True
                         break
-                    wanted = _Tile(tile, Span(start, stop), WHOLE if planned_to is None else None)
+                    wanted = _Tile(tile, SourceRange(start, stop), WHOLE if planned_to is None else None)
                     mine, turn = turn, anyio.Event()
                     ahead.append(asyncio.create_task(self._read_tile(wanted, out, mine, turn)))
                     tile, planned_to = tile + 1, None

@@ -19,11 +19,11 @@ from bulkup.flow.draft import hash_raw
 from bulkup.model import Block, EncodedRow
 from bulkup.sources import Cursor, Item, Source
 
-__all__ = ["Place", "SentRows"]
+__all__ = ["RowLocation", "SentRows"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RowLocation:
     """Where a row stands in the source: a file, the row's number in it (from 1, blank lines counted) and its first byte (None
     where the file's positions are not bytes)."""
 
@@ -65,9 +65,9 @@ class SentRows:
             )
         return bytes(keys)
 
-    async def places(self, chunk: Chunk, rows: Collection[int], first: Mapping[int, int]) -> dict[int, Place]:
+    async def locations(self, chunk: Chunk, rows: Collection[int], first: Mapping[int, int]) -> dict[int, RowLocation]:
         """Where those *rows* of *chunk* (numbers from 0) stand. *first* is the number of its first line in each file."""
-        found: dict[int, Place] = {}
+        found: dict[int, RowLocation] = {}
         lines: dict[int, int] = {}
         number = 0
         cursor = self._source.cursor()
@@ -80,7 +80,7 @@ class SentRows:
                         continue
                     if number in rows:
                         uri, byte_offset = self._source.locate(row.position)
-                        found[number] = Place(uri, first.get(file, 1) + line, byte_offset)
+                        found[number] = RowLocation(uri, first.get(file, 1) + line, byte_offset)
                     number += 1
         finally:
             await cursor.aclose()

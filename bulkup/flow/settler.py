@@ -27,13 +27,13 @@ from bulkup.settlement import (
     Doubt,
     FailedThere,
     Held,
+    Known,
     Look,
     Match,
     NotYet,
     PageBack,
     Present,
     Verdict,
-    World,
     judge_by_rows,
     judge_rest,
     wait_or_hold,
@@ -108,35 +108,35 @@ class Settler:
         Source: the design's rule that a late arrival is found and its rows named, never silent.
         """
         again = await self._journal.called_absent()
-        world = await self._world()
+        known = await self._known()
         if not again:
             return Audit()
-        if world is None:
+        if known is None:
             return _unseen(again, "what the destination held before the run could not be seen")
-        look = await self._whole_look(world)
+        look = await self._whole_look(known)
         if look.unavailable is not None:
             return _unseen(again, look.unavailable)
         doubts = await self._journal.open_chunks(ChunkState.IN_DOUBT)
-        return Audit(late=self._policy.trouble(look, world, again, doubts))
+        return Audit(late=self._policy.trouble(look, known, again, doubts))
 
-    async def _whole_look(self, world: World) -> Look:
+    async def _whole_look(self, known: Known) -> Look:
         """A look that shows all that has landed, a quiet period or more after the last of it; the last one, if none does."""
         for _ in range(PATIENCE_QUIET_PERIODS):
             await self._halt.unless_halted(lambda: self._clock.sleep(max(MIN_WAIT_S, self._quiet_s)))
             look = await self._look()
-            if look.unavailable is not None or self._policy.shows_all(look, world):
+            if look.unavailable is not None or self._policy.shows_all(look, known):
                 break
         return look
 
     async def _judge(self, chunks: Sequence[Chunk], looks: Sequence[Look]) -> list[Verdict]:
         doubts = [_doubt(chunk, self._clock) for chunk in chunks]
-        world = await self._world()
-        if world is None:
+        known = await self._known()
+        if known is None:
             return [Held(d.chunk, "what the destination held before the run could not be seen") for d in doubts]
-        matches = await self._matches(self._policy.to_compare(chunks, looks[-1], world))
-        judged = self._policy.judge(doubts, looks, world, matches, self._quiet_s)
+        matches = await self._matches(self._policy.to_compare(chunks, looks[-1], known))
+        judged = self._policy.judge(doubts, looks, known, matches, self._quiet_s)
         if isinstance(judged, PageBack):
-            return await self._by_rows(judged, chunks, looks, world)
+            return await self._by_rows(judged, chunks, looks, known)
         return judged
 
     async def _polled(self, look: Look, names: set[str]) -> Look:
@@ -182,7 +182,7 @@ class Settler:
         return Match.SAME if Counter(row.key for row in stored) == await self._content(chunk) else Match.OTHER
 
     async def _by_rows(
-        self, page_back: PageBack, chunks: Sequence[Chunk], looks: Sequence[Look], world: World
+        self, page_back: PageBack, chunks: Sequence[Chunk], looks: Sequence[Look], known: Known
     ) -> list[Verdict]:
         """The rows themselves tell which of the doubts are there."""
         look = looks[-1]
@@ -205,10 +205,10 @@ class Settler:
         unexplained = Counter(row.key for row in stored if row.id not in explained.ids)
         unexplained.subtract(explained.rows)
         contents = {chunk.id: await self._content(chunk) for chunk in chunks}
-        present = judge_by_rows(page_back.doubts, contents, +unexplained, world)
+        present = judge_by_rows(page_back.doubts, contents, +unexplained, known)
         if present is None:
             return _all_held(page_back, "and the rows read back do not tell which")
-        return judge_rest(page_back.doubts, present, looks, world, self._quiet_s)
+        return judge_rest(page_back.doubts, present, looks, known, self._quiet_s)
 
     async def _read_back(self, dataset_id: str, at_most: int, row_bytes: int) -> list[StoredRow]:
         """The dataset's rows; where there are more than *at_most*, as many as show it. Raises `ReadBackUnavailable`."""
@@ -243,13 +243,13 @@ class Settler:
             rows.update(await self._content(chunk))
         return Explained(ids, rows)
 
-    async def _world(self) -> World | None:
+    async def _known(self) -> Known | None:
         survey = await self._journal.fact(SURVEY)
         if survey is None or survey.unavailable is not None:
             return None
         others = await self._lane.others(survey.at)
         totals, failed = await self._journal.totals(), await self._journal.fact(FAILED_DATASETS)
-        return World(
+        return Known(
             before=survey.ids.union(failed),
             base_rows=survey.rows + others.rows,
             landed=await self._journal.landings(),

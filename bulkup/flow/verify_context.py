@@ -114,16 +114,16 @@ class Findings:
         """Keep what differs, the first rows with their places in the source. *first*: the chunk's first line in each file."""
         shown = mismatches[: SHOWN_ROWS - len(self.found.row_differences)]
         wanted = {m.sent for m in shown if m.sent is not None}
-        places = await self._sent.places(chunk, wanted, first) if wanted else {}
+        locations = await self._sent.locations(chunk, wanted, first) if wanted else {}
         for mismatch in shown:
-            place = None if mismatch.sent is None else places[mismatch.sent]
+            location = None if mismatch.sent is None else locations[mismatch.sent]
             self.found.row_differences.append(
                 RowDifference(
                     kind=mismatch.kind,
                     chunk=str(chunk.id),
-                    file=None if place is None else place.file,
-                    row_number=None if place is None else place.row_number,
-                    byte_offset=None if place is None else place.byte_offset,
+                    file=None if location is None else location.file,
+                    row_number=None if location is None else location.row_number,
+                    byte_offset=None if location is None else location.byte_offset,
                     dataset_id=dataset_id,
                     dataset_row=None if mismatch.stored is None else mismatch.stored + 1,
                 )

@@ -6,19 +6,18 @@ from bulkup.pacing.budget import ByteBudget
 from bulkup.pacing.concurrency import Concurrency
 from bulkup.pacing.eta import Eta
 from bulkup.pacing.gate import Gate
-from bulkup.pacing.lead import Lead
 from bulkup.pacing.learned import LearnedRate
 from bulkup.pacing.limiting import LimitedBy, Limiting, Spent
-from bulkup.pacing.measured import Attempt, Ending
+from bulkup.pacing.measured import Ending, RoundTrip
 from bulkup.pacing.quota import Growth, Quota, time_for_s
 from bulkup.pacing.rate import Rate
 from bulkup.pacing.slot import Pacing, Waiting
+from bulkup.pacing.slow_start import SlowStart
 from bulkup.pacing.spacing import Spacing
 from bulkup.pacing.told import QuotaTold, quota_told, quotas_told
 
 __all__ = [
     "AdaptiveLimit",
-    "Attempt",
     "ByteBudget",
     "Concurrency",
     "Ending",
@@ -26,7 +25,6 @@ __all__ = [
     "Gate",
     "Growth",
     "Impatience",
-    "Lead",
     "LearnedRate",
     "LimitedBy",
     "Limiting",
@@ -36,6 +34,8 @@ __all__ = [
     "QuotaTold",
     "Rate",
     "Refusals",
+    "RoundTrip",
+    "SlowStart",
     "Spacing",
     "Spent",
     "Waiting",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from math import ceil
 
-from bulkup.pacing.measured import Attempt, Ending, Goodput, Measured, Trips, Window, mean_trip_s
+from bulkup.pacing.measured import Ending, Goodput, Measured, RoundTrip, Trips, Window, mean_trip_s
 
 __all__ = ["AdaptiveLimit", "FixedLimit"]
 
@@ -50,7 +50,7 @@ class FixedLimit:
     def __init__(self, limit: int) -> None:
         self.limit = limit
 
-    def ended(self, attempt: Attempt, *, is_full: bool) -> None:
+    def ended(self, trip: RoundTrip, *, is_full: bool) -> None:
         """Nothing follows from an attempt."""
 
 
@@ -84,58 +84,58 @@ class AdaptiveLimit:
         self._shortest = float("inf")
         self._goodput = Goodput()
         self._window = Window()
-        self._recent: deque[Attempt] = deque(maxlen=CHOKED_TRIPS)
-        self._of_before: deque[Attempt] = deque(maxlen=CHOKED_TRIPS)
+        self._recent: deque[RoundTrip] = deque(maxlen=CHOKED_TRIPS)
+        self._of_before: deque[RoundTrip] = deque(maxlen=CHOKED_TRIPS)
 
-    def ended(self, attempt: Attempt, *, is_full: bool) -> None:
+    def ended(self, trip: RoundTrip, *, is_full: bool) -> None:
         """Take in an attempt. *is_full*: when it ended, as many were in flight as may be."""
-        self._note_recent(attempt, is_full=is_full)
+        self._note_recent(trip, is_full=is_full)
         if self._is_choked():
-            self._unchoke(attempt.ended_s)
+            self._unchoke(trip.ended_s)
             return
-        if attempt.began_s < self._changed_s:
+        if trip.began_s < self._changed_s:
             return  # it belongs to an earlier limit
         window = self._window
-        if attempt.ending is Ending.PRESSED:
-            self._pressed(attempt.ended_s)
+        if trip.ending is Ending.PRESSED:
+            self._pressed(trip.ended_s)
             return
-        self._note_trip(attempt)
+        self._note_trip(trip)
         if window.since_s is None:
-            window.since_s = attempt.ended_s if self._has_leapt else attempt.began_s
-        if attempt.began_s < window.since_s:
+            window.since_s = trip.ended_s if self._has_leapt else trip.began_s
+        if trip.began_s < window.since_s:
             return  # it found the service as the earlier limit had left it
-        window.add(attempt, is_full=is_full)
+        window.add(trip, is_full=is_full)
         rounds = -(-LEAST_ENDS // self.limit)  # whole ones: where all end together, half a round would flatter
         if window.ends >= rounds * self.limit and window.busy_s > 0:
-            self._judge(attempt.ended_s)
+            self._judge(trip.ended_s)
 
-    def _note_recent(self, attempt: Attempt, *, is_full: bool) -> None:
+    def _note_recent(self, trip: RoundTrip, *, is_full: bool) -> None:
         if not is_full:
             self._recent.clear()
-        elif attempt.ending is Ending.TAKEN and self._is_full_size(attempt):
-            if attempt.began_s >= self._lowered_s:
-                self._recent.append(attempt)
+        elif trip.ending is Ending.TAKEN and self._is_full_size(trip):
+            if trip.began_s >= self._lowered_s:
+                self._recent.append(trip)
             else:
-                self._note_of_before(attempt)
+                self._note_of_before(trip)
 
-    def _note_of_before(self, attempt: Attempt) -> None:
+    def _note_of_before(self, trip: RoundTrip) -> None:
         """What had begun before the cut tells best what it was like then: round trips had only begun to grow."""
         before = self._before_cut
         if before is not None:
-            self._of_before.append(attempt)
+            self._of_before.append(trip)
             if len(self._of_before) == CHOKED_TRIPS:
                 goodput = self._goodput.of(self._of_before, before.limit).goodput
                 self._before_cut = Measured(before.limit, min(before.goodput, goodput))
 
-    def _note_trip(self, attempt: Attempt) -> None:
-        if attempt.ending is not Ending.TAKEN:
+    def _note_trip(self, trip: RoundTrip) -> None:
+        if trip.ending is not Ending.TAKEN:
             return
-        self._largest = max(attempt.size, self._largest * LARGEST_FADES)
-        if self._is_full_size(attempt):
-            self._window.trips.append(attempt.round_trip_s)
+        self._largest = max(trip.size, self._largest * LARGEST_FADES)
+        if self._is_full_size(trip):
+            self._window.trips.append(trip.round_trip_s)
 
-    def _is_full_size(self, attempt: Attempt) -> bool:
-        return attempt.size >= FULL_SIZE * self._largest
+    def _is_full_size(self, trip: RoundTrip) -> bool:
+        return trip.size >= FULL_SIZE * self._largest
 
     def _judge(self, now: float) -> None:
         """The window is over."""
@@ -193,7 +193,7 @@ class AdaptiveLimit:
             return
         self._before_cut, self._before = here, None
         self._ceiling, self._down = None, False
-        self._slow_trips = [attempt.round_trip_s for attempt in self._recent] * (TRIPS_TO_JUDGE // CHOKED_TRIPS)
+        self._slow_trips = [trip.round_trip_s for trip in self._recent] * (TRIPS_TO_JUDGE // CHOKED_TRIPS)
         self._of_before.clear()
         share = max(CHOKED_FACTOR, self._trips.mean_s / mean_trip_s(self._recent))
         self._set(min(self.limit - 1, int(self.limit * share)), now)

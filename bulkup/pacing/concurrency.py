@@ -7,7 +7,7 @@ from collections import deque
 import anyio
 
 from bulkup.pacing.adaptive import AdaptiveLimit, FixedLimit
-from bulkup.pacing.measured import Attempt
+from bulkup.pacing.measured import RoundTrip
 
 __all__ = ["Concurrency"]
 
@@ -58,9 +58,9 @@ class Concurrency:
         self.in_flight -= 1
         self._admit()
 
-    def ended(self, attempt: Attempt, *, is_full: bool) -> None:
+    def ended(self, trip: RoundTrip, *, is_full: bool) -> None:
         """An attempt is over. *is_full*: as many were really under way as may be, none of them held back by a rate."""
-        self.adaptive.ended(attempt, is_full=is_full)
+        self.adaptive.ended(trip, is_full=is_full)
         self._admit()
 
     def _admit(self) -> None:

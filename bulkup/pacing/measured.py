@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from math import sqrt
 
-__all__ = ["Attempt", "Ending", "Goodput", "Measured", "Trips", "Window", "mean_trip_s"]
+__all__ = ["Ending", "Goodput", "Measured", "RoundTrip", "Trips", "Window", "mean_trip_s"]
 
 SLOW_SIGMAS = 2.5
 TRIP_WEIGHT = 0.1
@@ -25,7 +25,7 @@ class Ending(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class RoundTrip:
     """One attempt to send *size* bytes: from the moment its slot was granted to its outcome, on any one clock, in seconds."""
 
     began_s: float
@@ -39,9 +39,9 @@ class Attempt:
         return self.ended_s - self.began_s
 
 
-def mean_trip_s(attempts: Collection[Attempt]) -> float:
+def mean_trip_s(trips: Collection[RoundTrip]) -> float:
     """Of one or more."""
-    return sum(attempt.round_trip_s for attempt in attempts) / len(attempts)
+    return sum(trip.round_trip_s for trip in trips) / len(trips)
 
 
 @dataclass(slots=True)
@@ -95,14 +95,14 @@ class Window:
     full: int = 0
     trips: list[float] = field(default_factory=list)
 
-    def add(self, attempt: Attempt, *, is_full: bool) -> None:
+    def add(self, trip: RoundTrip, *, is_full: bool) -> None:
         """One more."""
         if not self.ends:
-            self.first_end_s = attempt.ended_s
+            self.first_end_s = trip.ended_s
         self.ends += 1
         self.full += is_full
-        self.busy_s += attempt.round_trip_s
-        self.bytes += attempt.size if attempt.ending is Ending.TAKEN else 0
+        self.busy_s += trip.round_trip_s
+        self.bytes += trip.size if trip.ending is Ending.TAKEN else 0
 
     @property
     def is_full(self) -> bool:
@@ -127,9 +127,9 @@ class Goodput:
             self._between_s += BETWEEN_WEIGHT * (between_s - self._between_s)
         return self._at(limit, window.bytes / window.ends, trip_s)
 
-    def of(self, attempts: Collection[Attempt], limit: int) -> Measured:
+    def of(self, trips: Collection[RoundTrip], limit: int) -> Measured:
         """What these attempts stand for, with *limit* under way."""
-        return self._at(limit, sum(attempt.size for attempt in attempts) / len(attempts), mean_trip_s(attempts))
+        return self._at(limit, sum(trip.size for trip in trips) / len(trips), mean_trip_s(trips))
 
     def _at(self, limit: int, size: float, trip_s: float) -> Measured:
         cycle_s = trip_s + max(0.0, self._between_s)

@@ -1,4 +1,4 @@
-"""The right to send now: a permit, an open gate, a place behind the lead and the rate, in that order; and what attempts teach."""
+"""The right to send now: a permit, an open gate, a place in the slow start and the rate, in that order; and what attempts teach."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from bulkup.outcome import Accepted, CloseGate, InDoubt, Outcome, TryAgain
 from bulkup.pacing.backoff import Refusals
 from bulkup.pacing.concurrency import Concurrency
 from bulkup.pacing.gate import Gate
-from bulkup.pacing.lead import Lead
 from bulkup.pacing.limiting import Limiting, Spent
-from bulkup.pacing.measured import Attempt, Ending
+from bulkup.pacing.measured import Ending, RoundTrip
 from bulkup.pacing.quota import Quota
 from bulkup.pacing.rate import Rate
+from bulkup.pacing.slow_start import SlowStart
 from bulkup.pacing.told import quotas_told
 
 __all__ = ["Pacing", "Waiting"]
@@ -56,7 +56,7 @@ class Pacing:
         self.gate = gate
         self.refusals = Refusals(uniform)
         self.limiting = Limiting()
-        self._lead = Lead()
+        self._slow_start = SlowStart()
         self._rate = rate
         self._clock = clock
         self._unix = unix
@@ -91,7 +91,7 @@ class Pacing:
 
     def leave(self) -> None:
         """Hand the slot back."""
-        self._lead.leave()
+        self._slow_start.leave()
         self.concurrency.leave()
         self._account()
 
@@ -108,14 +108,14 @@ class Pacing:
             case CloseGate(reason, told_s, over_quota):
                 if over_quota:
                     self.quota.refused(now, began_s=began_s, wait_s=told_s)
-                self._lead.refused(now)
+                self._slow_start.refused(now)
                 self.gate.close(self.refusals.refused(now, began_s=began_s, told_s=told_s), reason)
             case TryAgain() | InDoubt():
                 pass
             case _:
                 self.quota.accepted(now, began_s=began_s, stores=bool(size))
                 self.refusals.accepted(began_s=began_s)
-                self._lead.taken(began_s=began_s)
+                self._slow_start.taken(began_s=began_s)
         self._account()
 
     def _measure(self, outcome: Outcome | None, began_s: float, body_ended_s: float, now: float, size: int) -> None:
@@ -123,10 +123,10 @@ class Pacing:
         self._least_trip_s = trip_s if self._least_trip_s is None else min(trip_s, self._least_trip_s)
         self._body_s += max(0.0, body_ended_s - began_s)
         self._answer_s += max(0.0, now - max(began_s, body_ended_s))
-        attempt = Attempt(began_s, now, size, _ending(outcome))
+        trip = RoundTrip(began_s, now, size, _ending(outcome))
         self.concurrency.adaptive.client_is_limit = self.limiting.is_client
         self.concurrency.ended(
-            attempt, is_full=self.concurrency.is_full and not self._throttled and not self._lead.waiting
+            trip, is_full=self.concurrency.is_full and not self._throttled and not self._slow_start.waiting
         )
 
     def headers(self, headers: Mapping[str, str]) -> None:
@@ -200,15 +200,15 @@ class Pacing:
                     await self.gate.opened()
                 if self._throttled:
                     self.waiting = Waiting.RATE
-            await self._lead.enter()
+            await self._slow_start.enter()
             try:
                 await self._rate.acquire(rows=rows, size=size)
             except BaseException:
-                self._lead.leave()
+                self._slow_start.leave()
                 raise
             if self.gate.wait_s == 0:
                 return
-            self._lead.leave()  # and what was taken from the rate is forgone: no burst when the gate opens
+            self._slow_start.leave()  # and what was taken from the rate is forgone: no burst when the gate opens
 
     def _account(self) -> None:
         """Add the time since the last change to what it went to, and see what it goes to from now on."""

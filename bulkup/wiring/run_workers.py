@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from bulkup.errors import UsageProblem
-from bulkup.flow.orders import CpuUsed, QuotaTold, Stalled
+from bulkup.flow.orders import CpuUsed, QuotaHeaders, Stalled
 from bulkup.flow.processes import LaneWorkers
 from bulkup.sources import Source
 from bulkup.wiring.cpus import usable_cpus
@@ -80,7 +80,7 @@ class RunWorkers:
         match word:
             case Stalled(lane, text):
                 self._say(lane, text)
-            case QuotaTold(lane, headers):
+            case QuotaHeaders(lane, headers):
                 self._on_quota(lane, headers)
             case CpuUsed(seconds):
                 self._cpu_s[worker] = seconds

@@ -14,7 +14,7 @@ from bulkup.destinations.service import DatasetAt
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.halt import Halt
 from bulkup.flow.lane_worker import LaneWorker, ToldLayout
-from bulkup.flow.orders import CpuUsed, LaneOrder, OpenLane, QuotaTold, Stalled
+from bulkup.flow.orders import CpuUsed, LaneOrder, OpenLane, QuotaHeaders, Stalled
 from bulkup.flow.plan import LanePlan
 from bulkup.secret import Token
 from bulkup.sources import open_files
@@ -68,7 +68,7 @@ class Worker:
             timeouts=opening.timeouts,
             ca_file=opening.ca_file,
             on_stall=lambda text: self._tell(Stalled(order.lane, text)),
-            on_quota=lambda headers: self._tell(QuotaTold(order.lane, dict(headers))),
+            on_quota=lambda headers: self._tell(QuotaHeaders(order.lane, dict(headers))),
         )
         if (before := self._transports.pop(order.lane, None)) is not None:
             await before.__aexit__()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bulkup.cli import COLLECT_AFTER
-from bulkup.cli.runner import Face, with_signals
+from bulkup.cli.runner import OutputMode, with_signals
 from bulkup.event import Event
 from bulkup.wiring.interrupt import Interrupt
 
@@ -20,7 +20,7 @@ def test_garbage_is_collected_as_ever_where_the_work_begins() -> None:
 
     gc.set_threshold(100 * COLLECT_AFTER)
     try:
-        assert with_signals(Face(quiet=True), work) == COLLECT_AFTER
+        assert with_signals(OutputMode(quiet=True), work) == COLLECT_AFTER
     finally:
         gc.set_threshold(COLLECT_AFTER)
         gc.unfreeze()

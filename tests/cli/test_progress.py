@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from bulkup.event import LaneSnapshot, Note, Snapshot
-from bulkup.progress import Lines, Pace, Screen, Silence, display_for
+from bulkup.progress import LineDisplay, Pace, Screen, Silence, display_for
 
 LANE = LaneSnapshot(
     lane="nebius",
@@ -74,9 +74,9 @@ def test_the_pace_forgets() -> None:
 def test_what_limits_and_the_time_left_are_told() -> None:
     out = io.StringIO()
     limited = replace(LANE, waiting_for="", retries=0, rows_rejected=0, rows_in_doubt=0, left_s=3720.0)
-    Lines(out).show(at(3, replace(limited, limited_by="quota", quota_per_minute=59.4)))
-    Lines(out).show(at(3, replace(limited, limited_by="source")))
-    Lines(out).show(at(3, replace(limited, limited_by="server", ended=True)))
+    LineDisplay(out).show(at(3, replace(limited, limited_by="quota", quota_per_minute=59.4)))
+    LineDisplay(out).show(at(3, replace(limited, limited_by="source")))
+    LineDisplay(out).show(at(3, replace(limited, limited_by="server", ended=True)))
     told = [line.split("in flight")[-1] for line in out.getvalue().splitlines()]
     assert told[0] == ", limited by the quota (59 requests/min), about 1 h 02 min left"
     assert told[1] == ", limited by the source, about 1 h 02 min left"
@@ -86,7 +86,7 @@ def test_what_limits_and_the_time_left_are_told() -> None:
 
 def test_lines_come_after_two_seconds_and_then_every_ten() -> None:
     out = io.StringIO()
-    lines = Lines(out)
+    lines = LineDisplay(out)
     seen = []
     for quarter in range(4 * 25):
         before = len(out.getvalue())
@@ -100,8 +100,8 @@ def test_lines_come_after_two_seconds_and_then_every_ten() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", [Lines, Screen])
-def test_what_others_say_is_text(kind: type[Lines | Screen]) -> None:
+@pytest.mark.parametrize("kind", [LineDisplay, Screen])
+def test_what_others_say_is_text(kind: type[LineDisplay | Screen]) -> None:
     """Neither a terminal's commands nor rich's markup are obeyed."""
     out = Terminal()
     display = kind(out)
@@ -118,8 +118,8 @@ def test_what_others_say_is_text(kind: type[Lines | Screen]) -> None:
         assert sequence not in said
 
 
-@pytest.mark.parametrize("kind", [Lines, Screen])
-def test_a_terminal_that_has_gone_ends_nothing(kind: type[Lines | Screen]) -> None:
+@pytest.mark.parametrize("kind", [LineDisplay, Screen])
+def test_a_terminal_that_has_gone_ends_nothing(kind: type[LineDisplay | Screen]) -> None:
     display = kind(Gone())
     display.note(Note("", "x"))
     display.show(at(3))
@@ -166,9 +166,9 @@ def test_drawing_costs_little() -> None:
 def test_which_display(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     assert isinstance(display_for(quiet=True, stream=Terminal()), Silence)
-    assert isinstance(display_for(quiet=False, stream=io.StringIO()), Lines)
+    assert isinstance(display_for(quiet=False, stream=io.StringIO()), LineDisplay)
     main, other = pty.openpty()
     with os.fdopen(main, "rb", buffering=0), os.fdopen(other, "w") as terminal:
         assert isinstance(display_for(quiet=False, stream=terminal), Screen)
         monkeypatch.setenv("TERM", "dumb")
-        assert isinstance(display_for(quiet=False, stream=terminal), Lines)
+        assert isinstance(display_for(quiet=False, stream=terminal), LineDisplay)

@@ -302,7 +302,7 @@ OWNERS = {
     "a source: it cannot be read further": "sources.decompress sources.json_array sources.json_lines",
     "what bulkup has written itself": """
         journal.facts journal.locks journal.queries journal.schema journal.sidecars wiring.changed_source
-        wiring.build wiring.deciding wiring.folder wiring.manifest wiring.story
+        wiring.build wiring.settling_by_hand wiring.folder wiring.manifest wiring.story
         workers.channel path_text cli.app cli.streams cli.rejects cli.settling cli.status cli.runner cli.verifying
         cli.benching cli.demo""",
 }

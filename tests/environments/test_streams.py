@@ -12,7 +12,7 @@ import pytest
 
 from bulkup.cli.streams import DEGRADED, delivered, open_streams, put, put_json, say
 from bulkup.errors import LocalDisk
-from bulkup.progress import Lines, Screen
+from bulkup.progress import LineDisplay, Screen
 from tests.cli.test_progress import LANE, at
 from tests.environments.fixtures import machine, served
 from tests.environments.processes import ROWS, Machine
@@ -115,8 +115,8 @@ class Stream(io.TextIOWrapper):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
-@pytest.mark.parametrize("kind", [Lines, Screen])
-def test_the_display_degrades(monkeypatch: pytest.MonkeyPatch, kind: type[Lines | Screen], encoding: str) -> None:
+@pytest.mark.parametrize("kind", [LineDisplay, Screen])
+def test_the_display_degrades(monkeypatch: pytest.MonkeyPatch, kind: type[LineDisplay | Screen], encoding: str) -> None:
     from bulkup.event import Note
 
     monkeypatch.setenv("TERM", "xterm")

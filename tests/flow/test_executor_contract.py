@@ -35,7 +35,7 @@ from bulkup.flow.orders import (
     SendChunk,
     Sent,
     Shipped,
-    Span,
+    SourceRange,
 )
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.processes import ThisProcess, WorkerProcess
@@ -71,10 +71,10 @@ class Asked:
         return self.runner.run(asyncio.wait_for(self.executor.ask(order, heard.append), 100))
 
     @property
-    def whole(self) -> Span:
-        return Span(0, self.path.stat().st_size)
+    def whole(self) -> SourceRange:
+        return SourceRange(0, self.path.stat().st_size)
 
-    def draft(self, lines: Span | Shipped, limits: Limits | None = None) -> tuple[int, Drafted]:
+    def draft(self, lines: SourceRange | Shipped, limits: Limits | None = None) -> tuple[int, Drafted]:
         key = next(self.keys)
         drafted = self.ask(DraftAll(LANE, key, lines, limits))
         assert isinstance(drafted, Drafted)
@@ -231,7 +231,7 @@ def test_a_file_that_changed_never_completes_a_request(asked: Asked) -> None:
 def test_a_source_that_breaks_off_is_drafted_as_far_as_it_goes(asked: Asked) -> None:
     asked.path.write_bytes(CLEAN[: len(CLEAN) // 2])
     with suppress(SourceChanged):  # a plain file that has become shorter
-        _, drafted = asked.draft(Span(0, len(CLEAN)))
+        _, drafted = asked.draft(SourceRange(0, len(CLEAN)))
         assert drafted.broke_off is not None
         assert drafted.rows == 15
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from bulkup.pacing import AdaptiveLimit, Attempt, Ending
+from bulkup.pacing import AdaptiveLimit, Ending, RoundTrip
 
 __all__ = ["Driven", "Plateau", "Service", "best_fixed", "drive", "goodput_between"]
 
@@ -92,7 +92,7 @@ def drive(service: Service, limit: AdaptiveLimit | int, until_s: float) -> Drive
             (found.served if taken else found.refused).append(now)
             if isinstance(limit, AdaptiveLimit):
                 windows, ending = limit.windows, Ending.TAKEN if taken else Ending.PRESSED
-                limit.ended(Attempt(began, now, SIZE, ending), is_full=in_flight >= limit.limit)
+                limit.ended(RoundTrip(began, now, SIZE, ending), is_full=in_flight >= limit.limit)
                 found.windows += [now] * (limit.windows - windows)
             in_flight -= 1
             busy -= taken

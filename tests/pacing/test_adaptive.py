@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.pacing import AdaptiveLimit, Attempt, Ending
+from bulkup.pacing import AdaptiveLimit, Ending, RoundTrip
 from tests.examples import examples
 from tests.pacing.servers import Driven, Plateau, Service, best_fixed, drive, goodput_between
 
@@ -30,7 +30,7 @@ def window(limit: AdaptiveLimit, at: float, *, goodput: float, is_full: bool = T
     trip_s, before = limit.limit * SIZE / goodput, limit.windows
     while True:
         for _ in range(limit.limit):
-            limit.ended(Attempt(at, at + trip_s, SIZE, Ending.TAKEN), is_full=is_full)
+            limit.ended(RoundTrip(at, at + trip_s, SIZE, Ending.TAKEN), is_full=is_full)
             if limit.windows > before:
                 return at + trip_s
         at += trip_s
@@ -78,9 +78,9 @@ def test_back_pressure_costs_three_tenths_once_a_window() -> None:
     at = window(limit, at, goodput=2000)
     assert limit.limit == 16
     for _ in range(16):
-        limit.ended(Attempt(at, at + 1, SIZE, Ending.PRESSED), is_full=True)
+        limit.ended(RoundTrip(at, at + 1, SIZE, Ending.PRESSED), is_full=True)
     assert limit.limit == 11
-    limit.ended(Attempt(at + 2, at + 3, SIZE, Ending.PRESSED), is_full=True)
+    limit.ended(RoundTrip(at + 2, at + 3, SIZE, Ending.PRESSED), is_full=True)
     assert limit.limit == 7
 
 
@@ -133,7 +133,7 @@ def test_a_cut_that_costs_goodput_is_taken_back() -> None:
 
 def end_of(limit: AdaptiveLimit, began_s: float, ended_s: float, *, ends: int) -> None:
     for _ in range(ends):
-        limit.ended(Attempt(began_s, ended_s, SIZE, Ending.TAKEN), is_full=True)
+        limit.ended(RoundTrip(began_s, ended_s, SIZE, Ending.TAKEN), is_full=True)
 
 
 def test_a_choked_service_is_not_waited_out() -> None:
@@ -207,7 +207,7 @@ def test_small_bodies_say_nothing_of_the_round_trip() -> None:
     limit, at = settled_at(8)
     before = limit._trips.mean_s
     for place in range(4):
-        limit.ended(Attempt(at + place, at + place + 0.01, SIZE // 10, Ending.TAKEN), is_full=True)
+        limit.ended(RoundTrip(at + place, at + place + 0.01, SIZE // 10, Ending.TAKEN), is_full=True)
     assert limit._trips.mean_s == before
     assert limit._window.trips == []
 
@@ -227,7 +227,7 @@ def test_it_is_never_below_one_nor_over_the_cap(cap: int, ends: list[tuple[float
     limit, now = AdaptiveLimit(cap=cap), 0.0
     for trip_s, size, ending, is_full in ends:
         now += trip_s / 4
-        limit.ended(Attempt(now - trip_s, now, size, ending), is_full=is_full)
+        limit.ended(RoundTrip(now - trip_s, now, size, ending), is_full=is_full)
         assert 1 <= limit.limit <= cap
 
 

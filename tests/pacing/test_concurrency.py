@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bulkup.pacing import Attempt, Concurrency, Ending
+from bulkup.pacing import Concurrency, Ending, RoundTrip
 from tests.pacing.virtual import give_way
 
 
@@ -12,8 +12,8 @@ def window(concurrency: Concurrency, began_s: float, *, ending: Ending = Ending.
     """Two rounds of attempts, each of a second: one that is not counted, and one that is. The time after them."""
     for round_ in (1, 2):
         for _ in range(concurrency.limit):
-            attempt = Attempt(began_s + round_ - 1, began_s + round_, 1000, ending)
-            concurrency.ended(attempt, is_full=True)
+            trip = RoundTrip(began_s + round_ - 1, began_s + round_, 1000, ending)
+            concurrency.ended(trip, is_full=True)
     return began_s + 2
 
 

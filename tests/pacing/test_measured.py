@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkup.pacing.measured import Attempt, Ending, Goodput, Measured, Window
+from bulkup.pacing.measured import Ending, Goodput, Measured, RoundTrip, Window
 
 SIZE = 1000
 
@@ -15,7 +15,7 @@ def over(goodput: Goodput, *, limit: int, trip_s: float, every_s: float, ends: i
     at = 0.0
     for place in range(ends):
         at = place * every_s / limit
-        window.add(Attempt(at - trip_s, at, SIZE, Ending.TAKEN), is_full=True)
+        window.add(RoundTrip(at - trip_s, at, SIZE, Ending.TAKEN), is_full=True)
     return goodput.of_window(window, limit, at)
 
 
@@ -33,12 +33,12 @@ def test_ends_in_step_flatter_nobody() -> None:
     window, goodput = Window(), Goodput()
     for began_s, ended_s, count in ((0.0, 0.2, 16), (0.0, 0.4, 4), (0.2, 0.4, 12), (0.2, 0.6, 4)):
         for _ in range(count):
-            window.add(Attempt(began_s, ended_s, SIZE, Ending.TAKEN), is_full=True)
+            window.add(RoundTrip(began_s, ended_s, SIZE, Ending.TAKEN), is_full=True)
     assert goodput.of_window(window, 20, 0.6).goodput == pytest.approx(80_000, rel=0.06)
 
 
 def test_what_was_not_taken_is_no_goodput() -> None:
     window = Window()
     for ending in (Ending.TAKEN, Ending.OTHER):
-        window.add(Attempt(0.0, 1.0, SIZE, ending), is_full=False)
+        window.add(RoundTrip(0.0, 1.0, SIZE, ending), is_full=False)
     assert Goodput().of_window(window, 2, 1.0).goodput == pytest.approx(1000)

@@ -16,6 +16,7 @@ from bulkup.settlement import (
     Doubt,
     FailedThere,
     Held,
+    Known,
     Look,
     Match,
     NotYet,
@@ -23,7 +24,6 @@ from bulkup.settlement import (
     Present,
     Seen,
     Verdict,
-    World,
     judge_by_count,
     judge_by_name,
     judge_by_rows,
@@ -51,18 +51,18 @@ def dataset(number: int = 1, status: str = "READY", *, id_: str | None = None) -
 
 
 CONTROL = Seen("control", "name-99", "READY", None)
-LATER = World(frozenset(), 0, {"control": LAST_BYTE + QUIET + 1}, 10)
+LATER = Known(frozenset(), 0, {"control": LAST_BYTE + QUIET + 1}, 10)
 """A chunk has landed that began to be sent a quiet period after the doubt's last byte."""
-EARLIER = World(frozenset(), 0, {"control": LAST_BYTE + QUIET - 1}, 10)
-NOTHING = World(frozenset(), 0, {}, 0)
+EARLIER = Known(frozenset(), 0, {"control": LAST_BYTE + QUIET - 1}, 10)
+NOTHING = Known(frozenset(), 0, {}, 0)
 
 
 def by_name(
-    *looks: Look, world: World = LATER, match: Match | None = Match.SAME, doubts: tuple[Doubt, ...] = (doubt(),)
+    *looks: Look, known: Known = LATER, match: Match | None = Match.SAME, doubts: tuple[Doubt, ...] = (doubt(),)
 ) -> list[Verdict]:
     """*match* of every dataset seen; None: none was compared."""
     matches = {} if match is None else {d.id: match for d in looks[-1].seen}
-    return judge_by_name(doubts, looks, world, matches, QUIET)
+    return judge_by_name(doubts, looks, known, matches, QUIET)
 
 
 def look(at: float, *seen: Seen) -> Look:
@@ -78,8 +78,8 @@ def still(rows: int, at: float = FOUR + QUIET) -> tuple[Look, Look]:
     return counted(at - QUIET, rows), counted(at, rows)
 
 
-def by_count(*looks: Look, world: World, doubts: tuple[Doubt, ...]) -> list[Verdict] | PageBack:
-    return judge_by_count(doubts, looks, world, QUIET)
+def by_count(*looks: Look, known: Known, doubts: tuple[Doubt, ...]) -> list[Verdict] | PageBack:
+    return judge_by_count(doubts, looks, known, QUIET)
 
 
 class TestByName:
@@ -87,12 +87,12 @@ class TestByName:
         assert by_name(look(LAST_BYTE, dataset())) == [Present(chunk(1), "id-1")]
 
     def test_a_dataset_that_was_there_before_is_not(self) -> None:
-        world = replace(LATER, before=frozenset({"id-1"}))
-        assert by_name(look(LAST_BYTE + QUIET, dataset(), CONTROL), world=world) == [Absent(chunk(1))]
+        known = replace(LATER, before=frozenset({"id-1"}))
+        assert by_name(look(LAST_BYTE + QUIET, dataset(), CONTROL), known=known) == [Absent(chunk(1))]
 
     def test_nor_is_one_that_another_chunk_landed_in(self) -> None:
-        world = replace(LATER, landed={**LATER.landed, "id-1": T0})
-        assert by_name(look(LAST_BYTE + QUIET, dataset(), CONTROL), world=world) == [Absent(chunk(1))]
+        known = replace(LATER, landed={**LATER.landed, "id-1": T0})
+        assert by_name(look(LAST_BYTE + QUIET, dataset(), CONTROL), known=known) == [Absent(chunk(1))]
 
     def test_two_datasets_of_its_name_hold_it(self) -> None:
         (verdict,) = by_name(look(FOUR, dataset(), dataset(id_="other"), CONTROL))
@@ -139,8 +139,8 @@ class TestByName:
 
     def test_the_dataset_that_failed_at_an_earlier_attempt_says_nothing_of_this_one(self) -> None:
         """Its id is out: else a body on its way would be sent again."""
-        world = replace(LATER, before=frozenset({"id-1"}))
-        (verdict,) = by_name(look(LAST_BYTE + 1, dataset(status="FAILED"), CONTROL), world=world)
+        known = replace(LATER, before=frozenset({"id-1"}))
+        (verdict,) = by_name(look(LAST_BYTE + 1, dataset(status="FAILED"), CONTROL), known=known)
         assert verdict == NotYet(chunk(1), LAST_BYTE + QUIET, "its body may still be on its way")
 
     def test_no_read_back(self) -> None:
@@ -157,8 +157,8 @@ class TestByName:
     @pytest.mark.parametrize(("began_at", "is_newer"), [(0.0, False), (SOON, True)])
     def test_what_began_as_the_quiet_period_ended_is_no_control(self, began_at: float, is_newer: bool) -> None:
         """Only what was sent later than that was stored after whatever may still have been on its way."""
-        world = replace(LATER, landed={"control": LAST_BYTE + QUIET + began_at})
-        (verdict,) = by_name(look(LAST_BYTE + QUIET, CONTROL), world=world)
+        known = replace(LATER, landed={"control": LAST_BYTE + QUIET + began_at})
+        (verdict,) = by_name(look(LAST_BYTE + QUIET, CONTROL), known=known)
         open_ = NotYet(chunk(1), FOUR, "nothing has landed after it that a look could show")
         assert verdict == (Absent(chunk(1)) if is_newer else open_)
 
@@ -168,19 +168,19 @@ class TestByName:
         assert isinstance(by_name(*[look(LAST_BYTE + n * QUIET) for n in range(1, 20)])[0], Held)
 
     def test_what_is_older_is_no_control(self) -> None:
-        (verdict,) = by_name(look(LAST_BYTE + QUIET, CONTROL), world=EARLIER)
+        (verdict,) = by_name(look(LAST_BYTE + QUIET, CONTROL), known=EARLIER)
         assert verdict == NotYet(chunk(1), FOUR, "nothing has landed after it that a look could show")
 
-    @pytest.mark.parametrize("world", [EARLIER, NOTHING])
-    def test_the_last_one_needs_four_quiet_periods_and_two_equal_looks(self, world: World) -> None:
-        assert isinstance(by_name(look(FOUR, CONTROL), world=world)[0], NotYet)
-        assert isinstance(by_name(look(FOUR, CONTROL), look(FOUR + QUIET - 1, CONTROL), world=world)[0], NotYet)
-        assert isinstance(by_name(look(FOUR, CONTROL), look(FOUR + QUIET, CONTROL, dataset(5)), world=world)[0], NotYet)
-        assert by_name(look(FOUR, CONTROL), look(FOUR + QUIET, CONTROL), world=world) == [Absent(chunk(1))]
+    @pytest.mark.parametrize("known", [EARLIER, NOTHING])
+    def test_the_last_one_needs_four_quiet_periods_and_two_equal_looks(self, known: Known) -> None:
+        assert isinstance(by_name(look(FOUR, CONTROL), known=known)[0], NotYet)
+        assert isinstance(by_name(look(FOUR, CONTROL), look(FOUR + QUIET - 1, CONTROL), known=known)[0], NotYet)
+        assert isinstance(by_name(look(FOUR, CONTROL), look(FOUR + QUIET, CONTROL, dataset(5)), known=known)[0], NotYet)
+        assert by_name(look(FOUR, CONTROL), look(FOUR + QUIET, CONTROL), known=known) == [Absent(chunk(1))]
 
     def test_the_last_one_needs_four_quiet_periods_to_the_end(self) -> None:
         def seen(at: float) -> Verdict:
-            return by_name(look(at - QUIET, CONTROL), look(at, CONTROL), world=EARLIER)[0]
+            return by_name(look(at - QUIET, CONTROL), look(at, CONTROL), known=EARLIER)[0]
 
         assert seen(FOUR - SOON) == NotYet(chunk(1), FOUR, "nothing has landed after it that a look could show")
         assert seen(FOUR) == Absent(chunk(1))
@@ -196,86 +196,86 @@ class TestByName:
         """What the last one saw, it may have seen at its end."""
         long = replace(look(FOUR, CONTROL), took_s=100.0)
         why = "two looks a quiet period apart have not been equal yet"
-        assert by_name(long, world=EARLIER) == [NotYet(chunk(1), FOUR + 100 + QUIET, why)]
-        (verdict,) = by_name(long, look(FOUR + 100 + QUIET - SOON, CONTROL), world=EARLIER)
+        assert by_name(long, known=EARLIER) == [NotYet(chunk(1), FOUR + 100 + QUIET, why)]
+        (verdict,) = by_name(long, look(FOUR + 100 + QUIET - SOON, CONTROL), known=EARLIER)
         assert isinstance(verdict, NotYet)
-        assert by_name(long, look(FOUR + 100 + QUIET, CONTROL), world=EARLIER) == [Absent(chunk(1))]
+        assert by_name(long, look(FOUR + 100 + QUIET, CONTROL), known=EARLIER) == [Absent(chunk(1))]
 
     def test_patience_counts_from_the_end_of_the_first_look(self) -> None:
-        world = replace(EARLIER, landed={**EARLIER.landed, "id-5": T0})
+        known = replace(EARLIER, landed={**EARLIER.landed, "id-5": T0})
         why, long = (
             "the list does not show 1 of 2 datasets that have landed",
             replace(look(FOUR, CONTROL), took_s=100.0),
         )
         last = FOUR + 100 + PATIENCE_QUIET_PERIODS * QUIET
-        assert by_name(long, look(last, CONTROL), world=world) == [NotYet(chunk(1), last + QUIET, why)]
-        assert by_name(long, look(last + SOON, CONTROL), world=world) == [Held(chunk(1), why)]
+        assert by_name(long, look(last, CONTROL), known=known) == [NotYet(chunk(1), last + QUIET, why)]
+        assert by_name(long, look(last + SOON, CONTROL), known=known) == [Held(chunk(1), why)]
 
     def test_two_equal_looks_are_enough_whatever_was_seen_before(self) -> None:
         looks = (look(FOUR - QUIET, CONTROL, dataset(5)), look(FOUR, CONTROL), look(FOUR + QUIET, CONTROL))
         why = "two looks a quiet period apart have not been equal yet"
-        assert by_name(*looks[:2], world=EARLIER) == [NotYet(chunk(1), FOUR + QUIET, why)]
-        assert by_name(*looks, world=EARLIER) == [Absent(chunk(1))]
+        assert by_name(*looks[:2], known=EARLIER) == [NotYet(chunk(1), FOUR + QUIET, why)]
+        assert by_name(*looks, known=EARLIER) == [Absent(chunk(1))]
 
     def test_the_last_one_needs_looks_that_show_all_that_has_landed(self) -> None:
         """How many are not shown is said."""
-        world = replace(EARLIER, landed={**EARLIER.landed, "id-5": T0, "id-6": T0})
+        known = replace(EARLIER, landed={**EARLIER.landed, "id-5": T0, "id-6": T0})
         seen, why = look(FOUR, dataset(5)), "the list does not show 2 of 3 datasets that have landed"
-        assert by_name(seen, replace(seen, at=FOUR + QUIET), world=world) == [NotYet(chunk(1), FOUR + 2 * QUIET, why)]
-        assert by_name(seen, replace(seen, at=IMPATIENT), world=world) == [Held(chunk(1), why)]
+        assert by_name(seen, replace(seen, at=FOUR + QUIET), known=known) == [NotYet(chunk(1), FOUR + 2 * QUIET, why)]
+        assert by_name(seen, replace(seen, at=IMPATIENT), known=known) == [Held(chunk(1), why)]
 
 
 class TestByCount:
-    WORLD = World(frozenset(), 100, {"id": LAST_BYTE + 1}, 50)
+    WORLD = Known(frozenset(), 100, {"id": LAST_BYTE + 1}, 50)
 
     def test_one_set_fits(self) -> None:
         doubts = (doubt(1, 10), doubt(2, 15), doubt(3, 7))
-        assert by_count(*still(150 + 17), world=self.WORLD, doubts=doubts) == [
+        assert by_count(*still(150 + 17), known=self.WORLD, doubts=doubts) == [
             Present(chunk(1), "id"), Absent(chunk(2)), Present(chunk(3), "id"),
         ]  # fmt: skip
 
     def test_none_is_there(self) -> None:
         doubts = (doubt(1, 10), doubt(2, 15))
-        assert by_count(*still(150), world=self.WORLD, doubts=doubts) == [Absent(chunk(1)), Absent(chunk(2))]
+        assert by_count(*still(150), known=self.WORLD, doubts=doubts) == [Absent(chunk(1)), Absent(chunk(2))]
 
     @pytest.mark.parametrize("doubts", [(doubt(1, 10), doubt(2, 10)), (doubt(1, 10), doubt(2, 4), doubt(3, 6))])
     def test_several_sets_fit(self, doubts: tuple[Doubt, ...]) -> None:
         why = "the dataset shows 160 rows; 100 were there and 50 have landed: several sets of chunks in doubt add up to the"
         why = f"{why} difference"
-        assert by_count(*still(160), world=self.WORLD, doubts=doubts) == PageBack(doubts, why)
+        assert by_count(*still(160), known=self.WORLD, doubts=doubts) == PageBack(doubts, why)
 
     def test_all_of_equal_size_are_there(self) -> None:
         doubts = tuple(doubt(n, 10) for n in range(30))
-        judged = by_count(*still(450), world=self.WORLD, doubts=doubts)
+        judged = by_count(*still(450), known=self.WORLD, doubts=doubts)
         assert judged == [Present(d.chunk, "id") for d in doubts]
 
     def test_no_set_fits(self) -> None:
         why = "no set of chunks in doubt adds up to the difference, so somebody else writes to it"
         why = f"the dataset shows 163 rows; 100 were there and 50 have landed: {why}"
-        judged = by_count(*still(163), world=self.WORLD, doubts=(doubt(1, 10), doubt(2, 15)))
+        judged = by_count(*still(163), known=self.WORLD, doubts=(doubt(1, 10), doubt(2, 15)))
         assert judged == [Held(chunk(1), why), Held(chunk(2), why)]
 
     @pytest.mark.parametrize("sums", [3, 4])
     def test_so_many_sums_are_looked_through_and_no_more(self, sums: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of 1 and 2 rows there are the sums 0, 1, 2 and 3. What is more than the difference is none."""
         monkeypatch.setattr(settlement, "MAX_SUBSETS", sums)
-        judged = by_count(*still(153), world=self.WORLD, doubts=(doubt(1, 1), doubt(2, 2), doubt(3, 4)))
+        judged = by_count(*still(153), known=self.WORLD, doubts=(doubt(1, 1), doubt(2, 2), doubt(3, 4)))
         assert isinstance(judged, PageBack) is (sums == 3)
 
     def test_rows_missing_from_the_count(self) -> None:
         first, last = counted(FOUR, 149), counted(IMPATIENT, 149)
         why = "the dataset shows 149 rows; 100 were there and 50 have landed: rows are missing from the count"
-        assert by_count(first, world=self.WORLD, doubts=(doubt(),)) == [NotYet(chunk(1), FOUR + QUIET, why)]
-        assert by_count(first, last, world=self.WORLD, doubts=(doubt(),)) == [Held(chunk(1), why)]
+        assert by_count(first, known=self.WORLD, doubts=(doubt(),)) == [NotYet(chunk(1), FOUR + QUIET, why)]
+        assert by_count(first, last, known=self.WORLD, doubts=(doubt(),)) == [Held(chunk(1), why)]
 
     def test_of_unclear_runs_the_first_is_named(self) -> None:
         """It is to be settled first: the next, if any, is named then."""
-        world = replace(self.WORLD, unclear=("run-a", "run-b"))
+        known = replace(self.WORLD, unclear=("run-a", "run-b"))
         why = (
             "how many rows run run-a has put into the same dataset is not known: settle that one first, or say what you know of "
             "this chunk"
         )
-        judged = by_count(*still(160), world=world, doubts=(doubt(1), doubt(2)))
+        judged = by_count(*still(160), known=known, doubts=(doubt(1), doubt(2)))
         assert judged == [Held(chunk(1), why), Held(chunk(2), why)]
 
     @pytest.mark.parametrize(
@@ -289,15 +289,15 @@ class TestByCount:
     )
     def test_nothing_is_decided_while_the_count_moves(self, looks: tuple[Look, ...]) -> None:
         why = "the count has not stood still for a quiet period"
-        judged = by_count(*looks, world=self.WORLD, doubts=(doubt(),))
+        judged = by_count(*looks, known=self.WORLD, doubts=(doubt(),))
         assert judged == [NotYet(chunk(1), looks[-1].at + QUIET, why)]
 
     def test_a_count_has_stood_still_since_the_end_of_the_look_that_showed_it(self) -> None:
         """When in a long look it was counted nobody knows."""
         long, why = replace(counted(FOUR, 150), took_s=100.0), "the count has not stood still for a quiet period"
-        judged = by_count(long, counted(FOUR + 100 + QUIET - SOON, 150), world=self.WORLD, doubts=(doubt(),))
+        judged = by_count(long, counted(FOUR + 100 + QUIET - SOON, 150), known=self.WORLD, doubts=(doubt(),))
         assert judged == [NotYet(chunk(1), FOUR + 100 + 2 * QUIET - SOON, why)]
-        judged = by_count(long, counted(FOUR + 100 + QUIET, 150), world=self.WORLD, doubts=(doubt(),))
+        judged = by_count(long, counted(FOUR + 100 + QUIET, 150), known=self.WORLD, doubts=(doubt(),))
         assert judged == [Absent(chunk(1))]
 
     @pytest.mark.parametrize("before", [0, 1, 2])
@@ -308,47 +308,47 @@ class TestByCount:
         def looks(at: float) -> list[Look]:
             return [*(counted(LAST_BYTE - 99 + n, 150) for n in range(before)), *still(150, at)]
 
-        judged = by_count(*looks(end - SOON), world=self.WORLD, doubts=(doubt(),))
+        judged = by_count(*looks(end - SOON), known=self.WORLD, doubts=(doubt(),))
         assert judged == [NotYet(chunk(1), end, "its body may still be on its way")]
-        assert by_count(*looks(end), world=self.WORLD, doubts=(doubt(),)) == [Absent(chunk(1))]
+        assert by_count(*looks(end), known=self.WORLD, doubts=(doubt(),)) == [Absent(chunk(1))]
 
     @pytest.mark.parametrize(("began_at", "is_newer"), [(-1.0, False), (0.0, False), (SOON, True)])
     def test_what_began_as_its_last_byte_left_is_no_control(self, began_at: float, is_newer: bool) -> None:
-        world = replace(self.WORLD, landed={"id": LAST_BYTE + began_at})
-        judged = by_count(*still(150, LAST_BYTE + QUIET), world=world, doubts=(doubt(),))
+        known = replace(self.WORLD, landed={"id": LAST_BYTE + began_at})
+        judged = by_count(*still(150, LAST_BYTE + QUIET), known=known, doubts=(doubt(),))
         open_ = NotYet(chunk(1), FOUR, "nothing has landed after it that a look could show")
         assert judged == [Absent(chunk(1)) if is_newer else open_]
 
     def test_the_last_one_needs_four_quiet_periods(self) -> None:
-        world = replace(self.WORLD, landed={"id": LAST_BYTE - 1})
-        (verdict,) = by_count(*still(150, FOUR - SOON), world=world, doubts=(doubt(),))  # type: ignore[misc]
+        known = replace(self.WORLD, landed={"id": LAST_BYTE - 1})
+        (verdict,) = by_count(*still(150, FOUR - SOON), known=known, doubts=(doubt(),))  # type: ignore[misc]
         assert isinstance(verdict, NotYet)
-        assert by_count(*still(150, FOUR), world=world, doubts=(doubt(),)) == [Absent(chunk(1))]
+        assert by_count(*still(150, FOUR), known=known, doubts=(doubt(),)) == [Absent(chunk(1))]
 
     def test_the_creating_one(self) -> None:
         looks = (Look(FOUR - QUIET), Look(FOUR))
-        assert by_count(*looks[:1], world=NOTHING, doubts=(doubt(),)) != [Absent(chunk(1))]
-        assert by_count(*looks, world=NOTHING, doubts=(doubt(),)) == [Absent(chunk(1))]
-        assert by_count(*still(10), world=NOTHING, doubts=(doubt(),)) == [Present(chunk(1), "id")]
+        assert by_count(*looks[:1], known=NOTHING, doubts=(doubt(),)) != [Absent(chunk(1))]
+        assert by_count(*looks, known=NOTHING, doubts=(doubt(),)) == [Absent(chunk(1))]
+        assert by_count(*still(10), known=NOTHING, doubts=(doubt(),)) == [Present(chunk(1), "id")]
 
     def test_what_was_refused_needs_only_a_still_count(self) -> None:
         looks = still(150, LAST_BYTE + QUIET)
-        world = replace(self.WORLD, landed={})
-        assert by_count(*looks, world=world, doubts=(doubt(answered=True),)) == [Absent(chunk(1))]
+        known = replace(self.WORLD, landed={})
+        assert by_count(*looks, known=known, doubts=(doubt(answered=True),)) == [Absent(chunk(1))]
 
     def test_what_was_refused_may_be_stored_in_part_so_sums_prove_nothing(self) -> None:
         """Ten rows more: the other chunk, or ten of this one's fifteen."""
         doubts = (doubt(1, 15, answered=True), doubt(2, 10))
         why = "have landed: of a chunk that was refused a part may be stored"
-        judged = by_count(*still(60), world=replace(self.WORLD, base_rows=0), doubts=doubts)
+        judged = by_count(*still(60), known=replace(self.WORLD, base_rows=0), doubts=doubts)
         assert judged == PageBack(doubts, f"the dataset shows 60 rows; 0 were there and 50 {why}")
-        judged = by_count(*still(160), world=self.WORLD, doubts=doubts)
+        judged = by_count(*still(160), known=self.WORLD, doubts=doubts)
         why = f"the dataset shows 160 rows; 100 were there and 50 {why}"
         assert judged == [Held(chunk(1), why), Held(chunk(2), why)]
 
     def test_two_datasets_of_the_name(self) -> None:
         looks = (counted(FOUR, 10, dataset()), counted(FOUR + QUIET, 10, dataset()))
-        judged = by_count(*looks, world=NOTHING, doubts=(doubt(),))
+        judged = by_count(*looks, known=NOTHING, doubts=(doubt(),))
         assert judged == [Held(chunk(1), "2 datasets have that name: id, id-1")]
 
     def test_what_is_there_is_in_the_dataset_of_the_last_look(self) -> None:
@@ -357,7 +357,7 @@ class TestByCount:
         assert judged == [Present(chunk(1), "id")]
 
     def test_no_read_back(self) -> None:
-        judged = by_count(Look(FOUR, unavailable="HTTP 403"), world=self.WORLD, doubts=(doubt(),))
+        judged = by_count(Look(FOUR, unavailable="HTTP 403"), known=self.WORLD, doubts=(doubt(),))
         assert judged == [Held(chunk(1), "no read-back: HTTP 403")]
 
 
@@ -370,7 +370,7 @@ def found(there: str, *chunks: str, base: int = 0) -> set[int] | None:
     """Which of *chunks* are among the rows *there*, *base* of which were there before the run."""
     doubts = [doubt(n, len(text)) for n, text in enumerate(chunks)]
     contents = {d.chunk: rows(text) for d, text in zip(doubts, chunks, strict=True)}
-    judged = judge_by_rows(doubts, contents, rows(there), World(frozenset(), base, {}, 0))
+    judged = judge_by_rows(doubts, contents, rows(there), Known(frozenset(), base, {}, 0))
     return None if judged is None else {id_.tile for id_ in judged}
 
 

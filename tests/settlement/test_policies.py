@@ -11,10 +11,10 @@ from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, Totals
 from bulkup.doubt.by_count import BY_COUNT
 from bulkup.doubt.by_name import BY_NAME
 from bulkup.doubt.policy import DOUBTS_TO_SETTLE, Policy
-from bulkup.settlement import Look, Seen, World
+from bulkup.settlement import Known, Look, Seen
 
 QUIET = 30.0
-NOTHING = World(frozenset(), 0, {}, 0)
+NOTHING = Known(frozenset(), 0, {}, 0)
 
 
 def chunk(number: int, rows: int = 10) -> Chunk:
@@ -62,18 +62,18 @@ def test_what_an_earlier_process_left_is_settled_first_as_far_as_need_be(
 
 def test_only_datasets_that_are_ready_and_that_nothing_explains_are_compared() -> None:
     look = Look(0.0, (seen(1), seen(2, "PENDING"), seen(3, "FAILED"), seen(4), seen(5), seen(6)))
-    world = World(frozenset({"id-4"}), 0, {"id-5": 0.0}, 10)
+    known = Known(frozenset({"id-4"}), 0, {"id-5": 0.0}, 10)
     doubts = [chunk(number) for number in (1, 2, 3, 4, 5)]
-    assert BY_NAME.to_compare(doubts, look, world) == [(doubts[0], "id-1")]
-    assert BY_COUNT.to_compare(doubts, look, world) == []
+    assert BY_NAME.to_compare(doubts, look, known) == [(doubts[0], "id-1")]
+    assert BY_COUNT.to_compare(doubts, look, known) == []
 
 
 def test_a_look_shows_all_that_has_landed_or_not() -> None:
-    world = World(frozenset(), 5, {"id-1": 0.0, "id-2": 0.0}, 20)
-    assert BY_NAME.shows_all(Look(0.0, (seen(1), seen(2), seen(3))), world)
-    assert not BY_NAME.shows_all(Look(0.0, (seen(1), seen(3))), world)
-    assert BY_COUNT.shows_all(Look(0.0, (seen(1, rows=25),)), world)
-    assert not BY_COUNT.shows_all(Look(0.0, (seen(1, rows=24),)), world)
+    known = Known(frozenset(), 5, {"id-1": 0.0, "id-2": 0.0}, 20)
+    assert BY_NAME.shows_all(Look(0.0, (seen(1), seen(2), seen(3))), known)
+    assert not BY_NAME.shows_all(Look(0.0, (seen(1), seen(3))), known)
+    assert BY_COUNT.shows_all(Look(0.0, (seen(1, rows=25),)), known)
+    assert not BY_COUNT.shows_all(Look(0.0, (seen(1, rows=24),)), known)
 
 
 def test_the_audit_by_name_finds_a_dataset_that_nothing_explains() -> None:
@@ -82,16 +82,16 @@ def test_the_audit_by_name_finds_a_dataset_that_nothing_explains() -> None:
     assert BY_NAME.trouble(Look(0.0), NOTHING, again, []) is None
     assert "chunk 00001 (file 0, byte 100, 10 rows)" in str(BY_NAME.trouble(look, NOTHING, again, []))
     assert BY_NAME.trouble(look, NOTHING, again, [chunk(1)]) is None, "it is in doubt again"
-    hidden = World(frozenset(), 0, {"id-9": 0.0}, 10)
+    hidden = Known(frozenset(), 0, {"id-9": 0.0}, 10)
     assert BY_NAME.trouble(look, hidden, again, []) == "the service does not show all that has landed"
 
 
 def test_the_audit_by_count_finds_rows_that_nothing_explains() -> None:
     again = [chunk(1, 10), chunk(2, 7)]
-    world = World(frozenset(), 5, {"id": 0.0}, 20)
+    known = Known(frozenset(), 5, {"id": 0.0}, 20)
 
     def trouble(rows: int, *doubts: Chunk) -> str | None:
-        return BY_COUNT.trouble(Look(0.0, (seen(1, rows=rows),)), world, again, doubts)
+        return BY_COUNT.trouble(Look(0.0, (seen(1, rows=rows),)), known, again, doubts)
 
     assert trouble(25) is None
     assert trouble(24) == "the service does not show all that has landed: 24 rows, not 25"
@@ -102,7 +102,7 @@ def test_the_audit_by_count_finds_rows_that_nothing_explains() -> None:
     assert "chunk 00001" not in said, "only the chunk with as many rows"
     assert "chunk 00001" in str(trouble(28)), "none has as many: it may be any of them"
     refused = replace(chunk(4), rows=0, rejected=7)
-    assert "7 rows)" in str(BY_COUNT.trouble(Look(0.0, (seen(1, rows=32),)), world, [refused], []))
+    assert "7 rows)" in str(BY_COUNT.trouble(Look(0.0, (seen(1, rows=32),)), known, [refused], []))
 
 
 def test_what_is_said_before_sending() -> None:

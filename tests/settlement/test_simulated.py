@@ -14,6 +14,7 @@ from bulkup.settlement import (
     Absent,
     Doubt,
     Held,
+    Known,
     Look,
     Match,
     NotYet,
@@ -21,7 +22,6 @@ from bulkup.settlement import (
     Present,
     Seen,
     Verdict,
-    World,
     judge_by_count,
     judge_by_name,
     judge_by_rows,
@@ -120,20 +120,20 @@ def test_by_name(sent: list[Sent], lag: float, after: float, step: float) -> Non
     """However far the list lags behind, as long as storing late takes less than a quiet period (and both together less than
     four, for what nothing lands after)."""
     at = max(one.last_byte_at for one in sent) + after
-    known = [one for one in sent if one.landed and one.last_byte_at <= at]
+    landed = [one for one in sent if one.landed and one.last_byte_at <= at]
     doubts = [one for one in sent if not one.landed]
     looks: list[Look] = []
-    world = World(frozenset(), 0, landings(known), 0)
+    known = Known(frozenset(), 0, landings(landed), 0)
     for _ in range(MAX_LOOKS):
         if not doubts:
             break
         seen = [Seen(f"id-{s.number}", f"name-{s.number}", "READY", None) for s in sent if s.stored_at <= at - lag]
         looks.append(Look(at, tuple(seen)))
-        verdicts = judge_by_name([one.doubt for one in doubts], looks, world, {d.id: Match.SAME for d in seen}, QUIET)
+        verdicts = judge_by_name([one.doubt for one in doubts], looks, known, {d.id: Match.SAME for d in seen}, QUIET)
         for one, verdict in zip(doubts, verdicts, strict=True):
             check(one, verdict)
             if isinstance(verdict, Present):
-                world = replace(world, landed={**world.landed, verdict.remote_id: 0.0})
+                known = replace(known, landed={**known.landed, verdict.remote_id: 0.0})
         doubts = [one for one, v in zip(doubts, verdicts, strict=True) if isinstance(v, NotYet | Held)]
         at = next_look(verdicts, at, step)
     assert not doubts, "with nothing in the way every doubt is settled in the end"
@@ -143,18 +143,18 @@ def letters(rows: str) -> Counter[bytes]:
     return Counter(letter.encode() for letter in rows)
 
 
-def judged(doubts: list[Sent], explained: str, looks: list[Look], world: World, visible: str) -> list[Verdict]:
+def judged(doubts: list[Sent], explained: str, looks: list[Look], known: Known, visible: str) -> list[Verdict]:
     """What is decided of *doubts*, by page-back where the count cannot tell. *explained*: rows of what has landed."""
     asked = [one.doubt for one in doubts]
-    found = judge_by_count(asked, looks, world, QUIET)
+    found = judge_by_count(asked, looks, known, QUIET)
     if not isinstance(found, PageBack):
         return found
     unexplained = letters(visible)
     unexplained.subtract(letters(explained))
-    present = judge_by_rows(asked, {one.id: letters(one.content) for one in doubts}, +unexplained, world)
+    present = judge_by_rows(asked, {one.id: letters(one.content) for one in doubts}, +unexplained, known)
     if present is None:
         return [Held(one.id, "the rows do not tell") for one in doubts]
-    return judge_rest(asked, present, looks, world, QUIET)
+    return judge_rest(asked, present, looks, known, QUIET)
 
 
 @examples(200)
@@ -181,9 +181,9 @@ def test_by_count(sent: list[Sent], share: float, base: str, after: float, step:
             break
         visible = base + again + "".join(one.stored for one in sent if one.stored_at <= at - lag)
         explained = again + "".join(one.content for one in landed)
-        world = World(frozenset(), len(base), {"id": began}, len(explained))
+        known = Known(frozenset(), len(base), {"id": began}, len(explained))
         looks.append(Look(at, (Seen("id", "rows", "READY", len(visible)),)))
-        verdicts = judged(doubts, explained, looks, world, visible)
+        verdicts = judged(doubts, explained, looks, known, visible)
         by_number = dict(zip(doubts, verdicts, strict=True))
         landed += [one for one, verdict in by_number.items() if isinstance(verdict, Present)]
         again += "".join(one.content for one, verdict in by_number.items() if isinstance(verdict, Absent))

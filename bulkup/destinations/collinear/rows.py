@@ -41,7 +41,7 @@ class Turn(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     content: str
 
 
-class Answer(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+class AssistantTurn(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """The assistant's turn."""
 
     role: Literal["assistant"]
@@ -52,7 +52,7 @@ class CollinearRow(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """A row as Collinear takes it."""
 
     conv_prefix: Annotated[list[Turn], Meta(min_length=1)]
-    response: Answer
+    response: AssistantTurn
     ground_truth: Annotated[int, INT64] | UnsetType = UNSET
     context: str | UnsetType = UNSET
 

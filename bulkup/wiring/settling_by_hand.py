@@ -18,7 +18,7 @@ from bulkup.wiring.folder import RunFolder
 from bulkup.wiring.lifetime import begin, conclude
 from bulkup.wiring.run_clock import run_clock
 
-__all__ = ["Decision", "decide"]
+__all__ = ["Decision", "settle_by_hand"]
 
 SHOWN_CHUNKS = 5
 
@@ -30,7 +30,7 @@ class Decision(StrEnum):
     ABSENT = "absent"
 
 
-async def decide(folder: RunFolder, *, chunk: str, lane: str | None, decision: Decision) -> Receipt:
+async def settle_by_hand(folder: RunFolder, *, chunk: str, lane: str | None, decision: Decision) -> Receipt:
     """Settle one chunk of the run in *folder* as a person says; the run's receipt afterwards.
 
     *chunk* is named as `bulkup status` prints it; *lane* may be left out where only one destination has it in doubt. Raises

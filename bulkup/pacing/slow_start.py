@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import anyio
 
-__all__ = ["Lead"]
+__all__ = ["SlowStart"]
 
 PATIENCE_S = 5.0
 """So long the others wait for an answer at most: a large body on a slow line, or a service that says nothing, holds nobody up."""
 
 
-class Lead:
+class SlowStart:
     """Lets as many under way as have been taken since the start or the last refusal, and one more: 1, 2, 4, 8, …
 
     So what the first answer says (a quota in its headers, a refusal) is known before the others go, and a closed service refuses
