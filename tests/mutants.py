@@ -66,7 +66,10 @@ TARGETS = {
         text_decides=True,
     ),
     "delivery": Target(
-        tuple(f"bulkup/flow/{name}.py" for name in ("delivery", "fence", "creation", "isolation", "stop_rules")),
+        tuple(
+            f"bulkup/flow/{name}.py"
+            for name in ("delivery", "recorder", "pending", "fence", "creation", "isolation", "stop_rules")
+        ),
         (
             "tests/flow/test_delivery.py",
             "tests/flow/test_isolation.py",
@@ -76,7 +79,7 @@ TARGETS = {
         ),
     ),
     "settler": Target(
-        ("bulkup/flow/settler.py", "bulkup/flow/looking.py"),
+        ("bulkup/flow/settler.py", "bulkup/flow/stored_rows.py", "bulkup/flow/looking.py"),
         ("tests/flow/test_settler.py", "tests/flow/test_looking.py"),
     ),
     "classify": Target(("bulkup/classify.py", "bulkup/outcome.py"), ("tests/test_classify.py",)),
@@ -101,7 +104,7 @@ EQUAL = (
         "no refusal is in a row yet, and that is asked too",
     ),
     Equal(
-        "bulkup.flow.settler.Settler._by_rows",
+        "bulkup.flow.stored_rows.StoredRows.judge",
         "look = looks[-1]",
         "look = looks[-2]",
         "the count has stood still, so the look before shows the same",

@@ -333,7 +333,7 @@ MUTATIONS = (
     Mutation(
         "rows explain",
         "the ids of what has landed explain nothing",
-        "bulkup/flow/settler.py",
+        "bulkup/flow/stored_rows.py",
         "            ids.update(id_ for id_ in line.ids if id_ in stored)\n",
         "            del line\n",
         ("tests/flow/test_settler.py",),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio
 
-from bulkup.errors import ExitCode
+from bulkup.errors import BulkupError, ExitCode
 
 __all__ = ["Halt", "Halted", "Reason"]
 
@@ -56,3 +57,13 @@ class Halt:
             finally:
                 self._waits.discard(scope)
         raise Halted
+
+    @contextmanager
+    def on_trouble(self) -> Iterator[None]:
+        """A full disk or a changed source stops the lane; what is in flight elsewhere in it finishes."""
+        try:
+            yield
+        except Halted:
+            pass
+        except BulkupError as error:
+            self.set(Reason(str(error), error.exit_code))

@@ -125,13 +125,9 @@ class Sending:
         )
 
     async def _prepare_all(self, preparer: Preparer, prepared: MemoryObjectSendStream[Prepared]) -> None:
-        try:
+        with self._lane.halt.on_trouble():
             await preparer.run(prepared)
             await self._lane.journal.set_fact(PLANNED_WHOLE, True)
-        except Halted:
-            pass
-        except BulkupError as error:  # what is in flight finishes
-            self._lane.halt.set(Reason(str(error), error.exit_code))
 
     async def _settle_on_demand(self, fence: Fence, wanted: _AutoResetEvent) -> None:
         """Settle whenever enough is in doubt, with nothing in flight."""

@@ -11,8 +11,7 @@ import pytest
 
 from bulkup.errors import DestinationNotEmpty
 from bulkup.event import Note
-from bulkup.flow import delivery
-from bulkup.flow import lane as lane_module
+from bulkup.flow import pending, sending
 from bulkup.pacing import ByteBudget
 from bulkup.wiring.interrupt import Interrupt
 from tests.e2e.harness import SPACE, Bench, as_collinear
@@ -32,7 +31,7 @@ def budgets(monkeypatch: pytest.MonkeyPatch) -> list[ByteBudget]:
             await super().take(size)
             self.most = max(self.most, self.held_bytes)
 
-    monkeypatch.setattr(lane_module, "ByteBudget", Watched)
+    monkeypatch.setattr(sending, "ByteBudget", Watched)
     return made
 
 
@@ -84,7 +83,7 @@ async def test_patience_ends_under_retry_after_too(small: Bench) -> None:
 
 
 async def test_polling_renews_its_token(small: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "LAST_POLL_S", 0.5)
+    monkeypatch.setattr(pending, "LAST_POLL_S", 0.5)
     token = tmp_path / "token"
     token.write_text("first")
     small.emulator.patch(pending_polls=3, token_requests=3, tokens=["first", "second"])

@@ -12,7 +12,7 @@ import pytest
 from bulkup.chunk import FAILED_ONCE, WHOLE, ChunkId, ChunkState, Evidence
 from bulkup.destinations.base import Asking, ReadBackUnavailable
 from bulkup.doubt.by_count import BY_COUNT
-from bulkup.flow import looking, settler
+from bulkup.flow import looking, settler, stored_rows
 from bulkup.flow.settler import Audit
 from bulkup.journal.facts import FAILED_DATASETS, REFUSALS_STORE_NOTHING, SURVEY
 from bulkup.outcome import RemoteStatus
@@ -361,7 +361,7 @@ class TestByRows:
     async def test_more_rows_than_memory_is_for_are_not_read(
         self, counted: LaneAlone, held: int, is_too_much: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(settler, "ROWS_HELD", held)
+        monkeypatch.setattr(stored_rows, "ROWS_HELD", held)
         await self.begin(counted)
         await counted.settler().settle()
         chunk = await counted.now(1)

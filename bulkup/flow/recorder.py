@@ -1,0 +1,112 @@
+"""What each attempt of one lane came to: made durable, counted, and told to whoever waits for it."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from bulkup.chunk import Chunk, ChunkState, Evidence
+from bulkup.config import OnDoubt
+from bulkup.doubt.policy import DOUBTS_TO_SETTLE
+from bulkup.errors import ExitCode
+from bulkup.flow.context import PlannedLane, SendingRound
+from bulkup.flow.halt import Reason
+from bulkup.outcome import (
+    Accepted,
+    CloseGate,
+    InDoubt,
+    Outcome,
+    RemoteStatus,
+    RowsRefused,
+    StopLane,
+    TokenRejected,
+    TooLarge,
+    TryAgain,
+)
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """Writes down what became of chunks that were sent in one round."""
+
+    def __init__(self, planned: PlannedLane, sending: SendingRound) -> None:
+        self._lane = lane = planned.lane
+        self._round = sending
+        self._journal = lane.journal
+        self._tally = lane.tally
+        self._doubts = 0
+
+    async def outcome(self, chunk: Chunk, size: int, outcome: Outcome, ids: bytes) -> None:
+        """What one attempt came to, durable."""
+        self._tally.outcomes[_label(outcome)] += 1
+        match outcome:
+            case Accepted(status=RemoteStatus.READY):
+                await self.landed(chunk, outcome.remote_id, size, ids=ids)
+            case Accepted():
+                await self._journal.answered(chunk.id, outcome.remote_id)
+                self._lane.requests.patience.succeeded(self._lane.clock.monotonic())
+            case InDoubt(reason):
+                await self.doubt(chunk, reason, was_answered=outcome.was_answered)
+            case TooLarge():
+                if chunk.rows > 1:  # one large row says little of what the service takes
+                    self._lane.limit.refused(size)
+                await self.not_stored(chunk)
+            case _:
+                await self.not_stored(chunk)
+
+    async def landed(self, chunk: Chunk, remote_id: str, body_bytes: int, *, ids: bytes = b"") -> None:
+        """It is stored, as the service says; *body_bytes* were sent."""
+        await self._journal.landed(chunk.id, remote_id, evidence=Evidence.ANSWER, ids=ids)
+        self._tally.totals.move(chunk, ChunkState.PLANNED, ChunkState.LANDED)  # as which an answered one counts, too
+        self._round.rules.landed()
+        self._tally.rows_landed += chunk.rows
+        self._tally.body_landed(body_bytes, self._lane.limit.bytes)
+        self._lane.requests.patience.succeeded(self._lane.clock.monotonic())
+        self._round.creation.landed()
+
+    async def doubt(self, chunk: Chunk, reason: str, *, was_answered: bool = False) -> None:
+        """Nobody knows whether it is stored. What stands in doubt too long, or is too much, is settled or stops the lane."""
+        await self._journal.in_doubt(chunk.id, reason, self._lane.clock.unix(), was_answered=was_answered)
+        self._tally.totals.move(chunk, ChunkState.PLANNED, ChunkState.IN_DOUBT)
+        is_creating = self._round.creation.in_doubt()
+        self._doubts += 1
+        if self._lane.chosen.run.on_doubt is OnDoubt.RESEND:
+            return
+        if self._lane.requests.patience.is_over(self._lane.clock.monotonic()):
+            self._lane.halt.set(
+                Reason(f"nothing got through for too long; the last doubt: {reason}", ExitCode.TRY_LATER)
+            )
+        elif is_creating or self._doubts >= DOUBTS_TO_SETTLE:
+            self._doubts = 0
+            self._round.settle_now()
+
+    async def not_stored(self, chunk: Chunk) -> None:
+        """This attempt stored nothing. Where an earlier one is in doubt, so is the chunk."""
+        if chunk.state is ChunkState.IN_DOUBT:
+            await self.doubt(chunk, chunk.reason or "an earlier attempt is in doubt")
+        else:
+            await self._journal.plan_again(chunk.id, chunk.reason)
+
+
+def _label(outcome: Outcome) -> str:
+    match outcome:
+        case Accepted(status=RemoteStatus.READY):
+            return "landed"
+        case Accepted():
+            return "accepted_not_ready"
+        case TryAgain():
+            return "not_sent"
+        case CloseGate():
+            return "told_to_wait"
+        case InDoubt():
+            return "in_doubt"
+        case TooLarge():
+            return "too_large"
+        case RowsRefused():
+            return "rows_refused"
+        case TokenRejected():
+            return "token_rejected"
+        case StopLane():
+            return "stopped"
+        case _:
+            assert_never(outcome)
