@@ -297,7 +297,7 @@ class TestByCount:
     async def test_an_unclear_run_is_named(self, counted: LaneAlone) -> None:
         await counted.doubt(0)
         await counted.settler(others=Others(unclear=("run-x",))).settle()
-        assert str((await counted.now(0)).reason).startswith("how many rows run run-x has put into")
+        assert str((await counted.now(0)).reason).startswith("it is not known how many rows run run-x has put into")
 
     async def test_a_refusal_that_stored_nothing_is_remembered_and_is_no_absence(self, counted: LaneAlone) -> None:
         await counted.land(3)
@@ -425,7 +425,7 @@ class TestAudit:
         named.store(1)
         chunk = named.chunks[1]
         assert await named.settler().audit() == Audit(
-            late="stored late, after it had been sent again, so its rows are there twice: chunk "
+            late="stored late, after bulkup had sent them again, so these rows are there twice: chunk "
             f"{chunk.id} (file 0, byte {chunk.byte_offset:,}, 2 rows)"
         )
 
@@ -521,8 +521,8 @@ class TestAudit:
         chunk = counted.chunks[0]
         late = (await counted.settler().audit()).late
         assert late == (
-            f"{surplus} rows too many; unless somebody else wrote them: stored late, after it had been sent again, so its rows are "
-            f"there twice: chunk {chunk.id} (file 0, byte {chunk.byte_offset:,}, 2 rows)"
+            f"{surplus} rows too many; unless somebody else wrote them, they were stored late, after bulkup had sent them again, "
+            f"so these rows are there twice: chunk {chunk.id} (file 0, byte {chunk.byte_offset:,}, 2 rows)"
         )
 
     @pytest.mark.parametrize(("surplus", "is_late"), [(2, False), (3, True)])
