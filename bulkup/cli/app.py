@@ -59,7 +59,8 @@ WORDS = """\b
 Words:
   lane       the work for one destination
   chunk      the rows that are sent in one request
-  landed     stored by the service, as far as its answer or a look shows
+  in flight  being sent right now
+  landed     stored by the service: its answer says so, or reading back shows it
   in doubt   sent, but no answer says whether it was stored
   settle     find out what became of chunks in doubt, by looking at the service
   rejected   not sent, or refused by the service, with a reason
@@ -289,12 +290,12 @@ def emulator(
         int | None, typer.Option(min=1, help="Answer 429 to more requests than this.")
     ] = None,
     body_limit: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Answer 413 to larger bodies. A number of bytes, or 1MiB.")
+        str | None, typer.Option(metavar="SIZE", help="Answer 413 to bodies that are larger than this, such as 1MiB.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed for random faults.")] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(metavar="DEST:FAULT=P", help=f"Such as {LAST}:stored_then_reset=0.1; repeatable."),
+        typer.Option(metavar="DEST:FAULT=P", help=f"Produce a fault at random, such as {LAST}:stored_then_reset=0.1; repeatable."),
     ] = None,
     pending_polls: Annotated[
         int | None, typer.Option(min=-1, help="A new dataset stays PENDING for so many polls; -1: for ever.")

@@ -112,8 +112,8 @@ class RunOptions(OptionTable):
         Bounds(ge=0),
         Option(
             metavar="SECONDS",
-            meaning="the quiet period: bulkup believes what the service shows of a request without an answer once this long has "
-            "passed since its last byte",
+            meaning="the quiet period: how long bulkup waits after a request without an answer before it believes what the service "
+            "shows of it",
             parse=parse_seconds,
             commands=SETTLING,
         ),
