@@ -295,7 +295,9 @@ def emulator(
     seed: Annotated[int | None, typer.Option(help="Seed for random faults.")] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(metavar="DEST:FAULT=P", help=f"Produce a fault at random, such as {LAST}:stored_then_reset=0.1; repeatable."),
+        typer.Option(
+            metavar="DEST:FAULT=P", help=f"Produce a fault at random, such as {LAST}:stored_then_reset=0.1; repeatable."
+        ),
     ] = None,
     pending_polls: Annotated[
         int | None, typer.Option(min=-1, help="A new dataset stays PENDING for so many polls; -1: for ever.")
