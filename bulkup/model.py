@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 BLOCK_BYTES = 128 * 1024
-"""How many bytes of whole rows are handled at once: where msgspec is fastest (`docs/design.md`)."""
+"""How many bytes of whole rows are handled at once: where msgspec is fastest (`docs/decisions`, "reading and cutting")."""
 
 HEAD_BYTES = 1024
 """How much of a row that is too long is kept for its dead letter."""

@@ -205,7 +205,7 @@ def _judge_name(
 ) -> Verdict:
     look = looks[-1]
     if look.unavailable is not None:
-        return Held(doubt.chunk, f"no read-back: {look.unavailable}")
+        return Held(doubt.chunk, f"the service cannot be read back: {look.unavailable}")
     sighted = [d for d in look.seen if d.name == doubt.name and d.id not in known.before and d.id not in known.landed]
     ours = [d for d in sighted if d.status != "FAILED"]
     if sighted and not ours:
@@ -270,14 +270,14 @@ def judge_by_count(
     """Verdicts where chunks are appended to one dataset and only its row count shows them. Nothing may be in flight."""
     look = looks[-1]
     if look.unavailable is not None:
-        return [Held(d.chunk, f"no read-back: {look.unavailable}") for d in doubts]
+        return [Held(d.chunk, f"the service cannot be read back: {look.unavailable}") for d in doubts]
     if len(look.seen) > 1:
         why = f"{len(look.seen)} datasets have that name: {', '.join(d.id for d in look.seen)}"
         return [Held(d.chunk, why) for d in doubts]
     if known.unclear:
         why = (
-            f"how many rows run {known.unclear[0]} has put into the same dataset is not known: settle that one first, or say "
-            "what you know of this chunk"
+            f"it is not known how many rows run {known.unclear[0]} has put into the same dataset: settle that run first, or say "
+            "what you know about this chunk"
         )
         return [Held(d.chunk, why) for d in doubts]
     expected = known.base_rows + known.landed_rows
@@ -290,7 +290,7 @@ def judge_by_count(
         return [wait_or_hold(d, looks, quiet_s, "the count has not stood still for a quiet period") for d in doubts]
     if look.rows != expected and any(doubt.was_answered for doubt in doubts):
         # No sum of whole chunks proves anything, nor do the rows where there are others that nobody knows.
-        why = f"{numbers}: of a chunk that was refused a part may be stored"
+        why = f"{numbers}: a part of a refused chunk may be stored"
         return [Held(d.chunk, why) for d in doubts] if known.base_rows else PageBack(tuple(doubts), why)
     fitting = _fitting(doubts, look.rows - expected)
     if fitting is None:

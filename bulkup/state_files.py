@@ -151,8 +151,8 @@ def refused(path: Path, error: OSError) -> BulkupError:
                 "(such as -o flock), or move the whole state directory to a local disk and name that with --state-dir"
             )
         case errno.EIO | errno.ESTALE | errno.ENODEV | errno.ENXIO | errno.ETIMEDOUT:
-            return LocalDisk(f"{path}: {said}: {filesystem_of(path)}; see to that disk, {again}")
-    return LocalDisk(f"{path}: {said}; see to the state directory")
+            return LocalDisk(f"{path}: {said}: {filesystem_of(path)}; check that disk, {again}")
+    return LocalDisk(f"{path}: {said}; check the state directory")
 
 
 def make_folder(path: Path) -> None:
@@ -329,13 +329,13 @@ def _whose(path: Path) -> str:
 
 def _planted(path: Path, what: str) -> JournalUnusable:
     return JournalUnusable(
-        f"{path} {what}: bulkup did not make it. Find out how it came there, and restore the folder from a copy"
+        f"{path} {what}: bulkup did not make it. Find out how it got there, and restore the folder from a copy"
     )
 
 
 def _linked(path: Path) -> JournalUnusable:
     return JournalUnusable(
-        f"{path} is a link, which is never followed here: bulkup did not make it. If you did, put what it leads to in its place; "
+        f"{path} is a link that bulkup did not make, and bulkup follows none here. If you did, put what it leads to in its place; "
         "if it came with something else, such as an archive, restore the folder from a copy"
     )
 
@@ -351,7 +351,7 @@ def _named_twice(path: Path) -> JournalUnusable:
 
 def _untrusted(path: Path, objection: str) -> JournalUnusable:
     return JournalUnusable(
-        f"{path} {objection}, so what stands there is not believed. If it is yours, make the whole state directory yours "
+        f"{path} {objection}, so bulkup does not trust what is in it. If it is yours, make the whole state directory yours "
         "alone (chown -R, chmod -R go-w) and run the same command; if it came with something else, such as an archive, do not use "
         "it: name another --state-dir"
     )

@@ -158,7 +158,7 @@ class Limit(StrEnum):
     QUOTA = "the quota"
     CLIENT_CPU = "this machine's CPU"
     SERVER = "the server"
-    NETWORK = "the way there"
+    NETWORK = "the network"
     NOT_REACHED = "not reached"
 
 
@@ -302,13 +302,13 @@ def _limit(
         return Limit.CLIENT_CPU, f"this process kept {best.cpu_share:.0%} of a core busy"
     if _is_open_above(grid, results, best):
         edge = best.cell.concurrency == grid.concurrencies[-1]
-        more = "--concurrencies with more" if edge else "--max-requests or --max-bytes"
-        return Limit.NOT_REACHED, f"whether more at once would do better was not tried: {more} would tell"
+        more = "higher --concurrencies" if edge else "more --max-requests or --max-bytes"
+        return Limit.NOT_REACHED, f"more requests at once were not tried: give {more}"
     if best.answer_share >= SLOW_ANSWER:
-        return Limit.SERVER, f"{best.answer_share:.0%} of a round trip is waiting for its answer"
+        return Limit.SERVER, f"{best.answer_share:.0%} of a round trip is spent waiting for the answer"
     return (
         Limit.NETWORK,
-        f"{1 - best.answer_share:.0%} of a round trip is the body on its way: the network, or how fast the server reads",
+        f"{1 - best.answer_share:.0%} of a round trip is spent sending the body: the network, or how fast the server reads",
     )
 
 

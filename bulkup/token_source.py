@@ -24,6 +24,8 @@ class TokenSource:
     def __init__(self, *, variable: str, file: Path | None, environment: Mapping[str, str] = os.environ) -> None:
         """Read the token. Raises `TokenRefused` where there is none."""
         self._file = file
+        self.place = f"the token in {file}" if file is not None else variable
+        """Where the token comes from, in words."""
         self._renewing = anyio.Lock()
         self._refused: set[Token] = set()
         if file is not None:
@@ -39,6 +41,7 @@ class TokenSource:
         """A token that somebody else keeps and renews: *current* is set by them."""
         source = cls.__new__(cls)
         source._file, source._renewing, source._refused, source.current = None, anyio.Lock(), set(), token
+        source.place = "the token"
         return source
 
     async def renew(self, rejected: Token) -> bool:

@@ -190,7 +190,7 @@ MUTATIONS = (
         "whole list",
         "a list that goes on nowhere has ended",
         "bulkup/destinations/nebius/wire.py",
-        '                raise listing.broke("says that it goes on, and not where")\n',
+        '                raise listing.broke("says that there is more, and not where")\n',
         "                return listing.datasets\n",
         (LISTS,),
     ),

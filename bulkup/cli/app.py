@@ -28,7 +28,7 @@ Exit codes:
     2  usage, config, missing file, destination not empty
     3  done, some rows rejected
     4  chunks in doubt remain
-    5  verification or audit differs
+    5  verification or the final audit found a difference
     6  the source has changed
     7  the journal is unusable
     8  another process holds the run or the dataset
@@ -39,21 +39,34 @@ Exit codes:
    77  token or permission
   130  interrupted, 143 terminated (also by SIGHUP and SIGQUIT); the state is saved
 
-2, 6, 7 and 8 come before anything is sent, unless an answer (2) or a changed file (6) stops a destination. Where several
-apply, the first of these stands for the run: {", ".join(str(int(code)) for code in PRECEDENCE)}.
-The receipt has each destination's own.
+With 2, 6, 7 and 8 nothing was sent, unless the service's answer (2) or a file that changed (6) stopped a destination. If
+several codes apply, the run ends with the first of these: {", ".join(str(int(code)) for code in PRECEDENCE)}.
+The receipt has the code of each destination.
 """
 
 UPLOAD_NOTES = (
-    """Options with a value, and append, are also environment variables: BULKUP_NAME, BULKUP_APPEND=1,
-BULKUP_TO={list of destinations}. A flag goes before the environment, that before the config file, that before the default.
-Sizes: bytes, or such as 8MiB or 16MB. Times: seconds, or such as 30s or 10m.
+    """Options with a value, and --append, can also be set by environment variables: BULKUP_NAME, BULKUP_APPEND=1,
+BULKUP_TO={list of destinations}. A flag wins over the environment, the environment over the config file, the config file
+over the default. A size is a number of bytes, or 8MiB or 16MB. A time is in seconds, or 30s or 10m.
 
-Tokens are never options: {token variables}, or a token_file in the config file.
+Tokens are never options: set {token variables}, or name a token_file in the config file.
 
 """
     + EXIT_CODES
 )
+
+WORDS = """\b
+Words:
+  lane       the work for one destination
+  chunk      the rows that are sent in one request
+  in flight  being sent right now
+  landed     stored by the service: its answer says so, or reading back shows it
+  in doubt   sent, but no answer says whether it was stored
+  settle     find out what became of chunks in doubt, by looking at the service
+  rejected   not sent, or refused by the service, with a reason
+  left       read, but not sent yet
+
+"""
 
 FULL_TITLES = listed((service.full_title for service in BUILT_IN.values()), "and")
 LAST = list(BUILT_IN)[-1]
@@ -63,7 +76,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 app = typer.Typer(
     name="bulkup",
     help=f"Move datasets of any size into {FULL_TITLES}: fast, resumable, every row accounted for.",
-    epilog=EXIT_CODES,
+    epilog=WORDS + EXIT_CODES,
     context_settings=CONTEXT,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -71,10 +84,10 @@ app = typer.Typer(
 )
 
 RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="The run's name, or its beginning.", show_default=False)
+    str, typer.Argument(metavar="RUN", help="The run's name, or the beginning of it.", show_default=False)
 ]
 MaybeRun = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="The run's name, or its beginning. Default: the newest.")
+    str | None, typer.Argument(metavar="[RUN]", help="The run's name, or the beginning of it. Default: the newest run.")
 ]
 
 
@@ -93,7 +106,7 @@ def bulkup(
     return 0
 
 
-@app.command(epilog=UPLOAD_NOTES, short_help="Upload files, or go on where an upload stopped.")
+@app.command(epilog=UPLOAD_NOTES, short_help="Upload files, or continue an upload that stopped.")
 def upload(
     context: typer.Context,
     sources: o.Sources,
@@ -103,7 +116,7 @@ def upload(
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,
 ) -> int:
-    """Upload files, or go on with an upload that was interrupted: the same command again sends only what is left."""
+    """Upload files, or continue an upload that was interrupted: the same command again sends only what is left."""
     _log(verbose=verbose)
     from bulkup.cli.choices import choose
     from bulkup.cli.runner import OutputMode, carry_out
@@ -111,7 +124,7 @@ def upload(
     return carry_out(choose(sources, context.params, os.environ), OutputMode(json=json, quiet=quiet))
 
 
-@app.command(short_help="Go on with a run.")
+@app.command(short_help="Continue a run.")
 def resume(
     context: typer.Context,
     run: RunArgument,
@@ -119,7 +132,8 @@ def resume(
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,
 ) -> int:
-    """Go on with a run, with the options it was begun with. Paths count from the current directory, as they did then."""
+    """Continue a run with the options that it was begun with. Run this in the same directory as the upload: the paths of the
+    source count from there."""
     _log(verbose=verbose)
     from bulkup.cli.resuming import resume_run
     from bulkup.cli.runner import OutputMode
@@ -142,7 +156,7 @@ def status(context: typer.Context, run: MaybeRun = None, json: o.Json = False, v
     return 0
 
 
-@app.command(short_help="Settle what is in doubt, without sending anything.")
+@app.command(short_help="Find out what became of chunks in doubt. Sends nothing.")
 def settle(
     context: typer.Context,
     run: RunArgument,
@@ -154,9 +168,9 @@ def settle(
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,
 ) -> int:
-    """Look what became of requests whose answer never came. Nothing is sent: what is not stored is sent by `bulkup resume`.
+    """Find out what became of requests without an answer. This sends nothing: `bulkup resume` sends what was not stored.
 
-    With --chunk, a person decides where bulkup could not; that needs no network."""
+    With --chunk you decide yourself, where bulkup could not find out. That needs no network."""
     _log(verbose=verbose)
     from bulkup.cli.runner import OutputMode
     from bulkup.cli.settling import settle_run
@@ -177,7 +191,7 @@ def verify(
     """Read back and compare: status and row count of every dataset, and the contents of a sample of the chunks.
 
     Exit code 0: equal; 5: something differs, with the rows named; 4: it cannot be verified, or rows are in doubt; 6: the source
-    has changed; 75: the service could not be asked, or the run is not at its end."""
+    has changed; 75: the service could not be asked, or the run is not finished."""
     _log(verbose=verbose)
     from bulkup.cli.runner import OutputMode
     from bulkup.cli.verifying import verify_run
@@ -193,18 +207,17 @@ def rejects(
         str | None,
         typer.Argument(
             metavar="[FILE]",
-            help="With --retry: the rows to send, as exported (and mended) or plain. Default: those that were rejected.",
+            help="With --retry: the rows to send, as exported (and fixed) or plain. Default: all rejected rows.",
             show_default=False,
         ),
     ] = None,
-    retry: Annotated[
-        bool, typer.Option("--retry", help="Send them again, as a run of their own into the same dataset.")
-    ] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Send rejected rows again, in a run of their own.")] = False,
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Write here. Default: standard output.")
     ] = None,
     lane: Annotated[
-        str | None, typer.Option("--lane", metavar="DEST", help="{destinations} only. Default: all.")
+        str | None,
+        typer.Option("--lane", metavar="DEST", help="Only rows for this destination: {destinations}. Default: all."),
     ] = None,
     verbose: o.Verbose = False,
 ) -> int:
@@ -218,7 +231,7 @@ def rejects(
     if file is not None:
         from bulkup.errors import UsageProblem
 
-        raise UsageProblem("a FILE goes with --retry; --output FILE writes the export there")
+        raise UsageProblem("a FILE needs --retry; to write the export to a file, give --output FILE")
     from pathlib import Path
 
     from bulkup.cli.choices import state_dir as chosen
@@ -228,11 +241,11 @@ def rejects(
     folder = StateDir(chosen(state_dir, os.environ)).find(run).path
     count = export_rejects(folder, lane=lane, output=Path(output) if output else None)
     if output:
-        say(f"{count:,} dead letters written to {printable(output)}")
+        say(f"{count:,} rejected rows written to {printable(output)}")
     return 0
 
 
-@app.command(short_help="Find the chunk size and concurrency that an endpoint takes best.")
+@app.command(short_help="Find the chunk size and concurrency that suit an endpoint best.")
 def bench(
     context: typer.Context,
     to: o.Endpoint,
@@ -250,8 +263,9 @@ def bench(
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,
 ) -> int:
-    """Find what an endpoint takes: sends short runs of different chunk sizes, with different numbers of requests at once, and says
-    which is best and what limits it. What it sends stays there: it says first how much, and under which names."""
+    """Measure an endpoint: send short series of requests with different chunk sizes, and with different numbers of requests at
+    once. It prints the best setting and what limits it. The rows that it sends stay at the service: it first says how many, and
+    under which names."""
     _log(verbose=verbose)
     from bulkup.cli.benching import bench as measure
     from bulkup.cli.runner import OutputMode
@@ -266,25 +280,34 @@ def emulator(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8080,
     db: Annotated[str | None, typer.Option(metavar="FILE", help="Keep rows here. Default: a temporary file.")] = None,
     settings: Annotated[
-        str | None, typer.Option(metavar="JSON|FILE", help="Switches as JSON, or a file of it; see docs/emulator.md.")
+        str | None,
+        typer.Option(metavar="JSON|FILE", help="Settings as JSON, or the name of a JSON file; see docs/emulator.md."),
     ] = None,
-    latency_ms: Annotated[float | None, typer.Option(min=0, help="Milliseconds before each answer.")] = None,
-    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="Answer 429 beyond this.")] = None,
+    latency_ms: Annotated[
+        float | None, typer.Option(min=0, help="Wait this many milliseconds before each answer.")
+    ] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Answer 429 to more requests than this.")
+    ] = None,
     body_limit: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Answer 413 to larger bodies: bytes, or such as 1MiB.")
+        str | None, typer.Option(metavar="SIZE", help="Answer 413 to bodies that are larger than this, such as 1MiB.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the faults' dice.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed for random faults.")] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(metavar="DEST:FAULT=P", help=f"Such as {LAST}:stored_then_reset=0.1; repeatable."),
+        typer.Option(
+            metavar="DEST:FAULT=P", help=f"Produce a fault at random, such as {LAST}:stored_then_reset=0.1; repeatable."
+        ),
     ] = None,
     pending_polls: Annotated[
-        int | None, typer.Option(min=-1, help="A dataset is PENDING for so many polls; -1 for ever.")
+        int | None, typer.Option(min=-1, help="A new dataset stays PENDING for so many polls; -1: for ever.")
     ] = None,
-    readback: Annotated[str | None, typer.Option(metavar="on|off|forbidden|lagging", help="What reads show.")] = None,
+    readback: Annotated[
+        str | None, typer.Option(metavar="on|off|forbidden|lagging", help="How read-back calls behave.")
+    ] = None,
     verbose: o.Verbose = False,
 ) -> int:
-    """Serve both services on this machine, to try things out: any token will do, and every fault can be had."""
+    """Serve both services on this machine, to try things out. It takes any token, and can produce every fault."""
     from bulkup.cli.emulating import emulate
 
     return emulate(context.params)
@@ -294,7 +317,7 @@ def emulator(
 def demo(
     directory: Annotated[
         str | None,
-        typer.Option("--dir", metavar="DIR", help="Where to put everything. Default: a new temporary folder."),
+        typer.Option("--dir", metavar="DIR", help="Where to put the files. Default: a new temporary folder."),
     ] = None,
     verbose: o.Verbose = False,
 ) -> int:

@@ -88,18 +88,18 @@ def verdict_lines(found: SweepFound, verdict: Verdict, wish: SweepWish) -> list[
         lines.append(f"limit: {verdict.limit} ({verdict.why})")
     if verdict.quota_per_minute is not None and found.told is None:
         lines.append(
-            f"about {verdict.quota_per_minute:,.0f} requests a minute got through; --requests-per-minute keeps to it"
+            f"the service took about {verdict.quota_per_minute:,.0f} requests a minute: set --requests-per-minute to that"
         )
     if verdict.limit is Limit.QUOTA and verdict.largest_taken is None:
-        lines.append("what a request holds is the throughput then: larger --sizes may do better")
+        lines.append("under a quota of requests, larger chunks give more throughput: try larger --sizes")
     if verdict.largest_taken is not None:
         lines.append(
-            f"larger bodies were refused (413); the largest that was taken has {verdict.largest_taken:,} bytes"
+            f"the service refused larger bodies (413); the largest that it took has {verdict.largest_taken:,} bytes"
         )
     lines.append(
-        f"spent: {plural(found.spent.requests, 'request')}, {size_text(found.spent.body_bytes)}; "
-        f"left behind: {plural(found.rows_taken, 'row')} in {plural(len(found.datasets), 'dataset')}"
-        + (f", {found.not_ready:,} of them not READY when they were answered" if found.not_ready else "")
+        f"sent: {plural(found.spent.requests, 'request')}, {size_text(found.spent.body_bytes)}; "
+        f"left at the service: {plural(found.rows_taken, 'row')} in {plural(len(found.datasets), 'dataset')}"
+        + (f", {found.not_ready:,} of them not READY when the service answered" if found.not_ready else "")
     )
     if found.unanswered:
         lines.append(f"{plural(found.unanswered, 'request')} without an answer may have been stored too")

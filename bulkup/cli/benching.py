@@ -94,7 +94,7 @@ def _numbers(text: str, flag: str, parse: Callable[[str], int], bounds: tuple[in
     found = {_parsed(word.strip(), flag, parse) for word in text.split(",") if word.strip()}
     if not found or min(found) < bounds[0] or max(found) > bounds[1]:
         raise UsageProblem(
-            f"{flag} {text!r}: give one from {bounds[0]:,} to {bounds[1]:,}, or several with commas between"
+            f"{flag} {text!r}: give a number from {bounds[0]:,} to {bounds[1]:,}, or several with commas between them"
         )
     return tuple(sorted(found))
 
@@ -112,7 +112,7 @@ def _plan_lines(sweeper: Sweeper, wish: SweepWish) -> list[str]:
     settings, most = wish.settings, sweeper.ceiling
     rows = "made-up rows" if wish.source is None else f"rows of {printable(str(wish.source))}"
     if wish.source is not None and sweeper.rows is not None and sweeper.rows.rejected:
-        rows += f" ({plural(sweeper.rows.rejected, 'row')} that {settings.service} does not take left out)"
+        rows += f" (leaving out {plural(sweeper.rows.rejected, 'row')} that {settings.service} would reject)"
     if sweeper.makes_datasets:
         first, last = sweeper.dataset_name(1), sweeper.dataset_name(most.requests)
         names = f"{first} to {last.rpartition('-')[2]}"
@@ -124,21 +124,21 @@ def _plan_lines(sweeper: Sweeper, wish: SweepWish) -> list[str]:
     return [
         f"bench of {settings.service} at {settings.url}",
         f"  sends {rows}: at most {plural(most.requests, 'request')}, {size_text(most.body_bytes)} (--max-requests, --max-bytes)",
-        f"  tries chunks of {sizes}, and {counts} at once, as far as that goes",
+        f"  tries chunks of {sizes}, and {counts} requests at once, as far as the budget goes",
         f"  leaves at most {plural(sweeper.most_rows, 'row')} in {made}",
         "  cannot delete them: the service publishes no call for that",
-        f"  stops if it is told to wait for more than {wish.max_wait_s:g} s (--max-wait)",
+        f"  stops if the service asks it to wait for more than {wish.max_wait_s:g} s (--max-wait)",
     ]
 
 
 def _ask(url: str) -> None:
     """Raise `UsageProblem` unless a person agrees."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageProblem(f"this spends quota at {url}: --yes agrees to it. Nothing was sent")
+        raise UsageProblem(f"nothing was sent. The bench would use up quota at {url}: give --yes to agree")
     sys.stderr.write("Go on? [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise UsageProblem("not agreed to; nothing was sent")
+        raise UsageProblem("you did not agree; nothing was sent")
 
 
 def _report(found: SweepFound, wish: SweepWish, target: Path | None, output: OutputMode) -> int:
@@ -197,7 +197,7 @@ def _written(found: SweepFound, wish: SweepWish, target: Path) -> str:
     """Write the best setting into the config; the line that says so."""
     verdict = found.verdict
     if verdict.best is None or (found.stopped is not None and found.stopped.exit_code in INTERRUPTED):
-        return f"{target} is as it was: the sweep did not come to an end"
+        return f"{target} was not changed: the bench did not finish"
     cell = verdict.best.cell
     origin = f"bulkup bench {datetime.now(UTC):%Y-%m-%d}: {speed_text(verdict)}, limit: {verdict.limit}"
     write_config(target, wish.settings, chunk_bytes=cell.chunk_bytes, concurrency=cell.concurrency, origin=origin)

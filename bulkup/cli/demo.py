@@ -48,7 +48,7 @@ def show(directory: str | None) -> int:
         first = see_through(upload, OutputMode())
         print_receipt(first, upload.settings.state_dir / first.run_id)
         if first.exit_code:
-            _say("", "The demo did not get through; the receipt above says how far it came.")
+            _say("", "The demo did not finish; the receipt above says how far it got.")
             return first.exit_code
         matched = _compare(emulator)
         _say("", "The same command again:", "", f"    $ {_command(given)}", "")
@@ -171,15 +171,15 @@ def _program() -> str:
 def _say_what_next(folder: Path, program: str) -> None:
     _say(
         "",
-        "Next, your own file. To practise, against the emulator, with a token that it takes whatever it is:",
+        "Next, try your own file. To practise, use the emulator. It takes any token:",
         "",
         f"    {program} emulator --port 8080 &",
         f"    NEBIUS_API_KEY=practice {program} upload YOUR-FILE.jsonl --to nebius --nebius-url http://127.0.0.1:8080",
         "",
-        "and in earnest, with your own token in NEBIUS_API_KEY and without --nebius-url.",
+        "For the real service, put your own token into NEBIUS_API_KEY and leave out --nebius-url.",
+        "All options:",
         f"    {program} upload --help",
-        "has the rest.",
-        f"What the demo made can go: rm -r {shlex.quote(str(folder))}",
+        f"To remove what the demo made: rm -r {shlex.quote(str(folder))}",
     )
 
 

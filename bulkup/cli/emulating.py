@@ -65,7 +65,7 @@ def _settings(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise UsageProblem(f"--settings: not valid JSON: {error}") from None
     if not isinstance(found, dict):
-        raise UsageProblem("--settings: a JSON object is wanted")
+        raise UsageProblem("--settings: give a JSON object")
     return found
 
 
@@ -77,7 +77,7 @@ def _fault(text: str) -> tuple[str, str, float]:
     service, _, rest = text.partition(":")
     fault, _, share = rest.partition("=")
     if service not in get_args(ServiceName):
-        raise UsageProblem(f"--fault {text!r}: such as {get_args(ServiceName)[-1]}:stored_then_reset=0.1 is wanted")
+        raise UsageProblem(f"--fault {text!r}: give it as in {get_args(ServiceName)[-1]}:stored_then_reset=0.1")
     if fault not in get_args(FaultName):
         raise UsageProblem(f"--fault {text!r}: there is no fault {fault!r}; there are {', '.join(get_args(FaultName))}")
     try:

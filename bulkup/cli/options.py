@@ -60,18 +60,18 @@ Absent = Annotated[
     bool, typer.Option("--absent", help="You know that the chunk is not stored: `bulkup resume` sends it again.")
 ]
 Lane = Annotated[
-    Text, _option("--lane", "DEST", "{destinations}: where the chunk is in doubt. Needed where it is in both.")
+    Text, _option("--lane", "DEST", "The destination of the chunk: {destinations}. Needed if several have it in doubt.")
 ]
 Sample = Annotated[
     Text,
     _option("--sample", "SHARE", "The share of the chunks whose contents are compared; 1.0 is all. Default: 0.05."),
 ]
-Seed = Annotated[
-    Text, _option("--seed", "N", "Chooses the sample: the same seed, the same chunks. Default: another each time.")
-]
+Seed = Annotated[Text, _option("--seed", "N", "The same seed chooses the same chunks. Default: a new seed each time.")]
 Endpoint = Annotated[str, typer.Option("--to", metavar="DEST", help="{destinations}.", show_default=False)]
 Url = Annotated[Text, _option("--url", "URL", "Base URL. Default: the service's own, or the config file's.")]
-Source = Annotated[Text, _option("--source", "FILE", "Send rows of this file, over and over. Default: rows made up.")]
+Source = Annotated[
+    Text, _option("--source", "FILE", "Send the rows of this file, again and again. Default: made-up rows.")
+]
 Sizes = Annotated[
     Text,
     _option(
@@ -84,21 +84,21 @@ Concurrencies = Annotated[
     str, typer.Option("--concurrencies", metavar="LIST", help="Numbers of requests at once to try.")
 ]
 MaxRequests = Annotated[str, typer.Option("--max-requests", metavar="N", help="The most requests to send.")]
-MaxBytes = Annotated[
-    str, typer.Option("--max-bytes", metavar="SIZE", help="The most to send: bytes, or such as 256MiB.")
-]
+MaxBytes = Annotated[str, typer.Option("--max-bytes", metavar="SIZE", help="The most bytes to send, such as 256MiB.")]
 BenchMaxWait = Annotated[
-    str, typer.Option("--max-wait", metavar="SECONDS", help="End where the service asks for more waiting than this.")
+    str, typer.Option("--max-wait", metavar="SECONDS", help="Stop if the service asks for a longer wait than this.")
 ]
 WriteConfig = Annotated[
     Text,
     _option(
         "--write-config",
         "FILE",
-        "Write the best setting into this TOML file; the rest of it, comments too, stays as it is.",
+        "Write the best setting into this TOML file. Everything else in it stays, comments too.",
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before spending at a host that is not this machine.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Do not ask before using up quota at a service that is not on this machine.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, and show tracebacks.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table; only what went wrong.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no table, only what went wrong.")]

@@ -65,7 +65,7 @@ def _parameters(command: str, services: Iterable[Service]) -> list[Parameter]:
 def _service_help(service: Service, setting: Setting, *, is_bench: bool = False) -> str:
     """What the help says of a setting of *service*'s own."""
     default = setting.option.bench if is_bench and setting.option.bench else setting.default_text
-    ending = "Needed there." if setting.is_needed else f"Default: {default}."
+    ending = f"Needed for {service.name}." if setting.is_needed else f"Default: {default}."
     return f"{service.title}: {setting.option.meaning}. {ending}".replace("`", "")
 
 

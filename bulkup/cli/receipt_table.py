@@ -34,11 +34,11 @@ ROWS: tuple[tuple[str, Callable[[DestinationReceipt], str]], ...] = (
     ("  left", lambda d: f"{d.rows_left:,}"),
     ("chunks landed", lambda d: f"{d.chunks_landed:,}"),
     ("size landed", lambda d: size_text(d.bytes_landed)),
-    ("requests now", lambda d: f"{d.this_invocation.requests:,}"),
-    ("sent now", lambda d: size_text(d.this_invocation.bytes_sent)),
-    ("mean fill now", lambda d: _share(d.this_invocation.mean_fill)),
+    ("requests (this session)", lambda d: f"{d.this_invocation.requests:,}"),
+    ("sent (this session)", lambda d: size_text(d.this_invocation.bytes_sent)),
+    ("average fill (this session)", lambda d: _share(d.this_invocation.mean_fill)),
     ("limited by", lambda d: d.this_invocation.limited_by or "-"),
-    ("time now", lambda d: time_text(d.this_invocation.duration_s)),
+    ("time (this session)", lambda d: time_text(d.this_invocation.duration_s)),
 )
 
 
@@ -102,10 +102,10 @@ def next_steps(receipt: Receipt, upload: Upload, folder: Path) -> list[Step]:
     if any(d.rows_left for d in lanes.values()) or receipt.exit_code in _GO_ON:
         if not upload.is_resumable:
             steps.append(
-                Step("standard input cannot be read again, so this run cannot go on; give the rest as a new one")
+                Step("standard input cannot be read again, so this run cannot continue; upload the rest in a new run")
             )
         else:
-            steps.append(Step(f"to go on: bulkup resume {run}{where} (or the same command again)"))
+            steps.append(Step(f"to continue: bulkup resume {run}{where} (or run the same command again)"))
     return steps
 
 
@@ -116,7 +116,10 @@ def _doubt_steps(receipt: Receipt, folder: Path, run: str, where: str) -> list[S
         return []
     doubts = [(lane, doubt) for lane in receipt.destinations for doubt in _doubts_of(folder, lane)]
     steps = [
-        Step(f"{plural(rows, 'row')} in doubt: sent, and no answer says whether they were stored; they are held back.")
+        Step(
+            f"{plural(rows, 'row')} in doubt: bulkup sent them, and no answer says whether they were stored. "
+            "It does not send them again by itself."
+        )
     ]
     steps += [
         Step(f"    {lane}, chunk {doubt['chunk']} ({plural(doubt['rows'], 'row')}): {printable(doubt['reason'])}")
@@ -133,10 +136,10 @@ def _doubt_steps(receipt: Receipt, folder: Path, run: str, where: str) -> list[S
         steps.append(
             Step(
                 f"to decide yourself: bulkup settle {run}{where} --chunk {doubt['chunk']}{which} --landed (it is stored), "
-                "or --absent (it is not, and goes again)"
+                "or --absent (it is not, and may be sent again)"
             )
         )
-    steps.append(Step("to send all of it again and accept doubles: --on-doubt resend"))
+    steps.append(Step("to send all of them again, which may create duplicates: --on-doubt resend"))
     return steps
 
 

@@ -35,7 +35,7 @@ def recorded(run: str, given: Mapping[str, Any], environment: Mapping[str, str],
     with view(folder.path) as journal:
         record = journal.fact(UPLOAD)
     if record is None:
-        raise UsageProblem(f"run {folder.run_id} was stopped before it had begun: give the upload command again")
+        raise UsageProblem(f"run {folder.run_id} was stopped before it had begun: run the upload command again")
     upload = override(Upload.of_record(record), {**given, "state_dir": str(state)})
     if not upload.is_resumable:
         advice = "start a new one" if what == "resumed" else f"`bulkup status {folder.run_id}` says where it stands"
@@ -45,8 +45,8 @@ def recorded(run: str, given: Mapping[str, Any], environment: Mapping[str, str],
     for source in upload.sources:
         if not Path(source).exists() and not glob.has_magic(source):
             raise UsageProblem(
-                f"{source}: there is no such file seen from {_here()}: "
-                "paths count from the directory in which the run was begun; go there"
+                f"{source}: there is no such file, seen from {_here()}. "
+                "The run's paths count from the directory in which it was begun: go there and try again"
             )
     return upload, folder.run_id
 

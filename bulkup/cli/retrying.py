@@ -33,7 +33,7 @@ def retry_rejects(
     retries = prepare_retries(state, state.find(run), lane=lane, file=Path(file) if file else None)
     if retries.lost:
         say(
-            f"{plural(retries.lost, 'rejected row')} cannot be sent from here, as not all of it was kept: give a FILE with the rows"
+            f"bulkup cannot send {plural(retries.lost, 'rejected row')}: it did not keep them as a whole. Give a FILE with the rows"
         )
     for retry in retries.runs:
         say(f"sending {plural(retry.rows, 'row')} again as run {retry.run_id}")

@@ -58,7 +58,7 @@ def report(upload: Upload, receipt: Receipt, output: OutputMode) -> int:
         elif not output.quiet:
             print_receipt(receipt, folder)
 
-    shown = delivered(write, f"{receipt.status}: the receipt stands in {printable(str(folder / 'receipt.json'))}")
+    shown = delivered(write, f"{receipt.status}: the receipt is in {printable(str(folder / 'receipt.json'))}")
     _say_what_next(upload, receipt, folder, output)
     return int(worst([ExitCode(receipt.exit_code), shown]))
 

@@ -48,8 +48,10 @@ def _decision(given: Mapping[str, Any]) -> Decision | None:
     landed, absent, chunk = given.get("landed"), given.get("absent"), given.get("chunk")
     if chunk is None:
         if landed or absent or given.get("lane"):
-            raise UsageProblem("--landed, --absent and --lane are said of one chunk: name it with --chunk")
+            raise UsageProblem("--landed, --absent and --lane are about one chunk: name it with --chunk")
         return None
     if bool(landed) == bool(absent):
-        raise UsageProblem(f"--chunk {chunk}: say what you know of it, --landed (it is stored) or --absent (it is not)")
+        raise UsageProblem(
+            f"--chunk {chunk}: say what you know about it: --landed (it is stored) or --absent (it is not)"
+        )
     return Decision.LANDED if landed else Decision.ABSENT

@@ -166,14 +166,14 @@ def status_lines(found: dict[str, Any]) -> list[str]:
     if last:
         lines.append(f"last receipt: {last['status']}, exit code {last['exit_code']}, finished {last['finished_at']}")
     elif not found["running"]:
-        lines.append("no receipt yet: the run did not come to its end")
+        lines.append("no receipt yet: the run has not finished")
     return lines
 
 
 def _last_limits(receipt: dict[str, Any]) -> list[str]:
     """What limited each lane the last time, by the receipt."""
     by = {lane: d["this_invocation"].get("limited_by") for lane, d in receipt["destinations"].items()}
-    return [f"{lane} was limited by the {limit} the last time" for lane, limit in by.items() if limit]
+    return [f"the last time, {lane} was limited by the {limit}" for lane, limit in by.items() if limit]
 
 
 def _ways_out(found: dict[str, Any]) -> list[str]:
@@ -194,9 +194,11 @@ def _ways_out(found: dict[str, Any]) -> list[str]:
 def _lane_lines(lane: str, values: dict[str, Any]) -> list[str]:
     share = values["source_read_share"]
     if values["source_read_whole"]:
-        read = "the source is read whole"
+        read = "the whole source has been read"
     else:
-        read = "the source is not read whole yet" if share is None else f"{share:.0%} of the source is read"
+        read = (
+            "the source has not been read to its end" if share is None else f"{share:.0%} of the source has been read"
+        )
     rows = ", ".join(
         f"{values['rows_' + key]:,} {title}" for key, title in ROWS if key != "in_flight" or values["rows_in_flight"]
     )

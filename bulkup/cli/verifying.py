@@ -36,7 +36,9 @@ def verify_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str
         elif not output.quiet or found.exit_code:
             put("\n".join(lines_of(found)))
 
-    shown = delivered(write, f"the comparison ended with exit code {int(found.exit_code)}; compare again to see it")
+    shown = delivered(
+        write, f"the comparison ended with exit code {int(found.exit_code)}; run it again to see the result"
+    )
     return int(worst([ExitCode(found.exit_code), shown]))
 
 
@@ -55,7 +57,7 @@ def _lane_lines(name: str, lane: LaneVerification, found: Verification) -> list[
         f"the contents of {lane.rows_compared:,} were compared ({lane.chunks_compared:,} of {plural(lane.chunks_landed, 'chunk')})"
     )
     if lane.rows_of_others:
-        lines.append(f"  {plural(lane.rows_of_others, 'row')} of other runs into the same dataset counted in")
+        lines.append(f"  {plural(lane.rows_of_others, 'row')} of other runs in the same dataset are counted too")
     lines += [
         f"  dataset {printable(d.dataset_id)}: {printable(d.what)}" if d.dataset_id else f"  {printable(d.what)}"
         for d in lane.dataset_differences[:SHOWN_ROWS]
@@ -69,15 +71,15 @@ def _lane_lines(name: str, lane: LaneVerification, found: Verification) -> list[
         )
     lines += [f"  cannot be verified: {printable(why)}" for why in lane.unverifiable[:SHOWN_ROWS]]
     if lane.stopped is not None:
-        lines.append(f"  broken off: {printable(lane.stopped[0])}")
+        lines.append(f"  stopped: {printable(lane.stopped[0])}")
     if lane.rows_in_doubt:
         lines.append(f"  {plural(lane.rows_in_doubt, 'row')} in doubt: bulkup settle {found.run_id}")
     if lane.rows_left or not lane.read_whole:
         lines.append(
-            f"  the run is not at its end, and only what has landed was compared: bulkup resume {found.run_id}"
+            f"  the run is not finished, and only rows that have landed were compared. To finish it: bulkup resume {found.run_id}"
         )
     if lane.rows_rejected:
-        lines.append(f"  {plural(lane.rows_rejected, 'row')} rejected, so not there: bulkup rejects {found.run_id}")
+        lines.append(f"  {plural(lane.rows_rejected, 'row')} rejected and not sent: bulkup rejects {found.run_id}")
     return [*lines, *_confidence(lane, found)]
 
 
@@ -86,7 +88,7 @@ def _word(lane: LaneVerification) -> str:
         return "DIFFERS"
     if lane.unverifiable or lane.stopped is not None:
         return "not verified"
-    return "equal" if lane.exit_code == 0 else "equal as far as it has landed"
+    return "equal" if lane.exit_code == 0 else "equal, as far as rows have landed"
 
 
 def _confidence(lane: LaneVerification, found: Verification) -> list[str]:

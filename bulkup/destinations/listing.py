@@ -52,7 +52,7 @@ class Listing:
     def cursor(self, after: str) -> None:
         """The list goes on *after* this one."""
         if len(after) > CURSOR_CHARACTERS:
-            raise self.broke("gives a cursor that is none")
+            raise self.broke("gives a cursor that is not valid")
         before = len(self._cursors)
         self._cursors.add(hash(after))
         if len(self._cursors) == before:

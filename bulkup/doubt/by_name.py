@@ -30,7 +30,7 @@ class ByName:
 
     def announcement_of_added(self, dataset_name: str) -> str | None:
         return (
-            "what has landed stays where it is; the added rows go into datasets of their own, "
+            "the rows that have landed stay where they are; the added rows go into new datasets, "
             f"named {dataset_name}-<tile>-<hash>"
         )
 

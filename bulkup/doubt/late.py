@@ -22,5 +22,5 @@ def stored_late(chunks: Sequence[Chunk], surplus: int | None = None) -> str:
         f"chunk {c.id} (file {c.file}, byte {c.byte_offset:,}, {rows_sent(c):,} rows)" for c in chunks[:SHOWN_CHUNKS]
     )
     more = f" and {len(chunks) - SHOWN_CHUNKS} more" if len(chunks) > SHOWN_CHUNKS else ""
-    number = "" if surplus is None else f"{surplus:,} rows too many; unless somebody else wrote them: "
-    return f"{number}stored late, after it had been sent again, so its rows are there twice: {named}{more}"
+    number = "" if surplus is None else f"{surplus:,} rows too many; unless somebody else wrote them, they were "
+    return f"{number}stored late, after bulkup had sent them again, so these rows are there twice: {named}{more}"

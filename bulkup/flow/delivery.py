@@ -98,7 +98,9 @@ class Delivery:
         if size > self._lane.limit.bytes and chunk.rows > 1 and chunk.state is ChunkState.PLANNED:
             return TooLarge(f"planned before bodies were limited to {self._lane.limit.bytes:,} bytes")
         if chunk.absences >= LOSSES_TO_SPLIT and chunk.rows > 1 and chunk.state is ChunkState.PLANNED:
-            return TooLarge(f"lost on the way {chunk.absences} times, with nothing stored: it goes in smaller pieces")
+            return TooLarge(
+                f"lost on the way {chunk.absences} times, with nothing stored: it is sent in smaller pieces"
+            )
         if self._round.creation.exists:
             return await self._attempts(prepared, size)
         alone = await self._halt.unless_halted(self._round.creation.enter)

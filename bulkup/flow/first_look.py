@@ -36,7 +36,7 @@ class FirstLook:
                 await self._look(self._lane.requests.once)
             except LookFailed as failed:
                 if not _may_pass(failed.outcome):
-                    raise _refused(self._lane.name, failed) from None
+                    raise _refused(self._lane.name, self._lane.destination.token.place, failed) from None
                 self._failed = failed.outcome
 
     async def insist(self) -> None:
@@ -80,9 +80,9 @@ def _may_pass(failure: Failure) -> bool:
     return isinstance(failure, TryAgain | CloseGate) or (isinstance(failure, StopLane) and failure.may_pass)
 
 
-def _refused(lane: str, failed: LookFailed) -> BulkupError:
+def _refused(lane: str, token_place: str, failed: LookFailed) -> BulkupError:
     if isinstance(failed.outcome, TokenRejected):
-        return TokenRefused(f"{lane}: the service does not take the token ({failed.outcome.reason})")
+        return TokenRefused(f"{lane}: the service rejected {token_place} ({failed.outcome.reason})")
     if isinstance(failed.outcome, StopLane) and failed.outcome.exit_code is ExitCode.USAGE:
         return UsageProblem(f"{lane}: {failed}")
     return TokenRefused(f"{lane}: {failed}")
@@ -93,6 +93,6 @@ def _not_empty(lane: str, look: Look) -> BulkupError:
     more = " and more" if len(look.seen) > SHOWN_DATASETS else ""
     return DestinationNotEmpty(
         f"{lane}: the destination already holds {held}{more}, which this run did not put there. "
-        "If an earlier run of these rows did, go on with that run (its --state-dir, or bulkup resume). For other rows "
+        "If an earlier run of these rows did, continue that run (its --state-dir, or bulkup resume). For other rows "
         "choose another --name, or give --append to put them beside what is there"
     )

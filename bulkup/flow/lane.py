@@ -61,7 +61,9 @@ class Lane:
         """Whether nothing is left to send, settle or look up."""
         lane, totals = self.context, self.context.tally.totals
         if lane.chosen.run.on_doubt is OnDoubt.RESEND and totals.chunks_in_doubt:
-            lane.say(f"sending {totals.chunks_in_doubt} chunks in doubt again, as --on-doubt resend accepts doubles")
+            lane.say(
+                f"sending {totals.chunks_in_doubt} chunks in doubt again (--on-doubt resend): may create duplicates"
+            )
         self.is_done = (
             self._planned_whole
             and not totals.chunks_left

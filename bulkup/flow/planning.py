@@ -77,6 +77,6 @@ def _announce(lane: LaneContext, text: str | None) -> None:
 
 def _too_small(lane: str, max_body_bytes: int, envelope_bytes: int) -> BulkupError:
     return UsageProblem(
-        f"{lane}: --max-chunk-bytes {max_body_bytes:,} leaves no room for rows: what stands around them takes "
+        f"{lane}: --max-chunk-bytes {max_body_bytes:,} leaves no room for rows: the rest of the body takes "
         f"{envelope_bytes:,} bytes"
     )

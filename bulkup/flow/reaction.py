@@ -68,6 +68,7 @@ class Standing:
     *failures*: how many have in a row, this one included; refusals (429, 503) and pages of a gateway are not among them. *pages*:
     how many of the latter have come, this one included. *impatience*: why nothing is tried any more, None while it is. *gate_s*:
     for so long nobody may send, by what the service and our own back-off say. *max_wait_s*: the longest wait that the user allows.
+    *token_place*: where the token comes from, in words.
     """
 
     failures: int
@@ -76,6 +77,7 @@ class Standing:
     gate_s: float
     unix_s: float
     max_wait_s: float
+    token_place: str
 
 
 def reaction(failure: Failure, at: Standing, uniform: Callable[[float, float], float]) -> Reaction:
@@ -85,7 +87,7 @@ def reaction(failure: Failure, at: Standing, uniform: Callable[[float, float], f
             return _refused(failure, at)
         case TokenRejected(reason):
             again = RetryAfter(0.0) if at.failures == 1 else _back_off(reason, at, uniform)
-            refused = Stop(f"the service does not take the token ({reason})", ExitCode.NO_PERMISSION)
+            refused = Stop(f"the service rejected {at.token_place} ({reason})", ExitCode.NO_PERMISSION)
             return RenewToken(again, refused)
         case StopLane(may_pass=True) if at.pages <= GATEWAY_PAGES and at.impatience is None:
             return RetryAfter(full_jitter_s(at.pages, uniform))
@@ -105,7 +107,7 @@ def _refused(refusal: CloseGate, at: Standing) -> RetryAfter | Stop:
             text = told_too_long(at.gate_s, at.unix_s, at.max_wait_s, refusal.reason)
             return Stop(text, ExitCode.TRY_LATER)
         case Impatience.NO_SUCCESS:
-            return Stop(f"the service refused for too long: {refusal.reason}", ExitCode.TRY_LATER)
+            return Stop(f"the service refused every request for too long: {refusal.reason}", ExitCode.TRY_LATER)
         case _:
             assert_never(at.impatience)
 
@@ -115,9 +117,9 @@ def _back_off(reason: str, at: Standing, uniform: Callable[[float, float], float
         case None:
             return RetryAfter(full_jitter_s(at.failures, uniform))
         case Impatience.TOO_MANY:
-            return Stop(f"{at.failures} requests in a row came to nothing: {reason}", ExitCode.TRY_LATER)
+            return Stop(f"{at.failures} requests in a row failed: {reason}", ExitCode.TRY_LATER)
         case Impatience.TOLD_TO_WAIT | Impatience.NO_SUCCESS:
-            return Stop(f"nothing got through for too long; the last answer: {reason}", ExitCode.TRY_LATER)
+            return Stop(f"no request succeeded for too long; the last answer: {reason}", ExitCode.TRY_LATER)
         case _:
             assert_never(at.impatience)
 
@@ -130,6 +132,6 @@ def until_text(wait_s: float, unix_now: float) -> str:
 def told_too_long(wait_s: float, unix_now: float, max_wait_s: float, reason: str) -> str:
     """Why a lane ends that is told to wait longer than the user allows, in one line, and when to come back."""
     return (
-        f"the service asks for no requests until {until_text(wait_s, unix_now)}: that is more than --max-wait "
+        f"the service asks bulkup to send nothing until {until_text(wait_s, unix_now)}, which is longer than --max-wait "
         f"({max_wait_s:,.0f} s) allows. Run the command again after that time ({reason})"
     )

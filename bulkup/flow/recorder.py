@@ -74,7 +74,7 @@ class Recorder:
             return
         if self._lane.requests.patience.is_over(self._lane.clock.monotonic()):
             self._lane.halt.set(
-                Reason(f"nothing got through for too long; the last doubt: {reason}", ExitCode.TRY_LATER)
+                Reason(f"no request succeeded for too long; the last doubt: {reason}", ExitCode.TRY_LATER)
             )
         elif is_creating or self._doubts >= DOUBTS_TO_SETTLE:
             self._doubts = 0

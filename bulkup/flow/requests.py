@@ -155,6 +155,7 @@ class Requests:
             gate_s=self.pacing.gate.wait_s,
             unix_s=self._clock.unix(),
             max_wait_s=self.patience.max_wait_s,
+            token_place=self.token.place,
         )
         found = reaction(failure, standing, self._clock.uniform)
         if isinstance(failure, CloseGate) and isinstance(found, RetryAfter):
@@ -175,7 +176,7 @@ class Requests:
         now = self._clock.monotonic()
         if told_s is not None and told_s >= TOLD_S and now + told_s > self._told_until + 1:
             self._told_until = now + told_s
-            self._say(f"waiting until {until_text(told_s, self._clock.unix())}, as the service asks ({reason})")
+            self._say(f"waiting until {until_text(told_s, self._clock.unix())}, as the service asked for it ({reason})")
 
 
 class Tries:

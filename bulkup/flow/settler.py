@@ -90,7 +90,7 @@ class Settler:
         if looks:
             paged = ", rows paged back" if self._tally.page_backs > page_backs else ""
             self._lane.say(
-                f"settled doubts with {len(looks)} looks{paged}: {landed} had landed, {resendable} had not and go again, "
+                f"settled doubts with {len(looks)} looks{paged}: {landed} had landed, {resendable} had not and are sent again, "
                 f"{held} held"
             )
 
@@ -213,6 +213,6 @@ async def count_out(journal: LaneJournal, remote_id: str) -> None:
 
 def _unseen(again: Sequence[Chunk], why: str) -> Audit:
     return Audit(
-        unseen=f"whether each chunk that was sent again ({len(again):,} in all) is there once could not be looked up in the end "
-        f"({why}); the same command looks again"
+        unseen=f"whether each chunk that was sent again ({len(again):,} in all) is there once could not be checked at the end "
+        f"({why}); run the same command to check again"
     )

@@ -36,7 +36,7 @@ class StopRules:
         self._halt.set(
             Reason(
                 f"{rejected:,} of {read:,} rows read were rejected{share}, more than --max-rejects {self._limit} allows; "
-                f"`bulkup rejects` shows them with their reasons. Mend the rows or the options, or go on with a larger "
+                f"`bulkup rejects` shows them with their reasons. Fix the rows or the options, or continue with a larger "
                 "--max-rejects (100% never stops)",
                 ExitCode.STOPPED_BY_LIMIT,
             )
@@ -58,9 +58,9 @@ class StopRules:
         if len(self._roots) >= SAME_ANSWERS:
             self._halt.set(
                 Reason(
-                    f"{len(self._roots)} chunks one after the other were refused with all of their rows and the same words, so it "
-                    f"is hardly the rows: {reason}. Mend what the service complains of, go on with --max-rejects 100%, and "
-                    "send what was set aside with `bulkup rejects RUN --retry`",
+                    f"the service refused all rows of {len(self._roots)} chunks in a row with the same words, so the rows are "
+                    f"probably not the cause: {reason}. Fix what the service complains about and continue with "
+                    "--max-rejects 100%. Then send the rejected rows again with `bulkup rejects RUN --retry`",
                     ExitCode.STOPPED_BY_LIMIT,
                 )
             )

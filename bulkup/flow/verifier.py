@@ -61,7 +61,7 @@ class Verifier:
         try:
             look = await lane.destination.look(self._with.asking)
             if look.unavailable is not None:
-                self.found.unverifiable.append(f"no read-back: {look.unavailable}")
+                self.found.unverifiable.append(f"the service cannot be read back: {look.unavailable}")
             else:
                 await lane.destination.policy.compare(look, self)
         except Halted:

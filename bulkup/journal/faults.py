@@ -88,7 +88,7 @@ def meaning(error: sqlite3.Error, path: Path) -> BulkupError:
                 "state directory to a local disk and name that with --state-dir"
             )
         return _told_by_the_system(path) or LocalDisk(
-            f"{path}: {error} ({error.sqlite_errorname}); see to the state directory's disk, then run the same command"
+            f"{path}: {error} ({error.sqlite_errorname}); check the state directory's disk, then run the same command"
         )
     return unusable(path, str(error))
 

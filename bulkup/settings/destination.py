@@ -76,7 +76,7 @@ class DestinationOptions(OptionTable):
         Bounds(ge=1, le=256),
         Option(
             metavar="N",
-            meaning="the most requests at once, 1 to 256; it starts at 4 and grows",
+            meaning="the most requests at once, 1 to 256; bulkup starts with 4, and sends more at once while that is faster",
             parse=parse_whole,
             commands=ON_THE_WAY,
         ),
@@ -85,14 +85,14 @@ class DestinationOptions(OptionTable):
         Annotated[float, Bounds(gt=0)] | None,
         Option(
             metavar="N",
-            meaning="the quota of requests, which is used to the full and not exceeded",
-            default="what the service tells, else what its refusals teach",
+            meaning="the quota of requests: bulkup uses all of it, and no more",
+            default="what the service says, else what bulkup learns from its refusals",
             parse=parse_number,
             commands=(*ASKING, *BENCHED),
         ),
     ] = None
     rows_per_second: Annotated[
-        Annotated[float, Bounds(gt=0)] | None, Option(meaning="the most rows to send", default="no limit")
+        Annotated[float, Bounds(gt=0)] | None, Option(meaning="the most rows to send in a second", default="no limit")
     ] = None
     bytes_per_second: Annotated[
         Annotated[float, Bounds(gt=0)] | None,

@@ -90,7 +90,7 @@ class RunOptions(OptionTable):
         Option(
             metavar="NAME",
             meaning="the dataset's name",
-            default="the only file's stem",
+            default="the file's name without its ending, if it is the only file",
             parse=as_text,
             commands=ALONE,
         ),
@@ -102,7 +102,7 @@ class RunOptions(OptionTable):
         OnDoubt,
         Option(
             metavar="hold|resend",
-            meaning="what becomes of requests whose answer never came: `hold` reports them (exit code 4), "
+            meaning="what to do about requests without an answer: `hold` reports them (exit code 4), "
             "`resend` sends them again and may create duplicates",
             commands=ON_THE_WAY,
         ),
@@ -112,7 +112,8 @@ class RunOptions(OptionTable):
         Bounds(ge=0),
         Option(
             metavar="SECONDS",
-            meaning="how long a service must have been quiet before its state counts",
+            meaning="the quiet period: how long bulkup waits after a request without an answer before it believes what the service "
+            "shows of it",
             parse=parse_seconds,
             commands=SETTLING,
         ),
@@ -122,7 +123,7 @@ class RunOptions(OptionTable):
         Option(
             metavar="refuse|append|restart",
             meaning="what to do if the source has changed since the run began: `append` uploads what was added if the old part "
-            "still matches, `restart` begins anew and keeps the old run's folder",
+            "still matches, `restart` begins the run again and keeps the old run's folder",
             default="`refuse` (exit code 6)",
             commands=ON_THE_WAY,
         ),
@@ -131,7 +132,7 @@ class RunOptions(OptionTable):
         bool,
         Option(
             metavar="",
-            meaning="add to a dataset that is there already; `--no-append` overrules the environment and the config file",
+            meaning="add to a dataset that exists already; `--no-append` overrules the environment and the config file",
             default="refuse (exit code 2)",
             parse=parse_truth,
             commands=ALONE,
@@ -152,7 +153,8 @@ class RunOptions(OptionTable):
         Bounds(ge=0),
         Option(
             metavar="SECONDS",
-            meaning="stop (exit code 75) if the service asks for more waiting than this, at once or without a success in between",
+            meaning="stop (exit code 75) if the service asks for a longer wait than this, in one answer or in several without a "
+            "success in between",
             parse=parse_seconds,
             commands=ASKING,
         ),
@@ -162,7 +164,7 @@ class RunOptions(OptionTable):
         Bounds(ge=0),
         Option(
             metavar="SECONDS",
-            meaning="how long the first Ctrl-C waits for what is in flight",
+            meaning="how long the first Ctrl-C waits for requests that are under way",
             parse=parse_seconds,
             commands=ON_THE_WAY,
         ),
@@ -171,7 +173,7 @@ class RunOptions(OptionTable):
         RejectLimit | None,
         Option(
             metavar="N|P%",
-            meaning="stop (exit code 10) at more rejected rows than N, or than P % of the rows once 1,000 are read; "
+            meaning="stop (exit code 10) if more than N rows are rejected, or more than P % of the rows once 1,000 are read; "
             "`100%` never stops",
             key="rejects.max",
             parse=RejectLimit.parse,
@@ -194,20 +196,22 @@ class RunOptions(OptionTable):
         ),
     ] = Validation.FULL
     memory_bytes: Annotated[
-        int, Bounds(ge=MIB), Option(meaning="memory for rows on their way, for each process", default="48 MiB")
+        int,
+        Bounds(ge=MIB),
+        Option(meaning="memory for rows that are being prepared and sent, for each process", default="48 MiB"),
     ] = 48 * MIB
     workers: Annotated[
         Annotated[int, Bounds(ge=1, le=64)] | Literal["auto"],
         Option(
             metavar="N|auto",
-            meaning="processes that read, encode and send; `auto` takes as many as there are cores, for a source of 64 MiB or more",
+            meaning="number of processes that read, encode and send; `auto` is one for each core, if the source has 64 MiB or more",
             parse=parse_workers,
             commands=ON_THE_WAY,
         ),
     ] = 1
-    connect_timeout_s: Annotated[float, Bounds(gt=0), Option(meaning="how long a connection may take to be made")] = (
+    connect_timeout_s: Annotated[float, Bounds(gt=0), Option(meaning="how long it may take to make a connection")] = (
         30.0
     )
     stall_timeout_s: Annotated[
-        float, Bounds(gt=0), Option(meaning="after this long without a byte and without an answer a request is told of")
+        float, Bounds(gt=0), Option(meaning="report a request if no byte of it moves and no answer comes for this long")
     ] = 120.0

@@ -69,7 +69,7 @@ def parse_proxy(url: str, variable: str) -> Proxy:
         raise UsageProblem(f"{variable}: it is not the URL of a proxy; {_HOW}")
     if "#" in url or "?" in url or parts.path not in ("", "/"):
         raise UsageProblem(
-            f"{variable}: behind the port of a proxy stands nothing; "
+            f"{variable}: nothing may follow the port of a proxy; "
             "in its user name or password write # as %23, / as %2F, ? as %3F"
         )
     try:
@@ -77,7 +77,7 @@ def parse_proxy(url: str, variable: str) -> Proxy:
     except ValueError:  # its text repeats what stands there, which may be a part of the password
         host, port = None, None
     if not host or port == 0 or not _is_plain(parts.netloc):
-        raise UsageProblem(f"{variable}: its host or port is none; {_HOW}")
+        raise UsageProblem(f"{variable}: its host or port is not valid; {_HOW}")
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     if ":" in user:
         raise UsageProblem(f"{variable}: a proxy's user name cannot hold a colon")

@@ -143,5 +143,5 @@ class Transport:
 
     def _stalled(self, request: str, what: str, tell: Tell) -> None:
         self._on_stall(
-            f"{request}: nothing has moved for {tell.waited_s:.0f} s, waiting for {what}; it is given up in {tell.left_s:.0f} s"
+            f"{request}: nothing has moved for {tell.waited_s:.0f} s, waiting for {what}; bulkup gives it up in {tell.left_s:.0f} s"
         )

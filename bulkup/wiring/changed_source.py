@@ -59,11 +59,11 @@ async def _take_up(
         ways = "give --on-source-change append to upload what was added, " if change.obstacle is None else ""
         raise SourceChanged(
             f"the source has changed since this run began: {change.what}. Restore it, upload it under another --name, "
-            f"{ways}or give --on-source-change restart to begin anew"
+            f"{ways}or give --on-source-change restart to begin again"
         )
     if change.obstacle is not None:
         raise SourceChanged(
-            f"the source has changed since this run began: {change.what}. {change.obstacle}: not appended"
+            f"the source has changed since this run began: {change.what}. Nothing was appended: {change.obstacle}"
         )
     tell(Note("", f"the source has grown ({change.what}): comparing its old part with what was planned"))
     await anyio.to_thread.run_sync(check_end, known, source.files)
@@ -140,7 +140,11 @@ async def open_journal(
         stack.callback(_lock(folder).release)
         lock.release()  # of the folder that is set aside: not before there is another
         journal = await anyio.to_thread.run_sync(_open, folder, opened)
-        tell(Note("", f"the source has changed: begun anew, and what is known of the old run is kept in {kept}"))
+        tell(
+            Note(
+                "", f"the source has changed: bulkup begins the run again, and keeps the files of the old one in {kept}"
+            )
+        )
     return journal
 
 
@@ -198,5 +202,5 @@ async def _refuse_to_forget(journal: Journal, lanes: Sequence[str], change: Sour
     if there and not append:
         raise SourceChanged(
             f"{change}. But {there:,} rows of the old run have landed or are in doubt, and --on-source-change restart would "
-            "put the whole source beside them: give --append too if that is meant"
+            "put the whole source beside them: give --append too if you want that"
         )

@@ -88,7 +88,7 @@ def prepare_retries(state: StateDir, folder: RunFolder, *, lane: str | None, fil
         where = file or f"run {folder.run_id}"
         if lost:
             raise UsageProblem(
-                f"{where}: {lost:,} rejected rows, and of none of them all was kept: give a FILE with the rows"
+                f"{where}: bulkup kept none of the {lost:,} rejected rows as a whole: give a FILE with the rows"
             )
         raise UsageProblem(f"{where}: there is no row to send again")
     return Retries(found, lost)
@@ -150,7 +150,7 @@ def _row_of(letter: dict[str, Any], where: str, line: bytes) -> bytes | None:
         try:
             data = base64.b64decode(letter["row_base64"])
         except (ValueError, TypeError):
-            raise UsageProblem(f"{where}: its row_base64 is no base64; give the row as text, under row") from None
+            raise UsageProblem(f"{where}: its row_base64 is not base64; give the row as text, under row") from None
     else:
         return None
     length = letter["length"]

@@ -62,17 +62,17 @@ class RunWorkers:
         try:
             await self._pool.start(count, module="bulkup.wiring.worker_process", keep_fds=keep_fds, verbose=verbose)
         except OSError as error:
-            raise UsageProblem(f"--workers {count}: the system starts no such process: {error.strerror}") from None
+            raise UsageProblem(f"--workers {count}: the system refused to start a process: {error.strerror}") from None
         stack.push_async_callback(self._pool.aclose)
 
     def _lost(self, worker: int) -> None:
         left = self._pool.alive
         doing = (
-            f"the other {left} do its work"
+            f"the other {left} continue its work"
             if left > 1
-            else "the other does its work"
+            else "the other continues its work"
             if left
-            else "its work is done here"
+            else "the main process continues its work"
         )
         self._say("", f"worker process {worker} has ended; what it was sending is in doubt, and {doing}")
 

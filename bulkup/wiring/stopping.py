@@ -35,7 +35,9 @@ async def _drain_on_request(run: OpenRun, sending: anyio.CancelScope) -> None:
     interrupt = run.wish.interrupt
     await interrupt.drain_requested()
     timeout_s = run.wish.upload.settings.drain_timeout_s
-    run.say(f"stopping: waiting up to {timeout_s:.0f} s for what is in flight (once more aborts it)")
+    run.say(
+        f"stopping: waiting up to {timeout_s:.0f} s for requests that are under way (press Ctrl-C again to abort them)"
+    )
     for lane in run.lanes:
         lane.context.halt.set(Reason("interrupted", interrupt.code or ExitCode.INTERRUPTED))
     until = anyio.current_time() + timeout_s

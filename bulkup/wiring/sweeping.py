@@ -255,8 +255,8 @@ class Sweeper:
             filling = self.rows.fill(size - envelope, max_rows)
             if filling is None:
                 raise UsageProblem(
-                    f"--sizes: {size:,} bytes hold no row: the first has {len(self.rows.bodies[0]):,} bytes, and what stands "
-                    f"around it {envelope:,}"
+                    f"--sizes: no row fits into {size:,} bytes: the first row has {len(self.rows.bodies[0]):,} bytes, and the "
+                    f"rest of the body {envelope:,}"
                 )
             self._fillings[size] = filling
             self.found.rows_per_chunk[size] = filling.rows
@@ -290,11 +290,11 @@ class Sweeper:
         size = self.grid.chunk_bytes[0]
         while not self.found.opening or self.found.opening[-1].fate is not Fate.TAKEN:
             if not self._left.covers(Budget(1, size)):
-                self._stop("the budget ended before a single request was taken", ExitCode.STOPPED_BY_LIMIT)
+                self._stop("the budget was used up before the service took a request", ExitCode.STOPPED_BY_LIMIT)
             await self._one(size, self.found.opening)
             if self.found.opening[-1].fate is Fate.TOO_LARGE:
                 self._stop(
-                    f"the service refuses even bodies of {size:,} bytes (413); --sizes with less", ExitCode.USAGE
+                    f"the service refuses even bodies of {size:,} bytes (413); give smaller --sizes", ExitCode.USAGE
                 )
 
     async def _measure(self, cell: Cell) -> None:
@@ -362,7 +362,7 @@ class Sweeper:
                 self._note(f"{reason} (a body of {payload.content_length:,} bytes)")
             case RowsRefused(reason) | InDoubt(reason, was_answered=True):
                 self._stop(
-                    f"the service refuses these rows ({reason}); --source FILE gives it others", ExitCode.SOME_REJECTED
+                    f"the service refuses these rows ({reason}); send others with --source FILE", ExitCode.SOME_REJECTED
                 )
             case TryAgain(reason) | CloseGate(reason) | TokenRejected(reason) | StopLane(reason) | InDoubt(reason):
                 if not isinstance(outcome, StopLane):

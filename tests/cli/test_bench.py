@@ -166,10 +166,10 @@ def test_a_long_retry_after_ends_it(here: Here) -> None:
     done = here.run(*bench(here, "--max-wait", "5s"))
     assert done.code == 75
     assert re.search(
-        r"no requests until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC: that is more than --max-wait \(5 s\)", done.err
+        r"send nothing until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, which is longer than --max-wait \(5 s\)", done.err
     )
     assert "limit: the quota" in done.out
-    assert "requests a minute got through" in done.out
+    assert "the service took about" in done.out
     assert "without the quota)" in done.out
     report = kept(here)
     within(here, report)
@@ -266,12 +266,12 @@ def test_without_a_terminal_it_needs_yes(here: Here) -> None:
     command = ["bench", "--to", "nebius", "--url", AWAY, *GRID]
     done = here.run(*command)
     assert done.code == 2
-    assert "--yes agrees to it. Nothing was sent" in done.err
+    assert "nothing was sent. The bench would use up quota" in done.err
     assert "leaves at most" in done.err
     assert not (here.folder / ".bulkup").exists()
     agreed = here.run(*command, "--yes", "--quiet")
     assert agreed.code == 75
-    assert "3 requests in a row came to nothing" in agreed.err
+    assert "3 requests in a row failed" in agreed.err
     assert "leaves at most" in agreed.err
 
 
@@ -358,7 +358,7 @@ def test_a_config_that_cannot_be_written_is_refused_before_anything_is_sent(here
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--sizes", "1KiB"], "hold no row"),
+        (["--sizes", "1KiB"], "no row fits into 1,024 bytes"),
         (["--sizes", "lots"], "--sizes 'lots'"),
         (["--concurrencies", "0,4"], "from 1 to 256"),
         (["--concurrencies", "four"], "give a whole number"),

@@ -12,6 +12,7 @@ import pytest
 from bulkup.cli.app import EXIT_CODES
 from bulkup.errors import PRECEDENCE, ExitCode
 from tests.cli.page import PAGE, filled
+from tests.test_pages import BAD_WORDS
 
 COMMANDS = ("upload", "resume", "status", "settle", "verify", "rejects", "bench", "emulator", "demo")
 
@@ -59,7 +60,7 @@ def test_the_order_of_exit_codes_is_the_engine_s() -> None:
     order = ", ".join(str(int(code)) for code in PRECEDENCE)
     assert set(PRECEDENCE) == set(ExitCode)
     for text in (EXIT_CODES, PAGE.read_text(), (PAGE.parents[1] / "README.md").read_text()):
-        assert f"the first of these stands for the run: {order}." in " ".join(text.split())
+        assert f"the run ends with the first of these: {order}." in " ".join(text.split())
 
 
 def test_the_page_says_what_the_option_tables_say() -> None:
@@ -109,6 +110,7 @@ def test_every_command_has_help_and_the_page_names_its_options(command: str) -> 
     page = PAGE.read_text()
     said = bulkup(command, "--help")
     assert said.startswith(f"Usage: bulkup {command}")
+    assert not BAD_WORDS.search(said)
     options = re.findall(r"(?<![\w-])--[a-z][a-z-]+", said)
     assert "--help" in options
     for option in options:

@@ -29,7 +29,7 @@ def test_status_while_it_runs(shell: Shell, rows: list[Any]) -> None:
     assert after["lanes"]["nebius"]["rows_landed"] == 600
     assert after["receipt"]["exit_code"] == 0
     assert after["lanes"]["nebius"]["limited_by"] is None
-    assert "nebius was limited by the server the last time" in shell.run("status").out
+    assert "the last time, nebius was limited by the server" in shell.run("status").out
 
 
 def test_status_says_what_limits_while_it_runs(shell: Shell, rows: list[Any]) -> None:

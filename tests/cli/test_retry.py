@@ -162,14 +162,14 @@ def test_rows_that_were_not_kept_are_counted(shell: Shell, rows: list[dict[str, 
     upload = ("upload", "rows.jsonl", "--to", "nebius", *shell.urls, "--config", "bulkup.toml", "--json")
     done = shell.run("rejects", shell.run(*upload).json["run_id"], "--retry")
     assert done.code == 2
-    assert "3 rejected rows, and of none of them all was kept: give a FILE" in done.err
+    assert "bulkup kept none of the 3 rejected rows as a whole: give a FILE" in done.err
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"lane": "nebbius"}, "line 2: the run has no lane 'nebbius'; it has nebius, collinear"),
-        ({"row": None, "row_base64": "a"}, "line 2: its row_base64 is no base64"),
+        ({"row": None, "row_base64": "a"}, "line 2: its row_base64 is not base64"),
     ],
 )
 def test_an_export_that_was_mended_badly_sends_nothing(
@@ -195,7 +195,7 @@ class TestTheRunKnowsItsRetries:
         assert shell.run("rejects", refused, "--retry").code == 0
         done = shell.run("verify", refused, "--sample", "1.0")
         assert done.code == 0, done.out
-        assert "3 rows of other runs into the same dataset counted in" in done.out
+        assert "3 rows of other runs in the same dataset are counted too" in done.out
         (child,) = (path.name for path in _retries(shell, refused) if "collinear" in path.name)
         assert shell.run("verify", child, "--sample", "1.0").code == 0
         done = shell.run("verify", refused, "--json").json["destinations"]

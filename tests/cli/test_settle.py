@@ -69,10 +69,10 @@ def test_what_remains_in_doubt_is_4_and_the_way_out_is_named(doubtful: Shell) ->
     done = doubtful.run("settle", run_name(doubtful), *QUIET)
     (first, _) = doubts(doubtful, "collinear")
     assert done.code == 4
-    assert "no read-back" in done.err
+    assert "the service cannot be read back" in done.err
     assert f"bulkup settle {run_name(doubtful)} --chunk {first['chunk']} --landed" in done.err
     said = doubtful.run("status").out
-    assert "no read-back" in said
+    assert "the service cannot be read back" in said
     assert f"--chunk {first['chunk']} --landed, or --absent" in said
 
 

@@ -35,7 +35,7 @@ def test_the_first_drains(shell: Shell, rows: list[Any], number: signal.Signals,
     lane = receipt["destinations"]["nebius"]
     assert lane["rows_in_doubt"] == 0
     assert lane["rows_landed"] == len(shell.emulator.rows("nebius")) > 0
-    assert f"to go on: bulkup resume {receipt['run_id']} (or the same command again)" in done.err
+    assert f"to continue: bulkup resume {receipt['run_id']} (or run the same command again)" in done.err
     shell.emulator.patch(latency_ms=0)
     resumed = shell.run("resume", receipt["run_id"], "--json")
     assert resumed.code == 0, resumed.err
@@ -48,7 +48,7 @@ def test_the_same_command_goes_on_too(shell: Shell, rows: list[Any]) -> None:
     running.interrupt()
     done = running.wait()
     assert done.json["status"] == "interrupted"
-    assert "to go on" in done.err
+    assert "to continue" in done.err
     shell.emulator.patch(latency_ms=0)
     assert shell.run(*command(shell)).code == 0
     assert len(shell.emulator.rows("nebius")) == 600

@@ -64,7 +64,7 @@ def test_the_table(shell: Shell, rows: list[Row]) -> None:
     assert done.out.count("nebius: ") == 4, "three datasets, and how many more"
     assert "more, see .bulkup/rows-" in done.out
     assert "about " in done.err
-    assert "to go on" not in done.err
+    assert "to continue" not in done.err
 
 
 def test_quiet_says_nothing(shell: Shell, rows: list[Row]) -> None:
@@ -143,6 +143,6 @@ def test_a_full_disk_under_standard_output(shell: Shell, rows: list[Row]) -> Non
     (run,) = (shell.folder / ".bulkup").glob("*/receipt.json")
     assert (done.returncode, done.stderr) == (
         74,
-        "bulkup: standard output cannot be written: No space left on device; landed: the receipt stands in "
+        "bulkup: standard output cannot be written: No space left on device; landed: the receipt is in "
         f"{run.relative_to(shell.folder)}\n",
     )

@@ -157,4 +157,4 @@ def test_resume_from_elsewhere_says_where(shell: Shell, rows: list[Any], tmp_pat
     (tmp_path / "elsewhere").mkdir()
     there = Shell(tmp_path / "elsewhere", shell.emulator)
     line = one_line(there.run("resume", run, "--state-dir", "../.bulkup"), 2)
-    assert "paths count from the directory in which the run was begun" in line
+    assert "The run's paths count from the directory in which it was begun" in line

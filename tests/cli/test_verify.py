@@ -259,7 +259,7 @@ def test_what_cannot_be_read_back_is_not_equal(place: tuple[Shell, Damage], read
     shell.emulator.patch(readback=readback)
     done = verify(shell)
     assert done.code == 4
-    assert done.out.count("cannot be verified: no read-back: HTTP 40") == 2
+    assert done.out.count("cannot be verified: the service cannot be read back: HTTP 40") == 2
 
 
 def test_an_outage_is_75(place: tuple[Shell, Damage]) -> None:
@@ -268,7 +268,7 @@ def test_an_outage_is_75(place: tuple[Shell, Damage]) -> None:
     shell.emulator.patch(readback_faults={lane: {"not_stored_503": 1.0} for lane in LANES})
     done = verify(shell, "--retry-for", "0.5")
     assert done.code == 75
-    assert done.out.count("broken off: nothing got through for too long; the last answer: HTTP 503") == 2
+    assert done.out.count("stopped: no request succeeded for too long; the last answer: HTTP 503") == 2
 
 
 def test_a_wrong_token_is_77(place: tuple[Shell, Damage]) -> None:
@@ -332,7 +332,7 @@ def test_a_run_that_is_not_at_its_end_is_75(place: tuple[Shell, Damage]) -> None
     assert upload(shell, "nebius").code == 77
     done = verify(shell, "--sample", "1.0")
     assert done.code == 75
-    assert "only what has landed was compared" in done.out
+    assert "only rows that have landed were compared" in done.out
 
 
 def test_small_pages_of_a_service_that_gives_no_more(place: tuple[Shell, Damage]) -> None:

@@ -89,7 +89,7 @@ async def test_one_bare_name_becomes_a_family(small: Bench, more: list[Row]) -> 
     assert names[0] == "rows"
     assert all(name.startswith("rows-0000") for name in names[1:])
     assert len(names) == 2
-    assert any("datasets of their own, named rows-<tile>-<hash>" in note.text for note in small.notes)
+    assert any("new datasets, named rows-<tile>-<hash>" in note.text for note in small.notes)
     assert small.stored("nebius") == small.expected("nebius", [*small.rows, *more])
 
 

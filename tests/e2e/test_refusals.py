@@ -37,7 +37,7 @@ async def test_a_permanent_answer_stops_its_lane_alone(small: Bench, lane: str, 
 
 async def test_a_wrong_token_is_refused_before_anything_is_sent(small: Bench) -> None:
     small.emulator.patch(tokens=["another"])
-    with pytest.raises(TokenRefused, match="does not take the token"):
+    with pytest.raises(TokenRefused, match="the service rejected NEBIUS_API_KEY"):
         await small.run()
     assert small.emulator.summary()["nebius"]["uploads_received"] == 0
 

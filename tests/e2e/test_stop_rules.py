@@ -42,7 +42,7 @@ async def test_a_service_that_takes_nothing(small: Bench, lane: str, names: str)
     receipt = await small.run(destination)
     done = receipt.destinations[lane]
     assert receipt.exit_code == 10
-    assert "3 chunks one after the other were refused" in (done.reason or "")
+    assert "the service refused all rows of 3 chunks in a row" in (done.reason or "")
     assert "must not hold" in (done.reason or "")
     assert done.rows_rejected <= 60 + 20
     small.emulator.patch(refuse_rows={lane: None})

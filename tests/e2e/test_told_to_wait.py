@@ -48,7 +48,7 @@ async def test_a_day_of_quiet_ends_the_lane_and_says_until_when(small: Bench, wh
     assert receipt.exit_code == 75
     assert time.monotonic() - began < 20
     reason = receipt.destinations["nebius"].reason or ""
-    assert re.search(rf"{UNTIL}: that is more than --max-wait \(3,600 s\) allows", reason), reason
+    assert re.search(rf"{UNTIL}, which is longer than --max-wait \(3,600 s\) allows", reason), reason
     assert small.stored("nebius").total() == 0
     small.emulator.patch(**{where: {}})
     assert (await small.run(small.nebius())).exit_code == 0
@@ -78,4 +78,4 @@ async def test_a_long_wait_is_announced(small: Bench) -> None:
     assert 11 <= time.monotonic() - began < 20
     notes = [note.text for note in small.notes if note.text.startswith("waiting until")]
     assert len(notes) == 1
-    assert re.match(rf"waiting {UNTIL}, as the service asks \(HTTP 429", notes[0])
+    assert re.match(rf"waiting {UNTIL}, as the service asked for it \(HTTP 429", notes[0])

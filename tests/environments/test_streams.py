@@ -61,7 +61,7 @@ def test_a_full_disk_behind_stdout(machine: Machine, form: list[str]) -> None:
     done = machine.run(*machine.upload("rows.jsonl", *form), shell=">/dev/full")
     assert (done.code, machine.landed, done.is_clean()) == (74, ROWS, True)
     (line,) = [line for line in done.said.splitlines() if line.startswith("bulkup: ")]
-    assert "No space left on device; landed: the receipt stands in" in line
+    assert "No space left on device; landed: the receipt is in" in line
     assert str(machine.receipts[0].relative_to(machine.folder)) in line
 
 

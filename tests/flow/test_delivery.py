@@ -104,7 +104,7 @@ class TestStops:
             (StopLane("HTTP 402: pay", ExitCode.NO_PERMISSION), Reason("HTTP 402: pay", ExitCode.NO_PERMISSION)),
             (
                 TokenRejected("HTTP 401"),
-                Reason("the service does not take the token (HTTP 401)", ExitCode.NO_PERMISSION),
+                Reason("the service rejected T (HTTP 401)", ExitCode.NO_PERMISSION),
             ),
         ],
     )
@@ -217,7 +217,7 @@ class TestDoubt:
         await lane.clock.sleep(600 + is_over)
         lane.to.script.append(LOST)
         await lane.deliver(0)
-        words = "nothing got through for too long; the last doubt: the answer was lost"
+        words = "no request succeeded for too long; the last doubt: the answer was lost"
         assert lane.halt.reason == (Reason(words, ExitCode.TRY_LATER) if is_over else None)
         assert (await lane.now(0)).state is ChunkState.IN_DOUBT
 
@@ -241,7 +241,7 @@ class TestDoubt:
         await lane.clock.sleep(601)
         lane.to.script.append(LOST)
         await lane.deliver(0, on_doubt=OnDoubt.RESEND)
-        words = "nothing got through for too long; the last answer: the answer was lost"
+        words = "no request succeeded for too long; the last answer: the answer was lost"
         assert lane.halt.reason == Reason(words, ExitCode.TRY_LATER)
         assert (await lane.now(0)).state is ChunkState.IN_DOUBT
 
@@ -424,7 +424,7 @@ class TestTooMuch:
         chunk = await lane.now(0)
         assert chunk.state is (ChunkState.SPLIT if is_split else ChunkState.LANDED)
         if is_split:
-            assert chunk.reason == "lost on the way 2 times, with nothing stored: it goes in smaller pieces"
+            assert chunk.reason == "lost on the way 2 times, with nothing stored: it is sent in smaller pieces"
         assert lane.to.rows() == lane.rows(0)
 
 

@@ -29,7 +29,7 @@ from tests.flow.alone import UNIX_S
 
 WORDS = "HTTP 500: words"
 PAGE = StopLane("HTTP 404: a page", ExitCode.USAGE, may_pass=True)
-NO_PERMISSION = Stop(f"the service does not take the token ({WORDS})", ExitCode.NO_PERMISSION)
+NO_PERMISSION = Stop(f"the service rejected NEBIUS_API_KEY ({WORDS})", ExitCode.NO_PERMISSION)
 
 
 def after(
@@ -42,7 +42,13 @@ def after(
     chance: float = 1.0,
 ) -> Reaction:
     standing = Standing(
-        failures=failures, pages=pages, impatience=impatience, gate_s=gate_s, unix_s=UNIX_S, max_wait_s=3600.0
+        failures=failures,
+        pages=pages,
+        impatience=impatience,
+        gate_s=gate_s,
+        unix_s=UNIX_S,
+        max_wait_s=3600.0,
+        token_place="NEBIUS_API_KEY",
     )
     return reaction(failure, standing, lambda low, high: low + chance * (high - low))
 
@@ -66,8 +72,8 @@ def _is_told_to_the_second() -> None:
 
 def test_a_wait_that_is_too_long_is_told_with_its_end_and_the_option() -> None:
     assert told_too_long(86_400, UNIX_S, 3600, "HTTP 429: come tomorrow") == (
-        "the service asks for no requests until 2027-01-16 08:00:00 UTC: that is more than --max-wait (3,600 s) allows. Run the "
-        "command again after that time (HTTP 429: come tomorrow)"
+        "the service asks bulkup to send nothing until 2027-01-16 08:00:00 UTC, which is longer than --max-wait (3,600 s) allows. "
+        "Run the command again after that time (HTTP 429: come tomorrow)"
     )
 
 
@@ -82,12 +88,12 @@ def test_what_says_nothing_of_how_long_waits_by_failures_in_a_row(
 @pytest.mark.parametrize("why", [Impatience.NO_SUCCESS, Impatience.TOLD_TO_WAIT])
 @pytest.mark.parametrize("failure", [TryAgain(WORDS), InDoubt(WORDS)])
 def test_it_stops_where_patience_is_over_and_names_the_last_answer(failure: Failure, why: Impatience) -> None:
-    words = f"nothing got through for too long; the last answer: {WORDS}"
+    words = f"no request succeeded for too long; the last answer: {WORDS}"
     assert after(failure, impatience=why) == Stop(words, ExitCode.TRY_LATER)
 
 
 def test_it_stops_where_so_many_in_a_row_are_too_many() -> None:
-    words = f"3 requests in a row came to nothing: {WORDS}"
+    words = f"3 requests in a row failed: {WORDS}"
     assert after(TryAgain(WORDS), failures=3, impatience=Impatience.TOO_MANY) == Stop(words, ExitCode.TRY_LATER)
 
 
@@ -95,7 +101,7 @@ def test_a_token_is_renewed_and_tried_at_once_and_the_next_time_after_a_wait() -
     """Where it cannot be renewed that is the end."""
     assert after(TokenRejected(WORDS)) == RenewToken(RetryAfter(0.0), NO_PERMISSION)
     assert after(TokenRejected(WORDS), failures=3) == RenewToken(RetryAfter(2.0), NO_PERMISSION)
-    over = Stop(f"nothing got through for too long; the last answer: {WORDS}", ExitCode.TRY_LATER)
+    over = Stop(f"no request succeeded for too long; the last answer: {WORDS}", ExitCode.TRY_LATER)
     assert after(TokenRejected(WORDS), failures=2, impatience=Impatience.NO_SUCCESS) == RenewToken(over, NO_PERMISSION)
 
 
@@ -120,7 +126,7 @@ def test_a_refusal_stops_where_it_asks_for_more_than_the_user_allows_or_lasts_to
     refusal = CloseGate(WORDS, 7200.0)
     words = told_too_long(7200.0, UNIX_S, 3600.0, WORDS)
     assert after(refusal, impatience=Impatience.TOLD_TO_WAIT, gate_s=7200.0) == Stop(words, ExitCode.TRY_LATER)
-    words = f"the service refused for too long: {WORDS}"
+    words = f"the service refused every request for too long: {WORDS}"
     assert after(refusal, impatience=Impatience.NO_SUCCESS) == Stop(words, ExitCode.TRY_LATER)
     assert after(CloseGate(WORDS, 1.0), impatience=Impatience.TOO_MANY) == RetryAfter(1.0, at_gate=True), (
         "it is no failure in a row"

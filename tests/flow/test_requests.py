@@ -199,7 +199,7 @@ class TestTries:
                 await alone.requests.tries().failed(TryAgain("connection refused"))
             return alone.halt.reason
 
-        words = "nothing got through for too long; the last answer: connection refused"
+        words = "no request succeeded for too long; the last answer: connection refused"
         assert on_its_own(work) == Reason(words, ExitCode.TRY_LATER)
 
     def test_several_things_may_count_together_until_one_is_answered(self) -> None:
@@ -223,7 +223,7 @@ class TestTries:
                 await alone.requests.tries(InARow(failures=failures)).failed(TokenRejected("HTTP 401"))
             return round(now_s(), 6), alone.halt.reason
 
-        words = "the service does not take the token (HTTP 401)"
+        words = "the service rejected T (HTTP 401)"
         assert on_its_own(work) == (0.0, Reason(words, ExitCode.NO_PERMISSION))
 
     async def test_a_renewed_token_is_tried_at_once_and_then_after_a_wait(self, tmp_path: Path) -> None:
@@ -280,7 +280,9 @@ class TestRefusals:
             return alone.said
 
         until = until_text(told_s or 0.0, UNIX_S)
-        assert on_its_own(work) == [f"waiting until {until}, as the service asks (HTTP 429: too many)"] * is_told
+        assert (
+            on_its_own(work) == [f"waiting until {until}, as the service asked for it (HTTP 429: too many)"] * is_told
+        )
 
     @pytest.mark.parametrize(("later_s", "times"), [(0.0, 1), (0.5, 1), (1.0, 1), (1.01, 2), (2.0, 2)])
     def test_who_is_told_the_same_does_not_say_it_again(self, later_s: float, times: int) -> None:
@@ -329,7 +331,7 @@ class TestRefusals:
             await give_way()
             return alone.halt.reason
 
-        words = "the service refused for too long: HTTP 429: too many"
+        words = "the service refused every request for too long: HTTP 429: too many"
         assert on_its_own(work, retry_for_s=5.0) == Reason(words, ExitCode.TRY_LATER)
 
     def test_a_wait_that_was_told_does_not_use_up_patience(self) -> None:

@@ -50,7 +50,7 @@ class TestByName:
         chunk = await named.now(1)
         assert (chunk.remote_id, chunk.evidence, chunk.reason) == (ids[1], Evidence.READ_BACK, None)
         assert (named.tally.rows_landed, named.was_found, named.clock.monotonic()) == (4, 2, 0.0)
-        assert named.said == ["settled doubts with 1 looks: 2 had landed, 0 had not and go again, 0 held"]
+        assert named.said == ["settled doubts with 1 looks: 2 had landed, 0 had not and are sent again, 0 held"]
 
     async def test_what_is_not_goes_again_after_a_quiet_period_and_is_remembered(self, named: LaneAlone) -> None:
         await named.doubt(0, 1)
@@ -60,7 +60,7 @@ class TestByName:
         assert [(c.absences, c.attempts) for c in await named.journal.called_absent()] == [(1, 1), (1, 1)]
         assert named.clock.monotonic() == QUIET_S
         assert (named.tally.rows_landed, named.was_found) == (0, 0)
-        assert named.said == ["settled doubts with 2 looks: 0 had landed, 2 had not and go again, 0 held"]
+        assert named.said == ["settled doubts with 2 looks: 0 had landed, 2 had not and are sent again, 0 held"]
         assert await named.journal.fact(REFUSALS_STORE_NOTHING) is False
 
     async def test_what_all_looks_have_settled_is_told_together(self, named: LaneAlone) -> None:
@@ -69,7 +69,7 @@ class TestByName:
         named.store(1, ends=RemoteStatus.FAILED)
         await named.land(3, at=QUIET_S + 1)
         await named.settler().settle()
-        assert named.said == ["settled doubts with 2 looks: 1 had landed, 2 had not and go again, 0 held"]
+        assert named.said == ["settled doubts with 2 looks: 1 had landed, 2 had not and are sent again, 0 held"]
 
     async def test_journal_and_totals_do_not_part_when_the_lane_ends_in_between(
         self, named: LaneAlone, monkeypatch: pytest.MonkeyPatch
@@ -135,7 +135,7 @@ class TestByName:
         chunk = await named.now(0)
         assert (chunk.reason, chunk.absences) == (FAILED_ONCE, 0)
         assert await named.journal.fact(FAILED_DATASETS) == tuple(failed)
-        assert named.said == ["settled doubts with 1 looks: 0 had landed, 2 had not and go again, 0 held"]
+        assert named.said == ["settled doubts with 1 looks: 0 had landed, 2 had not and are sent again, 0 held"]
         await settler.count_out(named.journal, failed[0])
         assert await named.journal.fact(FAILED_DATASETS) == tuple(failed)
         await named.doubt(0)  # lost, and only the old dataset is there
@@ -149,7 +149,7 @@ class TestByName:
         chunk = await named.now(0)
         assert chunk.state is ChunkState.IN_DOUBT
         assert chunk.reason == f"2 datasets are named {chunk.name}: {ids[0]}, {ids[1]}"
-        assert named.said == ["settled doubts with 1 looks: 0 had landed, 0 had not and go again, 1 held"]
+        assert named.said == ["settled doubts with 1 looks: 0 had landed, 0 had not and are sent again, 1 held"]
         assert await named.states() == ["in doubt", "planned", "planned", "planned"]
 
     @pytest.mark.parametrize("how", ["no look", "no look to be had"])
@@ -276,7 +276,7 @@ class TestByCount:
         chunk = await counted.now(0)
         assert (chunk.evidence, chunk.remote_id) == (Evidence.COUNT, "ds-0")
         assert counted.tally.page_backs == 0
-        assert counted.said == ["settled doubts with 2 looks: 2 had landed, 0 had not and go again, 0 held"]
+        assert counted.said == ["settled doubts with 2 looks: 2 had landed, 0 had not and are sent again, 0 held"]
 
     async def test_rows_of_before_and_of_others_count(self, counted: LaneAlone) -> None:
         counted.to._store("set", [{"t": "old"}] * 5)
@@ -297,7 +297,7 @@ class TestByCount:
     async def test_an_unclear_run_is_named(self, counted: LaneAlone) -> None:
         await counted.doubt(0)
         await counted.settler(others=Others(unclear=("run-x",))).settle()
-        assert str((await counted.now(0)).reason).startswith("how many rows run run-x has put into")
+        assert str((await counted.now(0)).reason).startswith("it is not known how many rows run run-x has put into")
 
     async def test_a_refusal_that_stored_nothing_is_remembered_and_is_no_absence(self, counted: LaneAlone) -> None:
         await counted.land(3)
@@ -328,7 +328,7 @@ class TestByRows:
         assert await counted.states() == ["planned", "landed", "planned", "landed"]
         assert counted.tally.page_backs == 6
         assert counted.said == [
-            "settled doubts with 2 looks, rows paged back: 1 had landed, 1 had not and go again, 0 held"
+            "settled doubts with 2 looks, rows paged back: 1 had landed, 1 had not and are sent again, 0 held"
         ]
 
     async def test_they_are_read_in_pages_of_about_so_many_bytes(
@@ -425,7 +425,7 @@ class TestAudit:
         named.store(1)
         chunk = named.chunks[1]
         assert await named.settler().audit() == Audit(
-            late="stored late, after it had been sent again, so its rows are there twice: chunk "
+            late="stored late, after bulkup had sent them again, so these rows are there twice: chunk "
             f"{chunk.id} (file 0, byte {chunk.byte_offset:,}, 2 rows)"
         )
 
@@ -466,16 +466,16 @@ class TestAudit:
         await self.again(named, 0)
         await named.survey(unavailable="HTTP 404")
         assert await named.settler().audit() == Audit(
-            unseen="whether each chunk that was sent again (1 in all) is there once could not be looked up in the end (what the "
-            "destination held before the run could not be seen); the same command looks again"
+            unseen="whether each chunk that was sent again (1 in all) is there once could not be checked at the end (what the "
+            "destination held before the run could not be seen); run the same command to check again"
         )
 
     async def test_without_a_last_look_it_is_unseen(self, named: LaneAlone) -> None:
         await self.again(named, 0, 1)
         named.to.look_unavailable = "HTTP 403"
         assert await named.settler().audit() == Audit(
-            unseen="whether each chunk that was sent again (2 in all) is there once could not be looked up in the end (HTTP 403); "
-            "the same command looks again"
+            unseen="whether each chunk that was sent again (2 in all) is there once could not be checked at the end (HTTP 403); "
+            "run the same command to check again"
         )
         assert named.to.looks == 1
 
@@ -521,8 +521,8 @@ class TestAudit:
         chunk = counted.chunks[0]
         late = (await counted.settler().audit()).late
         assert late == (
-            f"{surplus} rows too many; unless somebody else wrote them: stored late, after it had been sent again, so its rows are "
-            f"there twice: chunk {chunk.id} (file 0, byte {chunk.byte_offset:,}, 2 rows)"
+            f"{surplus} rows too many; unless somebody else wrote them, they were stored late, after bulkup had sent them again, "
+            f"so these rows are there twice: chunk {chunk.id} (file 0, byte {chunk.byte_offset:,}, 2 rows)"
         )
 
     @pytest.mark.parametrize(("surplus", "is_late"), [(2, False), (3, True)])

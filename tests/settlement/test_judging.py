@@ -145,7 +145,7 @@ class TestByName:
 
     def test_no_read_back(self) -> None:
         (verdict,) = by_name(Look(FOUR, unavailable="HTTP 404"))
-        assert verdict == Held(chunk(1), "no read-back: HTTP 404")
+        assert verdict == Held(chunk(1), "the service cannot be read back: HTTP 404")
 
     def test_not_absent_before_a_quiet_period_is_over(self) -> None:
         (verdict,) = by_name(look(LAST_BYTE + QUIET - SOON, CONTROL))
@@ -272,8 +272,8 @@ class TestByCount:
         """It is to be settled first: the next, if any, is named then."""
         known = replace(self.WORLD, unclear=("run-a", "run-b"))
         why = (
-            "how many rows run run-a has put into the same dataset is not known: settle that one first, or say what you know of "
-            "this chunk"
+            "it is not known how many rows run run-a has put into the same dataset: settle that run first, or say what you "
+            "know about this chunk"
         )
         judged = by_count(*still(160), known=known, doubts=(doubt(1), doubt(2)))
         assert judged == [Held(chunk(1), why), Held(chunk(2), why)]
@@ -339,7 +339,7 @@ class TestByCount:
     def test_what_was_refused_may_be_stored_in_part_so_sums_prove_nothing(self) -> None:
         """Ten rows more: the other chunk, or ten of this one's fifteen."""
         doubts = (doubt(1, 15, answered=True), doubt(2, 10))
-        why = "have landed: of a chunk that was refused a part may be stored"
+        why = "have landed: a part of a refused chunk may be stored"
         judged = by_count(*still(60), known=replace(self.WORLD, base_rows=0), doubts=doubts)
         assert judged == PageBack(doubts, f"the dataset shows 60 rows; 0 were there and 50 {why}")
         judged = by_count(*still(160), known=self.WORLD, doubts=doubts)
@@ -358,7 +358,7 @@ class TestByCount:
 
     def test_no_read_back(self) -> None:
         judged = by_count(Look(FOUR, unavailable="HTTP 403"), known=self.WORLD, doubts=(doubt(),))
-        assert judged == [Held(chunk(1), "no read-back: HTTP 403")]
+        assert judged == [Held(chunk(1), "the service cannot be read back: HTTP 403")]
 
 
 def rows(text: str) -> Counter[bytes]:

@@ -122,7 +122,7 @@ def test_help_has_it_and_a_broken_one_does_not_break_the_help(site: Path, capsys
     said = help_of("upload")
     for words in (
         "--to DEST nebius, collinear or thirdparty; repeatable.",
-        "--box BOX Third Party: the box. Needed there.",
+        "--box BOX Third Party: the box. Needed for thirdparty.",
         "--thirdparty-url URL Base URL. Default: http://127.0.0.1:9.",
         "8MiB for collinear, 4MiB for thirdparty.",
         "NEBIUS_API_KEY, COLLINEAR_API_KEY and THIRDPARTY_KEY",

@@ -260,7 +260,7 @@ def _dataset_id(answer: Answer) -> str:
 
 def _seen(record: _Dataset, listing: Listing) -> Seen:
     if not is_usable_id(str(record.id)):
-        raise listing.broke("shows a dataset of our name with an id that is none")
+        raise listing.broke("shows a dataset of our name with an id that is not valid")
     rows = record.rows if isinstance(record.rows, int) and record.rows >= 0 else None
     return Seen(str(record.id), str(record.name), RemoteStatus.READY, rows)
 

@@ -200,7 +200,7 @@ class NebiusDestination:
             for record in page.data:
                 if record.name is not None and self._is_ours(record, record.name):
                     if not is_usable_id(record.id):
-                        raise listing.broke("shows a dataset of our name with an id that is none")
+                        raise listing.broke("shows a dataset of our name with an id that is not valid")
                     seen[record.id] = Seen(record.id, record.name, _status(record), None)
             if page.data:
                 listing.page([record.id for record in page.data])
@@ -208,7 +208,7 @@ class NebiusDestination:
                 return listing.datasets
             after = page.last_id or (page.data[-1].id if page.data else None)
             if not page.data or after is None:
-                raise listing.broke("says that it goes on, and not where")
+                raise listing.broke("says that there is more, and not where")
             listing.cursor(after)
             params["after"] = after
 
