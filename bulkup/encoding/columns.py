@@ -15,7 +15,7 @@ from bulkup.encoding.faults import Fault, said
 from bulkup.encoding.identity import VerbatimCodec
 from bulkup.encoding.language import BOOLEAN, INTEGER, STRING, Form, nullable, record
 from bulkup.encoding.row_types import RowType, is_odd, line_decoder, row_maker, row_type
-from bulkup.encoding.shortcuts import objects_as_text
+from bulkup.encoding.shortcuts import turns_as_text
 from bulkup.encoding.target import INT64, Codec, Irregular
 from bulkup.encoding.utf8 import Utf8
 from bulkup.model import Stage
@@ -107,7 +107,7 @@ class ColumnsCodec:
         self._out = row_maker("WrittenRow", names)
         self._remade = self._skips or any(column.holds is Holds.TEXT for column in columns) or is_odd(names)
         is_one_text = len(columns) == 1 and columns[0].holds is Holds.TEXT
-        self.shortcuts = objects_as_text(columns[0].name) if is_one_text else ()
+        self.shortcuts = turns_as_text(columns[0].name) if is_one_text else ()
 
     is_verbatim = False
 
