@@ -71,10 +71,13 @@ class _Double(float):
 
 
 def number_text(value: Any) -> str | None:
-    """The characters of *value* where it is a number with a point or an exponent, or `-0`, as decoders carry it; else None."""
+    """The characters of *value* where it is a number with a point or an exponent, or `-0`, as decoders carry it; else None. Of a
+    double that does not know its own they are those of its value."""
     if isinstance(value, Raw):
         return str(value, "ascii")
-    return value._text if isinstance(value, _Double) else None
+    if isinstance(value, _Double):
+        return value._text
+    return repr(value) if isinstance(value, float) else None
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_Double)
