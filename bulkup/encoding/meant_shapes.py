@@ -34,7 +34,6 @@ _WHO = {
 _PAIRS = {
     "question-answer": (("question", "answer"),),
     "prompt-completion": (("prompt", "completion"), ("prompt", "response"), ("input", "output")),
-    "text": (("text",),),
 }
 
 
@@ -52,12 +51,12 @@ def meant_turns(name: str, row: _Row, key: str) -> list[Any]:
             raise NoShape("no turns")
         return [_meant_turn(turn, who, what, shared=name == "sharegpt") for turn in turns]
     if name == "alpaca":
-        asked, below = _text(row.get("instruction")), row.get("input")
-        asked = asked if below in (None, "") else f"{asked}\n\n{_text(below)}"
+        asked, below = _string(row.get("instruction")), row.get("input")
+        asked = asked if below in (None, "") else f"{asked}\n\n{_string(below)}"
         return [{"role": "user", "content": asked}, {"role": "assistant", "content": _text(row.get("output"))}]
     asking, answering = _keys(name, row)
     prompt, answer = row.get(asking), row.get(answering)
-    before = prompt if isinstance(prompt, list) else [{"role": "user", "content": _text(prompt)}]
+    before = prompt if isinstance(prompt, list) else [{"role": "user", "content": _string(prompt)}]
     if isinstance(answer, list) and len(answer) != 1:
         raise NoShape("more than one answer")
     last = answer[0] if isinstance(answer, list) else {"role": "assistant", "content": _text(answer)}
@@ -78,8 +77,8 @@ def as_named(name: str, row: _Row, key: str) -> _Row:
     if name in ("sharegpt", "alpaca"):
         gone = {key} if name == "sharegpt" else {"instruction", "input", "output"}
         return {"messages": meant_turns(name, row, key), **{k: v for k, v in row.items() if k not in gone}}
-    keys = _keys(name, row)
-    return {k: _text(v) if k in keys and (isinstance(v, int) or v is MINUS_ZERO) else v for k, v in row.items()}
+    answering = _keys(name, row)[-1]
+    return {k: _text(v) if k == answering and (isinstance(v, int) or v is MINUS_ZERO) else v for k, v in row.items()}
 
 
 def _keys(name: str, row: _Row) -> tuple[str, ...]:
@@ -88,7 +87,7 @@ def _keys(name: str, row: _Row) -> tuple[str, ...]:
 
 def _list_in(text: str) -> Any:
     try:
-        return read(text.encode("utf-8", "surrogatepass"))
+        return mended(text.encode("utf-8", "surrogatepass"), (), signed=True)
     except NotJsonError:
         raise NoShape("a string that holds no turns") from None
 
@@ -109,6 +108,12 @@ def _text_of_part(part: Any) -> str:
     if not isinstance(text, str):
         raise NoShape("a part that is no text")
     return text
+
+
+def _string(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise NoShape("no text")
 
 
 def _text(value: Any) -> str:

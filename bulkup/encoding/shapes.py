@@ -36,7 +36,6 @@ __all__ = [
     "hint",
     "labels_of",
     "parsed_turns",
-    "text_at",
 ]
 
 
@@ -155,13 +154,17 @@ def labels_of(row: Mapping[str, Any], changes: Counter[str]) -> dict[str, Any]:
     return found
 
 
-def text_at(row: Mapping[str, Any], key: str, changes: Counter[str], wanted: str = "a string") -> str:
-    """The text at *key*; integers, true and false become one. Raises `ShapeRefused`."""
+def _text_at(row: Mapping[str, Any], key: str, wanted: str = "a string") -> str:
+    """The text at *key*. Raises `ShapeRefused`."""
     value = row.get(key, _ABSENT)
-    made = as_text(value, changes)
-    if isinstance(made, str):
-        return made
+    if isinstance(value, str):
+        return value
     raise _refused(key, f"expected {wanted}, got {_said(value)}")
+
+
+def _answer_at(row: Mapping[str, Any], key: str, changes: Counter[str], wanted: str = "a string") -> str:
+    """As `_text_at`; an integer, true or false becomes one."""
+    return _text_at({key: as_text(row[key], changes)} if key in row else row, key, wanted)
 
 
 def as_text(value: Any, changes: Counter[str]) -> Any:
@@ -288,10 +291,10 @@ def _turn(role: str, content: Any) -> dict[str, Any]:
 
 
 def _alpaca(row: Mapping[str, Any], _key: str, changes: Counter[str]) -> list[Any]:
-    asked, below = text_at(row, "instruction", changes), row.get("input")
+    asked, below = _text_at(row, "instruction"), row.get("input")
     if below is not None and below != "":
-        asked += BELOW_INSTRUCTION + text_at(row, "input", changes)
-    return [_turn("user", asked), _turn("assistant", text_at(row, "output", changes))]
+        asked += BELOW_INSTRUCTION + _text_at(row, "input")
+    return [_turn("user", asked), _turn("assistant", _answer_at(row, "output", changes))]
 
 
 def _prompt_completion(row: Mapping[str, Any], _key: str, changes: Counter[str]) -> list[Any]:
@@ -299,16 +302,16 @@ def _prompt_completion(row: Mapping[str, Any], _key: str, changes: Counter[str])
     prompt, completion = row.get(asking, _ABSENT), row.get(answering, _ABSENT)
     wanted = "a string or chat turns"
     if not isinstance(prompt, list):
-        prompt = [_turn("user", text_at(row, asking, changes, wanted))]
+        prompt = [_turn("user", _text_at(row, asking, wanted))]
     if not isinstance(completion, list):
-        return [*prompt, _turn("assistant", text_at(row, answering, changes, wanted))]
+        return [*prompt, _turn("assistant", _answer_at(row, answering, changes, wanted))]
     if len(completion) != 1:
         raise _refused(answering, f"it has {len(completion)} turns, and a response holds one")
     return [*prompt, completion[0]]
 
 
 def _question_answer(row: Mapping[str, Any], _key: str, changes: Counter[str]) -> list[Any]:
-    return [_turn("user", text_at(row, "question", changes)), _turn("assistant", text_at(row, "answer", changes))]
+    return [_turn("user", _text_at(row, "question")), _turn("assistant", _answer_at(row, "answer", changes))]
 
 
 _READERS: Mapping[str, Callable[[Mapping[str, Any], str, Counter[str]], list[Any]]] = {

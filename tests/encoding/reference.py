@@ -38,15 +38,15 @@ def by_preset(name: str, row: Row, key: str | None = None) -> Row | None:
                 turns = _turns(row, key or "conversations", "from", "value")
                 keys = {key or "conversations"}
             case "alpaca":
-                asked = _text(row.get("instruction"))
+                asked = _string(row.get("instruction"))
                 if row.get("input") not in (None, "") or isinstance(row.get("input"), Number):
-                    asked += "\n\n" + _text(row["input"])
+                    asked += "\n\n" + _string(row["input"])
                 turns, keys = (
                     [_turn("user", asked), _turn("assistant", _text(row.get("output")))],
                     {*("instruction", "input", "output")},
                 )
             case "question-answer":
-                turns = [_turn("user", _text(row.get("question"))), _turn("assistant", _text(row.get("answer")))]
+                turns = [_turn("user", _string(row.get("question"))), _turn("assistant", _text(row.get("answer")))]
                 keys = {"question", "answer"}
             case _:
                 one, other = next((p for p in ALIASES if p[0] in row and p[1] in row), ALIASES[0])
@@ -70,6 +70,12 @@ def chars(value: Any) -> str | None:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and not isinstance(value, Number)
+
+
+def _string(value: Any) -> str:
+    if not _is_text(value):
+        raise _Out
+    return str(value)
 
 
 def _text(value: Any) -> str:
@@ -136,7 +142,7 @@ def _is_part(part: Any) -> bool:
 
 
 def _prompted(prompt: Any, answer: Any) -> list[Any]:
-    before = prompt if isinstance(prompt, list) else [_turn("user", _text(prompt))]
+    before = prompt if isinstance(prompt, list) else [_turn("user", _string(prompt))]
     if not isinstance(answer, list):
         return [*before, _turn("assistant", _text(answer))]
     if len(answer) != 1:

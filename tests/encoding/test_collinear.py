@@ -184,7 +184,7 @@ def test_a_reason_names_the_field_what_was_expected_and_what_stands_there(
         ("chat", {"messages": [ANSWER]}, "messages", "nothing stands before"),
         ("chat", {"messages": [USER | {"name": "x"}, ANSWER]}, "messages[].name", "--drop 'messages[].name'"),
         ("prompt-completion", {"prompt": "p", "completion": [ANSWER, ANSWER]}, "completion", "it has 2 turns"),
-        ("prompt-completion", {"prompt": None, "completion": "c"}, "prompt", "expected a string or chat turns"),
+        ("prompt-completion", {"prompt": 1, "completion": "c"}, "prompt", "expected a string or chat turns"),
     ],
 )
 def test_a_preset_names_what_it_could_not_map(preset: str, row: dict[str, Any], field: str, reason: str) -> None:

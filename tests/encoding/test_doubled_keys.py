@@ -227,3 +227,11 @@ def test_repairs_are_named_in_any_order_and_written_in_one() -> None:
     assert repairs_in("") == ()
     with pytest.raises(ValueError, match="no repair 'nan=0'; there are duplicate-keys=last, nan=null"):
         parse_repairs("nan=0")
+
+
+@pytest.mark.parametrize("escape", ["\\u003a", "\\u003A"])
+def test_a_colon_in_an_escape_does_not_make_up_for_the_member_that_was_lost(escape: str) -> None:
+    line = f'{{"a":1,"a":2,"b":"x{escape}y"}}'.encode()
+    assert doubled_key(line) == "a"
+    assert may_hold_doubled_keys(line + b"\n" + b'{"a":1}')
+    assert doubled_key(f'{{"a":1,"b":"x{escape}y"}}'.encode()) is None

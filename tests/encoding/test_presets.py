@@ -136,6 +136,19 @@ def test_each_kind_of_change_is_counted_in_rows(
     assert rows_made[-1] == {"conv_prefix": [USER], "response": ANSWER} | said
 
 
+@pytest.mark.parametrize(
+    ("below", "asked"),
+    [('"x"', "q\n\nx"), ('""', "q"), ("null", "q"), (None, "q"), ('" "', "q\n\n "), ('"\\u00e9\\n"', "q\n\né\n")],
+)
+@pytest.mark.parametrize("variant", [0, 1])
+def test_an_input_stands_below_its_instruction_where_there_is_one(below: str | None, asked: str, variant: int) -> None:
+    line = f'{{"instruction":"q",{"" if below is None else f"{chr(34)}input{chr(34)}:{below},"}"output":"a"}}'.encode()
+    plan = RowPlan(target=COLLINEAR, preset="alpaca", variant=variant)
+    (row,) = plan.encoder().encode_rows(ln.block(line))
+    assert row.body is not None
+    assert json.loads(row.body)["conv_prefix"] == [{"role": "user", "content": asked}]
+
+
 def test_rows_as_they_are_count_nothing() -> None:
     assert made(COLLINEAR, QA)[1].changes == ()
     assert made(NEBIUS, QA)[1].changes == ()

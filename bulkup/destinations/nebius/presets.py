@@ -164,13 +164,12 @@ def _made(name: str, taken: tuple[str, ...]) -> Callable[[str], Callable[[_Row, 
     return for_key
 
 
-def _with_texts(name: str) -> Callable[[str], Callable[[_Row, Counter[str]], _Row]]:
-    """Rows of the preset *name*, integers, true and false become texts at its keys."""
+def _with_text_answers(name: str) -> Callable[[str], Callable[[_Row, Counter[str]], _Row]]:
+    """Rows of the preset *name*, an answer that is an integer, true or false as a text."""
 
     def made(row: _Row, changes: Counter[str]) -> _Row:
-        keys = PRESETS[name].keys_in(row)
-        texts = {key: as_text(row[key], changes) for key in keys if key in row}
-        return {key: texts.get(key, value) for key, value in row.items()}
+        answering = PRESETS[name].keys_in(row)[-1]
+        return {key: as_text(value, changes) if key == answering else value for key, value in row.items()}
 
     return lambda _turns_key: made
 
@@ -194,11 +193,11 @@ NEBIUS_PRESETS = {
         _made_fault, _made_quick, _made("alpaca", ("instruction", "input", "output")), is_always_made=True
     ),
     "prompt-completion": ColumnPreset(
-        _plainly(_prompt_fault), _quick_texts("prompt", "completion"), _with_texts("prompt-completion")
+        _plainly(_prompt_fault), _quick_texts("prompt", "completion"), _with_text_answers("prompt-completion")
     ),
     "question-answer": ColumnPreset(
-        _plainly(_pair_fault), _quick_texts("question", "answer"), _with_texts("question-answer")
+        _plainly(_pair_fault), _quick_texts("question", "answer"), _with_text_answers("question-answer")
     ),
     "preference": ColumnPreset(_plainly(_preference_fault)),
-    "text": ColumnPreset(_plainly(lambda row: _text_fault(row, "text")), _quick_texts("text"), _with_texts("text")),
+    "text": ColumnPreset(_plainly(lambda row: _text_fault(row, "text")), _quick_texts("text")),
 }
