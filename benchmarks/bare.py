@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from bulkup.destinations.collinear.rows import CollinearRow
+from bulkup.destinations.collinear.shape import CollinearRow
 
 __all__ = ["Codec", "chat", "identity", "question_answer", "text", "trust", "wide", "with_a_regex"]
 

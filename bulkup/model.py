@@ -17,6 +17,7 @@ __all__ = [
     "BLOCK_BYTES",
     "HEAD_BYTES",
     "Block",
+    "Changes",
     "EncodedBlock",
     "EncodedRow",
     "LongRow",
@@ -30,6 +31,9 @@ BLOCK_BYTES = 128 * 1024
 
 HEAD_BYTES = 1024
 """How much of a row that is too long is kept for its dead letter."""
+
+Changes = tuple[tuple[str, int], ...]
+"""Kinds of change, sorted, each with the number of rows in which it was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,8 @@ class EncodedBlock:
 
     *body* is the good rows as JSON joined by single commas (empty where there is none), *rows* their number, *blank* the
     blank lines. *verbatim* says that *body* is the block's own bytes with each line break made a comma, and nothing was
-    blank or rejected: such a block can be read and made again at any time.
+    blank or rejected: such a block can be read and made again at any time. *changes*: in how many of the good rows each kind of
+    change was made (`bulkup.encoding.shapes.Change`, `bulkup.settings.repair.Repair`).
     """
 
     body: bytes
@@ -107,6 +112,7 @@ class EncodedBlock:
     blank: int
     rejects: tuple[Reject, ...]
     verbatim: bool
+    changes: Changes = ()
 
     @property
     def lines(self) -> int:
@@ -116,8 +122,10 @@ class EncodedBlock:
 
 @dataclass(frozen=True, slots=True)
 class EncodedRow:
-    """One line made ready by itself: exactly one of *body* and *reject* is set, or neither where the line is blank."""
+    """One line made ready by itself: exactly one of *body* and *reject* is set, or neither where the line is blank. *changes* as
+    `EncodedBlock` has them."""
 
     position: int
     body: bytes | None
     reject: Reject | None
+    changes: Changes = ()

@@ -38,6 +38,8 @@ REACTION = "tests/flow/test_reaction.py"
 REQUESTS = "tests/flow/test_requests.py"
 VERDICT = "tests/test_verdict.py"
 STATUS = "tests/cli/test_looking.py"
+PRESETS = "tests/encoding/test_presets.py"
+DOUBLED = "tests/encoding/test_doubled_keys.py"
 OPTIONS = "tests/cli/test_options.py::test_one_entry_is_enough"
 
 
@@ -856,6 +858,102 @@ MUTATIONS = (
         "    services = every_service() if is_help_of_command else built_in\n",
         "    services = every_service()\n",
         ("tests/thirdparty/test_command_line.py::test_nothing_of_others_is_loaded_unless_it_is_wanted",),
+    ),
+    Mutation(
+        "rows",
+        "auto takes a preset that fewer rows are in the shape of",
+        "bulkup/encoding/choosing.py",
+        "LEAST_PERCENT = 95\n",
+        "LEAST_PERCENT = 94\n",
+        (PRESETS,),
+    ),
+    Mutation(
+        "rows",
+        "auto makes rows anew for a destination with a schema",
+        "bulkup/encoding/choosing.py",
+        "as_they_are = not named or target.rows.presets[named[0]].is_always_made",
+        "as_they_are = not named",
+        (PRESETS,),
+    ),
+    Mutation(
+        "rows",
+        "nobody is kept from dropping tool calls",
+        "bulkup/encoding/decision.py",
+        "        if called:\n",
+        "        if False:\n",
+        (PRESETS,),
+    ),
+    Mutation(
+        "rows",
+        "a key that stands twice passes in a block",
+        "bulkup/encoding/doubled_keys.py",
+        "    return isinstance(written, Refusal) or _colons(written) != _colons(lines)\n",
+        "    return isinstance(written, Refusal)\n",
+        (DOUBLED,),
+    ),
+    Mutation(
+        "rows",
+        "a colon in an escape makes up for a key that is lost",
+        "bulkup/encoding/doubled_keys.py",
+        '_ESCAPED_COLON = b"\\\\u003"\n',
+        '_ESCAPED_COLON = b"\\\\u0031234"\n',
+        (DOUBLED,),
+    ),
+    Mutation(
+        "rows",
+        "a key has two places in what was learned",
+        "bulkup/encoding/doubled_keys.py",
+        '    return b"(?:%b%b:%b%b%b)?" %',
+        '    return b"(?:%b%b:%b%b%b)*" %',
+        (DOUBLED,),
+    ),
+    Mutation(
+        "rows",
+        "what a row was mended of is not counted",
+        "bulkup/encoding/rows.py",
+        "_counted(Counter(dict(again.changes)) + mended.changes)",
+        "again.changes",
+        (DOUBLED,),
+    ),
+    Mutation(
+        "rows",
+        "earlier runs go on by the new rules",
+        "bulkup/encoding/plan.py",
+        'edition=data.get("edition", 1)',
+        'edition=data.get("edition", 2)',
+        (PRESETS,),
+    ),
+    Mutation(
+        "rows",
+        "a shape that nobody named is checked",
+        "bulkup/encoding/plan.py",
+        "if not self.is_checked or self.mapping",
+        "if self.mapping",
+        (PRESETS,),
+    ),
+    Mutation(
+        "rows",
+        "rows for a destination with a schema are not checked",
+        "bulkup/encoding/checked.py",
+        "        if not is_sure and any(",
+        "        if False and any(",
+        (PRESETS,),
+    ),
+    Mutation(
+        "rows",
+        "values are counted, not rows",
+        "bulkup/encoding/by_row.py",
+        "        found.update(dict.fromkeys(+changes, 1))",
+        "        found.update(+changes + changes)",
+        (PRESETS,),
+    ),
+    Mutation(
+        "rows",
+        "an empty input stands below its instruction",
+        "bulkup/destinations/collinear/presets.py",
+        '_EMPTY = {b"null", b\'""\'}',
+        '_EMPTY = {b"null"}',
+        (PRESETS,),
     ),
 )
 

@@ -71,6 +71,7 @@ def test_they_are_those_of_0_1_0(
 ELSEWHERE = [
     {"url": "http://127.0.0.1:2"}, {"folder": "/g"}, {"ai_project_id": "p-2"}, {"preset": "text"}, {"drop": ("x",)},
     {"columns": {"n": "string"}}, {"nested": "text"}, {"schema": {"n": "string"}},
+    {"turns": "t"}, {"repair": "nan=null"}, {"column": ("n=text",)},
 ]  # fmt: skip
 SAME = [
     {"token_file": "u"}, {"ca_file": "/c"}, {"max_chunk_bytes": 8192}, {"concurrency": 4}, {"requests_per_minute": 61},

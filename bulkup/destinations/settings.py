@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer
+
 from bulkup.config import Model
 from bulkup.destinations.service import DatasetAt
 from bulkup.settings.destination import DestinationOptions
+from bulkup.settings.repair import parse_repairs
 
 if TYPE_CHECKING:
     from bulkup.encoding import RowOptions
@@ -15,6 +18,10 @@ __all__ = ["DestinationSettings"]
 
 _ROWS = ("preset", "drop", "mapping")
 """The settings of every destination that change what is sent."""
+
+_LATER_ROWS = ("turns", "repair")
+"""More of them. One that is not used is left out wherever settings are written, so a run without it has the id that it had before
+there was one."""
 
 
 class DestinationSettings(DestinationOptions, Model):
@@ -33,6 +40,23 @@ class DestinationSettings(DestinationOptions, Model):
     row_settings: ClassVar[tuple[str, ...]] = ()
     """The keys of the subclass's own settings that change what is sent."""
 
+    later_row_settings: ClassVar[tuple[str, ...]] = ()
+    """More of them, which are left out where they are not used."""
+
+    @field_validator("repair")
+    @classmethod
+    def _repairs(cls, value: str) -> str:
+        return parse_repairs(value)
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if value or key not in self._later()}
+
+    @classmethod
+    def _later(cls) -> tuple[str, ...]:
+        return (*_LATER_ROWS, *cls.later_row_settings)
+
     def dataset(self, name: str) -> DatasetAt:
         """Where the dataset *name* is."""
         return DatasetAt(self.service, self.url, name, {field: getattr(self, field) for field in self.place})
@@ -40,7 +64,8 @@ class DestinationSettings(DestinationOptions, Model):
     def identity(self) -> dict[str, Any]:
         """What these settings add to the run's id, by key, as JSON."""
         values = self.model_dump(mode="json", by_alias=True)
-        return {key: values[key] for key in ("url", *self.place, *_ROWS, *self.row_settings)}
+        known = {key: values[key] for key in ("url", *self.place, *_ROWS, *self.row_settings)}
+        return known | {key: values[key] for key in self._later() if key in values}
 
     def is_same_dataset(self, record: dict[str, Any]) -> bool:
         """Whether *record*, such settings as JSON, is of the same place at the same service."""

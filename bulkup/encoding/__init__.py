@@ -6,11 +6,10 @@
 from bulkup.encoding.decision import decide
 from bulkup.encoding.plan import DEFAULT_MAX_ROW_BYTES, RowOptions, RowPlan
 from bulkup.encoding.rows import BlockEncoder
-from bulkup.encoding.target import PRESET_KEYS, ColumnRows, FixedRows, Preset, Target
+from bulkup.encoding.target import ColumnRows, FixedRows, Preset, Target
 
 __all__ = [
     "DEFAULT_MAX_ROW_BYTES",
-    "PRESET_KEYS",
     "BlockEncoder",
     "ColumnRows",
     "FixedRows",

@@ -15,7 +15,7 @@ from bulkup.encoding.faults import Fault, said
 from bulkup.encoding.identity import VerbatimCodec
 from bulkup.encoding.language import BOOLEAN, INTEGER, STRING, Form, nullable, record
 from bulkup.encoding.row_types import RowType, is_odd, line_decoder, row_maker, row_type
-from bulkup.encoding.shortcuts import objects_as_text
+from bulkup.encoding.shortcuts import turns_as_text
 from bulkup.encoding.target import INT64, Codec, Irregular
 from bulkup.encoding.utf8 import Utf8
 from bulkup.model import Stage
@@ -107,7 +107,7 @@ class ColumnsCodec:
         self._out = row_maker("WrittenRow", names)
         self._remade = self._skips or any(column.holds is Holds.TEXT for column in columns) or is_odd(names)
         is_one_text = len(columns) == 1 and columns[0].holds is Holds.TEXT
-        self.shortcuts = objects_as_text(columns[0].name) if is_one_text else ()
+        self.shortcuts = turns_as_text(columns[0].name) if is_one_text else ()
 
     is_verbatim = False
 
@@ -147,23 +147,29 @@ def column_fault(columns: Sequence[Column], row: dict[str, Any]) -> Fault | None
     known = {column.name for column in columns}
     for key, value in row.items():
         if key not in known:
-            return _fault(key, f"not a column of the schema, which is fixed; its value here is {said(value)}")
+            what = f"not a column of the schema, which is fixed; its value here is {said(value)}"
+            return _fault(key, what, "text?")
     for column in columns:
         kind = column.type if isinstance(column.type, str) else "that type"
+        given = "text" if column.holds is Holds.TEXT else column.type if isinstance(column.type, str) else None
+        nullable = None if given is None else f"{given}?"
         if column.name not in row and not column.nullable:
-            return _fault(column.name, f"the column ({kind}, not nullable) is absent")
+            return _fault(column.name, f"the column ({kind}, not nullable) is absent", nullable)
         value = row.get(column.name)
         if value is None:
             if not column.nullable:
-                return _fault(column.name, f"expected {_EXPECTED.get(column.holds, 'a value')}, got null")
+                return _fault(column.name, f"expected {_EXPECTED.get(column.holds, 'a value')}, got null", nullable)
         elif not _holds(column.holds, value):
             null = " or null" if column.nullable else ""
-            return _fault(column.name, f"expected {_EXPECTED[column.holds]}{null}, got {said(value)}")
+            what = f"expected {_EXPECTED[column.holds]}{null}, got {said(value)}"
+            return _fault(column.name, what, "text?" if column.nullable else "text")
     return None
 
 
-def _fault(name: str, what: str) -> Fault:
-    return Fault(Stage.VALIDATE, name, f"{name}: {what}")
+def _fault(name: str, what: str, given: str | None) -> Fault:
+    """*given* is the type with which another run would take the value."""
+    way_out = "" if given is None else f"; in a new run --column '{name}={given}' takes it"
+    return Fault(Stage.VALIDATE, name, f"{name}: {what}{way_out}")
 
 
 def _holds(holds: Holds, value: Any) -> bool:

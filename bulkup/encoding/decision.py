@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
+from bulkup.encoding.by_row import RewrittenRows
+from bulkup.encoding.choosing import Choice, choose_preset, fitting, offered, what_is_missing
 from bulkup.encoding.drop import is_nested, without
 from bulkup.encoding.faults import one_line
 from bulkup.encoding.lines import lines_of
 from bulkup.encoding.mapped import MappedRows, RowRefused
 from bulkup.encoding.plan import RowOptions, RowPlan
-from bulkup.encoding.target import PRESET_KEYS, FixedRows, Target
+from bulkup.encoding.repairing import Mended, Mender
+from bulkup.encoding.shapes import LABELS, PRESETS, TOOL_KEYS, TURNS_PRESETS, Shape
+from bulkup.encoding.target import FixedRows, Target
 from bulkup.errors import UsageProblem
 from bulkup.mapping import Mapping
-from bulkup.model import Block
+from bulkup.model import Block, Validation
 from bulkup.refusal import Refusal, attempt
 from bulkup.schema import Column, Holds, given_columns, infer_columns
 
@@ -35,13 +40,20 @@ def decide(sample: Block | None, target: Target, options: RowOptions) -> RowPlan
     contradict each other or the rows: an unknown preset, keys that *target* has no place for.
     """
     lines = [line.row for line in lines_of(sample) if line.row] if sample is not None else []
-    found = [row for row in map(_read, lines) if row is not None]
+    mender = Mender(options.repairs)
+    _check(target, options)
+    found = [row for row in (_read(line, mender) for line in lines) if row is not None]
     top = tuple(key for key in dict.fromkeys(options.drop) if any(key in row for row in found) or not is_nested(key))
     nested = tuple(key for key in options.drop if key not in top)
     rows = [without(row, top, nested) for row in found]
+    choice = _preset(rows, target, options)
     plan = RowPlan(
         target=target,
-        preset=_preset(rows, target, options),
+        preset=choice.preset,
+        turns=options.turns,
+        repairs=options.repairs,
+        is_checked=options.preset not in ("auto", "identity") and options.mapping is None,
+        fit=choice.fit,
         mapping=options.mapping,
         drop=top,
         drop_nested=nested,
@@ -50,6 +62,9 @@ def decide(sample: Block | None, target: Target, options: RowOptions) -> RowPlan
     )
     if options.mapping is not None:
         rows = _mapped(rows, options.mapping)
+    rewritten = plan.rewritten()
+    if rewritten is not None:
+        rows = _rewritten(rows, rewritten)
     if isinstance(target.rows, FixedRows):
         return _fixed(plan, target.rows, rows, lines)
     if lines and not found and options.schema is None:
@@ -60,9 +75,30 @@ def decide(sample: Block | None, target: Target, options: RowOptions) -> RowPlan
     return _with_columns(plan, rows, lines, options)
 
 
-def _read(line: bytes) -> _Row | None:
+def _check(target: Target, options: RowOptions) -> None:
+    """Refuse options that contradict each other. Raises `UsageProblem`."""
+    if options.turns is not None and options.preset not in ("auto", *TURNS_PRESETS):
+        raise UsageProblem(
+            f"{target.name}: --turns is for the presets {' and '.join(TURNS_PRESETS)}, not {options.preset}"
+        )
+    if options.turns in LABELS:
+        raise UsageProblem(f"{target.name}: --turns {options.turns}: that key holds a label, so it holds no turns")
+    if options.repairs and options.validation is Validation.TRUST:
+        raise UsageProblem(f"{target.name}: --repair needs --validation full; under trust rows are not looked at")
+
+
+def _read(line: bytes, mender: Mender) -> _Row | None:
     value = attempt(msgspec.json.decode, line)
+    if isinstance(value, Refusal):
+        mended = mender.mended(line)
+        value = attempt(msgspec.json.decode, mended.row) if isinstance(mended, Mended) else value
     return value if isinstance(value, dict) else None
+
+
+def _rewritten(rows: Sequence[_Row], rewriter: RewrittenRows) -> list[_Row]:
+    """*rows* as the preset makes them; what it does not take is left to become a dead letter."""
+    found = (attempt(rewriter.lines, line, 1) for line in map(msgspec.json.encode, rows))
+    return [msgspec.json.decode(made) for made in found if not isinstance(made, Refusal)]
 
 
 def _mapped(rows: Sequence[_Row], mapping: Mapping) -> list[_Row]:
@@ -81,39 +117,44 @@ def _mapped(rows: Sequence[_Row], mapping: Mapping) -> list[_Row]:
     return made
 
 
-def _preset(rows: Sequence[_Row], target: Target, options: RowOptions) -> str:
-    fixed = target.rows if isinstance(target.rows, FixedRows) else None
-    offered = ("identity", *PRESET_KEYS) if fixed is None else tuple(fixed.presets)
+def _preset(rows: Sequence[_Row], target: Target, options: RowOptions) -> Choice:
     name = options.preset
     if options.mapping is not None:
         if name != "auto":
             raise UsageProblem(f"{target.name}: the preset {name} and a mapping exclude each other; leave one out")
-        return "mapping"
+        return Choice("mapping")
     if name == "auto":
-        if not rows or (fixed is not None and all(key in row for key in fixed.required for row in rows)):
-            return "identity"
-        every = (n for n, keys in PRESET_KEYS.items() if all(key in row for key in keys for row in rows))
-        return next((n for n in every if n in offered), "identity")
-    if name not in offered:
-        known = name in PRESET_KEYS
+        counts = Counter(fit for row in rows for fit in fitting(row, target, options.turns))
+        missing = what_is_missing(rows, target, options.turns)
+        return choose_preset(target, counts, len(rows), of_what="the rows of the first block", missing=missing)
+    if name not in offered(target):
+        known = name in PRESETS
         why = f"{target.title} has no place for {name} rows" if known else f"there is no preset {name!r}"
-        raise UsageProblem(f"{target.name}: {why}; choose from auto, {', '.join(offered)}, or give a mapping")
-    absent = [key for key in PRESET_KEYS.get(name, ()) if rows and not any(key in row for row in rows)]
-    if absent:
+        raise UsageProblem(f"{target.name}: {why}; choose from auto, {', '.join(offered(target))}, or give a mapping")
+    if name == "identity" or not rows:
+        return Choice(name)
+    shape = PRESETS[name] if options.turns is None else Shape(((options.turns,),))
+    if not any(map(shape.is_in, rows)):
         has = ", ".join(dict.fromkeys(key for row in rows for key in row)) or "no keys"
-        needs = f"{target.name}: the preset {name} needs {', '.join(PRESET_KEYS[name])}"
+        absent = [key for key in shape.choices[0] if not any(key in row for row in rows)] or shape.choices[0]
+        needs = f"{target.name}: the preset {name} needs {' or '.join(map(', '.join, shape.choices))}"
         said = f"{needs}; no row of the first block has {', '.join(absent)} (they have {has})"
         raise UsageProblem(one_line(said, _PROBLEM_CHARS))
-    return name
+    return Choice(name)
 
 
 def _fixed(plan: RowPlan, shape: FixedRows, rows: Sequence[_Row], lines: Sequence[bytes]) -> RowPlan:
-    preset = shape.presets["identity" if plan.mapping is not None else plan.preset]
+    preset = shape.presets["identity"] if plan.mapping is not None else plan.fixed_preset
     places = dict.fromkeys(place for row in rows for place in preset.undeclared(row))
     if places:
         what = "keys" if len(places) > 1 else "key"
+        called = [place for place in places if place.rpartition(".")[2] in TOOL_KEYS]
         drops = " ".join(f"--drop '{place}'" for place in places)
-        out = "take it out of the mapping" if plan.mapping is not None else f"leave out with {drops}, or map"
+        out = f"leave out with {drops}, or map"
+        if called:
+            out = f"it holds no tool calls ({', '.join(called)}); a mapping takes what else is in the rows"
+        if plan.mapping is not None:
+            out = "take it out of the mapping"
         said = f"{plan.target.name}: {plan.target.title} has no place for the {what} {', '.join(places)}; {out}"
         raise UsageProblem(one_line(said, _PROBLEM_CHARS))
     return _with_variant(plan, lines)
@@ -143,7 +184,7 @@ def _with_columns(plan: RowPlan, rows: Sequence[_Row], lines: Sequence[bytes], o
     dropping = bool(plan.drop) and plan.mapping is None
     rewrite = dropping or any(_is_remade(column, rows) for column in columns)
     made = replace(plan, columns=columns, rewrite=rewrite)
-    return made if plan.mapping is None else _with_variant(made, lines)
+    return made if plan.mapping is None and plan.column_preset is None else _with_variant(made, lines)
 
 
 def _is_remade(column: Column, rows: Sequence[_Row]) -> bool:

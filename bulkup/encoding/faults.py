@@ -20,8 +20,9 @@ from msgspec import Raw
 from bulkup.encoding.depth import MOST_NESTED
 from bulkup.model import Stage
 from bulkup.refusal import Irregular, Refusal
+from bulkup.settings.repair import Repair
 
-__all__ = ["TOO_DEEP", "Fault", "one_line", "read_row", "said", "unfit"]
+__all__ = ["TOO_DEEP", "Fault", "number_text", "one_line", "read_row", "said", "unfit"]
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = " \t\r\n"
@@ -52,7 +53,7 @@ class _NotJsonError(ValueError):
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise _NotJsonError(f"{name} is not a JSON value")
+    raise _NotJsonError(f"{name} is not a JSON value; --repair {Repair.NAN} sends null in its place")
 
 
 class _Double(float):
@@ -67,6 +68,16 @@ class _Double(float):
         return self._text if len(self._text) <= _SAID_CHARS else self._text[: _SAID_CHARS - 1] + "…"
 
     _text: str
+
+
+def number_text(value: Any) -> str | None:
+    """The characters of *value* where it is a number with a point or an exponent, or `-0`, as decoders carry it; else None. Of a
+    double that does not know its own they are those of its value."""
+    if isinstance(value, Raw):
+        return str(value, "ascii")
+    if isinstance(value, _Double):
+        return value._text
+    return repr(value) if isinstance(value, float) else None
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_Double)
@@ -125,7 +136,10 @@ def read_row(line: bytes) -> dict[str, Any] | Fault:
     found = _SURROGATE.search(text)
     if found and _lone_surrogate(value):
         at = len(text[: found.start()].encode())
-        return _unread(f"not valid text: a lone surrogate escape at or after byte {at}; no UTF-8 can hold it")
+        return _unread(
+            f"not valid text: a lone surrogate escape at or after byte {at}, which no UTF-8 can hold; "
+            f"--repair {Repair.SURROGATES} puts U+FFFD in its place"
+        )
     return value
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "Automaton",
     "Finder",
     "Form",
+    "Lines",
     "automaton_of",
     "ending_with",
     "exactly",
@@ -101,15 +102,27 @@ class Automaton:
 
     def __init__(self, row: Form) -> None:
         """Raises where *row* is too large for an automaton, ImportError where there are none on this machine."""
-        if len(row.pattern) > _LONGEST:
-            raise ValueError("the pattern is too long")
         self._utf8 = Utf8()
-        self._rows = _Scanner(rb"\A(?:%b\n)*%b\n?\x00" % (row.pattern, row.pattern))
+        self._rows = Lines(row)
 
     def takes(self, data: bytes) -> bool:
         """Whether *data* is one or more such rows joined by `\\n`, with or without one at its end, in UTF-8."""
+        return self._rows.are_in(data) and self._utf8.holds(data)
+
+
+class Lines:
+    """Says whether data is nothing but lines of one form, whatever bytes stand in their strings. For one thread at a time."""
+
+    def __init__(self, row: Form) -> None:
+        """Raises where *row* is too large for an automaton, ImportError where there are none on this machine."""
+        if len(row.pattern) > _LONGEST:
+            raise ValueError("the pattern is too long")
+        self._rows = _Scanner(rb"\A(?:%b\n)*%b\n?\x00" % (row.pattern, row.pattern))
+
+    def are_in(self, data: bytes) -> bool:
+        """Whether *data* is one or more such lines joined by `\\n`, with or without one at its end."""
         end = attempt(self._rows.end_of_match, data, _END)
-        return end == len(data) + len(_END) and self._utf8.holds(data)  # a zero byte in the data ends it too early
+        return end == len(data) + len(_END)  # a zero byte in the data ends it too early
 
 
 def automaton_of(row: Form) -> Automaton | None:

@@ -16,11 +16,11 @@ from operator import itemgetter
 
 from bulkup.model import Block
 
-__all__ = ["Line", "WholeLines", "is_blank", "line_count", "lines_of", "whole_lines", "without_blanks"]
+__all__ = ["SPACE", "Line", "WholeLines", "is_blank", "line_count", "lines_of", "whole_lines", "without_blanks"]
 
 _BEGINS, _ENDS = {ord("{")}, {ord("}")}
 _first, _before_break, _last = itemgetter(0), itemgetter(-2), itemgetter(-1)
-_SPACE = b" \t\r\n"
+SPACE = b" \t\r\n"
 _BLANKS = re.compile(rb"\n[ \t\r\n]*\n")
 
 
@@ -56,7 +56,7 @@ def line_count(data: bytes) -> int:
 def without_blanks(data: bytes) -> WholeLines | None:
     """The lines of *data* that are not blank, white space around them taken off; None where one is not `{…}`, or there is none."""
     data = _BLANKS.sub(b"\n", data)  # at once, however many
-    lines = list(map(bytes.strip, data.split(b"\n"), repeat(_SPACE)))
+    lines = list(map(bytes.strip, data.split(b"\n"), repeat(SPACE)))
     kept = list(filter(None, lines))
     if not kept or set(map(_first, kept)) != _BEGINS or set(map(_last, kept)) != _ENDS:
         return None
@@ -105,5 +105,5 @@ def lines_of(block: Block) -> Iterator[Line]:
     for number, piece in enumerate(pieces):
         raw = piece[:-1] if piece.endswith(b"\r") else piece
         position = at if block.offsets is None else block.offsets[number]
-        yield Line(number, position, raw, raw.strip(_SPACE))
+        yield Line(number, position, raw, raw.strip(SPACE))
         at += len(piece) + 1

@@ -12,7 +12,7 @@ import msgspec
 
 from bulkup.encoding.depth import room_to_recurse
 from bulkup.encoding.drop import without
-from bulkup.encoding.faults import Fault
+from bulkup.encoding.meant_shapes import NoShape, as_named, meant_labels, meant_turns, mended, unsigned
 from bulkup.encoding.plan import RowPlan
 from bulkup.encoding.searching import TooSlow, first_groups
 from bulkup.encoding.target import FixedRows
@@ -20,6 +20,7 @@ from bulkup.exact import NotJsonError, Pairs, read, written
 from bulkup.mapping import Array, Const, Expression, Path, Record
 from bulkup.numerals import whole
 from bulkup.schema import Holds
+from bulkup.settings.repair import Repair
 
 __all__ = ["as_meant"]
 
@@ -35,15 +36,18 @@ def as_meant(plan: RowPlan, line: bytes, body: bytes) -> bytes:
     """*body*, which was made of the row on *line*, where it means what the row means; else what the row means, as JSON, or as text
     that is none where the row should have been rejected.
 
-    Of a key that stands twice in a row that is written anew the last value counts.
+    A key that stands twice has no meaning, unless the run repairs it, or began when the last value counted.
     """
     if body == line:
         return body
     try:
-        meant = _shaped(plan, _last_counts(read(line)))
+        source = mended(line, plan.repairs, signed=_is_shaped(plan))
+        if plan.finds_doubled_keys and Repair.DUPLICATE_KEYS not in plan.repairs and _holds_pairs(source):
+            raise _Refused("a key stands twice in an object")
+        meant = _shaped(plan, _last_counts(source))
     except TooSlow:  # the encoder's search was just within its time, this one not: that says nothing of the row
         return body
-    except (NotJsonError, _Refused) as why:
+    except (NotJsonError, NoShape, _Refused) as why:
         return b"not a row: " + str(why).encode("utf-8", "replace")
     try:
         made = _last_counts(read(body))
@@ -77,6 +81,20 @@ def _plain(value: Any) -> Any:
             return value
 
 
+def _holds_pairs(value: Any) -> bool:
+    """Whether a key stands twice in an object of *value*."""
+    left = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, Pairs):
+            return True
+        if isinstance(part, dict):
+            left.extend(part.values())
+        elif isinstance(part, list):
+            left.extend(part)
+    return False
+
+
 def _shaped(plan: RowPlan, row: Any) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise _Refused("not an object")
@@ -84,11 +102,24 @@ def _shaped(plan: RowPlan, row: Any) -> dict[str, Any]:
     if plan.mapping is not None:
         row = _record(plan.mapping.record, row)
     elif isinstance(plan.target.rows, FixedRows):
-        mapped = plan.target.rows.presets[plan.preset].mapped(row)
-        if isinstance(mapped, Fault):
-            raise _Refused(mapped.reason)
-        row = mapped
+        row = unsigned(_answered(plan, row)) if _is_shaped(plan) else row
+    elif _is_shaped(plan):
+        row = unsigned(as_named(plan.preset, row, plan.turns_key))
     return {key: value for key, value in row.items() if value is not None}
+
+
+def _is_shaped(plan: RowPlan) -> bool:
+    """Whether a preset makes something else of a row."""
+    if isinstance(plan.target.rows, FixedRows):
+        return plan.mapping is None and plan.preset != "identity"
+    return plan.column_preset is not None and plan.column_preset.made is not None
+
+
+def _answered(plan: RowPlan, row: dict[str, Any]) -> dict[str, Any]:
+    turns = meant_turns(plan.preset, row, plan.turns_key)
+    if len(turns) < 2:
+        raise _Refused("no question and answer")
+    return {"conv_prefix": turns[:-1], "response": turns[-1], **meant_labels(row)}
 
 
 def _with_texts(plan: RowPlan, meant: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:

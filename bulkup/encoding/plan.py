@@ -6,17 +6,21 @@ from collections.abc import Mapping as Table
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bulkup.encoding.by_row import RewrittenRows
+from bulkup.encoding.checked import CheckedCodec
 from bulkup.encoding.columns import column_codecs
 from bulkup.encoding.drop import DropNested
 from bulkup.encoding.faults import one_line
 from bulkup.encoding.identity import TrustingCodec
 from bulkup.encoding.mapped import MappedRows
+from bulkup.encoding.shapes import PRESETS
 from bulkup.encoding.stitched import stitched
-from bulkup.encoding.target import Codec, FixedRows, Pipeline, Rewriter, Target
+from bulkup.encoding.target import Codec, ColumnPreset, FixedRows, Pipeline, Preset, Rewriter, Target
 from bulkup.errors import JournalUnusable
 from bulkup.mapping import Mapping, parse_mapping
 from bulkup.model import Validation
 from bulkup.schema import Column, GivenType, Nested, columns_from_json, columns_to_json, words
+from bulkup.settings.repair import Repair
 
 if TYPE_CHECKING:
     from bulkup.encoding.rows import BlockEncoder
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_MAX_ROW_BYTES", "RowOptions", "RowPlan"]
 
 DEFAULT_MAX_ROW_BYTES = 16 * 1024 * 1024
+EDITION = 2
 _COLUMNS_SAID = 20
 _SAID_CHARS = 2000
 
@@ -37,6 +42,8 @@ class RowOptions:
     """
 
     preset: str = "auto"
+    turns: str | None = None
+    repairs: tuple[Repair, ...] = ()
     mapping: Mapping | None = None
     drop: tuple[str, ...] = ()
     schema: Table[str, GivenType] | None = None
@@ -53,10 +60,20 @@ class RowPlan:
     *preset* is `identity`, a preset's name, or `mapping`. *drop* are keys of the row, *drop_nested* places within it.
     *columns* is the schema where the destination has one. *rewrite*: no row is sent as its own bytes. *variant* is
     which of the preset's or the mapping's alternatives is tried first. *validation*: what is checked before a row is sent.
+
+    *turns* is the key of the turns, where the user says one; *repairs* are made where a row needs them. *is_checked*: the user has
+    named the preset, so rows with a schema must be in its shape. *fit*: how many of how many rows looked at are in the shape of the
+    preset that was chosen. *edition*: of the rules. Runs that began with bulkup 0.1 go on by the first: presets take what they took
+    then, and of a key that stands twice the last value counts.
     """
 
     target: Target
     preset: str
+    turns: str | None = None
+    repairs: tuple[Repair, ...] = ()
+    is_checked: bool = False
+    fit: tuple[int, int] | None = None
+    edition: int = EDITION
     mapping: Mapping | None = None
     drop: tuple[str, ...] = ()
     drop_nested: tuple[str, ...] = ()
@@ -76,6 +93,11 @@ class RowPlan:
         return {
             "target": self.target.name,
             "preset": self.preset,
+            "turns": self.turns,
+            "repairs": list(self.repairs),
+            "is_checked": self.is_checked,
+            "fit": self.fit,
+            "edition": self.edition,
             "mapping": None if self.mapping is None else self.mapping.to_json(),
             "drop": list(self.drop),
             "drop_nested": list(self.drop_nested),
@@ -94,6 +116,11 @@ class RowPlan:
         return cls(
             target=target,
             preset=data["preset"],
+            turns=data.get("turns"),
+            repairs=tuple(map(Repair, data.get("repairs", ()))),
+            is_checked=data.get("is_checked", False),
+            fit=None if data.get("fit") is None else (data["fit"][0], data["fit"][1]),
+            edition=data.get("edition", 1),  # earlier journals have none of these
             mapping=None if data["mapping"] is None else parse_mapping(data["mapping"]),
             drop=tuple(data["drop"]),
             drop_nested=tuple(data["drop_nested"]),
@@ -116,10 +143,14 @@ class RowPlan:
         elif isinstance(self.target.rows, FixedRows) and self.mapping is None:
             arrow = ":" if self.preset == "identity" else " →"
             said.append(f"{self.preset}{arrow} {self.target.rows.presets[self.preset].gives}")
+        if self.fit is not None:
+            said.append(f"{self.fit[0]:,} of {self.fit[1]:,} rows looked at fit {self.preset}")
         if self.drop or self.drop_nested:
             said.append(f"without {', '.join((*self.drop, *self.drop_nested))}")
         if self.validation is Validation.TRUST:
             said.append("not validated (trust)")
+        if self.repairs:
+            said.append(f"repairs {', '.join(self.repairs)}")
         return one_line("; ".join(said), _SAID_CHARS)
 
     def encoder(self) -> BlockEncoder:
@@ -128,34 +159,80 @@ class RowPlan:
 
         return BlockEncoder(self)
 
+    @property
+    def finds_doubled_keys(self) -> bool:
+        """Whether a row in which a key stands twice is refused, or repaired."""
+        return self.edition > 1 and self.validation is Validation.FULL
+
+    @property
+    def fixed_preset(self) -> Preset:
+        """The preset, where the destination's rows have one shape and no mapping makes them."""
+        assert isinstance(self.target.rows, FixedRows), "the destination has no schema"
+        return self.target.rows.preset(self.preset, self.turns)
+
+    @property
+    def column_preset(self) -> ColumnPreset | None:
+        """The preset in whose shape rows with a schema must be; None where any will do."""
+        if not self.is_checked or self.mapping is not None or isinstance(self.target.rows, FixedRows):
+            return None
+        return self.target.rows.presets.get(self.preset)
+
+    @property
+    def turns_key(self) -> str:
+        """Where a preset of turns has them."""
+        return self.turns or PRESETS[self.preset].choices[0][0]
+
     def first_rewriters(self) -> tuple[Rewriter, ...]:
         """What runs before any preset: nested drops, then the mapping."""
         drops = (DropNested(self.drop_nested),) if self.drop_nested else ()
         mapped = (MappedRows(self.mapping, self.drop),) if self.mapping is not None else ()
         return (*drops, *mapped)
 
+    def rewritten(self) -> RewrittenRows | None:
+        """What makes rows with a schema anew, in the shape of the preset; None where nothing does."""
+        preset = self.column_preset
+        made = None if preset is None else preset.made
+        return None if made is None else RewrittenRows(made(self.turns_key), self.drop)
+
     def pipelines(self) -> tuple[Pipeline, ...]:
         """The ways to encode rows, the one tried first first. Which of them takes a row depends on that row alone."""
         first = self.first_rewriters()
-        dropped = self.drop if self.mapping is None else ()
-        trusts = self.validation is Validation.TRUST
         if isinstance(self.target.rows, FixedRows):
             codecs: tuple[Codec, ...] = (self.target.rows.codec,)
         else:
+            dropped = self.drop if self.mapping is None else ()
             codecs = column_codecs(self.columns or (), dropped, rewrite=self.rewrite)
         if self.mapping is not None:
             return self._turned(self._mapped(self.mapping, first, codecs))
         if not isinstance(self.target.rows, FixedRows):
-            if trusts and codecs[0].is_verbatim:
-                codecs = (TrustingCodec(),)
-            return tuple(Pipeline(first, codec) for codec in codecs)
-        found = self.target.rows.presets[self.preset].pipelines(dropped)
+            return self._turned(self._in_columns(first, codecs))
+        preset = self.fixed_preset
+        found = preset.pipelines(self.drop)[: preset.in_0_1 if self.edition == 1 else None]
+        trusts = self.validation is Validation.TRUST
         return self._turned(
             tuple(
-                Pipeline((*first, *way.rewriters), TrustingCodec() if trusts and way.codec is codecs[0] else way.codec)
+                Pipeline(
+                    (*first, *way.rewriters),
+                    TrustingCodec() if trusts and way.codec is codecs[0] else way.codec,
+                    way.changes,
+                )
                 for way in found
             )
         )
+
+    def _in_columns(self, first: tuple[Rewriter, ...], codecs: tuple[Codec, ...]) -> tuple[Pipeline, ...]:
+        preset = self.column_preset
+        if self.validation is Validation.TRUST:
+            codecs = (TrustingCodec(),) if codecs[0].is_verbatim else codecs
+        elif preset is not None:
+            quick = None if preset.quick is None else preset.quick(self.turns_key)
+            codecs = tuple(CheckedCodec(codec, quick, preset.fault(self.turns_key)) for codec in codecs)
+        plain = tuple(Pipeline(first, codec) for codec in codecs)
+        rewritten = self.rewritten()
+        if preset is None or rewritten is None:
+            return plain
+        made = tuple(Pipeline((*first, rewritten), codec, rewritten.changes) for codec in codecs)
+        return made if preset.is_always_made else (*plain, *made)
 
     def _mapped(self, mapping: Mapping, first: tuple[Rewriter, ...], codecs: tuple[Codec, ...]) -> tuple[Pipeline, ...]:
         sure = stitched(mapping, self.drop, codecs[0])

@@ -5,19 +5,25 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
+from bulkup.encoding.by_row import RewrittenRows
 from bulkup.encoding.columns import column_fault
 from bulkup.encoding.depth import MOST_NESTED, depth_of, room_to_recurse
+from bulkup.encoding.doubled_keys import DoubledKeys, doubled_key
 from bulkup.encoding.drop import without
 from bulkup.encoding.faults import TOO_DEEP, Fault, one_line, read_row, unfit
 from bulkup.encoding.language import Automaton, automaton_of
-from bulkup.encoding.lines import Line, is_blank, line_count, lines_of, whole_lines, without_blanks
+from bulkup.encoding.lines import SPACE, Line, is_blank, line_count, lines_of, whole_lines, without_blanks
 from bulkup.encoding.mapped import MappedRows
 from bulkup.encoding.plan import RowPlan
+from bulkup.encoding.repairing import Mender
+from bulkup.encoding.shapes import hint
 from bulkup.encoding.shortcuts import Shortcut
 from bulkup.encoding.target import FixedRows
-from bulkup.model import HEAD_BYTES, Block, EncodedBlock, EncodedRow, LongRow, Reject, Stage
+from bulkup.model import HEAD_BYTES, Block, Changes, EncodedBlock, EncodedRow, LongRow, Reject, Stage
 from bulkup.refusal import Refusal, attempt
+from bulkup.settings.repair import Repair
 
 __all__ = ["BlockEncoder"]
 
@@ -39,6 +45,8 @@ class BlockEncoder:
         self._plan = plan
         self._pipelines = plan.pipelines()
         usual = self._pipelines[0]
+        self._doubled = DoubledKeys() if plan.finds_doubled_keys else None
+        self._mender = Mender(plan.repairs) if plan.repairs else None
         self._verbatim = not usual.rewriters and usual.codec.is_verbatim
         self._first = plan.first_rewriters()
         self._shortcuts = usual.shortcuts
@@ -55,9 +63,12 @@ class BlockEncoder:
         rows = self.encode_rows(block)
         bodies = [row.body for row in rows if row.body is not None]
         rejects = tuple(row.reject for row in rows if row.reject is not None)
-        return EncodedBlock(
-            b",".join(bodies), len(bodies), len(rows) - len(bodies) - len(rejects), rejects, verbatim=False
-        )
+        changes: Counter[str] = Counter()
+        for row in rows:
+            if row.changes:
+                changes.update(dict(row.changes))
+        blank = len(rows) - len(bodies) - len(rejects)
+        return EncodedBlock(b",".join(bodies), len(bodies), blank, rejects, verbatim=False, changes=_counted(changes))
 
     def _whole(self, block: Block) -> EncodedBlock | None:
         """*block* as a whole, None where that is not the way for it. Raises where a row is not taken."""
@@ -69,19 +80,22 @@ class BlockEncoder:
             lines = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
             return EncodedBlock(b"", 0, lines, (), verbatim=False)
         whole = whole_lines(block.data)
-        if whole is not None:
-            body = self._pipelines[0].body(whole.data, whole.count)
-            return EncodedBlock(body, whole.count, 0, (), self._verbatim and block.offsets is None)
-        bare = without_blanks(block.data)
-        if bare is None:
+        is_bare = whole is None
+        whole = without_blanks(block.data) if is_bare else whole
+        if whole is None or (self._doubled is not None and self._doubled.may_be_in(whole.data)):
             return None
-        body = self._pipelines[0].body(bare.data, bare.count)
-        return EncodedBlock(body, bare.count, line_count(block.data) - bare.count, (), verbatim=False)
+        usual = self._pipelines[0]
+        body = usual.body(whole.data, whole.count)
+        blank = line_count(block.data) - whole.count if is_bare else 0
+        verbatim = self._verbatim and not is_bare and block.offsets is None
+        return EncodedBlock(body, whole.count, blank, (), verbatim, _counted(usual.changes))
 
     def encode_rows(self, block: Block) -> list[EncodedRow]:
         """Every line of *block* by itself, blank ones too, in order."""
         if _holds_a_mark(block):
-            return [self._rejected(line) if _MARK in line.row else self._encoded(line) for line in lines_of(block)]
+            return [
+                self._rejected(line, line.row) if _MARK in line.row else self._encoded(line) for line in lines_of(block)
+            ]
         return list(map(self._encoded, lines_of(block)))
 
     def reject_long(self, row: LongRow) -> Reject:
@@ -110,7 +124,11 @@ class BlockEncoder:
         def short() -> bool:
             return automaton.takes(data) and bool(shortcut.body(rows))
 
-        tried = [(_seconds(short), _seconds(lambda: usual.body(rows, line_count(rows)))) for _ in range(3)]
+        def long() -> bool:
+            is_sure = self._doubled is None or not self._doubled.may_be_in(rows)
+            return is_sure and bool(usual.body(rows, line_count(rows)))
+
+        tried = [(_seconds(short), _seconds(long)) for _ in range(3)]
         if min(its for its, _ in tried) < min(others for _, others in tried):
             self._timed.add(shortcut.begins)
             return
@@ -124,23 +142,39 @@ class BlockEncoder:
         if len(line.raw) > self._plan.max_row_bytes:
             reject = self._too_long(line.position, line.number, line.raw[:HEAD_BYTES], len(line.raw))
             return EncodedRow(line.position, None, reject)
-        made = self._tried(line)
+        made = self._tried(line, line.row)
         if made.reject is not None and made.reject.reason == TOO_DEEP and depth_of(line.row) <= MOST_NESTED:
             with room_to_recurse():
-                return self._tried(line)
-        return made
+                made = self._tried(line, line.row)
+        if made.reject is None or self._mender is None:
+            return made
+        mended = self._mender.mended(line.row)
+        if mended is None:
+            return made
+        if isinstance(mended, Repair):
+            reject = replace(made.reject, reason=one_line(f"{made.reject.reason}; it needs --repair {mended} besides"))
+            return replace(made, reject=reject)
+        again = self._tried(line, mended.row)
+        return (
+            replace(again, changes=_counted(Counter(dict(again.changes)) + mended.changes))
+            if again.reject is None
+            else again
+        )
 
-    def _tried(self, line: Line) -> EncodedRow:
+    def _tried(self, line: Line, row: bytes) -> EncodedRow:
+        """*row*, which stands on *line* or was made of what does."""
         refused: Refusal | None = None
-        for pipeline in self._pipelines:
-            body = attempt(pipeline.body, line.row, 1)
+        doubled = doubled_key(row) if self._plan.finds_doubled_keys else None
+        for pipeline in self._pipelines if doubled is None else ():
+            body = attempt(pipeline.body, row, 1)
             if not isinstance(body, Refusal):
-                return EncodedRow(line.position, body, None)
+                changes = _counted(pipeline.changes)
+                return EncodedRow(line.position, body, None, changes)
             refused = body
-        return self._rejected(line, refused)
+        return self._rejected(line, row, refused)
 
-    def _rejected(self, line: Line, refused: Refusal | None = None) -> EncodedRow:
-        fault = attempt(self._fault, line, refused)
+    def _rejected(self, line: Line, row: bytes, refused: Refusal | None = None) -> EncodedRow:
+        fault = attempt(self._fault, line.raw if row is line.row else row, refused)
         if isinstance(fault, Refusal):
             fault = Fault(Stage.READ, None, f"not taken, and why could not be found out ({fault})")
         field = None if fault.field is None else one_line(fault.field)
@@ -151,38 +185,48 @@ class BlockEncoder:
         reason = f"the row is {length} bytes long, the limit (max_row_bytes) is {self._plan.max_row_bytes}"
         return Reject(position, line, Stage.READ, None, reason, head, length)
 
-    def _fault(self, line: Line, refused: Refusal | None) -> Fault:
-        value = read_row(line.raw)
+    def _fault(self, raw: bytes, refused: Refusal | None) -> Fault:
+        value = read_row(raw)
         if isinstance(value, Fault):
             return value
-        data, row = line.row, value
-        for rewriter in self._first:
-            fault = rewriter.fault(data) if isinstance(rewriter, MappedRows) else None
+        data, row = raw.strip(SPACE), value
+        doubled = doubled_key(data) if self._plan.finds_doubled_keys else None
+        if doubled is not None:
+            what = f"the key stands twice in one object; --repair {Repair.DUPLICATE_KEYS} takes its last value"
+            return Fault(Stage.VALIDATE, doubled, f"{doubled}: {what}")
+        rewritten = self._plan.rewritten()
+        for rewriter in self._first if rewritten is None else (*self._first, rewritten):
+            fault = rewriter.fault(data) if isinstance(rewriter, MappedRows | RewrittenRows) else None
             if fault is not None:
                 return fault
             made = attempt(rewriter.lines, data, 1)
             if isinstance(made, Refusal):
-                return unfit(line.raw, value, made)
+                return unfit(raw, value, made)
             data = made
-        if self._first:
+        if self._first or rewritten is not None:
             found = read_row(data)
             row = {} if isinstance(found, Fault) else found
-        return self._shape_fault(without(row, self._plan.drop, ())) or unfit(line.raw, value, refused)
+        return self._shape_fault(without(row, self._plan.drop, ())) or unfit(raw, value, refused)
 
     def _shape_fault(self, row: dict[str, object]) -> Fault | None:
         plan = self._plan
         if not isinstance(plan.target.rows, FixedRows):
-            return column_fault(plan.columns or (), row)
+            named = plan.column_preset
+            in_shape = None if named is None else named.fault(plan.turns_key)(row)
+            return in_shape or column_fault(plan.columns or (), row)
         if plan.mapping is None and plan.preset != "identity":
-            preset = plan.target.rows.presets[plan.preset]
-            for place in preset.undeclared(row):
-                reason = f"{place}: {plan.preset} rows have no such key; --drop '{place}' leaves it out"
-                return Fault(Stage.MAP, place, reason)
-            mapped = preset.mapped(row)
+            preset = plan.fixed_preset
+            mapped = preset.mapped(row, Counter())
             if isinstance(mapped, Fault):
                 return mapped
+            for place in preset.undeclared(row):
+                return Fault(Stage.MAP, place, f"{place}: {plan.preset} rows have no such key{hint(place)}")
             row = mapped
         return plan.target.rows.fault(row)
+
+
+def _counted(changes: Counter[str] | None) -> Changes:
+    return tuple(sorted(changes.items())) if changes else ()
 
 
 def _holds_a_mark(block: Block) -> bool:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bulkup.encoding.language import STRING, Form, exactly
+from bulkup.encoding.language import STRING, Form, ending_with, exactly, record
 from bulkup.encoding.row_types import is_odd
 
-__all__ = ["STYLES", "Shortcut", "Style", "as_they_are", "objects_as_text", "strings_moved"]
+__all__ = ["STYLES", "Shortcut", "Style", "as_they_are", "strings_moved", "turns_as_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +79,20 @@ def _moved(keys: Sequence[str], literals: Sequence[bytes], style: Style) -> Shor
     return Shortcut(Form(pattern), first + b'"', body)
 
 
-def objects_as_text(key: str) -> tuple[Shortcut, ...]:
-    """Rows of nothing but *key* with an array of flat objects of strings, such as chat turns: the array's own text in a string."""
-    name = msgspec.json.encode(key)
-    pair = STRING.pattern + b": ?" + STRING.pattern
-    flat = rb"\{%b(?:, ?%b)*\}" % (pair, pair)
-    array = Form(rb"\[%b(?:, ?%b)*\]" % (flat, flat))
-    return tuple(_as_text(b"{" + name + style.colon, array, name) for style in STYLES)
+_TURN_KEYS = (("role", "content"), ("content", "role"), ("from", "value"), ("value", "from"))
 
 
-def _as_text(first: bytes, array: Form, name: bytes) -> Shortcut:
+def turns_as_text(key: str) -> tuple[Shortcut, ...]:
+    """Rows of nothing but *key* with an array of chat turns, all with their keys in one order: the array's own text in a string.
+
+    An automaton does not see that two keys are the same, so these are keys that are known.
+    """
+    return tuple(_as_text(msgspec.json.encode(key), keys, style) for keys in _TURN_KEYS for style in STYLES)
+
+
+def _as_text(name: bytes, keys: Sequence[str], style: Style) -> Shortcut:
+    turn = record([(inner, STRING) for inner in keys])
+    first, array = b"{" + name + style.colon, ending_with(turn, turn)
     begin, end = b"{%b:" % name + b'"', b'"}'
     escaped_first = _escaped(first)
 
@@ -97,7 +101,7 @@ def _as_text(first: bytes, array: Form, name: bytes) -> Shortcut:
         return b"".join((begin, memoryview(data)[len(escaped_first) : -1], end))
 
     form = Form(exactly(first) + array.pattern + exactly(b"}"))
-    return Shortcut(form, first + b"[", body)
+    return Shortcut(form, first + b"[{" + msgspec.json.encode(keys[0]), body)
 
 
 def _escaped(data: bytes) -> bytes:

@@ -7,8 +7,9 @@ were encoded together or one by one, so that hashes hold however a chunk is cut.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
@@ -19,8 +20,8 @@ from bulkup.refusal import Irregular
 
 __all__ = [
     "INT64",
-    "PRESET_KEYS",
     "Codec",
+    "ColumnPreset",
     "ColumnRows",
     "FixedRows",
     "Irregular",
@@ -29,14 +30,6 @@ __all__ = [
     "Rewriter",
     "Target",
 ]
-
-PRESET_KEYS: Mapping[str, tuple[str, ...]] = {
-    "chat": ("messages",),
-    "prompt-completion": ("prompt", "completion"),
-    "question-answer": ("question", "answer"),
-    "text": ("text",),
-}
-"""The source keys of each preset, in the order in which `auto` looks for them."""
 
 INT64 = msgspec.Meta(ge=-(2**63), le=2**63 - 1)
 """What both services can be trusted to hold as an integer; msgspec alone takes integers of any size."""
@@ -67,10 +60,12 @@ class Codec(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """One way from source lines to a body."""
+    """One way from source lines to a body. *changes* are what it has changed in the rows that it took last, where it may change
+    any; of rows that it refuses they say nothing."""
 
     rewriters: tuple[Rewriter, ...]
     codec: Codec
+    changes: Counter[str] | None = None
 
     @property
     def shortcuts(self) -> Sequence[Shortcut]:
@@ -88,15 +83,16 @@ class Pipeline:
 class Preset:
     """How one source shape becomes a destination's fixed shape.
 
-    *pipelines(dropped)* are the alternatives for source rows that also hold the *dropped* keys; at most one of them
-    takes a given row. Each ends with the destination's codec, or with one whose rows need no look by it. *mapped* is the
-    same for one decoded row, plainly, or the fault that keeps it from being mapped.
+    *pipelines(dropped)* are the alternatives for source rows that also hold the *dropped* keys, the compiled ones first. Each ends
+    with the destination's codec, or with one whose rows need no look by it. *in_0_1* of them were there in bulkup 0.1.
+    *mapped* is the same for one decoded row, plainly, with what it changes counted, or the fault that keeps it from being mapped.
     *undeclared* names the keys of a decoded source row that have no place to go.
     """
 
     gives: str
     pipelines: Callable[[tuple[str, ...]], tuple[Pipeline, ...]]
-    mapped: Callable[[dict[str, Any]], dict[str, Any] | Fault]
+    in_0_1: int
+    mapped: Callable[[dict[str, Any], Counter[str]], dict[str, Any] | Fault]
     undeclared: Callable[[dict[str, Any]], list[str]]
 
 
@@ -104,18 +100,42 @@ class Preset:
 class FixedRows:
     """A destination whose rows have one fixed shape. `presets["identity"]` is for rows already in it.
 
-    *codec* takes exactly the rows in that shape; *fault* says of a decoded row what keeps it from being in it.
+    *codec* takes exactly the rows in that shape; *fault* says of a decoded row what keeps it from being in it. *with_turns* makes
+    the presets whose turns stand under a key of the user's.
     """
 
     required: tuple[str, ...]
     codec: Codec
     fault: Callable[[dict[str, Any]], Fault | None]
     presets: Mapping[str, Preset]
+    with_turns: Mapping[str, Callable[[str], Preset]]
+
+    def preset(self, name: str, turns: str | None) -> Preset:
+        """The preset *name*, with its turns under the key *turns* where that is given."""
+        return self.presets[name] if turns is None or name not in self.with_turns else self.with_turns[name](turns)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnPreset:
+    """What a preset that the user has named says of rows for a destination with a schema.
+
+    *fault(turns)* says of a decoded row, once it is made, what keeps it from being in the shape. *quick(turns)* says of lines of
+    rows whether all are, for sure; False says nothing. *made(turns)* makes rows anew: all of them where it *is_always_made*, else
+    those that do not fit as they are. *turns* is the key of the turns.
+    """
+
+    fault: Callable[[str], Callable[[dict[str, Any]], Fault | None]]
+    quick: Callable[[str], Callable[[bytes], bool]] | None = None
+    made: Callable[[str], Callable[[dict[str, Any], Counter[str]], dict[str, Any]]] | None = None
+    is_always_made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnRows:
-    """A destination whose rows follow a schema of columns, given or inferred. Every preset leaves the row as it is."""
+    """A destination whose rows follow a schema of columns, given or inferred. Rows stay as they are, unless a preset with a *made*
+    was named; what was named is checked."""
+
+    presets: Mapping[str, ColumnPreset] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,10 @@ Annotations are values here: the command line reads them.
 from pathlib import Path
 from typing import Annotated, Literal
 
+from bulkup.path_text import as_text
 from bulkup.quantities import parse_number, parse_path, parse_size, parse_whole
 from bulkup.settings.option import Bounds, Option, OptionTable, Table
+from bulkup.settings.repair import parse_repairs
 from bulkup.settings.run import ALONE, ASKING, ON_THE_WAY
 
 __all__ = ["DestinationOptions"]
@@ -33,13 +35,45 @@ class DestinationOptions(OptionTable):
         ),
     ] = None
     preset: Annotated[
-        Literal["auto", "identity", "chat", "prompt-completion", "question-answer", "text"],
+        Literal[
+            "auto",
+            "identity",
+            "chat",
+            "sharegpt",
+            "alpaca",
+            "prompt-completion",
+            "question-answer",
+            "preference",
+            "text",
+        ],
         Option(
             metavar="NAME",
-            meaning="the rows' shape: `auto`, `identity`, `chat`, `prompt-completion`, `question-answer`, `text`",
+            meaning="the rows' shape: `auto`, `identity`, `chat`, `sharegpt`, `alpaca`, `prompt-completion`, `question-answer`, "
+            "`preference`, `text`",
             commands=(*ALONE, *BENCHED),
         ),
     ] = "auto"
+    turns: Annotated[
+        str | None,
+        Option(
+            metavar="KEY",
+            meaning="where the presets `chat` and `sharegpt` have their turns",
+            default="`messages`, `conversations`",
+            parse=as_text,
+            commands=(*ALONE, *BENCHED),
+        ),
+    ] = None
+    repair: Annotated[
+        str,
+        Option(
+            metavar="KIND=HOW,…",
+            meaning="mend rows that would be rejected, and count them: `duplicate-keys=last`, `nan=null`, `surrogates=replace`, "
+            "with commas between them",
+            default="none",
+            parse=parse_repairs,
+            commands=(*ALONE, *BENCHED),
+        ),
+    ] = ""
     drop: Annotated[
         tuple[str, ...],
         Option(

@@ -14,6 +14,7 @@ from bulkup.encoding import RowOptions
 from bulkup.errors import BulkupError, UsageProblem
 from bulkup.mapping import parse_mapping
 from bulkup.secret import LONG, known_secrets
+from bulkup.settings.repair import repairs_in
 from bulkup.token_source import TokenSource
 from bulkup.wiring.wish import Upload
 
@@ -25,6 +26,8 @@ def row_options(settings: DestinationSettings, chosen: RunSettings) -> RowOption
     mapping = None if settings.mapping is None else parse_mapping(settings.mapping)
     common = RowOptions(
         preset=settings.preset,
+        turns=settings.turns,
+        repairs=repairs_in(settings.repair),
         mapping=mapping,
         drop=settings.drop,
         max_row_bytes=chosen.max_row_bytes,

@@ -6,6 +6,7 @@ import ast
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -155,9 +156,9 @@ def test_a_column_may_have_any_name(key: str) -> None:
 @pytest.mark.parametrize("key", [*ODD, "plain"])
 @pytest.mark.parametrize("space", ["", " \t"])
 def test_both_values_of_a_key_that_stands_twice_must_fit_whatever_its_name(key: str, space: str) -> None:
-    """As with a plain name, though rows with odd ones are read in another way."""
+    """As with a plain name, though rows with odd ones are read in another way. So in a run that began when such rows passed."""
     good = line({key: "x", "n": 1, "more": [1]})
-    plan = plan_of(good)
+    plan = replace(plan_of(good), edition=1)
 
     def twice(first: str, second: str) -> bytes:
         name = json.dumps(key)
@@ -291,10 +292,12 @@ CODECS = {"msgspec", "orjson", "simdjson", "hyperscan", "isal", "zstandard", "to
 
 OWNERS = {
     "a row: it is rejected": """
-        dead_letter exact numerals encoding.carried encoding.columns encoding.decision encoding.drop encoding.faults
-        encoding.identity encoding.language encoding.mapped encoding.meaning encoding.recast encoding.row_types
-        encoding.searching encoding.shortcuts encoding.splice encoding.stitched encoding.target encoding.utf8
-        destinations.collinear.rows wiring.retrying wiring.sweep_rows""",
+        dead_letter exact numerals encoding.by_row encoding.carried encoding.columns encoding.decision encoding.doubled_keys
+        encoding.drop encoding.faults encoding.meant_shapes encoding.repairing encoding.shapes encoding.identity
+        encoding.language encoding.mapped encoding.meaning encoding.recast encoding.row_types encoding.searching
+        encoding.shortcuts encoding.splice encoding.stitched encoding.target encoding.utf8
+        destinations.collinear.presets destinations.collinear.shape destinations.nebius.presets
+        wiring.retrying wiring.sweep_rows""",
     "an answer: it is in doubt, or no look": """
         destinations.collinear.wire destinations.collinear.echo destinations.nebius.wire destinations.row_keys destinations.http
         flow.lane_worker""",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.encoding import RowPlan
 from tests.encoding import lines as ln
 from tests.encoding.agreement import assert_agrees
+from tests.encoding.reference import by_preset
 
 good = st.fixed_dictionaries({"conv_prefix": ln.turns, "response": ln.answer}, optional=ln.labels)
 off = st.fixed_dictionaries(
@@ -46,42 +48,8 @@ def in_shape(row: dict[str, Any]) -> dict[str, Any] | None:
     return row if ln.is_collinear(row) else None
 
 
-def labelled(row: dict[str, Any], made: dict[str, Any], keys: set[str]) -> dict[str, Any] | None:
-    if not set(row) <= keys | {"ground_truth", "context"}:
-        return None
-    for key in ("ground_truth", "context"):
-        if row.get(key) is not None:
-            made[key] = row[key]
-    return in_shape(made)
-
-
 def turn(role: str, content: object) -> dict[str, Any]:
     return {"role": role, "content": content}
-
-
-def from_qa(row: dict[str, Any]) -> dict[str, Any] | None:
-    made = {"conv_prefix": [turn("user", row.get("question"))], "response": turn("assistant", row.get("answer"))}
-    return labelled(row, made, {"question", "answer"})
-
-
-def from_chat(row: dict[str, Any]) -> dict[str, Any] | None:
-    messages = row.get("messages")
-    if not isinstance(messages, list) or len(messages) < 2:
-        return None
-    turns = [turn(m["role"], m["content"]) if ln.is_turn(m) else m for m in messages]  # written role first
-    return labelled(row, {"conv_prefix": turns[:-1], "response": turns[-1]}, {"messages"})
-
-
-def from_prompts(row: dict[str, Any]) -> dict[str, Any] | None:
-    prompt, completion = row.get("prompt"), row.get("completion")
-    if isinstance(completion, list):
-        if len(completion) != 1:
-            return None
-        completion = completion[0]
-    else:
-        completion = turn("assistant", completion)
-    made = {"conv_prefix": prompt if isinstance(prompt, list) else [turn("user", prompt)], "response": completion}
-    return labelled(row, made, {"prompt", "completion"})
 
 
 def plan(preset: str, **more: Any) -> RowPlan:
@@ -97,17 +65,17 @@ def test_identity_sends_the_rows_in_shape_as_their_own_bytes(data: bytes) -> Non
 
 @given(qa)
 def test_question_answer_makes_one_turn_and_a_response(data: bytes) -> None:
-    assert_agrees(plan("question-answer"), data, from_qa)
+    assert_agrees(plan("question-answer"), data, partial(by_preset, "question-answer"))
 
 
 @given(chat)
 def test_chat_makes_the_last_turn_the_response(data: bytes) -> None:
-    assert_agrees(plan("chat"), data, from_chat)
+    assert_agrees(plan("chat"), data, partial(by_preset, "chat"))
 
 
-@given(prompts, st.integers(0, 3))
+@given(prompts, st.integers(0, 6))
 def test_prompt_completion_takes_strings_and_turns_whichever_it_expects(data: bytes, variant: int) -> None:
-    assert_agrees(plan("prompt-completion", variant=variant), data, from_prompts)
+    assert_agrees(plan("prompt-completion", variant=variant), data, partial(by_preset, "prompt-completion"))
 
 
 @given(identity)
@@ -121,7 +89,9 @@ def test_a_dropped_key_is_as_if_it_had_never_been_there(data: bytes) -> None:
 @given(qa)
 def test_a_dropped_key_before_a_preset(data: bytes) -> None:
     def judge(row: dict[str, Any]) -> dict[str, Any] | None:
-        return from_qa({key: value for key, value in row.items() if key not in ("extra", "ground_truth")})
+        return by_preset(
+            "question-answer", {key: value for key, value in row.items() if key not in ("extra", "ground_truth")}
+        )
 
     assert_agrees(plan("question-answer", drop=("extra", "ground_truth")), data, judge)
 
@@ -201,7 +171,7 @@ def test_a_reason_names_the_field_what_was_expected_and_what_stands_there(
 @pytest.mark.parametrize(
     ("preset", "row", "field", "reason"),
     [
-        ("question-answer", {"question": "q", "answer": 5}, "answer", "expected a string, got the integer 5"),
+        ("question-answer", {"question": "q", "answer": 5.5}, "answer", "expected a string, got the number 5.5"),
         ("question-answer", {"question": "q"}, "answer", "got nothing (the key is absent)"),
         ("question-answer", {"question": "q", "answer": "a", "id": 1}, "id", "--drop 'id'"),
         (
@@ -232,9 +202,17 @@ def test_a_chat_row_whose_content_no_server_could_read_is_set_aside(bad: bytes, 
     json.loads(b"[" + made.body + b"]")
 
 
-@pytest.mark.parametrize("content", ["5", "null", '["q"]'])
-def test_a_chat_turn_that_says_no_string_is_set_aside(content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        ("5", "conv_prefix[0].content"),
+        ("null", "conv_prefix[0].content"),
+        ("[]", "conv_prefix[0].content"),
+        ('["q"]', "messages[0].content[0]"),
+    ],
+)
+def test_a_chat_turn_that_says_no_string_is_set_aside(content: str, field: str) -> None:
     row = json.dumps({"messages": [USER, ANSWER]})
     odd = row.replace('"q"', content)
     made = plan("chat").encoder().encode(ln.block(f"{row}\n{odd}\n".encode()))
-    assert (made.rows, [reject.field for reject in made.rejects]) == (1, ["conv_prefix[0].content"])
+    assert (made.rows, [reject.field for reject in made.rejects]) == (1, [field])

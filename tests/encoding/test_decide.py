@@ -28,11 +28,15 @@ def decided(target: Target, *rows: object, **options: Any) -> RowPlan:
     ("row", "preset", "said"),
     [
         (SHAPED, "identity", "identity: rows as they are"),
-        ({"messages": [USER, ANSWER]}, "chat", "chat → conv_prefix, response"),
-        ({"prompt": "p", "completion": "c"}, "prompt-completion", "prompt-completion → conv_prefix, response"),
-        (QA, "question-answer", "question-answer → conv_prefix, response"),
+        ({"messages": [USER, ANSWER]}, "chat", "chat → conv_prefix, response; 1 of 1 rows looked at fit chat"),
+        (
+            {"prompt": "p", "completion": "c"},
+            "prompt-completion",
+            "prompt-completion → conv_prefix, response; 1 of 1 rows looked at fit prompt-completion",
+        ),
+        (QA, "question-answer", "question-answer → conv_prefix, response; 1 of 1 rows looked at fit question-answer"),
         (QA | {"messages": [USER, ANSWER], "ground_truth": 1}, None, "question, answer"),
-        ({"text": "t"}, None, "the key text"),
+        ({"text": "t"}, None, "none is in the shape of any. The first has the keys text; write a mapping"),
     ],
 )
 def test_auto_takes_the_first_preset_whose_every_key_is_there(row: object, preset: str | None, said: str) -> None:

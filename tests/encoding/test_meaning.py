@@ -19,6 +19,7 @@ from bulkup.exact import canonical
 from bulkup.mapping import parse_mapping
 from bulkup.model import Validation
 from bulkup.schema import Column, Holds
+from bulkup.settings.repair import Repair
 from tests.encoding import lines as ln
 from tests.encoding.test_digits import AS_IS, MAPPING, TEXT, source, spelled, styles
 from tests.examples import examples
@@ -118,9 +119,14 @@ def test_a_row_that_should_have_been_rejected_is_equal_to_none() -> None:
     assert as_meant(plan, json.dumps({"n": "1,000"}).encode(), b'{"n":1000}') == b'{"n":1000}'
 
 
-def test_the_last_of_two_values_counts_where_a_row_is_made_anew() -> None:
-    plan = PLANS["mapping"]
+LEGACY = replace(PLANS["mapping"], edition=1)
+REPAIRED = replace(PLANS["mapping"], repairs=(Repair.DUPLICATE_KEYS,))
+
+
+@pytest.mark.parametrize("plan", [LEGACY, REPAIRED], ids=["of an earlier run", "repaired"])
+def test_the_last_of_two_values_counts_where_it_is_to(plan: RowPlan) -> None:
     line = b'{"v":1,"v":{"a":1,"a":2},"m":{"y":3}}'
     (row,) = plan.encoder().encode_rows(ln.block(line))
     assert row.body is not None
     assert as_meant(plan, line, row.body) == row.body
+    assert as_meant(PLANS["mapping"], line, row.body).startswith(b"not a row: a key stands twice")

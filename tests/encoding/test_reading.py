@@ -158,26 +158,12 @@ def test_a_return_within_a_row_is_white_space_and_stays() -> None:
     assert (made.body, made.rows, made.verbatim) == (row + b"," + row, 2, True)
 
 
-def test_known_limit_a_doubled_key_passes_and_the_last_one_counts() -> None:
-    doubled = ROW[:-1] + b',"ground_truth":1,"ground_truth":2}'
-    assert PLAN.encoder().encode(block(doubled)).body == doubled
-    qa = RowPlan(target=COLLINEAR, preset="question-answer").encoder()
-    made = json.loads(qa.encode(block(b'{"question":"a","question":"b","answer":"c"}')).body)
-    assert made["conv_prefix"][0]["content"] == "b"
-
-
 def test_a_reason_stays_on_one_line_whatever_the_keys_are() -> None:
     line = json.dumps({"a\n\u2028\x1b" + "k" * 5000: 1}).encode()
     (reject,) = PLAN.encoder().encode(block(line)).rejects
     assert reject.reason.startswith("a\\n\\u2028\\x1bkkk")
     assert reject.field is not None
     assert max(len(reject.reason), len(reject.field)) < 600
-
-
-def test_a_doubled_key_with_a_bad_value_is_named() -> None:
-    (reject,) = PLAN.encoder().encode(block(ROW[:-1] + b',"ground_truth":"x","ground_truth":2}')).rejects
-    assert reject.field == "ground_truth"
-    assert "more than once" in reject.reason
 
 
 def test_known_limit_a_number_beyond_a_double_passes_in_a_text_column_and_nowhere_else() -> None:

@@ -6,22 +6,27 @@ import asyncio
 import gzip
 import json
 import random
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import zstandard
 
 from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import BlockEncoder, RowOptions, RowPlan, decide
+from bulkup.encoding.meaning import as_meant
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.mapping import parse_mapping
-from bulkup.model import HEAD_BYTES, Block, LongRow, Validation
+from bulkup.model import HEAD_BYTES, Block, Changes, LongRow, Validation
 from bulkup.schema import Column, Holds, Nested
+from bulkup.settings.repair import Repair
 from bulkup.sources import open_source
+from tests.encoding.reference import Number, by_preset
 
 __all__ = ["one"]
 
@@ -73,12 +78,6 @@ JUNK = [
     *(b'"', b"{}", b"[", b"]"),
 ]
 ROLES = ["system", "developer", "user", "assistant", "tool", "function"]
-
-
-class Number(str):
-    """A number's own characters."""
-
-    __slots__ = ()
 
 
 # --- what rows may be -----------------------------------------------------------------------------------------------
@@ -149,14 +148,43 @@ def _collinear(maker: Maker) -> bytes:
     return maker.object([("conv_prefix", maker.turns("user")), ("response", maker.turn("assistant")), *maker.labels()])
 
 
+def _content(maker: Maker) -> bytes:
+    match maker.case.randrange(12):
+        case 0:
+            return maker.value()
+        case 1:
+            texts = [maker.object([("type", maker.text("text")), ("text", maker.text())]) for _ in range(2)]
+            return maker.array(texts[: maker.case.randrange(1, 3)])
+        case 2:
+            return maker.case.choice([b"42", b"-0", b"true", b"null", b"1.0"])
+        case _:
+            return maker.text()
+
+
+def _turns(maker: Maker, key: str, who: str, what: str, asking: list[str], answering: list[str]) -> bytes:
+    def one(roles: list[str]) -> bytes:
+        return maker.object([(who, maker.text(maker.case.choice(roles))), (what, _content(maker))])
+
+    before = [one([*asking, *answering]) for _ in range(maker.case.randrange(2))]
+    turns = maker.array([*before, one(asking), one(answering)])
+    return maker.object([(key, maker.text(turns.decode()) if maker.case.random() < 0.2 else turns), *maker.labels()])
+
+
 def _chat(maker: Maker) -> bytes:
-    first = [maker.turn(maker.case.choice(ROLES)) for _ in range(maker.case.randrange(2))]
-    turns = maker.array([*first, maker.turn("user"), maker.turn("assistant")])
-    return maker.object([("messages", turns), *maker.labels()])
+    return _turns(maker, "messages", "role", "content", ROLES, ["assistant"])
+
+
+def _shared(maker: Maker) -> bytes:
+    return _turns(maker, "conversations", "from", "value", ["human", "user", "system"], ["gpt", "chatgpt"])
+
+
+def _alpaca(maker: Maker) -> bytes:
+    below = [("input", _content(maker))] if maker.case.random() < 0.7 else []
+    return maker.object([("instruction", maker.text()), *below, ("output", _content(maker)), *maker.labels()])
 
 
 def _pair(first: str, second: str) -> Callable[[Maker], bytes]:
-    return lambda maker: maker.object([(first, maker.text()), (second, maker.text()), *maker.labels()])
+    return lambda maker: maker.object([(first, maker.text()), (second, _content(maker)), *maker.labels()])
 
 
 def mutated(case: random.Random, line: bytes) -> bytes:
@@ -192,19 +220,40 @@ def mutated(case: random.Random, line: bytes) -> bytes:
 
 @dataclass
 class Source:
-    """A row as Python's own decoder reads it. *unsure*: whether it is taken may differ (keys twice, numbers without end, depth)."""
+    """A row as Python's own decoder reads it, once *mended*. *unsure*: whether it is taken may differ (numbers without end, depth,
+    and keys twice where these may stand)."""
 
     row: dict[str, Any] | None
     unsure: bool = False
+    mended: frozenset[Repair] = frozenset()
 
 
-def read(line: bytes) -> Source:
+HALF = re.compile("[\ud800-\udfff]")
+
+
+def read(line: bytes, repairs: tuple[Repair, ...] = (), *, doubled: bool = True) -> Source:
+    """The row on *line*. *doubled*: keys may stand twice."""
     unsure = False
+    mended: set[Repair] = set()
+
+    def needs(repair: Repair) -> None:
+        if repair not in repairs:
+            raise ValueError
+        mended.add(repair)
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, str) and not isinstance(value, Number) and HALF.search(value):
+            needs(Repair.SURROGATES)
+            return HALF.sub("\ufffd", value)
+        return [whole(item) for item in value] if isinstance(value, list) else value
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal unsure
-        table = dict(found)
-        unsure = unsure or len(table) < len(found)
+        table = {whole(key): whole(value) for key, value in found}
+        if len(table) < len(found):
+            nonlocal unsure
+            unsure = unsure or doubled
+            if not doubled:
+                needs(Repair.DUPLICATE_KEYS)
         return table
 
     def number(text: str) -> Number:
@@ -214,17 +263,21 @@ def read(line: bytes) -> Source:
 
     try:
         text = line.strip(SPACE).decode()
-        row = json.loads(text, object_pairs_hook=pairs, parse_int=number, parse_float=number, parse_constant=_refuse)
+        row = json.loads(
+            text,
+            object_pairs_hook=pairs,
+            parse_int=number,
+            parse_float=number,
+            parse_constant=lambda _: needs(Repair.NAN),
+        )
         json.dumps(row, ensure_ascii=False).encode()
     except RecursionError:
         return Source({}, unsure=True)
     except ValueError:
         return Source(None)
-    return Source(row, unsure or _depth(text) > 200) if isinstance(row, dict) else Source(None)
-
-
-def _refuse(_: str) -> NoReturn:
-    raise ValueError
+    if not isinstance(row, dict):
+        return Source(None)
+    return Source(row, unsure or _depth(text) > 200, frozenset(mended))
 
 
 def _depth(text: str) -> int:
@@ -306,28 +359,6 @@ def as_collinear(row: dict[str, Any]) -> dict[str, Any] | None:
     return row if fits else None
 
 
-def _labels(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in ("ground_truth", "context") if row.get(key) is not None}
-
-
-def from_chat(row: dict[str, Any]) -> dict[str, Any] | None:
-    turns = row.get("messages")
-    if not row.keys() <= {"messages", "ground_truth", "context"} or not isinstance(turns, list) or len(turns) < 2:
-        return None
-    return as_collinear({"conv_prefix": turns[:-1], "response": turns[-1], **_labels(row)})
-
-
-def from_pair(first: str, second: str) -> Callable[[dict[str, Any]], dict[str, Any] | None]:
-    def judge(row: dict[str, Any]) -> dict[str, Any] | None:
-        if not row.keys() <= {first, second, "ground_truth", "context"} or not is_text(row.get(first)):
-            return None
-        if not is_text(row.get(second)):
-            return None
-        return as_collinear(_asked(row[first], row[second], _labels(row)))
-
-    return judge
-
-
 def _asked(question: Any, answer: Any, more: dict[str, Any]) -> dict[str, Any]:
     turns = [{"role": "user", "content": question}]
     return {"conv_prefix": turns, "response": {"role": "assistant", "content": answer}, **more}
@@ -354,12 +385,14 @@ def from_mapping(row: dict[str, Any]) -> dict[str, Any] | None:
 Make = Callable[[Maker], bytes]
 Judge = Callable[[dict[str, Any]], dict[str, Any] | None]
 
-SHAPES: list[tuple[Make, Judge]] = [
-    (_collinear, as_collinear),
-    (_chat, from_chat),
-    (_pair("question", "answer"), from_pair("question", "answer")),
-    (_pair("prompt", "completion"), from_pair("prompt", "completion")),
-]
+SHAPES: dict[str, list[Make]] = {
+    "identity": [_collinear],
+    "chat": [_chat],
+    "sharegpt": [_shared],
+    "alpaca": [_alpaca],
+    "question-answer": [_pair("question", "answer")],
+    "prompt-completion": [_pair("prompt", "completion"), _pair("prompt", "response"), _pair("input", "output")],
+}
 
 
 PACKS: list[Callable[[bytes], bytes]] = [bytes, gzip.compress, zstandard.ZstdCompressor().compress]
@@ -400,7 +433,11 @@ def _one(case: random.Random, scratch: Path) -> None:
         case 2:
             judge, options = from_mapping, replace(options, mapping=MAPPING)
         case _:
-            make, judge = case.choice(SHAPES)
+            name = case.choice(list(SHAPES))
+            make = case.choice(SHAPES[name])
+            options = replace(options, preset=name if case.random() < 0.5 else "auto")
+    if validation is Validation.FULL and case.random() < 0.3:
+        options = replace(options, repairs=tuple(repair for repair in Repair if case.random() < 0.7))
     share = case.choice([0.0, 0.05, 0.3])
     first = [make(maker) for _ in range(case.randrange(1, 4))]
     lines = [make(maker) for _ in range(case.choice([1, 5, 60, 200]))]
@@ -416,8 +453,8 @@ def _one(case: random.Random, scratch: Path) -> None:
         return
     if target is NEBIUS:
         judge = by_columns(plan.columns or ())
-    elif plan.preset == "identity":  # the sample was no better
-        judge = as_collinear
+    elif plan.mapping is None:
+        judge = as_collinear if plan.preset == "identity" else partial(by_preset, plan.preset)
     _check(case, scratch, plan, judge, lines)
 
 
@@ -432,11 +469,11 @@ def _check(case: random.Random, scratch: Path, plan: RowPlan, judge: Judge, line
     items, trouble = asyncio.run(_read(path, plan.max_row_bytes, case.choice([512, 128 * 1024])))
     assert trouble is None or trouble.replace(str(path), "").isprintable(), repr(trouble)
     encoder = plan.encoder()
-    found: list[tuple[bytes, bytes | None]] = []
+    found: list[tuple[bytes, bytes | None, Changes]] = []
     for item in items:
         if isinstance(item, LongRow):
             assert encoder.reject_long(item).reason
-            found.append((item.head, None))
+            found.append((item.head, None, ()))
         else:
             found += _encoded(encoder, item)
     if is_array:
@@ -445,9 +482,9 @@ def _check(case: random.Random, scratch: Path, plan: RowPlan, judge: Judge, line
             count = len(whole.row[""])
             assert len(found) == count, f"{len(found)} rows of {count} in {data!r}"
     elif trouble is None:
-        _same_lines(data, [raw for raw, _ in found])
-    for raw, body in found:
-        _compare(plan, judge, raw, body)
+        _same_lines(data, [raw for raw, *_ in found])
+    for raw, body, changes in found:
+        _compare(plan, judge, raw, body, changes)
 
 
 def _same_lines(data: bytes, found: list[bytes]) -> None:
@@ -477,12 +514,13 @@ async def _read(path: Path, max_row_bytes: int, block_bytes: int) -> tuple[list[
     return items, None
 
 
-def _encoded(encoder: BlockEncoder, block: Block) -> list[tuple[bytes, bytes | None]]:
+def _encoded(encoder: BlockEncoder, block: Block) -> list[tuple[bytes, bytes | None, Changes]]:
     """Each line of *block* and what it came to, told the same by both ways."""
     whole, rows = encoder.encode(block), encoder.encode_rows(block)
     assert whole.body == b",".join(row.body for row in rows if row.body is not None), block
     assert whole.rejects == tuple(row.reject for row in rows if row.reject is not None), block
     assert whole.lines == len(rows), block
+    assert dict(whole.changes) == sum((Counter(dict(row.changes)) for row in rows), Counter()), block
     lines = block.data.split(b"\n")
     lines = lines[:-1] if not lines[-1] else lines
     found = []
@@ -498,19 +536,19 @@ def _encoded(encoder: BlockEncoder, block: Block) -> list[tuple[bytes, bytes | N
             assert reject.row in (raw, raw[:HEAD_BYTES]), f"{reject.row!r} for {raw!r}"
         else:
             assert (row.body is None) == (not raw.strip(SPACE)), f"{raw!r} is neither sent nor rejected"
-        found.append((raw, row.body))
+        found.append((raw, row.body, row.changes))
     if whole.verbatim:
         assert whole.body == b",".join(line.strip(SPACE) for line in lines), block
     return found
 
 
-def _compare(plan: RowPlan, judge: Judge, raw: bytes, body: bytes | None) -> None:
+def _compare(plan: RowPlan, judge: Judge, raw: bytes, body: bytes | None, changes: Changes) -> None:
     line = raw.strip(SPACE)
     if not line:
         return
     if plan.validation is Validation.TRUST and body is not None and body == line:
         return
-    source = read(line)
+    source = read(line, plan.repairs, doubled=plan.validation is Validation.TRUST)
     right = None if source.row is None else judge(source.row)
     too_long = len(raw) > plan.max_row_bytes
     if body is None:
@@ -522,6 +560,7 @@ def _compare(plan: RowPlan, judge: Judge, raw: bytes, body: bytes | None) -> Non
         return
     if plan.validation is not Validation.TRUST:
         assert right is not None, f"sent, but it is not good: {raw!r} as {body!r} ({plan.describe()})"
+        assert {kind for kind, _ in changes} & set(Repair) == source.mended, f"{raw!r}: {changes}"
     if body == line or right is None:
         return
     made = read(body)
@@ -531,3 +570,5 @@ def _compare(plan: RowPlan, judge: Judge, raw: bytes, body: bytes | None) -> Non
         if made.row[name] is not None:
             made.row[name] = read(b'{"":' + made.row[name].encode() + b"}").row[""]  # type: ignore[index]
     assert same(made.row, right), f"{raw!r} was sent as {body!r} ({plan.describe()})"
+    meant = as_meant(plan, line, body)
+    assert meant == body, f"{raw!r} was sent as {body!r}, and means {meant!r} ({plan.describe()})"

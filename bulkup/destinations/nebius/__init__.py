@@ -30,6 +30,16 @@ class NebiusOptions(OptionTable):
     ai_project_id: Annotated[
         str | None, Option(metavar="ID", meaning="the project", default="the token's own", parse=as_text)
     ] = None
+    column: Annotated[
+        tuple[str, ...],
+        Option(
+            metavar="NAME=TYPE",
+            meaning="the type of one column, as `[nebius.columns]` has it: `string`, `integer`, `boolean`, `text`, with a `?` "
+            "where it may be null; repeatable, and it overrules the config file",
+            default="as inferred",
+            is_list=True,
+        ),
+    ] = ()
 
 
 class _Nebius(Service):

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from bulkup.destinations.nebius import NEBIUS
+from bulkup.destinations.nebius.presets import NEBIUS_PRESETS
 from bulkup.encoding import ColumnRows, Target
 from bulkup.schema import Column
 
 __all__ = ["TARGET", "wire_schema"]
 
-TARGET = Target(name=NEBIUS.name, title=NEBIUS.title, rows=ColumnRows())
+TARGET = Target(name=NEBIUS.name, title=NEBIUS.title, rows=ColumnRows(NEBIUS_PRESETS))
 """Nebius Token Factory, as the encoder sees it."""
 
 

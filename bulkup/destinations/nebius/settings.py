@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bulkup.config import Table
 from bulkup.destinations.nebius import NEBIUS, NebiusOptions
@@ -22,6 +22,7 @@ class Nebius(NebiusOptions, DestinationSettings):
     service = NEBIUS.name
     place = ("folder", "ai_project_id")
     row_settings = ("schema", "columns", "nested")
+    later_row_settings = ("column",)
 
     url: str = NEBIUS.url
     whole_schema: Table | None = Field(default=None, alias="schema")
@@ -29,11 +30,22 @@ class Nebius(NebiusOptions, DestinationSettings):
     nested: Literal["text", "as-is"] = "text"
     pending_timeout_s: Annotated[float, Field(gt=0)] = 600.0
 
+    @field_validator("column")
+    @classmethod
+    def _named_and_typed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            name, equals, kind = text.rpartition("=")
+            if not equals or not name or not kind.removesuffix("?"):
+                raise ValueError(f"{text!r} is not NAME=TYPE, such as score=integer or note=string?")
+        return value
+
     def where(self) -> str:
         return f"folder {self.folder}"
 
     def row_options(self, common: RowOptions) -> RowOptions:
-        return replace(common, schema=self.whole_schema, columns=self.columns, nested=Nested(self.nested))
+        pairs = (text.rpartition("=") for text in self.column)
+        columns = {**self.columns, **{name: kind for name, _, kind in pairs}}
+        return replace(common, schema=self.whole_schema, columns=columns, nested=Nested(self.nested))
 
     def pending_s(self) -> float:
         return self.pending_timeout_s
