@@ -348,7 +348,8 @@ class Lane:
         size = tile_bytes(
             limits, raw_bytes=raw, body_bytes=body, rows=count, largest_row=largest, is_held=not self._source.any_range
         )
-        self._announce_datasets(size)
+        if count or (sample is not None and sample.end < (self._source.size or 0)):  # else perhaps there is no row
+            self._announce_datasets(size)
         return LanePlan(size, rows, max_body_bytes, self._max_rows, self._options.max_row_bytes)
 
     def _announce_datasets(self, tile_size: int) -> None:
