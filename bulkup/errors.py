@@ -45,6 +45,7 @@ class ExitCode(IntEnum):
     LOCKED = 8
     STOPPED_BY_LIMIT = 10
     SOURCE_UNREADABLE = 65
+    EMPTY = 66
     LOCAL_DISK = 74
     TRY_LATER = 75
     NO_PERMISSION = 77
@@ -68,6 +69,7 @@ PRECEDENCE = (
     ExitCode.IN_DOUBT,
     ExitCode.SOURCE_UNREADABLE,
     ExitCode.SOME_REJECTED,
+    ExitCode.EMPTY,
     ExitCode.ALL_LANDED,
 )
 """Where several codes apply, the first of these stands for all."""

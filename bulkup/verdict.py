@@ -32,6 +32,12 @@ class LaneRecord:
     unreadable: str | None = None
     late: str | None = None
     end: LaneEnd | None = None
+    empty_is_ok: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the source has come to its end without a row."""
+        return self.planned_whole and not self.totals.rows_read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +56,21 @@ class Verdict:
 
     exit_code: ExitCode
     reason: str | None = None
+    has_landed: bool = True
+    """Whether any row has."""
 
     @property
     def status(self) -> str:
-        """The exit code as a word."""
-        return status_of(self.exit_code)
+        """The exit code as a word; nothing has `landed` where no row has."""
+        if self.has_landed:
+            return status_of(self.exit_code)
+        match self.exit_code:
+            case ExitCode.ALL_LANDED:
+                return status_of(ExitCode.EMPTY)
+            case ExitCode.SOME_REJECTED:
+                return "all rows rejected"
+            case _:
+                return status_of(self.exit_code)
 
 
 def lane_verdict(lane: LaneRecord) -> Verdict:
@@ -69,11 +85,14 @@ def lane_verdict(lane: LaneRecord) -> Verdict:
             (ExitCode.IN_DOUBT, totals.rows_in_doubt > 0),
             (ExitCode.SOURCE_UNREADABLE, lane.unreadable is not None),
             (ExitCode.SOME_REJECTED, totals.rows_rejected > 0),
+            (ExitCode.EMPTY, lane.is_empty and not lane.empty_is_ok),
             (ExitCode.TRY_LATER, has_more and end.exit_code is None and not totals.rows_in_doubt),
         )
         if applies
     ]
-    return Verdict(worst(codes), end.reason or lane.late or lane.unreadable or end.unseen)
+    empty = "the source holds no rows" if lane.is_empty else None
+    reason = end.reason or lane.late or lane.unreadable or end.unseen or empty
+    return Verdict(worst(codes), reason, has_landed=totals.rows_landed > 0)
 
 
 def run_verdict(run: RunRecord) -> Verdict:
@@ -81,7 +100,7 @@ def run_verdict(run: RunRecord) -> Verdict:
     codes = [lane_verdict(lane).exit_code for lane in run.lanes.values()]
     if run.interrupted is not None and any(lane.totals.rows_left for lane in run.lanes.values()):
         codes.append(run.interrupted)
-    return Verdict(worst(codes))
+    return Verdict(worst(codes), has_landed=any(lane.totals.rows_landed for lane in run.lanes.values()))
 
 
 def status_of(code: ExitCode) -> str:
@@ -95,6 +114,8 @@ def status_of(code: ExitCode) -> str:
             return "in doubt"
         case ExitCode.INTERRUPTED | ExitCode.TERMINATED:
             return "interrupted"
+        case ExitCode.EMPTY:
+            return "nothing to upload"
         case ExitCode.SOURCE_UNREADABLE:
             return "source unreadable"
         case _:

@@ -34,6 +34,7 @@ Exit codes:
     8  another process holds the run or the dataset
    10  stopped by a limit that you set
    65  the input is unreadable (what came before has landed)
+   66  nothing to upload: the source holds no rows (--empty ok makes it 0)
    74  the local disk refused a write
    75  try again later (quota, outage)
    77  token or permission

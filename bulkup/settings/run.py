@@ -10,11 +10,11 @@ from typing import Annotated, ClassVar, Literal
 
 from bulkup.errors import UsageProblem
 from bulkup.path_text import as_text
-from bulkup.quantities import parse_seconds, parse_truth, parse_workers
+from bulkup.quantities import parse_seconds, parse_size, parse_truth, parse_workers
 from bulkup.settings.option import Bounds, Option, OptionTable
 from bulkup.validation import Validation
 
-__all__ = ["OnDoubt", "OnSourceChange", "RejectLimit", "RunOptions"]
+__all__ = ["Empty", "OnDoubt", "OnSourceChange", "RejectLimit", "RunOptions"]
 
 MIB = 1024 * 1024
 
@@ -38,6 +38,13 @@ class OnSourceChange(StrEnum):
     REFUSE = "refuse"
     APPEND = "append"
     RESTART = "restart"
+
+
+class Empty(StrEnum):
+    """What it means that a source holds no rows."""
+
+    FAIL = "fail"
+    OK = "ok"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +102,57 @@ class RunOptions(OptionTable):
             commands=ALONE,
         ),
     ]
+    rows_at: Annotated[
+        str | None,
+        Option(
+            metavar="KEYS",
+            meaning="take the rows that stand under these keys of the JSON in a file, such as `data.paragraphs`; a step goes "
+            "through arrays; `.` takes a file's only object for a row (docs/formats.md)",
+            default="what the content tells",
+            parse=as_text,
+            commands=ALONE,
+        ),
+    ] = None
+    encoding: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            meaning="the encoding of all files, such as `utf-16`, `windows-1252` or `shift_jis`",
+            default="UTF-8; another one is never guessed",
+            parse=as_text,
+            commands=ALONE,
+        ),
+    ] = None
+    lines: Annotated[
+        bool,
+        Option(
+            metavar="",
+            meaning="take every line for a row, whatever a file looks like",
+            default="the content tells",
+            parse=parse_truth,
+            commands=ALONE,
+        ),
+    ] = False
+    zstd_window_bytes: Annotated[
+        int,
+        Bounds(ge=1024, le=2048 * MIB),
+        Option(
+            metavar="SIZE",
+            meaning="the largest window of a zstd file, up to 2 GiB; what reads such a file holds that much memory more",
+            name="zstd_window",
+            default="128 MiB",
+            parse=parse_size,
+            commands=ON_THE_WAY,
+        ),
+    ] = 128 * MIB
+    empty: Annotated[
+        Empty,
+        Option(
+            metavar="fail|ok",
+            meaning="a source without a row: `fail` ends with exit code 66, `ok` with 0",
+            commands=ON_THE_WAY,
+        ),
+    ] = Empty.FAIL
     state_dir: Annotated[Path, Option(metavar="DIR", meaning="where runs are kept", commands=EVERYWHERE)] = Path(
         ".bulkup"
     )

@@ -3,9 +3,12 @@
 from bulkup.sources.decompress import Compression
 from bulkup.sources.format import Access, Cutter, Format, Reader, SourceFile, Unit
 from bulkup.sources.inspection import inspect
+from bulkup.sources.json_path import path_of
 from bulkup.sources.locators import STDIN, resolve
 from bulkup.sources.opening import open_files, open_source
+from bulkup.sources.reading import Reading
 from bulkup.sources.source import Cursor, Item, Source
+from bulkup.sources.transcode import encoding_named
 
 __all__ = [
     "STDIN",
@@ -16,11 +19,14 @@ __all__ = [
     "Format",
     "Item",
     "Reader",
+    "Reading",
     "Source",
     "SourceFile",
     "Unit",
+    "encoding_named",
     "inspect",
     "open_files",
     "open_source",
+    "path_of",
     "resolve",
 ]

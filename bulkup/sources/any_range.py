@@ -21,6 +21,7 @@ class AnyRangeSource:
 
     any_range = True
     rereadable = True
+    notes: tuple[str, ...] = ()
 
     def __init__(self, files: tuple[SourceFile, ...], *, max_row_bytes: int, block_bytes: int = BLOCK_BYTES) -> None:
         assert all(file.any_range for file in files)

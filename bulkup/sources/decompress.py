@@ -9,18 +9,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
-import zstandard
 from isal import isal_zlib
 
-from bulkup.refusal import Refusal, attempt
+from bulkup.sources.decoder import Chain, DamagedError, Decoder, decoded
+from bulkup.sources.zstd import DEFAULT_WINDOW_BYTES, Zstd
 
 __all__ = ["Compression", "DamagedError", "Decoder", "bare_name", "compression_of", "decoder_for"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_ZSTD_MAGIC = 0xFD2FB528
-_ZSTD_SKIPPABLE = 0x184D2A50
 
 
 class Compression(StrEnum):
@@ -29,34 +27,10 @@ class Compression(StrEnum):
     NONE = "none"
     GZIP = "gzip"
     ZSTD = "zstd"
-
-
-class DamagedError(Exception):
-    """The compressed bytes cannot be decoded from here on."""
-
-
-class Decoder(Protocol):
-    """Raw bytes in, decoded bytes out."""
-
-    def push(self, raw: bytes) -> None:
-        """Take the next raw bytes. Only when `pull` has given nothing more."""
-
-    def pull(self, limit: int) -> bytes:
-        """The next decoded bytes, about *limit* at most; empty where more raw bytes are wanted.
-
-        Raises `DamagedError`.
-        """
-
-    @property
-    def whole(self) -> bool:
-        """Whether the input may end here."""
-
-
-def _decoded(kind: str, decompress: Callable[..., bytes], *args: Any) -> bytes:
-    found = attempt(decompress, *args)
-    if isinstance(found, Refusal):
-        raise DamagedError(f"damaged {kind} ({found.why})") from found.why
-    return found
+    XZ = "xz"
+    BZIP2 = "bzip2"
+    DEFLATE = "deflate"
+    """Raw, as in a zip file: no bytes tell it."""
 
 
 class _Plain:
@@ -95,7 +69,7 @@ class _Gzip:
                 if not self._begin_member():
                     break
                 self._member = isal_zlib.decompressobj(wbits=31)
-            data: bytes = _decoded("gzip", self._member.decompress, self._raw, limit)
+            data: bytes = decoded("gzip", self._member.decompress, self._raw, limit)
             self._full = len(data) == limit  # there may be more to come from what was taken already
             if self._member.eof:
                 self._raw, self._member, self._full = self._member.unused_data, None, False
@@ -117,101 +91,40 @@ class _Gzip:
         return bool(self._raw)
 
 
-class _Zstd:
-    """Frames one after the other, fed to the library block by block.
-
-    Its decompressor has no output limit, and a few raw bytes can stand for megabytes. A block never decodes to more
-    than 128 KiB, and its header says how long it is (RFC 8878), so block by block the output is bounded and a frame
-    that was cut off is seen for certain.
-    """
-
-    def __init__(self) -> None:
-        self._raw = b""
-        self._frame: Any = None
-        self._checksum = False
-        self._last = False
-        self._skip = 0
-
-    @property
-    def whole(self) -> bool:
-        return self._frame is None and not self._raw and not self._skip
-
-    def push(self, raw: bytes) -> None:
-        self._raw = self._raw + raw if self._raw else raw
-
-    def pull(self, limit: int) -> bytes:
-        while (unit := self._unit()) is not None:
-            if not unit:
-                continue
-            if self._frame is None:
-                self._frame = zstandard.ZstdDecompressor().decompressobj()
-            data: bytes = _decoded("zstd", self._frame.decompress, unit)
-            if self._frame.eof:
-                self._frame, self._last = None, False
-            elif self._last and not self._checksum:
-                raise DamagedError("damaged zstd (a frame does not end with its last block)")
-            if data:
-                return data
-        return b""
-
-    def _unit(self) -> bytes | None:
-        """The next frame header, block or checksum; empty for what is skipped, None where it is not all there."""
-        if self._skip:
-            skipped = min(self._skip, len(self._raw))
-            self._skip -= skipped
-            self._raw = self._raw[skipped:]
-            return b"" if skipped else None
-        if self._frame is None:
-            return self._header()
-        if self._last:
-            self._checksum = False
-            return self._take(4)
-        if len(self._raw) < 3:
-            return None
-        header = int.from_bytes(self._raw[:3], "little")
-        run_length = (header >> 1) & 3 == 1
-        unit = self._take(3 + (1 if run_length else header >> 3))
-        if unit is not None:
-            self._last = bool(header & 1)
-        return unit
-
-    def _header(self) -> bytes | None:
-        if len(self._raw) < 5:
-            return None
-        magic = int.from_bytes(self._raw[:4], "little")
-        if magic & 0xFFFFFFF0 == _ZSTD_SKIPPABLE:
-            if len(self._raw) < 8:
-                return None
-            self._skip = 8 + int.from_bytes(self._raw[4:8], "little")
-            return b""
-        if magic != _ZSTD_MAGIC:
-            raise DamagedError("damaged zstd (no frame begins here)")
-        flags = self._raw[4]
-        single_segment = flags >> 5 & 1
-        self._checksum, self._last = bool(flags >> 2 & 1), False
-        content_size = (single_segment, 2, 4, 8)[flags >> 6]
-        return self._take(5 + 1 - single_segment + (0, 1, 2, 4)[flags & 3] + content_size)
-
-    def _take(self, count: int) -> bytes | None:
-        if len(self._raw) < count:
-            return None
-        unit, self._raw = self._raw[:count], self._raw[count:]
-        return unit
-
-
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How a compression is told, how files that have it are named, and what undoes it."""
+    """How a compression is told, how files that have it are named, and what undoes it, given the largest zstd window."""
 
     magic: re.Pattern[bytes]
     suffixes: tuple[str, ...]
-    decoder: Callable[[], Decoder]
+    decoder: Callable[[int], Decoder]
+
+
+def _xz(_: int) -> Decoder:
+    from bulkup.sources.stdlib_streams import Xz
+
+    return Xz()
+
+
+def _bzip2(_: int) -> Decoder:
+    from bulkup.sources.stdlib_streams import Bzip2
+
+    return Bzip2()
+
+
+def _deflate(_: int) -> Decoder:
+    from bulkup.sources.stdlib_streams import Deflate
+
+    return Deflate()
 
 
 _KINDS = {
-    Compression.GZIP: _Kind(re.compile(rb"\x1f\x8b\x08"), (".gz", ".gzip"), _Gzip),
-    Compression.ZSTD: _Kind(re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), (".zst", ".zstd"), _Zstd),
-    Compression.NONE: _Kind(re.compile(b""), (), _Plain),
+    Compression.GZIP: _Kind(re.compile(rb"\x1f\x8b\x08"), (".gz", ".gzip"), lambda _: _Gzip()),
+    Compression.ZSTD: _Kind(re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), (".zst", ".zstd"), Zstd),
+    Compression.XZ: _Kind(re.compile(rb"\xfd7zXZ\x00"), (".xz",), _xz),
+    Compression.BZIP2: _Kind(re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"), (".bz2", ".bzip2"), _bzip2),
+    Compression.DEFLATE: _Kind(re.compile(rb"(?!)"), (), _deflate),
+    Compression.NONE: _Kind(re.compile(b""), (), lambda _: _Plain()),
 }
 """One line for each; what nothing before it claims is not packed."""
 
@@ -221,9 +134,12 @@ def compression_of(start: bytes) -> Compression:
     return next(compression for compression, kind in _KINDS.items() if kind.magic.match(start))
 
 
-def decoder_for(compression: Compression) -> Decoder:
-    """A decoder at the beginning of a file."""
-    return _KINDS[compression].decoder()
+def decoder_for(
+    compression: Compression, inner: Compression = Compression.NONE, *, zstd_window: int = DEFAULT_WINDOW_BYTES
+) -> Decoder:
+    """A decoder at the beginning of a file that is packed so, where there is *inner* twice."""
+    decoder = _KINDS[compression].decoder(zstd_window)
+    return decoder if inner is Compression.NONE else Chain(decoder, _KINDS[inner].decoder(zstd_window))
 
 
 def bare_name(name: str, compression: Compression) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 
-__all__ = ["ElementScanner"]
+__all__ = ["ElementScanner", "MemberScanner", "ObjectScanner"]
 
 # Possessive throughout (`*+`, `++`): each byte is looked at once, and nothing is ever tried again. A class of one byte
 # (`[^"]`) is several times faster than one of two, so a string whose first quote may be escaped is the exception.
@@ -20,7 +20,7 @@ _OPENING, _CLOSING = re.compile(rb"[{\[]++"), re.compile(rb"[}\]]++")
 
 _QUOTE, _COMMA, _BACKSLASH = b'",\\'
 _OPEN = b"[{"
-_END_OF_ARRAY = ord("]")
+_COMMA_OR_END_OF_ARRAY = (_COMMA, ord("]"))
 
 
 class ElementScanner:
@@ -28,6 +28,9 @@ class ElementScanner:
 
     *pos* is the index of the next byte to look at.
     """
+
+    _ends: tuple[int, ...] = _COMMA_OR_END_OF_ARRAY
+    _ends_closed = False
 
     def __init__(self) -> None:
         self.pos = 0
@@ -62,7 +65,10 @@ class ElementScanner:
                 run = min(self._depth, self._run(_CLOSING, held, limit))
                 self._depth -= run
                 self.pos += run - 1
-            elif byte in (_COMMA, _END_OF_ARRAY):
+                if self._ends_closed and not self._depth:
+                    self.pos += 1
+                    return self.pos
+            elif byte in self._ends:
                 return self.pos
             self.pos += 1
         return None
@@ -73,10 +79,19 @@ class ElementScanner:
         assert found is not None
         return found.end() - self.pos
 
-    def next_element(self) -> None:
-        """Go behind the separator that was found."""
-        self.pos += 1
-
     def dropped(self, count: int) -> None:
         """The first *count* bytes held are gone."""
         self.pos -= count
+
+
+class MemberScanner(ElementScanner):
+    """The end of a value in an object or an array: the `,`, `]` or `}` behind it."""
+
+    _ends = (*_COMMA_OR_END_OF_ARRAY, ord("}"))
+
+
+class ObjectScanner(ElementScanner):
+    """The end of an object (or an array) that stands by itself: the index behind its closing bracket."""
+
+    _ends = ()
+    _ends_closed = True

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Protocol, assert_never
 
 from bulkup.model import Block, LongRow
-from bulkup.sources.decompress import Compression
+from bulkup.sources.decoder import Chain, Decoder
+from bulkup.sources.decompress import Compression, decoder_for
 from bulkup.sources.head import Head
+from bulkup.sources.zstd import DEFAULT_WINDOW_BYTES
 
-__all__ = ["Access", "Cutter", "Format", "Item", "Reader", "Sign", "SourceFile", "Unit"]
+__all__ = ["Access", "Cutter", "Format", "Item", "Member", "Reader", "Sign", "SourceFile", "Unit"]
 
 Item = Block | LongRow
 """What is handed out: whole lines, or one line that is too long."""
@@ -104,7 +107,8 @@ class Format:
     regular file that is not packed, with the *access* that is stated. At least one is given. *length* is how many positions a
     file takes, where these are not its bytes; it is asked once, in a thread, when the file is frozen.
 
-    *verbatim*: the bytes of a range are its rows as JSON lines, so they may be sent from the file as they are.
+    *verbatim*: the bytes of a range are its rows as JSON lines, so they may be sent from the file as they are. *takes_path*: the
+    cutter is told where the rows stand, as *rows_at*.
     """
 
     name: str
@@ -118,6 +122,7 @@ class Format:
     cutter: MakeCutter | None = None
     reader: MakeReader | None = None
     length: Callable[[str], int] | None = None
+    takes_path: bool = False
 
     def __post_init__(self) -> None:
         if self.cutter is None and self.reader is None:
@@ -144,12 +149,33 @@ class Format:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """Where in the file *archive* a member's bytes stand: from *offset* on, in what *outer* and then *outer_inner* unpack to.
+
+    *method* is how the archive itself packs them, and *crc* and *unpacked* are the checksum and the length of what it packs; None
+    where it says nothing of that.
+    """
+
+    archive: str
+    offset: int
+    outer: Compression = Compression.NONE
+    outer_inner: Compression = Compression.NONE
+    method: Compression = Compression.NONE
+    crc: int | None = None
+    unpacked: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file, frozen: *size*, *mtime_ns* and *inode* are those on disk when it was inspected (None for stdin).
 
     *uri* is the path as it was given or as the glob gave it, `-` for stdin. *bom* says that the decoded bytes begin
     with a UTF-8 byte order mark, which is no part of the first row. *length* is how many positions it takes where it can be
     read by ranges.
+
+    What is packed twice has an *inner* compression. Text in another *encoding* than UTF-8 is made UTF-8; positions count that.
+    *rows_at* are the keys under which the rows stand, where the format has such. A *member* of an archive has the size that it
+    takes there, and the uri `ARCHIVE::NAME`.
     """
 
     uri: str
@@ -160,12 +186,49 @@ class SourceFile:
     format: Format
     bom: bool
     length: int | None
+    inner: Compression = Compression.NONE
+    encoding: str | None = None
+    rows_at: tuple[str, ...] | None = None
+    zstd_window: int = DEFAULT_WINDOW_BYTES
+    member: Member | None = None
+
+    @property
+    def path(self) -> str:
+        """The file on disk."""
+        return self.uri if self.member is None else self.member.archive
+
+    @property
+    def packing(self) -> str:
+        """How it is packed, in one word, as journals have it."""
+        return self.compression if self.inner is Compression.NONE else f"{self.compression}+{self.inner}"
+
+    def decoder(self) -> Decoder:
+        """From its bytes on disk to UTF-8."""
+        decoder = decoder_for(self.compression, self.inner, zstd_window=self.zstd_window)
+        if self.member is not None and self.member.crc is not None:
+            from bulkup.sources.stdlib_streams import Checked
+
+            packed = decoder_for(self.member.method, zstd_window=self.zstd_window)
+            decoder = Chain(Checked(packed, self.member.crc, self.member.unpacked or 0), decoder)
+        if self.encoding is not None:
+            from bulkup.sources.transcode import Transcoder
+
+            decoder = Chain(decoder, Transcoder(self.encoding))
+        return decoder
+
+    def cutter(self, start: int, *, block_bytes: int, max_row_bytes: int) -> Cutter:
+        """What cuts its decoded bytes, of which the first has the position *start*."""
+        make = self.format.cutter
+        assert make is not None, "what has no cutter is refused before it is decoded"
+        if self.format.takes_path:
+            make = partial(make, rows_at=self.rows_at or ())  # type: ignore[call-arg]
+        return make(start, block_bytes=block_bytes, max_row_bytes=max_row_bytes)
 
     @property
     def any_range(self) -> bool:
         """Whether its rows can be read in any order: the format allows it, in a regular file that is not packed."""
-        is_bare = self.size is not None and self.compression is Compression.NONE
-        return is_bare and self.format.access is Access.ANY_RANGE
+        is_bare = self.size is not None and self.compression is Compression.NONE and self.encoding is None
+        return is_bare and self.member is None and self.format.access is Access.ANY_RANGE
 
     @property
     def verbatim(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Protocol
 import anyio
 
 from bulkup.errors import SourceChanged, SourceUnreadable
+from bulkup.sources.decompress import Compression
 from bulkup.sources.format import SourceFile
 
 __all__ = ["FileInput", "Input", "PipeInput", "open_file"]
@@ -18,16 +19,24 @@ __all__ = ["FileInput", "Input", "PipeInput", "open_file"]
 def open_file(file: SourceFile) -> int:
     """A new descriptor. Raises `SourceChanged` where the file is gone or shorter than it was."""
     try:
-        fd = os.open(file.uri, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise SourceChanged(f"{file.uri}: is gone") from error
+        raise SourceChanged(f"{file.path}: is gone") from error
     except OSError as error:
-        raise SourceUnreadable(f"{file.uri}: cannot be read: {error.strerror}") from error
+        raise SourceUnreadable(f"{file.path}: cannot be read: {error.strerror}") from error
     size = os.fstat(fd).st_size
-    if file.size is not None and size < file.size:
+    wanted = _bytes_on_disk(file)
+    if wanted is not None and size < wanted:
         os.close(fd)
-        raise SourceChanged(f"{file.uri}: has become shorter: {size} bytes where there were {file.size}")
+        raise SourceChanged(f"{file.path}: has become shorter: {size} bytes where there were {wanted}")
     return fd
+
+
+def _bytes_on_disk(file: SourceFile) -> int | None:
+    """How long the file on disk has to be; None where that is not known."""
+    if file.member is None or file.size is None:
+        return file.size
+    return file.member.offset + file.size if file.member.outer is Compression.NONE else None
 
 
 class Input(Protocol):
@@ -50,7 +59,7 @@ class Input(Protocol):
 
 
 class FileInput:
-    """One frozen file, up to the size it had then."""
+    """One frozen file, up to the size it had then, or a member that stands in an archive as it is."""
 
     def __init__(self, file: SourceFile) -> None:
         self.consumed = 0
@@ -60,6 +69,8 @@ class FileInput:
     def read(self, count: int) -> bytes | None:
         if self._fd is None:
             self._fd = open_file(self._file)
+            if self._file.member is not None:
+                os.lseek(self._fd, self._file.member.offset, os.SEEK_SET)
         assert self._file.size is not None
         count = min(count, self._file.size - self.consumed)
         try:
@@ -94,14 +105,14 @@ class PipeInput:
     def __init__(self, fd: int, head: bytes = b"") -> None:
         self.consumed = 0
         self._fd = fd
-        self._head = head
+        self._head = memoryview(head)
         self._waits = _can_wait(fd)
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
 
     def read(self, count: int) -> bytes | None:
         if self._head:
-            data, self._head = self._head[:count], self._head[count:]
+            data, self._head = bytes(self._head[:count]), self._head[count:]
         elif not self.ready():
             return None
         else:

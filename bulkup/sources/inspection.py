@@ -8,30 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bulkup.errors import SourceUnreadable, UsageProblem
+from bulkup.sources.archives import archive_kind, members_of
 from bulkup.sources.decompress import Compression, bare_name
 from bulkup.sources.format import Format, Sign, SourceFile
 from bulkup.sources.head import Head
 from bulkup.sources.locators import STDIN
+from bulkup.sources.not_rows import NotRows, other_bytes
+from bulkup.sources.reading import Reading
 from bulkup.sources.registry import formats, formats_of_others
+from bulkup.sources.shape import shape_of
 
-__all__ = ["Told", "inspect", "tell"]
-
-_NOT_READ: tuple[tuple[bytes, str], ...] = (
-    (b"PAR1", "Parquet"),
-    (b"ARROW1", "Arrow IPC"),
-    (b"Obj\x01", "Avro"),
-    (b"ORC", "ORC"),
-    (b"SQLite format 3\0", "SQLite"),
-    (b"\x89HDF", "HDF5"),
-    (b"PK\x03\x04", "zip"),
-    (b"\xfd7zXZ\x00", "xz"),
-    (b"BZh", "bzip2"),
-    (b"\x04\x22\x4d\x18", "lz4"),
-    (b"7z\xbc\xaf\x27\x1c", "7z"),
-    (b"\xff\xfe", "UTF-16"),
-    (b"\xfe\xff", "UTF-16"),
-)
-"""What is refused by its name, unless a format claims it."""
+__all__ = ["Found", "Told", "inspect", "look_into", "tell"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +26,31 @@ class Told:
     """What the first bytes say."""
 
     compression: Compression
+    inner: Compression
     format: Format
     bom: bool
+    rows_at: tuple[str, ...] | None
 
 
-def inspect(uri: str) -> SourceFile:
-    """Freeze the file at *uri* as it is now.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The files that hold rows: one, or an archive's members. *note* is what a person should know of it."""
 
-    Raises `UsageProblem` where it is missing, may not be read, is no regular file, or is of a kind that is not read
-    yet; `SourceUnreadable` where no format knows it.
+    files: tuple[SourceFile, ...]
+    note: str | None = None
+
+
+def inspect(uri: str, reading: Reading = Reading()) -> SourceFile:  # noqa: B008 - it is frozen
+    """As `look_into`, for a file that is no archive."""
+    (file,) = look_into(uri, reading).files
+    return file
+
+
+def look_into(uri: str, reading: Reading) -> Found:
+    """Freeze the file at *uri* as it is now, or the members of the archive that it is.
+
+    Raises `UsageProblem` where it is missing, may not be read, is no regular file, is of a kind that is not read yet, or where an
+    option has to say how it is read; `SourceUnreadable` where no format knows it, or no option could read it.
     """
     try:
         fd = os.open(uri, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe without a writer must not hang
@@ -57,48 +60,71 @@ def inspect(uri: str) -> SourceFile:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             raise UsageProblem(f"{uri}: is not a regular file; pipe it in, with - as the source")
-        told = tell(uri, lambda count: os.read(fd, count))
+        head = Head(lambda count: os.read(fd, count), encoding=reading.encoding, zstd_window=reading.zstd_window)
+        if (kind := archive_kind(head)) is not None:
+
+            def tell_member(name: str, inside: Head) -> Told:
+                if archive_kind(inside) is not None:
+                    raise UsageProblem(f"{name}: is an archive in an archive; unpack it, and name its files")
+                return _tell(name, inside, reading)
+
+            listed = members_of(uri, kind, head, found, reading, tell_member)
+            return Found(tuple(listed.files), listed.note(uri))
+        told = _tell(uri, head, reading)
         size = found.st_size
         length = size if told.format.length is None else told.format.length(uri)
     except OSError as error:
         raise SourceUnreadable(f"{uri}: cannot be read: {error.strerror}") from error
     finally:
         os.close(fd)
-    return SourceFile(uri, size, found.st_mtime_ns, found.st_ino, told.compression, told.format, told.bom, length)
+    file = SourceFile(
+        uri, size, found.st_mtime_ns, found.st_ino, told.compression, told.format, told.bom, length,
+        inner=told.inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window,
+    )  # fmt: skip
+    return Found((file,))
 
 
-def tell(uri: str, read: Callable[[int], bytes]) -> Told:
-    """Tell the kind of file from as few calls of *read* as needed (each gives what there is, empty at the end).
+def tell(read: Callable[[int], bytes], reading: Reading) -> Told:
+    """Tell what standard input is from as few calls of *read* as needed (each gives what there is, empty at the end).
 
-    Raises as `inspect`.
+    Raises as `look_into`.
     """
-    head = Head(read)
-    found = _format_of(uri, head)
+    head = Head(read, is_pipe=True, encoding=reading.encoding, zstd_window=reading.zstd_window)
+    if (kind := archive_kind(head)) is not None:
+        raise UsageProblem(
+            f"standard input: a {kind} archive is not read from a pipe: write it to a file, and name that file"
+        )
+    return _tell(STDIN, head, reading)
+
+
+def _tell(uri: str, head: Head, reading: Reading) -> Told:
+    if head.is_packed_thrice:
+        raise UsageProblem(f"{_name(uri)}: is packed more than twice; unpack it")
+    found = _format_of(uri, head, reading)
     if found.cutter is None and (uri == STDIN or head.compression is not Compression.NONE):
         what = "a pipe: write it to a file, and name" if uri == STDIN else f"{head.compression}: unpack it, and name"
         raise UsageProblem(f"{_name(uri)}: {found.title} is not read from {what} that file")
-    return Told(head.compression, found, head.bom)
+    if head.too_wide is not None:
+        raise UsageProblem(f"{_name(uri)}: {head.too_wide}")
+    rows_at = reading.rows_at if found.takes_path else None
+    return Told(head.compression, head.inner, found, head.bom, rows_at)
 
 
-def _format_of(uri: str, head: Head) -> Format:
-    """Ours before others', a magic before a suffix, and that before what rows look like."""
-    name = bare_name(uri, head.compression)
-    unread = _unread(head)
-    signs = (Sign.MAGIC, Sign.SUFFIX) if unread is not None else tuple(Sign)
-    for known in (formats, formats_of_others):
-        for sign in signs:
-            for one in known():
-                if one.is_meant_by(sign, name, head):
-                    return one
-    if unread is not None:
-        raise UsageProblem(f"{_name(uri)}: {unread} is not read yet; convert it to JSON lines")
-    raise SourceUnreadable(f"{_name(uri)}: is neither JSON lines nor a JSON array; convert it to JSON lines")
-
-
-def _unread(head: Head) -> str | None:
-    if head.compression is not Compression.NONE:
-        return None
-    return next((name for magic, name in _NOT_READ if head.raw.startswith(magic)), None)
+def _format_of(uri: str, head: Head, reading: Reading) -> Format:
+    """Ours before others', a magic before a suffix, and that before what the text looks like."""
+    name = bare_name(bare_name(uri, head.compression), head.inner)
+    for sign in (Sign.MAGIC, Sign.SUFFIX):
+        for one in formats():
+            if one.is_meant_by(sign, name, head):
+                return one
+    shape = other_bytes(head) or shape_of(head, name, reading)
+    if not isinstance(shape, NotRows):
+        return shape
+    for sign in (Sign.MAGIC, Sign.SUFFIX) if shape.error is UsageProblem else Sign:
+        for one in formats_of_others():
+            if one.is_meant_by(sign, name, head):
+                return one
+    raise shape.error(f"{_name(uri)}: {shape.text}")
 
 
 def _name(uri: str) -> str:

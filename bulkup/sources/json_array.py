@@ -14,13 +14,12 @@ from bulkup.model import HEAD_BYTES, Block, LongRow
 from bulkup.refusal import Refusal, attempt
 from bulkup.sources.element_ends import ElementScanner
 from bulkup.sources.format import Format, Item
-from bulkup.sources.head import SPACE, Head
+from bulkup.sources.head import SPACE
 
 __all__ = ["JSON_ARRAY", "ArrayCutter", "json_line"]
 
 _TRIES = 2
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
-_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _SEPARATORS = re.compile(rb"[ \t\r\n,]*+")
 _FIRST_KEY = re.compile(rb'\{[ \t\r\n]*+(?:"[^"\\]{0,64}")?')
 
@@ -43,6 +42,9 @@ class ArrayCutter:
 
     *trouble* says what is wrong with the array as a whole, once that is known; nothing comes after that.
     """
+
+    _new_scanner: type[ElementScanner] = ElementScanner
+    _at_end = "the array ends before its closing ]"
 
     def __init__(self, start: int, *, block_bytes: int, max_row_bytes: int) -> None:
         self.trouble: str | None = None
@@ -69,8 +71,18 @@ class ArrayCutter:
         elif self._phase is _Phase.ELEMENTS and self._held:
             items.append(self._one(len(self._held)))
         if self._phase is not _Phase.BEHIND and self.trouble is None:
-            self.trouble = "the array ends before its closing ]"
+            self.trouble = self._at_end
         return items
+
+    @property
+    def _is_behind(self) -> bool:
+        return self._phase is _Phase.BEHIND
+
+    def _begin_elements(self) -> None:
+        self._phase = _Phase.ELEMENTS
+
+    def _close(self) -> None:
+        self._phase = _Phase.BEHIND
 
     def _cut_all(self, *, last: bool) -> list[Item]:
         items = []
@@ -108,16 +120,20 @@ class ArrayCutter:
         if self._phase is _Phase.ELEMENTS and self._held[:1] == b"]":
             self._phase = _Phase.BEHIND
             self._drop(1)
-            self._drop(len(self._held) - len(self._held.lstrip(b" \t\r\n")))
-        if self._phase is _Phase.BEHIND and self._held:
+        if self._phase is _Phase.BEHIND:
+            self._look_behind()
+
+    def _look_behind(self) -> None:
+        self._drop(_end(_SPACE, self._held))
+        if self._held:
             self.trouble = "there are bytes other than white space behind the closing ]"
 
     def _fast(self, *, last: bool) -> Block | None:
         """The elements up to the last likely separator in the window, if they prove to be elements."""
         held = self._held
         if last and len(held) < self._block_bytes:
-            body = bytes(held).rstrip(b" \t\r\n")
-            if body.endswith(b"]") and (raws := _decode(b"[" + body)):
+            body = bytes(held).rstrip(SPACE)
+            if raws := self._decode_rest(body):
                 return self._block_of(raws, body[:-1], len(body) - 1)
         end = self._block_bytes
         for _ in range(_TRIES if self._likely else 0):
@@ -125,9 +141,21 @@ class ArrayCutter:
             if not end:
                 break
             prefix = bytes(held[:end])
-            if raws := _decode(b"[%b]" % prefix):
+            if raws := self._decode_some(prefix):
                 return self._block_of(raws, prefix, end)
         return None
+
+    def _decode_rest(self, body: bytes) -> list[msgspec.Raw] | None:
+        """The elements of *body*, the last byte of which is no part of them."""
+        return _decode(b"[" + body) if body.endswith(b"]") else None
+
+    def _decode_some(self, prefix: bytes) -> list[msgspec.Raw] | None:
+        """The elements of *prefix*, if it ends with one."""
+        return _decode(b"[%b]" % prefix)
+
+    def _next(self, end: int) -> int | None:
+        """Where the element behind the one that ended at *end* begins; None where there is none."""
+        return None if self._held[end] == ord("]") else _end(_SPACE, self._held, end + 1)
 
     def _block_of(self, raws: list[msgspec.Raw], text: bytes, end: int) -> Block:
         """The block of *raws*, the elements of *text*, which is what is held up to *end*."""
@@ -155,7 +183,7 @@ class ArrayCutter:
 
     def _exact(self) -> Block | None:
         """The elements that end in the window, found by counting brackets; None where the first is longer."""
-        held, scanner = self._held, ElementScanner()
+        held, scanner = self._held, self._new_scanner()
         limit = min(self._block_bytes, len(held))
         spans: list[tuple[int, int]] = []
         start = 0
@@ -163,10 +191,10 @@ class ArrayCutter:
             text = bytes(held[start:end]).rstrip(b" \t\r\n")
             if text:
                 spans.append((start, start + len(text)))
-            if held[end] == ord("]"):
+            following = self._next(end)
+            if following is None:
                 break
-            scanner.next_element()
-            start = scanner.pos = _end(_SPACE, held, scanner.pos)
+            start = scanner.pos = following
         if not spans:
             self._scanner = scanner
             return None
@@ -273,18 +301,20 @@ def _decode(text: bytes) -> list[msgspec.Raw] | None:
     return None if isinstance(found, Refusal) else found
 
 
-def _is_array(head: Head) -> bool:
-    """It begins with `[`, and its first line is not a whole array with a JSON object somewhere among the lines behind it."""
-    text = head.text()
-    if not text.startswith(b"["):
-        return False
-    while b"\n" not in text and head.grow():
-        text = head.text()
-    line, _, _ = text.partition(b"\n")
-    if _decode(line) is None:
-        return True
-    _, *rest = head.whole().lstrip(SPACE).split(b"\n")
-    return all(isinstance(attempt(_OBJECT, line), Refusal) for line in rest)
+class ArraysCutter(ArrayCutter):
+    """As `ArrayCutter`; other arrays may follow."""
+
+    def _skip_separators(self) -> None:
+        super()._skip_separators()
+        while self._is_behind and self._held[:1] == b"[":
+            self._begin_elements()
+            self._drop(1)
+            super()._skip_separators()
+
+    def _look_behind(self) -> None:
+        self._drop(_end(_SPACE, self._held))
+        if self._held[:1] != b"[":
+            super()._look_behind()
 
 
-JSON_ARRAY = Format(name="array", title="a JSON array", recognise=_is_array, cutter=ArrayCutter)
+JSON_ARRAY = Format(name="array", title="a JSON array", cutter=ArraysCutter)

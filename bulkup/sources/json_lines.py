@@ -5,23 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator
 
-import msgspec
-
 from bulkup.model import HEAD_BYTES, Block, LongRow
-from bulkup.refusal import Refusal, attempt
 from bulkup.sources.format import Access, Format, Item, SourceFile
-from bulkup.sources.head import BOM, Head
+from bulkup.sources.head import BOM
 from bulkup.sources.inputs import open_file
 from bulkup.sources.pages import Pages
 
-__all__ = ["JSON_LINES", "LineCutter", "content_length"]
+__all__ = ["JSON_LINES", "RETURN_LINES", "LineCutter", "content_length"]
 
 _BREAK = ord("\n")
 
 _FIRST_LOOK_BYTES = 4096
 """How far to look for a row's beginning at first: most rows are shorter."""
-
-_LINE = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def content_length(line: bytes | bytearray | memoryview) -> int:
@@ -212,20 +207,22 @@ class _LineFinder:
         return None
 
 
-def _is_json_lines(head: Head) -> bool:
-    """Empty, or it begins as a row, or there is a row somewhere in the head: what stands before that is rejected rows."""
-    text = head.text()
-    if not text or text.startswith((b"{", b"[")):  # an array was told before
-        return True
-    return any(not isinstance(attempt(_LINE, line), Refusal) for line in head.whole().split(b"\n"))
-
-
 JSON_LINES = Format(
     name="jsonl",
     title="JSON lines",
     access=Access.ANY_RANGE,
     verbatim=True,
-    recognise=_is_json_lines,
     cutter=LineCutter,
     reader=LinesInFile,
 )
+
+
+class ReturnCutter(LineCutter):
+    """Lines that end in `\\r` alone."""
+
+    def feed(self, piece: bytes) -> list[Item]:
+        return super().feed(piece.replace(b"\r", b"\n"))
+
+
+RETURN_LINES = Format(name="jsonl-cr", title="JSON lines", cutter=ReturnCutter)
+"""JSON lines that end in `\\r` alone."""

@@ -11,8 +11,9 @@ from bulkup.model import BLOCK_BYTES
 from bulkup.sources.any_range import AnyRangeSource
 from bulkup.sources.format import SourceFile
 from bulkup.sources.inputs import Input, PipeInput
-from bulkup.sources.inspection import inspect, tell
+from bulkup.sources.inspection import look_into, tell
 from bulkup.sources.locators import STDIN, resolve
+from bulkup.sources.reading import Reading
 from bulkup.sources.sequential import SequentialSource
 from bulkup.sources.source import Source
 from bulkup.sources.spool import Spool, SpoolInput
@@ -25,6 +26,7 @@ def open_source(
     *,
     max_row_bytes: int,
     block_bytes: int = BLOCK_BYTES,
+    reading: Reading | None = None,
     lanes: int = 1,
     spool_dir: Path | None = None,
     stdin_fd: int = 0,
@@ -32,23 +34,31 @@ def open_source(
     """Resolve *locators*, look into every file, freeze them.
 
     Blocks (for stdin until its first bytes are there): call it before the event loop runs, or in a thread.
-    For stdin there may be *lanes* cursors; more than one spool it to a file without a name in *spool_dir*.
-    Raises `UsageProblem` and `SourceUnreadable` as `resolve` and `inspect` do.
+    For stdin there may be *lanes* cursors; more than one spool it to a file without a name in *spool_dir*. *reading* says how the
+    files are read. Raises `UsageProblem` and `SourceUnreadable` as `resolve` and `look_into` do.
     """
+    reading = reading or Reading(max_row_bytes=max_row_bytes)
     uris = resolve(locators)
     if uris == (STDIN,):
-        return _open_stdin(stdin_fd, max_row_bytes, block_bytes, lanes, spool_dir)
-    return open_files(tuple(map(inspect, uris)), max_row_bytes=max_row_bytes, block_bytes=block_bytes)
+        return _open_stdin(stdin_fd, max_row_bytes, block_bytes, reading, lanes, spool_dir)
+    found = [look_into(uri, reading) for uri in uris]
+    files = tuple(file for one in found for file in one.files)
+    notes = tuple(one.note for one in found if one.note is not None)
+    return open_files(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=notes)
 
 
-def open_files(files: tuple[SourceFile, ...], *, max_row_bytes: int, block_bytes: int = BLOCK_BYTES) -> Source:
-    """A source of files that were inspected before."""
+def open_files(
+    files: tuple[SourceFile, ...], *, max_row_bytes: int, block_bytes: int = BLOCK_BYTES, notes: tuple[str, ...] = ()
+) -> Source:
+    """A source of files that were inspected before. *notes* are what a person should know of them."""
     if all(file.any_range for file in files):
         return AnyRangeSource(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes)
-    return SequentialSource(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes)
+    return SequentialSource(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=notes)
 
 
-def _open_stdin(fd: int, max_row_bytes: int, block_bytes: int, lanes: int, spool_dir: Path | None) -> SequentialSource:
+def _open_stdin(
+    fd: int, max_row_bytes: int, block_bytes: int, reading: Reading, lanes: int, spool_dir: Path | None
+) -> SequentialSource:
     head = bytearray()
 
     def read(count: int) -> bytes:
@@ -59,8 +69,11 @@ def _open_stdin(fd: int, max_row_bytes: int, block_bytes: int, lanes: int, spool
         head.extend(data)
         return data
 
-    told = tell(STDIN, read)
-    file = SourceFile(STDIN, None, None, None, told.compression, told.format, told.bom, None)
+    told = tell(read, reading)
+    file = SourceFile(
+        STDIN, None, None, None, told.compression, told.format, told.bom, None,
+        inner=told.inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window,
+    )  # fmt: skip
     stdin = PipeInput(fd, bytes(head))
     spool = Spool(stdin, spool_dir) if lanes > 1 else None
     unclaimed = [stdin]

@@ -9,7 +9,8 @@ from importlib.metadata import entry_points
 from bulkup.errors import UsageProblem
 from bulkup.sources.format import Format
 from bulkup.sources.json_array import JSON_ARRAY
-from bulkup.sources.json_lines import JSON_LINES
+from bulkup.sources.json_lines import JSON_LINES, RETURN_LINES
+from bulkup.sources.json_values import OBJECTS, ROWS_AT
 
 __all__ = ["ENTRY_POINTS", "format_named", "formats", "formats_of_others"]
 
@@ -19,8 +20,11 @@ ENTRY_POINTS = "bulkup.formats"
 _FORMATS = (
     JSON_ARRAY,
     JSON_LINES,
+    RETURN_LINES,
+    OBJECTS,
+    ROWS_AT,
 )
-"""Those known by their rows are tried in this order: what begins with `[` is an array, unless it is lines."""
+"""These are told by what their text looks like (`shape.py`); one with a magic or a suffix is told by that first."""
 
 
 def formats() -> tuple[Format, ...]:

@@ -8,8 +8,9 @@ from collections.abc import AsyncGenerator, Callable
 
 from bulkup.errors import BulkupError, SourceChanged
 from bulkup.model import BLOCK_BYTES
+from bulkup.sources.archive_stream import FileInputs
 from bulkup.sources.format import SourceFile
-from bulkup.sources.inputs import FileInput, Input
+from bulkup.sources.inputs import Input
 from bulkup.sources.locators import STDIN
 from bulkup.sources.positions import cut_at, file_at, last_row
 from bulkup.sources.source import Item
@@ -21,7 +22,7 @@ __all__ = ["SequentialCursor", "SequentialSource"]
 class SequentialSource:
     """Files decoded one after the other. Where each begins is known once it has been reached.
 
-    *open_input* gives a new reader of a file's raw bytes, *close* gives back what they share.
+    *open_input* gives a new reader of a file's raw bytes, where that is not the file itself; *close* gives back what they share.
     """
 
     any_range = False
@@ -34,14 +35,16 @@ class SequentialSource:
         *,
         max_row_bytes: int,
         block_bytes: int = BLOCK_BYTES,
-        open_input: Callable[[SourceFile], Input] = FileInput,
+        open_input: Callable[[SourceFile], Input] | None = None,
         close: Callable[[], None] = lambda: None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.files = files
         self.rereadable = all(file.uri != STDIN for file in files)
         self.max_row_bytes = max_row_bytes
         self.block_bytes = block_bytes
         self.open_input = open_input
+        self.notes = notes
         self._close = close
         self._bases = [0]
 
@@ -76,6 +79,8 @@ class SequentialCursor:
     def __init__(self, source: SequentialSource) -> None:
         self._source = source
         self._index = 0
+        self._inputs = FileInputs()
+        self._open_input = source.open_input or self._inputs.open
         self._stream: Stream | None = self._open(0)
         self._ahead: asyncio.Future[Batch] | None = None
         self._pending: deque[Item] = deque()
@@ -117,11 +122,16 @@ class SequentialCursor:
     async def aclose(self) -> None:
         stream, self._stream = self._stream, None
         self._pending.clear()
-        if stream is not None and self._ahead is None:
-            stream.close()
-        elif stream is not None and self._ahead is not None:  # not while it is read from, cancelled or not
-            self._ahead.add_done_callback(lambda _: stream.close())
+        if self._ahead is None:
+            self._let_go(stream)
+        else:  # not while it is read from, cancelled or not
+            self._ahead.add_done_callback(lambda _: self._let_go(stream))
             await asyncio.wait({self._ahead})
+
+    def _let_go(self, stream: Stream | None) -> None:
+        if stream is not None:
+            stream.close()
+        self._inputs.close()
 
     def _go_to(self, start: int) -> None:
         self._moved = True
@@ -185,5 +195,5 @@ class SequentialCursor:
         block_bytes, max_row_bytes = self._source.block_bytes, self._source.max_row_bytes
         if file.format.cutter is None:
             return ReaderStream(file, base, block_bytes=min(block_bytes, max_row_bytes), max_row_bytes=max_row_bytes)
-        bytes_ = self._source.open_input(file)
+        bytes_ = self._open_input(file)
         return DecodedStream(file, bytes_, base, block_bytes=block_bytes, max_row_bytes=max_row_bytes)

@@ -34,6 +34,10 @@ class Source(Protocol):
         """The length of the byte space where it is known up front (a source of any range), else None."""
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the files, a line each."""
+
+    @property
     def bases(self) -> tuple[int, ...]:
         """The positions at which the files begin, as far as known; one that is read forward only learns them as it is read."""
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from bulkup.errors import BulkupError, SourceUnreadable
 from bulkup.model import Block
-from bulkup.sources.decompress import DamagedError, decoder_for
+from bulkup.sources.decoder import DamagedError
 from bulkup.sources.format import Item, Reader, SourceFile
 from bulkup.sources.head import BOM
 from bulkup.sources.inputs import Input
@@ -67,14 +67,13 @@ class DecodedStream:
     """The rows that its format cuts out of the decoded bytes of *file*, whose first one has the position *base*."""
 
     def __init__(self, file: SourceFile, source: Input, base: int, *, block_bytes: int, max_row_bytes: int) -> None:
-        assert file.format.cutter is not None, "what has no cutter is refused before it is decoded"
         self._input = source
         self._base = base
         self._decoded = 0
         self._name = "standard input" if file.uri == STDIN else file.uri
-        self._decoder = decoder_for(file.compression)
+        self._decoder = file.decoder()
         self._skip = len(BOM) if file.bom else 0
-        self._cutter = file.format.cutter(base + self._skip, block_bytes=block_bytes, max_row_bytes=max_row_bytes)
+        self._cutter = file.cutter(base + self._skip, block_bytes=block_bytes, max_row_bytes=max_row_bytes)
         self._last_row = 0, 0  # decoded bytes, and bytes on disk, up to the last row
 
     @property

@@ -19,6 +19,7 @@ from bulkup.journal.facts import (
 )
 from bulkup.journal.reading import JournalView, view
 from bulkup.receipt import REMOTE_LISTED, DestinationReceipt, Invocation, Receipt, SourceReceipt, seconds_between
+from bulkup.settings.run import Empty
 from bulkup.verdict import LaneRecord, RunRecord, run_verdict
 from bulkup.wiring.folder import RunFolder
 
@@ -29,19 +30,25 @@ def read_record(journal: JournalView) -> RunRecord:
     """What the journal says of the run, for `run_verdict`. A run that was stopped before it had begun has no lanes."""
     upload, end = journal.fact(UPLOAD), journal.fact(RUN_END)
     return RunRecord(
-        lanes={name: _lane_record(journal, name) for name in (upload.destinations if upload else ())},
+        lanes={
+            name: _lane_record(journal, name, empty_is_ok=upload.settings.get("empty") == Empty.OK)
+            for name in upload.destinations
+        }
+        if upload
+        else {},
         has_ended=end is not None,
         interrupted=end.interrupted if end else None,
     )
 
 
-def _lane_record(journal: JournalView, name: str) -> LaneRecord:
+def _lane_record(journal: JournalView, name: str, *, empty_is_ok: bool) -> LaneRecord:
     return LaneRecord(
         totals=journal.totals(name),
         planned_whole=journal.fact(PLANNED_WHOLE, name),
         unreadable=journal.fact(UNREADABLE, name),
         late=journal.fact(LATE, name),
         end=journal.fact(LANE_END, name),
+        empty_is_ok=empty_is_ok,
     )
 
 

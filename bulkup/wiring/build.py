@@ -8,17 +8,40 @@ from typing import Any
 import msgspec
 
 from bulkup.config import RunSettings
-from bulkup.destinations.registry import service_named
+from bulkup.destinations.registry import BUILT_IN, service_named
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.encoding import RowOptions
+from bulkup.encoding.shapes import PRESETS
 from bulkup.errors import BulkupError, UsageProblem
 from bulkup.mapping import parse_mapping
 from bulkup.secret import LONG, known_secrets
 from bulkup.settings.repair import repairs_in
+from bulkup.sources import Reading, encoding_named, path_of
 from bulkup.token_source import TokenSource
 from bulkup.wiring.wish import Upload
 
-__all__ = ["refuse_secrets", "row_options", "token_of"]
+__all__ = ["reading_of", "refuse_secrets", "row_options", "token_of"]
+
+
+def reading_of(chosen: RunSettings) -> Reading:
+    """How the user wants files read. A file's only object is a row if it has a preset's keys, or those of a service's own rows.
+
+    Raises `UsageProblem`.
+    """
+    try:
+        rows_at = None if chosen.rows_at is None else path_of(chosen.rows_at)
+    except ValueError as error:
+        raise UsageProblem(f"--rows-at {chosen.rows_at!r}: {error}") from None
+    keys = (choice for shape in PRESETS.values() for choice in shape.choices)
+    shapes = [*keys, *(service.made_up_row("", "") for service in BUILT_IN.values())]
+    return Reading(
+        rows_at=rows_at,
+        encoding=None if chosen.encoding is None else encoding_named(chosen.encoding),
+        zstd_window=chosen.zstd_window_bytes,
+        as_lines=chosen.lines,
+        row_keys=tuple(map(frozenset, shapes)),
+        max_row_bytes=chosen.max_row_bytes,
+    )
 
 
 def row_options(settings: DestinationSettings, chosen: RunSettings) -> RowOptions:

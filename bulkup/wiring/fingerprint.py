@@ -38,7 +38,7 @@ def to_records(files: Sequence[SourceFile]) -> tuple[FileRecord, ...]:
             mtime_ns=f.mtime_ns,
             inode=f.inode,
             format=f.format.name,
-            compression=f.compression,
+            compression=f.packing,
         )
         for f in files
     )
@@ -70,11 +70,9 @@ def _other_files(old: list[str], new: list[str]) -> Change:
 
 
 def _change(before: FileRecord, file: SourceFile) -> Change | None:
-    if (before.format, before.compression) != (file.format.name, file.compression):
+    if (before.format, before.compression) != (file.format.name, file.packing):
         was = f"{before.compression} {before.format}"
-        return Change(
-            f"{file.uri} was {was} and is {file.compression} {file.format.name}", "it is another kind of file"
-        )
+        return Change(f"{file.uri} was {was} and is {file.packing} {file.format.name}", "it is another kind of file")
     then, now = before.size or 0, file.size or 0
     if then == now:
         return None

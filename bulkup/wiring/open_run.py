@@ -34,7 +34,7 @@ from bulkup.sources import Source, open_source
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, check_base_url
 from bulkup.version import USER_AGENT
-from bulkup.wiring.build import refuse_secrets, row_options, token_of
+from bulkup.wiring.build import reading_of, refuse_secrets, row_options, token_of
 from bulkup.wiring.changed_source import open_journal
 from bulkup.wiring.fingerprint import to_records
 from bulkup.wiring.folder import RunFolder, StateDir
@@ -122,6 +122,8 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
     state = StateDir(upload.settings.state_dir)
     source = await anyio.to_thread.run_sync(partial(_open_source, upload, state), abandon_on_cancel=True)
     stack.callback(source.close)
+    for note in source.notes:
+        wish.tell(Note("", note))
     state.create()
     folder = state.run(wish.resume or run_id(upload))
     journal = await open_journal(
@@ -169,6 +171,7 @@ def _open_source(upload: Upload, state: StateDir) -> Source:
     return open_source(
         upload.sources,
         max_row_bytes=upload.settings.max_row_bytes,
+        reading=reading_of(upload.settings),
         lanes=len(upload.destinations),
         spool_dir=state.path,
     )

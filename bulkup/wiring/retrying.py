@@ -238,6 +238,9 @@ def _upload(parent: Upload, lane: str, child: RunFolder, state_dir: Path, mark: 
         "name": _beside(parent.settings.name, f"-retry-{mark}") if is_new else parent.settings.name,
         "append": not is_new,
         "state_dir": state_dir,
+        "rows_at": None,
+        "encoding": None,
+        "lines": True,  # its source is the rows themselves, a line each
         "max_rejects": RejectLimit(percent=100),  # what was refused once may well be again
         "on_source_change": "refuse",
     }

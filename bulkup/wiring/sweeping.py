@@ -56,7 +56,7 @@ from bulkup.sweep import (
 from bulkup.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, leads_to_loopback
 from bulkup.version import USER_AGENT
-from bulkup.wiring.build import refuse_secrets, row_options, token_of
+from bulkup.wiring.build import reading_of, refuse_secrets, row_options, token_of
 from bulkup.wiring.interrupt import Interrupt
 from bulkup.wiring.sweep_rows import Filling, SweepRows, made_up_rows, rows_of
 from bulkup.wiring.wish import Upload
@@ -243,7 +243,9 @@ class Sweeper:
             self.rows = await anyio.to_thread.run_sync(made_up_rows, self._service, target)
         else:
             path, limit = str(wish.source), wish.run.max_row_bytes
-            source = await anyio.to_thread.run_sync(lambda: open_source([path], max_row_bytes=limit))
+            source = await anyio.to_thread.run_sync(
+                lambda: open_source([path], max_row_bytes=limit, reading=reading_of(wish.run))
+            )
             try:
                 options = row_options(wish.settings, wish.run)
                 self.rows = await rows_of(source, target, options, up_to_bytes=self.grid.chunk_bytes[-1])

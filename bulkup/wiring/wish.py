@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import secrets
 from collections.abc import Callable
@@ -24,7 +25,9 @@ STDIN = "-"
 PATHS = ("state_dir", "token_file", "ca_file")
 """Settings that are paths."""
 
-_COMPRESSED = {".gz", ".gzip", ".zst", ".zstd"}
+_COMPRESSED = {".gz", ".gzip", ".zst", ".zstd", ".xz", ".bz2", ".bzip2"}
+_ROW_SETTINGS = ("rows_at", "encoding", "lines")
+"""The run's settings that change what the rows are, where they are given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +87,15 @@ def _with_paths(values: dict[str, Any], turned: Callable[[str], str]) -> dict[st
 
 def default_name(sources: tuple[str, ...]) -> str:
     """The dataset's name where none is given: the only file's stem. Raises `UsageProblem`."""
-    if len(sources) != 1 or sources[0] == STDIN or any(c in sources[0] for c in "*?["):
+    is_glob = len(sources) == 1 and any(c in sources[0] for c in "*?[") and not os.path.lexists(sources[0])
+    if len(sources) != 1 or sources[0] == STDIN or is_glob:
         raise UsageProblem("several files, a glob or standard input need --name NAME")
     if Path(sources[0]).is_dir():
         raise UsageProblem(
             f"{sources[0]} is a directory; name its files, or a glob such as {sources[0].rstrip('/')}/*.jsonl"
         )
     path = PurePath(sources[0])
-    if path.suffix.lower() in _COMPRESSED:
+    while path.suffix.lower() in _COMPRESSED:
         path = path.with_suffix("")
     stem = as_text(path.stem)
     if not is_unicode(stem):
@@ -109,5 +113,8 @@ def run_id(upload: Upload) -> str:
         return f"{slug}-{secrets.token_hex(4)}"
     lanes = {destination.service: destination.identity() for destination in upload.destinations}
     key = {"sources": list(map(portable, upload.sources)), "name": upload.settings.name, "lanes": lanes}
+    chosen = upload.settings.model_dump(mode="json", include=set(_ROW_SETTINGS))
+    if rows := {key: value for key, value in chosen.items() if value}:
+        key["rows"] = rows
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return f"{slug}-{digest[:8]}"

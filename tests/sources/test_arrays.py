@@ -119,7 +119,7 @@ def test_a_long_row_of_an_array_that_is_cut_off(tmp_path: Path, cut: int) -> Non
     assert "the array ends before its closing ]" in str(error)
 
 
-@pytest.mark.parametrize("tail", [b"x", b"]", b"\n[1]", b"{}" * 200_000])
+@pytest.mark.parametrize("tail", [b"x", b"]", b"\n{1}", b"{}" * 200_000])
 def test_bytes_behind_the_array_are_told_after_its_rows(tmp_path: Path, tail: bytes) -> None:
     content = b"[" + b",".join(b'{"a": %d}' % number for number in range(50_000)) + b"] \n"
     rows, error = rows_until_error(open_source(written(tmp_path, [content + tail]), max_row_bytes=1000))

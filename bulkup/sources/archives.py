@@ -1,0 +1,224 @@
+"""Archives: the members of a tar or zip file that hold rows, each as a file of its own."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from io import RawIOBase
+from typing import Any
+
+from bulkup.errors import SourceUnreadable, UsageProblem
+from bulkup.path_text import as_text
+from bulkup.sources.archive_stream import Unpacked
+from bulkup.sources.decompress import Compression, DamagedError, bare_name, decoder_for
+from bulkup.sources.format import Member, SourceFile
+from bulkup.sources.head import Head
+from bulkup.sources.reading import Reading
+
+__all__ = ["Kind", "Listed", "archive_kind", "members_of"]
+
+_ROWS = (".json", ".jsonl", ".ndjson", ".jl")
+_PERHAPS = ("", ".txt", ".data")
+_PACKED = tuple(kind for kind in Compression if kind not in (Compression.NONE, Compression.DEFLATE))
+_METHODS = {
+    zipfile.ZIP_STORED: Compression.NONE,
+    zipfile.ZIP_DEFLATED: Compression.DEFLATE,
+    zipfile.ZIP_BZIP2: Compression.BZIP2,
+    93: Compression.ZSTD,
+    95: Compression.XZ,
+}
+_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+_LOCAL_HEADER_BYTES = 30
+_SHOWN = 5
+
+Tell = Callable[[str, Head], Any]
+"""What kind of text a member of that name holds, as `inspection.tell_head`."""
+
+
+class Kind(StrEnum):
+    """The kind of an archive."""
+
+    TAR = "tar"
+    ZIP = "zip"
+
+
+@dataclass(slots=True)
+class Listed:
+    """The files that hold rows, and the names of the members that were passed over."""
+
+    files: list[SourceFile] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)
+
+    def note(self, uri: str) -> str | None:
+        """What a person should know of the archive at *uri*; None where that is nothing."""
+        if not self.passed:
+            return None
+        return f"{uri}: {len(self.files):,} members hold rows; passed over: {_some(self.passed)}"
+
+
+def archive_kind(head: Head) -> Kind | None:
+    """Whether what begins with *head* is an archive."""
+    if head.start(4).startswith(_ZIP_MAGIC):
+        return Kind.ZIP
+    return Kind.TAR if head.start(265)[257:262] == b"ustar" else None
+
+
+def members_of(uri: str, kind: Kind, head: Head, found: os.stat_result, reading: Reading, tell: Tell) -> Listed:
+    """The members of the archive at *uri* that hold rows, in its order. Blocks; one that is packed as a whole is read whole.
+
+    A member counts if its name ends as rows' names do, or says nothing and JSON stands in it. Raises `UsageProblem` where there is
+    none, where a name stands twice, and what *tell* raises; `SourceUnreadable` where it is damaged.
+    """
+    listed = Listed()
+    members = _in_zip(uri) if kind is Kind.ZIP else _in_tar(uri, head, reading)
+    seen: set[str] = set()
+    try:
+        for name, size, member, read in members:
+            if name in seen:
+                raise UsageProblem(
+                    f"{uri}: holds {name} twice, of which only the last would be unpacked; unpack it, and name its files"
+                )
+            seen.add(name)
+            if not _may_hold_rows(name):
+                listed.passed += [] if _is_hidden(name) else [name]
+                continue
+            packed = member.method if member.method is not Compression.NONE else None
+            inside = Head(read, packed=packed, encoding=reading.encoding, zstd_window=reading.zstd_window)
+            if not _is_named_rows(name) and not inside.text().startswith((b"{", b"[")):
+                listed.passed.append(name)
+                continue
+            told = tell(f"{uri}::{name}", inside)
+            compression, inner = (told.compression, told.inner) if packed is None else (told.inner, Compression.NONE)
+            listed.files.append(
+                SourceFile(
+                    f"{uri}::{name}", size, found.st_mtime_ns, found.st_ino, compression, told.format, told.bom, size,
+                    inner=inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window, member=member,
+                )
+            )  # fmt: skip
+    except (tarfile.TarError, zipfile.BadZipFile, DamagedError, EOFError) as error:
+        raise SourceUnreadable(f"{uri}: damaged {kind} ({error})") from error
+    if not listed.files:
+        there = f"; it has {_some(listed.passed)}" if listed.passed else ""
+        raise UsageProblem(f"{uri}: no member of this {kind} archive holds JSON lines or JSON{there}")
+    return listed
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
+
+
+def _suffix(name: str) -> str:
+    for kind in _PACKED:
+        name = bare_name(name, kind)
+    return posixpath.splitext(name)[1].lower()
+
+
+def _is_named_rows(name: str) -> bool:
+    return _suffix(name) in _ROWS
+
+
+def _is_hidden(name: str) -> bool:
+    return posixpath.basename(name).startswith("._") or name.startswith("__MACOSX/") or name.endswith("/.DS_Store")
+
+
+def _may_hold_rows(name: str) -> bool:
+    return not _is_hidden(name) and _suffix(name) in (*_ROWS, *_PERHAPS)
+
+
+_Found = tuple[str, int, Member, Callable[[int], bytes]]
+"""A member's name, its size in the archive, where it stands, and what reads its raw bytes from the first on."""
+
+
+class _Stream(RawIOBase):
+    """An unpacked file, as tarfile reads one."""
+
+    def __init__(self, unpacked: Unpacked) -> None:
+        self._unpacked = unpacked
+
+    def read(self, size: int = -1) -> bytes:
+        data = b""
+        while len(data) < size and (more := self._unpacked.read(size - len(data))):
+            data += more
+        return data
+
+
+def _in_tar(uri: str, head: Head, reading: Reading) -> Iterator[_Found]:
+    fd = os.open(uri, os.O_RDONLY | os.O_CLOEXEC)
+    outer, inner = head.compression, head.inner
+    unpacked = Unpacked(fd, decoder_for(outer, inner, zstd_window=reading.zstd_window))
+    try:
+        is_bare = outer is Compression.NONE
+        mode: Any = "r:" if is_bare else "r|"
+        with (
+            open(fd, "rb", closefd=False) if is_bare else _Stream(unpacked) as stream,
+            tarfile.open(fileobj=stream, mode=mode, errors="surrogateescape") as tar,
+        ):
+            while (info := tar.next()) is not None:
+                tar.members = []  # type: ignore[attr-defined] # else it keeps every one
+                if info.issparse():
+                    raise UsageProblem(f"{uri}: {info.name} is a sparse file; unpack it, and name its files")
+                inside = tar.extractfile(info) if info.isreg() else None
+                if inside is not None:
+                    yield as_text(info.name), info.size, Member(uri, info.offset_data, outer, inner), inside.read
+    finally:
+        os.close(fd)
+
+
+def _in_zip(uri: str) -> Iterator[_Found]:
+    fd = os.open(uri, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with open(fd, "rb", closefd=False) as stream, zipfile.ZipFile(stream) as archive:
+            names = {info.filename for info in archive.infolist()}
+            if "xl/workbook.xml" in names:
+                raise UsageProblem(
+                    f"{uri}: an Excel workbook is not read yet; convert it to JSON lines "
+                    "(pandas.read_excel(FILE).to_json(NEW, orient='records', lines=True))"
+                )
+            for info in archive.infolist():
+                if not info.is_dir():
+                    yield info.filename, info.compress_size, _zipped(uri, fd, info), _Range(fd, uri, info).read
+    finally:
+        os.close(fd)
+
+
+def _zipped(uri: str, fd: int, info: zipfile.ZipInfo) -> Member:
+    if not _may_hold_rows(info.filename):
+        return Member(uri, 0)
+    if info.flag_bits & 1:
+        raise UsageProblem(f"{uri}: {info.filename} is encrypted; unpack it, and name its files")
+    method = _METHODS.get(info.compress_type)
+    if method is None:
+        raise UsageProblem(f"{uri}: {info.filename} is packed in a way that is not read; unpack it, and name its files")
+    return Member(uri, _data_offset(fd, info), method=method, crc=info.CRC, unpacked=info.file_size)
+
+
+def _data_offset(fd: int, info: zipfile.ZipInfo) -> int:
+    header = os.pread(fd, _LOCAL_HEADER_BYTES, info.header_offset)
+    if len(header) < _LOCAL_HEADER_BYTES or not header.startswith(b"PK\x03\x04"):
+        raise zipfile.BadZipFile(f"{info.filename} has no header")
+    lengths = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+    return info.header_offset + _LOCAL_HEADER_BYTES + sum(lengths)
+
+
+class _Range:
+    """The raw bytes of a zip file's member."""
+
+    def __init__(self, fd: int, uri: str, info: zipfile.ZipInfo) -> None:
+        self._fd = fd
+        self._info = info
+        self._uri = uri
+        self._at: int | None = None
+        self._left = info.compress_size
+
+    def read(self, count: int) -> bytes:
+        if self._at is None:
+            self._at = _data_offset(self._fd, self._info)
+        data = os.pread(self._fd, min(count, self._left), self._at)
+        self._at += len(data)
+        self._left -= len(data)
+        return data

@@ -1,0 +1,157 @@
+"""What holds no rows as it is: told by its name, with the way out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from bulkup.errors import BulkupError, SourceUnreadable, UsageProblem
+from bulkup.refusal import Refusal, attempt
+from bulkup.sources.head import SPACE, Head
+
+__all__ = ["NotRows", "another_encoding", "another_kind", "is_row", "no_json", "other_bytes", "python_repr"]
+
+_ROW = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class NotRows:
+    """*text* goes behind the file's name. *error* says whose fault it is."""
+
+    text: str
+    error: type[BulkupError] = SourceUnreadable
+
+
+_NOT_READ: tuple[tuple[bytes, str, str], ...] = (
+    (b"PAR1", "Parquet", "polars.read_parquet(FILE).write_ndjson(NEW)"),
+    (b"ARROW1", "Arrow IPC", "polars.read_ipc(FILE).write_ndjson(NEW)"),
+    (b"Obj\x01", "Avro", "polars.read_avro(FILE).write_ndjson(NEW)"),
+    (b"ORC", "ORC", "pandas.read_orc(FILE).to_json(NEW, orient='records', lines=True)"),
+    (b"SQLite format 3\0", "SQLite", "sqlite3 FILE '.mode json' 'select * from TABLE'"),
+    (b"\x89HDF", "HDF5", "pandas.read_hdf(FILE).to_json(NEW, orient='records', lines=True)"),
+    (b"\x80\x02", "a Python pickle", "pandas.read_pickle(FILE).to_json(NEW, orient='records', lines=True)"),
+    (b"\x80\x04", "a Python pickle", "pandas.read_pickle(FILE).to_json(NEW, orient='records', lines=True)"),
+    (b"\x80\x05", "a Python pickle", "pandas.read_pickle(FILE).to_json(NEW, orient='records', lines=True)"),
+    (b"%PDF", "PDF", ""),
+    (b"\x04\x22\x4d\x18", "lz4", "unpack it: lz4 -d"),
+    (b"7z\xbc\xaf\x27\x1c", "7z", "unpack it: 7z x"),
+    (b"Rar!\x1a\x07", "rar", "unpack it: unrar x"),
+    (b"\x1f\x9d", "compress (.Z)", "unpack it: uncompress"),
+)
+"""How it begins, what it is, and what makes JSON lines of it."""
+
+_MARKS = (
+    (b"\xff\xfe\0\0", "UTF-32", "utf-32"),
+    (b"\0\0\xfe\xff", "UTF-32", "utf-32"),
+    (b"\xff\xfe", "UTF-16", "utf-16"),
+    (b"\xfe\xff", "UTF-16", "utf-16"),
+)
+_WIDE = (
+    (re.compile(rb"(?:[\x09-\x7e]\0\0\0){4}"), "UTF-32 without a byte order mark", "utf-32-le"),
+    (re.compile(rb"(?:\0\0\0[\x09-\x7e]){4}"), "UTF-32 without a byte order mark", "utf-32-be"),
+    (re.compile(rb"(?:[\x09-\x7e]\0){4}"), "UTF-16 without a byte order mark", "utf-16-le"),
+    (re.compile(rb"(?:\0[\x09-\x7e]){4}"), "UTF-16 without a byte order mark", "utf-16-be"),
+)
+_LIKELY = ("shift_jis", "euc_jp", "euc_kr", "gb18030", "big5", "windows-1252", "latin-1", "windows-1251")
+"""The encodings that a message may offer, those first that take fewest texts."""
+
+_LFS = b"version https://git-lfs.github.com/spec/"
+_MARKUP = re.compile(rb"<(?:!doctype|html|head|body|\?xml|[a-z!])", re.IGNORECASE)
+_SEPARATED = re.compile(rb"[^,;\t|{\[]*([,;\t|])")
+
+
+def other_bytes(head: Head) -> NotRows | None:
+    """A kind of file that is told by its first bytes, and an encoding that is."""
+    start = head.start(64)
+    for mark, title, name in _MARKS:
+        if start.startswith(mark):
+            return _encoded(title, name)
+    for pattern, title, name in _WIDE:
+        if pattern.match(start):
+            return _encoded(title, name)
+    for magic, title, way in _NOT_READ:
+        if start.startswith(magic):
+            return NotRows(_not_read_yet(title, way), UsageProblem)
+    return None
+
+
+def another_kind(text: bytes) -> NotRows | None:
+    """A kind of text that stands in the place of data. *text* does not begin with white space."""
+    if text.startswith(_LFS):
+        return NotRows("is a Git LFS pointer, not the data itself; fetch that with git lfs pull")
+    if _MARKUP.match(text):
+        kind = "an HTML page" if re.search(rb"<html|<!doctype html", text[:1024], re.IGNORECASE) else "XML or HTML"
+        return NotRows(f"is {kind}, not data: perhaps what a server answered instead; fetch the file again")
+    return None
+
+
+def no_json(text: bytes, lines: Sequence[bytes], name: str) -> NotRows:
+    """*text*, of these *lines*, in which there is no row. *name* is the file's."""
+    if text.strip(SPACE) == b"null":
+        return NotRows("holds null and no rows")
+    kind = _separated(lines, name)
+    if kind is not None:
+        return NotRows(_not_read_yet(kind, "polars.read_csv(FILE).write_ndjson(NEW)"), UsageProblem)
+    return NotRows("is neither JSON lines nor a JSON array; convert it to JSON lines")
+
+
+def python_repr(lines: Sequence[bytes]) -> NotRows | None:
+    """Where no line is a row, and the first is what Python prints of a dictionary."""
+    if not lines or not _is_repr(lines[0]) or any(map(is_row, lines)):
+        return None
+    return NotRows(
+        "is what Python prints, not JSON (single quotes, None, True); write the rows with json.dumps instead of str or repr"
+    )
+
+
+def another_encoding(lines: Sequence[bytes]) -> NotRows | None:
+    """Where more than half of the *lines* that begin as rows are no UTF-8, the file is in another encoding."""
+    lines = [line for line in lines if line.lstrip(SPACE).startswith(b"{")]
+    wrong = [line for line in lines if isinstance(attempt(line.decode), Refusal)]
+    if 2 * len(wrong) <= len(lines):
+        return None
+    text = b"\n".join(wrong)
+    fitting = [name for name in _LIKELY if not isinstance(attempt(text.decode, name), Refusal)]
+    offered = " or ".join(f"--encoding {name}" for name in fitting[:3]) or "--encoding NAME"
+    return NotRows(
+        f"is not UTF-8 ({len(wrong):,} of the first {len(lines):,} lines); say in which encoding it is, "
+        f"such as {offered}: bulkup does not guess",
+        UsageProblem,
+    )
+
+
+def is_row(line: bytes) -> bool:
+    """Whether *line* is one JSON object."""
+    return not isinstance(attempt(_ROW, line), Refusal)
+
+
+def _encoded(title: str, name: str) -> NotRows:
+    text = f"is {title}; give --encoding {name}, or convert it: iconv -f {name.upper()} -t UTF-8"
+    return NotRows(text, UsageProblem)
+
+
+def _not_read_yet(kind: str, way: str) -> str:
+    return f"{kind} is not read yet; convert it to JSON lines" + (f" ({way})" if way else "")
+
+
+def _is_repr(line: bytes) -> bool:
+    import ast
+
+    if len(line) > 64 * 1024:
+        return line.startswith(b"{'")
+    return isinstance(attempt(lambda: ast.literal_eval(line.decode().strip())), dict)
+
+
+def _separated(lines: Sequence[bytes], name: str) -> str | None:
+    """CSV or TSV, by the name, or by a separator that is as often in each of the first lines."""
+    for suffix, kind in ((".csv", "CSV"), (".tsv", "TSV")):
+        if name.lower().endswith(suffix) and lines and _SEPARATED.match(lines[0]):
+            return kind
+    some = lines[:5]
+    first = _SEPARATED.match(some[0]) if len(some) > 1 else None
+    if first is None or any(line.count(first[1]) != some[0].count(first[1]) for line in some):
+        return None
+    return "TSV" if first[1] == b"\t" else "CSV"

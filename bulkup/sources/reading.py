@@ -1,0 +1,26 @@
+"""What a person says of how files are to be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bulkup.sources.zstd import DEFAULT_WINDOW_BYTES
+
+__all__ = ["Reading"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """*rows_at*: the keys under which the rows stand, none for what stands at the top; None where the content has to tell.
+    *encoding*: the files' encoding, None for UTF-8. *zstd_window*: the largest window, in bytes, that is decoded.
+
+    *as_lines*: every line is a row, whatever the content looks like. *row_keys*: an object that has one of these sets of keys is a
+    row, also where it is all that a file holds. *max_row_bytes*: what is larger is no row that could be sent.
+    """
+
+    rows_at: tuple[str, ...] | None = None
+    encoding: str | None = None
+    zstd_window: int = DEFAULT_WINDOW_BYTES
+    as_lines: bool = False
+    row_keys: tuple[frozenset[str], ...] = ()
+    max_row_bytes: int = 16 * 1024 * 1024

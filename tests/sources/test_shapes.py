@@ -1,0 +1,215 @@
+"""What a text is taken for, and what is refused by its name with the way out, whatever it is packed in."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkup.errors import SourceUnreadable, UsageProblem
+from bulkup.sources import Reading, inspect, open_source
+from tests.sources.reading import packed, read_all, scratch, written
+
+ROW_KEYS = (frozenset({"messages"}), frozenset({"prompt", "completion"}))
+READING = Reading(row_keys=ROW_KEYS)
+
+ROW = b'{"a": 1, "b": {"c": [1, 2]}}'
+PRETTY = b'{\n  "a": 1,\n  "b": {\n    "c": [\n      1\n    ]\n  }\n}'
+HOLDER = b'{"version": 1, "data": [{"x": 1}, {"x": 2}], "deep": {"er": [{"y": 1}]}}'
+CHAT = b'{"messages": [{"role": "user", "content": "hi"}]}'
+
+
+def _inspected(tmp_path: Path, content: bytes, how: str = "plain", reading: Reading = READING) -> str:
+    path = tmp_path / "rows.data"
+    path.write_bytes(packed(content, how))
+    return inspect(str(path), reading).format.name
+
+
+@pytest.mark.parametrize("how", ["plain", "gzip", "zstd"])
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (ROW, "jsonl"),
+        (ROW + b"\n", "jsonl"),
+        (CHAT, "jsonl"),
+        (b"\n\n" + CHAT + b"\n", "jsonl"),
+        (json.dumps(json.loads(CHAT), indent=1).encode(), "values"),
+        (PRETTY, "values"),
+        (PRETTY + b"\n" + PRETTY, "values"),
+        (PRETTY + PRETTY, "values"),
+        (ROW + ROW, "values"),
+        (ROW + b" " + ROW + b"\n" + ROW + ROW + b"\n", "values"),
+        (ROW + b",\n" + ROW + b",\n" + ROW + b"\n", "values"),
+        (ROW + b"," + ROW, "values"),
+        (b"{}\n" + PRETTY + b"\n" + PRETTY, "values"),
+        (ROW + b"\n" + ROW + ROW + b"\n" + ROW + b"\n", "jsonl"),
+        (ROW + ROW + b"\n" + ROW + b"\n", "jsonl"),
+        (HOLDER + b"\n" + HOLDER + b"\n", "jsonl"),
+        (b'{"a": [1, 2]}\n{"a": [1]}', "jsonl"),
+        (b'{"a": NaN}\n{"a": NaN}\n', "jsonl"),
+        (b'{"a": [{"b": 1}\n{"a": 2}\n{"a": 3}\n', "jsonl"),
+        (b'{"a": {\n{"a": {\n', "values"),
+        (ROW + b"\r" + ROW + b"\r" + ROW, "jsonl-cr"),
+        (ROW + b"\r\n" + ROW + b"\r\n", "jsonl"),
+        (b"// a comment\n" + ROW + b"\n", "jsonl"),
+        (b'[{"a": 1},\n{"a": 2}]\n[{"a": 3}]', "array"),
+        (b'[{"a": 1}][{"a": 2}]', "array"),
+        (b'{"text": "' + b"x" * 300_000 + b'"}\n' + ROW, "jsonl"),
+        (b'{"data": [{"text": "' + b"x" * 300_000 + b'"}]}\n' + ROW, "jsonl"),
+        (b'{"data": [{"text": "' + b"x" * 300_000 + b'"}]\n}\n' + ROW, "values"),
+        (b'{"text": "' + b"x" * 300_000 + b'"\n}', "values"),
+        (b'{"data": "' + b"x" * 130_000 + b'"}\n' + b" " * 300_000 + ROW, "jsonl"),
+    ],
+)
+def test_what_is_read(tmp_path: Path, content: bytes, name: str, how: str) -> None:
+    assert _inspected(tmp_path, content, how) == name
+    assert _inspected(tmp_path, content, how, Reading(as_lines=True)) == "jsonl"
+
+
+_PAGE = b"<!DOCTYPE html>\n<html><body>Sign in</body></html>\n"
+_LONG = b'{"title": "t", "data": [' + b",".join([b'{"x": "' + b"x" * 990 + b'"}'] * 3000) + b"]}"
+_COUNTED = [
+    (HOLDER, "data (2 objects), deep.er (1 object)"),
+    (json.dumps(json.loads(HOLDER), indent=2).encode(), "data (2 objects), deep.er (1 object)"),
+    (b'{"a.b": [{}], "c\\\\": [{}, 1]}', r"a\.b (1 object), c\\ (1 object)"),
+    (_LONG, "data (3,000 objects)"),
+    (_LONG[:-2], "data (at least 3,000 objects)"),
+]
+
+
+@pytest.mark.parametrize("how", ["plain", "gzip"])
+@pytest.mark.parametrize(("content", "listed"), _COUNTED)
+def test_an_object_that_holds_rows_is_refused_with_what_it_holds(
+    tmp_path: Path, content: bytes, listed: str, how: str
+) -> None:
+    with pytest.raises(UsageProblem) as caught:
+        _inspected(tmp_path, content, how)
+    assert f"is one object that holds rows under a key: {listed}" in str(caught.value)
+    assert "--rows-at . if the object itself is a row" in str(caught.value)
+    assert _inspected(tmp_path, content, how, Reading(rows_at=())) in ("jsonl", "values")
+    assert _inspected(tmp_path, content, how, Reading(rows_at=("data",))) == "rows-at"
+
+
+def test_of_a_very_large_object_the_beginning_is_looked_into(tmp_path: Path) -> None:
+    path = tmp_path / "large.json"
+    with path.open("wb") as stream:
+        stream.write(b'{"data": [{"x": 0}')
+        stream.write(b',{"x": 12345}' * 2_000_000)
+        stream.write(b"]}")
+    with pytest.raises(UsageProblem, match=r"data \(at least 1,[0-9,]+ objects\)"):
+        inspect(str(path), READING)
+
+
+@pytest.mark.parametrize("how", ["plain", "gzip", "zstd"])
+@pytest.mark.parametrize(
+    ("content", "error", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", SourceUnreadable, "git lfs pull"),
+        (_PAGE, SourceUnreadable, "is an HTML page"),
+        (b"\n <html>\n" + ROW + b"\n", SourceUnreadable, "is an HTML page"),
+        (b'<?xml version="1.0"?><Error/>', SourceUnreadable, "is XML or HTML"),
+        (b'{"error":"Repository not found"}', SourceUnreadable, 'is an error document ("Repository not found")'),
+        (b'{"message": "Not Found", "status": "404"}\n', SourceUnreadable, "is an error document"),
+        (b"{'a': 1, 'b': None}\n{'a': 2, 'b': True}\n", SourceUnreadable, "json.dumps"),
+        (b"[{'a': 1}]", None, ""),
+        (b"null\n", SourceUnreadable, "holds null and no rows"),
+        (b'["x", 1]\n["y", 2]\n', SourceUnreadable, "has an array in each line"),
+        (b'{"a": [1, 2], "b": ["x", "y"]}', UsageProblem, "is columnar: each key holds a list of 2 values"),
+        (b'{"prompt": ["x", "y"], "completion": ["p", "q"]}', UsageProblem, "is columnar"),
+        (b'{"messages": [[{"role": "user"}], [{"role": "user"}]], "id": [1, 2]}', UsageProblem, "is columnar"),
+        (b'{"a": {"0": 1, "1": 2}, "b": {"0": 1, "1": 2}}', UsageProblem, "values by their number"),
+        (b'{"0": {"a": 1, "b": 2}, "1": {"a": 1, "b": 2}}', UsageProblem, "holds 2 rows, each under a key of its own"),
+        (b'{"columns": ["a"], "index": [0], "data": [[1]]}', UsageProblem, "orient='split'"),
+        (b"PAR1\x15\x04", UsageProblem, "read_parquet"),
+        (b"a,b\n1,2\n3,4\n", UsageProblem, "read_csv"),
+        ((ROW + b"\n").decode().encode("utf-16"), UsageProblem, "--encoding utf-16,"),
+        ((ROW + b"\n").decode().encode("utf-16-le"), UsageProblem, "--encoding utf-16-le"),
+        ((ROW + b"\n").decode().encode("utf-16-be"), UsageProblem, "--encoding utf-16-be"),
+        ((ROW + b"\n").decode().encode("utf-32"), UsageProblem, "--encoding utf-32,"),
+        ('{"a": "für"}\n{"a": "süß"}\n'.encode("latin-1"), UsageProblem, "--encoding windows-1252"),
+        ('{"a": "日本語の"}\n{"a": "文字"}\n'.encode("shift_jis"), UsageProblem, "--encoding shift_jis"),
+    ],
+)
+def test_what_is_not_rows_is_refused_by_its_name(
+    tmp_path: Path, content: bytes, error: type[Exception] | None, said: str, how: str
+) -> None:
+    if error is None:  # a broken element is one rejected row
+        assert _inspected(tmp_path, content, how) == "array"
+        return
+    with pytest.raises(error) as caught:
+        _inspected(tmp_path, content, how)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "rows.data"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_few_rows_in_another_encoding_are_rows_that_are_rejected(tmp_path: Path) -> None:
+    content = b'{"a": "x"}\n' * 9 + '{"a": "ü"}\n'.encode("latin-1")
+    assert _inspected(tmp_path, content) == "jsonl"
+
+
+_values = st.recursive(
+    st.one_of(st.integers(), st.none(), st.text(max_size=5)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    max_leaves=5,
+)
+_rows = st.dictionaries(st.sampled_from(["id", "text", "{"]), _values, min_size=1, max_size=3)
+
+
+@given(
+    st.lists(_rows, min_size=2, max_size=6),
+    st.sampled_from([0, 1, 2, 4, "\t"]),
+    st.sampled_from(["", "\n", "\n\n", " \r\n", ",\n"]),
+    st.sampled_from(["plain", "gzip"]),
+)
+def test_pretty_printed_rows_are_read(rows: list[Any], indent: int | str, between: str, how: str) -> None:
+    with scratch() as directory:
+        content = between.join(json.dumps(row, indent=indent) for row in rows).encode()
+        (path,) = written(directory, [packed(content, how)])
+        found = read_all(open_source([path], max_row_bytes=100_000, reading=READING))
+        assert [json.loads(row.data) for row in found] == rows
+
+
+@given(st.lists(_rows, min_size=2, max_size=6), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans())
+def test_rows_on_lines_stay_lines(rows: list[Any], end: str, last: bool) -> None:
+    with scratch() as directory:
+        text = end.join(map(json.dumps, rows)) + (end if last else "")
+        (path,) = written(directory, [text.encode()])
+        assert inspect(path, READING).format.name == ("jsonl-cr" if end == "\r" else "jsonl")
+        found = read_all(open_source([path], max_row_bytes=100_000, reading=READING))
+        assert [json.loads(row.data) for row in found] == rows
+
+
+def test_of_a_pipe_the_first_row_is_enough() -> None:
+    out, into = os.pipe()
+    try:
+        os.write(into, ROW + b"\n")
+        source = open_source(["-"], max_row_bytes=1000, reading=READING, stdin_fd=out)
+        assert source.files[0].format.name == "jsonl"
+    finally:
+        os.close(out)
+        os.close(into)
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_of_a_pipe_an_object_that_holds_rows_is_looked_behind(followed: bool) -> None:
+    out, into = os.pipe()
+    content = HOLDER + b"\n" + b"\n" * 200_000 + (HOLDER if followed else b"")
+    writer = threading.Thread(target=lambda: (os.write(into, content), os.close(into)))  # type: ignore[func-returns-value]
+    writer.start()
+    try:
+        if followed:
+            source = open_source(["-"], max_row_bytes=1000, reading=READING, stdin_fd=out)
+            assert [row.data.strip() for row in read_all(source) if row.data.strip()] == [HOLDER, HOLDER]
+        else:
+            with pytest.raises(UsageProblem, match="standard input: is one object that holds rows"):
+                open_source(["-"], max_row_bytes=1000, reading=READING, stdin_fd=out)
+    finally:
+        writer.join()
+        os.close(out)
