@@ -52,7 +52,7 @@ async def _first_plan(lane: LaneContext, cursor: Cursor) -> LanePlan:
     plan = LanePlan(1, rows, max_body_bytes, max_rows, max_row_bytes)  # T follows
     limits = plan.limits(envelope_bytes=envelope_bytes, max_body_bytes=max_body_bytes)
     size = _tile_bytes(lane, rows, limits, sample)
-    if lane.source.size is not None and (sample is None or _may_hold_rows(sample, rows, lane.source.size)):
+    if lane.source.size is not None and sample is not None and _may_hold_rows(sample, rows, lane.source.size):
         chunks = max(1, -(-lane.source.size // size))
         _announce(lane, lane.destination.policy.announcement(lane.destination.dataset_name, chunks))
     return replace(plan, tile_bytes=size)

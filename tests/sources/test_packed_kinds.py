@@ -88,7 +88,7 @@ def test_damage_is_told_behind_the_rows_before_it(tmp_path: Path, packing: str, 
     path.write_bytes(
         data + b"garbage" if wrong == "garbage" else data[: len(data) * 3 // 4] if wrong == "cut" else data
     )
-    found, error = asyncio.run(rows_until_error(_source(path)))
+    found, error = rows_until_error(_source(path))
     assert isinstance(error, SourceUnreadable)
     assert "what came before has been read" in str(error)
     rows = [row.data for row in found]
@@ -98,14 +98,15 @@ def test_damage_is_told_behind_the_rows_before_it(tmp_path: Path, packing: str, 
 
 @pytest.mark.parametrize("packing", ["xz", "bzip2"])
 def test_what_unpacks_to_very_much_is_not_held(tmp_path: Path, packing: str) -> None:
+    """But for 16 MiB of a first object, under whose keys rows may stand."""
     path = tmp_path / "rows"
-    path.write_bytes(PACKINGS[packing](b'{"a": "' + b"x" * 60_000_000 + b'"}\n{"b": 1}\n'))
+    path.write_bytes(PACKINGS[packing](b'{"a": "' + b"x" * 120_000_000 + b'"}\n{"b": 1}\n'))
     tracemalloc.start()
     long, short = read_all(_source(path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (long.long, short.data) == (True, b'{"b": 1}\n')
-    assert peak < 12 << 20
+    assert peak < 40 << 20
 
 
 def test_a_wide_window_needs_an_option(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_a_wide_window_needs_an_option(tmp_path: Path) -> None:
     with pytest.raises(UsageProblem, match="over the limit of 255 MiB"):
         inspect(str(path), Reading(zstd_window=255 << 20))
     path.write_bytes(_zstd(LINES) + path.read_bytes())  # told only once it is come to
-    found, error = asyncio.run(rows_until_error(_source(path)))
+    found, error = rows_until_error(_source(path))
     assert [row.data for row in found] == ROWS
     assert "--zstd-window 256MiB reads it" in str(error)
 
@@ -162,7 +163,7 @@ def test_what_is_not_of_the_encoding_spoils_its_row_alone(tmp_path: Path, encodi
 def test_text_that_ends_in_the_middle_of_a_character_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "rows"
     path.write_bytes('{"a": 1}\n{"a"'.encode("utf-16")[:-1])
-    found, error = asyncio.run(rows_until_error(_source(path, encoding="utf-16")))
+    found, error = rows_until_error(_source(path, encoding="utf-16"))
     assert found[0].data == b'{"a": 1}\n'
     assert "cut off" in str(error)
 
@@ -299,10 +300,10 @@ def test_a_workbook_is_named(tmp_path: Path) -> None:
 def test_a_checksum_that_does_not_agree_is_damage(tmp_path: Path, method: int) -> None:
     path = tmp_path / "rows.zip"
     data = bytearray(_zip({"rows.jsonl": b"".join(ROWS)}, method))
-    at = data.index(b"PK\x01\x02")
-    data[at + 16] ^= 1  # the CRC in the directory
+    at = data.rindex(b"PK\x01\x02")
+    data[at + 16] ^= 1  # the member's CRC in the directory
     path.write_bytes(data)
-    found, error = asyncio.run(rows_until_error(_source(path)))
+    found, error = rows_until_error(_source(path))
     assert [row.data for row in found] == ROWS
     assert "its checksum is another" in str(error)
 
