@@ -12,8 +12,8 @@ import pytest
 
 from bulkup import outcome
 from bulkup.chunk import ChunkState
-from bulkup.classify import BadRequest, classify_status
 from bulkup.outcome import Outcome
+from bulkup.transport.classify import BadRequest, classify_status
 
 ROOT = Path(__file__).parents[1]
 DECISIONS = ROOT / "docs" / "decisions"

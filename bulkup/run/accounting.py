@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bulkup.account.receipt import (
+    REMOTE_LISTED,
+    DestinationReceipt,
+    Invocation,
+    Receipt,
+    SourceReceipt,
+    seconds_between,
+)
+from bulkup.account.verdict import LaneRecord, RunRecord, run_verdict
 from bulkup.destinations.registry import assumptions_for
 from bulkup.journal.facts import (
     FILES,
@@ -18,10 +27,8 @@ from bulkup.journal.facts import (
     UPLOAD,
 )
 from bulkup.journal.reading import JournalView, view
-from bulkup.receipt import REMOTE_LISTED, DestinationReceipt, Invocation, Receipt, SourceReceipt, seconds_between
+from bulkup.run.folder import RunFolder
 from bulkup.settings.run import Empty
-from bulkup.verdict import LaneRecord, RunRecord, run_verdict
-from bulkup.wiring.folder import RunFolder
 
 __all__ = ["read_receipt", "read_record"]
 
