@@ -29,8 +29,8 @@ from benchmarks.rows import Shape, Text, parse_size, write_rows
 from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowOptions, Target, decide
-from bulkup.mapping import parse_mapping
 from bulkup.model import BLOCK_BYTES, Block, Validation
+from bulkup.rows.mapping import parse_mapping
 
 __all__ = ["PATHS", "Case", "compare"]
 

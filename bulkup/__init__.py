@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bulkup.account.receipt import DestinationReceipt, Receipt
     from bulkup.api import events, upload
-    from bulkup.config import OnDoubt, RejectLimit
     from bulkup.destinations.collinear.settings import Collinear
     from bulkup.destinations.nebius.settings import Nebius
     from bulkup.errors import (
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         UsageProblem,
     )
     from bulkup.event import Event, Finished, LaneSnapshot, Note, Snapshot
-    from bulkup.receipt import DestinationReceipt, Receipt
+    from bulkup.settings.config import OnDoubt, RejectLimit
 
     __version__: str
 
@@ -55,7 +55,7 @@ __all__ = [
 
 _HOMES = {
     "api": ("events", "upload"),
-    "config": ("OnDoubt", "RejectLimit"),
+    "settings.config": ("OnDoubt", "RejectLimit"),
     "destinations.collinear.settings": ("Collinear",),
     "destinations.nebius.settings": ("Nebius",),
     "errors": (
@@ -63,7 +63,7 @@ _HOMES = {
         "SourceUnreadable", "TokenRefused", "UsageProblem",
     ),
     "event": ("Event", "Finished", "LaneSnapshot", "Note", "Snapshot"),
-    "receipt": ("DestinationReceipt", "Receipt"),
+    "account.receipt": ("DestinationReceipt", "Receipt"),
 }  # fmt: skip
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import anyio
 
-from bulkup.config import RunSettings, settings_from
+from bulkup.account.receipt import Receipt
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import UsageProblem
 from bulkup.event import Event, Finished
-from bulkup.receipt import Receipt
-from bulkup.wiring.interrupt import Interrupt
-from bulkup.wiring.story import execute
-from bulkup.wiring.wish import Upload, default_name
+from bulkup.run.interrupt import Interrupt
+from bulkup.run.story import execute
+from bulkup.run.wish import Upload, default_name
+from bulkup.settings.config import RunSettings, settings_from
 
 __all__ = ["events", "make_upload", "upload"]
 
@@ -47,7 +47,7 @@ async def upload(
     """Move *sources* into every one of *destinations*, go on where an earlier call stopped, and return the receipt.
 
     *sources*: paths or globs of JSON lines or JSON arrays, plain, gzip or zstd; `"-"` is standard input. *name*: the
-    dataset's, by default the only file's stem. *settings* are the fields of `bulkup.config.RunSettings` (`state_dir`,
+    dataset's, by default the only file's stem. *settings* are the fields of `bulkup.settings.config.RunSettings` (`state_dir`,
     `append`, `on_doubt`, …). Tokens come from each destination's variable in the environment, or
     from its `token_file`.
 

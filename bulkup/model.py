@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bulkup.validation import Validation
+from bulkup.settings.validation import Validation
 
 __all__ = [
     "BLOCK_BYTES",

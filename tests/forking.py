@@ -30,7 +30,15 @@ from tests.workers.waiting import wait_for_workers
 
 __all__ = ["Forked"]
 
-PRELOADED = ("bulkup.cli", "bulkup.wiring", "bulkup.flow", "bulkup.sources", "bulkup.destinations", "bulkup.encoding")
+PRELOADED = (
+    "bulkup.cli",
+    "bulkup.run",
+    "bulkup.bench",
+    "bulkup.flow",
+    "bulkup.sources",
+    "bulkup.destinations",
+    "bulkup.encoding",
+)
 REQUEST_BYTES = 1 << 17
 
 
@@ -210,7 +218,7 @@ def _preload() -> None:
         package = importlib.import_module(name)
         for module in pkgutil.iter_modules(package.__path__, f"{name}."):
             importlib.import_module(module.name)
-    for name in ("rich.live", "rich.table", "bulkup.progress"):
+    for name in ("rich.live", "rich.table", "bulkup.cli.display"):
         importlib.import_module(name)
     gc.freeze()
 

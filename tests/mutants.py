@@ -45,7 +45,7 @@ _QUICK_REPLAYS = (
 )
 
 TARGETS = {
-    "settlement": Target(("bulkup/settlement.py",), ("tests/settlement/test_judging.py",)),
+    "settlement": Target(("bulkup/doubt/settlement.py",), ("tests/settlement/test_judging.py",)),
     "policies": Target(
         tuple(f"bulkup/doubt/{name}.py" for name in ("by_name", "by_count", "late")),
         ("tests/settlement/test_policies.py", "tests/flow/test_settler.py"),
@@ -82,7 +82,7 @@ TARGETS = {
         ("bulkup/flow/settler.py", "bulkup/flow/stored_rows.py", "bulkup/flow/looking.py"),
         ("tests/flow/test_settler.py", "tests/flow/test_looking.py"),
     ),
-    "classify": Target(("bulkup/classify.py", "bulkup/outcome.py"), ("tests/test_classify.py",)),
+    "classify": Target(("bulkup/transport/classify.py", "bulkup/outcome.py"), ("tests/test_classify.py",)),
 }
 
 

@@ -127,7 +127,7 @@ MUTATIONS = (
     Mutation(
         "one verdict",
         "rows in doubt are no matter",
-        "bulkup/verdict.py",
+        "bulkup/account/verdict.py",
         "            (ExitCode.IN_DOUBT, totals.rows_in_doubt > 0),\n",
         "",
         (VERDICT,),
@@ -135,7 +135,7 @@ MUTATIONS = (
     Mutation(
         "one verdict",
         "a source that was not planned whole is done",
-        "bulkup/verdict.py",
+        "bulkup/account/verdict.py",
         "totals.rows_left > 0 or not (lane.planned_whole or lane.unreadable is not None)\n",
         "totals.rows_left > 0\n",
         (VERDICT,),
@@ -143,7 +143,7 @@ MUTATIONS = (
     Mutation(
         "one verdict",
         "an interrupted run has nothing left",
-        "bulkup/verdict.py",
+        "bulkup/account/verdict.py",
         "    if run.interrupted is not None and any(lane.totals.rows_left for lane in run.lanes.values()):\n",
         "    if False:\n",
         (VERDICT,),
@@ -159,7 +159,7 @@ MUTATIONS = (
     Mutation(
         "one verdict",
         "how the process before ended is taken for this one's end",
-        "bulkup/wiring/lifetime.py",
+        "bulkup/run/lifetime.py",
         "journal.set_fact(RUN_END, None), *(journal.lane(name).set_fact(LANE_END, None) for name in lanes)\n",
         "journal.set_fact(RUN_END, None)\n",
         (VERDICT,),
@@ -167,7 +167,7 @@ MUTATIONS = (
     Mutation(
         "one verdict",
         "a run that was begun again has ended",
-        "bulkup/wiring/lifetime.py",
+        "bulkup/run/lifetime.py",
         "journal.set_fact(RUN_END, None), *(",
         "*(",
         (VERDICT,),
@@ -231,7 +231,7 @@ MUTATIONS = (
     Mutation(
         "quiet period",
         "a name that is not shown is absent at once",
-        "bulkup/settlement.py",
+        "bulkup/doubt/settlement.py",
         "    if look.at < doubt.last_byte_at + quiet_s:\n",
         "    if False:\n",
         (f"{JUDGING}::TestByName",),
@@ -239,7 +239,7 @@ MUTATIONS = (
     Mutation(
         "quiet period",
         "a count without it makes a chunk absent at once",
-        "bulkup/settlement.py",
+        "bulkup/doubt/settlement.py",
         "    if looks[-1].at < doubt.last_byte_at + quiet_s:\n",
         "    if False:\n",
         (f"{JUDGING}::TestByCount",),
@@ -247,7 +247,7 @@ MUTATIONS = (
     Mutation(
         "quiet period",
         "a count is taken as it is, still or not",
-        "bulkup/settlement.py",
+        "bulkup/doubt/settlement.py",
         "    if not _stands_still(looks, quiet_s):\n",
         "    if False:\n",
         (f"{JUDGING}::TestByCount",),
@@ -263,7 +263,7 @@ MUTATIONS = (
     Mutation(
         "positive control",
         "anything that landed is a control, however old",
-        "bulkup/settlement.py",
+        "bulkup/doubt/settlement.py",
         "if at > doubt.last_byte_at + quiet_s]",
         "if at]",
         (f"{JUDGING}::TestByName",),
@@ -271,7 +271,7 @@ MUTATIONS = (
     Mutation(
         "positive control",
         "a count needs none",
-        "bulkup/settlement.py",
+        "bulkup/doubt/settlement.py",
         "    if known.latest_landing > doubt.last_byte_at:\n",
         "    if True:\n",
         (f"{JUDGING}::TestByCount",),
@@ -287,7 +287,7 @@ MUTATIONS = (
     Mutation(
         "positive control",
         "the last chunk is absent after one look",
-        "bulkup/settlement.py",
+        "bulkup/doubt/settlement.py",
         "    if before and all(equal(other, look) for other in looks if other.at >= before[-1].at):\n",
         "    if True:\n",
         (f"{JUDGING}::TestByName",),
@@ -311,7 +311,7 @@ MUTATIONS = (
     Mutation(
         "names",
         "a dataset that was there before the run passes for a chunk",
-        "bulkup/settlement.py",
+        "bulkup/doubt/settlement.py",
         "if d.name == doubt.name and d.id not in known.before and d.id",
         "if d.name == doubt.name and d.id",
         (f"{JUDGING}::TestByName",),
@@ -319,7 +319,7 @@ MUTATIONS = (
     Mutation(
         "names",
         "the hash in a name says nothing",
-        "bulkup/naming.py",
+        "bulkup/doubt/naming.py",
         "{rows_hash.hex()[:8]}",
         "00000000",  # the form stays, so that only what a hash is for is gone
         (f"{DOUBT}::test_a_dataset_of_the_same_place_and_another_content_is_not_the_chunk",),
@@ -327,7 +327,7 @@ MUTATIONS = (
     Mutation(
         "names",
         "the place in a name says nothing",
-        "bulkup/naming.py",
+        "bulkup/doubt/naming.py",
         "{chunk}-{rows_hash",
         "00000-{rows_hash",
         (f"{DOUBT}::test_chunks_of_equal_content_have_datasets_of_their_own",),
@@ -367,7 +367,7 @@ MUTATIONS = (
     Mutation(
         "invariant",
         "rows missing from the count are overlooked",
-        "bulkup/settlement.py",
+        "bulkup/doubt/settlement.py",
         "    if look.rows < expected:\n",
         "    if False:\n",
         (f"{JUDGING}::TestByCount",),
@@ -375,7 +375,7 @@ MUTATIONS = (
     Mutation(
         "invariant",
         "rows that no set of doubts explains are overlooked",
-        "bulkup/settlement.py",
+        "bulkup/doubt/settlement.py",
         "    if not fitting and look.rows != expected:\n",
         "    if False:\n",
         (f"{JUDGING}::TestByCount",),
@@ -383,7 +383,7 @@ MUTATIONS = (
     Mutation(
         "invariant",
         "of several sets of doubts that fit one is taken",
-        "bulkup/settlement.py",
+        "bulkup/doubt/settlement.py",
         "    return members if count == 1 else None\n",
         "    return members\n",
         (f"{JUDGING}::TestByCount",),
@@ -415,7 +415,7 @@ MUTATIONS = (
     Mutation(
         "story",
         "a lane ends without its audit",
-        "bulkup/wiring/story.py",
+        "bulkup/run/story.py",
         "            await lane.audit(sending)\n",
         "",
         (f"{DOUBT}::test_a_body_stored_after_its_chunk_was_called_absent_is_found_and_named",),
@@ -423,7 +423,7 @@ MUTATIONS = (
     Mutation(
         "story",
         "what turned out absent is not sent in another round",
-        "bulkup/wiring/story.py",
+        "bulkup/run/story.py",
         "                if not await lane.begin_anew():\n                    break\n",
         "                break\n",
         (f"{DOUBT}::test_a_body_stored_after_its_chunk_was_called_absent_is_found_and_named",),
@@ -439,7 +439,7 @@ MUTATIONS = (
     Mutation(
         "story",
         "a run that was refused before it sent leaves its folder",
-        "bulkup/wiring/story.py",
+        "bulkup/run/story.py",
         "            not_begun.discard()\n",
         "            pass\n",
         ("tests/e2e/test_review.py::test_a_refused_command_leaves_no_run_behind",),
@@ -482,7 +482,7 @@ MUTATIONS = (
     Mutation(
         "early answer",
         "whatever comes early counts",
-        "bulkup/classify.py",
+        "bulkup/transport/classify.py",
         "    return status in _REFUSED_EARLY or status // 100 == 3\n",
         "    return True\n",
         (f"{RESETS}::test_an_early_answer_that_proves_nothing_is_a_loss_in_the_body",),
@@ -541,7 +541,7 @@ MUTATIONS = (
     Mutation(
         "stopped process",
         "a timer that fires late gives up at once",
-        "bulkup/stalls.py",
+        "bulkup/transport/stalls.py",
         "    return min(AGAIN_S, waited_s) if late_s >= LATE_S else 0.0\n",
         "    return 0.0\n",
         ("tests/test_stalls.py",),
@@ -710,7 +710,7 @@ MUTATIONS = (
     Mutation(
         "requests",
         "a bench tells its pacing nothing",
-        "bulkup/wiring/sweeping.py",
+        "bulkup/bench/sweeping.py",
         "            slot.answered(outcome)\n",
         "",
         ("tests/cli/test_bench.py::test_a_short_retry_after_is_kept",),
@@ -718,7 +718,7 @@ MUTATIONS = (
     Mutation(
         "requests",
         "a bench hears no quota",
-        "bulkup/wiring/sweeping.py",
+        "bulkup/bench/sweeping.py",
         "            on_quota=lambda headers: self.pacing.headers(headers),\n",
         "",
         ("tests/cli/test_bench.py::test_a_quota_that_the_service_tells_is_kept_to",),
@@ -734,7 +734,7 @@ MUTATIONS = (
     Mutation(
         "positive control",
         "it counts in a look of any length",
-        "bulkup/settlement.py",
+        "bulkup/doubt/settlement.py",
         "    if look.took_s <= quiet_s and any(",
         "    if any(",
         (f"{JUDGING}::TestByName",),
@@ -742,7 +742,7 @@ MUTATIONS = (
     Mutation(
         "quiet period",
         "two looks are apart by their beginnings",
-        "bulkup/settlement.py",
+        "bulkup/doubt/settlement.py",
         "looks[:-1] if look.at - other.ended_at >= quiet_s]",
         "looks[:-1] if look.at - other.at >= quiet_s]",
         (f"{JUDGING}::TestByName",),
@@ -750,7 +750,7 @@ MUTATIONS = (
     Mutation(
         "quiet period",
         "a count stands still from the beginning of its look",
-        "bulkup/settlement.py",
+        "bulkup/doubt/settlement.py",
         "        if last.at - look.ended_at >= quiet_s:\n",
         "        if last.at - look.at >= quiet_s:\n",
         (f"{JUDGING}::TestByCount",),

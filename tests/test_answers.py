@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.stalls import FREE_TIMES, LEAST_BYTES_PER_S, SlowAnswer
 from bulkup.transport import AnswerTooLong, AnswerUnreadable, Phase, TransportFailure
 from bulkup.transport.coding import PIECE_BYTES, decoder_for
+from bulkup.transport.stalls import FREE_TIMES, LEAST_BYTES_PER_S, SlowAnswer
 from tests.examples import examples
 from tests.test_transport import TOKEN, Body, Connection, Handler, serving, transport
 

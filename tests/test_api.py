@@ -8,7 +8,7 @@ import sys
 import bulkup
 
 NAMES = """
-import bulkup, bulkup.wiring.story  # which imports all there is
+import bulkup, bulkup.run.story  # which imports all there is
 modules = {type(bulkup)}
 print([name for name in bulkup.__all__ if type(getattr(bulkup, name)) in modules])
 import inspect

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.classify import MAX_RETRY_AFTER_S, BadRequest, classify_status, counts_early, retry_after_s
 from bulkup.errors import ExitCode
 from bulkup.outcome import CloseGate, InDoubt, Outcome, RowsRefused, StopLane, TokenRejected, TooLarge
+from bulkup.transport.classify import MAX_RETRY_AFTER_S, BadRequest, classify_status, counts_early, retry_after_s
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 BOTH = tuple(BadRequest)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkup.wiring.cpus import cpu_quota, usable_cpus
+from bulkup.run.cpus import cpu_quota, usable_cpus
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bulkup.exact import NotJsonError, canonical
-from bulkup.numerals import canonical as number
-from bulkup.numerals import whole
+from bulkup.rows.exact import NotJsonError, canonical
+from bulkup.rows.numerals import canonical as number
+from bulkup.rows.numerals import whole
 from tests.encoding.test_digits import floats, integers, text_of, values
 from tests.examples import examples
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup import secret
 from bulkup.errors import UsageProblem
-from bulkup.secret import redact
+from bulkup.tokens import secret
+from bulkup.tokens.secret import redact
 from bulkup.transport.proxy import Proxy, parse_proxy, proxy_for
 
 PASSWORD = "hunter2-8ab1-9c"

@@ -9,10 +9,10 @@ import orjson
 import pytest
 
 from bulkup import Collinear, Nebius
-from bulkup.config import RunSettings
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.journal.facts import UPLOAD
-from bulkup.wiring.wish import Upload, run_id
+from bulkup.run.wish import Upload, run_id
+from bulkup.settings.config import RunSettings
 
 SPACE = "3c90c3cc-0d44-4b50-8888-8dd25736052a"
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup import secret
-from bulkup.secret import Token, holds_secret, known_secrets, redact, remember_secret
+from bulkup.tokens import secret
+from bulkup.tokens.secret import Token, holds_secret, known_secrets, redact, remember_secret
 
 LONG = "nb/token+4c1d7e02b9-XY_z="
 """With the characters that encodings change."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkup.stalls import AGAIN_S, LATE_S, GiveUp, RoundTrips, StallWatch, Tell, Wait, again_s, quiet_s
+from bulkup.transport.stalls import AGAIN_S, LATE_S, GiveUp, RoundTrips, StallWatch, Tell, Wait, again_s, quiet_s
 
 
 def _trips(*seconds: float) -> RoundTrips:

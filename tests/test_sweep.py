@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.sweep import (
+from bulkup.bench.sweep import (
     Attempt,
     Budget,
     Cell,

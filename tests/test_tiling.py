@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.chunk import ChunkId
+from bulkup.doubt.naming import family_name
+from bulkup.flow.tiling import Limits, Part, cut, even_part, lines_that_fit, tile_bytes
 from bulkup.model import Block, EncodedRow, Reject, Stage
-from bulkup.naming import family_name
-from bulkup.tiling import Limits, Part, cut, even_part, lines_that_fit, tile_bytes
 
 limits_ = st.builds(Limits, st.integers(1, 10_000), st.none() | st.integers(1, 500))
 kinds = st.lists(st.integers(2, 300) | st.sampled_from(["blank", "reject"]), max_size=40)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bulkup.errors import TokenRefused
-from bulkup.token_source import TokenSource
+from bulkup.tokens.token_source import TokenSource
 
 TEXT = "v1.tok-SECRET-0123456789"
 

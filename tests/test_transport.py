@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from bulkup.errors import SourceChanged, UsageProblem
-from bulkup.secret import Token, redact
+from bulkup.tokens.secret import Token, redact
 from bulkup.transport import Answer, Phase, Timeouts, Transport, TransportFailure, check_base_url
 
 SECRET = "tok-SECRET-0123456789"

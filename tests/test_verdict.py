@@ -10,17 +10,17 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkup.account.receipt import Receipt
+from bulkup.account.verdict import LaneEnd
 from bulkup.chunk import Totals
 from bulkup.cli.status import status_json, status_lines
 from bulkup.errors import ExitCode
 from bulkup.journal import LaneJournal, SqliteJournal
 from bulkup.journal.facts import FILES, LANE_END, LATE, PLANNED_WHOLE, UNREADABLE, UPLOAD, FileRecord, UploadRecord
 from bulkup.journal.memory import MemoryJournal
-from bulkup.receipt import Receipt
-from bulkup.verdict import LaneEnd
-from bulkup.wiring.accounting import read_receipt
-from bulkup.wiring.folder import RunFolder
-from bulkup.wiring.lifetime import begin, conclude
+from bulkup.run.accounting import read_receipt
+from bulkup.run.folder import RunFolder
+from bulkup.run.lifetime import begin, conclude
 from tests.examples import examples
 from tests.flow.rig import scratch_dir
 from tests.journal.chunks import Step, steps

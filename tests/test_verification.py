@@ -10,8 +10,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.errors import ExitCode
-from bulkup.verification import (
+from bulkup.doubt.verification import (
     SHOWN_ROWS,
     WINDOW,
     DatasetDifference,
@@ -23,6 +22,7 @@ from bulkup.verification import (
     compare_unordered,
     excluded_share,
 )
+from bulkup.errors import ExitCode
 
 
 def key(value: object) -> bytes:

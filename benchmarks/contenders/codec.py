@@ -18,12 +18,12 @@ from pathlib import Path
 from benchmarks import bare
 from benchmarks.contenders.told import Stopwatch, tell
 from bulkup import Nebius
-from bulkup.config import RunSettings
 from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import decide
 from bulkup.model import BLOCK_BYTES, Block
-from bulkup.wiring.build import row_options
+from bulkup.run.build import row_options
+from bulkup.settings.config import RunSettings
 
 __all__ = ["main"]
 

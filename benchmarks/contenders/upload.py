@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from benchmarks.contenders.told import NotAvailable, Stopwatch, tell
 from bulkup import Collinear, Nebius, Receipt, upload
-from bulkup.config import RunSettings
+from bulkup.settings.config import RunSettings
 
 __all__ = ["SPACE_ID", "destination_at", "main"]
 
@@ -118,8 +118,8 @@ async def _watched(
 ) -> Receipt:
     from bulkup import Finished, Note, Snapshot
     from bulkup.api import events
-    from bulkup.progress import Screen
-    from bulkup.wiring.snapshots import Snapshots
+    from bulkup.cli.display import Screen
+    from bulkup.run.snapshots import Snapshots
 
     for owner, names in ((Snapshots, ("_take_stock", "_snapshot")), (Screen, ("show", "note"))):
         for name in names:
@@ -215,7 +215,7 @@ def main() -> None:
 
 def _imported() -> dict[str, object]:
     """All modules that an upload loads are loaded by now; long enough for its memory to be looked at."""
-    from bulkup.wiring import story
+    from bulkup.run import story
 
     clock = Stopwatch()
     assert story.execute is not None

@@ -146,7 +146,7 @@ def status(context: typer.Context, run: MaybeRun = None, json: o.Json = False, v
     """Show where a run stands, also while it is running: rows, chunks, doubts with their reasons, the last receipt."""
     from bulkup.cli.choices import state_dir as chosen
     from bulkup.cli.status import status_json, status_lines
-    from bulkup.wiring.folder import StateDir
+    from bulkup.run.folder import StateDir
 
     found = status_json(StateDir(chosen(context.params["state_dir"], os.environ)).find(run))
     if json:
@@ -236,7 +236,7 @@ def rejects(
 
     from bulkup.cli.choices import state_dir as chosen
     from bulkup.cli.rejects import export_rejects
-    from bulkup.wiring.folder import StateDir
+    from bulkup.run.folder import StateDir
 
     folder = StateDir(chosen(state_dir, os.environ)).find(run).path
     count = export_rejects(folder, lane=lane, output=Path(output) if output else None)
@@ -333,7 +333,7 @@ def _log(*, verbose: bool) -> None:
     import logging
 
     if verbose:
-        from bulkup.logs import log_to_stderr
+        from bulkup.tokens.logs import log_to_stderr
 
         log_to_stderr(logging.INFO, "%(asctime)s %(name)s %(levelname)s %(message)s")
     else:

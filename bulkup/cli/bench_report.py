@@ -8,11 +8,11 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from bulkup.bench.sweep import Attempt, CellResult, Fate, Limit, Verdict
+from bulkup.bench.sweeping import SweepFound, SweepWish
 from bulkup.cli.figures import plural, size_text, time_text
-from bulkup.sweep import Attempt, CellResult, Fate, Limit, Verdict
+from bulkup.run.folder import write_private
 from bulkup.version import VERSION
-from bulkup.wiring.folder import write_private
-from bulkup.wiring.sweeping import SweepFound, SweepWish
 
 if TYPE_CHECKING:
     from rich.table import Table

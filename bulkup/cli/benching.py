@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bulkup.bench.sweep import Budget, Verdict
+from bulkup.bench.sweeping import Sweeper, SweepFound, SweepWish
 from bulkup.cli.bench_report import cell_line, chunk_text, report_json, speed_text, table_of, verdict_lines, write_chart
 from bulkup.cli.choices import choose
 from bulkup.cli.config_writing import check_config, write_config
@@ -20,14 +22,12 @@ from bulkup.cli.terminal import console_on
 from bulkup.destinations.registry import service_named
 from bulkup.errors import ExitCode, JournalUnusable, LocalDisk, UsageProblem, worst
 from bulkup.event import Event, Note
+from bulkup.journal.state_files import check_folder
 from bulkup.path_text import json_bytes
-from bulkup.quantities import parse_seconds, parse_size
-from bulkup.state_files import check_folder
-from bulkup.sweep import Budget, Verdict
+from bulkup.run.folder import StateDir, write_private
+from bulkup.run.interrupt import Interrupt
+from bulkup.settings.quantities import parse_seconds, parse_size
 from bulkup.transport import check_base_url
-from bulkup.wiring.folder import StateDir, write_private
-from bulkup.wiring.interrupt import Interrupt
-from bulkup.wiring.sweeping import Sweeper, SweepFound, SweepWish
 
 __all__ = ["bench"]
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from bulkup.api import make_upload
 from bulkup.cli.parameters import EACH, RUN
-from bulkup.config import RejectLimit, RunSettings, load_file, settings_from
 from bulkup.destinations.registry import BUILT_IN, find_service, nowhere, service_named
 from bulkup.destinations.service import Service
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import UsageProblem
 from bulkup.path_text import as_text
-from bulkup.quantities import parse_path, parse_seconds, parse_size
+from bulkup.run.wish import Upload
+from bulkup.settings.config import RejectLimit, RunSettings, load_file, settings_from
 from bulkup.settings.option import Setting
-from bulkup.wiring.wish import Upload
+from bulkup.settings.quantities import parse_path, parse_seconds, parse_size
 
 __all__ = ["asked_of", "choose", "override", "state_dir"]
 

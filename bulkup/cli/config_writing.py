@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bulkup.cli.choices import File
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import LocalDisk, UsageProblem
-from bulkup.wiring.folder import write_private
+from bulkup.run.folder import write_private
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument

@@ -18,13 +18,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bulkup.account.receipt import Receipt
 from bulkup.cli.choices import choose
 from bulkup.cli.figures import plural
 from bulkup.cli.receipt_table import print_receipt
 from bulkup.cli.runner import OutputMode, see_through
 from bulkup.cli.streams import put
 from bulkup.errors import ExitCode, LocalDisk, UsageProblem
-from bulkup.receipt import Receipt
 
 if TYPE_CHECKING:
     from bulkup.emulator import Spawned

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkup.errors import UsageProblem
-from bulkup.quantities import parse_size
+from bulkup.settings.quantities import parse_size
 
 __all__ = ["emulate", "switches"]
 

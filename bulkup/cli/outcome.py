@@ -13,7 +13,7 @@ from contextlib import suppress
 from bulkup.cli.figures import printable
 from bulkup.cli.streams import OUT, forget
 from bulkup.errors import BulkupError, ExitCode, UsageProblem, worst
-from bulkup.secret import redact
+from bulkup.tokens.secret import redact
 
 __all__ = ["exit_code_of", "leave_if_stuck", "refuse_tokens"]
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bulkup.account.receipt import DestinationReceipt, Receipt
 from bulkup.cli.figures import plural, printable, size_text, time_text
 from bulkup.cli.status import doubts_of
 from bulkup.cli.streams import to_stdout
 from bulkup.cli.terminal import console_on
 from bulkup.errors import BulkupError, ExitCode
-from bulkup.receipt import DestinationReceipt, Receipt
-from bulkup.wiring.wish import Upload
+from bulkup.run.wish import Upload
 
 __all__ = ["Step", "next_steps", "print_receipt"]
 

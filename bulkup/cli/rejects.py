@@ -11,16 +11,16 @@ from typing import BinaryIO
 
 import orjson
 
+from bulkup.account.row_numbers import first_rows
 from bulkup.chunk import Chunk
 from bulkup.cli.streams import to_stdout
 from bulkup.errors import LocalDisk, UsageProblem
 from bulkup.journal.facts import FILES, UPLOAD
 from bulkup.journal.reading import JournalView, view
 from bulkup.journal.sidecars import REJECTS
+from bulkup.journal.state_files import open_in
 from bulkup.model import Stage
 from bulkup.path_text import readable
-from bulkup.row_numbers import first_rows
-from bulkup.state_files import open_in
 
 __all__ = ["export_rejects"]
 

@@ -13,8 +13,8 @@ from bulkup.cli.runner import OutputMode, carry_out
 from bulkup.errors import UsageProblem
 from bulkup.journal.facts import UPLOAD
 from bulkup.journal.reading import view
-from bulkup.wiring.folder import StateDir
-from bulkup.wiring.wish import Upload
+from bulkup.run.folder import StateDir
+from bulkup.run.wish import Upload
 
 __all__ = ["recorded", "resume_run"]
 

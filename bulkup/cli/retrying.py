@@ -10,8 +10,8 @@ from bulkup.cli.figures import plural
 from bulkup.cli.runner import OutputMode, carry_out
 from bulkup.cli.streams import say
 from bulkup.errors import ExitCode, UsageProblem, worst
-from bulkup.wiring.folder import StateDir
-from bulkup.wiring.retrying import prepare_retries
+from bulkup.run.folder import StateDir
+from bulkup.run.retrying import prepare_retries
 
 __all__ = ["retry_rejects"]
 

@@ -11,17 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bulkup.account.receipt import Receipt
 from bulkup.cli import COLLECT_AFTER
+from bulkup.cli.display import Display, display_for
 from bulkup.cli.figures import printable
 from bulkup.cli.receipt_table import next_steps, print_receipt
 from bulkup.cli.streams import delivered, put_json, say
 from bulkup.errors import ExitCode, worst
 from bulkup.event import Event, Finished, Note, Snapshot
-from bulkup.progress import Display, display_for
-from bulkup.receipt import Receipt
-from bulkup.wiring.interrupt import Interrupt
-from bulkup.wiring.story import execute
-from bulkup.wiring.wish import Upload
+from bulkup.run.interrupt import Interrupt
+from bulkup.run.story import execute
+from bulkup.run.wish import Upload
 
 __all__ = ["OutputMode", "carry_out", "report", "see_through", "with_signals"]
 

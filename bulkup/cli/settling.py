@@ -8,17 +8,17 @@ from typing import Any
 
 import msgspec
 
+from bulkup.account.receipt import Receipt
 from bulkup.cli.choices import state_dir
 from bulkup.cli.resuming import recorded
 from bulkup.cli.runner import OutputMode, report, with_signals
 from bulkup.errors import UsageProblem
 from bulkup.journal.facts import UPLOAD
 from bulkup.journal.reading import view
-from bulkup.receipt import Receipt
-from bulkup.wiring.folder import StateDir
-from bulkup.wiring.settling_by_hand import Decision, settle_by_hand
-from bulkup.wiring.story import settle
-from bulkup.wiring.wish import Upload
+from bulkup.run.folder import StateDir
+from bulkup.run.settling_by_hand import Decision, settle_by_hand
+from bulkup.run.story import settle
+from bulkup.run.wish import Upload
 
 __all__ = ["settle_run"]
 

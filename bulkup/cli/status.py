@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from bulkup.account.row_numbers import first_rows
+from bulkup.account.verdict import LaneRecord, Verdict, lane_verdict, run_verdict
 from bulkup.chunk import ChunkState, Evidence
 from bulkup.cli.figures import plural, printable
 from bulkup.journal.base import LOST
@@ -25,11 +27,9 @@ from bulkup.journal.facts import (
 )
 from bulkup.journal.locks import holder_of
 from bulkup.journal.reading import JournalView, view
-from bulkup.row_numbers import first_rows
-from bulkup.state_files import read_in
-from bulkup.verdict import LaneRecord, Verdict, lane_verdict, run_verdict
-from bulkup.wiring.accounting import read_record
-from bulkup.wiring.folder import RECEIPT, RunFolder
+from bulkup.journal.state_files import read_in
+from bulkup.run.accounting import read_record
+from bulkup.run.folder import RECEIPT, RunFolder
 
 __all__ = ["doubts_of", "status_json", "status_lines"]
 

@@ -10,9 +10,9 @@ from bulkup.cli.figures import plural, printable
 from bulkup.cli.resuming import recorded
 from bulkup.cli.runner import OutputMode, with_signals
 from bulkup.cli.streams import delivered, put, put_json
+from bulkup.doubt.verification import Kind, LaneVerification, RowDifference, Verification
 from bulkup.errors import ExitCode, UsageProblem, worst
-from bulkup.verification import Kind, LaneVerification, RowDifference, Verification
-from bulkup.wiring.story import verify
+from bulkup.run.story import verify
 
 __all__ = ["verify_run"]
 

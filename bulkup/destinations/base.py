@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
 from bulkup.doubt.policy import Policy
+from bulkup.doubt.settlement import Look, Match
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import CloseGate, Outcome, RemoteStatus, StopLane, TokenRejected, TryAgain
-from bulkup.settlement import Look, Match
-from bulkup.token_source import TokenSource
+from bulkup.tokens.token_source import TokenSource
 
 __all__ = [
     "PAGE_ROWS",

@@ -12,12 +12,11 @@ from typing import Annotated, Protocol, TypeVar
 import msgspec
 import orjson
 
-from bulkup.classify import BadRequest, classify_status
 from bulkup.destinations.base import AnswerTooLarge, Asking, LookFailed, NotThere, ReadBackUnavailable
 from bulkup.destinations.pages import title_of_page
 from bulkup.outcome import CloseGate, InDoubt, Outcome, RowsRefused, StopLane, TokenRejected, TryAgain
-from bulkup.secret import holds_secret, redact
-from bulkup.token_source import TokenSource
+from bulkup.tokens.secret import holds_secret, redact
+from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import (
     ERROR_BYTES,
     WORDS,
@@ -30,6 +29,7 @@ from bulkup.transport import (
     Transport,
     TransportFailure,
 )
+from bulkup.transport.classify import BadRequest, classify_status
 
 __all__ = [
     "CODEC_ERRORS",

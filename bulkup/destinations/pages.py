@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bulkup.secret import redact
+from bulkup.tokens.secret import redact
 
 __all__ = ["TITLE_CHARACTERS", "title_of_page"]
 

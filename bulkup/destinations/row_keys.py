@@ -10,13 +10,13 @@ from typing import Any
 
 import xxhash
 
-from bulkup.exact import written
+from bulkup.rows.exact import written
 
 __all__ = ["key_of", "unreadable_key"]
 
 
 def key_of(value: Any) -> bytes:
-    """The key of a row that came to *value*, as `bulkup.exact.read` gives it."""
+    """The key of a row that came to *value*, as `bulkup.rows.exact.read` gives it."""
     return xxhash.xxh3_128_digest(written(value))
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer
 
-from bulkup.config import Model
 from bulkup.destinations.service import DatasetAt
+from bulkup.settings.config import Model
 from bulkup.settings.destination import DestinationOptions
 from bulkup.settings.repair import parse_repairs
 

@@ -8,7 +8,7 @@ from math import inf
 from bulkup.chunk import Chunk, ChunkId, Evidence, Totals
 from bulkup.doubt.late import rows_sent, stored_late
 from bulkup.doubt.policy import DOUBTS_TO_SETTLE, Comparer
-from bulkup.settlement import Doubt, Known, Look, Match, PageBack, Verdict, judge_by_count
+from bulkup.doubt.settlement import Doubt, Known, Look, Match, PageBack, Verdict, judge_by_count
 
 __all__ = ["BY_COUNT", "ByCount"]
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from bulkup.chunk import Chunk, ChunkId, Evidence, Totals
 from bulkup.doubt.late import stored_late
+from bulkup.doubt.naming import family_name
 from bulkup.doubt.policy import Comparer
-from bulkup.naming import family_name
-from bulkup.settlement import Doubt, Known, Look, Match, Seen, Verdict, judge_by_name
+from bulkup.doubt.settlement import Doubt, Known, Look, Match, Seen, Verdict, judge_by_name
 
 __all__ = ["BY_NAME", "ByName"]
 

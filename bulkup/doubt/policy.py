@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from bulkup.chunk import Chunk, ChunkId, Evidence, Totals
-from bulkup.settlement import Doubt, Known, Look, Match, PageBack, Verdict
+from bulkup.doubt.settlement import Doubt, Known, Look, Match, PageBack, Verdict
 
 __all__ = ["DOUBTS_TO_SETTLE", "Comparer", "Policy"]
 

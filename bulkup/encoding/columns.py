@@ -19,7 +19,7 @@ from bulkup.encoding.shortcuts import turns_as_text
 from bulkup.encoding.target import INT64, Codec, Irregular
 from bulkup.encoding.utf8 import Utf8
 from bulkup.model import Stage
-from bulkup.schema import Column, Holds
+from bulkup.rows.schema import Column, Holds
 
 __all__ = ["ColumnsCodec", "column_codecs", "column_fault", "columns_form"]
 

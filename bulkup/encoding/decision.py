@@ -20,10 +20,10 @@ from bulkup.encoding.repairing import Mended, Mender
 from bulkup.encoding.shapes import LABELS, PRESETS, TOOL_KEYS, TURNS_PRESETS, Shape
 from bulkup.encoding.target import FixedRows, Target
 from bulkup.errors import UsageProblem
-from bulkup.mapping import Mapping
 from bulkup.model import Block, Validation
 from bulkup.refusal import Refusal, attempt
-from bulkup.schema import Column, Holds, given_columns, infer_columns
+from bulkup.rows.mapping import Mapping
+from bulkup.rows.schema import Column, Holds, given_columns, infer_columns
 
 __all__ = ["decide"]
 

@@ -19,10 +19,10 @@ from bulkup.encoding.row_types import row_maker, row_type
 from bulkup.encoding.searching import TooSlow, first_groups
 from bulkup.encoding.target import Irregular
 from bulkup.encoding.utf8 import Utf8
-from bulkup.mapping import Array, Const, Expression, Mapping, Path, Record
 from bulkup.model import Stage
-from bulkup.numerals import whole
 from bulkup.refusal import Refusal, attempt
+from bulkup.rows.mapping import Array, Const, Expression, Mapping, Path, Record
+from bulkup.rows.numerals import whole
 
 __all__ = ["MappedRows", "RowRefused"]
 

@@ -16,10 +16,10 @@ from bulkup.encoding.meant_shapes import NoShape, as_named, meant_labels, meant_
 from bulkup.encoding.plan import RowPlan
 from bulkup.encoding.searching import TooSlow, first_groups
 from bulkup.encoding.target import FixedRows
-from bulkup.exact import NotJsonError, Pairs, read, written
-from bulkup.mapping import Array, Const, Expression, Path, Record
-from bulkup.numerals import whole
-from bulkup.schema import Holds
+from bulkup.rows.exact import NotJsonError, Pairs, read, written
+from bulkup.rows.mapping import Array, Const, Expression, Path, Record
+from bulkup.rows.numerals import whole
+from bulkup.rows.schema import Holds
 from bulkup.settings.repair import Repair
 
 __all__ = ["as_meant"]

@@ -1,4 +1,4 @@
-"""What a row in the shape of a preset means, by plain steps on exact values (`bulkup.exact`), and what a mended row does.
+"""What a row in the shape of a preset means, by plain steps on exact values (`bulkup.rows.exact`), and what a mended row does.
 
 Written a second time on purpose: nothing of `bulkup.encoding.shapes` or of the compiled ways is in it, so that a mistake there is
 found by `verify`.
@@ -14,9 +14,9 @@ from typing import Any
 from msgspec import Raw
 
 from bulkup.encoding.depth import room_to_recurse
-from bulkup.exact import NotJsonError, Pairs, read
-from bulkup.numerals import PLAIN_DIGITS, canonical, whole
 from bulkup.refusal import Refusal, attempt
+from bulkup.rows.exact import NotJsonError, Pairs, read
+from bulkup.rows.numerals import PLAIN_DIGITS, canonical, whole
 from bulkup.settings.repair import Repair
 
 __all__ = ["NoShape", "as_named", "meant_labels", "meant_turns", "mended", "unsigned"]
@@ -134,7 +134,7 @@ def _text(value: Any) -> str:
 
 
 def mended(line: bytes, repairs: Collection[Repair], *, signed: bool) -> Any:
-    """The value of *line* as `bulkup.exact.read` has it once *repairs* are made where it needs them; keys that stand twice are
+    """The value of *line* as `bulkup.rows.exact.read` has it once *repairs* are made where it needs them; keys that stand twice are
     `Pairs`. *signed*: `-0` is `MINUS_ZERO`. Raises `NotJsonError`."""
     try:
         value = _read_again(line, repairs) if signed and b"-0" in line else read(line)

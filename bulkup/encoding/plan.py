@@ -17,9 +17,9 @@ from bulkup.encoding.shapes import PRESETS
 from bulkup.encoding.stitched import stitched
 from bulkup.encoding.target import Codec, ColumnPreset, FixedRows, Pipeline, Preset, Rewriter, Target
 from bulkup.errors import JournalUnusable
-from bulkup.mapping import Mapping, parse_mapping
 from bulkup.model import Validation
-from bulkup.schema import Column, GivenType, Nested, columns_from_json, columns_to_json, words
+from bulkup.rows.mapping import Mapping, parse_mapping
+from bulkup.rows.schema import Column, GivenType, Nested, columns_from_json, columns_to_json, words
 from bulkup.settings.repair import Repair
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class RowOptions:
     """What the user says of the rows for one destination.
 
     *schema* is the whole schema, so nothing is inferred; *columns* are single columns that override what is inferred
-    (or the schema). Types are as `bulkup.schema.given_columns` has them.
+    (or the schema). Types are as `bulkup.rows.schema.given_columns` has them.
     """
 
     preset: str = "auto"

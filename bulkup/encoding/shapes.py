@@ -17,8 +17,8 @@ from msgspec import Raw
 
 from bulkup.encoding.faults import Fault, number_text, said
 from bulkup.model import Stage
-from bulkup.numerals import whole
 from bulkup.refusal import Irregular, Refusal, attempt
+from bulkup.rows.numerals import whole
 
 __all__ = [
     "BELOW_INSTRUCTION",

@@ -23,8 +23,8 @@ from bulkup.encoding.shortcuts import Shortcut, strings_moved
 from bulkup.encoding.splice import QUOTE, joined
 from bulkup.encoding.target import INT64, Codec, Irregular
 from bulkup.encoding.utf8 import Utf8
-from bulkup.mapping import Array, Const, Expression, Mapping, Path, Record
 from bulkup.refusal import attempt
+from bulkup.rows.mapping import Array, Const, Expression, Mapping, Path, Record
 
 __all__ = ["Stitched", "stitched"]
 

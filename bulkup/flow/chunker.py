@@ -13,9 +13,9 @@ from bulkup.errors import SourceUnreadable
 from bulkup.flow.draft import Draft, Drafted, Keep
 from bulkup.flow.halt import Halt
 from bulkup.flow.prepared import Items
+from bulkup.flow.tiling import Limits, Part, cut, even_part, lines_that_fit
 from bulkup.model import Block, EncodedBlock, EncodedRow, LongRow
 from bulkup.sources.positions import file_at
-from bulkup.tiling import Limits, Part, cut, even_part, lines_that_fit
 
 __all__ = ["MAX_REJECT_BYTES", "Chunker", "Layout", "is_one_chunk"]
 

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from bulkup.chunk import Chunk
-from bulkup.config import RunSettings
 from bulkup.destinations.base import Destination
 from bulkup.destinations.settings import DestinationSettings
+from bulkup.doubt.settlement import Others
 from bulkup.encoding import RowOptions
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
@@ -29,7 +29,7 @@ from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import Tally
 from bulkup.journal import LaneJournal
 from bulkup.pacing import ByteBudget, Rate
-from bulkup.settlement import Others
+from bulkup.settings.config import RunSettings
 from bulkup.sources import Cursor, Source
 
 __all__ = ["Chosen", "LaneContext", "PlannedLane", "SendingRound"]

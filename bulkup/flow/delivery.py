@@ -11,7 +11,6 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from bulkup.chunk import Chunk, ChunkState
-from bulkup.config import OnDoubt
 from bulkup.errors import ExitCode, SourceChanged
 from bulkup.flow.context import PlannedLane, SendingRound
 from bulkup.flow.halt import Halted, Reason
@@ -21,6 +20,7 @@ from bulkup.flow.prepared import Prepared
 from bulkup.flow.recorder import Recorder
 from bulkup.flow.requests import Slot
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus, RowsRefused, TooLarge
+from bulkup.settings.config import OnDoubt
 
 __all__ = ["Delivery"]
 

@@ -33,12 +33,12 @@ from bulkup.flow.orders import (
 )
 from bulkup.flow.prepared import Prepared, changed
 from bulkup.flow.processes import LaneWorkers, ThisProcess
+from bulkup.flow.tiling import Limits
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Accepted, InDoubt
-from bulkup.secret import holds_secret, known_secrets, redact
 from bulkup.sources import Cursor, Source
-from bulkup.tiling import Limits
-from bulkup.token_source import TokenSource
+from bulkup.tokens.secret import holds_secret, known_secrets, redact
+from bulkup.tokens.token_source import TokenSource
 from bulkup.workers import WorkerLost
 
 __all__ = ["Executors"]

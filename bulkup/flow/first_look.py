@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bulkup.chunk import ChunkState
 from bulkup.destinations.base import Asking, LookFailed
+from bulkup.doubt.settlement import Look
 from bulkup.errors import BulkupError, DestinationNotEmpty, ExitCode, TokenRefused, UsageProblem
 from bulkup.flow.context import LaneContext
 from bulkup.flow.looking import dated_look
 from bulkup.flow.reaction import Failure
 from bulkup.journal.facts import SURVEY, Found, Survey
 from bulkup.outcome import CloseGate, StopLane, TokenRejected, TryAgain
-from bulkup.settlement import Look
 
 __all__ = ["FirstLook"]
 

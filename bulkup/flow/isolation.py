@@ -13,14 +13,14 @@ from math import ceil, log2
 from types import MappingProxyType
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState
-from bulkup.dead_letter import dead_letter
 from bulkup.encoding.lines import lines_of
 from bulkup.flow.context import PlannedLane, SendingRound
 from bulkup.flow.draft import Drafted, Keep, Placed
 from bulkup.flow.prepared import Prepared, listed
+from bulkup.flow.tiling import Limits
+from bulkup.journal.dead_letter import dead_letter
 from bulkup.model import Block, Reject, Stage
 from bulkup.outcome import RowsRefused, TooLarge
-from bulkup.tiling import Limits
 
 __all__ = ["IsolationBudget", "Splitter"]
 

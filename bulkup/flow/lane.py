@@ -1,4 +1,4 @@
-"""One destination's lane: what it is made of, and how far it has come. `bulkup.wiring.story` says what happens to it when."""
+"""One destination's lane: what it is made of, and how far it has come. `bulkup.run.story` says what happens to it when."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import anyio
 
-from bulkup.config import OnDoubt
+from bulkup.account.verdict import LaneEnd
+from bulkup.doubt.verification import Sample
 from bulkup.errors import BulkupError, ExitCode, sole_error
 from bulkup.flow.context import LaneContext, PlannedLane
 from bulkup.flow.first_look import FirstLook
@@ -21,8 +22,7 @@ from bulkup.flow.settler import Settler
 from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.verifier import Verifier
 from bulkup.journal.facts import AUDITED, LANE_END, LARGEST_BODY, PLANNED_WHOLE
-from bulkup.verdict import LaneEnd
-from bulkup.verification import Sample
+from bulkup.settings.config import OnDoubt
 
 __all__ = ["Lane"]
 

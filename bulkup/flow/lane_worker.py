@@ -34,8 +34,8 @@ from bulkup.flow.orders import (
 from bulkup.flow.prepared import Items, from_file, from_memory, used_up
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Accepted, Outcome
-from bulkup.secret import Token, remember_secret
 from bulkup.sources import Cursor
+from bulkup.tokens.secret import Token, remember_secret
 from bulkup.workers import Tell
 
 __all__ = ["LaneWorker", "ToldLayout"]

@@ -15,9 +15,9 @@ from bulkup.destinations.base import (
     ReadBackUnavailable,
     StoredRow,
 )
+from bulkup.doubt.settlement import Look
 from bulkup.flow.clock import Clock
 from bulkup.journal.facts import Survey
-from bulkup.settlement import Look
 
 __all__ = ["dated_look", "expect_datasets", "row_pages"]
 

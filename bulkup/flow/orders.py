@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bulkup.chunk import Chunk
+from bulkup.flow.tiling import Limits
 from bulkup.journal.facts import PlanRecord
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Outcome
 from bulkup.sources import SourceFile
-from bulkup.tiling import Limits
 
 __all__ = [
     "AddLines",

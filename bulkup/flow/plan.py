@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from bulkup.encoding import RowPlan, Target
 from bulkup.errors import JournalUnusable
+from bulkup.flow.tiling import Limits
 from bulkup.journal.facts import PlanRecord
-from bulkup.tiling import Limits
 
 __all__ = ["LanePlan"]
 

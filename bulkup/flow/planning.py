@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bulkup.doubt.naming import widest_name
 from bulkup.encoding import RowPlan, decide
 from bulkup.errors import BulkupError, UsageProblem
 from bulkup.flow.context import LaneContext
 from bulkup.flow.plan import LanePlan
+from bulkup.flow.tiling import Limits, tile_bytes
 from bulkup.journal.facts import PLAN
 from bulkup.model import Block
-from bulkup.naming import widest_name
 from bulkup.sources import Cursor
-from bulkup.tiling import Limits, tile_bytes
 
 __all__ = ["frozen_plan", "plan_lane"]
 

@@ -18,8 +18,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
 from bulkup.chunk import WHOLE, Chunk, ChunkId, ChunkState, TileSpan
-from bulkup.config import OnDoubt
-from bulkup.dead_letter import dead_letter
+from bulkup.doubt.naming import widest_name
 from bulkup.errors import SourceUnreadable
 from bulkup.flow.chunker import MAX_REJECT_BYTES, is_one_chunk
 from bulkup.flow.context import PlannedLane, SendingRound
@@ -27,9 +26,10 @@ from bulkup.flow.draft import Drafted
 from bulkup.flow.halt import Halted
 from bulkup.flow.orders import SourceRange
 from bulkup.flow.prepared import Items, Prepared, listed
+from bulkup.flow.tiling import Limits
+from bulkup.journal.dead_letter import dead_letter
 from bulkup.model import Block, LongRow
-from bulkup.naming import widest_name
-from bulkup.tiling import Limits
+from bulkup.settings.config import OnDoubt
 
 __all__ = ["Preparer"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import assert_never
 
 from bulkup.chunk import Chunk, ChunkState, Evidence
-from bulkup.config import OnDoubt
 from bulkup.doubt.policy import DOUBTS_TO_SETTLE
 from bulkup.errors import ExitCode
 from bulkup.flow.context import PlannedLane, SendingRound
@@ -22,6 +21,7 @@ from bulkup.outcome import (
     TooLarge,
     TryAgain,
 )
+from bulkup.settings.config import OnDoubt
 
 __all__ = ["Recorder"]
 

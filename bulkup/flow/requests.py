@@ -15,7 +15,7 @@ from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.reaction import Failure, Reaction, RenewToken, RetryAfter, Standing, Stop, reaction, until_text
 from bulkup.outcome import CloseGate, Outcome, StopLane
 from bulkup.pacing import Pacing, Patience
-from bulkup.token_source import TokenSource
+from bulkup.tokens.token_source import TokenSource
 
 __all__ = ["InARow", "Requests", "Slot", "Tries"]
 

@@ -9,7 +9,6 @@ import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
 from bulkup.chunk import ChunkState
-from bulkup.config import OnDoubt
 from bulkup.errors import BulkupError
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.context import PlannedLane, SendingRound
@@ -27,6 +26,7 @@ from bulkup.flow.settler import Audit, Settler
 from bulkup.flow.stop_rules import StopRules
 from bulkup.journal.facts import AUDITED, LATE, PLANNED_WHOLE, REFUSALS_STORE_NOTHING, UNREADABLE
 from bulkup.pacing import ByteBudget
+from bulkup.settings.config import OnDoubt
 from bulkup.sources import Cursor
 
 __all__ = ["Sending"]

@@ -12,14 +12,7 @@ from anyio import CancelScope
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState
 from bulkup.destinations.base import ReadBackUnavailable
-from bulkup.flow.clock import Clock
-from bulkup.flow.context import PlannedLane
-from bulkup.flow.looking import dated_look, expect_datasets
-from bulkup.flow.stored_rows import StoredRows
-from bulkup.journal import LaneJournal
-from bulkup.journal.facts import FAILED_DATASETS, REFUSALS_STORE_NOTHING, SURVEY
-from bulkup.outcome import RemoteStatus
-from bulkup.settlement import (
+from bulkup.doubt.settlement import (
     PATIENCE_QUIET_PERIODS,
     Absent,
     Doubt,
@@ -32,6 +25,13 @@ from bulkup.settlement import (
     Present,
     Verdict,
 )
+from bulkup.flow.clock import Clock
+from bulkup.flow.context import PlannedLane
+from bulkup.flow.looking import dated_look, expect_datasets
+from bulkup.flow.stored_rows import StoredRows
+from bulkup.journal import LaneJournal
+from bulkup.journal.facts import FAILED_DATASETS, REFUSALS_STORE_NOTHING, SURVEY
+from bulkup.outcome import RemoteStatus
 
 __all__ = ["Audit", "Settler", "count_out"]
 

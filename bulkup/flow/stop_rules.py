@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from bulkup.chunk import Totals
-from bulkup.config import RejectLimit
 from bulkup.errors import ExitCode
 from bulkup.flow.halt import Halt, Reason
+from bulkup.settings.config import RejectLimit
 
 __all__ = ["SAME_ANSWERS", "StopRules"]
 

@@ -11,12 +11,12 @@ from anyio import create_task_group
 
 from bulkup.chunk import Chunk
 from bulkup.destinations.base import ReadBackUnavailable, StoredRow
+from bulkup.doubt.settlement import Held, Known, Look, Match, PageBack, Verdict, judge_by_rows, judge_rest, wait_or_hold
 from bulkup.errors import as_one_error
 from bulkup.flow.context import PlannedLane
 from bulkup.flow.looking import row_pages
 from bulkup.journal import every_ids, landed_without_ids
 from bulkup.model import Block
-from bulkup.settlement import Held, Known, Look, Match, PageBack, Verdict, judge_by_rows, judge_rest, wait_or_hold
 
 __all__ = ["StoredRows"]
 

@@ -1,4 +1,4 @@
-"""Comparing one lane's destination with the source: what is asked and read; `bulkup.verification` says what differs.
+"""Comparing one lane's destination with the source: what is asked and read; `bulkup.doubt.verification` says what differs.
 
 Memory is bounded whatever the sizes: a chunk's rows are 16 bytes each.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bulkup.doubt.settlement import Look, Others
+from bulkup.doubt.verification import LaneVerification, Sample
 from bulkup.flow.context import PlannedLane
 from bulkup.flow.halt import Halted
 from bulkup.flow.looking import expect_datasets
@@ -15,8 +17,6 @@ from bulkup.flow.verify_context import Findings, LandedChunks, VerifyContext
 from bulkup.flow.verify_each import EachDataset
 from bulkup.flow.verify_one import OneDataset
 from bulkup.journal.facts import SURVEY
-from bulkup.settlement import Look, Others
-from bulkup.verification import LaneVerification, Sample
 
 __all__ = ["Verifier"]
 

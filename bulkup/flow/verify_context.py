@@ -7,16 +7,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bulkup.account.row_numbers import RowNumbers
 from bulkup.chunk import Chunk, ChunkState
 from bulkup.destinations.base import Asking, StoredRow
-from bulkup.flow.context import LaneContext, PlannedLane
-from bulkup.flow.looking import row_pages
-from bulkup.flow.sent_rows import SentRows
-from bulkup.journal import every_chunk
-from bulkup.journal.facts import Survey
-from bulkup.row_numbers import RowNumbers
-from bulkup.settlement import Others
-from bulkup.verification import (
+from bulkup.doubt.settlement import Others
+from bulkup.doubt.verification import (
     SHOWN_ROWS,
     Comparison,
     DatasetDifference,
@@ -25,6 +20,11 @@ from bulkup.verification import (
     RowDifference,
     Sample,
 )
+from bulkup.flow.context import LaneContext, PlannedLane
+from bulkup.flow.looking import row_pages
+from bulkup.flow.sent_rows import SentRows
+from bulkup.journal import every_chunk
+from bulkup.journal.facts import Survey
 
 __all__ = ["Findings", "LandedChunks", "VerifyContext"]
 

@@ -12,12 +12,12 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from bulkup.chunk import Chunk
 from bulkup.destinations.base import PAGE_ROWS, NotThere, ReadBackUnavailable
+from bulkup.doubt.settlement import Look, Match, Seen
+from bulkup.doubt.verification import KEY_BYTES, compare_in_order
 from bulkup.flow.ahead import begun_ahead
 from bulkup.flow.halt import Halted
 from bulkup.flow.verify_context import VerifyContext
 from bulkup.outcome import RemoteStatus
-from bulkup.settlement import Look, Match, Seen
-from bulkup.verification import KEY_BYTES, compare_in_order
 
 __all__ = ["READ_AT_ONCE", "EachDataset"]
 

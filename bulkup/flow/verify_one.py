@@ -16,11 +16,11 @@ import xxhash
 from anyio.lowlevel import checkpoint
 
 from bulkup.destinations.base import PAGE_ROWS, ReadBackUnavailable
+from bulkup.doubt.settlement import Look, Seen
+from bulkup.doubt.verification import SHOWN_ROWS, Kind, Mismatch, compare_unordered, split_keys
 from bulkup.flow.buckets import Buckets
 from bulkup.flow.verify_context import VerifyContext
 from bulkup.journal import every_ids
-from bulkup.settlement import Look, Seen
-from bulkup.verification import SHOWN_ROWS, Kind, Mismatch, compare_unordered, split_keys
 
 __all__ = ["OneDataset"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bulkup.state_files import open_in
+from bulkup.journal.state_files import open_in
 
 __all__ = ["AppendLog"]
 

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from bulkup.account.verdict import LaneEnd
 from bulkup.errors import ExitCode
-from bulkup.verdict import LaneEnd
 
 __all__ = [
     "AUDITED",

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bulkup.errors import BulkupError, JournalUnusable, LocalDisk, RunLocked
-from bulkup.state_files import filesystem_of, open_in, refused
+from bulkup.journal.state_files import filesystem_of, open_in, refused
 
 __all__ = ["FILES", "as_sqlite_errors", "lacks_shared_memory", "meaning", "needs_to_write", "unusable"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bulkup.errors import RunLocked
-from bulkup.state_files import NO_LOCKS, make_folder, open_in, refused
+from bulkup.journal.state_files import NO_LOCKS, make_folder, open_in, refused
 
 __all__ = ["Holder", "Lock", "Still", "holder_of"]
 

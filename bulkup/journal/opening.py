@@ -13,7 +13,7 @@ from bulkup.journal.locks import Still
 from bulkup.journal.schema import APPLICATION_ID, FORMAT, OLDEST, create, migrate, objects_of
 from bulkup.journal.sidecars import IDS, REJECTS
 from bulkup.journal.soundness import contradiction, foreign_schema, lost_commits
-from bulkup.state_files import check_files, filesystem_of, open_in
+from bulkup.journal.state_files import check_files, filesystem_of, open_in
 
 __all__ = ["connect", "connect_read_only"]
 

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bulkup.account.receipt import RemoteEntry
 from bulkup.chunk import Chunk, Totals
 from bulkup.journal import queries
 from bulkup.journal.facts import Fact
@@ -15,7 +16,6 @@ from bulkup.journal.faults import meaning
 from bulkup.journal.opening import connect_read_only
 from bulkup.journal.queries import StateCount
 from bulkup.journal.sidecars import REJECTS, read_letters
-from bulkup.receipt import RemoteEntry
 
 __all__ = ["JournalView", "read_chunks", "view"]
 

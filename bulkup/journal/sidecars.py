@@ -11,7 +11,7 @@ import msgspec
 import orjson
 
 from bulkup.errors import JournalUnusable
-from bulkup.state_files import open_in, refused
+from bulkup.journal.state_files import open_in, refused
 
 __all__ = [
     "IDS",

@@ -19,8 +19,8 @@ from bulkup.journal.facts import LaneFact, RunFact
 from bulkup.journal.faults import meaning
 from bulkup.journal.opening import connect
 from bulkup.journal.sidecars import IDS, REJECTS, IdsLine, page_of_ids
+from bulkup.journal.state_files import refused
 from bulkup.journal.writer import Writer
-from bulkup.state_files import refused
 
 __all__ = ["DATABASE", "SqliteJournal", "SqliteLane"]
 

@@ -17,7 +17,7 @@ from bulkup.journal import queries
 from bulkup.journal.append_log import AppendLog
 from bulkup.journal.commit_pace import CommitPace
 from bulkup.journal.faults import meaning
-from bulkup.state_files import refused
+from bulkup.journal.state_files import refused
 
 __all__ = ["Writer"]
 

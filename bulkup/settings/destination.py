@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from bulkup.path_text import as_text
-from bulkup.quantities import parse_number, parse_path, parse_size, parse_whole
 from bulkup.settings.option import Bounds, Option, OptionTable, Table
+from bulkup.settings.quantities import parse_number, parse_path, parse_size, parse_whole
 from bulkup.settings.repair import parse_repairs
 from bulkup.settings.run import ALONE, ASKING, ON_THE_WAY
 
@@ -67,7 +67,7 @@ class DestinationOptions(OptionTable):
         str,
         Option(
             metavar="KIND=HOW,…",
-            meaning="mend rows that would be rejected, and count them: `duplicate-keys=last`, `nan=null`, `surrogates=replace`, "
+            meaning="repair rows that would be rejected, and count them: `duplicate-keys=last`, `nan=null`, `surrogates=replace`, "
             "with commas between them",
             default="none",
             parse=parse_repairs,

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, dataclass_transform, get_args, get_type_hints
 
-from bulkup.json_values import trouble_in
+from bulkup.settings.json_values import trouble_in
 
 __all__ = ["MISSING", "Bounds", "Option", "OptionTable", "Setting", "Table", "settings_of"]
 

@@ -10,9 +10,9 @@ from typing import Annotated, ClassVar, Literal
 
 from bulkup.errors import UsageProblem
 from bulkup.path_text import as_text
-from bulkup.quantities import parse_seconds, parse_truth, parse_workers
 from bulkup.settings.option import Bounds, Option, OptionTable
-from bulkup.validation import Validation
+from bulkup.settings.quantities import parse_seconds, parse_truth, parse_workers
+from bulkup.settings.validation import Validation
 
 __all__ = ["OnDoubt", "OnSourceChange", "RejectLimit", "RunOptions"]
 

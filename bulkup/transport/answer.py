@@ -33,7 +33,7 @@ class Answer:
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """The body as it comes, its coding undone, in pieces of bounded size. Raises `TransportFailure` if it is cut short, comes
-        ever so slowly (`bulkup.stalls.SlowAnswer`), or in a coding that cannot be undone (`AnswerUnreadable`)."""
+        ever so slowly (`bulkup.transport.stalls.SlowAnswer`), or in a coding that cannot be undone (`AnswerUnreadable`)."""
         decoder = decoder_for(",".join(self._response.headers.getall("Content-Encoding", ())))
         watch = self._progress.slow_answer()
         with translated(self._progress):

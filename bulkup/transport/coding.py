@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from bulkup.secret import redact
+from bulkup.tokens.secret import redact
 from bulkup.transport.failure import AnswerUnreadable, Phase
 
 __all__ = ["ACCEPTED", "Decoder", "decoder_for"]

@@ -7,7 +7,7 @@ import ssl
 import aiohttp
 
 from bulkup.errors import ExitCode
-from bulkup.secret import redact
+from bulkup.tokens.secret import redact
 from bulkup.transport.failure import LastingFailure, Phase
 from bulkup.transport.proxy import Proxy
 from bulkup.transport.trust import BUNDLE_VARIABLE, unreadable_authorities

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import anyio
 
-from bulkup.stalls import GIVE_UP_TIMES, GiveUp, RoundTrips, SlowAnswer, StallWatch, Tell, Wait, quiet_s
 from bulkup.transport.failure import Phase, TransportFailure
 from bulkup.transport.sockets import Line
+from bulkup.transport.stalls import GIVE_UP_TIMES, GiveUp, RoundTrips, SlowAnswer, StallWatch, Tell, Wait, quiet_s
 
 __all__ = ["Body", "Progress", "Timeouts"]
 
@@ -28,7 +28,7 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Seconds for each phase. None of them cuts a transfer that moves at 1 KiB/s or more (`bulkup.stalls.SlowAnswer`)."""
+    """Seconds for each phase. None of them cuts a transfer that moves at 1 KiB/s or more (`bulkup.transport.stalls.SlowAnswer`)."""
 
     connect_s: float = 30.0
     stall_s: float = 120.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from bulkup.errors import UsageProblem
-from bulkup.secret import remember_secret
+from bulkup.tokens.secret import remember_secret
 from bulkup.transport.base_url import is_loopback
 
 __all__ = ["Proxy", "parse_proxy", "proxy_for"]

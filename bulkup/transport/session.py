@@ -11,17 +11,17 @@ from urllib.parse import urlsplit
 import aiohttp
 import anyio
 
-from bulkup.classify import counts_early
-from bulkup.secret import Token
-from bulkup.stalls import RoundTrips, Tell
+from bulkup.tokens.secret import Token
 from bulkup.transport.answer import Answer
 from bulkup.transport.base_url import check_base_url
+from bulkup.transport.classify import counts_early
 from bulkup.transport.coding import ACCEPTED
 from bulkup.transport.failure import Phase, TransportFailure
 from bulkup.transport.heads import MAX_FIELD_BYTES, MAX_HEADERS, bound_heads
 from bulkup.transport.progress import Body, Progress, Timeouts
 from bulkup.transport.proxy import proxy_for
 from bulkup.transport.sockets import Connector
+from bulkup.transport.stalls import RoundTrips, Tell
 from bulkup.transport.translate import translated
 from bulkup.transport.trust import trusting
 

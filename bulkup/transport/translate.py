@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import aiohttp
 
-from bulkup.secret import redact
+from bulkup.tokens.secret import redact
 from bulkup.transport.failure import Phase, TransportFailure
 from bulkup.transport.faults import lasting_failure
 from bulkup.transport.progress import Progress

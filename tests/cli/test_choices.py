@@ -11,7 +11,7 @@ from bulkup import Collinear, Nebius
 from bulkup.cli.choices import choose, override
 from bulkup.cli.figures import printable, size_text, time_text
 from bulkup.errors import UsageProblem
-from bulkup.quantities import parse_seconds, parse_size
+from bulkup.settings.quantities import parse_seconds, parse_size
 from tests.cli.shell import SPACE, Shell
 
 FILE = """

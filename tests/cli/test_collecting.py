@@ -11,7 +11,7 @@ from pathlib import Path
 from bulkup.cli import COLLECT_AFTER
 from bulkup.cli.runner import OutputMode, with_signals
 from bulkup.event import Event
-from bulkup.wiring.interrupt import Interrupt
+from bulkup.run.interrupt import Interrupt
 
 
 def test_garbage_is_collected_as_ever_where_the_work_begins() -> None:

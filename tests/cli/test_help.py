@@ -84,9 +84,9 @@ def test_upload_names_every_option() -> None:
 
 def test_the_defaults_in_the_help_are_the_engine_s() -> None:
     from bulkup import Collinear, Nebius
-    from bulkup.config import RunSettings
     from bulkup.destinations.collinear.wire import CollinearDestination
     from bulkup.destinations.nebius.wire import NebiusDestination
+    from bulkup.settings.config import RunSettings
 
     said = " ".join(bulkup("upload", "--help").split())
     run = RunSettings(name="x")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bulkup.config import load_file
 from bulkup.errors import UsageProblem
+from bulkup.settings.config import load_file
 from tests.cli.shell import SPACE, Shell, eventually
 
 SLOW = r"""

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ValidationError
 
 from bulkup.cli.choices import asked_of
 from bulkup.cli.parameters import EACH, RUN, options_of
-from bulkup.config import RejectLimit, RunSettings, settings_from
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import UsageProblem
-from bulkup.quantities import parse_seconds, parse_size
+from bulkup.settings.config import RejectLimit, RunSettings, settings_from
 from bulkup.settings.option import Bounds, Option, OptionTable, settings_of
+from bulkup.settings.quantities import parse_seconds, parse_size
 
 
 class Toy(OptionTable):

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
+from bulkup.cli.display import LineDisplay, Pace, Screen, Silence, display_for
 from bulkup.event import LaneSnapshot, Note, Snapshot
-from bulkup.progress import LineDisplay, Pace, Screen, Silence, display_for
 
 LANE = LaneSnapshot(
     lane="nebius",

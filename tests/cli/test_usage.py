@@ -133,7 +133,7 @@ def test_a_bug_is_one_line_too(capsys: pytest.CaptureFixture[str], monkeypatch: 
         raise ExceptionGroup("tasks", [ExceptionGroup("more", [ZeroDivisionError("by nought\x1b[2J")])])
 
     monkeypatch.setattr(status, "status_json", broken)
-    monkeypatch.setattr("bulkup.wiring.folder.StateDir.find", lambda *_: None)
+    monkeypatch.setattr("bulkup.run.folder.StateDir.find", lambda *_: None)
     assert app.main(["status"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("bulkup: internal error: ZeroDivisionError: by nought")

@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 from bulkup.destinations.base import Envelope, Payload
 from bulkup.destinations.collinear.wire import CollinearDestination
 from bulkup.destinations.nebius.wire import NebiusDestination
-from bulkup.token_source import TokenSource
+from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import AnswerTooLong, Phase, Transport
 
 __all__ = ["SECRET", "SPACE", "Asked", "Said", "collinear", "nebius", "payload", "said"]

@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from bulkup.destinations.base import Destination, LookFailed, Payload
+from bulkup.doubt.settlement import Match
 from bulkup.encoding import RowPlan
 from bulkup.outcome import (
     Accepted,
@@ -27,7 +28,6 @@ from bulkup.outcome import (
     TooLarge,
     TryAgain,
 )
-from bulkup.settlement import Match
 from tests.destinations.asking import at_once
 
 SECRET = "tok-SECRET-0123456789"

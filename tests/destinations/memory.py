@@ -24,6 +24,7 @@ from bulkup.destinations.base import (
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.doubt.by_name import BY_NAME
 from bulkup.doubt.policy import Policy
+from bulkup.doubt.settlement import Look, Match, Seen
 from bulkup.encoding import RowPlan, Target
 from bulkup.outcome import (
     Accepted,
@@ -36,8 +37,7 @@ from bulkup.outcome import (
     TooLarge,
     TryAgain,
 )
-from bulkup.settlement import Look, Match, Seen
-from bulkup.token_source import TokenSource
+from bulkup.tokens.token_source import TokenSource
 
 __all__ = ["MemoryDestination", "Stored"]
 

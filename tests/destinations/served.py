@@ -18,7 +18,7 @@ from bulkup.destinations.nebius.wire import NebiusDestination
 from bulkup.emulator import Emulator, ServiceName, running
 from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.model import Block
-from bulkup.token_source import TokenSource
+from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport
 from tests.destinations import contract
 

@@ -13,7 +13,7 @@ from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.errors import ExitCode
 from bulkup.model import Block
 from bulkup.outcome import CloseGate, InDoubt, Outcome, StopLane, TokenRejected, TryAgain
-from bulkup.token_source import TokenSource
+from bulkup.tokens.token_source import TokenSource
 from tests.destinations import contract
 from tests.destinations.memory import MemoryDestination, Stored
 

@@ -12,9 +12,9 @@ import pytest
 
 from bulkup.destinations.base import Destination
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
+from bulkup.doubt.settlement import Match
 from bulkup.encoding import RowOptions, decide
 from bulkup.model import Block
-from bulkup.settlement import Match
 from tests.destinations.answering import Asked, Said, collinear, nebius, said
 from tests.flow.alone import Alone, now_s
 from tests.pacing.virtual import run_virtual

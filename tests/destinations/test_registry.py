@@ -11,8 +11,8 @@ from bulkup.destinations.base import Destination
 from bulkup.destinations.registry import BUILT_IN, service_names
 from bulkup.destinations.service import Service
 from bulkup.destinations.settings import DestinationSettings
-from bulkup.secret import Token
-from bulkup.token_source import TokenSource
+from bulkup.tokens.secret import Token
+from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import Transport
 from tests.cli.page import keys_row, option_rows
 from tests.thirdparty.bulkup_thirdparty import THIRDPARTY

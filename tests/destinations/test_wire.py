@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from bulkup import secret
-from bulkup.classify import BadRequest
 from bulkup.destinations.base import AnswerTooLarge, LookFailed, ReadBackUnavailable
 from bulkup.destinations.http import SEEN_CHARS, is_usable_id, lost, readable, refusal, rows_at_fault
 from bulkup.outcome import Accepted, InDoubt, Outcome, StopLane, TryAgain
-from bulkup.token_source import TokenSource
+from bulkup.tokens import secret
+from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import ERROR_BYTES, WORDS, Answer, Phase, TransportFailure
+from bulkup.transport.classify import BadRequest
 from tests.destinations.answering import SECRET, Asked, Said, collinear, nebius, payload, said
 from tests.destinations.asking import at_once
 

@@ -14,13 +14,13 @@ from typing import Any, cast
 import orjson
 
 from bulkup import Collinear, Nebius
-from bulkup.config import RunSettings
+from bulkup.account.receipt import Receipt
 from bulkup.emulator import ServiceName, Spawned
 from bulkup.event import Event, Note
-from bulkup.receipt import Receipt
-from bulkup.wiring.interrupt import Interrupt
-from bulkup.wiring.story import execute
-from bulkup.wiring.wish import Upload
+from bulkup.run.interrupt import Interrupt
+from bulkup.run.story import execute
+from bulkup.run.wish import Upload
+from bulkup.settings.config import RunSettings
 
 __all__ = ["SPACE", "TOKENS", "WORKERS", "Bench", "as_collinear", "canonical", "gsm8k_rows", "one", "write_rows"]
 

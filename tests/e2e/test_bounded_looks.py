@@ -17,9 +17,9 @@ import pytest
 import xxhash
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence
+from bulkup.doubt.verification import LaneVerification
 from bulkup.journal import queries
-from bulkup.verification import LaneVerification
-from bulkup.wiring.story import verify
+from bulkup.run.story import verify
 from tests.e2e.harness import SPACE, TOKENS, Bench
 from tests.journal.chunks import chunk, ids_line
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from bulkup.receipt import Receipt
+from bulkup.account.receipt import Receipt
 from tests.e2e.harness import Bench, Row
 
 LANES = ("nebius", "collinear")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from bulkup.account.receipt import Receipt
 from bulkup.errors import SourceChanged
-from bulkup.receipt import Receipt
 from tests.e2e.harness import Bench, Row, gsm8k_rows
 
 LANES = ("nebius", "collinear")

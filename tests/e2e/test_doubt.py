@@ -11,18 +11,18 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from bulkup.account.receipt import Receipt
 from bulkup.chunk import ChunkId
 from bulkup.destinations.base import Asking, StoredRow
 from bulkup.destinations.collinear.wire import CollinearDestination
+from bulkup.doubt.naming import family_name
+from bulkup.doubt.settlement import Look
 from bulkup.emulator import Spawned
 from bulkup.event import Note
 from bulkup.flow.executors import Executors
 from bulkup.flow.orders import Sent
 from bulkup.flow.prepared import Prepared
 from bulkup.flow.settler import Settler
-from bulkup.naming import family_name
-from bulkup.receipt import Receipt
-from bulkup.settlement import Look
 from tests.e2e.harness import SPACE, Bench, Row, as_collinear, gsm8k_rows
 
 LANES = ("nebius", "collinear")

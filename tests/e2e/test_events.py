@@ -14,8 +14,8 @@ import pytest
 import bulkup
 from bulkup.emulator import Spawned, spawned
 from bulkup.event import Finished, Snapshot
-from bulkup.wiring.interrupt import Interrupt
-from bulkup.wiring.story import execute
+from bulkup.run.interrupt import Interrupt
+from bulkup.run.story import execute
 from tests.e2e.harness import TOKENS, Bench, gsm8k_rows
 
 HELD_MS = 400

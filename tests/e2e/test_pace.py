@@ -7,9 +7,9 @@ from typing import Any
 import anyio
 import pytest
 
+from bulkup.account.receipt import Invocation, Receipt
 from bulkup.event import Event, Snapshot
-from bulkup.receipt import Invocation, Receipt
-from bulkup.wiring.story import execute
+from bulkup.run.story import execute
 from tests.e2e.harness import Bench, Row, write_rows
 
 LANES = ("nebius", "collinear")

@@ -13,7 +13,7 @@ from bulkup.errors import DestinationNotEmpty
 from bulkup.event import Note
 from bulkup.flow import pending, sending
 from bulkup.pacing import ByteBudget
-from bulkup.wiring.interrupt import Interrupt
+from bulkup.run.interrupt import Interrupt
 from tests.e2e.harness import SPACE, Bench, as_collinear
 
 

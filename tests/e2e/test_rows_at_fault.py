@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from bulkup.account.receipt import Receipt
 from bulkup.emulator import Spawned
-from bulkup.receipt import Receipt
 from tests.e2e.harness import Bench, Row, canonical, gsm8k_rows, one
 
 LANES = ("nebius", "collinear")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkup.config import RejectLimit
+from bulkup.settings.config import RejectLimit
 from tests.e2e.harness import Bench, write_rows
 
 LANES = ("nebius", "collinear")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from bulkup.account.receipt import Receipt
 from bulkup.emulator import Spawned
-from bulkup.receipt import Receipt
 from tests.e2e.harness import Bench, Row, as_collinear, canonical, gsm8k_rows
 
 BAD = 1500

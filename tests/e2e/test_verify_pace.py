@@ -13,7 +13,7 @@ from bulkup.destinations.base import Asking, StoredRow
 from bulkup.destinations.nebius.wire import NebiusDestination
 from bulkup.emulator import Spawned
 from bulkup.flow.verify_each import READ_AT_ONCE
-from bulkup.wiring.story import verify
+from bulkup.run.story import verify
 from tests.e2e.harness import Bench, gsm8k_rows
 
 PER_MINUTE = 6000

@@ -16,13 +16,13 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from bulkup.account.receipt import Receipt
 from bulkup.emulator import Spawned
 from bulkup.errors import ExitCode
 from bulkup.flow.executor import Executor
 from bulkup.flow.executors import Executors
 from bulkup.flow.processes import WorkerProcess
-from bulkup.receipt import Receipt
-from bulkup.wiring.interrupt import Interrupt
+from bulkup.run.interrupt import Interrupt
 from tests.cli.shell import eventually
 from tests.e2e.harness import SPACE, TOKENS, Bench, gsm8k_rows
 from tests.forking import Forked

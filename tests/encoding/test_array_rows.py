@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowPlan
 from bulkup.model import Block, Validation
-from bulkup.schema import Column, Holds
+from bulkup.rows.schema import Column, Holds
 from bulkup.sources.json_array import ArrayCutter, json_line
 from tests.examples import examples
 

@@ -21,8 +21,8 @@ from bulkup.encoding.rows import BlockEncoder
 from bulkup.encoding.target import Pipeline
 from bulkup.encoding.utf8 import Utf8
 from bulkup.errors import Interrupted, UsageProblem
-from bulkup.mapping import parse_mapping
 from bulkup.model import Block, EncodedRow
+from bulkup.rows.mapping import parse_mapping
 
 T = TypeVar("T")
 ODD = ['q"k', "back\\slash", "new\nline", "\x00", "\x1f", '"', "\\", 'a":"b']
@@ -292,20 +292,20 @@ CODECS = {"msgspec", "orjson", "simdjson", "hyperscan", "isal", "zstandard", "to
 
 OWNERS = {
     "a row: it is rejected": """
-        dead_letter exact numerals encoding.by_row encoding.carried encoding.columns encoding.decision encoding.doubled_keys
-        encoding.drop encoding.faults encoding.meant_shapes encoding.repairing encoding.shapes encoding.identity
-        encoding.language encoding.mapped encoding.meaning encoding.recast encoding.row_types encoding.searching
-        encoding.shortcuts encoding.splice encoding.stitched encoding.target encoding.utf8
-        destinations.collinear.presets destinations.collinear.shape destinations.nebius.presets
-        wiring.retrying wiring.sweep_rows""",
+        journal.dead_letter rows.exact rows.numerals encoding.by_row encoding.carried encoding.columns
+        encoding.decision encoding.doubled_keys encoding.drop encoding.faults encoding.meant_shapes encoding.repairing
+        encoding.shapes encoding.identity encoding.language encoding.mapped encoding.meaning encoding.recast
+        encoding.row_types encoding.searching encoding.shortcuts encoding.splice encoding.stitched encoding.target
+        encoding.utf8 destinations.collinear.presets destinations.collinear.shape destinations.nebius.presets
+        run.retrying bench.sweep_rows""",
     "an answer: it is in doubt, or no look": """
         destinations.collinear.wire destinations.collinear.echo destinations.nebius.wire destinations.row_keys destinations.http
         flow.lane_worker""",
-    "a config: it is refused": "config mapping cli.emulating wiring.wish",
+    "a config: it is refused": "settings.config rows.mapping cli.emulating run.wish",
     "a source: it cannot be read further": "sources.decompress sources.json_array sources.json_lines",
     "what bulkup has written itself": """
-        journal.facts journal.locks journal.queries journal.schema journal.sidecars wiring.changed_source
-        wiring.build wiring.settling_by_hand wiring.folder wiring.manifest wiring.story
+        journal.facts journal.locks journal.queries journal.schema journal.sidecars run.changed_source
+        run.build run.settling_by_hand run.folder run.manifest run.story
         workers.channel path_text cli.app cli.streams cli.rejects cli.settling cli.status cli.runner cli.verifying
         cli.benching cli.demo""",
 }
@@ -347,7 +347,7 @@ def test_no_code_of_rows_lists_what_codecs_raise() -> None:
             listed = [
                 word for word in ("msgspec", "json", "toml", "Zstd", "hyperscan", "RecursionError") if word in caught
             ]
-            assert not listed or name in ("encoding.faults", "wiring.retrying", "exact", "encoding.meaning"), (
+            assert not listed or name in ("encoding.faults", "run.retrying", "rows.exact", "encoding.meaning"), (
                 name,
                 listed,
             )

@@ -14,7 +14,7 @@ from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.destinations.nebius.rows import wire_schema
 from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.errors import UsageProblem
-from bulkup.schema import Column, Holds, Nested, given_columns
+from bulkup.rows.schema import Column, Holds, Nested, given_columns
 from tests.encoding import lines as ln
 from tests.encoding.agreement import assert_agrees
 

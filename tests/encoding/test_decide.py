@@ -11,7 +11,7 @@ from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowOptions, RowPlan, Target, decide
 from bulkup.errors import JournalUnusable, UsageProblem
-from bulkup.mapping import parse_mapping
+from bulkup.rows.mapping import parse_mapping
 from tests.encoding.lines import block
 
 USER, ANSWER = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowPlan, Target
-from bulkup.mapping import parse_mapping
 from bulkup.model import Validation
-from bulkup.schema import Column, Holds
+from bulkup.rows.mapping import parse_mapping
+from bulkup.rows.schema import Column, Holds
 from tests.encoding import lines as ln
 from tests.examples import examples
 

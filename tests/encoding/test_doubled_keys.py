@@ -16,7 +16,7 @@ from bulkup.encoding.doubled_keys import DoubledKeys, doubled_key, may_hold_doub
 from bulkup.encoding.meaning import as_meant
 from bulkup.errors import UsageProblem
 from bulkup.model import Validation
-from bulkup.schema import Column, Holds
+from bulkup.rows.schema import Column, Holds
 from bulkup.settings.repair import Repair, parse_repairs, repairs_in
 from tests.encoding.lines import block
 from tests.examples import examples

@@ -15,10 +15,10 @@ from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowPlan
 from bulkup.encoding.lines import lines_of
 from bulkup.encoding.meaning import as_meant
-from bulkup.exact import canonical
-from bulkup.mapping import parse_mapping
 from bulkup.model import Validation
-from bulkup.schema import Column, Holds
+from bulkup.rows.exact import canonical
+from bulkup.rows.mapping import parse_mapping
+from bulkup.rows.schema import Column, Holds
 from bulkup.settings.repair import Repair
 from tests.encoding import lines as ln
 from tests.encoding.test_digits import AS_IS, MAPPING, TEXT, source, spelled, styles

@@ -9,9 +9,9 @@ import pytest
 from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowPlan
-from bulkup.mapping import parse_mapping
 from bulkup.model import HEAD_BYTES, Block, LongRow
-from bulkup.schema import Column, Holds
+from bulkup.rows.mapping import parse_mapping
+from bulkup.rows.schema import Column, Holds
 from tests.encoding.lines import block
 
 TURNS = b'"conv_prefix":[{"role":"user","content":"q"}]'

@@ -14,8 +14,8 @@ from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import BlockEncoder, RowOptions, RowPlan, Target, decide
 from bulkup.encoding.language import automaton_of
 from bulkup.encoding.shortcuts import STYLES, strings_moved
-from bulkup.mapping import parse_mapping
 from bulkup.model import Block
+from bulkup.rows.mapping import parse_mapping
 from tests.encoding.test_language import PIECES
 
 MAPPING = {

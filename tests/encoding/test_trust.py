@@ -13,9 +13,9 @@ from bulkup.encoding.lines import whole_lines
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.prepared import CommasForBreaks
 from bulkup.journal.facts import PLAN
-from bulkup.mapping import parse_mapping
 from bulkup.model import Validation
-from bulkup.schema import Column, Holds
+from bulkup.rows.mapping import parse_mapping
+from bulkup.rows.schema import Column, Holds
 from tests.encoding import lines as ln
 from tests.encoding.test_collinear import chat, identity, prompts, qa
 

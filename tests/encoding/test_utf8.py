@@ -15,8 +15,8 @@ from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowOptions, Target, decide, utf8
 from bulkup.encoding.utf8 import Utf8
-from bulkup.mapping import parse_mapping
 from bulkup.model import Block
+from bulkup.rows.mapping import parse_mapping
 from tests.examples import examples
 
 MAPPING = parse_mapping(

@@ -12,7 +12,7 @@ import pytest
 from bulkup import Collinear, Nebius
 from bulkup.emulator import Spawned, spawned
 from bulkup.errors import ExitCode
-from bulkup.wiring.story import verify
+from bulkup.run.story import verify
 from tests.e2e.conftest import emptied
 from tests.e2e.harness import TOKENS, Bench, gsm8k_rows
 from tests.ends.relay import Fate, Relay

@@ -19,11 +19,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkup.account.receipt import seconds_between
 from bulkup.flow.clock import Clock
 from bulkup.journal import SqliteJournal
 from bulkup.journal.facts import CLOCK, SURVEY, Anchor, Survey
-from bulkup.receipt import seconds_between
-from bulkup.wiring.run_clock import run_clock
+from bulkup.run.run_clock import run_clock
 from tests.environments.fixtures import machine, served
 from tests.environments.processes import ROWS, Machine
 
@@ -182,7 +182,7 @@ async def test_the_journal_keeps_the_anchor(tmp_path: Path, monkeypatch: pytest.
         first = await run_clock(journal)
         kept = await journal.fact(CLOCK)
         real = time.time
-        monkeypatch.setattr("bulkup.wiring.run_clock.time.time", lambda: real() + 86_400)
+        monkeypatch.setattr("bulkup.run.run_clock.time.time", lambda: real() + 86_400)
         again = await run_clock(journal)
         assert await journal.fact(CLOCK) == kept
         assert abs(again.unix() - first.unix()) < 60

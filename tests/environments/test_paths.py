@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup import Nebius
-from bulkup.config import RunSettings
 from bulkup.errors import UsageProblem
 from bulkup.journal.facts import UPLOAD
 from bulkup.path_text import json_bytes, local, portable, readable
-from bulkup.wiring.wish import Upload, default_name, run_id
+from bulkup.run.wish import Upload, default_name, run_id
+from bulkup.settings.config import RunSettings
 from tests.environments.fixtures import machine, served
 from tests.environments.processes import ROWS, Machine
 from tests.environments.test_streams import ASCII

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from bulkup.cli.runner import _answered
-from bulkup.wiring.interrupt import Interrupt
+from bulkup.run.interrupt import Interrupt
 from tests.environments.fixtures import machine, served
 from tests.environments.processes import ROWS, Machine
 from tests.forking import Forked

@@ -10,9 +10,9 @@ import sys
 import orjson
 import pytest
 
+from bulkup.cli.display import LineDisplay, Screen
 from bulkup.cli.streams import DEGRADED, delivered, open_streams, put, put_json, say
 from bulkup.errors import LocalDisk
-from bulkup.progress import LineDisplay, Screen
 from tests.cli.test_progress import LANE, at
 from tests.environments.fixtures import machine, served
 from tests.environments.processes import ROWS, Machine

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ASK = "from bulkup.wiring.cpus import usable_cpus; print(usable_cpus())"
+ASK = "from bulkup.run.cpus import usable_cpus; print(usable_cpus())"
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 

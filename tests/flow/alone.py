@@ -10,7 +10,7 @@ from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Halt
 from bulkup.flow.requests import Requests
 from bulkup.pacing import Concurrency, Gate, Pacing, Patience, Rate
-from bulkup.token_source import TokenSource
+from bulkup.tokens.token_source import TokenSource
 
 __all__ = ["UNIX_S", "WITHIN_S", "Alone", "counted", "now_s", "virtual"]
 

@@ -15,10 +15,10 @@ import anyio
 
 from bulkup import Nebius
 from bulkup.chunk import Chunk, ChunkState, Evidence
-from bulkup.config import OnDoubt, RejectLimit
 from bulkup.destinations.base import PAGE_ROWS, Asking, StoredRow
 from bulkup.doubt.by_name import BY_NAME
 from bulkup.doubt.policy import Policy
+from bulkup.doubt.settlement import Look, Match, Others
 from bulkup.encoding import RowPlan
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
@@ -42,7 +42,7 @@ from bulkup.journal.facts import SURVEY, Found, Survey
 from bulkup.journal.memory import MemoryJournal
 from bulkup.outcome import RemoteStatus
 from bulkup.pacing import ByteBudget
-from bulkup.settlement import Look, Match, Others
+from bulkup.settings.config import OnDoubt, RejectLimit
 from bulkup.sources import Source, open_source
 from tests.destinations.memory import MemoryDestination
 from tests.flow import rig

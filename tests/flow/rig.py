@@ -15,11 +15,12 @@ import anyio
 
 from bulkup import Nebius
 from bulkup.chunk import Chunk, Totals
-from bulkup.config import RunSettings
 from bulkup.destinations.base import Capabilities
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.doubt.by_name import BY_NAME
+from bulkup.doubt.naming import widest_name
 from bulkup.doubt.policy import Policy
+from bulkup.doubt.settlement import Others
 from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.errors import ExitCode
 from bulkup.flow.children import ChildNumbers
@@ -40,14 +41,13 @@ from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import Tally
 from bulkup.journal.memory import MemoryJournal
 from bulkup.model import Block, EncodedRow
-from bulkup.naming import widest_name
 from bulkup.outcome import InDoubt
 from bulkup.pacing import ByteBudget
-from bulkup.settlement import Others
+from bulkup.run.worker import LaneOpening
+from bulkup.settings.config import RunSettings
 from bulkup.sources import Source, open_source
-from bulkup.token_source import TokenSource
+from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import Timeouts
-from bulkup.wiring.worker import LaneOpening
 from bulkup.workers import Pool
 from tests.destinations.memory import MemoryDestination
 from tests.flow.alone import Alone, counted

@@ -8,7 +8,6 @@ import anyio
 import pytest
 
 from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
-from bulkup.config import OnDoubt
 from bulkup.destinations.base import Asking, ReadBackUnavailable
 from bulkup.doubt.by_count import BY_COUNT
 from bulkup.doubt.policy import DOUBTS_TO_SETTLE
@@ -30,6 +29,7 @@ from bulkup.outcome import (
     TooLarge,
     TryAgain,
 )
+from bulkup.settings.config import OnDoubt
 from tests.flow.alone import UNIX_S
 from tests.flow.lane_alone import QUIET_S, LaneAlone, lane_of
 

@@ -39,13 +39,13 @@ from bulkup.flow.orders import (
 )
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.processes import ThisProcess, WorkerProcess
+from bulkup.flow.tiling import Limits
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Accepted
-from bulkup.secret import known_secrets
+from bulkup.run.worker import LaneOpening
 from bulkup.sources import Source, open_source
-from bulkup.tiling import Limits
+from bulkup.tokens.secret import known_secrets
 from bulkup.transport import Timeouts
-from bulkup.wiring.worker import LaneOpening
 from bulkup.workers import Pool, WorkerLost
 from tests.flow.rig import LANE, MAX_ROW, NAME, echo, rows_plan
 from tests.workers.echo_lane import body_of

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from bulkup import secret
 from bulkup.chunk import Chunk, ChunkId
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.executor import Hold
@@ -23,8 +22,9 @@ from bulkup.flow.prepared import Prepared, listed
 from bulkup.flow.processes import ThisProcess
 from bulkup.journal.memory import MemoryJournal
 from bulkup.outcome import Accepted, CloseGate, InDoubt, Outcome
-from bulkup.secret import remember_secret
 from bulkup.sources import open_source
+from bulkup.tokens import secret
+from bulkup.tokens.secret import remember_secret
 from bulkup.workers import Pool, Tell
 from tests.examples import examples
 from tests.flow.rig import (

@@ -8,9 +8,9 @@ import pytest
 
 from bulkup.chunk import Chunk, ChunkState
 from bulkup.doubt.by_count import BY_COUNT
+from bulkup.doubt.naming import family_name
 from bulkup.flow.isolation import IsolationBudget
 from bulkup.flow.prepared import Prepared
-from bulkup.naming import family_name
 from bulkup.outcome import RowsRefused, TooLarge
 from tests.flow.lane_alone import LaneAlone, lane_of
 

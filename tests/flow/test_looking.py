@@ -20,11 +20,11 @@ from bulkup.destinations.base import (
     ReadBackUnavailable,
     StoredRow,
 )
+from bulkup.doubt.settlement import Look
 from bulkup.flow import looking
 from bulkup.flow.looking import dated_look, expect_datasets, row_pages
 from bulkup.journal.facts import Survey
 from bulkup.outcome import CloseGate
-from bulkup.settlement import Look
 from tests.destinations.asking import at_once
 from tests.examples import examples
 from tests.flow.alone import UNIX_S, virtual

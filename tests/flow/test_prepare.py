@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from bulkup.chunk import WHOLE
 from bulkup.doubt.by_count import BY_COUNT
 from bulkup.doubt.by_name import BY_NAME
+from bulkup.doubt.naming import family_name
+from bulkup.flow.tiling import Limits
 from bulkup.journal.memory import MemoryJournal
-from bulkup.naming import family_name
-from bulkup.tiling import Limits
 from tests.examples import examples
 from tests.flow.rig import NAME, Made, Planned, Setting, expected, plan, planned, scratch_dir, write_source
 

@@ -17,7 +17,7 @@ from bulkup.flow.halt import Halted, Reason
 from bulkup.flow.reaction import told_too_long, until_text
 from bulkup.flow.requests import InARow
 from bulkup.outcome import CloseGate, StopLane, TokenRejected, TryAgain
-from bulkup.token_source import TokenSource
+from bulkup.tokens.token_source import TokenSource
 from tests.flow.alone import UNIX_S, WITHIN_S, Alone, counted, now_s
 from tests.pacing.virtual import give_way, run_virtual
 

@@ -12,11 +12,11 @@ import pytest
 from bulkup.chunk import FAILED_ONCE, WHOLE, ChunkId, ChunkState, Evidence
 from bulkup.destinations.base import Asking, ReadBackUnavailable
 from bulkup.doubt.by_count import BY_COUNT
+from bulkup.doubt.settlement import PATIENCE_QUIET_PERIODS, Others
 from bulkup.flow import looking, settler, stored_rows
 from bulkup.flow.settler import Audit
 from bulkup.journal.facts import FAILED_DATASETS, REFUSALS_STORE_NOTHING, SURVEY
 from bulkup.outcome import RemoteStatus
-from bulkup.settlement import PATIENCE_QUIET_PERIODS, Others
 from tests.flow.alone import UNIX_S
 from tests.flow.lane_alone import QUIET_S, LaneAlone, ids_line, lane_of
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bulkup.chunk import Totals
-from bulkup.config import RejectLimit, RunSettings
 from bulkup.errors import ExitCode
 from bulkup.flow.halt import Halt
 from bulkup.flow.stop_rules import StopRules
+from bulkup.settings.config import RejectLimit, RunSettings
 
 WORDS = "HTTP 422: body.rows.{}.text: no such field"
 

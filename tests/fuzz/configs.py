@@ -19,10 +19,10 @@ from bulkup.encoding import decide
 from bulkup.encoding.plan import RowPlan
 from bulkup.errors import UsageProblem
 from bulkup.journal.facts import UPLOAD
-from bulkup.mapping import parse_mapping
 from bulkup.model import Block
-from bulkup.wiring.build import row_options
-from bulkup.wiring.wish import Upload, run_id
+from bulkup.rows.mapping import parse_mapping
+from bulkup.run.build import row_options
+from bulkup.run.wish import Upload, run_id
 
 __all__ = ["one"]
 

@@ -28,12 +28,12 @@ import orjson
 
 from bulkup import Collinear, Nebius
 from bulkup.cli.app import main
-from bulkup.config import RunSettings
 from bulkup.emulator import Settings, running
 from bulkup.event import Event, Finished
 from bulkup.journal.facts import LANE_END, RUN_END
-from bulkup.wiring.story import execute
-from bulkup.wiring.wish import Upload
+from bulkup.run.story import execute
+from bulkup.run.wish import Upload
+from bulkup.settings.config import RunSettings
 from tests.e2e.harness import SPACE, TOKENS, as_collinear, canonical, gsm8k_rows
 
 __all__ = ["one"]

@@ -21,9 +21,9 @@ from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import BlockEncoder, RowOptions, RowPlan, decide
 from bulkup.encoding.meaning import as_meant
 from bulkup.errors import SourceUnreadable, UsageProblem
-from bulkup.mapping import parse_mapping
 from bulkup.model import HEAD_BYTES, Block, Changes, LongRow, Validation
-from bulkup.schema import Column, Holds, Nested
+from bulkup.rows.mapping import parse_mapping
+from bulkup.rows.schema import Column, Holds, Nested
 from bulkup.settings.repair import Repair
 from bulkup.sources import open_source
 from tests.encoding.reference import Number, by_preset

@@ -14,10 +14,10 @@ from pathlib import Path
 import orjson
 
 from bulkup import Collinear, Nebius
-from bulkup.config import RunSettings
 from bulkup.event import Event, Note
-from bulkup.wiring.story import execute
-from bulkup.wiring.wish import Upload
+from bulkup.run.story import execute
+from bulkup.run.wish import Upload
+from bulkup.settings.config import RunSettings
 from tests.e2e.harness import SPACE, TOKENS, as_collinear, canonical, gsm8k_rows, write_rows
 from tests.hostile.modes import LARGE, MODES, Mode
 from tests.hostile.service import Request, Service, serving

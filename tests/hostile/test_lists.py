@@ -9,10 +9,10 @@ import orjson
 import pytest
 
 from bulkup import Collinear, Nebius
-from bulkup.config import RunSettings
-from bulkup.receipt import Receipt
-from bulkup.wiring.story import execute
-from bulkup.wiring.wish import Upload
+from bulkup.account.receipt import Receipt
+from bulkup.run.story import execute
+from bulkup.run.wish import Upload
+from bulkup.settings.config import RunSettings
 from tests.e2e.harness import SPACE, TOKENS, as_collinear, canonical, gsm8k_rows, write_rows
 from tests.hostile.service import Answer, Request, Service, answer_bytes, serving
 

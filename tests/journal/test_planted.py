@@ -18,8 +18,8 @@ from bulkup.errors import BulkupError, JournalUnusable, LocalDisk, RunLocked
 from bulkup.journal import Lock, SqliteJournal, opening
 from bulkup.journal.faults import meaning
 from bulkup.journal.reading import view
-from bulkup.state_files import Filesystem, make_folder, mounted_at, refused
-from bulkup.wiring.folder import StateDir, write_private
+from bulkup.journal.state_files import Filesystem, make_folder, mounted_at, refused
+from bulkup.run.folder import StateDir, write_private
 from tests.journal.chunks import LANE, chunk
 
 VICTIM = b"not to be touched"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from bulkup.account.receipt import RemoteEntry
 from bulkup.chunk import ChunkId, Evidence
 from bulkup.errors import JournalUnusable
 from bulkup.journal import SqliteJournal
 from bulkup.journal.queries import to_chunk, to_row
 from bulkup.journal.reading import read_chunks, view
 from bulkup.journal.sqlite import SqliteLane
-from bulkup.receipt import RemoteEntry
 from tests.journal.chunks import LANE, chunk
 
 

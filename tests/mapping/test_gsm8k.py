@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.encoding import RowOptions, decide
-from bulkup.mapping import parse_mapping
+from bulkup.rows.mapping import parse_mapping
 from tests.encoding.lines import block
 
 ROOT = Path(__file__).parents[2]

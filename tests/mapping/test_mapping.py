@@ -13,7 +13,7 @@ from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.encoding import RowPlan
 from bulkup.encoding.mapped import MappedRows
 from bulkup.errors import UsageProblem
-from bulkup.mapping import parse_mapping
+from bulkup.rows.mapping import parse_mapping
 from tests.encoding import lines as ln
 from tests.encoding.agreement import assert_agrees
 

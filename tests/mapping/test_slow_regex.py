@@ -16,8 +16,8 @@ from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.encoding import RowOptions, RowPlan, decide, searching
 from bulkup.encoding.searching import TooSlow, first_groups
 from bulkup.errors import ExitCode, Interrupted, UsageProblem
-from bulkup.mapping import parse_mapping
 from bulkup.model import Block
+from bulkup.rows.mapping import parse_mapping
 
 SLOW = re.compile(r"((?:\d+)+)$")
 EVIL = "1" * 60 + "z"

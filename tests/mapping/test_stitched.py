@@ -14,8 +14,8 @@ from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import BlockEncoder, RowOptions, RowPlan, Target, decide
 from bulkup.encoding.stitched import Stitched
-from bulkup.mapping import parse_mapping
-from bulkup.schema import Column, Holds
+from bulkup.rows.mapping import parse_mapping
+from bulkup.rows.schema import Column, Holds
 from tests.encoding import lines as ln
 from tests.encoding.agreement import same
 

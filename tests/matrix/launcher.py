@@ -19,12 +19,12 @@ from typing import Any
 
 import bulkup.encoding
 import bulkup.flow.lane
-from bulkup.config import RunSettings
 from bulkup.destinations.registry import service_named
 from bulkup.errors import BulkupError
 from bulkup.event import Event, Note
-from bulkup.wiring.story import execute
-from bulkup.wiring.wish import Upload
+from bulkup.run.story import execute
+from bulkup.run.wish import Upload
+from bulkup.settings.config import RunSettings
 from tests.e2e.harness import WORKERS
 from tests.matrix.failpoints import arm
 from tests.workers.waiting import wait_for_workers

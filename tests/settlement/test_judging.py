@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from bulkup import settlement
 from bulkup.chunk import ChunkId
-from bulkup.settlement import (
+from bulkup.doubt import settlement
+from bulkup.doubt.settlement import (
     LAST_ONES_QUIET_PERIODS,
     PATIENCE_QUIET_PERIODS,
     Absent,

@@ -11,7 +11,7 @@ from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, Totals
 from bulkup.doubt.by_count import BY_COUNT
 from bulkup.doubt.by_name import BY_NAME
 from bulkup.doubt.policy import DOUBTS_TO_SETTLE, Policy
-from bulkup.settlement import Known, Look, Seen
+from bulkup.doubt.settlement import Known, Look, Seen
 
 QUIET = 30.0
 NOTHING = Known(frozenset(), 0, {}, 0)

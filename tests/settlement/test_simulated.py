@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.chunk import ChunkId
-from bulkup.settlement import (
+from bulkup.doubt.settlement import (
     LAST_ONES_QUIET_PERIODS,
     Absent,
     Doubt,

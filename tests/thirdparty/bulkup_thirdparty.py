@@ -12,7 +12,6 @@ from typing import Annotated
 import msgspec
 import orjson
 
-from bulkup.classify import BadRequest
 from bulkup.destinations.assumptions import TOLD_TO_WAIT, TOO_LARGE, Assumption, Ground
 from bulkup.destinations.base import PAGE_ROWS, Asking, Capabilities, Envelope, Payload, ReadBackUnavailable, StoredRow
 from bulkup.destinations.http import ask, decoded, is_usable_id, lost, refusal
@@ -22,13 +21,14 @@ from bulkup.destinations.service import DatasetAt, Service
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.doubt.by_count import BY_COUNT
 from bulkup.doubt.policy import Policy
+from bulkup.doubt.settlement import Look, Match, Seen
 from bulkup.encoding import ColumnRows, RowPlan, Target
-from bulkup.exact import NotJsonError, read
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
+from bulkup.rows.exact import NotJsonError, read
 from bulkup.settings.option import Option, OptionTable
-from bulkup.settlement import Look, Match, Seen
-from bulkup.token_source import TokenSource
+from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import Transport, TransportFailure
+from bulkup.transport.classify import BadRequest
 
 __all__ = ["THIRDPARTY"]
 

@@ -18,7 +18,7 @@ from bulkup.destinations import registry
 from bulkup.emulator import Spawned
 from bulkup.errors import JournalUnusable
 from bulkup.journal.facts import UPLOAD
-from bulkup.wiring.wish import Upload, run_id
+from bulkup.run.wish import Upload, run_id
 from tests.thirdparty.installed import TOKEN, environment_with, install
 from tests.thirdparty.server import spawned_thirdparty
 

@@ -12,7 +12,7 @@ from bulkup.destinations.base import Destination
 from bulkup.destinations.service import DatasetAt
 from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.model import Block
-from bulkup.token_source import TokenSource
+from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport
 from tests.destinations import contract
 from tests.thirdparty.bulkup_thirdparty import THIRDPARTY

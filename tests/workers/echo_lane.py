@@ -11,9 +11,9 @@ from bulkup.destinations.base import Payload
 from bulkup.destinations.service import DatasetAt, Service
 from bulkup.flow.orders import Sent
 from bulkup.outcome import Accepted, Outcome, RemoteStatus
-from bulkup.token_source import TokenSource
+from bulkup.run import worker
+from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import Transport
-from bulkup.wiring import worker
 from bulkup.workers import serve
 from tests.destinations.memory import MemoryDestination
 

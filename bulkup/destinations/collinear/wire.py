@@ -15,7 +15,6 @@ from typing import TypeVar
 import msgspec
 import orjson
 
-from bulkup.classify import BadRequest
 from bulkup.destinations.base import (
     PAGE_ROWS,
     Asking,
@@ -43,13 +42,14 @@ from bulkup.destinations.http import (
 from bulkup.destinations.listing import Listing
 from bulkup.destinations.row_keys import key_of, unreadable_key
 from bulkup.doubt.by_count import BY_COUNT
+from bulkup.doubt.settlement import Look, Match, Seen
 from bulkup.encoding import RowPlan, Target
-from bulkup.exact import NotJsonError, read
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
-from bulkup.secret import holds_secret
-from bulkup.settlement import Look, Match, Seen
-from bulkup.token_source import TokenSource
+from bulkup.rows.exact import NotJsonError, read
+from bulkup.tokens.secret import holds_secret
+from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import Answer, Transport, TransportFailure
+from bulkup.transport.classify import BadRequest
 
 __all__ = ["CollinearDestination"]
 

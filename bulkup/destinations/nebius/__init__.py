@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bulkup.destinations.base import Destination
     from bulkup.destinations.settings import DestinationSettings
     from bulkup.doubt.policy import Policy
-    from bulkup.token_source import TokenSource
+    from bulkup.tokens.token_source import TokenSource
     from bulkup.transport import Transport
 
 __all__ = ["NEBIUS", "NebiusOptions"]

@@ -8,7 +8,7 @@ from typing import Any
 from bulkup.destinations.nebius import NEBIUS
 from bulkup.destinations.nebius.presets import NEBIUS_PRESETS
 from bulkup.encoding import ColumnRows, Target
-from bulkup.schema import Column
+from bulkup.rows.schema import Column
 
 __all__ = ["TARGET", "wire_schema"]
 

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from bulkup.config import Table
 from bulkup.destinations.nebius import NEBIUS, NebiusOptions
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.encoding import RowOptions
-from bulkup.schema import Nested
+from bulkup.rows.schema import Nested
+from bulkup.settings.config import Table
 
 __all__ = ["Nebius"]
 

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import orjson
 
-from bulkup.classify import BadRequest
 from bulkup.destinations.base import (
     PAGE_ROWS,
     Asking,
@@ -39,13 +38,14 @@ from bulkup.destinations.nebius import NEBIUS
 from bulkup.destinations.nebius.rows import TARGET, wire_schema
 from bulkup.destinations.row_keys import key_of, unreadable_key
 from bulkup.doubt.by_name import BY_NAME
+from bulkup.doubt.settlement import Look, Match, Seen
 from bulkup.encoding import RowPlan, Target
-from bulkup.exact import NotJsonError, read
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus
-from bulkup.secret import holds_secret
-from bulkup.settlement import Look, Match, Seen
-from bulkup.token_source import TokenSource
+from bulkup.rows.exact import NotJsonError, read
+from bulkup.tokens.secret import holds_secret
+from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import Transport, TransportFailure
+from bulkup.transport.classify import BadRequest
 
 __all__ = ["NebiusDestination"]
 

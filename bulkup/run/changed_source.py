@@ -12,16 +12,16 @@ import anyio
 import msgspec
 import orjson
 
-from bulkup.config import OnSourceChange
 from bulkup.errors import JournalUnusable, LocalDisk, SourceChanged
 from bulkup.event import Event, Note
 from bulkup.journal import Journal, Lock, SqliteJournal, every_chunk
 from bulkup.journal.facts import FILES, PLAN, PLANNED_WHOLE, UNREADABLE, FileRecord
+from bulkup.journal.state_files import read_in, warning_of
+from bulkup.run.fingerprint import Change, change_of, check_end, check_ranges, was_touched
+from bulkup.run.folder import RECEIPT, RunFolder
+from bulkup.run.lifetime import forget_end
+from bulkup.settings.config import OnSourceChange
 from bulkup.sources import Source, Unit
-from bulkup.state_files import read_in, warning_of
-from bulkup.wiring.fingerprint import Change, change_of, check_end, check_ranges, was_touched
-from bulkup.wiring.folder import RECEIPT, RunFolder
-from bulkup.wiring.lifetime import forget_end
 
 __all__ = ["check_source", "open_journal"]
 

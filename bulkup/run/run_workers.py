@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack
 from bulkup.errors import UsageProblem
 from bulkup.flow.orders import CpuUsed, QuotaHeaders, Stalled
 from bulkup.flow.processes import LaneWorkers
+from bulkup.run.cpus import usable_cpus
+from bulkup.run.worker import LaneOpening
 from bulkup.sources import Source
-from bulkup.wiring.cpus import usable_cpus
-from bulkup.wiring.worker import LaneOpening
 from bulkup.workers import Pool
 
 __all__ = ["RunWorkers", "worker_count"]
@@ -60,7 +60,7 @@ class RunWorkers:
         """*count* processes, which end with *stack*. Raises `UsageProblem` where the system refuses them."""
         verbose = logging.getLogger("bulkup").isEnabledFor(logging.INFO)
         try:
-            await self._pool.start(count, module="bulkup.wiring.worker_process", keep_fds=keep_fds, verbose=verbose)
+            await self._pool.start(count, module="bulkup.run.worker_process", keep_fds=keep_fds, verbose=verbose)
         except OSError as error:
             raise UsageProblem(f"--workers {count}: the system refused to start a process: {error.strerror}") from None
         stack.push_async_callback(self._pool.aclose)

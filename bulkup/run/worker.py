@@ -16,9 +16,9 @@ from bulkup.flow.halt import Halt
 from bulkup.flow.lane_worker import LaneWorker, ToldLayout
 from bulkup.flow.orders import CpuUsed, LaneOrder, OpenLane, QuotaHeaders, Stalled
 from bulkup.flow.plan import LanePlan
-from bulkup.secret import Token
 from bulkup.sources import open_files
-from bulkup.token_source import TokenSource
+from bulkup.tokens.secret import Token
+from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport
 from bulkup.version import USER_AGENT
 from bulkup.workers import Tell

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bulkup.account.receipt import (
+    REMOTE_LISTED,
+    DestinationReceipt,
+    Invocation,
+    Receipt,
+    SourceReceipt,
+    seconds_between,
+)
+from bulkup.account.verdict import LaneRecord, RunRecord, run_verdict
 from bulkup.destinations.registry import assumptions_for
 from bulkup.journal.facts import (
     FILES,
@@ -18,9 +27,7 @@ from bulkup.journal.facts import (
     UPLOAD,
 )
 from bulkup.journal.reading import JournalView, view
-from bulkup.receipt import REMOTE_LISTED, DestinationReceipt, Invocation, Receipt, SourceReceipt, seconds_between
-from bulkup.verdict import LaneRecord, RunRecord, run_verdict
-from bulkup.wiring.folder import RunFolder
+from bulkup.run.folder import RunFolder
 
 __all__ = ["read_receipt", "read_record"]
 

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bulkup.errors import UsageProblem
-from bulkup.json_values import trouble_in
 from bulkup.refusal import Refusal, attempt
+from bulkup.settings.json_values import trouble_in
 
 __all__ = ["Array", "Const", "Expression", "Mapping", "Path", "Record", "parse_mapping"]
 

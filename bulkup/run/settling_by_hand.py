@@ -9,14 +9,14 @@ from enum import StrEnum
 
 import anyio
 
+from bulkup.account.receipt import Receipt
 from bulkup.chunk import Chunk, ChunkState
 from bulkup.errors import UsageProblem
 from bulkup.journal import Journal, LaneJournal, SqliteJournal
 from bulkup.journal.facts import UPLOAD
-from bulkup.receipt import Receipt
-from bulkup.wiring.folder import RunFolder
-from bulkup.wiring.lifetime import begin, conclude
-from bulkup.wiring.run_clock import run_clock
+from bulkup.run.folder import RunFolder
+from bulkup.run.lifetime import begin, conclude
+from bulkup.run.run_clock import run_clock
 
 __all__ = ["Decision", "settle_by_hand"]
 

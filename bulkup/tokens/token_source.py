@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 
 from bulkup.errors import TokenRefused
-from bulkup.secret import Token
+from bulkup.tokens.secret import Token
 
 __all__ = ["TokenSource"]
 

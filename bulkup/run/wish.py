@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from bulkup.config import RunSettings
 from bulkup.destinations.registry import find_service
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import JournalUnusable, UsageProblem
 from bulkup.journal.facts import UploadRecord
 from bulkup.path_text import as_text, is_unicode, local, portable
+from bulkup.settings.config import RunSettings
 
 __all__ = ["Upload", "default_name", "run_id"]
 

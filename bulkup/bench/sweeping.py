@@ -14,7 +14,22 @@ from typing import assert_never
 import anyio
 import anyio.to_thread
 
-from bulkup.config import RunSettings
+from bulkup.bench.sweep import (
+    Attempt,
+    Budget,
+    Cell,
+    CellResult,
+    Fate,
+    Grid,
+    ToldQuota,
+    Verdict,
+    ceiling,
+    judge,
+    next_cell,
+    quota_per_minute,
+    requests_of,
+)
+from bulkup.bench.sweep_rows import Filling, SweepRows, made_up_rows, rows_of
 from bulkup.destinations.base import Destination, Payload
 from bulkup.destinations.registry import service_named
 from bulkup.destinations.settings import DestinationSettings
@@ -37,29 +52,14 @@ from bulkup.outcome import (
     TryAgain,
 )
 from bulkup.pacing import Concurrency, Gate, Pacing, Patience, Rate
+from bulkup.run.build import refuse_secrets, row_options, token_of
+from bulkup.run.interrupt import Interrupt
+from bulkup.run.wish import Upload
+from bulkup.settings.config import RunSettings
 from bulkup.sources import open_source
-from bulkup.sweep import (
-    Attempt,
-    Budget,
-    Cell,
-    CellResult,
-    Fate,
-    Grid,
-    ToldQuota,
-    Verdict,
-    ceiling,
-    judge,
-    next_cell,
-    quota_per_minute,
-    requests_of,
-)
-from bulkup.token_source import TokenSource
+from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, leads_to_loopback
 from bulkup.version import USER_AGENT
-from bulkup.wiring.build import refuse_secrets, row_options, token_of
-from bulkup.wiring.interrupt import Interrupt
-from bulkup.wiring.sweep_rows import Filling, SweepRows, made_up_rows, rows_of
-from bulkup.wiring.wish import Upload
 
 __all__ = ["SweepFound", "SweepWish", "Sweeper"]
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import anyio
 
+from bulkup.account.receipt import Invocation
 from bulkup.event import LaneSnapshot, Snapshot
 from bulkup.flow.lane import Lane
 from bulkup.journal.facts import LIMITED_BY
 from bulkup.pacing import Eta
-from bulkup.receipt import Invocation
-from bulkup.wiring.open_run import OpenRun
+from bulkup.run.open_run import OpenRun
 
 __all__ = ["Snapshots"]
 

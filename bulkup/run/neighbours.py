@@ -6,11 +6,11 @@ from datetime import datetime
 
 from bulkup.destinations.registry import service_named
 from bulkup.destinations.settings import DestinationSettings
+from bulkup.doubt.settlement import Others
 from bulkup.errors import JournalUnusable, LocalDisk, RunLocked
 from bulkup.journal.facts import CLOCK, STARTED_AT, UPLOAD, Anchor
 from bulkup.journal.reading import JournalView, view
-from bulkup.settlement import Others
-from bulkup.wiring.folder import RunFolder, StateDir
+from bulkup.run.folder import RunFolder, StateDir
 
 __all__ = ["others_since"]
 

@@ -2,7 +2,7 @@
 twice, halves of surrogate pairs, any depth.
 
 `canonical` is the same for two texts exactly where they mean the same: the order of keys, white space, escapes and the spelling of
-a number (`bulkup.numerals`) make no difference. msgspec does what it can, Python's decoder takes odder texts, and slow steps
+a number (`bulkup.rows.numerals`) make no difference. msgspec does what it can, Python's decoder takes odder texts, and slow steps
 without recursion do the rest, all with the same result.
 """
 
@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from bulkup.numerals import PLAIN_DIGITS
-from bulkup.numerals import canonical as canonical_number
+from bulkup.rows.numerals import PLAIN_DIGITS
+from bulkup.rows.numerals import canonical as canonical_number
 
 __all__ = ["NotJsonError", "Pairs", "canonical", "read", "written"]
 

@@ -10,9 +10,9 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from bulkup.errors import UsageProblem
-from bulkup.json_values import MOST_NESTED, trouble_in
 from bulkup.path_text import is_unicode
 from bulkup.refusal import Refusal, attempt
+from bulkup.settings.json_values import MOST_NESTED, trouble_in
 from bulkup.settings.option import Table
 from bulkup.settings.run import OnDoubt, OnSourceChange, RejectLimit, RunOptions
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from bulkup.verdict import LaneRecord, lane_verdict
+from bulkup.account.verdict import LaneRecord, lane_verdict
 
 __all__ = [
     "REMOTE_LISTED",

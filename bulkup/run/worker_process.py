@@ -1,12 +1,12 @@
-"""Worker processes: `python -m bulkup.wiring.worker_process FD…`. Only a run starts them, and they end when its process does."""
+"""Worker processes: `python -m bulkup.run.worker_process FD…`. Only a run starts them, and they end when its process does."""
 
 from __future__ import annotations
 
 import logging
 import sys
 
-from bulkup.logs import log_to_stderr
-from bulkup.wiring.worker import Worker
+from bulkup.run.worker import Worker
+from bulkup.tokens.logs import log_to_stderr
 from bulkup.workers import serve
 
 __all__ = ["main"]

@@ -15,19 +15,19 @@ import msgspec
 import orjson
 import xxhash
 
-from bulkup.config import LONGEST_NAME, RejectLimit
 from bulkup.destinations.registry import service_named
 from bulkup.errors import JournalUnusable, UsageProblem
 from bulkup.journal import SqliteJournal
 from bulkup.journal.facts import PLAN, UPLOAD, PlanRecord
 from bulkup.journal.reading import view
 from bulkup.journal.sidecars import REJECTS, read_letters
+from bulkup.journal.state_files import open_in
 from bulkup.model import BLOCK_BYTES, HEAD_BYTES, Validation
 from bulkup.refusal import attempt
+from bulkup.run.folder import RunFolder, StateDir, private_file
+from bulkup.run.wish import Upload
+from bulkup.settings.config import LONGEST_NAME, RejectLimit
 from bulkup.sources.json_array import json_line
-from bulkup.state_files import open_in
-from bulkup.wiring.folder import RunFolder, StateDir, private_file
-from bulkup.wiring.wish import Upload
 
 __all__ = ["Retries", "Retry", "prepare_retries"]
 

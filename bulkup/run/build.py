@@ -7,16 +7,16 @@ from typing import Any
 
 import msgspec
 
-from bulkup.config import RunSettings
 from bulkup.destinations.registry import service_named
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.encoding import RowOptions
 from bulkup.errors import BulkupError, UsageProblem
-from bulkup.mapping import parse_mapping
-from bulkup.secret import LONG, known_secrets
+from bulkup.rows.mapping import parse_mapping
+from bulkup.run.wish import Upload
+from bulkup.settings.config import RunSettings
 from bulkup.settings.repair import repairs_in
-from bulkup.token_source import TokenSource
-from bulkup.wiring.wish import Upload
+from bulkup.tokens.secret import LONG, known_secrets
+from bulkup.tokens.token_source import TokenSource
 
 __all__ = ["refuse_secrets", "row_options", "token_of"]
 

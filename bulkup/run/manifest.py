@@ -7,11 +7,11 @@ from pathlib import Path
 
 import orjson
 
+from bulkup.account.row_numbers import first_rows
 from bulkup.chunk import ChunkState
 from bulkup.journal.reading import read_chunks
 from bulkup.path_text import readable
-from bulkup.row_numbers import first_rows
-from bulkup.wiring.folder import private_file
+from bulkup.run.folder import private_file
 
 __all__ = ["write_manifest"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from bulkup.secret import redact
+from bulkup.tokens.secret import redact
 
 __all__ = ["log_to_stderr"]
 

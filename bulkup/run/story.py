@@ -16,17 +16,17 @@ from typing import Any
 
 import anyio
 
+from bulkup.account.receipt import Receipt
+from bulkup.doubt.verification import LaneVerification, Sample, Verification
 from bulkup.errors import BulkupError, as_one_error, worst
 from bulkup.event import Event, Finished
 from bulkup.flow.lane import Lane
-from bulkup.receipt import Receipt
-from bulkup.verification import LaneVerification, Sample, Verification
-from bulkup.wiring.interrupt import Interrupt
-from bulkup.wiring.lifetime import begin, conclude
-from bulkup.wiring.open_run import OpenRun, Purpose, Wish, open_run, service_at
-from bulkup.wiring.snapshots import Snapshots
-from bulkup.wiring.stopping import see_through
-from bulkup.wiring.wish import Upload
+from bulkup.run.interrupt import Interrupt
+from bulkup.run.lifetime import begin, conclude
+from bulkup.run.open_run import OpenRun, Purpose, Wish, open_run, service_at
+from bulkup.run.snapshots import Snapshots
+from bulkup.run.stopping import see_through
+from bulkup.run.wish import Upload
 
 __all__ = ["execute", "settle", "verify"]
 

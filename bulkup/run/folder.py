@@ -13,7 +13,7 @@ from typing import IO, Any
 from bulkup.errors import BulkupError, LocalDisk, UsageProblem
 from bulkup.journal import Lock
 from bulkup.journal.sqlite import DATABASE
-from bulkup.state_files import check_folder, make_folder, read_in, refused
+from bulkup.journal.state_files import check_folder, make_folder, read_in, refused
 
 __all__ = ["LIMITS", "RECEIPT", "RunFolder", "StateDir", "private_file", "write_private"]
 

@@ -12,10 +12,10 @@ from functools import partial
 
 import anyio
 
-from bulkup.config import OnSourceChange, RunSettings
 from bulkup.destinations.base import Destination
 from bulkup.destinations.registry import nowhere, service_named
 from bulkup.destinations.settings import DestinationSettings
+from bulkup.doubt.settlement import Others
 from bulkup.errors import as_one_error
 from bulkup.event import Event, Note
 from bulkup.flow.clock import Clock
@@ -29,21 +29,21 @@ from bulkup.journal import Journal, Lock
 from bulkup.journal.facts import FILES, STARTED_AT, UPLOAD
 from bulkup.model import BLOCK_BYTES
 from bulkup.pacing import Concurrency, Gate, Pacing, Patience
-from bulkup.settlement import Others
+from bulkup.run.build import refuse_secrets, row_options, token_of
+from bulkup.run.changed_source import open_journal
+from bulkup.run.fingerprint import to_records
+from bulkup.run.folder import RunFolder, StateDir
+from bulkup.run.interrupt import Interrupt
+from bulkup.run.neighbours import others_since
+from bulkup.run.run_clock import run_clock
+from bulkup.run.run_workers import RunWorkers, worker_count
+from bulkup.run.wish import Upload, run_id
+from bulkup.run.worker import LaneOpening
+from bulkup.settings.config import OnSourceChange, RunSettings
 from bulkup.sources import Source, open_source
-from bulkup.token_source import TokenSource
+from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, check_base_url
 from bulkup.version import USER_AGENT
-from bulkup.wiring.build import refuse_secrets, row_options, token_of
-from bulkup.wiring.changed_source import open_journal
-from bulkup.wiring.fingerprint import to_records
-from bulkup.wiring.folder import RunFolder, StateDir
-from bulkup.wiring.interrupt import Interrupt
-from bulkup.wiring.neighbours import others_since
-from bulkup.wiring.run_clock import run_clock
-from bulkup.wiring.run_workers import RunWorkers, worker_count
-from bulkup.wiring.wish import Upload, run_id
-from bulkup.wiring.worker import LaneOpening
 
 __all__ = ["OpenRun", "Purpose", "Wish", "open_run", "service_at"]
 

@@ -9,14 +9,14 @@ from functools import partial
 
 import anyio
 
+from bulkup.account.receipt import Invocation, Receipt
 from bulkup.errors import ExitCode
 from bulkup.journal import Journal
 from bulkup.journal.facts import FINISHED_AT, LANE_END, RUN_END, STARTED_AT, RunEnd
 from bulkup.path_text import json_bytes
-from bulkup.receipt import Invocation, Receipt
-from bulkup.wiring.accounting import read_receipt
-from bulkup.wiring.folder import RECEIPT, RunFolder, write_private
-from bulkup.wiring.manifest import write_manifest
+from bulkup.run.accounting import read_receipt
+from bulkup.run.folder import RECEIPT, RunFolder, write_private
+from bulkup.run.manifest import write_manifest
 
 __all__ = ["begin", "conclude", "forget_end"]
 

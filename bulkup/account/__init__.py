@@ -1,0 +1,1 @@
+"""What a run comes to: every row accounted for, by one rule."""

@@ -1,0 +1,1 @@
+"""What a row's values are: columns, mappings, and numbers with all of their characters."""

@@ -1,0 +1,1 @@
+"""Tokens: where they come from, and that they are shown nowhere."""
