@@ -55,7 +55,7 @@ TARGETS = {
         ("tests/flow/test_reaction.py", "tests/flow/test_requests.py", "tests/pacing/test_backoff.py"),
     ),
     "states": Target(
-        ("bulkup/chunk.py", "bulkup/journal/journal.py", "bulkup/journal/records.py"),
+        ("bulkup/chunk.py", "bulkup/journal/queries.py", "bulkup/journal/sqlite.py"),
         (
             "tests/journal/test_contract.py",
             "tests/journal/test_tables.py",

@@ -147,7 +147,7 @@ def test_the_table_of_answers_is_what_an_answer_is_taken_for() -> None:
 def test_the_table_of_answers_has_every_status_that_is_decided_by_itself() -> None:
     """What a status comes to that has no line of its own is the same for all of its hundred."""
     own = {status for status, *_ in statuses()}
-    code = (ROOT / "bulkup" / "classify.py").read_text(encoding="utf-8")
+    code = (ROOT / "bulkup" / "transport" / "classify.py").read_text(encoding="utf-8")
     decided = code.partition("match status:")[2].partition("def counts_early")[0]
     cases = " ".join(re.findall(r"case (\d.*):", decided))
     assert {int(number) for number in re.findall(r"\b\d{3}\b", cases)} <= own

@@ -67,7 +67,7 @@ class DestinationOptions(OptionTable):
         str,
         Option(
             metavar="KIND=HOW,…",
-            meaning="mend rows that would be rejected, and count them: `duplicate-keys=last`, `nan=null`, `surrogates=replace`, "
+            meaning="repair rows that would be rejected, and count them: `duplicate-keys=last`, `nan=null`, `surrogates=replace`, "
             "with commas between them",
             default="none",
             parse=parse_repairs,

@@ -1,4 +1,4 @@
-"""What `--repair` mends in a row before anything else is made of it."""
+"""What `--repair` repairs in a row before anything else is made of it."""
 
 from enum import StrEnum
 
