@@ -52,6 +52,8 @@ class Story:
             found.add(65)
         if totals.rows_rejected:
             found.add(3)
+        if self.planned_whole and not totals.rows_read:
+            found.add(66)
         if totals.rows_in_doubt:
             found.add(4)
         elif stop is None and (totals.rows_left or not (self.planned_whole or self.unreadable is not None)):

@@ -167,6 +167,6 @@ async def test_an_empty_file_creates_nothing(small: Bench, tmp_path: Path) -> No
     source = tmp_path / "empty.jsonl"
     source.write_bytes(b"\n\n")
     receipt = await small.run(source=source)
-    assert receipt.exit_code == 0
+    assert receipt.exit_code == 66
     assert small.emulator.summary()["nebius"]["uploads_received"] == 0
     assert receipt.source.rows_blank == 2

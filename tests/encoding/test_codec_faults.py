@@ -302,7 +302,9 @@ OWNERS = {
         destinations.collinear.wire destinations.collinear.echo destinations.nebius.wire destinations.row_keys destinations.http
         flow.lane_worker""",
     "a config: it is refused": "settings.config rows.mapping cli.emulating run.wish",
-    "a source: it cannot be read further": "sources.decompress sources.json_array sources.json_lines",
+    "a source: it cannot be read further": """
+        sources.decompress sources.json_array sources.json_lines sources.json_values sources.lone_object sources.not_rows
+        sources.shape sources.stdlib_streams sources.zstd""",
     "what bulkup has written itself": """
         journal.facts journal.locks journal.queries journal.schema journal.sidecars run.changed_source
         run.build run.settling_by_hand run.folder run.manifest run.story
