@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from bulkup.account.reasons import RejectedFor
 from bulkup.account.verdict import LaneRecord, lane_verdict
 
 __all__ = [
@@ -80,6 +81,8 @@ class DestinationReceipt:
     """How many chunks count as landed by which evidence: answer, read-back, count, a person. The manifest has each chunk's."""
     assumptions: tuple[str, ...]
     """What the guarantee rests on at this destination and cannot be proved."""
+    rejected_for: tuple[RejectedFor, ...]
+    """Why most of the rejected rows were rejected: the five commonest reasons."""
     this_invocation: Invocation
 
     @classmethod
@@ -92,6 +95,7 @@ class DestinationReceipt:
         remote: tuple[RemoteEntry, ...],
         evidence: dict[str, int],
         assumptions: tuple[str, ...],
+        rejected_for: tuple[RejectedFor, ...],
         this_invocation: Invocation,
     ) -> DestinationReceipt:
         """From what the journal says. Every row that was read is accounted for, or this raises `AssertionError`."""
@@ -114,6 +118,7 @@ class DestinationReceipt:
             remote=remote,
             evidence=evidence,
             assumptions=assumptions,
+            rejected_for=rejected_for,
             this_invocation=this_invocation,
         )
         accounted = receipt.rows_landed + receipt.rows_rejected + receipt.rows_in_doubt + receipt.rows_left

@@ -10,6 +10,7 @@ from typing import Any
 
 from bulkup.account.receipt import DestinationReceipt, Receipt
 from bulkup.cli.figures import plural, printable, size_text, time_text
+from bulkup.cli.rejects import reason_lines
 from bulkup.cli.status import doubts_of
 from bulkup.cli.streams import to_stdout
 from bulkup.cli.terminal import console_on
@@ -98,6 +99,8 @@ def next_steps(receipt: Receipt, upload: Upload, folder: Path) -> list[Step]:
     ]
     if rejected := sum(d.rows_rejected for d in lanes.values()):
         steps.append(Step(f"{plural(rejected, 'row')} rejected, each with its reason: bulkup rejects {run}{where}"))
+        why = {lane: d.rejected_for for lane, d in lanes.items()}
+        steps += map(Step, reason_lines(why, {lane: d.rows_rejected for lane, d in lanes.items()}))
     steps += _doubt_steps(receipt, folder, run, where)
     if any(d.rows_left for d in lanes.values()) or receipt.exit_code in _GO_ON:
         if not upload.is_resumable:

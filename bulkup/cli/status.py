@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bulkup.account.row_numbers import first_rows
 from bulkup.account.verdict import LaneRecord, Verdict, lane_verdict, run_verdict
 from bulkup.chunk import ChunkState, Evidence
 from bulkup.cli.figures import plural, printable
+from bulkup.errors import BulkupError
 from bulkup.journal.base import LOST
 from bulkup.journal.facts import (
     DECISIONS,
@@ -29,11 +31,12 @@ from bulkup.journal.locks import holder_of
 from bulkup.journal.reading import JournalView, view
 from bulkup.journal.state_files import read_in
 from bulkup.run.accounting import read_record
-from bulkup.run.folder import RECEIPT, RunFolder
+from bulkup.run.folder import RECEIPT, RunFolder, StateDir
 
 __all__ = ["doubts_of", "status_json", "status_lines"]
 
 SHOWN_DOUBTS = 10
+SHOWN_DATASETS = 3
 EVIDENCE = {
     Evidence.ANSWER: "the service's answer",
     Evidence.READ_BACK: "reading back",
@@ -71,7 +74,33 @@ def status_json(run: RunFolder) -> dict[str, Any]:
                 for name, lane in record.lanes.items()
             },
             "receipt": _receipt(run.path),
+            "retries": _retries(run),
         }
+
+
+def _retries(run: RunFolder) -> list[dict[str, Any]]:
+    """The runs that sent rejected rows of *run* again: what each came to, and where its rows are. One that cannot be read is left
+    out: it has a status of its own."""
+    state, begin = StateDir(run.path.parent), f"{run.run_id}-retry-"
+    names = [name for name in state.runs() if name.startswith(begin) and "-retry-" not in name[len(begin) :]]
+    found: list[dict[str, Any]] = []
+    for name in names:
+        with suppress(BulkupError), view(state.run(name).path) as journal:
+            found += [_retry(name, lane, record, journal) for lane, record in read_record(journal).lanes.items()]
+    return found
+
+
+def _retry(name: str, lane: str, record: LaneRecord, journal: JournalView) -> dict[str, Any]:
+    totals = record.totals
+    return {
+        "run_id": name,
+        "lane": lane,
+        "rows_read": totals.rows_read,
+        "rows_landed": totals.rows_landed,
+        "rows_rejected": totals.rows_rejected,
+        "rows_in_doubt": totals.rows_in_doubt,
+        "datasets": [msgspec.to_builtins(entry) for entry in journal.remote(lane, SHOWN_DATASETS)],
+    }
 
 
 def _came_to(verdict: Verdict | None) -> dict[str, Any]:
@@ -158,6 +187,7 @@ def status_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"running now: process {found['running']['pid']} on {found['running']['host']}")
     for lane, values in found["lanes"].items():
         lines += _lane_lines(lane, values)
+    lines += [_retry_line(retry) for retry in found["retries"]]
     lines += _ways_out(found)
     receipt = found["receipt"]
     if receipt:
@@ -168,6 +198,18 @@ def status_lines(found: dict[str, Any]) -> list[str]:
     elif not found["running"]:
         lines.append("no receipt yet: the run has not finished")
     return lines
+
+
+def _retry_line(retry: dict[str, Any]) -> str:
+    came_to = [f"{retry['rows_landed']:,} landed"]
+    came_to += [
+        f"{retry['rows_' + key]:,} {title}"
+        for key, title in (("rejected", "rejected again"), ("in_doubt", "in doubt"))
+        if retry["rows_" + key]
+    ]
+    where = ", ".join(f"{printable(d['name'])} (id {printable(d['id']) or 'not known'})" for d in retry["datasets"])
+    line = f"retry of rejected rows: {plural(retry['rows_read'], 'row')} sent again to {retry['lane']}: {', '.join(came_to)}"
+    return f"{line}{', in ' + where if where else ''}; run {retry['run_id']}"
 
 
 def _last_limits(receipt: dict[str, Any]) -> list[str]:

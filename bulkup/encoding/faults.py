@@ -112,7 +112,8 @@ def read_row(line: bytes) -> dict[str, Any] | Fault:
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        return _unread(f"not UTF-8: byte 0x{line[error.start]:02x} at byte {error.start}")
+        what = f"not UTF-8: byte 0x{line[error.start]:02x} at byte {error.start}"
+        return _unread(f"{what}; a whole file in another encoding is read with --encoding NAME, in a new run")
     begin = len(text) - len(text.lstrip(_SPACE))
     try:
         value, end = _DECODER.raw_decode(text, begin)

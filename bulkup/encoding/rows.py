@@ -182,7 +182,9 @@ class BlockEncoder:
         return EncodedRow(line.position, None, reject)
 
     def _too_long(self, position: int, line: int, head: bytes, length: int) -> Reject:
-        reason = f"the row is {length} bytes long, the limit (max_row_bytes) is {self._plan.max_row_bytes}"
+        limit = self._plan.max_row_bytes
+        what = f"the row is {length} bytes long, the limit (max_row_bytes) is {limit}"
+        reason = f"{what}; a larger max_row_bytes in the config file takes it, in a new run"
         return Reject(position, line, Stage.READ, None, reason, head, length)
 
     def _fault(self, raw: bytes, refused: Refusal | None) -> Fault:

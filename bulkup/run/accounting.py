@@ -28,6 +28,7 @@ from bulkup.journal.facts import (
 )
 from bulkup.journal.reading import JournalView, view
 from bulkup.run.folder import RunFolder
+from bulkup.run.rejected import commonest_reasons
 from bulkup.settings.run import Empty
 
 __all__ = ["read_receipt", "read_record"]
@@ -63,6 +64,7 @@ def read_receipt(folder: RunFolder, this_invocation: Mapping[str, Invocation]) -
     """The receipt of the run in *folder*, which has ended. Raises `JournalUnusable`."""
     with view(folder.path) as journal:
         record = read_record(journal)
+        why = commonest_reasons(journal, list(record.lanes))
         lanes = {
             name: DestinationReceipt.of(
                 lane,
@@ -71,6 +73,7 @@ def read_receipt(folder: RunFolder, this_invocation: Mapping[str, Invocation]) -
                 datasets=journal.datasets(name),
                 evidence=journal.evidence(name),
                 assumptions=assumptions_for(name),
+                rejected_for=why[name],
                 this_invocation=this_invocation.get(name, Invocation()),
             )
             for name, lane in record.lanes.items()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.cli.shell import SPACE, Shell, eventually
 
 WHOLE = ("status", "exit_code", "started_at", "finished_at")
@@ -150,6 +152,71 @@ def test_rejects_have_row_numbers(shell: Shell) -> None:
     assert shell.run("rejects", run, "--lane", "mars").code == 2
 
 
+@pytest.mark.parametrize("kind", ["array", "values", "rows-at"])
+def test_rejects_have_row_numbers_where_rows_are_no_lines(shell: Shell, kind: str) -> None:
+    """A row's number is its place among the rows, from 1, however the chunks were cut."""
+    rows: list[dict[str, object]] = [{"question": f"q{n}" * 50, "answer": f"a{n}"} for n in range(120)]
+    bad = [4, 61, 62, 119]
+    for n in bad:
+        rows[n] = {"question": None, "answer": str(n)}
+    text = "\n".join(json.dumps(row, indent=1) for row in rows)
+    if kind != "values":
+        text = json.dumps(rows, indent=1)
+    if kind == "rows-at":
+        text = f'{{"version": [1, 2], "data": {{"rows": {text}}}}}'
+    (shell.folder / "rows.json").write_text(text)
+    options = ["--rows-at", "data.rows"] if kind == "rows-at" else []
+    shell.emulator.patch(refuse_rows={"collinear": {"marker": "q77", "status": 422, "names": "none"}})
+    done = shell.run(
+        "upload",
+        "rows.json",
+        *shell.both,
+        *options,
+        *("--max-chunk-bytes", "8KiB", "--preset", "question-answer", "--max-rejects", "100%"),
+    )
+    assert done.code == 3, done.err
+    letters = [json.loads(line) for line in shell.run("rejects", shell.receipt()["run_id"]).out.splitlines()]
+    wanted = {"nebius": [n + 1 for n in bad], "collinear": sorted([78, *(n + 1 for n in bad)])}
+    for lane, numbers in wanted.items():
+        assert [letter["row_number"] for letter in letters if letter["lane"] == lane] == numbers
+
+
+def test_rejects_begin_with_a_tally(shell: Shell) -> None:
+    """The same five lines stand at the end of the run, in the receipt and before the export."""
+    rows = [{"question": f"q{n}", "answer": "a"} for n in range(60)]
+    lines = [json.dumps(row) for row in rows]
+    for n in (3, 9, 30):
+        lines[n] = json.dumps({"question": "x", "answer": {"n": n}})
+    lines[5], lines[40] = "{", '{"question":"x"'
+    (shell.folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    done = shell.run(
+        "upload",
+        "rows.jsonl",
+        *(
+            "--to",
+            "collinear",
+            "--space-id",
+            SPACE,
+            *shell.urls,
+            "--preset",
+            "question-answer",
+            "--max-rejects",
+            "100%",
+        ),
+    )
+    assert done.code == 3, done.err
+    receipt = shell.receipt()
+    why = receipt["destinations"]["collinear"]["rejected_for"]
+    assert [(one["rows"], one["row_number"]) for one in why] == [(3, 4), (2, 6)]
+    run = shell.run("rejects", receipt["run_id"])
+    tally = [line for line in run.err.splitlines() if " × " in line]
+    assert tally == [line for line in done.err.splitlines() if " × " in line]
+    assert len(tally) == 2
+    assert tally[0].strip().startswith("3 × answer: expected a string, got an object")
+    assert tally[0].endswith("(the first: row 4 of rows.jsonl)")
+    assert len(run.out.splitlines()) == 5
+
+
 def test_rejects_of_chunks_that_were_cut(shell: Shell) -> None:
     """A row refused before sending keeps its number when its chunk is cut later, and so does one that the server refuses."""
     lines = [json.dumps({"question": "q" * 40, "answer": str(n)}) for n in range(300)]
@@ -181,5 +248,7 @@ def test_a_reader_of_rejects_that_leaves(shell: Shell) -> None:
     running.process.stdout.close()
     assert running.process.wait(30) == 141
     assert running.process.stderr is not None
-    assert running.process.stderr.read() == ""
+    tally = running.process.stderr.read().splitlines()
+    assert tally[0] == "3,000 rows rejected"
+    assert len(tally) == 2, "the tally, and nothing else"
     running.process.stderr.close()

@@ -56,6 +56,14 @@ def test_rows_that_are_acceptable_now(shell: Shell, refused: str, rows: list[dic
     assert any(name.startswith("rows-retry-") for name in names)
     assert len(shell.emulator.summary()["collinear"]["datasets"]) == 1
     assert [path.name.split("-retry-")[1].split("-")[0] for path in _retries(shell, refused)] == ["collinear", "nebius"]
+    status = shell.run("status", refused, "--json").json
+    assert sorted((one["lane"], one["rows_read"], one["rows_landed"]) for one in status["retries"]) == [
+        ("collinear", 3, 3),
+        ("nebius", 3, 3),
+    ]
+    for retry in status["retries"]:
+        (dataset,) = retry["datasets"]
+        assert f"3 landed, in {dataset['name']} (id {dataset['id']})" in shell.run("status", refused).out
     again = shell.run("rejects", refused, "--retry")
     assert again.code == 0, "the same retry, done"
     for lane in LANES:

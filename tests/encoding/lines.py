@@ -119,3 +119,7 @@ def is_collinear(row: dict[str, Any]) -> bool:
         )
         and ("context" not in row or isinstance(row["context"], str))
     )
+
+
+LARGER = "; a larger max_row_bytes in the config file takes it, in a new run"
+"""What a row that is too long is told."""

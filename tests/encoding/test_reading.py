@@ -12,7 +12,7 @@ from bulkup.encoding import RowPlan
 from bulkup.model import HEAD_BYTES, Block, LongRow
 from bulkup.rows.mapping import parse_mapping
 from bulkup.rows.schema import Column, Holds
-from tests.encoding.lines import block
+from tests.encoding.lines import LARGER, block
 
 TURNS = b'"conv_prefix":[{"role":"user","content":"q"}]'
 ROW = b"{" + TURNS + b',"response":{"role":"assistant","content":"a"}}'
@@ -129,10 +129,10 @@ def test_a_row_over_the_limit_is_a_dead_letter_with_its_head() -> None:
     made = plan.encoder().encode(block(ROW + b"\n" + long + b"\n" + ROW * 1))
     (reject,) = made.rejects
     assert (made.rows, reject.row, reject.length) == (2, long[:HEAD_BYTES], len(long))
-    assert reject.reason == f"the row is {len(long)} bytes long, the limit (max_row_bytes) is 2000"
+    assert reject.reason == f"the row is {len(long)} bytes long, the limit (max_row_bytes) is 2000" + LARGER
     kept = plan.encoder().reject_long(LongRow(long[:HEAD_BYTES], 70, 70 + 5000))
     assert (kept.stage, kept.position, kept.length) == ("read", 70, 5000)
-    assert kept.reason == "the row is 5000 bytes long, the limit (max_row_bytes) is 2000"
+    assert kept.reason == "the row is 5000 bytes long, the limit (max_row_bytes) is 2000" + LARGER
 
 
 def test_lines_that_are_not_the_sources_own_bytes_keep_their_positions_and_are_not_verbatim() -> None:
