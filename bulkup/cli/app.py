@@ -246,6 +246,31 @@ def rejects(
     return 0
 
 
+@app.command(short_help="Export which row of the source is which row at the service.")
+def ids(
+    context: typer.Context,
+    run: RunArgument,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="jsonl|csv", help="Default: jsonl, or csv for a FILE that ends so."),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write here. Default: standard output.")
+    ] = None,
+    lane: Annotated[
+        str | None,
+        typer.Option("--lane", metavar="DEST", help="Only rows at this destination: {destinations}. Default: all."),
+    ] = None,
+    verbose: o.Verbose = False,
+) -> int:
+    """Export every row that has landed: file, row number and byte offset in the source, and dataset and id at the service. It reads
+    the source again, and needs no network. Exit code 6: the source has changed."""
+    _log(verbose=verbose)
+    from bulkup.cli.ids import export_ids
+
+    return export_ids(run, context.params, os.environ, lane=lane, output=output, form=form)
+
+
 @app.command(short_help="Find the chunk size and concurrency that suit an endpoint best.")
 def bench(
     context: typer.Context,

@@ -21,7 +21,7 @@ from bulkup.journal.sidecars import REJECTS
 from bulkup.journal.state_files import open_in
 from bulkup.run.rejected import Place, RowNumbers, commonest_reasons, files_of
 
-__all__ = ["export_rejects", "reason_lines"]
+__all__ = ["export_rejects", "reason_lines", "sink"]
 
 
 def reason_lines(found: Mapping[str, Sequence[RejectedFor]], rejected: Mapping[str, int]) -> list[str]:
@@ -63,7 +63,7 @@ def export_rejects(folder: Path, *, lane: str | None, output: Path | None) -> in
             for name in {its for _, its, _, _ in found}
         }
         letters = os.fdopen(open_in(folder, REJECTS, os.O_RDONLY), "rb")
-        with letters, _sink(output) as out:
+        with letters, sink(output) as out:
             for _, _, offset, _ in found:
                 letters.seek(offset)
                 record = orjson.loads(letters.readline())
@@ -76,7 +76,8 @@ def export_rejects(folder: Path, *, lane: str | None, output: Path | None) -> in
 
 
 @contextmanager
-def _sink(output: Path | None) -> Iterator[BinaryIO]:
+def sink(output: Path | None) -> Iterator[BinaryIO]:
+    """Where an export goes: *output*, readable by its owner alone, or stdout. Raises `LocalDisk`, and as `to_stdout`."""
     if output is None:
         with to_stdout() as out:
             yield out.buffer

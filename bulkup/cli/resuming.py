@@ -13,10 +13,10 @@ from bulkup.cli.runner import OutputMode, carry_out
 from bulkup.errors import UsageProblem
 from bulkup.journal.facts import UPLOAD
 from bulkup.journal.reading import view
-from bulkup.run.folder import StateDir
+from bulkup.run.folder import RunFolder, StateDir
 from bulkup.run.wish import Upload
 
-__all__ = ["recorded", "resume_run"]
+__all__ = ["recorded", "resume_run", "the_run"]
 
 
 def resume_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str], output: OutputMode) -> int:
@@ -30,13 +30,7 @@ def recorded(run: str, given: Mapping[str, Any], environment: Mapping[str, str],
 
     Raises `UsageProblem` where its source cannot be read from here, so that it cannot be *what*.
     """
-    state = state_dir(given.get("state_dir"), environment)
-    folder = StateDir(state).find(run)
-    with view(folder.path) as journal:
-        record = journal.fact(UPLOAD)
-    if record is None:
-        raise UsageProblem(f"run {folder.run_id} was stopped before it had begun: run the upload command again")
-    upload = override(Upload.of_record(record), {**given, "state_dir": str(state)})
+    upload, folder = the_run(run, given, environment)
     if not upload.is_resumable:
         advice = "start a new one" if what == "resumed" else f"`bulkup status {folder.run_id}` says where it stands"
         raise UsageProblem(
@@ -49,6 +43,17 @@ def recorded(run: str, given: Mapping[str, Any], environment: Mapping[str, str],
                 "The run's paths count from the directory in which it was begun: go there and try again"
             )
     return upload, folder.run_id
+
+
+def the_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Upload, RunFolder]:
+    """The upload of *run* as its journal has it, with the options in *given* over it, and its folder. Raises `UsageProblem`."""
+    state = state_dir(given.get("state_dir"), environment)
+    folder = StateDir(state).find(run)
+    with view(folder.path) as journal:
+        record = journal.fact(UPLOAD)
+    if record is None:
+        raise UsageProblem(f"run {folder.run_id} was stopped before it had begun: run the upload command again")
+    return override(Upload.of_record(record), {**given, "state_dir": str(state)}), folder
 
 
 def _here() -> str:

@@ -15,7 +15,7 @@ from bulkup.journal.facts import Fact
 from bulkup.journal.faults import meaning
 from bulkup.journal.opening import connect_read_only
 from bulkup.journal.queries import StateCount
-from bulkup.journal.sidecars import REJECTS, read_letters
+from bulkup.journal.sidecars import IDS, REJECTS, read_ids, read_letters
 
 __all__ = ["JournalView", "read_chunks", "view"]
 
@@ -69,6 +69,14 @@ class JournalView:
     def split_ranges(self, lane: str) -> Iterator[tuple[int, int]]:
         """The ranges [start, stop) of chunks that were split, by position, an outer one before those in it."""
         return queries.split_ranges(self._db, lane)
+
+    def ids_at(self, at: int | None) -> list[str | int] | None:
+        """The ids in the line of `ids.jsonl` that begins at byte *at*; None where there is none. Raises `JournalUnusable`."""
+        if at is None:
+            return None
+        lines = read_ids(self._folder, queries.log_length(self._db, IDS), at=at)
+        with closing(lines):
+            return next((line.ids for line, _ in lines), None)
 
     def rejects_bytes(self) -> int:
         """How much of `rejects.jsonl` counts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ LETTER_KEYS: dict[str, type] = {
 """What every line of `rejects.jsonl` has."""
 
 
-def read_ids(folder: Path, size: int, *, at: int = 0) -> Iterator[tuple[IdsLine, int]]:
+def read_ids(folder: Path, size: int, *, at: int = 0) -> Generator[tuple[IdsLine, int], None, None]:
     """What stands in `ids.jsonl` in *folder* from byte *at* to byte *size*, a line at a time, each with where the next begins.
 
     Raises `JournalUnusable` where they are not as they were written, `LocalDisk`."""

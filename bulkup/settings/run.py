@@ -22,7 +22,7 @@ ALONE = ("upload",)
 ON_THE_WAY = ("upload", "resume")
 SETTLING = (*ON_THE_WAY, "settle")
 ASKING = (*SETTLING, "verify")
-EVERYWHERE = (*ASKING, "status", "rejects", "bench")
+EVERYWHERE = (*ASKING, "status", "rejects", "ids", "bench")
 
 
 class OnDoubt(StrEnum):
