@@ -190,6 +190,30 @@ def test_a_second_process_is_told_who_holds_the_run_and_a_killed_one_holds_nothi
     Lock(path, "run x").release()
 
 
+LEAVE_AN_HEIR = HOLD.replace("import sys", "import subprocess, sys").replace(
+    'print("held", flush=True)',
+    'heir = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[lock.fd])\nprint("held", heir.pid, flush=True)',
+)
+
+
+def test_a_worker_that_outlives_its_dead_run_is_waited_for_and_named_as_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    with python(LEAVE_AN_HEIR, str(path)) as holder:
+        assert holder.stdout is not None
+        heir = int(holder.stdout.readline().split()[1])
+        os.kill(heir, signal.SIGSTOP)
+        holder.kill()
+        holder.wait()
+        with monkeypatch.context() as patch:
+            patch.setattr("bulkup.journal.locks.HEIRS_END_S", 0.0)
+            with pytest.raises(RunLocked, match=f"run x is held by a worker of process {holder.pid} on .* died itself"):
+                Lock(path, "run x")
+        os.kill(heir, signal.SIGCONT)  # its input has ended with its parent, so it ends
+        Lock(path, "run x").release()
+
+
 def test_a_lock_whose_holder_cannot_be_read_is_held_all_the_same(tmp_path: Path) -> None:
     lock = Lock(tmp_path / "lock", "run x")
     (tmp_path / "lock").write_bytes(b"\xff garbage")
