@@ -256,10 +256,12 @@ def _judge_last_one(
     return wait_or_hold(doubt, looks, quiet_s, "two looks a quiet period apart have not been equal yet")
 
 
-def wait_or_hold(doubt: Doubt, looks: Sequence[Look], quiet_s: float, why: str) -> Verdict:
-    """Look again in a quiet period, as long as patience lasts."""
+def wait_or_hold(
+    doubt: Doubt, looks: Sequence[Look], quiet_s: float, why: str, patience: int = PATIENCE_QUIET_PERIODS
+) -> Verdict:
+    """Look again in a quiet period, as long as *patience* lasts, in quiet periods."""
     look = looks[-1]
-    if look.at - looks[0].ended_at > PATIENCE_QUIET_PERIODS * quiet_s:
+    if look.at - looks[0].ended_at > patience * quiet_s:
         return Held(doubt.chunk, why)
     return NotYet(doubt.chunk, look.ended_at + quiet_s, why)
 
@@ -297,7 +299,7 @@ def judge_by_count(
         return PageBack(tuple(doubts), f"{numbers}: several sets of chunks in doubt add up to the difference")
     if not fitting and look.rows != expected:
         why = f"{numbers}: no set of chunks in doubt adds up to the difference, so somebody else writes to it"
-        return [Held(d.chunk, why) for d in doubts]
+        return [wait_or_hold(d, looks, quiet_s, why, LAST_ONES_QUIET_PERIODS) for d in doubts]  # or the count lags
     return judge_rest(doubts, fitting, looks, known, quiet_s)
 
 
