@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -18,6 +19,7 @@ from bulkup.run.interrupt import Interrupt
 from bulkup.run.story import execute
 from bulkup.run.wish import Upload, default_name
 from bulkup.settings.config import RunSettings, settings_from
+from bulkup.sources import STDIN, listed_in
 
 __all__ = ["events", "make_upload", "upload"]
 
@@ -29,9 +31,9 @@ def make_upload(
 ) -> Upload:
     """What the arguments of `upload` ask for, checked. Raises `UsageProblem`."""
     given = (sources,) if isinstance(sources, str | os.PathLike) else tuple(sources)
-    locators = tuple(os.fspath(source) for source in given)
+    locators = (*(os.fspath(source) for source in given), *_listed(settings.get("files_from")))
     if not locators:
-        raise UsageProblem("nothing to upload: name at least one file")
+        raise UsageProblem("nothing to upload: name at least one file or folder, or give --files-from LIST")
     lanes = [destination.service for destination in destinations]
     if len(set(lanes)) != len(lanes):
         raise UsageProblem("each destination can be given once; use one run for each dataset")
@@ -41,12 +43,23 @@ def make_upload(
     return Upload(locators, tuple(destinations), chosen)
 
 
+def _listed(path: str | None) -> list[str]:
+    return [] if path is None else listed_in(path, _all_of)
+
+
+def _all_of(path: str) -> bytes:
+    if path == STDIN:
+        return sys.stdin.buffer.read()
+    with open(path, "rb") as stream:  # noqa: PTH123 - a name need not be Unicode
+        return stream.read()
+
+
 async def upload(
     sources: Sources, *, destinations: Sequence[DestinationSettings], name: str | None = None, **settings: Any
 ) -> Receipt:
     """Move *sources* into every one of *destinations*, go on where an earlier call stopped, and return the receipt.
 
-    *sources*: paths or globs of JSON lines or JSON arrays, plain, gzip or zstd; `"-"` is standard input. *name*: the
+    *sources*: paths, folders or globs of JSON lines or JSON arrays, plain or packed; `"-"` is standard input. *name*: the
     dataset's, by default the only file's stem. *settings* are the fields of `bulkup.settings.config.RunSettings` (`state_dir`,
     `append`, `on_doubt`, …). Tokens come from each destination's variable in the environment, or
     from its `token_file`.

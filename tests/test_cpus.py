@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
 import pytest
 
+from bulkup.run import run_workers
 from bulkup.run.cpus import cpu_quota, usable_cpus
+from bulkup.sources import open_source
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -71,3 +74,13 @@ def test_a_quota(
 def test_a_machine_without_control_groups(tmp_path: Path) -> None:
     assert cpu_quota(tmp_path / "none") is None
     assert usable_cpus(tmp_path / "none") == CORES
+
+
+def test_what_can_only_be_read_forward_is_for_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_workers, "LEAST_BYTES", 1)
+    monkeypatch.setattr(run_workers, "usable_cpus", lambda: 8)
+    (tmp_path / "rows.jsonl").write_bytes(b'{"a": 1}\n')
+    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(b'{"a": 1}\n'))
+    found = [open_source([str(tmp_path / name)], max_row_bytes=99) for name in ("rows.jsonl", "rows.jsonl.gz")]
+    assert [run_workers.worker_count("auto", source) for source in found] == [8, 1]
+    assert [run_workers.worker_count(3, source) for source in found] == [3, 3]

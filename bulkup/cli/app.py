@@ -110,7 +110,7 @@ def bulkup(
 @app.command(epilog=UPLOAD_NOTES, short_help="Upload files, or continue an upload that stopped.")
 def upload(
     context: typer.Context,
-    sources: o.Sources,
+    sources: o.Sources = None,
     to: o.To = None,
     config: o.Config = None,
     json: o.Json = False,
@@ -122,7 +122,7 @@ def upload(
     from bulkup.cli.choices import choose
     from bulkup.cli.runner import OutputMode, carry_out
 
-    return carry_out(choose(sources, context.params, os.environ), OutputMode(json=json, quiet=quiet))
+    return carry_out(choose(sources or [], context.params, os.environ), OutputMode(json=json, quiet=quiet))
 
 
 @app.command(short_help="Continue a run.")

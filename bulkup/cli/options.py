@@ -43,11 +43,11 @@ def _option(flag: str, metavar: str, text: str) -> typer.models.OptionInfo:
 
 
 Sources = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="SOURCE",
         show_default=False,
-        help="Files or globs of JSON lines or JSON arrays, plain, gzip or zstd; - is standard input (cannot be resumed).",
+        help="Files, folders or globs of JSON lines or JSON arrays, plain or packed; - is standard input (cannot be resumed).",
     ),
 ]
 To = Annotated[

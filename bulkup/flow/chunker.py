@@ -14,13 +14,17 @@ from bulkup.flow.draft import Draft, Drafted, Keep
 from bulkup.flow.halt import Halt
 from bulkup.flow.prepared import Items
 from bulkup.flow.tiling import Limits, Part, cut, even_part, lines_that_fit
-from bulkup.model import Block, EncodedBlock, EncodedRow, LongRow
+from bulkup.model import BLOCK_BYTES, Block, EncodedBlock, EncodedRow, LongRow
 from bulkup.sources.positions import file_at
 
 __all__ = ["MAX_REJECT_BYTES", "Chunker", "Layout", "is_one_chunk"]
 
 MAX_REJECT_BYTES = 4 * 1024 * 1024
 """How much of dead letters one chunk may come with: they are held in memory until it is planned."""
+
+
+_STEP_BYTES = BLOCK_BYTES // 2
+"""So much is worked on before others may run."""
 
 
 def is_one_chunk(draft: Draft | Drafted, limits: Limits) -> bool:
@@ -164,11 +168,17 @@ class Chunker:
 
     async def _stepping(self, items: Items) -> AsyncGenerator[Block | LongRow, None]:
         """*items*, letting others run in between, until the lane stops."""
+        unstepped = 0
         async with aclosing(items()) as stream:
             async for item in stream:
                 self._halt.check()
                 yield item
-                await asyncio.sleep(0)
+                unstepped += item.end - item.start
+                if (
+                    unstepped >= _STEP_BYTES
+                ):  # not for each of many small files: a turn of the loop costs more than their rows
+                    unstepped = 0
+                    await asyncio.sleep(0)
 
 
 def _line_of_row(lines: Sequence[EncodedRow], row: int) -> int:

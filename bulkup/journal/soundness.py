@@ -141,8 +141,8 @@ def lost_commits(wal: IO[bytes]) -> bool:
 def _summed(sums: tuple[int, int], data: bytes, order: str) -> tuple[int, int]:
     """SQLite's checksum of *data*, whose length is a multiple of 8, going on from *sums*."""
     one, two = sums
-    words = iter(struct.unpack(f"{order}{len(data) // 4}I", data))
-    for first, second in zip(words, words, strict=True):
+    words = struct.unpack(f"{order}{len(data) // 4}I", data)
+    for first, second in zip(words[::2], words[1::2], strict=True):
         one = (one + first + two) & 0xFFFFFFFF
         two = (two + second + one) & 0xFFFFFFFF
     return one, two

@@ -24,6 +24,10 @@ def worker_count(chosen: int | str, source: Source) -> int:
     """How many processes do the work. 1: this one."""
     if chosen != "auto":
         return int(chosen)
+    if (
+        not source.any_range
+    ):  # one process reads it, and shipping its lines costs more than working on them here (measured)
+        return 1
     if sum(file.size or 0 for file in source.files) < LEAST_BYTES:
         return 1
     return usable_cpus()

@@ -26,8 +26,8 @@ PATHS = ("state_dir", "token_file", "ca_file")
 """Settings that are paths."""
 
 _COMPRESSED = {".gz", ".gzip", ".zst", ".zstd", ".xz", ".bz2", ".bzip2"}
-_ROW_SETTINGS = ("rows_at", "encoding", "lines")
-"""The run's settings that change what the rows are, where they are given."""
+_ROW_SETTINGS = ("rows_at", "encoding", "lines", "include", "exclude")
+"""The run's settings that change what the rows are, or which files hold them, where they are given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +88,8 @@ def _with_paths(values: dict[str, Any], turned: Callable[[str], str]) -> dict[st
 def default_name(sources: tuple[str, ...]) -> str:
     """The dataset's name where none is given: the only file's stem. Raises `UsageProblem`."""
     is_glob = len(sources) == 1 and any(c in sources[0] for c in "*?[") and not os.path.lexists(sources[0])
-    if len(sources) != 1 or sources[0] == STDIN or is_glob:
-        raise UsageProblem("several files, a glob or standard input need --name NAME")
-    if Path(sources[0]).is_dir():
-        raise UsageProblem(
-            f"{sources[0]} is a directory; name its files, or a glob such as {sources[0].rstrip('/')}/*.jsonl"
-        )
+    if len(sources) != 1 or sources[0] == STDIN or is_glob or Path(sources[0]).is_dir():
+        raise UsageProblem("several files, a folder, a glob or standard input need --name NAME")
     path = PurePath(sources[0])
     while path.suffix.lower() in _COMPRESSED:
         path = path.with_suffix("")

@@ -102,6 +102,36 @@ class RunOptions(OptionTable):
             commands=ALONE,
         ),
     ]
+    include: Annotated[
+        tuple[str, ...],
+        Option(
+            metavar="PATTERN",
+            meaning="of folders and globs, take only the files that match this pattern, such as `*.jsonl` or `train/**`; "
+            "repeatable",
+            default="what may hold rows",
+            is_list=True,
+            commands=ALONE,
+        ),
+    ] = ()
+    exclude: Annotated[
+        tuple[str, ...],
+        Option(
+            metavar="PATTERN",
+            meaning="of folders and globs, leave out the files that match this pattern; repeatable",
+            default="",
+            is_list=True,
+            commands=ALONE,
+        ),
+    ] = ()
+    files_from: Annotated[
+        str | None,
+        Option(
+            metavar="LIST",
+            meaning="read the sources from this file, one on each line; `-` reads the list from standard input",
+            parse=as_text,
+            commands=ALONE,
+        ),
+    ] = None
     rows_at: Annotated[
         str | None,
         Option(
@@ -262,7 +292,8 @@ class RunOptions(OptionTable):
         Annotated[int, Bounds(ge=1, le=64)] | Literal["auto"],
         Option(
             metavar="N|auto",
-            meaning="number of processes that read, encode and send; `auto` is one for each core, if the source has 64 MiB or more",
+            meaning="number of processes that read, encode and send; `auto` is one for each core, if the source has 64 MiB or more "
+            "and any of its rows can be read at any time",
             parse=parse_workers,
             commands=ON_THE_WAY,
         ),

@@ -4,9 +4,10 @@ from bulkup.sources.decompress import Compression
 from bulkup.sources.format import Access, Cutter, Format, Reader, SourceFile, Unit
 from bulkup.sources.inspection import inspect
 from bulkup.sources.json_path import path_of
-from bulkup.sources.locators import STDIN, resolve
+from bulkup.sources.locators import STDIN, listed_in, resolve
 from bulkup.sources.opening import open_files, open_source
 from bulkup.sources.reading import Reading
+from bulkup.sources.selection import Selection
 from bulkup.sources.source import Cursor, Item, Source
 from bulkup.sources.transcode import encoding_named
 
@@ -20,11 +21,13 @@ __all__ = [
     "Item",
     "Reader",
     "Reading",
+    "Selection",
     "Source",
     "SourceFile",
     "Unit",
     "encoding_named",
     "inspect",
+    "listed_in",
     "open_files",
     "open_source",
     "path_of",

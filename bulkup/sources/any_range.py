@@ -21,11 +21,18 @@ class AnyRangeSource:
 
     any_range = True
     rereadable = True
-    notes: tuple[str, ...] = ()
 
-    def __init__(self, files: tuple[SourceFile, ...], *, max_row_bytes: int, block_bytes: int = BLOCK_BYTES) -> None:
+    def __init__(
+        self,
+        files: tuple[SourceFile, ...],
+        *,
+        max_row_bytes: int,
+        block_bytes: int = BLOCK_BYTES,
+        notes: tuple[str, ...] = (),
+    ) -> None:
         assert all(file.any_range for file in files)
         self.files = files
+        self.notes = notes
         self.verbatim = all(file.verbatim for file in files)
         self.max_row_bytes = max_row_bytes
         self.block_bytes = min(block_bytes, max_row_bytes)  # so a row inside a block of several is never too long
@@ -79,11 +86,19 @@ class AnyRangeCursor:
     async def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
         if not self._source.verbatim:
             raise ValueError("the source's bytes are not its rows")
+        held = bytearray()  # of small files, so that each is no piece of its own
         for base, file, begin, end in self._ranges(start, stop):
             with self._readers.lend(file, base) as reader:
                 async with aclosing(reader.raw(begin, end)) as pieces:
                     async for piece in pieces:
-                        yield piece
+                        if held or len(piece) < self._source.block_bytes // 2:
+                            held += piece
+                            piece = held
+                        if len(piece) >= self._source.block_bytes // 2:
+                            yield piece
+                            held = bytearray()
+        if held:
+            yield held
 
     def _ranges(self, start: int, stop: int) -> Iterator[tuple[int, SourceFile, int, int]]:
         """The files that [start, stop) lies in: each one's base, itself, and the offsets in it."""

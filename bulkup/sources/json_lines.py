@@ -121,9 +121,10 @@ class LinesInFile:
         self._base = base
         self._block_bytes = block_bytes
         self._max_row_bytes = max_row_bytes
+        self._capacity = max(min(block_bytes, file.size or 0), HEAD_BYTES)
 
     def rows(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
-        pages = Pages(self._fd, self._file.uri, capacity=max(self._block_bytes, HEAD_BYTES))
+        pages = Pages(self._fd, self._file.uri, capacity=self._capacity)
         finder = _LineFinder(
             pages, self._file, self._base, block_bytes=self._block_bytes, max_row_bytes=self._max_row_bytes
         )
@@ -133,7 +134,7 @@ class LinesInFile:
         begin = max(start, len(BOM) if self._file.bom else 0)
         if begin >= stop:
             return
-        pages = Pages(self._fd, self._file.uri, capacity=self._block_bytes)
+        pages = Pages(self._fd, self._file.uri, capacity=min(self._block_bytes, self._capacity))
         for at in range(begin, stop, self._block_bytes):
             count = min(self._block_bytes, stop - at)
             await pages.fill(at, count)

@@ -4,56 +4,136 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 
 from bulkup.errors import UsageProblem
+from bulkup.sources.selection import Listed, Selection, natural_key, some_of
 
-__all__ = ["STDIN", "resolve"]
+__all__ = ["STDIN", "Resolved", "listed_in", "refuse_doubles", "resolve"]
 
 STDIN = "-"
 """The locator that means standard input."""
 
+_BESIDE_ARROW = ("dataset_dict.json", "dataset_info.json", "state.json")
+"""What stands beside the rows in a saved data set."""
 
-def resolve(locators: Sequence[str]) -> tuple[str, ...]:
-    """The files that *locators* mean: in the order given, each glob's matches sorted.
 
-    A path that exists is that path, whatever its characters would mean in a glob. `**` goes into directories.
-    Raises `UsageProblem` for nothing at all, a missing file, a glob without a match, a directory, a file that is
-    named twice, and `-` beside anything else.
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The files in order. *perhaps* are those that count only if they begin as JSON does. *notes*: what a person should know."""
+
+    uris: tuple[str, ...]
+    perhaps: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+def resolve(locators: Sequence[str], selection: Selection = Selection()) -> Resolved:  # noqa: B008 - it is frozen
+    """The files that *locators* mean: in the order given, each glob's matches sorted, a folder's files in the order of their names.
+
+    A path that exists is that path, whatever its characters would mean in a glob. `**` goes into directories. *selection* chooses
+    among what globs and folders give. Raises `UsageProblem` for nothing at all, a missing file, a glob or a folder without a file
+    that is taken, a file that is named twice, and `-` beside anything else.
     """
     if not locators:
-        raise UsageProblem("no source: name one or more files, a glob, or - for standard input")
+        raise UsageProblem("no source: name one or more files, a folder, a glob, or - for standard input")
     if STDIN in locators:
         if len(locators) > 1:
             raise UsageProblem("- (standard input) stands alone: it cannot be read together with files")
-        return (STDIN,)
-    uris = [uri for locator in locators for uri in _expand(locator)]
+        return Resolved((STDIN,))
+    found = [(locator, _expand(locator, selection)) for locator in locators]
+    uris = [uri for _, listed in found for uri in listed.taken]
     _refuse_doubles(uris)
-    return tuple(uris)
+    notes = tuple(
+        f"{locator}: {len(listed.taken):,} files; passed over: {some_of(listed.passed)}"
+        for locator, listed in found
+        if listed.passed
+    )
+    return Resolved(tuple(uris), frozenset().union(*(listed.perhaps for _, listed in found)), notes)
 
 
-def _expand(locator: str) -> list[str]:
+def listed_in(path: str, read: Callable[[str], bytes]) -> list[str]:
+    """The locators that the list at *path* holds, one on each line, or with a zero byte between them (`find -print0`).
+
+    Blank lines are passed over. *read* gives all of its bytes. Raises `UsageProblem` where it cannot be read, or holds none.
+    """
+    name = "standard input" if path == STDIN else path
+    try:
+        data = read(path)
+    except OSError as error:
+        raise UsageProblem(f"--files-from {path}: cannot be read: {error.strerror}") from error
+    lines = data.split(b"\0") if b"\0" in data else data.splitlines()
+    found = [os.fsdecode(line) for line in lines if line.strip()]
+    if not found:
+        raise UsageProblem(f"--files-from: {name} names no file")
+    return found
+
+
+def _expand(locator: str, selection: Selection) -> Listed:
     if os.path.lexists(locator):
-        if os.path.isdir(locator):  # noqa: PTH112 - a glob speaks in strings, and so do the messages
-            hint = os.path.join(glob.escape(locator), "**", "*.jsonl")  # noqa: PTH118
-            raise UsageProblem(f"{locator}: is a directory; name its files, for example '{hint}'")
-        return [locator]
+        return _in_folder(locator, selection) if os.path.isdir(locator) else Listed([locator])  # noqa: PTH112 - globs speak in strings
     if "://" in locator:
         raise UsageProblem(f"{locator}: only local files are read yet; fetch it first, or pipe it in with -")
     if not glob.has_magic(locator):
         raise UsageProblem(f"{locator}: there is no such file")
     matches = glob.glob(locator, recursive=True)  # noqa: PTH207
-    uris = sorted({os.path.normpath(match) for match in matches if not os.path.isdir(match)})  # noqa: PTH112
+    found = sorted({os.path.normpath(match) for match in matches if not os.path.isdir(match)})  # noqa: PTH112
+    uris = [uri for uri in found if selection.takes(uri)]
     if not uris:
-        raise UsageProblem(f"{locator}: no file matches")
-    return uris
+        left_out = f"; --include and --exclude leave out all {len(found):,} that do" if found else ""
+        raise UsageProblem(f"{locator}: no file matches{left_out}")
+    return Listed(uris)
+
+
+def _in_folder(folder: str, selection: Selection) -> Listed:
+    """Everything below *folder* that is taken. Links to folders are followed, each folder once."""
+    found: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    below = [""]
+    while below:
+        inside = below.pop()
+        try:
+            about = os.stat(os.path.join(folder, inside))  # noqa: PTH116, PTH118
+            if (about.st_dev, about.st_ino) in seen:
+                continue
+            seen.add((about.st_dev, about.st_ino))
+            folders = []
+            with os.scandir(os.path.join(folder, inside)) as entries:  # noqa: PTH118
+                for entry in entries:
+                    path = f"{inside}{entry.name}"
+                    if not entry.is_dir():
+                        found.append(path)
+                    elif selection.enters(path):
+                        folders.append(f"{path}/")
+        except OSError as error:
+            raise UsageProblem(f"{os.path.join(folder, inside)}: cannot be read: {error.strerror}") from error  # noqa: PTH118
+        below += sorted(folders, key=natural_key, reverse=True)
+    listed = Listed()
+    if any(path.endswith(".arrow") for path in found):  # of `datasets`' save_to_disk
+        found = [path for path in found if os.path.basename(path) not in _BESIDE_ARROW]  # noqa: PTH119
+    for path in sorted(found, key=natural_key):
+        listed.sort(path, selection.wants(path), os.path.join(folder, path))  # noqa: PTH118
+    if not listed.taken:
+        there = f"; passed over: {some_of(listed.passed)}" if listed.passed else ""
+        raise UsageProblem(f"{folder}: there is no file in this folder that may hold rows{there}")
+    return listed
 
 
 def _refuse_doubles(uris: list[str]) -> None:
-    seen: dict[str, str] = {}
-    for uri in uris:
-        real = os.path.realpath(uri)
-        if real in seen:
-            other = f" (as {seen[real]})" if seen[real] != uri else ""
-            raise UsageProblem(f"{uri}: is named twice{other}; each file is read once")
-        seen[real] = uri
+    if len(set(uris)) < len(uris):
+        refuse_doubles((uri, uri) for uri in uris)
+
+
+def refuse_doubles(found: Iterable[tuple[str, Hashable]]) -> None:
+    """Raise `UsageProblem` where one file is named twice.
+
+    *found*: each name, and what all names of a file have in common; names of other files may have that too.
+    """
+    seen: dict[Hashable, list[str]] = {}
+    for uri, common in found:
+        others = seen.setdefault(common, [])
+        for other in others:
+            if uri == other or os.path.realpath(uri) == os.path.realpath(other):
+                known_as = f" (as {other})" if other != uri else ""
+                raise UsageProblem(f"{uri}: is named twice{known_as}; each file is read once")
+        others.append(uri)

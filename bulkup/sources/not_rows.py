@@ -66,6 +66,8 @@ _SEPARATED = re.compile(rb"[^,;\t|{\[]*([,;\t|])")
 def other_bytes(head: Head) -> NotRows | None:
     """A kind of file that is told by its first bytes, and an encoding that is."""
     start = head.start(64)
+    if start.startswith(b'{"'):
+        return None
     for mark, title, name in _MARKS:
         if start.startswith(mark):
             return _encoded(title, name)

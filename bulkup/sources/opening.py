@@ -11,9 +11,10 @@ from bulkup.model import BLOCK_BYTES
 from bulkup.sources.any_range import AnyRangeSource
 from bulkup.sources.format import SourceFile
 from bulkup.sources.inputs import Input, PipeInput
-from bulkup.sources.inspection import look_into, tell
-from bulkup.sources.locators import STDIN, resolve
+from bulkup.sources.inspection import Found, begins_as_json, look_into, tell
+from bulkup.sources.locators import STDIN, Resolved, refuse_doubles, resolve
 from bulkup.sources.reading import Reading
+from bulkup.sources.selection import Selection, some_of
 from bulkup.sources.sequential import SequentialSource
 from bulkup.sources.source import Source
 from bulkup.sources.spool import Spool, SpoolInput
@@ -30,21 +31,39 @@ def open_source(
     lanes: int = 1,
     spool_dir: Path | None = None,
     stdin_fd: int = 0,
+    selection: Selection = Selection(),  # noqa: B008 - it is frozen
 ) -> Source:
     """Resolve *locators*, look into every file, freeze them.
 
     Blocks (for stdin until its first bytes are there): call it before the event loop runs, or in a thread.
     For stdin there may be *lanes* cursors; more than one spool it to a file without a name in *spool_dir*. *reading* says how the
-    files are read. Raises `UsageProblem` and `SourceUnreadable` as `resolve` and `look_into` do.
+    files are read, and *selection* chooses among those that folders and globs give. Raises `UsageProblem` and `SourceUnreadable` as
+    `resolve` and `look_into` do.
     """
     reading = reading or Reading(max_row_bytes=max_row_bytes)
-    uris = resolve(locators)
-    if uris == (STDIN,):
+    resolved = resolve(locators, selection)
+    if resolved.uris == (STDIN,):
         return _open_stdin(stdin_fd, max_row_bytes, block_bytes, reading, lanes, spool_dir)
-    found = [look_into(uri, reading) for uri in uris]
-    files = tuple(file for one in found for file in one.files)
-    notes = tuple(one.note for one in found if one.note is not None)
+    files, notes = _look_into_all(resolved, reading)
     return open_files(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=notes)
+
+
+def _look_into_all(resolved: Resolved, reading: Reading) -> tuple[tuple[SourceFile, ...], tuple[str, ...]]:
+    """The files that hold rows, and what a person should know of them."""
+    found: list[Found] = []
+    passed: list[str] = []
+    for uri in resolved.uris:
+        if uri in resolved.perhaps and not begins_as_json(uri, reading):
+            passed.append(uri)
+        else:
+            found.append(look_into(uri, reading))
+    if not found:
+        raise UsageProblem(f"there is no file that holds rows; passed over: {some_of(passed)}")
+    refuse_doubles((one.path, one.inode or os.path.realpath(one.path)) for one in (one.files[0] for one in found))
+    notes = [*resolved.notes, *(one.note for one in found if one.note is not None)]
+    if passed:
+        notes.append(f"passed over, for they hold no JSON: {some_of(passed)}")
+    return tuple(file for one in found for file in one.files), tuple(notes)
 
 
 def open_files(
@@ -52,7 +71,7 @@ def open_files(
 ) -> Source:
     """A source of files that were inspected before. *notes* are what a person should know of them."""
     if all(file.any_range for file in files):
-        return AnyRangeSource(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes)
+        return AnyRangeSource(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=notes)
     return SequentialSource(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=notes)
 
 

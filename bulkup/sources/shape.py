@@ -18,10 +18,12 @@ from bulkup.sources.lone_object import fault_of_lone
 from bulkup.sources.not_rows import NotRows, another_encoding, another_kind, is_row, no_json, python_repr
 from bulkup.sources.reading import Reading
 
-__all__ = ["shape_of"]
+__all__ = ["SURE_BYTES", "is_plainly_lines", "shape_of"]
 
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _VALUES = msgspec.json.Decoder(msgspec.Raw).decode_lines
+_SURE_ROWS = 4
+SURE_BYTES = 4 * 1024
 _LONGEST_LOOK_BYTES = 64 * 1024 * 1024
 _COUNTED_BYTES = 16 * 1024 * 1024
 """In so many bytes the rows under each key are counted; of a larger object only its beginning is looked into."""
@@ -49,11 +51,29 @@ def shape_of(head: Head, name: str, reading: Reading) -> Format | NotRows:
         return _lines_or_nothing(head, name)
     if b"\n" not in text and b"\r" not in text.rstrip(SPACE):
         text = head.text() if head.is_pipe and not _grown_to_line(head) else head.whole().lstrip(SPACE)
+    if is_plainly_lines(text[:SURE_BYTES]):
+        return JSON_LINES
     shape = _objects(head, reading)
     if shape not in (JSON_LINES, RETURN_LINES):
         return shape
     lines = _lines(head)
     return another_encoding(lines) or python_repr(lines) or shape
+
+
+def is_plainly_lines(text: bytes) -> bool:
+    """Whether a file's first `SURE_BYTES` show it without a look at each line: each break stands between two objects, the first
+    ones are rows, and all is UTF-8."""
+    breaks = text.count(b"\n")
+    if breaks <= _SURE_ROWS or breaks - text.count(b"}\n{") > 1:
+        return False
+    if isinstance(attempt(_utf8, text), Refusal):
+        return False
+    return all(map(is_row, text.split(b"\n", _SURE_ROWS)[:_SURE_ROWS]))
+
+
+def _utf8(text: bytes) -> None:
+    if not text.isascii():
+        text[: text.rindex(b"\n")].decode()
 
 
 def _grown_to_line(head: Head) -> bool:

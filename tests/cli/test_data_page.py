@@ -86,6 +86,7 @@ FILES: dict[str, bytes] = {
     "other.jsonl": lines({"q": "q", "a": "a"}),
     "mapping.toml": MAPPING.encode(),
     "shards/1.jsonl": lines(PLAIN),
+    "list.txt": b"rows.jsonl\n\n",
 }
 ROWS = {"one.json": 1, "empty.jsonl": 0, "--rows-at data": COUNT // 2}
 
