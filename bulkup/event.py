@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Event", "Finished", "LaneSnapshot", "Note", "Snapshot"]
+__all__ = ["Event", "Finished", "LaneSnapshot", "Note", "Snapshot", "Trouble"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +14,20 @@ class Note:
 
     lane: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why the last request that came to nothing did, at Unix time *at*, and what bulkup does about it (*doing*).
+
+    *until* is the Unix time at which that ends, where there is one. *is_over*: a request has succeeded since.
+    """
+
+    reason: str
+    at: float
+    doing: str = ""
+    until: float | None = None
+    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +55,12 @@ class LaneSnapshot:
     """The quota as it was told, in requests; where another pace holds, that one; None where none is known."""
     left_s: float | None = None
     """Seconds left, the quota and its growth included; None where nobody can say."""
+    chunks_expected: int | None = None
+    """How many chunks the whole source comes to: about, until it is read; None where that is not known."""
+    trouble: Trouble | None = None
+    """Why the last request that came to nothing did; None where none has."""
+    trouble_left_s: float | None = None
+    """Seconds until what the trouble's `doing` says ends."""
 
     @property
     def done_share(self) -> float | None:

@@ -218,7 +218,7 @@ def _preload() -> None:
         package = importlib.import_module(name)
         for module in pkgutil.iter_modules(package.__path__, f"{name}."):
             importlib.import_module(module.name)
-    for name in ("rich.live", "rich.table", "bulkup.cli.display"):
+    for name in ("rich.table", "bulkup.cli.display"):
         importlib.import_module(name)
     gc.freeze()
 

@@ -63,6 +63,8 @@ class DestinationReceipt:
     status: str
     exit_code: int
     reason: str | None
+    last_trouble: str | None
+    """Why the last request that came to nothing did, whatever has become of it since; None where none has."""
     rows_read: int
     rows_blank: int
     rows_landed: int
@@ -104,6 +106,7 @@ class DestinationReceipt:
             status=verdict.status,
             exit_code=int(verdict.exit_code),
             reason=verdict.reason,
+            last_trouble=lane.trouble.reason if lane.trouble else None,
             rows_read=totals.rows_read,
             rows_blank=totals.rows_blank,
             rows_landed=totals.rows_landed,

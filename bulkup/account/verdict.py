@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bulkup.chunk import Totals
 from bulkup.errors import ExitCode, worst
+from bulkup.event import Trouble
 
 __all__ = ["LaneEnd", "LaneRecord", "RunRecord", "Verdict", "lane_verdict", "run_verdict", "status_of"]
 
@@ -32,6 +33,7 @@ class LaneRecord:
     unreadable: str | None = None
     late: str | None = None
     end: LaneEnd | None = None
+    trouble: Trouble | None = None
     empty_is_ok: bool = False
 
     @property

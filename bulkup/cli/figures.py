@@ -21,16 +21,16 @@ def size_text(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def time_text(seconds: float) -> str:
-    """`0.3 s`, `42 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds < 9.95:
+def time_text(seconds: float, *, whole: bool = False) -> str:
+    """`0.3 s`, `42 s`, `3 min 05 s`, `2 h 10 min`. *whole*: no parts of seconds."""
+    if seconds < 9.95 and not whole:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60:02} min"
+    count = round(seconds)
+    if count < 60:
+        return f"{count} s"
+    if count < 3600:
+        return f"{count // 60} min {count % 60:02} s"
+    return f"{count // 3600:,} h {count % 3600 // 60:02} min"
 
 
 def plural(count: int, noun: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import msgspec
 from bulkup.account.row_numbers import first_rows
 from bulkup.account.verdict import LaneRecord, Verdict, lane_verdict, run_verdict
 from bulkup.chunk import ChunkState, Evidence
-from bulkup.cli.figures import plural, printable
+from bulkup.cli.figures import plural, printable, time_text
 from bulkup.errors import BulkupError
 from bulkup.journal.base import LOST
 from bulkup.journal.facts import (
@@ -121,6 +123,7 @@ def _lane(
     return {
         **_came_to(verdict),
         "reason": verdict.reason if verdict else None,
+        "last_trouble": None if lane.trouble is None else asdict(lane.trouble),
         "rows_read": totals.rows_read,
         "rows_blank": totals.rows_blank,
         "rows_landed": totals.rows_landed,
@@ -233,6 +236,15 @@ def _ways_out(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def trouble_text(trouble: dict[str, Any], *, is_running: bool) -> str:
+    """The last trouble as `status` says it: what went wrong, how long ago, and what bulkup does about it."""
+    ago = time_text(max(0.0, time.time() - trouble["at"]))
+    if trouble["is_over"] or not trouble["doing"] or not is_running:
+        return f"last trouble, {ago} ago: {printable(trouble['reason'])}"
+    left = "" if trouble["until"] is None else f" {time_text(max(0.0, trouble['until'] - time.time()))}"
+    return f"trouble, {ago} ago: {printable(trouble['reason'])}; {trouble['doing']}{left}"
+
+
 def _lane_lines(lane: str, values: dict[str, Any]) -> list[str]:
     share = values["source_read_share"]
     if values["source_read_whole"]:
@@ -248,6 +260,8 @@ def _lane_lines(lane: str, values: dict[str, Any]) -> list[str]:
     lines = [f"{lane}: {read}", f"  rows: {values['rows_read']:,} read = {rows}", f"  chunks: {chunks}"]
     if values["reason"]:
         lines.append(f"  {values['status']}: {printable(values['reason'])}")
+    if (trouble := values["last_trouble"]) is not None:
+        lines.append("  " + trouble_text(trouble, is_running=values["status"] == "running"))
     if values["limited_by"]:
         lines.append(f"  limited by: the {values['limited_by']}")
     if values["evidence"].keys() - {Evidence.ANSWER}:

@@ -21,7 +21,7 @@ from bulkup.flow.sending import Sending
 from bulkup.flow.settler import Settler
 from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.verifier import Verifier
-from bulkup.journal.facts import AUDITED, LANE_END, LARGEST_BODY, PLANNED_WHOLE
+from bulkup.journal.facts import AUDITED, LANE_END, LARGEST_BODY, LAST_TROUBLE, PLANNED_WHOLE
 from bulkup.settings.config import OnDoubt
 
 __all__ = ["Lane"]
@@ -48,6 +48,16 @@ class Lane:
     def name(self) -> str:
         """The service's."""
         return self.context.name
+
+    @property
+    def chunks_expected(self) -> int | None:
+        """How many chunks the source comes to, as far as its size tells; None where nobody can say."""
+        size, chunks = self.context.source.size, self.context.tally.totals.chunks
+        if self._planned_whole or self.is_done:
+            return chunks
+        if self._plan is None or size is None:
+            return None
+        return max(chunks, -(-size // self._plan.tile_bytes))
 
     async def take_up(self) -> None:
         """What an earlier process left: doubts, totals, and whether the source was planned whole."""
@@ -148,3 +158,5 @@ class Lane:
             largest = max(lane.tally.largest_body, await lane.journal.fact(LARGEST_BODY))
             await lane.journal.set_fact(LARGEST_BODY, largest)
             await lane.journal.set_fact(LANE_END, end)
+            if lane.requests.troubles.last is not None:
+                await lane.journal.set_fact(LAST_TROUBLE, lane.requests.troubles.last)

@@ -26,6 +26,9 @@ from bulkup.settings.config import OnDoubt
 __all__ = ["Recorder"]
 
 
+DOUBTED = "these rows are in doubt: bulkup looks whether they are stored before it sends them again"
+
+
 class Recorder:
     """Writes down what became of chunks that were sent in one round."""
 
@@ -46,6 +49,8 @@ class Recorder:
                 await self._journal.answered(chunk.id, outcome.remote_id)
                 self._lane.requests.patience.succeeded(self._lane.clock.monotonic())
             case InDoubt(reason):
+                if self._lane.chosen.run.on_doubt is OnDoubt.HOLD:
+                    self._lane.requests.troubles.failed(reason, DOUBTED)
                 await self.doubt(chunk, reason, was_answered=outcome.was_answered)
             case TooLarge():
                 if chunk.rows > 1:  # one large row says little of what the service takes

@@ -13,7 +13,18 @@ from bulkup.destinations.base import LookFailed, ReadBackUnavailable
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.reaction import Failure, Reaction, RenewToken, RetryAfter, Standing, Stop, reaction, until_text
-from bulkup.outcome import CloseGate, Outcome, StopLane
+from bulkup.flow.trouble import Troubles
+from bulkup.outcome import (
+    Accepted,
+    CloseGate,
+    InDoubt,
+    Outcome,
+    RowsRefused,
+    StopLane,
+    TokenRejected,
+    TooLarge,
+    TryAgain,
+)
 from bulkup.pacing import Pacing, Patience
 from bulkup.tokens.token_source import TokenSource
 
@@ -28,8 +39,9 @@ TOLD_S = 10.0
 class Slot:
     """The right to make one request, and what becomes of it. Moments are of the lane's monotonic clock."""
 
-    def __init__(self, pacing: Pacing, clock: Clock, size: int) -> None:
+    def __init__(self, pacing: Pacing, troubles: Troubles, clock: Clock, size: int) -> None:
         self._pacing = pacing
+        self._troubles = troubles
         self._monotonic = clock.monotonic
         self._size = size
         self.has_sent = False
@@ -48,6 +60,11 @@ class Slot:
     def answered(self, outcome: Outcome | None) -> None:
         """The request is over (None: it stored nothing, and was answered). Tell it before the slot is handed back."""
         self._pacing.answered(outcome, began_s=self.began_s, body_ended_s=self.body_ended_s, size=self._size)
+        match outcome:
+            case None | Accepted() | RowsRefused() | TooLarge():
+                self._troubles.passed()
+            case _:
+                pass
 
 
 @dataclass(slots=True)
@@ -91,6 +108,7 @@ class Requests:
         self.patience = patience
         self._halt = halt
         self._clock = clock
+        self.troubles = Troubles(clock, say)
         self._say = say
         self._told_until = -inf
 
@@ -99,7 +117,7 @@ class Requests:
         """A slot for one request of *size* bytes with so many rows. Raises `Halted` where the lane stops before there is one."""
         await self._halt.unless_halted(lambda: self.pacing.enter(rows=rows, size=size))
         try:
-            yield Slot(self.pacing, self._clock, size)
+            yield Slot(self.pacing, self.troubles, self._clock, size)
         finally:
             self.pacing.leave()
 
@@ -158,8 +176,7 @@ class Requests:
             token_place=self.token.place,
         )
         found = reaction(failure, standing, self._clock.uniform)
-        if isinstance(failure, CloseGate) and isinstance(found, RetryAfter):
-            self._tell(failure.reason, failure.wait_s)
+        self._tell(failure, found)
         return found
 
     async def wait(self, wait_s: float) -> None:
@@ -171,10 +188,29 @@ class Requests:
         self._halt.set(Reason(stop.reason, stop.exit_code))
         raise Halted
 
-    def _tell(self, reason: str, told_s: float | None) -> None:
+    def _tell(self, failure: Failure, found: Reaction) -> None:
+        """Say what went wrong and what follows from it."""
+        told_s = failure.wait_s if isinstance(failure, CloseGate) else None
+        match failure, found:
+            case CloseGate(reason), RetryAfter(wait_s) if told_s is not None and told_s >= TOLD_S:
+                self._tell_wait(reason, told_s)
+                self.troubles.failed(reason, "the service asks bulkup to wait", for_s=wait_s, quietly=True)
+            case CloseGate(reason), RetryAfter(wait_s) if wait_s >= 1:
+                self.troubles.failed(reason, "waiting", for_s=wait_s)
+            case CloseGate(reason), RetryAfter():
+                self.troubles.failed(reason, "trying again in a moment")
+            case TryAgain(reason) | InDoubt(reason) | StopLane(reason), RetryAfter():
+                left_s = self.patience.left_s(self._clock.monotonic())
+                self.troubles.failed(reason, "retrying, giving up in", for_s=left_s)
+            case TokenRejected(reason), _:
+                self.troubles.failed(reason, f"asking for {self.token.place} again", quietly=True)
+            case _, _:
+                self.troubles.failed(failure.reason, "stopping", quietly=True)
+
+    def _tell_wait(self, reason: str, told_s: float) -> None:
         """Say until when nothing is sent, once where several requests were told the same."""
         now = self._clock.monotonic()
-        if told_s is not None and told_s >= TOLD_S and now + told_s > self._told_until + 1:
+        if now + told_s > self._told_until + 1:
             self._told_until = now + told_s
             self._say(f"waiting until {until_text(told_s, self._clock.unix())}, as the service asked for it ({reason})")
 

@@ -89,9 +89,18 @@ class Settler:
             await self._wait(waits)
         if looks:
             paged = ", rows paged back" if self._tally.page_backs > page_backs else ""
+            counts = [
+                f"{count:,} {words}"
+                for count, words in (
+                    (landed, "had landed"),
+                    (resendable, "had not, and will be sent again"),
+                    (held, "held"),
+                )
+                if count
+            ]
+            looked = f"{len(looks):,} look" + ("" if len(looks) == 1 else "s")
             self._lane.say(
-                f"settled doubts with {len(looks)} looks{paged}: {landed} had landed, {resendable} had not and are sent again, "
-                f"{held} held"
+                f"looked for chunks in doubt ({looked}{paged}): {', '.join(counts) or 'nothing found out yet'}"
             )
 
     async def audit(self) -> Audit:

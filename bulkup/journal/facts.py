@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 
 from bulkup.account.verdict import LaneEnd
 from bulkup.errors import ExitCode
+from bulkup.event import Trouble
 
 __all__ = [
     "AUDITED",
@@ -28,6 +29,7 @@ __all__ = [
     "FINISHED_AT",
     "LANE_END",
     "LARGEST_BODY",
+    "LAST_TROUBLE",
     "LATE",
     "LIMITED_BY",
     "PLAN",
@@ -274,3 +276,6 @@ LANE_END: LaneFact[LaneEnd | None] = LaneFact("lane end", LaneEnd, None)
 
 LIMITED_BY: LaneFact[str | None] = LaneFact("limited by", str, None)
 """What limits the lane's pace, while it works."""
+
+LAST_TROUBLE: LaneFact[Trouble | None] = LaneFact("last trouble", Trouble, None, is_needed=False)
+"""Why the last request that came to nothing did."""

@@ -99,10 +99,17 @@ class Patience:
         """Why the lane stops trying, None while it goes on. *failures*: how many there have been in a row."""
         if self._ordered_s > self.max_wait_s and self._ordered_until > now:
             return Impatience.TOLD_TO_WAIT
-        waited_s = self._ordered_s - max(0.0, self._ordered_until - now)
-        if now - self._since - waited_s > self._retry_for_s:
+        if self._tried_s(now) > self._retry_for_s:
             return Impatience.NO_SUCCESS
         return Impatience.TOO_MANY if failures >= self._most_failures else None
+
+    def left_s(self, now: float) -> float:
+        """Seconds of trying that are left without a success."""
+        return max(0.0, self._retry_for_s - self._tried_s(now))
+
+    def _tried_s(self, now: float) -> float:
+        waited_s = self._ordered_s - max(0.0, self._ordered_until - now)
+        return now - self._since - waited_s
 
     def is_over(self, now: float) -> bool:
         """Nothing has succeeded for longer than the patience lasts."""

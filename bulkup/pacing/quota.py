@@ -18,6 +18,9 @@ __all__ = ["Growth", "Quota", "time_for_s"]
 SHARE = 0.99
 """A quota is used up to here: under it, so that there is no refusal; far above the 0.8 from which a growing quota grows."""
 
+NEARLY = 0.9
+"""A pace from here up to the whole is that of the quota: who was told 300 a minute need not read 297."""
+
 SLOWEST = 0.1
 """What `remaining` and `reset` say never slows the pace below this share: how a service counts is not published."""
 
@@ -134,6 +137,11 @@ class Quota:
             caps = [(self._told, self._told)]
         cap, said = min(caps, default=(0.0, 0.0))
         return said if pace is not None and caps and pace >= SHARE * cap * (1 - 1e-9) else None
+
+    def shown_per_minute(self, now: float) -> float | None:
+        """As a person is told it: what was said, where the pace is nearly that; else the pace; None where no quota is known."""
+        pace, said = self.per_minute(now), self._said_per_minute
+        return said if pace is not None and said is not None and NEARLY * said <= pace <= said else pace
 
     def changes_s(self, now: float) -> float | None:
         """When the pace changes by itself; None where it does not."""

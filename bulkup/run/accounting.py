@@ -19,6 +19,7 @@ from bulkup.journal.facts import (
     FINISHED_AT,
     LANE_END,
     LARGEST_BODY,
+    LAST_TROUBLE,
     LATE,
     PLANNED_WHOLE,
     RUN_END,
@@ -56,6 +57,7 @@ def _lane_record(journal: JournalView, name: str, *, empty_is_ok: bool) -> LaneR
         unreadable=journal.fact(UNREADABLE, name),
         late=journal.fact(LATE, name),
         end=journal.fact(LANE_END, name),
+        trouble=journal.fact(LAST_TROUBLE, name),
         empty_is_ok=empty_is_ok,
     )
 

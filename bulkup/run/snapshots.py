@@ -10,9 +10,9 @@ from dataclasses import replace
 import anyio
 
 from bulkup.account.receipt import Invocation
-from bulkup.event import LaneSnapshot, Snapshot
+from bulkup.event import LaneSnapshot, Snapshot, Trouble
 from bulkup.flow.lane import Lane
-from bulkup.journal.facts import LIMITED_BY
+from bulkup.journal.facts import LAST_TROUBLE, LIMITED_BY
 from bulkup.pacing import Eta
 from bulkup.run.open_run import OpenRun
 
@@ -20,6 +20,7 @@ __all__ = ["Snapshots"]
 
 SNAPSHOT_EVERY_S = 0.25
 NOTE_EVERY_S = 5.0
+NOTE_TROUBLE_EVERY_S = 1.0
 
 
 class Snapshots:
@@ -29,6 +30,7 @@ class Snapshots:
         self._run = run
         self._etas = {lane.name: Eta() for lane in run.lanes}
         self._noted: dict[str, tuple[str, float]] = {}
+        self._troubles: dict[str, tuple[Trouble | None, float]] = {}
 
     @asynccontextmanager
     async def shown(self) -> AsyncIterator[None]:
@@ -45,6 +47,7 @@ class Snapshots:
             self._take_stock()
             self.show()
             await self._note_limits()
+            await self._note_troubles()
             await anyio.sleep(SNAPSHOT_EVERY_S)
 
     def show(self) -> None:
@@ -72,6 +75,16 @@ class Snapshots:
                 self._noted[lane.name] = (limit, now)
                 await lane.context.journal.set_fact(LIMITED_BY, limit)
 
+    async def _note_troubles(self) -> None:
+        """Let `status` know what goes wrong, where that has changed, not more often than once a second."""
+        now = time.monotonic()
+        for lane in self._run.lanes:
+            trouble = lane.context.requests.troubles.last
+            before, at = self._troubles.get(lane.name, (None, float("-inf")))
+            if trouble is not before and now - at >= NOTE_TROUBLE_EVERY_S:
+                self._troubles[lane.name] = (trouble, now)
+                await lane.context.journal.set_fact(LAST_TROUBLE, trouble)
+
     def _snapshot(self) -> Snapshot:
         elapsed_s = time.monotonic() - self._run.began_s
         found = tuple(_lane_snapshot(lane, self._etas[lane.name], elapsed_s) for lane in self._run.lanes)
@@ -81,9 +94,8 @@ class Snapshots:
 def _lane_snapshot(lane: Lane, eta: Eta, elapsed_s: float) -> LaneSnapshot:
     tally, pacing = lane.context.tally, lane.context.requests.pacing
     totals, limited_by = tally.totals, pacing.limiting.now
-    now = lane.context.clock.monotonic()
+    now, trouble = lane.context.clock.monotonic(), lane.context.requests.troubles.last
     per_minute = pacing.quota.per_minute(now)
-    told = pacing.quota.told_per_minute(now)
     snapshot = LaneSnapshot(
         lane=lane.name,
         rows_read=totals.rows_read,
@@ -100,7 +112,10 @@ def _lane_snapshot(lane: Lane, eta: Eta, elapsed_s: float) -> LaneSnapshot:
         source_done=_source_done(lane),
         ended=lane.has_ended,
         limited_by=limited_by or "",
-        quota_per_minute=told if told is not None else per_minute,
+        quota_per_minute=pacing.quota.shown_per_minute(now),
+        chunks_expected=lane.chunks_expected,
+        trouble=trouble,
+        trouble_left_s=None if trouble is None or trouble.until is None else trouble.until - lane.context.clock.unix(),
     )
     left_s = eta.left_s(
         elapsed_s,
@@ -123,7 +138,7 @@ def _invocation(lane: Lane, duration_s: float) -> Invocation:
         duration_s=round(duration_s, 3),
         limited_by=pacing.limiting.overall,
         mean_fill=_rounded(tally.mean_fill, 4),
-        quota_per_minute=_rounded(pacing.quota.per_minute(lane.context.clock.monotonic()), 1),
+        quota_per_minute=_rounded(pacing.quota.shown_per_minute(lane.context.clock.monotonic()), 1),
     )
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from bulkup.errors import ExitCode
 
-__all__ = ["AnswerTooLong", "AnswerUnreadable", "LastingFailure", "Phase", "TransportFailure"]
+__all__ = ["AnswerTooLong", "AnswerUnreadable", "LastingFailure", "Phase", "TransportFailure", "Unreachable"]
 
 
 class Phase(StrEnum):
@@ -24,6 +24,16 @@ class TransportFailure(Exception):
         super().__init__(f"{reason} ({phase})")
         self.phase = phase
         self.reason = reason
+
+
+class Unreachable(TransportFailure):
+    """No connection came about, so nothing was sent; another time it may. *reason* says so by itself."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(Phase.CONNECT, reason)
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class AnswerTooLong(TransportFailure):

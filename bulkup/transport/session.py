@@ -16,7 +16,7 @@ from bulkup.transport.answer import Answer
 from bulkup.transport.base_url import check_base_url
 from bulkup.transport.classify import counts_early
 from bulkup.transport.coding import ACCEPTED
-from bulkup.transport.failure import Phase, TransportFailure
+from bulkup.transport.failure import Phase, TransportFailure, Unreachable
 from bulkup.transport.heads import MAX_FIELD_BYTES, MAX_HEADERS, bound_heads
 from bulkup.transport.progress import Body, Progress, Timeouts
 from bulkup.transport.proxy import proxy_for
@@ -108,7 +108,7 @@ class Transport:
             progress.watch(scope)
             stack.callback(progress.close)
             stack.callback(progress.line.reset)
-            with translated(progress, self._proxy), Connector.telling(progress.line):
+            with translated(progress, self.base_url, self._proxy), Connector.telling(progress.line):
                 response = await self._session.request(
                     method,
                     self.base_url + path,
@@ -130,6 +130,8 @@ class Transport:
             finally:
                 response.close()
         if scope.cancelled_caught:
+            if progress.phase is Phase.CONNECT:
+                raise Unreachable(f"cannot reach {self.base_url} (no answer for {progress.waited_s:.0f} s)")
             raise TransportFailure(progress.phase, f"nothing moved for {progress.waited_s:.0f} s")
 
     def _tell_quota(self, headers: Mapping[str, str]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import aiohttp
 
 from bulkup.tokens.secret import redact
-from bulkup.transport.failure import Phase, TransportFailure
+from bulkup.transport.failure import Phase, TransportFailure, Unreachable
 from bulkup.transport.faults import lasting_failure
 from bulkup.transport.progress import Progress
 from bulkup.transport.proxy import Proxy
+from bulkup.transport.reasons import why_lost, why_unreachable
 
 __all__ = ["WORDS", "translated"]
 
@@ -19,8 +20,9 @@ WORDS = 400
 class translated:  # noqa: N801 - reads as a statement
     """Turns the client library's exceptions into `TransportFailure`, without a chain that could carry a header."""
 
-    def __init__(self, progress: Progress, proxy: Proxy | None = None) -> None:
+    def __init__(self, progress: Progress, base_url: str = "the service", proxy: Proxy | None = None) -> None:
         self._progress = progress
+        self._base_url = base_url
         self._proxy = proxy
 
     def __enter__(self) -> None:
@@ -34,15 +36,10 @@ class translated:  # noqa: N801 - reads as a statement
         phase = Phase.CONNECT if isinstance(error, aiohttp.ClientConnectorError) else self._progress.phase
         if phase is Phase.CONNECT and (lasting := lasting_failure(error, self._proxy)) is not None:
             raise lasting from None
-        raise TransportFailure(phase, _describe(error)) from None
+        if phase is Phase.CONNECT:
+            raise Unreachable(_short(why_unreachable(error, self._base_url, self._proxy))) from None
+        raise TransportFailure(phase, _short(why_lost(error))) from None
 
 
-def _describe(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the server closed the connection without an answer"
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return _one_line(redact(said))[:WORDS]
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+def _short(said: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in redact(said)).split())[:WORDS]

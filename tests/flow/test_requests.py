@@ -279,10 +279,12 @@ class TestRefusals:
             await refuse(alone, told_s)
             return alone.said
 
-        until = until_text(told_s or 0.0, UNIX_S)
-        assert (
-            on_its_own(work) == [f"waiting until {until}, as the service asked for it (HTTP 429: too many)"] * is_told
-        )
+        until, said = until_text(told_s or 0.0, UNIX_S), on_its_own(work)
+        if is_told:
+            assert said == [f"waiting until {until}, as the service asked for it (HTTP 429: too many)"]
+        else:
+            doing = "waiting 10 s" if told_s else "trying again in a moment"
+            assert said == [f"HTTP 429: too many; {doing}"]
 
     @pytest.mark.parametrize(("later_s", "times"), [(0.0, 1), (0.5, 1), (1.0, 1), (1.01, 2), (2.0, 2)])
     def test_who_is_told_the_same_does_not_say_it_again(self, later_s: float, times: int) -> None:

@@ -50,7 +50,7 @@ class TestByName:
         chunk = await named.now(1)
         assert (chunk.remote_id, chunk.evidence, chunk.reason) == (ids[1], Evidence.READ_BACK, None)
         assert (named.tally.rows_landed, named.was_found, named.clock.monotonic()) == (4, 2, 0.0)
-        assert named.said == ["settled doubts with 1 looks: 2 had landed, 0 had not and are sent again, 0 held"]
+        assert named.said == ["looked for chunks in doubt (1 look): 2 had landed"]
 
     async def test_what_is_not_goes_again_after_a_quiet_period_and_is_remembered(self, named: LaneAlone) -> None:
         await named.doubt(0, 1)
@@ -60,7 +60,7 @@ class TestByName:
         assert [(c.absences, c.attempts) for c in await named.journal.called_absent()] == [(1, 1), (1, 1)]
         assert named.clock.monotonic() == QUIET_S
         assert (named.tally.rows_landed, named.was_found) == (0, 0)
-        assert named.said == ["settled doubts with 2 looks: 0 had landed, 2 had not and are sent again, 0 held"]
+        assert named.said == ["looked for chunks in doubt (2 looks): 2 had not, and will be sent again"]
         assert await named.journal.fact(REFUSALS_STORE_NOTHING) is False
 
     async def test_what_all_looks_have_settled_is_told_together(self, named: LaneAlone) -> None:
@@ -69,7 +69,7 @@ class TestByName:
         named.store(1, ends=RemoteStatus.FAILED)
         await named.land(3, at=QUIET_S + 1)
         await named.settler().settle()
-        assert named.said == ["settled doubts with 2 looks: 1 had landed, 2 had not and are sent again, 0 held"]
+        assert named.said == ["looked for chunks in doubt (2 looks): 1 had landed, 2 had not, and will be sent again"]
 
     async def test_journal_and_totals_do_not_part_when_the_lane_ends_in_between(
         self, named: LaneAlone, monkeypatch: pytest.MonkeyPatch
@@ -135,7 +135,7 @@ class TestByName:
         chunk = await named.now(0)
         assert (chunk.reason, chunk.absences) == (FAILED_ONCE, 0)
         assert await named.journal.fact(FAILED_DATASETS) == tuple(failed)
-        assert named.said == ["settled doubts with 1 looks: 0 had landed, 2 had not and are sent again, 0 held"]
+        assert named.said == ["looked for chunks in doubt (1 look): 2 had not, and will be sent again"]
         await settler.count_out(named.journal, failed[0])
         assert await named.journal.fact(FAILED_DATASETS) == tuple(failed)
         await named.doubt(0)  # lost, and only the old dataset is there
@@ -149,7 +149,7 @@ class TestByName:
         chunk = await named.now(0)
         assert chunk.state is ChunkState.IN_DOUBT
         assert chunk.reason == f"2 datasets are named {chunk.name}: {ids[0]}, {ids[1]}"
-        assert named.said == ["settled doubts with 1 looks: 0 had landed, 0 had not and are sent again, 1 held"]
+        assert named.said == ["looked for chunks in doubt (1 look): 1 held"]
         assert await named.states() == ["in doubt", "planned", "planned", "planned"]
 
     @pytest.mark.parametrize("how", ["no look", "no look to be had"])
@@ -276,7 +276,7 @@ class TestByCount:
         chunk = await counted.now(0)
         assert (chunk.evidence, chunk.remote_id) == (Evidence.COUNT, "ds-0")
         assert counted.tally.page_backs == 0
-        assert counted.said == ["settled doubts with 2 looks: 2 had landed, 0 had not and are sent again, 0 held"]
+        assert counted.said == ["looked for chunks in doubt (2 looks): 2 had landed"]
 
     async def test_rows_of_before_and_of_others_count(self, counted: LaneAlone) -> None:
         counted.to._store("set", [{"t": "old"}] * 5)
@@ -328,7 +328,7 @@ class TestByRows:
         assert await counted.states() == ["planned", "landed", "planned", "landed"]
         assert counted.tally.page_backs == 6
         assert counted.said == [
-            "settled doubts with 2 looks, rows paged back: 1 had landed, 1 had not and are sent again, 0 held"
+            "looked for chunks in doubt (2 looks, rows paged back): 1 had landed, 1 had not, and will be sent again"
         ]
 
     async def test_they_are_read_in_pages_of_about_so_many_bytes(

@@ -1,0 +1,157 @@
+"""What stands on a real terminal: at 80x24 and 200x50, resized in between."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from bulkup.cli.display import Screen
+from bulkup.event import LaneSnapshot, Note, Snapshot, Trouble
+from tests.cli.screens import Terminal
+
+NEBIUS = LaneSnapshot(
+    lane="nebius",
+    rows_read=100_000,
+    rows_landed=28_590,
+    rows_rejected=0,
+    rows_in_doubt=0,
+    chunks_landed=14,
+    chunks_in_doubt=0,
+    bytes_sent=200_000_000,
+    in_flight=3,
+    concurrency_limit=5,
+    retries=0,
+    waiting_for="",
+    source_done=0.5,
+    ended=False,
+    limited_by="quota",
+    quota_per_minute=300,
+    left_s=7800,
+    chunks_expected=63,
+)
+REFUSED = Trouble(
+    "cannot reach https://api.tokenfactory.nebius.com (connection refused)", 0.0, "retrying, giving up in"
+)
+IN_TROUBLE = replace(NEBIUS, lane="collinear", trouble=REFUSED, trouble_left_s=590.0, rows_in_doubt=512, left_s=None)
+
+
+@contextmanager
+def screen_on(terminal: Terminal) -> Iterator[Screen]:
+    with os.fdopen(os.dup(terminal.fd), "w", encoding="utf-8") as stream:
+        yield Screen(stream)
+
+
+def shown(terminal: Terminal, screen: Screen, *lanes: LaneSnapshot, at_s: float = 0.0) -> None:
+    for second in range(3):
+        now = at_s + second
+        moved = (
+            replace(
+                lane,
+                bytes_sent=lane.bytes_sent + int(now) * 12_000_000,
+                rows_landed=lane.rows_landed + int(now) * 1200,
+            )
+            for lane in lanes
+        )
+        screen.show(Snapshot(now, tuple(moved)))
+        terminal.take_in()  # or the terminal takes no more
+
+
+def test_80_columns() -> None:
+    """Share, time left, rate and rows stand there, and the limit; the bar takes what is left."""
+    with Terminal(80, 24) as terminal, screen_on(terminal) as screen:
+        shown(terminal, screen, NEBIUS)
+        assert terminal.lines == [
+            "nebius  ━━━─────────────────────  15%  2 h 10 min left  12.0 MB/s  1,200 rows/s",
+            "        30,990 rows landed, limited by the quota (300 requests/min)",
+            "        14 of about 63 chunks, 3 of 5 in flight, 224 MB sent, 2 s elapsed",
+        ]
+        screen.close()
+        assert terminal.lines == []
+
+
+def test_200_columns() -> None:
+    with Terminal(200, 50) as terminal, screen_on(terminal) as screen:
+        shown(terminal, screen, NEBIUS, IN_TROUBLE)
+        first, second, _, _, trouble = terminal.lines
+        assert first.endswith("15%  2 h 10 min left  12.0 MB/s  1,200 rows/s  30,990 rows landed")
+        assert len(first) == 199
+        assert second.strip() == (
+            "limited by the quota (300 requests/min), 14 of about 63 chunks, 3 of 5 in flight, 224 MB sent, 2 s elapsed"
+        )
+        assert trouble.strip() == (
+            "cannot reach https://api.tokenfactory.nebius.com (connection refused); retrying, giving up in 9 min 50 s"
+        )
+
+
+@pytest.mark.parametrize("columns", [30, 40, 59, 60, 79, 80, 81, 120, 200, 300])
+def test_no_line_is_too_wide_and_no_word_is_cut(columns: int) -> None:
+    """Whatever the width: what does not fit falls away whole."""
+    with Terminal(columns, 40) as terminal, screen_on(terminal) as screen:
+        shown(terminal, screen, NEBIUS, IN_TROUBLE)
+        lines = terminal.lines
+        assert all(len(line) < columns for line in lines)
+        assert "15%" in next(line for line in lines if line.startswith("nebius"))
+        assert "2 h 10 min left" in terminal.text
+        if columns >= 60:  # else a URL is broken where there is no room for it
+            with Terminal(400, 40) as wide, screen_on(wide) as whole:
+                shown(wide, whole, NEBIUS, IN_TROUBLE)
+                known = {word.rstrip(",") for word in wide.text.split()}
+            words = {word.rstrip(",") for word in terminal.text.split() if word.strip("━─")}
+            assert words - known == set()
+
+
+def test_colours_tell_doubt_and_trouble() -> None:
+    with Terminal(80, 24) as terminal, screen_on(terminal) as screen:
+        shown(terminal, screen, replace(IN_TROUBLE, retries=3))
+        assert terminal.colour_of("512 rows in doubt") == "brown"  # as terminals call SGR 33
+        assert terminal.colour_of("3 retries") == "brown"
+        assert terminal.colour_of("cannot reach") == "red"
+
+
+def test_a_window_that_shrinks_and_grows_leaves_no_fragments() -> None:
+    """Every line on the screen is a note, or belongs to the newest picture."""
+    with Terminal(200, 50) as terminal, screen_on(terminal) as screen:
+        screen.note(Note("nebius", "about 63 datasets"))
+        shown(terminal, screen, NEBIUS, IN_TROUBLE)
+        at_s = 3.0
+        for columns, lines in ((80, 24), (60, 20), (120, 30), (200, 50), (70, 12)):
+            terminal.resize(columns, lines)
+            shown(terminal, screen, NEBIUS, IN_TROUBLE, at_s=at_s)
+            at_s += 3.0
+            text = terminal.text
+            for words in ("about 63 datasets", "nebius  ", "collinear  ", "cannot reach"):
+                assert text.count(words) == 1, f"{columns}x{lines}: {text}"
+        screen.close()
+        assert terminal.text == "nebius: about 63 datasets"
+
+
+def test_a_note_stands_above_and_is_broken_between_words() -> None:
+    with Terminal(80, 24) as terminal, screen_on(terminal) as screen:
+        shown(terminal, screen, NEBIUS)
+        screen.note(
+            Note("nebius", "waiting until 2026-11-29 18:54:06 UTC, as the service asked for it (HTTP 429: slow down)")
+        )
+        assert terminal.lines[:3] == [
+            "nebius: waiting until 2026-11-29 18:54:06 UTC, as the service asked for it",
+            "(HTTP 429: slow down)",
+            "nebius  ━━━─────────────────────  15%  2 h 10 min left  12.0 MB/s  1,200 rows/s",
+        ]
+
+
+def test_the_last_trouble_stays_after_it_is_over() -> None:
+    with Terminal(120, 24) as terminal, screen_on(terminal) as screen:
+        over = replace(REFUSED, is_over=True)
+        shown(terminal, screen, replace(IN_TROUBLE, trouble=over, rows_in_doubt=0))
+        assert terminal.lines[-1].strip() == f"last trouble: {REFUSED.reason}"
+        assert terminal.colour_of("last trouble") == "default"
+
+
+def test_no_colour_where_the_user_wants_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    with Terminal(80, 24) as terminal, screen_on(terminal) as screen:
+        shown(terminal, screen, IN_TROUBLE)
+        assert terminal.colour_of("cannot reach") == "default"
