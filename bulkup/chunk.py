@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bulkup.model import Changes
+
 __all__ = ["FAILED_ONCE", "WHOLE", "Chunk", "ChunkId", "ChunkState", "Evidence", "TileSpan", "Totals"]
 
 WHOLE = 0
@@ -62,7 +64,8 @@ class Chunk:
     """A planned range of the source. Nothing here changes once it is in the journal but *rows* and *rejected*.
 
     *start* and *stop* are positions at line starts; *file* and *byte_offset* say where *start* lies. *rows* are the good ones,
-    *body_bytes* their size as JSON joined by commas. *lines* holds (file number, lines) for each file the chunk
+    *skipped* the rows that the user's function left out, *made* how many more it made, *changes* how many rows were changed in
+    which way, *body_bytes* the good rows' size as JSON joined by commas. *lines* holds (file number, lines) for each file the chunk
     touches. *raw_hash* is the xxh3-128 of the range's lines, *rows_hash* that of the encoded rows. *verbatim*: the body is the
     range's own bytes, so it can be sent straight from the file.
     """
@@ -89,12 +92,15 @@ class Chunk:
     was_answered: bool = False
     absences: int = 0
     evidence: Evidence | None = None
+    skipped: int = 0
+    made: int = 0
+    changes: Changes = ()
     ids_at: int | None = None
     """Where in `ids.jsonl` the line with the ids of its rows begins; None where it has none."""
 
     @property
     def line_count(self) -> int:
-        """Lines in the range: good, blank and rejected."""
+        """Lines in the range: each a row of the source, or blank."""
         return sum(count for _, count in self.lines)
 
 
@@ -108,6 +114,8 @@ class Totals:
     rows_rejected: int = 0
     rows_in_doubt: int = 0
     rows_left: int = 0
+    rows_skipped: int = 0
+    rows_made: int = 0
     chunks: int = 0
     chunks_landed: int = 0
     chunks_in_doubt: int = 0
@@ -116,8 +124,14 @@ class Totals:
 
     @property
     def rows_read(self) -> int:
-        """Rows read: the lines that are not blank. Landed, rejected, in doubt and left must come to the same."""
+        """Rows of the source that were read: the lines that are not blank."""
         return self.lines - self.rows_blank
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row is accounted for."""
+        left = self.rows_landed + self.rows_rejected + self.rows_skipped + self.rows_in_doubt + self.rows_left
+        return self.rows_read + self.rows_made == left
 
     def move(self, chunk: Chunk, old: ChunkState | None, new: ChunkState) -> None:
         """*chunk* went from *old* (None: it is new) to *new*."""
@@ -131,10 +145,22 @@ class Totals:
                     blank=sign * chunk.blank,
                     rejected=sign * chunk.rejected,
                     body_bytes=sign * chunk.body_bytes,
+                    skipped=sign * chunk.skipped,
+                    made=sign * chunk.made,
                 )
 
     def add(
-        self, state: ChunkState, *, chunks: int, lines: int, rows: int, blank: int, rejected: int, body_bytes: int
+        self,
+        state: ChunkState,
+        *,
+        chunks: int,
+        lines: int,
+        rows: int,
+        blank: int,
+        rejected: int,
+        body_bytes: int,
+        skipped: int,
+        made: int,
     ) -> None:
         """Count *chunks* chunks in *state*. What a split chunk held is counted by its children."""
         if state is ChunkState.SPLIT:
@@ -143,6 +169,8 @@ class Totals:
         self.lines += lines
         self.rows_blank += blank
         self.rows_rejected += rejected
+        self.rows_skipped += skipped
+        self.rows_made += made
         match state:
             case ChunkState.LANDED:
                 self.rows_landed += rows

@@ -104,7 +104,8 @@ class EncodedBlock:
     *body* is the good rows as JSON joined by single commas (empty where there is none), *rows* their number, *blank* the
     blank lines. *verbatim* says that *body* is the block's own bytes with each line break made a comma, and nothing was
     blank or rejected: such a block can be read and made again at any time. *changes*: in how many of the good rows each kind of
-    change was made (`bulkup.encoding.shapes.Change`, `bulkup.settings.repair.Repair`).
+    change was made (`bulkup.encoding.shapes.Change`, `bulkup.settings.repair.Repair`). *skipped* rows were left out by the user's
+    function; *made* is how many rows more it made than it was given, where it made several of one.
     """
 
     body: bytes
@@ -113,11 +114,13 @@ class EncodedBlock:
     rejects: tuple[Reject, ...]
     verbatim: bool
     changes: Changes = ()
+    skipped: int = 0
+    made: int = 0
 
     @property
     def lines(self) -> int:
-        """Lines in the block: good, blank and rejected."""
-        return self.rows + self.blank + len(self.rejects)
+        """Lines in the block: good, blank, rejected and skipped."""
+        return self.rows + self.blank + len(self.rejects) + self.skipped - self.made
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,8 +134,9 @@ def _checked(
     codes = set()
     for name, (totals, story) in lanes.items():
         lane = found["lanes"][name]
-        assert lane["rows_read"] == sum(lane[f"rows_{where}"] for where in ("landed", "rejected", "in_doubt", "left"))
-        for figure in ("rows_read", "rows_blank", "rows_landed", "rows_rejected", "rows_in_doubt", "rows_left"):
+        ends = ("landed", "rejected", "skipped", "in_doubt", "left")
+        assert lane["rows_read"] + lane["rows_made"] == sum(lane[f"rows_{where}"] for where in ends)
+        for figure in ("rows_read", "rows_made", "rows_blank", *(f"rows_{where}" for where in ends)):
             assert lane[figure] == getattr(totals, figure), figure
         assert lane["exit_code"] == worst_of(story.codes(totals, was_told=was_told))
         codes.add(lane["exit_code"])
@@ -152,7 +153,7 @@ def _agree(receipt: Receipt, found: dict[str, Any]) -> None:
         assert said[key] == found[key], key
     for name, lane in said["destinations"].items():
         shared = lane.keys() & found["lanes"][name].keys()
-        assert shared >= {"status", "exit_code", "reason", "rows_left", "rows_in_doubt", "evidence"}
+        assert shared >= {"changes", "status", "exit_code", "reason", "rows_left", "rows_in_doubt", "evidence"}
         assert {key: lane[key] for key in shared} == {key: found["lanes"][name][key] for key in shared}
     line = f"last receipt: {receipt.status}, exit code {receipt.exit_code}, finished {receipt.finished_at}"
     assert line in status_lines(found)

@@ -71,6 +71,13 @@ class DestinationReceipt:
     rows_rejected: int
     rows_in_doubt: int
     rows_left: int
+    rows_skipped: int
+    """Rows that the user's function left out."""
+    rows_made: int
+    """How many rows more came out of the function, or of a preset that makes two of one, than went in: read + made = landed +
+    rejected + skipped + in doubt + left."""
+    changes: dict[str, int]
+    """In how many rows each kind of change was made, by presets, repairs and schemas."""
     chunks_landed: int
     chunks_in_doubt: int
     bytes_landed: int
@@ -95,6 +102,7 @@ class DestinationReceipt:
         max_body_bytes: int,
         datasets: int,
         remote: tuple[RemoteEntry, ...],
+        changes: dict[str, int],
         evidence: dict[str, int],
         assumptions: tuple[str, ...],
         rejected_for: tuple[RejectedFor, ...],
@@ -113,6 +121,9 @@ class DestinationReceipt:
             rows_rejected=totals.rows_rejected,
             rows_in_doubt=totals.rows_in_doubt,
             rows_left=totals.rows_left,
+            rows_skipped=totals.rows_skipped,
+            rows_made=totals.rows_made,
+            changes=changes,
             chunks_landed=totals.chunks_landed,
             chunks_in_doubt=totals.chunks_in_doubt,
             bytes_landed=totals.bytes_landed,
@@ -124,8 +135,7 @@ class DestinationReceipt:
             rejected_for=rejected_for,
             this_invocation=this_invocation,
         )
-        accounted = receipt.rows_landed + receipt.rows_rejected + receipt.rows_in_doubt + receipt.rows_left
-        assert receipt.rows_read == accounted, f"{receipt.rows_read} rows read, {accounted} accounted for"
+        assert totals.is_whole, f"not every row is accounted for: {totals}"
         is_whole = len(remote) == datasets
         assert not is_whole or sum(entry.rows for entry in remote) == receipt.rows_landed, (
             "the datasets' rows are not the rows landed"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from bulkup.path_text import readable
 
-__all__ = ["plural", "printable", "size_text", "time_text"]
+__all__ = ["changed", "plural", "printable", "size_text", "time_text"]
+
+CHANGED = {"parsed": "turns in a string, parsed", "joined": "content parts, joined", "1.0 -> 1": "1.0 made 1"}
+"""Kinds of change that do not speak for themselves."""
 
 
 def printable(text: str) -> str:
@@ -36,3 +39,8 @@ def time_text(seconds: float, *, whole: bool = False) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 row`, `2,000 rows`."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def changed(kind: str) -> str:
+    """A kind of change, as it stands before the number of rows in which it was made."""
+    return CHANGED.get(kind, kind)

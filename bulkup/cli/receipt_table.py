@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkup.account.receipt import DestinationReceipt, Receipt
-from bulkup.cli.figures import plural, printable, size_text, time_text
+from bulkup.cli.figures import changed, plural, printable, size_text, time_text
 from bulkup.cli.rejects import reason_lines
 from bulkup.cli.status import doubts_of
 from bulkup.cli.streams import to_stdout
@@ -29,8 +29,10 @@ def _share(value: float | None) -> str:
 
 ROWS: tuple[tuple[str, Callable[[DestinationReceipt], str]], ...] = (
     ("rows read", lambda d: f"{d.rows_read:,}"),
+    ("rows made", lambda d: f"{d.rows_made:,}"),
     ("  landed", lambda d: f"{d.rows_landed:,}"),
     ("  rejected", lambda d: f"{d.rows_rejected:,}"),
+    ("  skipped", lambda d: f"{d.rows_skipped:,}"),
     ("  in doubt", lambda d: f"{d.rows_in_doubt:,}"),
     ("  left", lambda d: f"{d.rows_left:,}"),
     ("chunks landed", lambda d: f"{d.chunks_landed:,}"),
@@ -41,6 +43,8 @@ ROWS: tuple[tuple[str, Callable[[DestinationReceipt], str]], ...] = (
     ("limited by", lambda d: d.this_invocation.limited_by or "-"),
     ("time (this session)", lambda d: time_text(d.this_invocation.duration_s)),
 )
+
+ONLY_IF_ANY = {"rows made", "  skipped"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,14 @@ def print_receipt(receipt: Receipt, folder: Path) -> None:
         table.add_column(Text(lane, style="bold"), justify="right")
     status = [Text(d.status, style="green" if d.exit_code == 0 else "yellow") for d in receipt.destinations.values()]
     table.add_row(Text("status"), *status)
+    lanes = list(receipt.destinations.values())
     for title, figure in ROWS:
-        table.add_row(Text(title), *[Text(figure(d)) for d in receipt.destinations.values()])
+        figures = [figure(d) for d in lanes]
+        if title not in ONLY_IF_ANY or any(figure != "0" for figure in figures):
+            table.add_row(Text(title), *map(Text, figures))
+        if title == "  landed":
+            for kind in sorted({kind for d in lanes for kind in d.changes}):
+                table.add_row(Text(f"    {changed(kind)}"), *[Text(f"{d.changes.get(kind, 0):,}") for d in lanes])
     with to_stdout() as out:
         console = console_on(out)
         console.print()

@@ -16,7 +16,7 @@ import msgspec
 from bulkup.account.row_numbers import first_rows
 from bulkup.account.verdict import LaneRecord, Verdict, lane_verdict, run_verdict
 from bulkup.chunk import ChunkState, Evidence
-from bulkup.cli.figures import plural, printable, time_text
+from bulkup.cli.figures import changed, plural, printable, time_text
 from bulkup.errors import BulkupError
 from bulkup.journal.base import LOST
 from bulkup.journal.facts import (
@@ -51,7 +51,9 @@ ROWS = (
     ("in_doubt", "in doubt"),
     ("in_flight", "in flight"),
     ("left", "left"),
+    ("skipped", "skipped"),
 )
+ONLY_IF_ANY = {"in_flight", "skipped"}
 
 
 def status_json(run: RunFolder) -> dict[str, Any]:
@@ -131,6 +133,9 @@ def _lane(
         "rows_in_doubt": totals.rows_in_doubt - in_flight,
         "rows_in_flight": in_flight,
         "rows_left": totals.rows_left,
+        "rows_skipped": totals.rows_skipped,
+        "rows_made": totals.rows_made,
+        "changes": journal.changes(name),
         "bytes_landed": totals.bytes_landed,
         "limited_by": journal.fact(LIMITED_BY, name) if is_running else None,
         "source_read_whole": planned,
@@ -254,10 +259,14 @@ def _lane_lines(lane: str, values: dict[str, Any]) -> list[str]:
             "the source has not been read to its end" if share is None else f"{share:.0%} of the source has been read"
         )
     rows = ", ".join(
-        f"{values['rows_' + key]:,} {title}" for key, title in ROWS if key != "in_flight" or values["rows_in_flight"]
+        f"{values['rows_' + key]:,} {title}" for key, title in ROWS if key not in ONLY_IF_ANY or values["rows_" + key]
     )
     chunks = ", ".join(f"{count['chunks']:,} {state}" for state, count in sorted(values["chunks"].items())) or "none"
-    lines = [f"{lane}: {read}", f"  rows: {values['rows_read']:,} read = {rows}", f"  chunks: {chunks}"]
+    made = f" + {values['rows_made']:,} made" if values["rows_made"] else ""
+    lines = [f"{lane}: {read}", f"  rows: {values['rows_read']:,} read{made} = {rows}", f"  chunks: {chunks}"]
+    if values["changes"]:
+        kinds = ", ".join(f"{changed(kind)}: {plural(rows, 'row')}" for kind, rows in values["changes"].items())
+        lines.append(f"  changed: {kinds}")
     if values["reason"]:
         lines.append(f"  {values['status']}: {printable(values['reason'])}")
     if (trouble := values["last_trouble"]) is not None:

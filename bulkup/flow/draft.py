@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ import xxhash
 from bulkup.chunk import Chunk, ChunkId, ChunkState
 from bulkup.errors import SourceUnreadable
 from bulkup.flow.executor import Hold
-from bulkup.model import Block, EncodedBlock, LongRow, Reject
+from bulkup.model import Block, Changes, EncodedBlock, LongRow, Reject
 
 __all__ = ["Draft", "Drafted", "Keep", "Placed"]
 
@@ -61,6 +62,9 @@ class Drafted:
     rejects: list[Placed]
     encoded: list[bytes]
     raw: list[Block | LongRow]
+    skipped: int = 0
+    made: int = 0
+    changes: Changes = ()
     is_held: bool = False
     hold: Hold | None = None
     broke_off: SourceUnreadable | None = None
@@ -87,6 +91,9 @@ class Drafted:
             rows_hash=self.rows_hash,
             name=name,
             verbatim=self.verbatim,
+            skipped=self.skipped,
+            made=self.made,
+            changes=self.changes,
             state=ChunkState.PLANNED if self.rows else ChunkState.EMPTY,
         )
 
@@ -106,6 +113,9 @@ class Draft:
     reject_bytes: int = 0
     verbatim: bool = True
     rejected: int = 0
+    skipped: int = 0
+    made: int = 0
+    changes: Counter[str] = field(default_factory=Counter)
     rejects: list[Placed] = field(default_factory=list)
     lines: dict[int, int] = field(default_factory=dict)
     encoded: list[bytes] = field(default_factory=list)
@@ -131,6 +141,10 @@ class Draft:
             if self.keep.rejects:
                 self.rejects += [Placed(reject, file, line + reject.line) for reject in made.rejects]
         self.blank += made.blank
+        self.skipped += made.skipped
+        self.made += made.made
+        if made.changes:
+            self.changes.update(dict(made.changes))
         self.verbatim &= made.verbatim
         hash_raw(self._raw_hash, item)
         if made.rows:
@@ -163,6 +177,9 @@ class Draft:
             rejects=self.rejects,
             encoded=self.encoded,
             raw=self.raw,
+            skipped=self.skipped,
+            made=self.made,
+            changes=tuple(sorted(self.changes.items())),
         )
 
 

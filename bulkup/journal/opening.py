@@ -10,7 +10,7 @@ from typing import IO
 from bulkup.errors import JournalUnusable
 from bulkup.journal.faults import FILES, as_sqlite_errors, lacks_shared_memory, meaning, needs_to_write, unusable
 from bulkup.journal.locks import Still
-from bulkup.journal.schema import APPLICATION_ID, FORMAT, OLDEST, create, migrate, objects_of
+from bulkup.journal.schema import APPLICATION_ID, FORMAT, OLDEST, create, migrate, objects_of, shown_as
 from bulkup.journal.sidecars import IDS, REJECTS
 from bulkup.journal.soundness import contradiction, foreign_schema, lost_commits
 from bulkup.journal.state_files import check_files, filesystem_of, open_in
@@ -241,13 +241,13 @@ def _check(connection: sqlite3.Connection, path: Path, *, to_write: bool) -> int
             f"{path}: written by a bulkup before 0.1.0 (format {known}, this one knows {OLDEST} and later); finish the run with "
             "the bulkup that began it"
         )
-    said = foreign_schema(connection, objects_of(known)) or _damage(connection, to_write=to_write)
+    said = foreign_schema(connection, objects_of(known)) or _damage(connection, known, to_write=to_write)
     if said is not None:
         raise unusable(path, said)
     return known
 
 
-def _damage(connection: sqlite3.Connection, *, to_write: bool) -> str | None:
+def _damage(connection: sqlite3.Connection, known: int, *, to_write: bool) -> str | None:
     """What is seen to be damaged within a bounded number of pages. What lies elsewhere is found when it is read.
 
     Who only looks sends nothing because of it, and is not made to wait for more than SQLite's quick check.
@@ -258,7 +258,7 @@ def _damage(connection: sqlite3.Connection, *, to_write: bool) -> str | None:
         said = str(connection.execute(f"PRAGMA {check}(1)").fetchone()[0])
         if said != "ok":
             return said
-        return contradiction(connection) if to_write else None
+        return contradiction(connection, shown_as(known)) if to_write else None
     for table, key in _KEYS.items():
         for order in ("ASC", "DESC"):
             by = ", ".join(f"{column} {order}" for column in key)

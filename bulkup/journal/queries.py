@@ -7,6 +7,7 @@ What stands in the tables and makes no sense is a `sqlite3.DatabaseError`, as da
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +20,7 @@ import orjson
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.journal.base import BY_A_PERSON, LOST, PAGE_CHUNKS
 from bulkup.journal.facts import DECISIONS, SURVEY, Decided, Fact
-from bulkup.journal.schema import OPEN, OPEN_CHUNKS, shown_as
+from bulkup.journal.schema import CHANGED, OPEN, OPEN_CHUNKS, shown_as
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ T = TypeVar("T")
 _FIELDS = (
     "lane", "tile", "child", "start", "stop", "file", "byte_offset", "rows", "blank", "rejected", "lines", "body_bytes",
     "raw_hash", "rows_hash", "name", "verbatim", "state", "attempts", "remote_id", "reason", "last_byte_at", "was_answered",
-    "absences", "evidence", "ids_at",
+    "absences", "evidence", "ids_at", "skipped", "made", "changes",
 )  # fmt: skip
 _COLUMNS = ", ".join(_FIELDS)
 _INSERT = f"INSERT INTO chunks ({_COLUMNS}, line_count, ended) VALUES ({', '.join('?' * (len(_FIELDS) + 2))})"  # noqa: S608
@@ -36,6 +37,8 @@ _KEY = attrgetter("id.lane", "id.tile", "id.child")
 _PLAIN = attrgetter(*_FIELDS[3 : _FIELDS.index("lines")])
 _REST = attrgetter(*_FIELDS[_FIELDS.index("attempts") : _FIELDS.index("was_answered")])
 _HASHED = attrgetter("body_bytes", "raw_hash", "rows_hash", "name")
+
+_changes = msgspec.json.Decoder(list[tuple[str, int]])
 
 ENDS = frozenset({ChunkState.LANDED, ChunkState.REFUSED, ChunkState.SPLIT, ChunkState.EMPTY})
 
@@ -55,6 +58,9 @@ def to_row(chunk: Chunk) -> tuple[object, ...]:
         chunk.absences,
         None if evidence is None else evidence.value,
         chunk.ids_at,
+        chunk.skipped,
+        chunk.made,
+        orjson.dumps(chunk.changes).decode() if chunk.changes else None,
         chunk.line_count,
         int(chunk.state in ENDS),
     )
@@ -65,13 +71,14 @@ def to_chunk(row: tuple[Any, ...]) -> Chunk:
     try:
         values = dict(zip(_FIELDS[3:], row[3:], strict=True))
         values["lines"] = orjson.loads(values["lines"])
+        values["changes"] = orjson.loads(values["changes"] or "[]")
         values["verbatim"] = bool(values["verbatim"])
         values["was_answered"] = bool(values["was_answered"])
         values["id"] = dict(zip(("lane", "tile", "child"), row[:3], strict=True))
         chunk = msgspec.convert(values, Chunk, builtin_types=(bytes,))  # a bit may make another type of a value, too
     except (ValueError, TypeError) as error:
         raise sqlite3.DatabaseError(f"a chunk that makes no sense: {error}") from error
-    if chunk.line_count != chunk.rows + chunk.blank + chunk.rejected:
+    if chunk.line_count != chunk.rows + chunk.blank + chunk.rejected + chunk.skipped - chunk.made:
         raise sqlite3.DatabaseError(f"a chunk that makes no sense: {chunk.id} counts {chunk.line_count} lines")
     return chunk
 
@@ -215,8 +222,7 @@ LANDED_WITHOUT_IDS = "state = 'landed' AND ids_at IS NULL"
 
 def every_chunk(db: sqlite3.Connection, lane: str) -> Iterator[Chunk]:
     """As `page` of those that were not split, one at a time, out of a journal of any format."""
-    known = db.execute("PRAGMA user_version").fetchone()[0]
-    query = f"SELECT {_columns(known)} FROM chunks WHERE lane = ? AND {NOT_SPLIT} ORDER BY tile, start, child"  # noqa: S608
+    query = f"SELECT {_columns(_format_of(db))} FROM chunks WHERE lane = ? AND {NOT_SPLIT} ORDER BY tile, start, child"  # noqa: S608
     return map(to_chunk, db.execute(query, (lane,)))
 
 
@@ -267,13 +273,29 @@ def latest_time(db: sqlite3.Connection) -> float:
 
 # --- sums -------------------------------------------------------------------------------------------------------------
 
-_SUMMED = "count(*), sum(line_count), sum(rows), sum(blank), sum(rejected), sum(body_bytes)"
-_SUMS = f"""
-    SELECT state, sum(chunks), sum(lines), sum(rows), sum(blank), sum(rejected), sum(body_bytes)
-        FROM sums WHERE lane = ? GROUP BY state
-    UNION ALL
-    SELECT state, {_SUMMED} FROM {OPEN_CHUNKS} WHERE lane = ? AND {OPEN} GROUP BY state
-"""  # noqa: S608 - what has ended is summed up already, what is open is little
+_SUMMED = ("rows", "blank", "rejected", "body_bytes", "skipped", "made")
+
+
+@cache
+def _sums(known: int) -> str:
+    """State, chunks, lines and `_SUMMED`, in a journal of format *known*. What has ended is summed up already, what is open is
+    little."""
+    shown = shown_as(known)
+    summed = ", ".join(f"sum({shown.get(column, column)})" for column in _SUMMED)
+    return f"""
+        SELECT state, sum(chunks), sum(lines), {summed} FROM sums WHERE lane = ? GROUP BY state
+        UNION ALL
+        SELECT state, count(*), sum(line_count), {summed} FROM {OPEN_CHUNKS} WHERE lane = ? AND {OPEN} GROUP BY state
+    """  # noqa: S608
+
+
+def _summed(db: sqlite3.Connection, lane: str) -> Iterator[tuple[Any, ...]]:
+    return iter(db.execute(_sums(_format_of(db)), (lane, lane)))
+
+
+def _format_of(db: sqlite3.Connection) -> int:
+    known: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +309,7 @@ class StateCount:
 
 def totals(db: sqlite3.Connection, lane: str) -> Totals:
     found = Totals()
-    for state, chunks, lines, rows, blank, rejected, body_bytes in db.execute(_SUMS, (lane, lane)):
+    for state, chunks, lines, rows, blank, rejected, body_bytes, skipped, made in _summed(db, lane):
         found.add(
             _one_of(ChunkState, state),
             chunks=chunks,
@@ -296,12 +318,27 @@ def totals(db: sqlite3.Connection, lane: str) -> Totals:
             blank=blank,
             rejected=rejected,
             body_bytes=body_bytes,
+            skipped=skipped,
+            made=made,
         )
     return found
 
 
 def states(db: sqlite3.Connection, lane: str) -> list[StateCount]:
-    return [StateCount(row[0], row[1], row[3]) for row in db.execute(_SUMS, (lane, lane)) if row[0] != ChunkState.SPLIT]
+    return [StateCount(row[0], row[1], row[3]) for row in _summed(db, lane) if row[0] != ChunkState.SPLIT]
+
+
+def changes(db: sqlite3.Connection, lane: str) -> dict[str, int]:
+    if "changes" in shown_as(_format_of(db)):
+        return {}
+    found: Counter[str] = Counter()
+    query = f"SELECT changes FROM chunks WHERE lane = ? AND {CHANGED} AND state NOT IN ('split', 'refused')"  # noqa: S608
+    for (text,) in db.execute(query, (lane,)):
+        try:
+            found.update(dict(_changes.decode(text)))
+        except ValueError as error:
+            raise sqlite3.DatabaseError(f"changes that make no sense: {error}") from error
+    return dict(sorted(found.items()))
 
 
 def evidence(db: sqlite3.Connection, lane: str) -> dict[str, int]:

@@ -37,6 +37,10 @@ class JournalView:
         """What the lane's chunks add up to."""
         return queries.totals(self._db, lane)
 
+    def changes(self, lane: str) -> dict[str, int]:
+        """In how many of the lane's rows each kind of change was made. Rows that the service refused do not count."""
+        return queries.changes(self._db, lane)
+
     def evidence(self, lane: str) -> dict[str, int]:
         """How many chunks of the lane count as landed by which evidence."""
         return queries.evidence(self._db, lane)

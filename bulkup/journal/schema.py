@@ -16,7 +16,18 @@ import msgspec
 from bulkup.journal.sidecars import IDS, lines_of
 from bulkup.journal.soundness import Objects, objects_in
 
-__all__ = ["APPLICATION_ID", "FORMAT", "OLDEST", "OPEN", "OPEN_CHUNKS", "create", "migrate", "objects_of", "shown_as"]
+__all__ = [
+    "APPLICATION_ID",
+    "CHANGED",
+    "FORMAT",
+    "OLDEST",
+    "OPEN",
+    "OPEN_CHUNKS",
+    "create",
+    "migrate",
+    "objects_of",
+    "shown_as",
+]
 
 APPLICATION_ID = 0x62756C6B  # "bulk"
 
@@ -156,6 +167,39 @@ class _Head(msgspec.Struct):
     chunk: str
 
 
+_ENDS_5 = """
+    INSERT INTO sums (lane, state, evidence, chunks, lines, rows, blank, rejected, body_bytes, skipped, made)
+    SELECT NEW.lane, NEW.state, coalesce(NEW.evidence, ''), 1, NEW.line_count, NEW.rows, NEW.blank, NEW.rejected, NEW.body_bytes,
+        NEW.skipped, NEW.made
+    WHERE true
+    ON CONFLICT DO UPDATE SET chunks = chunks + 1, lines = lines + excluded.lines, rows = rows + excluded.rows,
+        blank = blank + excluded.blank, rejected = rejected + excluded.rejected, body_bytes = body_bytes + excluded.body_bytes,
+        skipped = skipped + excluded.skipped, made = made + excluded.made;
+    INSERT INTO datasets
+    SELECT NEW.lane, NEW.name, coalesce(NEW.remote_id, ''), 1, NEW.rows, NEW.start, coalesce(NEW.stored_after, 0)
+    WHERE NEW.state = 'landed'
+    ON CONFLICT DO UPDATE SET chunks = chunks + 1, rows = rows + excluded.rows, start = min(start, excluded.start),
+        stored_after = max(stored_after, excluded.stored_after);
+"""
+
+CHANGED = "changes IS NOT NULL"
+"""Chunks with rows that were changed, word for word as the partial index has it."""
+
+_ROWS_BY_A_FUNCTION = f"""
+ALTER TABLE chunks ADD COLUMN skipped INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE chunks ADD COLUMN made INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE chunks ADD COLUMN changes TEXT;
+ALTER TABLE sums ADD COLUMN skipped INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sums ADD COLUMN made INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX changed_chunks ON chunks (lane) WHERE {CHANGED};
+DROP TRIGGER planned_ended;
+DROP TRIGGER ended;
+CREATE TRIGGER planned_ended AFTER INSERT ON chunks WHEN NEW.ended BEGIN {_ENDS_5} END;
+CREATE TRIGGER ended AFTER UPDATE OF ended ON chunks BEGIN {_ENDS_5} END;
+"""
+"""Of a chunk: rows that the user's function left out, rows that it made besides, and as JSON how many rows were changed in which
+way (NULL for none): [[kind, rows], ...]."""
+
 STEPS = (
     Step(
         # Byte of ids.jsonl at which the line with the ids of a chunk's rows begins, NULL where it has none.
@@ -163,6 +207,7 @@ STEPS = (
         fill=_find_ids,
         shown={"ids_at": "NULL"},
     ),
+    Step(tables=_ROWS_BY_A_FUNCTION, shown={"skipped": "0", "made": "0", "changes": "NULL"}),
 )
 """From each format to the next, the first from `OLDEST`."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import struct
+from collections.abc import Mapping
 from typing import IO
 
 from bulkup.chunk import ChunkState, Evidence
@@ -20,11 +21,11 @@ _ENDED = "', '".join(
 _STATES = "', '".join(state.value for state in ChunkState)
 _EVIDENCES = "', '".join(evidence.value for evidence in Evidence)
 
-_KEYS = "lane, state, evidence, chunks, lines, rows, blank, rejected, body_bytes"
+_KEYS = "lane, state, evidence, chunks, lines, rows, blank, rejected, body_bytes, skipped, made"
 _HELD = "lane, name, remote_id, chunks, rows, start, stored_after"
 _COUNTED = (
     "count(*) AS chunks, sum(line_count) AS lines, sum(rows) AS rows, sum(blank) AS blank, sum(rejected) AS rejected, "
-    "sum(body_bytes) AS body_bytes"
+    "sum(body_bytes) AS body_bytes, sum(skipped) AS skipped, sum(made) AS made"
 )
 
 _CHECKS = (
@@ -33,9 +34,9 @@ _CHECKS = (
         f"""SELECT lane || ' ' || tile || '-' || child FROM chunks WHERE state NOT IN ('{_STATES}')
             OR ended != (state IN ('{_ENDED}')) OR coalesce(evidence, 'answer') NOT IN ('{_EVIDENCES}')
             OR (evidence IS NOT NULL AND state != 'landed') OR (state = 'landed' AND rows > 0 AND evidence IS NULL)
-            OR min(tile, child, start, file, byte_offset, rows, blank, rejected, body_bytes, attempts, absences) < 0
-            OR stop < start OR line_count != rows + blank + rejected OR verbatim NOT IN (0, 1) OR was_answered NOT IN (0, 1)
-            OR length(raw_hash) != 16 OR length(rows_hash) != 16 LIMIT 1""",  # noqa: S608 - literals all
+            OR min(tile, child, start, file, byte_offset, rows, blank, rejected, body_bytes, attempts, absences, skipped, made) < 0
+            OR stop < start OR line_count != rows + blank + rejected + skipped - made OR verbatim NOT IN (0, 1)
+            OR was_answered NOT IN (0, 1) OR length(raw_hash) != 16 OR length(rows_hash) != 16 LIMIT 1""",  # noqa: S608 - literals all
     ),
     (
         "sums that are not those of its chunks",
@@ -67,10 +68,13 @@ _CHECKS = (
 """What is wrong, and a query that then finds something. All of it holds after every transaction."""
 
 
-def contradiction(db: sqlite3.Connection) -> str | None:
-    """What in the journal contradicts itself, None if nothing. Reads all of it."""
+def contradiction(db: sqlite3.Connection, shown: Mapping[str, str]) -> str | None:
+    """What in the journal contradicts itself, None if nothing. Reads all of it. *shown*: what stands for the columns that a journal
+    of its format does not have (`bulkup.journal.schema.shown_as`)."""
+    absent = "".join(f", {shown[column]} AS {column}" for column in ("skipped", "made") if column in shown)
+    tables = ", ".join(f"{table} AS (SELECT *{absent} FROM main.{table})" for table in ("chunks", "sums"))  # noqa: S608
     for what, query in _CHECKS:
-        found = db.execute(query).fetchone()
+        found = db.execute(f"WITH {tables} {query}" if absent else query).fetchone()
         if found is not None:
             return f"{what}: {found[0]}"
     return None

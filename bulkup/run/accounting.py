@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from bulkup.account.reasons import RejectedFor
 from bulkup.account.receipt import (
     REMOTE_LISTED,
     DestinationReceipt,
@@ -14,6 +15,7 @@ from bulkup.account.receipt import (
 )
 from bulkup.account.verdict import LaneRecord, RunRecord, run_verdict
 from bulkup.destinations.registry import assumptions_for
+from bulkup.errors import BulkupError
 from bulkup.journal.facts import (
     FILES,
     FINISHED_AT,
@@ -62,20 +64,29 @@ def _lane_record(journal: JournalView, name: str, *, empty_is_ok: bool) -> LaneR
     )
 
 
+def _why_rejected(journal: JournalView, lanes: Sequence[str]) -> Mapping[str, tuple[RejectedFor, ...]]:
+    """A receipt is worth more than its reasons: nothing where the dead letters are not as they were written."""
+    try:
+        return commonest_reasons(journal, lanes)
+    except BulkupError:
+        return {}
+
+
 def read_receipt(folder: RunFolder, this_invocation: Mapping[str, Invocation]) -> Receipt:
     """The receipt of the run in *folder*, which has ended. Raises `JournalUnusable`."""
     with view(folder.path) as journal:
         record = read_record(journal)
-        why = commonest_reasons(journal, list(record.lanes))
+        why = _why_rejected(journal, list(record.lanes))
         lanes = {
             name: DestinationReceipt.of(
                 lane,
                 max_body_bytes=journal.fact(LARGEST_BODY, name),
                 remote=tuple(journal.remote(name, REMOTE_LISTED)),
                 datasets=journal.datasets(name),
+                changes=journal.changes(name),
                 evidence=journal.evidence(name),
                 assumptions=assumptions_for(name),
-                rejected_for=why[name],
+                rejected_for=why.get(name, ()),
                 this_invocation=this_invocation.get(name, Invocation()),
             )
             for name, lane in record.lanes.items()

@@ -217,6 +217,32 @@ def test_rejects_begin_with_a_tally(shell: Shell) -> None:
     assert len(run.out.splitlines()) == 5
 
 
+def test_what_was_changed_is_counted(shell: Shell) -> None:
+    """In the receipt, in its table, and by `status`: each kind with the rows that have landed."""
+    turn = {"role": "user", "content": "q"}
+    odd: dict[int, dict[str, object]] = {
+        3: {"messages": [turn, {"role": "assistant", "content": 42}]},
+        70: {"messages": json.dumps([turn, {"role": "assistant", "content": "a"}])},
+        150: {"messages": [turn, {"role": "assistant", "content": "a"}], "ground_truth": 1.0},
+        151: {"messages": [turn, {"role": "assistant", "content": True}], "ground_truth": 2.0},
+    }
+    usual = {"messages": [turn, {"role": "assistant", "content": "a" * 200}], "ground_truth": 1}
+    lines = [json.dumps(odd.get(n, usual)) for n in range(160)]
+    lines[155] = '{"messages": 5, ' + lines[155][1:]
+    (shell.folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    to = ("--to", "collinear", "--space-id", SPACE, *shell.urls, "--repair", "duplicate-keys=last")
+    shell.emulator.patch(body_limit_bytes=8192)
+    done = shell.run("upload", "rows.jsonl", *to)
+    assert done.code == 0, done.err
+    receipt = shell.receipt()
+    counts = {"1.0 -> 1": 2, '42 -> "42"': 2, "duplicate-keys=last": 1, "parsed": 1}
+    assert receipt["destinations"]["collinear"]["changes"] == counts
+    table = " ".join(done.out.split())
+    assert all(words in table for words in ("1.0 made 1 2", '42 -> "42" 2', "turns in a string, parsed 1")), done.out
+    status = shell.run("status", receipt["run_id"])
+    assert 'changed: 1.0 made 1: 2 rows, 42 -> "42": 2 rows, duplicate-keys=last: 1 row' in status.out
+
+
 def test_rejects_of_chunks_that_were_cut(shell: Shell) -> None:
     """A row refused before sending keeps its number when its chunk is cut later, and so does one that the server refuses."""
     lines = [json.dumps({"question": "q" * 40, "answer": str(n)}) for n in range(300)]

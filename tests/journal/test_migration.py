@@ -75,8 +75,9 @@ def held(run: Path) -> dict[str, Any]:
         db.row_factory = sqlite3.Row
         tables = ("facts", "logs", "tiles", "chunks", "sums", "datasets")
         every = {table: [dict(row) for row in db.execute(f"SELECT * FROM {table}")] for table in tables}
-    for chunk in every["chunks"]:
-        chunk.pop("ids_at", None)
+    for row in (*every["chunks"], *every["sums"]):
+        new = {key: row.pop(key, None) for key in ("ids_at", "skipped", "made", "changes")}
+        assert not any(new[key] for key in ("skipped", "made", "changes")), "a run of an older format has none"
     return every
 
 
