@@ -59,11 +59,13 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class LongRow:
-    """A row over `max_row_bytes`, of which only the first `HEAD_BYTES` bytes were kept. Its length is end - start."""
+    """A row over `max_row_bytes`, of which only the first `HEAD_BYTES` bytes were kept; or one that its format cannot read, for the
+    *reason* that is given. Its length is end - start."""
 
     head: bytes
     start: int
     end: int
+    reason: str | None = None
 
     @property
     def held_bytes(self) -> int:

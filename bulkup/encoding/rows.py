@@ -99,7 +99,10 @@ class BlockEncoder:
         return list(map(self._encoded, lines_of(block)))
 
     def reject_long(self, row: LongRow) -> Reject:
-        """The dead letter of a row of which only the head was kept."""
+        """The dead letter of a row of which only the head was kept, or of one that its format could not read."""
+        if row.reason is not None:
+            reason = one_line(row.reason)
+            return Reject(row.start, 0, Stage.READ, None, reason, row.head, row.end - row.start)
         return self._too_long(row.start, 0, row.head, row.end - row.start)
 
     def _shortcut(self, data: bytes) -> Shortcut | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -16,15 +16,16 @@ from bulkup.rows.mapping import parse_mapping
 from bulkup.run.wish import Upload
 from bulkup.settings.config import RunSettings
 from bulkup.settings.repair import repairs_in
-from bulkup.sources import Reading, encoding_named, path_of
+from bulkup.sources import Kind, Reading, encoding_named, kind_of_type, path_of
 from bulkup.tokens.secret import LONG, known_secrets
 from bulkup.tokens.token_source import TokenSource
 
 __all__ = ["reading_of", "refuse_secrets", "row_options", "token_of"]
 
 
-def reading_of(chosen: RunSettings) -> Reading:
+def reading_of(chosen: RunSettings, destinations: Sequence[DestinationSettings] = ()) -> Reading:
     """How the user wants files read. A file's only object is a row if it has a preset's keys, or those of a service's own rows.
+    What the columns of *destinations* are said to be, they are in the files too.
 
     Raises `UsageProblem`.
     """
@@ -41,7 +42,22 @@ def reading_of(chosen: RunSettings) -> Reading:
         as_lines=chosen.lines,
         row_keys=tuple(map(frozenset, shapes)),
         max_row_bytes=chosen.max_row_bytes,
+        delimiter=None if chosen.delimiter is None else chosen.delimiter.encode(),
+        has_header=chosen.header,
+        header_row=chosen.header_row,
+        kinds=tuple(_kinds_said(chosen, destinations).items()),
     )
+
+
+def _kinds_said(chosen: RunSettings, destinations: Sequence[DestinationSettings]) -> dict[str, Kind]:
+    found: dict[str, Kind] = {}
+    for destination in destinations:
+        options = row_options(destination, chosen)
+        for name, said in {**(options.schema or {}), **options.columns}.items():
+            kind = kind_of_type(said)
+            if kind is not None:
+                found.setdefault(name, kind)
+    return found
 
 
 def row_options(settings: DestinationSettings, chosen: RunSettings) -> RowOptions:

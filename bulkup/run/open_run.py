@@ -171,7 +171,7 @@ def _open_source(upload: Upload, state: StateDir) -> Source:
     return open_source(
         upload.sources,
         max_row_bytes=upload.settings.max_row_bytes,
-        reading=reading_of(upload.settings),
+        reading=reading_of(upload.settings, upload.destinations),
         lanes=len(upload.destinations),
         spool_dir=state.path,
         selection=Selection(upload.settings.include, upload.settings.exclude),

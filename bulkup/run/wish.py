@@ -26,7 +26,7 @@ PATHS = ("state_dir", "token_file", "ca_file")
 """Settings that are paths."""
 
 _COMPRESSED = {".gz", ".gzip", ".zst", ".zstd", ".xz", ".bz2", ".bzip2"}
-_ROW_SETTINGS = ("rows_at", "encoding", "lines", "include", "exclude")
+_ROW_SETTINGS = ("rows_at", "encoding", "lines", "include", "exclude", "delimiter", "header", "header_row")
 """The run's settings that change what the rows are, or which files hold them, where they are given."""
 
 
@@ -109,8 +109,8 @@ def run_id(upload: Upload) -> str:
         return f"{slug}-{secrets.token_hex(4)}"
     lanes = {destination.service: destination.identity() for destination in upload.destinations}
     key = {"sources": list(map(portable, upload.sources)), "name": upload.settings.name, "lanes": lanes}
-    chosen = upload.settings.model_dump(mode="json", include=set(_ROW_SETTINGS))
-    if rows := {key: value for key, value in chosen.items() if value}:
-        key["rows"] = rows
+    chosen = upload.settings.model_dump(mode="json", include=set(_ROW_SETTINGS), exclude_defaults=True)
+    if chosen:
+        key["rows"] = chosen
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return f"{slug}-{digest[:8]}"

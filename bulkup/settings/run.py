@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from bulkup.errors import UsageProblem
 from bulkup.path_text import as_text
 from bulkup.settings.option import Bounds, Option, OptionTable
-from bulkup.settings.quantities import parse_seconds, parse_size, parse_truth, parse_workers
+from bulkup.settings.quantities import parse_seconds, parse_size, parse_truth, parse_whole, parse_workers
 from bulkup.settings.validation import Validation
 
 __all__ = ["Empty", "OnDoubt", "OnSourceChange", "RejectLimit", "RunOptions"]
@@ -89,6 +89,17 @@ class RejectLimit:
         return self.percent is not None and read >= 1000 and rejected * 100 > self.percent * read
 
 
+_DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " ", "bar": "|", "pipe": "|"}
+
+
+def parse_delimiter(text: str) -> str:
+    """The character. Raises `UsageProblem`."""
+    found = _DELIMITERS.get(text.lower(), text)
+    if len(found) != 1 or not found.isascii() or found in '"\r\n\0':
+        raise UsageProblem(f"--delimiter {text!r}: give one ASCII character, or tab, comma, semicolon or space")
+    return found
+
+
 class RunOptions(OptionTable):
     """What `bulkup upload` asks of a run."""
 
@@ -163,6 +174,36 @@ class RunOptions(OptionTable):
             commands=ALONE,
         ),
     ] = False
+    delimiter: Annotated[
+        str | None,
+        Option(
+            metavar="CHARACTER",
+            meaning="what separates the fields of CSV and TSV files: one character, or `tab`, `comma`, `semicolon`, `space`",
+            default="what the content and the name tell",
+            parse=parse_delimiter,
+            commands=ALONE,
+        ),
+    ] = None
+    header: Annotated[
+        bool,
+        Option(
+            metavar="",
+            meaning="the first row of CSV, TSV and Excel files names the columns; "
+            "with `--no-header` they are `column_1`, `column_2` …",
+            parse=parse_truth,
+            commands=ALONE,
+        ),
+    ] = True
+    header_row: Annotated[
+        Annotated[int, Bounds(ge=1)] | None,
+        Option(
+            metavar="N",
+            meaning="the row of CSV, TSV and Excel files that names the columns, blank lines not counted; those above are left out",
+            default="1",
+            parse=parse_whole,
+            commands=ALONE,
+        ),
+    ] = None
     zstd_window_bytes: Annotated[
         int,
         Bounds(ge=1024, le=2048 * MIB),

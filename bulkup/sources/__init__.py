@@ -8,6 +8,7 @@ from bulkup.sources.locators import STDIN, listed_in, resolve
 from bulkup.sources.opening import open_files, open_source
 from bulkup.sources.reading import Reading
 from bulkup.sources.selection import Selection
+from bulkup.sources.separated.kinds import Kind, kind_of_type
 from bulkup.sources.source import Cursor, Item, Source
 from bulkup.sources.transcode import encoding_named
 
@@ -19,6 +20,7 @@ __all__ = [
     "Cutter",
     "Format",
     "Item",
+    "Kind",
     "Reader",
     "Reading",
     "Selection",
@@ -27,6 +29,7 @@ __all__ = [
     "Unit",
     "encoding_named",
     "inspect",
+    "kind_of_type",
     "listed_in",
     "open_files",
     "open_source",

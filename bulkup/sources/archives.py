@@ -22,7 +22,7 @@ from bulkup.sources.reading import Reading
 
 __all__ = ["Kind", "Listed", "archive_kind", "members_of"]
 
-_ROWS = (".json", ".jsonl", ".ndjson", ".jl")
+_ROWS = (".json", ".jsonl", ".ndjson", ".jl", ".csv", ".tsv", ".tab", ".psv")
 _PERHAPS = ("", ".txt", ".data")
 _PACKED = tuple(kind for kind in Compression if kind not in (Compression.NONE, Compression.DEFLATE))
 _METHODS = {
@@ -98,13 +98,14 @@ def members_of(uri: str, kind: Kind, head: Head, found: os.stat_result, reading:
                 SourceFile(
                     f"{uri}::{name}", size, found.st_mtime_ns, found.st_ino, compression, told.format, told.bom, size,
                     inner=inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window, member=member,
+                    detail=told.detail,
                 )
             )  # fmt: skip
     except (tarfile.TarError, zipfile.BadZipFile, DamagedError, EOFError) as error:
         raise SourceUnreadable(f"{uri}: damaged {kind} ({error})") from error
     if not listed.files:
         there = f"; it has {_some(listed.passed)}" if listed.passed else ""
-        raise UsageProblem(f"{uri}: no member of this {kind} archive holds JSON lines or JSON{there}")
+        raise UsageProblem(f"{uri}: no member of this {kind} archive holds JSON lines, JSON or CSV{there}")
     return listed
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
 from bulkup.model import Block, LongRow
 from bulkup.sources.decoder import Chain, Decoder
 from bulkup.sources.decompress import Compression, decoder_for
 from bulkup.sources.head import Head
+from bulkup.sources.reading import Reading
 from bulkup.sources.zstd import DEFAULT_WINDOW_BYTES
 
 __all__ = ["Access", "Cutter", "Format", "Item", "Member", "Reader", "Sign", "SourceFile", "Unit"]
@@ -69,7 +70,8 @@ class Cutter(Protocol):
 
 
 class MakeCutter(Protocol):
-    """Makes a `Cutter`. *start* is the position of the first byte that it will be fed."""
+    """Makes a `Cutter`. *start* is the position of the first byte that it will be fed. It gets the file's *detail* besides, where
+    the format examines files."""
 
     def __call__(self, start: int, *, block_bytes: int, max_row_bytes: int) -> Cutter: ...
 
@@ -107,6 +109,9 @@ class Format:
     regular file that is not packed, with the *access* that is stated. At least one is given. *length* is how many positions a
     file takes, where these are not its bytes; it is asked once, in a thread, when the file is frozen.
 
+    *examine* looks at a file's beginning, and what it finds is the file's *detail*. *agree* sees all files of the format together,
+    before any is read, may look through them, and gives them with other details. *note* says what a person should know of a file.
+
     *verbatim*: the bytes of a range are its rows as JSON lines, so they may be sent from the file as they are. *takes_path*: the
     cutter is told where the rows stand, as *rows_at*.
     """
@@ -123,6 +128,9 @@ class Format:
     reader: MakeReader | None = None
     length: Callable[[str], int] | None = None
     takes_path: bool = False
+    examine: Callable[[Head, str, Reading], Any] | None = None
+    agree: Callable[[Sequence[SourceFile]], Sequence[SourceFile]] | None = None
+    note: Callable[[SourceFile], str | None] = lambda _: None
 
     def __post_init__(self) -> None:
         if self.cutter is None and self.reader is None:
@@ -175,7 +183,7 @@ class SourceFile:
 
     What is packed twice has an *inner* compression. Text in another *encoding* than UTF-8 is made UTF-8; positions count that.
     *rows_at* are the keys under which the rows stand, where the format has such. A *member* of an archive has the size that it
-    takes there, and the uri `ARCHIVE::NAME`.
+    takes there, and the uri `ARCHIVE::NAME`. *detail* is what its format has found out.
     """
 
     uri: str
@@ -191,6 +199,7 @@ class SourceFile:
     rows_at: tuple[str, ...] | None = None
     zstd_window: int = DEFAULT_WINDOW_BYTES
     member: Member | None = None
+    detail: Any = None
 
     @property
     def path(self) -> str:
@@ -222,6 +231,8 @@ class SourceFile:
         assert make is not None, "what has no cutter is refused before it is decoded"
         if self.format.takes_path:
             make = partial(make, rows_at=self.rows_at or ())  # type: ignore[call-arg]
+        if self.format.examine is not None:
+            make = partial(make, detail=self.detail)  # type: ignore[call-arg]
         return make(start, block_bytes=block_bytes, max_row_bytes=max_row_bytes)
 
     @property

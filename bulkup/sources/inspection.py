@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.sources.archives import archive_kind, members_of
@@ -32,6 +33,7 @@ class Told:
     format: Format
     bom: bool
     rows_at: tuple[str, ...] | None
+    detail: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ def look_into(uri: str, reading: Reading) -> Found:
     file = SourceFile(
         uri, size, found.st_mtime_ns, found.st_ino, told.compression, told.format, told.bom, length,
         inner=told.inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window,
+        detail=told.detail,
     )  # fmt: skip
     return Found((file,))
 
@@ -124,7 +127,8 @@ def _tell(uri: str, head: Head, reading: Reading) -> Told:
     if head.too_wide is not None:
         raise UsageProblem(f"{_name(uri)}: {head.too_wide}")
     rows_at = reading.rows_at if found.takes_path else None
-    return Told(head.compression, head.inner, found, head.bom, rows_at)
+    detail = None if found.examine is None else found.examine(head, _bare(uri, head), reading)
+    return Told(head.compression, head.inner, found, head.bom, rows_at, detail)
 
 
 def _is_plain_lines(fd: int, uri: str, reading: Reading) -> bool:
@@ -147,7 +151,7 @@ def _told_by_signs() -> tuple[Format, ...]:
 
 def _format_of(uri: str, head: Head, reading: Reading) -> Format:
     """Ours before others', a magic before a suffix, and that before what the text looks like."""
-    name = bare_name(bare_name(uri, head.compression), head.inner)
+    name = _bare(uri, head)
     for sign in (Sign.MAGIC, Sign.SUFFIX):
         for one in _told_by_signs():
             if one.is_meant_by(sign, name, head):
@@ -160,6 +164,11 @@ def _format_of(uri: str, head: Head, reading: Reading) -> Format:
             if one.is_meant_by(sign, name, head):
                 return one
     raise shape.error(f"{_name(uri)}: {shape.text}")
+
+
+def _bare(uri: str, head: Head) -> str:
+    """The name that the file would have if it were not packed."""
+    return bare_name(bare_name(uri, head.compression), head.inner)
 
 
 def _name(uri: str) -> str:

@@ -12,7 +12,16 @@ from bulkup.errors import BulkupError, SourceUnreadable, UsageProblem
 from bulkup.refusal import Refusal, attempt
 from bulkup.sources.head import SPACE, Head
 
-__all__ = ["NotRows", "another_encoding", "another_kind", "is_row", "no_json", "other_bytes", "python_repr"]
+__all__ = [
+    "NotRows",
+    "another_encoding",
+    "another_kind",
+    "encodings_offered",
+    "is_row",
+    "no_json",
+    "other_bytes",
+    "python_repr",
+]
 
 _ROW = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -60,7 +69,6 @@ _LIKELY = ("shift_jis", "euc_jp", "euc_kr", "gb18030", "big5", "windows-1252", "
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _MARKUP = re.compile(rb"<(?:!doctype|html|head|body|\?xml|[a-z!])", re.IGNORECASE)
-_SEPARATED = re.compile(rb"[^,;\t|{\[]*([,;\t|])")
 
 
 def other_bytes(head: Head) -> NotRows | None:
@@ -75,7 +83,7 @@ def other_bytes(head: Head) -> NotRows | None:
         if pattern.match(start):
             return _encoded(title, name)
     for magic, title, way in _NOT_READ:
-        if start.startswith(magic):
+        if start.startswith(magic) and not (magic == b"ORC" and start[:4].isalnum()):  # such as a column called ORCID
             return NotRows(_not_read_yet(title, way), UsageProblem)
     return None
 
@@ -90,14 +98,11 @@ def another_kind(text: bytes) -> NotRows | None:
     return None
 
 
-def no_json(text: bytes, lines: Sequence[bytes], name: str) -> NotRows:
-    """*text*, of these *lines*, in which there is no row. *name* is the file's."""
+def no_json(text: bytes) -> NotRows:
+    """*text*, in which there is no row."""
     if text.strip(SPACE) == b"null":
         return NotRows("holds null and no rows")
-    kind = _separated(lines, name)
-    if kind is not None:
-        return NotRows(_not_read_yet(kind, "polars.read_csv(FILE).write_ndjson(NEW)"), UsageProblem)
-    return NotRows("is neither JSON lines nor a JSON array; convert it to JSON lines")
+    return NotRows("is neither JSON lines nor a JSON array, nor CSV; convert it to JSON lines, or say --delimiter")
 
 
 def python_repr(lines: Sequence[bytes]) -> NotRows | None:
@@ -115,14 +120,18 @@ def another_encoding(lines: Sequence[bytes]) -> NotRows | None:
     wrong = [line for line in lines if isinstance(attempt(line.decode), Refusal)]
     if 2 * len(wrong) <= len(lines):
         return None
-    text = b"\n".join(wrong)
-    fitting = [name for name in _LIKELY if not isinstance(attempt(text.decode, name), Refusal)]
-    offered = " or ".join(f"--encoding {name}" for name in fitting[:3]) or "--encoding NAME"
     return NotRows(
         f"is not UTF-8 ({len(wrong):,} of the first {len(lines):,} lines); say in which encoding it is, "
-        f"such as {offered}: bulkup does not guess",
+        f"such as {encodings_offered(wrong)}: bulkup does not guess",
         UsageProblem,
     )
+
+
+def encodings_offered(wrong: Sequence[bytes]) -> str:
+    """Options for the encodings in which the texts *wrong*, which are no UTF-8, may be."""
+    text = b"\n".join(wrong)
+    fitting = [name for name in _LIKELY if not isinstance(attempt(text.decode, name), Refusal)]
+    return " or ".join(f"--encoding {name}" for name in fitting[:3]) or "--encoding NAME"
 
 
 def is_row(line: bytes) -> bool:
@@ -145,15 +154,3 @@ def _is_repr(line: bytes) -> bool:
     if len(line) > 64 * 1024:
         return line.startswith(b"{'")
     return isinstance(attempt(lambda: ast.literal_eval(line.decode().strip())), dict)
-
-
-def _separated(lines: Sequence[bytes], name: str) -> str | None:
-    """CSV or TSV, by the name, or by a separator that is as often in each of the first lines."""
-    for suffix, kind in ((".csv", "CSV"), (".tsv", "TSV")):
-        if name.lower().endswith(suffix) and lines and _SEPARATED.match(lines[0]):
-            return kind
-    some = lines[:5]
-    first = _SEPARATED.match(some[0]) if len(some) > 1 else None
-    if first is None or any(line.count(first[1]) != some[0].count(first[1]) for line in some):
-        return None
-    return "TSV" if first[1] == b"\t" else "CSV"

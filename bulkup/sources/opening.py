@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bulkup.errors import SourceUnreadable, UsageProblem
@@ -45,7 +45,8 @@ def open_source(
     if resolved.uris == (STDIN,):
         return _open_stdin(stdin_fd, max_row_bytes, block_bytes, reading, lanes, spool_dir)
     files, notes = _look_into_all(resolved, reading)
-    return open_files(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=notes)
+    files = _agreed(files)
+    return open_files(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=(*notes, *_notes(files)))
 
 
 def _look_into_all(resolved: Resolved, reading: Reading) -> tuple[tuple[SourceFile, ...], tuple[str, ...]]:
@@ -75,6 +76,27 @@ def open_files(
     return SequentialSource(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=notes)
 
 
+def _agreed(files: tuple[SourceFile, ...]) -> tuple[SourceFile, ...]:
+    """*files*, those of each format having agreed with each other."""
+    found = dict(enumerate(files))
+    for one in dict.fromkeys(file.format for file in files if file.format.agree is not None):
+        assert one.agree is not None
+        numbers = [number for number, file in found.items() if file.format is one]
+        found.update(zip(numbers, one.agree([found[number] for number in numbers]), strict=True))
+    return tuple(found.values())
+
+
+def _notes(files: tuple[SourceFile, ...]) -> Iterator[str]:
+    """What their formats say of *files*; files of which the same is said share a line."""
+    said: dict[str, list[str]] = {}
+    for file in files:
+        if (note := file.format.note(file)) is not None:
+            said.setdefault(note, []).append("standard input" if file.uri == STDIN else file.uri)
+    for note, names in said.items():
+        more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+        yield f"{names[0]}{more}: {note}"
+
+
 def _open_stdin(
     fd: int, max_row_bytes: int, block_bytes: int, reading: Reading, lanes: int, spool_dir: Path | None
 ) -> SequentialSource:
@@ -92,6 +114,7 @@ def _open_stdin(
     file = SourceFile(
         STDIN, None, None, None, told.compression, told.format, told.bom, None,
         inner=told.inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window,
+        detail=told.detail,
     )  # fmt: skip
     stdin = PipeInput(fd, bytes(head))
     spool = Spool(stdin, spool_dir) if lanes > 1 else None
@@ -110,4 +133,5 @@ def _open_stdin(
         block_bytes=block_bytes,
         open_input=open_input,
         close=spool.close if spool is not None else lambda: None,
+        notes=tuple(_notes((file,))),
     )

@@ -11,6 +11,7 @@ from bulkup.sources.format import Format
 from bulkup.sources.json_array import JSON_ARRAY
 from bulkup.sources.json_lines import JSON_LINES, RETURN_LINES
 from bulkup.sources.json_values import OBJECTS, ROWS_AT
+from bulkup.sources.separated.format import SEPARATED
 
 __all__ = ["ENTRY_POINTS", "format_named", "formats", "formats_of_others"]
 
@@ -23,6 +24,7 @@ _FORMATS = (
     RETURN_LINES,
     OBJECTS,
     ROWS_AT,
+    SEPARATED,
 )
 """These are told by what their text looks like (`shape.py`); one with a magic or a suffix is told by that first."""
 

@@ -11,10 +11,11 @@ from enum import StrEnum
 
 from bulkup.sources.decompress import Compression, bare_name
 from bulkup.sources.registry import formats
+from bulkup.sources.separated.dialect import SUFFIXES
 
 __all__ = ["Listed", "Selection", "Wanted", "glob_pattern", "natural_key", "some_of", "suffix_of"]
 
-ROWS = (".json", ".jsonl", ".ndjson", ".jl")
+ROWS = (".json", ".jsonl", ".ndjson", ".jl", *SUFFIXES)
 """Names that end so hold rows."""
 
 PERHAPS = ("", ".txt", ".data")

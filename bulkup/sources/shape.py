@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import msgspec
@@ -17,6 +16,8 @@ from bulkup.sources.json_values import OBJECTS, ROWS_AT
 from bulkup.sources.lone_object import fault_of_lone
 from bulkup.sources.not_rows import NotRows, another_encoding, another_kind, is_row, no_json, python_repr
 from bulkup.sources.reading import Reading
+from bulkup.sources.separated.dialect import Dialect, dialect_of, is_named_separated
+from bulkup.sources.separated.format import SEPARATED
 
 __all__ = ["SURE_BYTES", "is_plainly_lines", "shape_of"]
 
@@ -47,8 +48,12 @@ def shape_of(head: Head, name: str, reading: Reading) -> Format | NotRows:
         return ROWS_AT
     if text.startswith(b"["):
         return _array_or_lines(head)
+    if not text.startswith(b"{") and (reading.is_separated or is_named_separated(name)):
+        separated = _separated(head, name, reading)
+        if separated is not None:
+            return separated
     if not text.startswith(b"{"):
-        return _lines_or_nothing(head, name)
+        return _lines_or_nothing(head, name, reading)
     if b"\n" not in text and b"\r" not in text.rstrip(SPACE):
         text = head.text() if head.is_pipe and not _grown_to_line(head) else head.whole().lstrip(SPACE)
     if is_plainly_lines(text[:SURE_BYTES]):
@@ -272,9 +277,17 @@ def _array_or_lines(head: Head) -> Format | NotRows:
     return JSON_ARRAY
 
 
-def _lines_or_nothing(head: Head, name: str) -> Format | NotRows:
+def _separated(head: Head, name: str, reading: Reading) -> Format | NotRows | None:
+    """Separated text, if it is that, or why it cannot be read."""
+    found = dialect_of(head.whole(), name, reading, is_all=head.is_all)
+    return SEPARATED if isinstance(found, Dialect) else found
+
+
+def _lines_or_nothing(head: Head, name: str, reading: Reading) -> Format | NotRows:
     """It begins with something else: lines, if there is a row among them. What stands before that is rejected rows."""
     lines = head.whole().split(b"\n")
     if any(map(is_row, lines)):
         return another_encoding([line for line in lines if line.strip(SPACE)]) or JSON_LINES
-    return no_json(head.text(), [line for line in lines if line.strip(SPACE)], re.sub(r".*::", "", name))
+    if head.text().strip(SPACE) == b"null":
+        return no_json(head.text())
+    return _separated(head, name, reading) or no_json(head.text())

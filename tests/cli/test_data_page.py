@@ -60,6 +60,7 @@ MAPPING = """
 conv_prefix = [{role = {const = "user"}, content = "q"}]
 response = {role = {const = "assistant"}, content = "a"}
 """
+PEOPLE = b"name,age,note\n" + b'"Doe, J.",41,\n' * COUNT
 FILES: dict[str, bytes] = {
     "rows.jsonl": lines(PLAIN),
     "array.json": json.dumps([PLAIN] * COUNT, indent=1).encode(),
@@ -70,6 +71,11 @@ FILES: dict[str, bytes] = {
     "rows.jsonl.bz2": bz2.compress(lines(PLAIN)),
     "rows.tar.gz": gzip.compress(tar({"a.jsonl": lines(PLAIN), "notes.bin": b"\0\1"})),
     "wide.jsonl.zst": wide(lines(PLAIN)),
+    "people.csv": PEOPLE,
+    "people.txt": PEOPLE.replace(b",", b":"),
+    "people.csv.gz": gzip.compress(PEOPLE),
+    "bare.csv": PEOPLE.partition(b"\n")[2],
+    "report.csv": b"A report,\n" + PEOPLE,
     "utf16.jsonl": lines(PLAIN).decode().encode("utf-16"),
     "empty.jsonl": b"",
     "chat.jsonl": lines({"messages": turns()}),

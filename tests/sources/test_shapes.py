@@ -127,7 +127,6 @@ def test_of_a_very_large_object_the_beginning_is_looked_into(tmp_path: Path) -> 
         (b'{"0": {"a": 1, "b": 2}, "1": {"a": 1, "b": 2}}', UsageProblem, "holds 2 rows, each under a key of its own"),
         (b'{"columns": ["a"], "index": [0], "data": [[1]]}', UsageProblem, "orient='split'"),
         (b"PAR1\x15\x04", UsageProblem, "read_parquet"),
-        (b"a,b\n1,2\n3,4\n", UsageProblem, "read_csv"),
         ((ROW + b"\n").decode().encode("utf-16"), UsageProblem, "--encoding utf-16,"),
         ((ROW + b"\n").decode().encode("utf-16-le"), UsageProblem, "--encoding utf-16-le"),
         ((ROW + b"\n").decode().encode("utf-16-be"), UsageProblem, "--encoding utf-16-be"),

@@ -1,0 +1,1 @@
+"""CSV, TSV and other text with separators: told, cut into rows, and made JSON lines."""

@@ -1,0 +1,179 @@
+"""Rows of separated text as JSON lines: many at once by polars, every field read as text; what it may not take, one by one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from bulkup.model import Block, LongRow
+from bulkup.refusal import Refusal, attempt
+from bulkup.sources.columnar.loading import polars, tried
+from bulkup.sources.format import Item
+from bulkup.sources.separated.cutter import LongRecord, Records
+from bulkup.sources.separated.dialect import Dialect
+from bulkup.sources.separated.kinds import PATTERNS, Kind, as_json_text
+from bulkup.sources.separated.records import fields_of
+
+__all__ = ["JsonMaker", "cells_of", "is_plain", "text_frame"]
+
+_MARK = "\x01"
+_BEFORE, _BEHIND = b'"\\u0001', b'\\u0001"'
+_MAY_BE_MARKS = (b"\x01", b"u0001")
+_SPACE = b" \t\r\n"
+_string = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class _Bad:
+    """A row that is none, and why."""
+
+    reason: str
+
+
+class JsonMaker:
+    """Makes items of what a `RecordCutter` gives. A value of a column that is of a kind, and has its form, is written as it stands;
+    every other one is a string; nothing, not even quotes, is null."""
+
+    def __init__(self, dialect: Dialect, *, block_bytes: int) -> None:
+        self._dialect = dialect
+        self._block_bytes = block_bytes
+        self._keys = [_string(name) + b":" for name in dialect.names]
+
+    def items(self, found: Records | LongRecord) -> list[Item]:
+        """The blocks, and the rows that cannot be sent."""
+        if isinstance(found, LongRecord):
+            why = f"line {found.line:,}: a quote is opened and not closed" if found.is_open else None
+            return [LongRow(found.head, found.start, found.end, why)]
+        if is_plain(found, self._dialect):
+            made = tried(self._by_polars, found.data)
+            if isinstance(made, bytes) and made.count(b"\n") == len(found.lengths):
+                return list(self._blocks(made, found.offsets, found.end))
+        return list(self._one_by_one(found))
+
+    @cached_property
+    def _typed(self) -> Sequence[Any]:
+        """What puts marks around the values that are no strings."""
+        pl = polars()
+        made = []
+        for number, kind in enumerate(self._dialect.kinds):
+            if kind not in (None, Kind.STRING):
+                column = pl.col(str(number))
+                text = column.str.to_lowercase() if kind is Kind.BOOLEAN else column
+                marked = pl.format(f"{_MARK}{{}}{_MARK}", text)
+                chosen = pl.when(column.str.contains(PATTERNS[kind])).then(marked).otherwise(column)
+                made.append(chosen.alias(str(number)))
+        return made
+
+    def _by_polars(self, data: bytes) -> bytes:
+        """*data*, plain rows, as JSON lines; empty where what marks a value may stand in it."""
+        if self._typed and any(mark in data for mark in _MAY_BE_MARKS):
+            return b""
+        frame = text_frame(data, self._dialect)
+        if self._typed:
+            frame = frame.with_columns(self._typed)
+        frame.columns = self._dialect.names
+        out = io.BytesIO()
+        frame.write_ndjson(out)
+        made = out.getvalue()
+        return made.replace(_BEFORE, b"").replace(_BEHIND, b"") if self._typed else made
+
+    def _blocks(self, lines: bytes, offsets: Sequence[int], end: int) -> Iterator[Block]:
+        """*lines* in blocks; each line's row begins at its offset."""
+        at = row = 0
+        while at < len(lines):
+            behind = lines.rfind(b"\n", at, at + self._block_bytes) + 1
+            if behind <= at:
+                behind = lines.index(b"\n", at) + 1
+            data = lines[at:behind]
+            count = data.count(b"\n")
+            places = offsets[row : row + count]
+            row += count
+            yield Block(data, places[0], offsets[row] if row < len(offsets) else end, places)
+            at = behind
+
+    def _one_by_one(self, records: Records) -> Iterator[Item]:
+        """Some of these rows are bad, blank, or quoted in a way of their own."""
+        offsets = [*records.offsets, records.end]
+        line, begun = records.line, 0
+        held: list[bytes] = []
+        for number, row in enumerate(records.rows()):
+            made = self._line(row)
+            if isinstance(made, _Bad):
+                if held:
+                    yield from self._blocks(b"".join(held), offsets[begun:number], offsets[number])
+                text = row.rstrip(b"\r\n")
+                yield LongRow(text, offsets[number], offsets[number + 1], f"line {line:,}: {made.reason}")
+                held, begun = [], number + 1
+            else:
+                held.append(made)
+            line += row.count(self._dialect.line_break)
+        if held:
+            yield from self._blocks(b"".join(held), offsets[begun:-1], records.end)
+
+    def _line(self, row: bytes) -> bytes | _Bad:
+        """*row*, which has its break, as a JSON line; a blank one is blank."""
+        cells = cells_of(row, self._dialect)
+        if not cells:
+            return b"\n"
+        if isinstance(cells, str):
+            return _Bad(cells)
+        values = [
+            key + (b"null" if cell is None else _as_json(cell, kind))
+            for cell, kind, key in zip(cells, self._dialect.kinds, self._keys, strict=True)
+        ]
+        return b"{" + b",".join(values) + b"}\n"
+
+
+def _as_json(cell: str, kind: Kind | None) -> bytes:
+    plain = as_json_text(cell, kind)
+    return _string(cell) if plain is None else plain.encode()
+
+
+def cells_of(row: bytes, dialect: Dialect) -> list[str | None] | str:
+    """The cells of *row*, which has its break: None where nothing stands, no cells where the line is blank; or what is wrong."""
+    text = row[:-1]
+    if dialect.line_break == b"\n" and text.endswith(b"\r"):
+        text = text[:-1]
+    if not text.strip(_SPACE if dialect.delimiter != b"\t" else b" \r\n"):
+        return []
+    fields = fields_of(text, dialect.delimiter)
+    if isinstance(fields, str):
+        return fields
+    wanted = len(dialect.names)
+    if len(fields) != wanted:
+        return f"{len(fields):,} field{'s' * (len(fields) != 1)} where the header has {wanted:,}"
+    try:
+        return [None if field is None else field.decode() for field in fields]
+    except UnicodeDecodeError as error:
+        return f"not UTF-8: byte 0x{error.object[error.start]:02x}"
+
+
+def is_plain(records: Records, dialect: Dialect) -> bool:
+    """Whether every row has all fields, and all is text."""
+    fields = len(dialect.names)
+    if records.counts is None or set(records.counts) != {fields - 1}:
+        return False
+    if fields == 1 and any(not row.strip(_SPACE) for row in records.rows()):
+        return False
+    return not isinstance(attempt(records.data.decode), Refusal)
+
+
+def text_frame(data: bytes, dialect: Dialect, columns: Sequence[int] | None = None) -> Any:
+    """*data*, rows that all have as many fields as the dialect has columns, every field a text; the columns are called by their
+    numbers, from 0. Only those in *columns*, ascending, where they are given."""
+    frame = polars().read_csv(
+        io.BytesIO(data),
+        has_header=False,
+        infer_schema=False,
+        separator=dialect.delimiter.decode(),
+        eol_char=dialect.line_break.decode(),
+        columns=None if columns is None else list(columns),
+        raise_if_empty=False,
+    )
+    frame.columns = list(map(str, range(len(dialect.names)) if columns is None else columns))
+    return frame
