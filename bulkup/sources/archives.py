@@ -15,16 +15,14 @@ from typing import Any
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.path_text import as_text
 from bulkup.sources.archive_stream import Unpacked
-from bulkup.sources.decompress import Compression, DamagedError, bare_name, decoder_for
+from bulkup.sources.decompress import Compression, DamagedError, decoder_for
 from bulkup.sources.format import Member, SourceFile
 from bulkup.sources.head import Head
 from bulkup.sources.reading import Reading
+from bulkup.sources.selection import PERHAPS, ROWS, some_of, suffix_of
 
 __all__ = ["Kind", "Listed", "archive_kind", "members_of"]
 
-_ROWS = (".json", ".jsonl", ".ndjson", ".jl", ".csv", ".tsv", ".tab", ".psv")
-_PERHAPS = ("", ".txt", ".data")
-_PACKED = tuple(kind for kind in Compression if kind not in (Compression.NONE, Compression.DEFLATE))
 _METHODS = {
     zipfile.ZIP_STORED: Compression.NONE,
     zipfile.ZIP_DEFLATED: Compression.DEFLATE,
@@ -34,7 +32,6 @@ _METHODS = {
 }
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _LOCAL_HEADER_BYTES = 30
-_SHOWN = 5
 
 Tell = Callable[[str, Head], Any]
 """What kind of text a member of that name holds, as `inspection.tell_head`."""
@@ -58,7 +55,7 @@ class Listed:
         """What a person should know of the archive at *uri*; None where that is nothing."""
         if not self.passed:
             return None
-        return f"{uri}: {len(self.files):,} members hold rows; passed over: {_some(self.passed)}"
+        return f"{uri}: {len(self.files):,} members hold rows; passed over: {some_of(self.passed)}"
 
 
 def archive_kind(head: Head) -> Kind | None:
@@ -104,23 +101,13 @@ def members_of(uri: str, kind: Kind, head: Head, found: os.stat_result, reading:
     except (tarfile.TarError, zipfile.BadZipFile, DamagedError, EOFError) as error:
         raise SourceUnreadable(f"{uri}: damaged {kind} ({error})") from error
     if not listed.files:
-        there = f"; it has {_some(listed.passed)}" if listed.passed else ""
+        there = f"; it has {some_of(listed.passed)}" if listed.passed else ""
         raise UsageProblem(f"{uri}: no member of this {kind} archive holds JSON lines, JSON or CSV{there}")
     return listed
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
-
-
-def _suffix(name: str) -> str:
-    for kind in _PACKED:
-        name = bare_name(name, kind)
-    return posixpath.splitext(name)[1].lower()
-
-
 def _is_named_rows(name: str) -> bool:
-    return _suffix(name) in _ROWS
+    return suffix_of(name) in ROWS
 
 
 def _is_hidden(name: str) -> bool:
@@ -128,7 +115,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _may_hold_rows(name: str) -> bool:
-    return not _is_hidden(name) and _suffix(name) in (*_ROWS, *_PERHAPS)
+    return not _is_hidden(name) and suffix_of(name) in (*ROWS, *PERHAPS)
 
 
 _Found = tuple[str, int, Member, Callable[[int], bytes]]
