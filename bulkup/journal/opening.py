@@ -45,6 +45,21 @@ _KEYS = {
 }
 
 
+_WRITTEN_HERE: set[tuple[int, int]] = set()
+"""Device and inode of the journals that this process has open to write. They were looked through when they were opened, so to read
+them beside that is cheap: the receipt and the manifest do."""
+
+
+class _Written(sqlite3.Connection):
+    """The connection of a journal's writer; *file* is its device and inode."""
+
+    file: tuple[int, int] = (-1, -1)
+
+    def close(self) -> None:
+        _WRITTEN_HERE.discard(self.file)
+        super().close()
+
+
 def connect(path: Path, *, may_create: bool) -> sqlite3.Connection:
     """Open the journal at *path* for its one writer, who has the run's lock; making it first if *may_create*.
 
@@ -54,9 +69,18 @@ def connect(path: Path, *, may_create: bool) -> sqlite3.Connection:
     """
     _check_files(path, is_read=False)
     try:
-        os.close(open_in(path.parent, path.name, os.O_RDWR | (os.O_CREAT if may_create else 0)))
+        fd = open_in(path.parent, path.name, os.O_RDWR | (os.O_CREAT if may_create else 0))
     except FileNotFoundError:
         raise _none(path) from None
+    file = os.fstat(fd)
+    os.close(fd)
+    connection = _to_write(path, may_create=may_create)
+    connection.file = (file.st_dev, file.st_ino)
+    _WRITTEN_HERE.add(connection.file)
+    return connection
+
+
+def _to_write(path: Path, *, may_create: bool) -> _Written:
     try:
         if not filesystem_of(path).is_networked:
             try:
@@ -71,9 +95,13 @@ def connect(path: Path, *, may_create: bool) -> sqlite3.Connection:
         raise meaning(error, path) from error
 
 
-def _connected(path: Path, *, may_create: bool, wal: bool) -> sqlite3.Connection:
+def _connected(path: Path, *, may_create: bool, wal: bool) -> _Written:
     connection = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, timeout=WAIT_S if wal else WAIT_FOR_READERS_S
+        path,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=WAIT_S if wal else WAIT_FOR_READERS_S,
+        factory=_Written,
     )
     try:
         _distrust(connection)
@@ -112,14 +140,15 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     In a place that cannot be written to it is read together with what its last writer has left beside it (`-wal`), while nobody
     writes. Raises `JournalUnusable`, `LocalDisk`, `RunLocked`.
     """
-    _check_files(path, is_read=True)
+    is_ours = _is_written_here(path)
+    _check_files(path, is_read=True, is_ours=is_ours)
     try:
         os.close(open_in(path.parent, path.name, os.O_RDONLY))
     except FileNotFoundError:
         raise _none(path) from None
     try:
         try:
-            return _looking(path, "mode=ro", _Looked)
+            return _looking(path, "mode=ro", _Looked, is_ours=is_ours)
         except sqlite3.Error as error:
             if not needs_to_write(error) or not _is_wal(path):
                 raise
@@ -147,7 +176,15 @@ class _Looked(sqlite3.Connection):
             self.still.release()
 
 
-def _looking(path: Path, how: str, kind: type[_Looked]) -> _Looked:
+def _is_written_here(path: Path) -> bool:
+    try:
+        file = os.lstat(path)
+    except OSError:
+        return False
+    return (file.st_dev, file.st_ino) in _WRITTEN_HERE
+
+
+def _looking(path: Path, how: str, kind: type[_Looked], *, is_ours: bool = False) -> _Looked:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?{how}",
         uri=True,
@@ -161,7 +198,8 @@ def _looking(path: Path, how: str, kind: type[_Looked]) -> _Looked:
             _distrust(connection)
             if "unix-none" in how:
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            _check(connection, path, to_write=False)
+            if not is_ours:
+                _check(connection, path, to_write=False)
     except BaseException:
         connection.close()
         raise
@@ -198,12 +236,14 @@ def _is_wal(path: Path) -> bool:
         return file.read(20)[18:] == bytes((MAY_BE_WAL, MAY_BE_WAL))
 
 
-def _check_files(path: Path, *, is_read: bool) -> None:
+def _check_files(path: Path, *, is_read: bool, is_ours: bool = False) -> None:
     """Raise `JournalUnusable` for what SQLite would follow, carry out, or pass over without a word."""
     try:
         check_files(path.parent, FILES, is_read=is_read)
     except FileNotFoundError:
         raise _none(path) from None
+    if is_ours:
+        return
     for name, is_wrong, what in (
         ("journal.db-journal", _names_another, "names a file elsewhere, to be deleted"),
         ("journal.db-wal", lost_commits, "is damaged, and has commits behind the damaged place"),

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -163,6 +164,7 @@ def python(code: str, *arguments: str) -> subprocess.Popen[str]:
 HOLD = """
 import sys
 from pathlib import Path
+from typing import IO
 from bulkup.journal import Lock
 lock = Lock(Path(sys.argv[1]), "run x")
 print("held", flush=True)
@@ -225,6 +227,7 @@ def test_a_lock_whose_holder_cannot_be_read_is_held_all_the_same(tmp_path: Path)
 WORK = """
 import asyncio, sys
 from pathlib import Path
+from typing import IO
 from bulkup.journal import SqliteJournal
 from tests.journal.chunks import LANE, chunk
 
@@ -263,6 +266,7 @@ async def test_kill_minus_nine_forgets_nothing_that_was_acknowledged(tmp_path: P
 FULL = """
 import asyncio, resource, signal, sys
 from pathlib import Path
+from typing import IO
 from bulkup.errors import LocalDisk
 from bulkup.journal import SqliteJournal
 from tests.journal.chunks import LANE, NUMBERS, chunk
@@ -409,3 +413,26 @@ def whole_page_of(path: Path, name: bytes) -> int:
             break
         at = data.index(name, at + 1)
     return at // 4096
+
+
+def test_a_journal_is_looked_through_when_it_is_opened_and_not_by_its_own_writer_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+
+    def lost(wal: IO[bytes]) -> bool:
+        looked.append(str(wal))
+        return False
+
+    monkeypatch.setattr(opening, "lost_commits", lost)
+    folder = tmp_path / "run"
+    folder.mkdir(0o700)
+    journal = SqliteJournal.open(folder, create=True)
+    with view(folder):
+        assert not looked
+    journal.close()
+    assert not (folder / "journal.db-wal").exists()
+    (folder / "journal.db-wal").write_bytes(b"")
+    (folder / "journal.db-wal").chmod(0o600)
+    with view(folder):
+        assert len(looked) == 1
