@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Event", "Finished", "LaneSnapshot", "Note", "Snapshot", "Trouble"]
+__all__ = ["Event", "Finished", "LaneSnapshot", "Note", "Progress", "Snapshot", "Stage", "Trouble"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,29 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """Something that a lane (or the run, where that is empty) is at: *done* of *total*; *what* says of what, and its verb:
+    `chunks compared`."""
+
+    lane: str
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is done where nothing is sent, *elapsed_s* seconds after this invocation began."""
+
+    elapsed_s: float
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The last event of a run: its receipt."""
 
     receipt: Any
 
 
-Event = Note | Snapshot | Finished
+Event = Note | Snapshot | Progress | Finished

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from bulkup.bench.sweep import (
     best_of,
     ceiling,
     cost_of,
+    is_reached,
     judge,
     next_cell,
     quota_per_minute,
@@ -227,3 +229,11 @@ def test_a_grid_of_one_number_at_once_has_nothing_above_it() -> None:
 def test_nothing_measured_has_no_verdict() -> None:
     verdict = judge(GRID, [], opening=[attempt()], told=None)
     assert (verdict.best, verdict.limit) == (None, None)
+
+
+def test_a_limit_is_one_only_if_more_was_tried() -> None:
+    """With the same bodies: what was never passed is no ceiling for later uploads."""
+    alone, both, other = (result(Cell(*cell), 1.0) for cell in ((4, 1), (4, 2), (8, 2)))
+    assert not is_reached(alone, [alone, other])
+    assert is_reached(alone, [alone, both])
+    assert not is_reached(alone, [alone, replace(both, attempts=())])

@@ -24,6 +24,7 @@ __all__ = [
     "best_of",
     "ceiling",
     "cost_of",
+    "is_reached",
     "judge",
     "next_cell",
     "quota_per_minute",
@@ -318,3 +319,13 @@ def _is_open_above(grid: Grid, results: Sequence[CellResult], best: CellResult) 
     if len(grid.concurrencies) == 1 or any(r.cell.concurrency > best.cell.concurrency for r in column):
         return False
     return all(r.goodput < SAME * best.goodput for r in column if r.cell.concurrency < best.cell.concurrency)
+
+
+def is_reached(best: CellResult, results: Iterable[CellResult]) -> bool:
+    """Whether more requests at once than in the *best* cell were tried, with the same bodies: only then is its number a limit."""
+    return any(
+        result.attempts
+        and result.cell.chunk_bytes == best.cell.chunk_bytes
+        and result.cell.concurrency > best.cell.concurrency
+        for result in results
+    )

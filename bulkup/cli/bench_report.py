@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from bulkup.bench.sweep import Attempt, CellResult, Fate, Limit, Verdict
+from bulkup.bench.sweep import Attempt, CellResult, Fate, Limit, Verdict, is_reached
 from bulkup.bench.sweeping import SweepFound, SweepWish
 from bulkup.cli.figures import plural, size_text, time_text
 from bulkup.run.folder import write_private
@@ -81,10 +81,15 @@ def verdict_lines(found: SweepFound, verdict: Verdict, wish: SweepWish) -> list[
         lines.append(f"no best setting: {verdict.why}")
     else:
         cell = verdict.best.cell
+        at_once = f" --concurrency {cell.concurrency}" if is_reached(verdict.best, found.results) else ""
         lines.append(
-            f"best: --max-chunk-bytes {chunk_text(cell.chunk_bytes).replace(' ', '').replace(',', '')} "
-            f"--concurrency {cell.concurrency}, {speed_text(verdict)}"
+            f"best: --max-chunk-bytes {chunk_text(cell.chunk_bytes).replace(' ', '').replace(',', '')}{at_once}, "
+            f"{speed_text(verdict)} with {plural(cell.concurrency, 'request')} at once"
         )
+        if not at_once:
+            lines.append(
+                "more requests at once were not tried with such chunks: that limit was not reached, so none is given"
+            )
         lines.append(f"limit: {verdict.limit} ({verdict.why})")
     if verdict.quota_per_minute is not None and found.told is None:
         lines.append(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bulkup.bench.sweep import Budget, Verdict
+from bulkup.bench.sweep import Budget, Verdict, is_reached
 from bulkup.bench.sweeping import Sweeper, SweepFound, SweepWish
 from bulkup.cli.bench_report import cell_line, chunk_text, report_json, speed_text, table_of, verdict_lines, write_chart
 from bulkup.cli.choices import choose
@@ -200,5 +200,6 @@ def _written(found: SweepFound, wish: SweepWish, target: Path) -> str:
         return f"{target} was not changed: the bench did not finish"
     cell = verdict.best.cell
     origin = f"bulkup bench {datetime.now(UTC):%Y-%m-%d}: {speed_text(verdict)}, limit: {verdict.limit}"
-    write_config(target, wish.settings, chunk_bytes=cell.chunk_bytes, concurrency=cell.concurrency, origin=origin)
+    concurrency = cell.concurrency if is_reached(verdict.best, found.results) else None
+    write_config(target, wish.settings, chunk_bytes=cell.chunk_bytes, concurrency=concurrency, origin=origin)
     return f"written into {target}: bulkup upload FILE --config {target}"

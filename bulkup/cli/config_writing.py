@@ -38,8 +38,11 @@ def check_config(path: Path, settings: DestinationSettings) -> None:
         raise UsageProblem(f"--write-config {path}: it cannot be written")
 
 
-def write_config(path: Path, settings: DestinationSettings, *, chunk_bytes: int, concurrency: int, origin: str) -> None:
-    """Set the size and the number at once in the file's section for that destination. *origin*, one line, becomes their comment.
+def write_config(
+    path: Path, settings: DestinationSettings, *, chunk_bytes: int, concurrency: int | None, origin: str
+) -> None:
+    """Set the size, and the number at once if there is one, in the file's section for that destination. *origin*, one line, becomes
+    their comment.
 
     A new file also says where it goes. Raises `LocalDisk`, and `UsageProblem` where the file has changed for the worse.
     """
@@ -59,6 +62,8 @@ def write_config(path: Path, settings: DestinationSettings, *, chunk_bytes: int,
         document.add(lane, tomlkit.table())
     _fill(document, lane, _place(settings))
     for key, value in (("max_chunk_bytes", _size(chunk_bytes)), ("concurrency", concurrency)):
+        if value is None:  # no limit was reached: what stands there stays
+            continue
         item = tomlkit.item(value)
         item.comment(origin)
         _section(document, lane)[key] = item

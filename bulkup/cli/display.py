@@ -9,9 +9,9 @@ from typing import Protocol, TextIO
 
 from bulkup.cli.block import Block
 from bulkup.cli.figures import printable
-from bulkup.cli.pace import Pace
-from bulkup.cli.picture import Style, lane_lines, parts_of, plain
-from bulkup.event import Note, Snapshot
+from bulkup.cli.pace import Pace, StageSpeeds
+from bulkup.cli.picture import Line, Style, lane_lines, parts_of, plain, stage_line, stage_parts
+from bulkup.event import Note, Progress, Snapshot
 
 __all__ = ["Display", "LineDisplay", "Screen", "Silence", "display_for"]
 
@@ -28,6 +28,9 @@ class Display(Protocol):
     def show(self, snapshot: Snapshot) -> None:
         """Show where the lanes stand. May be called as often as one likes."""
 
+    def progress(self, progress: Progress) -> None:
+        """Show how far something is that sends nothing. May be called as often as one likes."""
+
     def close(self) -> None:
         """Leave the terminal as it was."""
 
@@ -41,6 +44,9 @@ class Silence:
     def show(self, snapshot: Snapshot) -> None:
         """Nothing."""
 
+    def progress(self, progress: Progress) -> None:
+        """Nothing."""
+
     def close(self) -> None:
         """Nothing."""
 
@@ -51,6 +57,7 @@ class LineDisplay:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._due_s = FIRST_LINE_S
+        self._speeds = StageSpeeds()
         self._paces: dict[str, Pace] = {}
 
     def note(self, note: Note) -> None:
@@ -68,6 +75,17 @@ class LineDisplay:
             parts = parts_of(lane, self._paces[lane.lane], elapsed_s=snapshot.elapsed_s)
             self._write(f"{lane.lane}: {plain(parts)}")
 
+    def progress(self, progress: Progress) -> None:
+        """A line for each stage, when it is time."""
+        for stage in progress.stages:
+            self._speeds.take(progress.elapsed_s, stage)
+        if progress.elapsed_s < self._due_s:
+            return
+        self._due_s = progress.elapsed_s + LINE_EVERY_S
+        for stage in progress.stages:
+            name = f"{stage.lane}: " if stage.lane else ""
+            self._write(name + plain(stage_parts(stage, self._speeds.left_s(stage))))
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -84,7 +102,8 @@ class Screen:
         self._block = Block(stream)
         self._paces: dict[str, Pace] = {}
         self._shown_s = -1.0
-        self._last: Snapshot | None = None
+        self._speeds = StageSpeeds()
+        self._last: Snapshot | Progress | None = None
 
     def note(self, note: Note) -> None:
         """One line, above the display."""
@@ -104,27 +123,37 @@ class Screen:
         with suppress(OSError, ValueError):
             self._draw(snapshot)
 
+    def progress(self, progress: Progress) -> None:
+        """Draw the stages anew, at most four times a second."""
+        for stage in progress.stages:
+            self._speeds.take(progress.elapsed_s, stage)
+        self._last = progress
+        with suppress(OSError, ValueError):
+            self._draw(progress)
+
     def close(self) -> None:
         """Take the display away; notes stay."""
         self._last = None
         with suppress(OSError, ValueError):
             self._block.close()
 
-    def _draw(self, snapshot: Snapshot) -> None:
+    def _draw(self, shown: Snapshot | Progress) -> None:
+        width = self._block.width
+        if isinstance(shown, Snapshot):
+            self._block.draw(self._lanes(shown, width))
+        else:
+            indent = max((len(stage.lane) for stage in shown.stages), default=0) + 2
+            self._block.draw([stage_line(s, self._speeds.left_s(s), width=width, indent=indent) for s in shown.stages])
+
+    def _lanes(self, snapshot: Snapshot, width: int) -> list[Line]:
         indent = max((len(lane.lane) for lane in snapshot.lanes), default=0) + 2
-        self._block.draw(
-            [
-                line
-                for lane in snapshot.lanes
-                for line in lane_lines(
-                    lane,
-                    self._paces[lane.lane],
-                    elapsed_s=snapshot.elapsed_s,
-                    width=self._block.width,
-                    indent=indent,
-                )
-            ]
-        )
+        return [
+            line
+            for lane in snapshot.lanes
+            for line in lane_lines(
+                lane, self._paces[lane.lane], elapsed_s=snapshot.elapsed_s, width=width, indent=indent
+            )
+        ]
 
 
 def _spoken(note: Note) -> str:

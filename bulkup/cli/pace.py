@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
-from bulkup.event import LaneSnapshot
+from bulkup.event import LaneSnapshot, Stage
 
-__all__ = ["Pace"]
+__all__ = ["Pace", "StageSpeeds"]
 
 PACE_WINDOW_S = 10.0
 
@@ -35,3 +35,24 @@ class Pace:
 
 def _settled(lane: LaneSnapshot) -> int:
     return lane.rows_landed + lane.rows_rejected + lane.rows_in_doubt
+
+
+class StageSpeeds:
+    """How fast stages are that send nothing, each since it began."""
+
+    def __init__(self) -> None:
+        self._began: dict[tuple[str, str], tuple[float, int]] = {}
+        self._now_s = 0.0
+
+    def take(self, elapsed_s: float, stage: Stage) -> None:
+        """Take in where *stage* stands *elapsed_s* seconds after the start."""
+        self._now_s = elapsed_s
+        self._began.setdefault((stage.lane, stage.what), (elapsed_s, stage.done))
+
+    def left_s(self, stage: Stage) -> float | None:
+        """Seconds that are left of it; None where nobody can say."""
+        began_s, before = self._began[stage.lane, stage.what]
+        done, span = stage.done - before, self._now_s - began_s
+        if done <= 0 or span < 1:
+            return None
+        return max(0, stage.total - stage.done) * span / done

@@ -10,9 +10,20 @@ from dataclasses import dataclass
 
 from bulkup.cli.figures import plural, printable, size_text, time_text
 from bulkup.cli.pace import Pace
-from bulkup.event import LaneSnapshot
+from bulkup.event import LaneSnapshot, Stage
 
-__all__ = ["Line", "Part", "Style", "lane_lines", "parts_of", "plain", "trouble_of", "wrapped"]
+__all__ = [
+    "Line",
+    "Part",
+    "Style",
+    "lane_lines",
+    "parts_of",
+    "plain",
+    "stage_line",
+    "stage_parts",
+    "trouble_of",
+    "wrapped",
+]
 
 LEAST_BAR, BAR_FROM_WIDTH = 8, 60
 DETAIL_LINES = 2
@@ -46,7 +57,7 @@ def lane_lines(lane: LaneSnapshot, pace: Pace, *, elapsed_s: float, width: int, 
     """The lane's lines, none wider than *width*: what is done, then what it is at, then what goes wrong."""
     name = Part(printable(lane.lane)[: max(0, indent - 2)].ljust(indent), Style.NAME)
     headline = _headline(lane, pace)
-    first, told = _first_line(name, lane, headline, width)
+    first, told = _first_line(name, lane.done_share, headline, width, ended=lane.ended)
     lines = [first]
     trouble = trouble_of(lane)
     room = max(1, width - indent)
@@ -63,6 +74,22 @@ def parts_of(lane: LaneSnapshot, pace: Pace, *, elapsed_s: float) -> list[Part]:
     head = [*([Part(f"{share:.0%}")] if share is not None else []), *_headline(lane, pace)]
     trouble = trouble_of(lane)
     return [*head, *([Part(trouble)] if trouble else []), *_rest(lane, elapsed_s)]
+
+
+def stage_line(stage: Stage, left_s: float | None, *, width: int, indent: int) -> Line:
+    """One line of something that sends nothing: bar, share, time left, count."""
+    name = Part(printable(stage.lane).ljust(indent), Style.NAME)
+    share = min(1.0, stage.done / stage.total) if stage.total else None
+    line, _ = _first_line(name, share, stage_parts(stage, left_s)[share is not None :], width)
+    return line
+
+
+def stage_parts(stage: Stage, left_s: float | None) -> list[Part]:
+    """The same as pieces, what is worth more first."""
+    parts = [Part(f"{min(1.0, stage.done / stage.total):.0%}")] if stage.total else []
+    if left_s is not None:
+        parts.append(Part(f"{time_text(left_s, whole=True)} left"))
+    return [*parts, Part(f"{stage.done:,} of {stage.total:,} {stage.what}")]
 
 
 def plain(parts: Iterable[Part]) -> str:
@@ -167,9 +194,8 @@ def _limit(lane: LaneSnapshot) -> str:
     return f"the {lane.limited_by}"
 
 
-def _first_line(name: Part, lane: LaneSnapshot, parts: Line, width: int) -> tuple[Line, int]:
+def _first_line(name: Part, share: float | None, parts: Line, width: int, *, ended: bool = False) -> tuple[Line, int]:
     """Name, bar, share, and as many of *parts* as fit, and how many those are; the bar takes what they leave."""
-    share = lane.done_share
     percent = [] if share is None else [Part(f"{share:4.0%}"), _space(2)]
     taken = len(name.text) + sum(len(part.text) for part in percent)
     has_bar = share is not None and width >= BAR_FROM_WIDTH
@@ -178,7 +204,7 @@ def _first_line(name: Part, lane: LaneSnapshot, parts: Line, width: int) -> tupl
         return [name, *percent, *_joined(rest, "  ")], len(rest)
     room = width - taken - 1 - max(-2, sum(_cells(part.text) + 2 for part in rest) - 2)
     full = int(share * room)
-    bar = [Part("━" * full, Style.DONE if lane.ended else Style.BAR), Part("─" * (room - full), Style.DIM)]
+    bar = [Part("━" * full, Style.DONE if ended else Style.BAR), Part("─" * (room - full), Style.DIM)]
     return [name, *bar, _space(1), *percent, *_joined(rest, "  ")], len(rest)
 
 

@@ -18,7 +18,7 @@ from bulkup.cli.figures import printable
 from bulkup.cli.receipt_table import next_steps, print_receipt
 from bulkup.cli.streams import delivered, put_json, say
 from bulkup.errors import ExitCode, worst
-from bulkup.event import Event, Finished, Note, Snapshot
+from bulkup.event import Event, Finished, Note, Progress, Snapshot
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.story import execute
 from bulkup.run.wish import Upload
@@ -106,6 +106,8 @@ def _tell(display: Display, event: Event) -> None:
             display.note(event)
         case Snapshot():
             display.show(event)
+        case Progress():
+            display.progress(event)
         case Finished():
             pass
 

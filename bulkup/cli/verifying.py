@@ -98,8 +98,8 @@ def _confidence(lane: LaneVerification, found: Verification) -> list[str]:
     if share == 0.0:
         return ["  every chunk was compared: no row differs"]
     return [
-        f"  at 95 % confidence fewer than {share:.1%} of the chunks differ (1 - 0.05^(1/{chunks})); "
-        f"chosen with --seed {found.seed}; --sample 1.0 compares all"
+        f"  Sampled {chunks:,} of {plural(lane.chunks_landed, 'chunk')}: no difference; --sample 1.0 checks all "
+        f"(--seed {found.seed} checks the same ones again)"
     ]
 
 

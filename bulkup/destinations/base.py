@@ -131,6 +131,15 @@ class ListsDatasets(Protocol):
     to its end or is no look; one that goes far beyond these is taken for one without end."""
 
 
+@runtime_checkable
+class KnowsItsPath(Protocol):
+    """A destination that can be asked whether it is where its base URL says."""
+
+    async def is_there(self, asking: Asking) -> bool:
+        """Whether the service knows the path to which uploads go. Stores nothing. Raises `LookFailed`."""
+        ...
+
+
 class Destination(Protocol):
     """One service, one dataset of it. `send` never raises for what the service or the wire does: it returns an outcome."""
 

@@ -41,6 +41,7 @@ __all__ = [
     "RowId",
     "ask",
     "decoded",
+    "has_path",
     "is_usable_id",
     "lost",
     "readable",
@@ -174,6 +175,24 @@ async def _asked(
     except TransportFailure as failure:
         raise LookFailed(TryAgain(str(failure))) from None
     raise _look_failed(outcome, status)
+
+
+async def has_path(asking: Asking, transport: Transport, token: TokenSource, path: str) -> bool:
+    """Whether the service knows *path*: a wrong base URL leads to one that it does not know. Raises `LookFailed`.
+
+    Any answer says that it does, but for 404, and for the 501 of a server that knows no OPTIONS.
+    """
+
+    async def asked() -> bool:
+        try:
+            async with transport.exchange("OPTIONS", path, token=token.current) as answer:
+                return answer.status not in (404, 501)
+        except LastingFailure as failure:
+            raise LookFailed(StopLane(failure.reason, failure.exit_code)) from None
+        except TransportFailure as failure:
+            raise LookFailed(TryAgain(str(failure))) from None
+
+    return await asking(asked)
 
 
 def decoded(data: bytes, decoder: Decoder[T], request: str) -> T:

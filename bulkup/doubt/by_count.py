@@ -28,6 +28,9 @@ class ByCount:
     def announcement(self, dataset_name: str, chunks: int) -> str | None:
         return None
 
+    def adding(self, dataset_name: str) -> str:
+        return f"appends to the dataset {dataset_name} that is there"
+
     def announcement_of_added(self, dataset_name: str) -> str | None:
         return None
 

@@ -28,6 +28,9 @@ class ByName:
             return f"one dataset, {dataset_name}"
         return f"about {chunks:,} datasets, named {dataset_name}-<tile>-<hash>: each request makes one"
 
+    def adding(self, dataset_name: str) -> str:
+        return f"makes another dataset named {dataset_name} (or of that family) beside what is there: nothing is added to that one"
+
     def announcement_of_added(self, dataset_name: str) -> str | None:
         return (
             "the rows that have landed stay where they are; the added rows go into new datasets, "

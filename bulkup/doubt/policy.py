@@ -45,6 +45,9 @@ class Policy(Protocol):
     def announcement(self, dataset_name: str, chunks: int) -> str | None:
         """What a person is told before about *chunks* chunks are sent."""
 
+    def adding(self, dataset_name: str) -> str:
+        """What `--append` does where there is such a dataset already, in words: `it …`."""
+
     def announcement_of_added(self, dataset_name: str) -> str | None:
         """What a person is told before rows that were added to the source are sent."""
 

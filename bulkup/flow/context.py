@@ -60,11 +60,16 @@ class Chosen:
         )
 
 
+async def _nobody() -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneContext:
     """What a lane is made of, from its first question to its last.
 
-    *others* says what other runs have put into the same dataset since a Unix time; *say* tells the user a line.
+    *others* says what other runs have put into the same dataset since a Unix time, *owners* which runs have put rows there at all;
+    *say* tells the user a line.
     """
 
     destination: Destination
@@ -79,6 +84,7 @@ class LaneContext:
     limit: BodyLimit
     others: Callable[[float], Awaitable[Others]]
     say: Callable[[str], None]
+    owners: Callable[[], Awaitable[tuple[str, ...]]] = _nobody
 
     @property
     def name(self) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bulkup.chunk import ChunkState
-from bulkup.destinations.base import Asking, LookFailed
+from bulkup.destinations.base import Asking, KnowsItsPath, LookFailed
 from bulkup.doubt.settlement import Look
 from bulkup.errors import BulkupError, DestinationNotEmpty, ExitCode, TokenRefused, UsageProblem
 from bulkup.flow.context import LaneContext
@@ -67,12 +69,24 @@ class FirstLook:
                 listed=look.listed,
             ),
         )
+        if (look.unavailable or "").startswith("HTTP 404") and not look.seen and not await self._is_there(asking):
+            url = lane.chosen.destination.url
+            raise UsageProblem(
+                f"{lane.name}: the service at {url} answered 404 to every path that bulkup asked it for: check the base URL "
+                f"(--{lane.name}-url, or url in [{lane.name}]). Nothing was sent"
+            )
         self.found = look
         append = lane.chosen.run.append
         if look.unavailable is not None and (append or not look.seen):
             lane.say(f"cannot look whether the destination holds this dataset already ({look.unavailable}); going on")
         elif look.seen and not append:
-            raise _not_empty(lane.name, look)
+            raise _not_empty(lane, look, await lane.owners())
+        elif look.seen:
+            lane.say(f"--append {lane.destination.policy.adding(lane.destination.dataset_name)}")
+
+    async def _is_there(self, asking: Asking) -> bool:
+        destination = self._lane.destination
+        return not isinstance(destination, KnowsItsPath) or await destination.is_there(asking)
 
 
 def _may_pass(failure: Failure) -> bool:
@@ -88,11 +102,16 @@ def _refused(lane: str, token_place: str, failed: LookFailed) -> BulkupError:
     return TokenRefused(f"{lane}: {failed}")
 
 
-def _not_empty(lane: str, look: Look) -> BulkupError:
+def _not_empty(lane: LaneContext, look: Look, owners: Sequence[str]) -> BulkupError:
     held = ", ".join(f"{f.name} ({f.id})" for f in look.seen[:SHOWN_DATASETS])
     more = " and more" if len(look.seen) > SHOWN_DATASETS else ""
+    if owners:
+        others = f" (and {len(owners) - 1:,} other runs)" if len(owners) > 1 else ""
+        whose = f"Run {owners[0]}{others} did: to go on with it, bulkup resume {owners[0]}. "
+    else:
+        whose = "If an earlier run of these rows did, continue that run (its --state-dir, or bulkup resume). "
+    adding = lane.destination.policy.adding(lane.destination.dataset_name)
     return DestinationNotEmpty(
-        f"{lane}: the destination already holds {held}{more}, which this run did not put there. "
-        "If an earlier run of these rows did, continue that run (its --state-dir, or bulkup resume). For other rows "
-        "choose another --name, or give --append to put them beside what is there"
+        f"{lane.name}: the destination already holds {held}{more}, which this run did not put there. {whose}"
+        f"For other rows choose another --name, or give --append, which {adding}"
     )

@@ -27,6 +27,14 @@ class Tally:
     filled: float = 0.0
     """The sum of what each body that landed filled of the largest that was allowed when it went."""
     least_filled: float = 1.0
+    stage: str = ""
+    """What the lane is at where it sends nothing, in words; empty where it is at nothing that can be counted."""
+    stage_done: int = 0
+    stage_total: int = 0
+
+    def begin_stage(self, what: str, total: int) -> None:
+        """From now on it is at *what*, of which there are *total*."""
+        self.stage, self.stage_done, self.stage_total = what, 0, total
 
     @property
     def mean_fill(self) -> float | None:

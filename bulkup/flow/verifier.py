@@ -49,7 +49,7 @@ class Verifier:
                 others=await lane.others(survey.at) if survey else Others(),
                 sent=sent,
                 chunks=LandedChunks(lane, sample),
-                findings=Findings(found, sent),
+                findings=Findings(found, sent, lane.tally),
                 scratch=scratch,
             )
         )

@@ -23,6 +23,7 @@ from bulkup.doubt.verification import (
 from bulkup.flow.context import LaneContext, PlannedLane
 from bulkup.flow.looking import row_pages
 from bulkup.flow.sent_rows import SentRows
+from bulkup.flow.tally import Tally
 from bulkup.journal import every_chunk
 from bulkup.journal.facts import Survey
 
@@ -30,6 +31,9 @@ __all__ = ["Findings", "LandedChunks", "VerifyContext"]
 
 PART_ROWS = 100_000
 """How many rows are put together at once, where they are found by id. At a row a chunk that is some 25 MiB."""
+
+
+COMPARED = "chunks compared"
 
 
 class LandedChunks:
@@ -75,6 +79,7 @@ class LandedChunks:
             async for chunk, _ in self.landed():
                 self._sample.show_again(chunk.start)
         self._lane.say(f"comparing the rows of {self._sample.count:,} of {self._sample.total:,} chunks")
+        self._lane.tally.begin_stage(COMPARED, self._sample.count)
 
     def parts(self, rows: int) -> int:
         """In how many parts *rows* rows are put together."""
@@ -88,9 +93,10 @@ class LandedChunks:
 class Findings:
     """What was found so far. *sent* knows where a row stands in the source."""
 
-    def __init__(self, found: LaneVerification, sent: SentRows) -> None:
+    def __init__(self, found: LaneVerification, sent: SentRows, tally: Tally) -> None:
         self.found = found
         self._sent = sent
+        self._tally = tally
 
     def differs(self, dataset_id: str, what: str) -> None:
         """Something is wrong with a whole dataset."""
@@ -106,6 +112,8 @@ class Findings:
     def count_compared(self, chunk: Chunk) -> None:
         """Its rows were compared."""
         self.found.chunks_compared += 1
+        if self._tally.stage == COMPARED:
+            self._tally.stage_done += 1
         self.found.rows_compared += chunk.rows
 
     async def name(

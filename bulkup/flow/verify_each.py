@@ -56,12 +56,15 @@ class EachDataset:
         self._with.lane.say(
             f"asking about {self._with.lane.tally.totals.chunks_landed:,} datasets: status, schema and rows"
         )
+        tally = self._with.lane.tally
+        tally.begin_stage("datasets asked about", tally.totals.chunks_landed)
         wrong: set[int] = set()
         waiting, taken = anyio.create_memory_object_stream[Chunk](0)
 
         async def check(chunks: MemoryObjectReceiveStream[Chunk]) -> None:
             with chunks, suppress(Halted):
                 async for chunk in chunks:
+                    tally.stage_done += 1
                     if not await self._check_chunk(chunk, there):
                         wrong.add(chunk.start)
 

@@ -19,7 +19,7 @@ from bulkup.destinations.base import PAGE_ROWS, ReadBackUnavailable
 from bulkup.doubt.settlement import Look, Seen
 from bulkup.doubt.verification import SHOWN_ROWS, Kind, Mismatch, compare_unordered, split_keys
 from bulkup.flow.buckets import Buckets
-from bulkup.flow.verify_context import VerifyContext
+from bulkup.flow.verify_context import COMPARED, VerifyContext
 from bulkup.journal import every_ids
 
 __all__ = ["OneDataset"]
@@ -99,10 +99,13 @@ class OneDataset:
                 for id_ in line.ids:
                     known.add(_hash(id_), chunk_start)
             mean = self._with.lane.tally.totals.bytes_landed // max(1, self._found.rows_landed)
+            tally = self._with.lane.tally
+            tally.begin_stage("rows read back", look.rows)
             for dataset in look.seen:
                 shown, at_most = 0, self._most_rows(dataset)
                 async for page in self._with.pages(dataset.id, mean, at_most, dataset.rows):
                     shown += len(page)
+                    tally.stage_done += len(page)
                     for row in page:
                         stored.add(_hash("" if row.id is None else row.id), row.key)
                 if shown > at_most:
@@ -112,6 +115,7 @@ class OneDataset:
             for part in range(known.parts):
                 self._join(part, known, stored, by_chunk, unexplained)
                 await checkpoint()
+            tally.begin_stage(COMPARED, self._chunks.count)
             dataset_id = look.seen[0].id
             is_ours_alone = self._with.survey is not None and not self._with.survey.found
             await self._compare_parts(dataset_id, by_chunk, expected, with_extra=extra > 0 and is_ours_alone)

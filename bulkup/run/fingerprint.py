@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ def to_records(files: Sequence[SourceFile]) -> tuple[FileRecord, ...]:
 def change_of(then: Then, now: Sequence[SourceFile]) -> Change | None:
     """What is plainly not as it was, None where only the contents could tell."""
     old, new = [f.uri for f in then], [portable(f.uri) for f in now]
-    if new[: len(old)] != old:
+    if new[: len(old)] != old and list(map(_place, new))[: len(old)] != list(map(_place, old)):
         return _other_files(old, new)
     found = [_change(before, file) for before, file in zip(then, now, strict=False)]
     changes = [change for change in found if change is not None]
@@ -59,6 +60,11 @@ def change_of(then: Then, now: Sequence[SourceFile]) -> Change | None:
     if any(change is not None for change in found[:-1]):
         return Change(what, "only the last file may have grown")
     return Change(what, changes[0].obstacle if changes else None)
+
+
+def _place(uri: str) -> str:
+    """The file that *uri* names, however it is written."""
+    return uri if "://" in uri else os.path.realpath(uri)
 
 
 def _other_files(old: list[str], new: list[str]) -> Change:

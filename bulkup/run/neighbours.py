@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 
 from bulkup.destinations.registry import service_named
@@ -12,7 +13,7 @@ from bulkup.journal.facts import CLOCK, STARTED_AT, UPLOAD, Anchor
 from bulkup.journal.reading import JournalView, view
 from bulkup.run.folder import RunFolder, StateDir
 
-__all__ = ["others_since"]
+__all__ = ["others_since", "owners"]
 
 
 def others_since(state: StateDir, run: RunFolder, destination: DestinationSettings, name: str, since: float) -> Others:
@@ -47,6 +48,18 @@ def others_since(state: StateDir, run: RunFolder, destination: DestinationSettin
         if is_unclear:
             unclear.append(other.run_id)
     return Others(rows, tuple(unclear))
+
+
+def owners(state: StateDir, run: RunFolder, destination: DestinationSettings, name: str) -> tuple[str, ...]:
+    """The runs other than *run* that have put rows into the dataset *name* of *destination*, the newest first. Reads files."""
+    found = []
+    for other in map(state.run, reversed(state.runs())):
+        if other.run_id == run.run_id:
+            continue
+        with suppress(JournalUnusable, LocalDisk, RunLocked), view(other.path) as journal:
+            if _writes_to(journal, destination, name) and journal.totals(destination.service).rows_landed:
+                found.append(other.run_id)
+    return tuple(found)
 
 
 def _anchor(run: RunFolder) -> Anchor | None:

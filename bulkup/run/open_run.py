@@ -34,10 +34,10 @@ from bulkup.run.changed_source import open_journal
 from bulkup.run.fingerprint import to_records
 from bulkup.run.folder import RunFolder, StateDir
 from bulkup.run.interrupt import Interrupt
-from bulkup.run.neighbours import others_since
+from bulkup.run.neighbours import others_since, owners
 from bulkup.run.run_clock import run_clock
 from bulkup.run.run_workers import RunWorkers, worker_count
-from bulkup.run.wish import Upload, run_id
+from bulkup.run.wish import Upload, known_run_id
 from bulkup.run.worker import LaneOpening
 from bulkup.settings.config import OnSourceChange, RunSettings
 from bulkup.sources import Selection, Source, open_source
@@ -125,7 +125,7 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
     for note in source.notes:
         wish.tell(Note("", note))
     state.create()
-    folder = state.run(wish.resume or run_id(upload))
+    folder = state.run(wish.resume or known_run_id(upload, lambda name: state.run(name).exists))
     journal = await open_journal(
         folder,
         stack,
@@ -226,6 +226,7 @@ def _lane_context(run: OpenRun, settings: DestinationSettings, destination: Dest
         halt=halt,
         tally=Tally(),
         limit=BodyLimit(settings.max_chunk_bytes or destination.capabilities.max_chunk_bytes),
+        owners=partial(anyio.to_thread.run_sync, owners, run.state, run.folder, settings, options.name),
         others=_read_once(partial(others_since, run.state, run.folder, settings, options.name)),
         say=say,
     )

@@ -10,13 +10,13 @@ from dataclasses import replace
 import anyio
 
 from bulkup.account.receipt import Invocation
-from bulkup.event import LaneSnapshot, Snapshot, Trouble
+from bulkup.event import LaneSnapshot, Progress, Snapshot, Stage, Trouble
 from bulkup.flow.lane import Lane
 from bulkup.journal.facts import LAST_TROUBLE, LIMITED_BY
 from bulkup.pacing import Eta
 from bulkup.run.open_run import OpenRun
 
-__all__ = ["Snapshots"]
+__all__ = ["Snapshots", "stages_shown"]
 
 SNAPSHOT_EVERY_S = 0.25
 NOTE_EVERY_S = 5.0
@@ -89,6 +89,24 @@ class Snapshots:
         elapsed_s = time.monotonic() - self._run.began_s
         found = tuple(_lane_snapshot(lane, self._etas[lane.name], elapsed_s) for lane in self._run.lanes)
         return Snapshot(elapsed_s, found)
+
+
+@asynccontextmanager
+async def stages_shown(run: OpenRun) -> AsyncIterator[None]:
+    """Meanwhile somebody hears what the lanes are at, where nothing is sent."""
+
+    async def show() -> None:
+        while True:
+            await anyio.sleep(SNAPSHOT_EVERY_S)
+            at = [(lane.name, lane.context.tally) for lane in run.lanes if not lane.has_ended]
+            stages = tuple(Stage(name, t.stage, t.stage_done, t.stage_total) for name, t in at if t.stage)
+            if stages:
+                run.wish.tell(Progress(time.monotonic() - run.began_s, stages))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(show)
+        yield
+        tasks.cancel_scope.cancel()
 
 
 def _lane_snapshot(lane: Lane, eta: Eta, elapsed_s: float) -> LaneSnapshot:

@@ -24,7 +24,7 @@ from bulkup.flow.lane import Lane
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.lifetime import begin, conclude
 from bulkup.run.open_run import OpenRun, Purpose, Wish, open_run, service_at
-from bulkup.run.snapshots import Snapshots
+from bulkup.run.snapshots import Snapshots, stages_shown
 from bulkup.run.stopping import see_through
 from bulkup.run.wish import Upload
 
@@ -52,6 +52,7 @@ async def execute(
     finally:
         if not_begun is not None and not_begun.is_new:
             not_begun.discard()
+            not_begun.say(f"nothing was sent, and nothing is kept of run {not_begun.folder.run_id}")
 
 
 async def settle(
@@ -77,9 +78,10 @@ async def verify(
     async with open_run(wish) as run:
         found = {lane.name: LaneVerification(read_whole=False) for lane in run.lanes}
         with as_one_error():
-            await see_through(
-                run, lambda lane: compare_lane(lane, Sample(sample, seed), run.folder.path, found.__setitem__)
-            )
+            async with stages_shown(run):
+                await see_through(
+                    run, lambda lane: compare_lane(lane, Sample(sample, seed), run.folder.path, found.__setitem__)
+                )
         if wish.interrupt.code is not None:
             for one in found.values():
                 one.stopped = one.stopped or ("interrupted", wish.interrupt.code)

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -19,7 +19,7 @@ from bulkup.journal.facts import UploadRecord
 from bulkup.path_text import as_text, is_unicode, local, portable
 from bulkup.settings.config import RunSettings
 
-__all__ = ["Upload", "default_name", "run_id"]
+__all__ = ["Upload", "default_name", "known_run_id", "run_id"]
 
 STDIN = "-"
 PATHS = ("state_dir", "token_file", "ca_file")
@@ -99,18 +99,72 @@ def default_name(sources: tuple[str, ...]) -> str:
     return stem
 
 
+def known_run_id(upload: Upload, exists: Callable[[str], bool]) -> str:
+    """The name of the run that *upload* is, if one *exists* under any spelling of its paths; else the name of a new run.
+
+    Earlier versions of bulkup made a run of its own of each spelling.
+    """
+    if not upload.is_resumable:
+        return run_id(upload)
+    return next((name for name in _names(upload) if exists(name)), run_id(upload))
+
+
+def _names(upload: Upload) -> Iterator[str]:
+    """As given, as a new run would be called, and as other spellings of the same paths were called before they were one run."""
+    near, here = _from_state(upload), tuple(map(_from_here, upload.sources))
+    dotted = tuple(s if _is_elsewhere(s) or s.startswith("/") else f"./{s}" for s in near)
+    for sources in (upload.sources, near, dotted, here, tuple(map(_absolute, upload.sources))):
+        yield _run_id(upload, sources)
+
+
+def _is_elsewhere(source: str) -> bool:
+    return "://" in source
+
+
+def _absolute(source: str) -> str:
+    """*source* from the root, the links in its folder followed. A link to the file itself stays one."""
+    if _is_elsewhere(source):
+        return source
+    try:
+        folder, name = os.path.split(os.path.normpath(os.path.abspath(source)))  # noqa: PTH100 - text, not a file
+        return os.path.join(os.path.realpath(folder), name)  # noqa: PTH118
+    except (OSError, ValueError):
+        return source
+
+
+def _from_here(source: str) -> str:
+    return source if _is_elsewhere(source) else os.path.normpath(source)
+
+
+def _from_state(upload: Upload) -> tuple[str, ...]:
+    """Each source as seen from the folder in which the state directory lies, where it is below that; else from the root."""
+    base = os.path.join(os.path.dirname(_absolute(str(upload.settings.state_dir))), "")  # noqa: PTH118, PTH120
+    return tuple(source if _is_elsewhere(source) else _absolute(source).removeprefix(base) for source in upload.sources)
+
+
 def run_id(upload: Upload) -> str:
-    """The run's name: the same for the same sources as given, row options and destinations, so the same command goes on.
+    """The run's name: the same for the same sources, row options and destinations, so the same command goes on.
+
+    However a file's path is written, from wherever, it is the same file.
 
     Neither a token nor the content is part of it, nor is what only concerns the pace. Standard input makes a new run each time.
     """
-    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", upload.settings.name).strip("-.")[:60] or "run"
     if not upload.is_resumable:
-        return f"{slug}-{secrets.token_hex(4)}"
+        return f"{_slug(upload)}-{secrets.token_hex(4)}"
+    return _run_id(upload, _from_state(upload))
+
+
+def _run_id(upload: Upload, sources: Sequence[str]) -> str:
+    """The name of a run with *sources* spelled so."""
+    slug = _slug(upload)
     lanes = {destination.service: destination.identity() for destination in upload.destinations}
-    key = {"sources": list(map(portable, upload.sources)), "name": upload.settings.name, "lanes": lanes}
+    key = {"sources": list(map(portable, sources)), "name": upload.settings.name, "lanes": lanes}
     chosen = upload.settings.model_dump(mode="json", include=set(_ROW_SETTINGS), exclude_defaults=True)
     if chosen:
         key["rows"] = chosen
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return f"{slug}-{digest[:8]}"
+
+
+def _slug(upload: Upload) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", upload.settings.name).strip("-.")[:60] or "run"

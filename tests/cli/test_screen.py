@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from bulkup.cli.display import Screen
-from bulkup.event import LaneSnapshot, Note, Snapshot, Trouble
+from bulkup.event import LaneSnapshot, Note, Progress, Snapshot, Stage, Trouble
 from tests.cli.screens import Terminal
 
 NEBIUS = LaneSnapshot(
@@ -155,3 +155,21 @@ def test_no_colour_where_the_user_wants_none(monkeypatch: pytest.MonkeyPatch) ->
     with Terminal(80, 24) as terminal, screen_on(terminal) as screen:
         shown(terminal, screen, IN_TROUBLE)
         assert terminal.colour_of("cannot reach") == "default"
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (80, "nebius  ━━━━━━━━━━━━─────────────────  43%  24 s left  27 of 63 chunks compared"),
+        (50, "nebius   43%  24 s left  27 of 63 chunks compared"),
+        (30, "nebius   43%  24 s left"),
+    ],
+)
+def test_what_sends_nothing_shows_how_far_it_is(columns: int, line: str) -> None:
+    """`verify` compares: the share, the time left, the count."""
+    with Terminal(columns, 24) as terminal, screen_on(terminal) as screen:
+        screen.progress(Progress(2.0, (Stage("nebius", "chunks compared", 0, 63),)))
+        screen.progress(Progress(20.0, (Stage("nebius", "chunks compared", 27, 63),)))
+        assert terminal.lines == [line]
+        screen.close()
+        assert terminal.lines == []

@@ -22,7 +22,7 @@ def one_line(done: Done, code: int) -> str:
 
 CASES: dict[str, tuple[list[str], int, str]] = {
     "missing file": (["upload", "gone.jsonl", "--to", "nebius"], 2, "gone.jsonl: there is no such file"),
-    "no source": (["upload", "--to", "nebius"], 2, "missing argument"),
+    "no source": (["upload", "--to", "nebius"], 2, "nothing to upload: name at least one file"),
     "no destination": (["upload", "rows.jsonl"], 2, "nowhere to upload to"),
     "unknown destination": (["upload", "rows.jsonl", "--to", "s3"], 2, "no destination 's3'"),
     "no space": (["upload", "rows.jsonl", "--to", "collinear"], 2, "--space-id"),

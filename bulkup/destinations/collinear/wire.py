@@ -35,6 +35,7 @@ from bulkup.destinations.http import (
     JsonBody,
     RowId,
     ask,
+    has_path,
     is_usable_id,
     lost,
     refusal,
@@ -52,6 +53,8 @@ from bulkup.transport import Answer, Transport, TransportFailure
 from bulkup.transport.classify import BadRequest
 
 __all__ = ["CollinearDestination"]
+
+UPLOAD_PATH = "/api/v1/dataset/upload"
 
 PAGE = 100
 
@@ -162,7 +165,7 @@ class CollinearDestination:
     async def send(self, payload: Payload, on_bytes: Callable[[int], None]) -> Outcome:
         try:
             async with self._transport.exchange(
-                "POST", "/api/v1/dataset/upload", token=self.token.current, body=payload, on_bytes=on_bytes
+                "POST", UPLOAD_PATH, token=self.token.current, body=payload, on_bytes=on_bytes
             ) as answer:
                 if answer.status not in (200, 201):
                     return await refusal(answer, bad_request=BadRequest.OPEN)
@@ -193,6 +196,9 @@ class CollinearDestination:
         except ReadBackUnavailable as why:
             return Look(at, tuple(seen.values()), unavailable=str(why))
         return Look(at, tuple(seen.values()), listed=listing.datasets)
+
+    async def is_there(self, asking: Asking) -> bool:
+        return await has_path(asking, self._transport, self.token, UPLOAD_PATH)
 
     async def match(self, asking: Asking, dataset_id: str, *, rows: int, plan: RowPlan) -> Match:
         return Match.UNKNOWN  # a chunk is no dataset of its own here

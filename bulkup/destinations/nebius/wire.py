@@ -28,6 +28,7 @@ from bulkup.destinations.http import (
     ROW_BYTES,
     ask,
     decoded,
+    has_path,
     is_usable_id,
     lost,
     readable,
@@ -53,6 +54,8 @@ RECORD_BYTES = 4 * 1024 * 1024
 """How large a dataset's record may be (it holds the schema)."""
 
 NAME_CHARACTERS = 1000
+
+UPLOAD_PATH = "/v1/datasets"
 
 PAGE = 100
 
@@ -153,7 +156,7 @@ class NebiusDestination:
     async def send(self, payload: Payload, on_bytes: Callable[[int], None]) -> Outcome:
         try:
             async with self._transport.exchange(
-                "POST", "/v1/datasets", token=self.token.current, body=payload, on_bytes=on_bytes
+                "POST", UPLOAD_PATH, token=self.token.current, body=payload, on_bytes=on_bytes
             ) as answer:
                 if answer.status not in (200, 201):
                     return await refusal(answer, bad_request=BadRequest.NOTHING_STORED)
@@ -187,6 +190,9 @@ class NebiusDestination:
             except ReadBackUnavailable as why:
                 return Look(at, tuple(seen.values()), unavailable=str(why))
         return Look(at, tuple(seen.values()), listed=listed)
+
+    async def is_there(self, asking: Asking) -> bool:
+        return await has_path(asking, self._transport, self.token, UPLOAD_PATH)
 
     async def _list(self, asking: Asking, scope: dict[str, str], seen: dict[str, Seen]) -> int:
         """Add to *seen* the datasets of our names that a list shows, by id; how many it shows in all.
