@@ -261,8 +261,8 @@ class RunOptions(OptionTable):
         bool,
         Option(
             metavar="",
-            meaning="upload though a dataset of that name exists already: its service adds the rows to it or, where each request makes a "
-            "dataset, makes another one of that name; `--no-append` overrules the environment and the config file",
+            meaning="upload though a dataset of that name exists already: its service adds the rows to it or, where each request "
+            "makes a dataset, makes another one of that name; `--no-append` overrules the environment and the config file",
             default="refuse (exit code 2)",
             parse=parse_truth,
             commands=ALONE,
