@@ -24,6 +24,7 @@ __all__ = [
     "SourceChanged",
     "SourceUnreadable",
     "TokenRefused",
+    "TooManyRejects",
     "UsageProblem",
     "as_one_error",
     "sole_error",
@@ -140,6 +141,12 @@ class RunLocked(BulkupError):
     """Another process holds the run, or another run holds the destination's dataset."""
 
     exit_code = ExitCode.LOCKED
+
+
+class TooManyRejects(BulkupError):
+    """More rows would be rejected than the user allows. Nothing was sent."""
+
+    exit_code = ExitCode.STOPPED_BY_LIMIT
 
 
 class LocalDisk(BulkupError):

@@ -19,11 +19,11 @@ WORDS, PURE, EDGES, FLOW, WIRING, SURFACE = range(6)
 LAYERS = {
     WORDS: ("model", "chunk", "outcome", "errors", "refusal", "event", "path_text", "settings", "tokens", "version"),
     PURE: (
-        *("rows", "encoding", "account", "doubt"),
+        *("rows", "encoding", "scan", "account", "doubt"),
         *("tokens.logs", "transport.classify", "transport.stalls", "flow.tiling", "bench.sweep"),
     ),
     EDGES: ("sources", "destinations", "transport", "pacing", "journal", "workers", "tokens.token_source"),
-    FLOW: ("flow",),
+    FLOW: ("flow", "scan.scanner"),
     WIRING: ("run", "bench", "api"),
     SURFACE: ("", "cli", "__main__"),
 }

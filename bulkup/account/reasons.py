@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-__all__ = ["REASONS_SHOWN", "Reasons", "RejectedFor"]
+__all__ = ["REASONS_SHOWN", "Reasons", "RejectedFor", "kind_of_reason"]
 
 REASONS_SHOWN = 5
 
@@ -39,7 +39,7 @@ class _Kind:
 
 
 @lru_cache(maxsize=4096)
-def _kind_of(stage: str, place: str | None, reason: str) -> tuple[str, str, str]:
+def kind_of_reason(stage: str, place: str | None, reason: str) -> tuple[str, str, str]:
     """What two reasons have in common that are the same to a person: all but the values and the places within a row."""
     words = reason if place is None else reason.removeprefix(f"{place}: ")
     return stage, _INDEX.sub("[…]", place or ""), _VALUE.sub("…", _OPTION.sub("…", words))
@@ -53,7 +53,7 @@ class Reasons:
 
     def add(self, *, stage: str, place: str | None, reason: str, position: int, first: object = None) -> None:
         """One rejected row. *first* is handed out again with the row of its kind that stands first in the source."""
-        kind = _kind_of(stage, place, reason)
+        kind = kind_of_reason(stage, place, reason)
         found = self._kinds.get(kind)
         if found is None and len(self._kinds) >= _MOST_KINDS:
             kind, reason = ("", "", ""), "other reasons"

@@ -12,7 +12,16 @@ from bulkup.encoding.shapes import PRESETS, TURNS_PRESETS
 from bulkup.encoding.target import ColumnRows, FixedRows, Target
 from bulkup.errors import UsageProblem
 
-__all__ = ["LEAST_PERCENT", "Choice", "choose_preset", "fitting", "offered", "what_is_missing"]
+__all__ = [
+    "LEAST_PERCENT",
+    "Choice",
+    "NoPresetFits",
+    "choose_preset",
+    "fitting",
+    "missing_in",
+    "offered",
+    "what_is_missing",
+]
 
 LEAST_PERCENT = 95
 """Of the rows looked at; a preset that fewer are in the shape of is for a person to choose."""
@@ -20,6 +29,10 @@ LEAST_PERCENT = 95
 _PROBLEM_CHARS = 2000
 _KEYS_SAID = 12
 _Row = dict[str, Any]
+
+
+class NoPresetFits(UsageProblem):
+    """Too few of the rows looked at are in the shape of any preset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +76,7 @@ def choose_preset(
 ) -> Choice:
     """The preset for *rows* rows, of which *counts* are in each shape (`fitting`): the first in whose shape 95 % of them are.
 
-    Where there is none, a destination with a schema gets the rows as they are. For one without, `UsageProblem` says the counts,
+    Where there is none, a destination with a schema gets the rows as they are. For one without, `NoPresetFits` says the counts,
     and what is *missing*. *of_what* says which rows these are.
     """
     enough = [name for name in offered(target) if counts.get(name, 0) * 100 >= LEAST_PERCENT * rows]
@@ -82,7 +95,7 @@ def choose_preset(
         ways.insert(0, f"give --preset {most}, which rejects the others")
     what = f"{target.name}: no preset fits {LEAST_PERCENT} % of {of_what} ({rows:,})"
     fit = f"in the shape of {', '.join(said)}" if said else "none is in the shape of any"
-    raise UsageProblem(one_line(f"{what}: {fit}{missing}; {', or '.join(ways)}", _PROBLEM_CHARS))
+    raise NoPresetFits(one_line(f"{what}: {fit}{missing}; {', or '.join(ways)}", _PROBLEM_CHARS))
 
 
 def what_is_missing(rows: Iterable[_Row], target: Target, turns: str | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import repeat
@@ -15,6 +16,7 @@ from bulkup.encoding.faults import Fault, said
 from bulkup.encoding.identity import VerbatimCodec
 from bulkup.encoding.language import BOOLEAN, INTEGER, STRING, Form, nullable, record
 from bulkup.encoding.row_types import RowType, is_odd, line_decoder, row_maker, row_type
+from bulkup.encoding.shapes import Change
 from bulkup.encoding.shortcuts import turns_as_text
 from bulkup.encoding.target import INT64, Codec, Irregular
 from bulkup.encoding.utf8 import Utf8
@@ -28,13 +30,22 @@ _TYPES: dict[Holds, Any] = {
     Holds.INTEGER: Annotated[int, INT64],
     Holds.BOOLEAN: bool,
     Holds.TEXT: msgspec.Raw,
+    Holds.CHARACTERS: str,
     Holds.AS_IS: Any,
 }
 _NOT_NULL = dict[str, Any] | list[Any] | str | int | float | bool
-_EXPECTED = {Holds.STRING: "a string", Holds.INTEGER: "an integer", Holds.BOOLEAN: "true or false"}
+_EXPECTED = {
+    Holds.STRING: "a string",
+    Holds.INTEGER: "an integer",
+    Holds.BOOLEAN: "true or false",
+    Holds.CHARACTERS: "a string, a number, true or false",
+}
 _NULL = msgspec.Raw(b"null")
-_CARRIED = frozenset({Holds.AS_IS})
+_CARRIED = frozenset({Holds.AS_IS, Holds.CHARACTERS})
 """What is written anew as the token that it is, since a value of any type may hold a number that a double does not."""
+
+_strings = msgspec.json.Decoder(list[str]).decode
+_NESTED = {b"{", b"["}
 
 
 def column_codecs(columns: Sequence[Column], dropped: Sequence[str], *, rewrite: bool) -> tuple[Codec, ...]:
@@ -105,7 +116,11 @@ class ColumnsCodec:
         self._encode = msgspec.json.Encoder().encode
         names = [column.name for column in columns]
         self._out = row_maker("WrittenRow", names)
-        self._remade = self._skips or any(column.holds is Holds.TEXT for column in columns) or is_odd(names)
+        remade = (Holds.TEXT, Holds.CHARACTERS)
+        self._remade = self._skips or any(column.holds in remade for column in columns) or is_odd(names)
+        has_characters = any(column.holds is Holds.CHARACTERS for column in columns)
+        self.changes: Counter[str] | None = Counter() if has_characters else None
+        """As `Pipeline` has them."""
         is_one_text = len(columns) == 1 and columns[0].holds is Holds.TEXT
         self.shortcuts = turns_as_text(columns[0].name) if is_one_text else ()
 
@@ -129,9 +144,17 @@ class ColumnsCodec:
         if any(0 in values[i] for i in self._integers) and self._minus_zero.may_be_in(data):
             decoded = self._decode_tokens(data)
             values = [map(getter, decoded) for getter in self._getters]
-        return self._encode(list(map(self._out, *map(self._written, self._columns, values))))[1:-1]
+        changed: set[int] = set()
+        written = [self._written(column, value, changed) for column, value in zip(self._columns, values, strict=True)]
+        if self.changes is not None:
+            self.changes.clear()
+            self.changes[Change.AS_TEXT] = len(changed)
+        return self._encode(list(map(self._out, *written)))[1:-1]
 
-    def _written(self, column: Column, values: Iterable[Any]) -> Iterable[Any]:
+    def _written(self, column: Column, values: Iterable[Any], changed: set[int]) -> Iterable[Any]:
+        """What becomes of *values* of *column*; the numbers of the rows in which a value becomes a string join *changed*."""
+        if column.holds is Holds.CHARACTERS:
+            return self._as_characters(column, list(map(bytes, values)), changed)
         if column.holds is not Holds.TEXT:
             return values
         texts = list(map(str, values, repeat("utf-8")))
@@ -140,6 +163,20 @@ class ColumnsCodec:
         if not column.nullable:
             raise Irregular
         return [None if text == "null" else text for text in texts]
+
+    def _as_characters(self, column: Column, tokens: list[bytes], changed: set[int]) -> list[msgspec.Raw]:
+        begins = {token[:1] for token in tokens}
+        if begins & _NESTED or (b"n" in begins and not column.nullable):
+            raise Irregular
+        if begins <= {b'"'}:
+            _strings(b"[" + b",".join(tokens) + b"]")  # half a surrogate pair is no text
+            return list(map(msgspec.Raw, tokens))
+        _strings(b"[" + b",".join(token for token in tokens if token.startswith(b'"')) + b"]")
+        for number, token in enumerate(tokens):
+            if token[:1] not in b'"n':
+                tokens[number] = b'"%b"' % token
+                changed.add(number)
+        return list(map(msgspec.Raw, tokens))
 
 
 def column_fault(columns: Sequence[Column], row: dict[str, Any]) -> Fault | None:
@@ -151,7 +188,8 @@ def column_fault(columns: Sequence[Column], row: dict[str, Any]) -> Fault | None
             return _fault(key, what, "text?")
     for column in columns:
         kind = column.type if isinstance(column.type, str) else "that type"
-        given = "text" if column.holds is Holds.TEXT else column.type if isinstance(column.type, str) else None
+        given = column.type if isinstance(column.type, str) else None
+        given = str(column.holds) if column.holds in (Holds.TEXT, Holds.CHARACTERS) else given
         nullable = None if given is None else f"{given}?"
         if column.name not in row and not column.nullable:
             return _fault(column.name, f"the column ({kind}, not nullable) is absent", nullable)
@@ -180,5 +218,7 @@ def _holds(holds: Holds, value: Any) -> bool:
             return type(value) is int and -(2**63) <= value < 2**63
         case Holds.BOOLEAN:
             return isinstance(value, bool)
+        case Holds.CHARACTERS:
+            return not isinstance(value, dict | list)
         case _:
             return True

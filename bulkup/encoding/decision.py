@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from bulkup.encoding.by_row import RewrittenRows
-from bulkup.encoding.choosing import Choice, choose_preset, fitting, offered, what_is_missing
+from bulkup.encoding.choosing import Choice, choose_preset, fitting, missing_in, offered, what_is_missing
 from bulkup.encoding.drop import is_nested, without
 from bulkup.encoding.faults import one_line
 from bulkup.encoding.lines import lines_of
@@ -25,7 +25,7 @@ from bulkup.refusal import Refusal, attempt
 from bulkup.rows.mapping import Mapping
 from bulkup.rows.schema import Column, Holds, given_columns, infer_columns
 
-__all__ = ["decide"]
+__all__ = ["decide", "readable_rows"]
 
 _Row = dict[str, Any]
 _PROBLEM_CHARS = 2000
@@ -33,8 +33,9 @@ _MOST_SLOW = 3
 """Rows of the sample that a regex may take too long for; each costs its whole limit."""
 
 
-def decide(sample: Block | None, target: Target, options: RowOptions) -> RowPlan:
-    """The plan for a source whose first block is *sample* (None: it has no rows).
+def decide(sample: Block | None, target: Target, options: RowOptions, chosen: Choice | None = None) -> RowPlan:
+    """The plan for a source whose first block is *sample* (None: it has no rows). *chosen* is the preset that `auto` takes, where
+    more than the sample was looked at.
 
     Rows of the sample that cannot be read are left to become dead letters. Raises `UsageProblem` where the options
     contradict each other or the rows: an unknown preset, keys that *target* has no place for.
@@ -46,7 +47,7 @@ def decide(sample: Block | None, target: Target, options: RowOptions) -> RowPlan
     top = tuple(key for key in dict.fromkeys(options.drop) if any(key in row for row in found) or not is_nested(key))
     nested = tuple(key for key in options.drop if key not in top)
     rows = [without(row, top, nested) for row in found]
-    choice = _preset(rows, target, options)
+    choice = chosen or _preset(rows, target, options)
     plan = RowPlan(
         target=target,
         preset=choice.preset,
@@ -66,6 +67,8 @@ def decide(sample: Block | None, target: Target, options: RowOptions) -> RowPlan
     if rewritten is not None:
         rows = _rewritten(rows, rewritten)
     if isinstance(target.rows, FixedRows):
+        if chosen is not None:  # the first rows may be the few that are in another shape
+            rows = [row for row in rows if missing_in(row, chosen.preset, target, options.turns) is None]
         return _fixed(plan, target.rows, rows, lines)
     if lines and not found and options.schema is None:
         raise UsageProblem(
@@ -73,6 +76,16 @@ def decide(sample: Block | None, target: Target, options: RowOptions) -> RowPlan
             f"give one as [{target.name}.schema]"
         )
     return _with_columns(plan, rows, lines, options)
+
+
+def readable_rows(block: Block, options: RowOptions | RowPlan) -> Iterator[_Row]:
+    """The rows of *block* that can be read, mended where that is asked for, without the keys that are left out."""
+    mender = Mender(options.repairs)
+    nested = options.drop_nested if isinstance(options, RowPlan) else ()
+    for line in lines_of(block):
+        row = _read(line.row, mender) if line.row else None
+        if row is not None:
+            yield without(row, options.drop, nested)
 
 
 def _check(target: Target, options: RowOptions) -> None:
@@ -188,4 +201,4 @@ def _with_columns(plan: RowPlan, rows: Sequence[_Row], lines: Sequence[bytes], o
 
 
 def _is_remade(column: Column, rows: Sequence[_Row]) -> bool:
-    return column.holds is Holds.TEXT or any(column.name not in row for row in rows)
+    return column.holds in (Holds.TEXT, Holds.CHARACTERS) or any(column.name not in row for row in rows)

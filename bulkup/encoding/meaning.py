@@ -124,8 +124,13 @@ def _answered(plan: RowPlan, row: dict[str, Any]) -> dict[str, Any]:
 
 def _with_texts(plan: RowPlan, meant: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     """*meant* with its text columns as strings: the text that was made where it means the value, else the one way to write it."""
-    texts = {column.name for column in plan.columns or () if column.holds is Holds.TEXT}
-    return {key: _text(value, made.get(key)) if key in texts else value for key, value in meant.items()}
+    holds = {column.name: column.holds for column in plan.columns or ()}
+    return {key: _in_column(holds.get(key), value, made.get(key)) for key, value in meant.items()}
+
+
+def _in_column(holds: Holds | None, value: Any, made: Any) -> Any:
+    as_it_is = isinstance(value, str) and holds is Holds.CHARACTERS
+    return value if as_it_is or holds not in (Holds.TEXT, Holds.CHARACTERS) else _text(value, made)
 
 
 def _text(value: Any, made: Any) -> str:

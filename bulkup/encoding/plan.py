@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from bulkup.encoding.by_row import RewrittenRows
 from bulkup.encoding.checked import CheckedCodec
-from bulkup.encoding.columns import column_codecs
+from bulkup.encoding.columns import column_codecs, column_fault
 from bulkup.encoding.drop import DropNested
-from bulkup.encoding.faults import one_line
+from bulkup.encoding.faults import Fault, one_line
 from bulkup.encoding.identity import TrustingCodec
 from bulkup.encoding.mapped import MappedRows
 from bulkup.encoding.shapes import PRESETS
@@ -197,11 +197,7 @@ class RowPlan:
     def pipelines(self) -> tuple[Pipeline, ...]:
         """The ways to encode rows, the one tried first first. Which of them takes a row depends on that row alone."""
         first = self.first_rewriters()
-        if isinstance(self.target.rows, FixedRows):
-            codecs: tuple[Codec, ...] = (self.target.rows.codec,)
-        else:
-            dropped = self.drop if self.mapping is None else ()
-            codecs = column_codecs(self.columns or (), dropped, rewrite=self.rewrite)
+        codecs = self.codecs()
         if self.mapping is not None:
             return self._turned(self._mapped(self.mapping, first, codecs))
         if not isinstance(self.target.rows, FixedRows):
@@ -220,14 +216,25 @@ class RowPlan:
             )
         )
 
+    def codecs(self) -> tuple[Codec, ...]:
+        """What takes rows once they are made, the usual one first."""
+        if isinstance(self.target.rows, FixedRows):
+            return (self.target.rows.codec,)
+        return column_codecs(self.columns or (), self.drop if self.mapping is None else (), rewrite=self.rewrite)
+
+    def column_fault(self, row: dict[str, Any]) -> Fault | None:
+        """What keeps the decoded *row*, as it is made, out of the columns."""
+        return column_fault(self.columns or (), row)
+
     def _in_columns(self, first: tuple[Rewriter, ...], codecs: tuple[Codec, ...]) -> tuple[Pipeline, ...]:
         preset = self.column_preset
+        counters = [getattr(codec, "changes", None) for codec in codecs]
         if self.validation is Validation.TRUST:
-            codecs = (TrustingCodec(),) if codecs[0].is_verbatim else codecs
+            codecs, counters = ((TrustingCodec(),), [None]) if codecs[0].is_verbatim else (codecs, counters)
         elif preset is not None:
             quick = None if preset.quick is None else preset.quick(self.turns_key)
             codecs = tuple(CheckedCodec(codec, quick, preset.fault(self.turns_key)) for codec in codecs)
-        plain = tuple(Pipeline(first, codec) for codec in codecs)
+        plain = tuple(Pipeline(first, codec, counter) for codec, counter in zip(codecs, counters, strict=True))
         rewritten = self.rewritten()
         if preset is None or rewritten is None:
             return plain

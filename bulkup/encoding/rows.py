@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bulkup.encoding.by_row import RewrittenRows
-from bulkup.encoding.columns import column_fault
 from bulkup.encoding.depth import MOST_NESTED, depth_of, room_to_recurse
 from bulkup.encoding.doubled_keys import DoubledKeys, doubled_key
 from bulkup.encoding.drop import without
@@ -41,11 +40,12 @@ class BlockEncoder:
     """Carries a `RowPlan` out. What a block comes to depends on nothing before it, so any worker may encode any block. For one
     thread at a time."""
 
-    def __init__(self, plan: RowPlan) -> None:
+    def __init__(self, plan: RowPlan, doubled: DoubledKeys | None = None) -> None:
+        """*doubled* has seen rows like these before."""
         self._plan = plan
         self._pipelines = plan.pipelines()
         usual = self._pipelines[0]
-        self._doubled = DoubledKeys() if plan.finds_doubled_keys else None
+        self._doubled = (doubled or DoubledKeys()) if plan.finds_doubled_keys else None
         self._mender = Mender(plan.repairs) if plan.repairs else None
         self._verbatim = not usual.rewriters and usual.codec.is_verbatim
         self._first = plan.first_rewriters()
@@ -56,10 +56,9 @@ class BlockEncoder:
 
     def encode(self, block: Block) -> EncodedBlock:
         """*block* made ready. Its body is `encode_rows`'s bodies joined by commas, its rejects are `encode_rows`'s."""
-        if len(block.data) <= self._plan.max_row_bytes and not _holds_a_mark(block):
-            made = attempt(self._whole, block)
-            if isinstance(made, EncodedBlock):
-                return made
+        made = self.encode_whole(block)
+        if made is not None:
+            return made
         rows = self.encode_rows(block)
         bodies = [row.body for row in rows if row.body is not None]
         rejects = tuple(row.reject for row in rows if row.reject is not None)
@@ -69,6 +68,13 @@ class BlockEncoder:
                 changes.update(dict(row.changes))
         blank = len(rows) - len(bodies) - len(rejects)
         return EncodedBlock(b",".join(bodies), len(bodies), blank, rejects, verbatim=False, changes=_counted(changes))
+
+    def encode_whole(self, block: Block) -> EncodedBlock | None:
+        """*block* made ready at once; None where a row in it needs a closer look."""
+        if len(block.data) > self._plan.max_row_bytes or _holds_a_mark(block):
+            return None
+        made = attempt(self._whole, block)
+        return made if isinstance(made, EncodedBlock) else None
 
     def _whole(self, block: Block) -> EncodedBlock | None:
         """*block* as a whole, None where that is not the way for it. Raises where a row is not taken."""
@@ -218,7 +224,7 @@ class BlockEncoder:
         if not isinstance(plan.target.rows, FixedRows):
             named = plan.column_preset
             in_shape = None if named is None else named.fault(plan.turns_key)(row)
-            return in_shape or column_fault(plan.columns or (), row)
+            return in_shape or plan.column_fault(row)
         if plan.mapping is None and plan.preset != "identity":
             preset = plan.fixed_preset
             mapped = preset.mapped(row, Counter())

@@ -1,4 +1,4 @@
-"""The lane's plan: taken from the journal, or decided once, on the source's first block."""
+"""The lane's plan: taken from the journal, or decided once, on the scan of the source or, without one, on its first block."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from bulkup.encoding import RowPlan, decide
 from bulkup.errors import BulkupError, UsageProblem
 from bulkup.flow.context import LaneContext
 from bulkup.flow.plan import LanePlan
-from bulkup.flow.tiling import Limits, tile_bytes
+from bulkup.flow.scanned import scanned
+from bulkup.flow.tiling import tile_bytes
 from bulkup.journal.facts import PLAN
 from bulkup.model import Block
+from bulkup.scan.found import Measure
 from bulkup.sources import Cursor
 
 __all__ = ["frozen_plan", "plan_lane"]
@@ -39,10 +41,15 @@ async def plan_lane(lane: LaneContext, cursor: Cursor) -> LanePlan:
 
 
 async def _first_plan(lane: LaneContext, cursor: Cursor) -> LanePlan:
-    """Rows, T and limits, decided on the first block."""
-    first = await cursor.peek()
-    sample = first if isinstance(first, Block) else None
-    rows = decide(sample, lane.destination.target, lane.chosen.rows)
+    """Rows, T and limits, decided on the scan, or on the first block."""
+    found = await scanned(lane.journal, lane.destination.target)
+    if found is None:
+        first = await cursor.peek()
+        sample = first if isinstance(first, Block) else None
+        rows = decide(sample, lane.destination.target, lane.chosen.rows)
+        measure, may_hold_rows = _measured(rows, sample), _may_hold_rows(sample, rows, lane.source.size)
+    else:
+        rows, measure, may_hold_rows = found.plan, found.measure, found.rows > 0
     max_body_bytes = min(lane.limit.bytes, lane.chosen.learned_limit or lane.limit.bytes)
     envelope_bytes = lane.destination.envelope(widest_name(lane.destination.dataset_name), rows).size
     if max_body_bytes - envelope_bytes < MIN_ROOM_BYTES:
@@ -51,27 +58,32 @@ async def _first_plan(lane: LaneContext, cursor: Cursor) -> LanePlan:
     max_row_bytes = lane.chosen.run.max_row_bytes
     plan = LanePlan(1, rows, max_body_bytes, max_rows, max_row_bytes)  # T follows
     limits = plan.limits(envelope_bytes=envelope_bytes, max_body_bytes=max_body_bytes)
-    size = _tile_bytes(lane, rows, limits, sample)
-    if lane.source.size is not None and sample is not None and _may_hold_rows(sample, rows, lane.source.size):
+    size = tile_bytes(
+        limits,
+        raw_bytes=measure.raw_bytes,
+        body_bytes=measure.body_bytes,
+        rows=measure.rows,
+        largest_row=measure.largest_row,
+        is_held=not lane.source.any_range,
+    )
+    if lane.source.size is not None and may_hold_rows:
         chunks = max(1, -(-lane.source.size // size))
         _announce(lane, lane.destination.policy.announcement(lane.destination.dataset_name, chunks))
     return replace(plan, tile_bytes=size)
 
 
-def _may_hold_rows(sample: Block, rows: RowPlan, size: int) -> bool:
+def _may_hold_rows(sample: Block | None, rows: RowPlan, size: int | None) -> bool:
     """Whether a source of *size* positions that begins with *sample* may hold a row to send: no dataset is promised of none."""
-    return sample.end < size or rows.encoder().encode(sample).rows > 0
+    return sample is not None and (size is None or sample.end < size or rows.encoder().encode(sample).rows > 0)
 
 
-def _tile_bytes(lane: LaneContext, rows: RowPlan, limits: Limits, sample: Block | None) -> int:
-    """T, measured on *sample*."""
-    raw = body = count = largest = 0
-    if sample is not None:
-        made = [row.body for row in rows.encoder().encode_rows(sample) if row.body is not None]
-        raw, body, count = sample.end - sample.start, sum(map(len, made)) + len(made), len(made)
-        largest = max(map(len, made), default=0)
-    return tile_bytes(
-        limits, raw_bytes=raw, body_bytes=body, rows=count, largest_row=largest, is_held=not lane.source.any_range
+def _measured(rows: RowPlan, sample: Block | None) -> Measure:
+    """What *sample* comes to."""
+    if sample is None:
+        return Measure(0, 0, 0, 0)
+    made = [row.body for row in rows.encoder().encode_rows(sample) if row.body is not None]
+    return Measure(
+        sample.end - sample.start, sum(map(len, made)) + len(made), len(made), max(map(len, made), default=0)
     )
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "PLANNED_WHOLE",
     "REFUSALS_STORE_NOTHING",
     "RUN_END",
+    "SCAN",
     "STARTED_AT",
     "SURVEY",
     "UNREADABLE",
@@ -49,6 +50,7 @@ __all__ = [
     "PlanRecord",
     "RunEnd",
     "RunFact",
+    "ScanRecord",
     "Survey",
     "UploadRecord",
 ]
@@ -183,6 +185,28 @@ class PlanRecord(Struct, frozen=True):
     segments: Annotated[tuple[tuple[_Count, _Count], ...], Meta(min_length=1)]
 
 
+class ReasonRecord(Struct, frozen=True, array_like=True):
+    """Why rows would be rejected, how many, and the first places: file number and line each."""
+
+    text: str
+    count: _Count
+    places: tuple[tuple[_Count, _Size], ...]
+
+
+class ScanRecord(Struct, frozen=True):
+    """What a scan found for a lane: how rows are made, how many would be sent and not, what was seen of each column, by kind with
+    the first place of it, and how rows become bodies. See `bulkup.scan.found`."""
+
+    plan: dict[str, Any]
+    rows: _Count
+    blank: _Count
+    rejected: _Count
+    measure: tuple[_Count, _Count, _Count, _Count]
+    reasons: tuple[ReasonRecord, ...]
+    keys: dict[str, dict[str, tuple[_Count, _Size]]]
+    broke_off: str | None
+
+
 class Found(Struct, frozen=True, array_like=True):
     """A dataset that a lane's first look found. *rows* is None where the list does not say."""
 
@@ -243,6 +267,9 @@ RUN_END: RunFact[RunEnd | None] = RunFact("run end", RunEnd, None)
 
 PLAN: LaneFact[PlanRecord | None] = LaneFact("plan", PlanRecord, None)
 """What is frozen for the lane."""
+
+SCAN: LaneFact[ScanRecord | None] = LaneFact("scan", ScanRecord, None)
+"""What all of the source's rows come to there, found before anything was planned."""
 
 SURVEY: LaneFact[Survey | None] = LaneFact("survey", Survey, None)
 """What the destination held before the run."""

@@ -1,13 +1,13 @@
-"""Columns: what they are called, what they hold, how they are inferred from the first block.
+"""Columns: what they are called, what they hold, how they are inferred from the kinds of values that stand in them.
 
 The services' references vouch for `string`, `integer` (64 bits) and `boolean`, and for a nullable one. So whatever
-else a column holds (floats, nested values, mixed types) travels as its JSON text in a `string` column, unless told
-otherwise.
+else a column holds travels as text in a `string` column, unless told otherwise: strings beside numbers or booleans stay what they
+are, and the others are their own characters; all else is its JSON text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -17,11 +17,14 @@ from bulkup.errors import UsageProblem
 __all__ = [
     "Column",
     "Holds",
+    "Kind",
     "Nested",
     "columns_from_json",
     "columns_to_json",
     "given_columns",
+    "infer_column",
     "infer_columns",
+    "kind_of",
     "words",
 ]
 
@@ -33,7 +36,22 @@ class Holds(StrEnum):
     INTEGER = "integer"
     BOOLEAN = "boolean"
     TEXT = "text"  # any value, written as its JSON text in a string
+    CHARACTERS = "characters"  # a string as it is; a number, true or false as a string of its own characters
     AS_IS = "as-is"  # any value, written as it is; the type is the user's own word
+
+
+class Kind(StrEnum):
+    """What a value is, as far as a column must know it; absent is one too."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    LARGE = "integer beyond 64 bits"
+    NUMBER = "number"  # with a point or an exponent
+    BOOLEAN = "boolean"
+    OBJECT = "object"
+    ARRAY = "array"
+    NULL = "null"
+    ABSENT = "absent"
 
 
 class Nested(StrEnum):
@@ -54,15 +72,25 @@ class Column:
 
 
 GivenType = str | Mapping[str, Any]
-_PLAIN = {str: Holds.STRING, int: Holds.INTEGER, bool: Holds.BOOLEAN}
+_PLAIN = {Kind.STRING: Holds.STRING, Kind.INTEGER: Holds.INTEGER, Kind.BOOLEAN: Holds.BOOLEAN}
+_NUMBERS = {Kind.INTEGER, Kind.LARGE, Kind.NUMBER}
+_CHARACTERS = {Kind.STRING, Kind.BOOLEAN, *_NUMBERS}
+_KINDS = {
+    str: Kind.STRING,
+    float: Kind.NUMBER,
+    bool: Kind.BOOLEAN,
+    dict: Kind.OBJECT,
+    list: Kind.ARRAY,
+    type(None): Kind.NULL,
+}
 
 
 def given_columns(given: Mapping[str, GivenType]) -> dict[str, Column]:
     """Columns by the types that a config gives.
 
-    `string`, `integer`, `boolean`: just these; `text`: any value as JSON text in a string column; any other name or
-    object: values are sent as they are, under that type. A `?` behind a name, or `{name = "option", item = …}`, makes
-    it nullable.
+    `string`, `integer`, `boolean`: just these; `text`: any value as JSON text in a string column; `characters`: a string as it is,
+    a number, true or false as its characters; any other name or object: values are sent as they are, under that type. A `?` behind
+    a name, or `{name = "option", item = …}`, makes it nullable.
     """
     return {name: _given(name, kind) for name, kind in given.items()}
 
@@ -77,44 +105,62 @@ def _given(name: str, kind: GivenType) -> Column:
         kind, nullable = kind[:-1], True
     if not kind or not isinstance(kind, str | Mapping):
         raise UsageProblem(f"column {name}: a type is a name such as 'string' or a table, not {kind!r}")
-    if kind == "text":
-        return Column(name, Holds.TEXT, "string", nullable)
+    if kind in ("text", "characters"):
+        return Column(name, Holds(kind), "string", nullable)
     if kind in ("string", "integer", "boolean"):
         return Column(name, Holds(kind), kind, nullable)
     return Column(name, Holds.AS_IS, kind, nullable)
 
 
 def infer_columns(rows: Sequence[dict[str, Any]], nested: Nested = Nested.TEXT) -> dict[str, Column]:
-    """The columns of *rows*, in order of first appearance. A column that is null, or absent, in some row is nullable;
-    one that is null in all is a nullable string."""
-    values: dict[str, list[Any]] = {}
+    """The columns of *rows*, in order of first appearance. A column that is null, or absent, in some row is nullable."""
+    kinds: dict[str, set[Kind]] = {}
+    counts: dict[str, int] = {}
     for row in rows:
         for key, value in row.items():
-            values.setdefault(key, []).append(value)
-    return {name: _inferred(name, column, len(rows), nested) for name, column in values.items()}
+            kinds.setdefault(key, set()).add(kind_of(value))
+            counts[key] = counts.get(key, 0) + 1
+    absent = {Kind.ABSENT}
+    return {
+        name: infer_column(name, found | absent if counts[name] < len(rows) else found, nested)
+        for name, found in kinds.items()
+    }
 
 
-def _inferred(name: str, values: list[Any], rows: int, nested: Nested) -> Column:
-    kinds = set(map(type, values))
-    nullable = type(None) in kinds or len(values) < rows
-    kinds.discard(type(None))
-    if not kinds:
+def kind_of(value: Any) -> Kind:
+    """The kind of a decoded *value*."""
+    if type(value) is int:
+        return Kind.INTEGER if -(2**63) <= value < 2**63 else Kind.LARGE
+    return _KINDS.get(type(value), Kind.NUMBER)  # numbers may be carried as their characters
+
+
+def infer_column(name: str, kinds: Collection[Kind], nested: Nested = Nested.TEXT) -> Column:
+    """The column *name* in which just *kinds* were seen.
+
+    One of string, integer and boolean: just that. Strings beside numbers or booleans: strings, the others as their characters.
+    Numbers that are no integers of 64 bits, and nested values: JSON text, or with *nested* as they are. Null or absent anywhere:
+    nullable. Nothing else: a nullable string.
+    """
+    nullable = Kind.NULL in kinds or Kind.ABSENT in kinds
+    held = set(kinds) - {Kind.NULL, Kind.ABSENT}
+    if not held:
         return Column(name, Holds.STRING, "string", nullable=True)
-    holds = _PLAIN.get(kinds.pop()) if len(kinds) == 1 else None
-    if holds is Holds.INTEGER and not all(-(2**63) <= value < 2**63 for value in values if value is not None):
-        holds = None
+    holds = _PLAIN.get(next(iter(held))) if len(held) == 1 else None
     if holds is not None:
         return Column(name, holds, str(holds), nullable)
-    if nested is Nested.TEXT:
-        return Column(name, Holds.TEXT, "string", nullable)
-    numbers = all(type(value) in (int, float) for value in values if value is not None)
-    return Column(name, Holds.AS_IS, "double" if numbers else "json", nullable)
+    if nested is not Nested.TEXT:
+        return Column(name, Holds.AS_IS, "double" if held <= _NUMBERS else "json", nullable)
+    is_plain = Kind.STRING in held and held <= _CHARACTERS
+    return Column(name, Holds.CHARACTERS if is_plain else Holds.TEXT, "string", nullable)
+
+
+_WRITTEN = {Holds.TEXT: " (JSON text)", Holds.CHARACTERS: " (other values as their characters)"}
 
 
 def words(column: Column) -> str:
     """*column* as it is said to a person: `score integer?`, `messages string (JSON text)`."""
     kind = column.type if isinstance(column.type, str) else str(column.type.get("name", "object"))
-    text = " (JSON text)" if column.holds is Holds.TEXT else ""
+    text = _WRITTEN.get(column.holds, "")
     return f"{column.name} {kind}{'?' if column.nullable else ''}{text}"
 
 

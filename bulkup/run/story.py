@@ -1,8 +1,9 @@
 """What happens in a run, from its beginning to its receipt. Begin reading here.
 
-    open ─▶ look ─▶ send ⇄ settle ─▶ audit ─▶ receipt
+    open ─▶ scan ─▶ look ─▶ send ⇄ settle ─▶ audit ─▶ receipt
 
-A run is opened: tokens, locks, journal, source, and a lane for each destination. Every lane decides its plan and looks at its
+A run is opened: tokens, locks, journal, source, and a lane for each destination. The source is read once, so that what is planned
+fits all of its rows. Every lane decides its plan and looks at its
 destination before any of them sends. Then each lane sends round by round what is planned, settles its doubts in between, and looks
 a last time at what it has sent twice. What all of that came to is read from the journal: that is the receipt.
 """
@@ -24,6 +25,7 @@ from bulkup.flow.lane import Lane
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.lifetime import begin, conclude
 from bulkup.run.open_run import OpenRun, Purpose, Wish, open_run, service_at
+from bulkup.run.scanning import look_at_all
 from bulkup.run.snapshots import Snapshots, stages_shown
 from bulkup.run.stopping import see_through
 from bulkup.run.wish import Upload
@@ -37,15 +39,16 @@ async def execute(
     """Carry *upload* out and return its receipt, which also stands in the run's folder.
 
     *resume* names the run to go on with, where it is not the one that *upload* makes. Raises `BulkupError` where nothing can
-    be sent at all: bad options, a destination that is not empty, a changed source, an unusable journal, a lock, no token.
+    be sent at all: bad options, a destination that is not empty, too many rows that would be rejected, a changed source, an
+    unusable journal, a lock, no token.
     """
     wish = Wish(upload, Purpose.SEND, resume, tell, interrupt or Interrupt())
     not_begun: OpenRun | None = None
     try:
         async with open_run(wish) as run:
             not_begun = run
-            # A scan of the whole source comes here, before any lane's plan is decided.
             with as_one_error():
+                await wish.interrupt.unless_requested(partial(look_at_all, run))
                 await wish.interrupt.unless_requested(partial(_look_everywhere, run))
             not_begun = None
             return await _carry_out(run, send_lane)

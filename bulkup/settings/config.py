@@ -14,7 +14,7 @@ from bulkup.path_text import is_unicode
 from bulkup.refusal import Refusal, attempt
 from bulkup.settings.json_values import MOST_NESTED, trouble_in
 from bulkup.settings.option import Table
-from bulkup.settings.run import OnDoubt, OnSourceChange, RejectLimit, RunOptions
+from bulkup.settings.run import OnDoubt, OnSourceChange, RejectLimit, RunOptions, Scan
 
 __all__ = [
     "LONGEST_NAME",
@@ -23,6 +23,7 @@ __all__ = [
     "OnSourceChange",
     "RejectLimit",
     "RunSettings",
+    "Scan",
     "Table",
     "load_file",
     "settings_from",

@@ -14,7 +14,7 @@ from bulkup.settings.option import Bounds, Option, OptionTable
 from bulkup.settings.quantities import parse_seconds, parse_size, parse_truth, parse_whole, parse_workers
 from bulkup.settings.validation import Validation
 
-__all__ = ["Empty", "OnDoubt", "OnSourceChange", "RejectLimit", "RunOptions"]
+__all__ = ["Empty", "OnDoubt", "OnSourceChange", "RejectLimit", "RunOptions", "Scan"]
 
 MIB = 1024 * 1024
 
@@ -45,6 +45,13 @@ class Empty(StrEnum):
 
     FAIL = "fail"
     OK = "ok"
+
+
+class Scan(StrEnum):
+    """How much of the source is looked at before anything is sent."""
+
+    ALL = "all"
+    NONE = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +231,16 @@ class RunOptions(OptionTable):
             commands=ON_THE_WAY,
         ),
     ] = Empty.FAIL
+    scan: Annotated[
+        Scan,
+        Option(
+            metavar="all|none",
+            meaning="how much is looked at before anything is sent: `all` reads every row, so that preset and columns fit all of "
+            "them and too many rejected rows are known before (exit code 10); `none` decides on the first block. Standard input is "
+            "decided on its first block",
+            commands=ON_THE_WAY,
+        ),
+    ] = Scan.ALL
     state_dir: Annotated[Path, Option(metavar="DIR", meaning="where runs are kept", commands=EVERYWHERE)] = Path(
         ".bulkup"
     )

@@ -18,16 +18,16 @@ async def test_more_than_five_percent_of_bad_lines(small: Bench, lane: str) -> N
     bad = ["not json\n" if place % 10 == 0 else line for place, line in enumerate(lines)]
     small.source.write_text("".join(bad))
     destination = getattr(small, lane)(max_chunk_bytes=50_000)
-    receipt = await small.run(destination)
+    receipt = await small.run(destination, scan="none")
     assert receipt.exit_code == 10
     reason = receipt.destinations[lane].reason or ""
     assert "rows read were rejected (10.0 %), more than --max-rejects 5% allows" in reason
     before = small.emulator.summary()[lane]["uploads_received"]
-    again = await small.run(destination)
+    again = await small.run(destination, scan="none")
     assert (again.exit_code, small.emulator.summary()[lane]["uploads_received"]) == (10, before), (
         "not a little more each time"
     )
-    rest = await small.run(destination, max_rejects=RejectLimit.parse("100%"))
+    rest = await small.run(destination, max_rejects=RejectLimit.parse("100%"), scan="none")
     assert rest.exit_code == 3
     assert rest.destinations[lane].rows_rejected == 200
     assert small.stored(lane) == small.expected(lane, [row for place, row in enumerate(small.rows) if place % 10])

@@ -297,18 +297,19 @@ OWNERS = {
         encoding.shapes encoding.identity encoding.language encoding.mapped encoding.meaning encoding.recast
         encoding.row_types encoding.searching encoding.shortcuts encoding.splice encoding.stitched encoding.target
         encoding.utf8 destinations.collinear.presets destinations.collinear.shape destinations.nebius.presets
-        run.retrying bench.sweep_rows""",
+        run.retrying bench.sweep_rows scan.look scan.seen""",
     "an answer: it is in doubt, or no look": """
         destinations.collinear.wire destinations.collinear.echo destinations.nebius.wire destinations.row_keys destinations.http
         flow.lane_worker""",
     "a config: it is refused": "settings.config rows.mapping cli.emulating run.wish",
     "a source: it cannot be read further": """
-        sources.decompress sources.json_array sources.json_lines sources.json_values sources.lone_object sources.not_rows
+        sources.decompress sources.separated.conversion sources.json_array
+        sources.json_lines sources.json_values sources.lone_object sources.not_rows
         sources.shape sources.stdlib_streams sources.zstd""",
     "what bulkup has written itself": """
         journal.facts journal.locks journal.queries journal.schema journal.sidecars run.changed_source
         run.build run.settling_by_hand run.folder run.manifest run.story
-        workers.channel path_text cli.app cli.streams cli.rejects cli.settling cli.status cli.runner cli.verifying
+        workers.channel path_text cli.app cli.ids cli.streams cli.rejects cli.settling cli.status cli.runner cli.verifying
         cli.benching cli.demo""",
 }
 """Every module that calls a codec, by whose fault it is if that raises."""

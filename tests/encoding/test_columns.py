@@ -105,6 +105,8 @@ def is_held(holds: Holds, value: Any) -> bool:
             return isinstance(value, bool)
         case Holds.AS_IS:
             return not has_infinity(value)
+        case Holds.CHARACTERS:
+            return not isinstance(value, dict | list)
         case Holds.TEXT:
             return True
 
@@ -131,8 +133,8 @@ def test_types_are_inferred_from_the_first_block() -> None:
         {"s": "y", "i": 2, "b": False, "f": 2.0, "o": [], "m": "1", "z": None, "n": "v", "big": 1},
     )
     assert plan.describe() == (
-        "columns: s string, i integer, b boolean, f string (JSON text), o string (JSON text), m string (JSON text), "
-        "z string?, n string?, big string (JSON text), late integer?"
+        "columns: s string, i integer, b boolean, f string (JSON text), o string (JSON text), "
+        "m string (other values as their characters), z string?, n string?, big string (JSON text), late integer?"
     )
     assert plan.rewrite
     assert wire_schema(plan.schema or ())[-1] == {
@@ -143,11 +145,27 @@ def test_types_are_inferred_from_the_first_block() -> None:
 
 
 def test_in_a_text_column_a_string_is_json_text_too() -> None:
-    plan = decided({"m": 1.50}, {"m": "x"}, {"m": None})
+    plan = decided({"m": 1.50}, {"m": []}, {"m": None})
     made = plan.encoder().encode(ln.block(b'{"m": 1.50}\n{"m":"x"}\n{"m":null}\n{"m":{"k": [1, 2]}}\n{}\n{"m":"null"}'))
     assert [row["m"] for row in json.loads(b"[" + made.body + b"]")] == [
         "1.50", '"x"', None, '{"k": [1, 2]}', None, '"null"',
     ]  # fmt: skip
+
+
+def test_strings_beside_numbers_stay_what_they_are_and_the_others_are_their_characters() -> None:
+    plan = decided({"m": 1.50}, {"m": "x"}, {"m": None})
+    good = (
+        b'{"m": 1.50}\n{"m":"\\u00e9 null"}\n{"m":null}\n{"m":true}\n{}\n{"m":-0}\n{"m":123456789012345678901234567890}'
+    )
+    made = plan.encoder().encode(ln.block(good))
+    sent = [row["m"] for row in json.loads(b"[" + made.body + b"]")]
+    assert sent == ["1.50", "é null", None, "true", None, "-0", "123456789012345678901234567890"]
+    assert made.changes == (('42 -> "42"', 4),)
+    (nested, half) = plan.encoder().encode(ln.block(b'{"m":{"k":1}}\n{"m":"\\ud800"}')).rejects
+    takes = (
+        "m: expected a string, a number, true or false or null, got an object; in a new run --column 'm=text?' takes it"
+    )
+    assert (nested.reason, half.stage) == (takes, "read")
 
 
 def test_a_row_that_lacks_a_nullable_column_is_sent_with_an_explicit_null() -> None:

@@ -1,0 +1,63 @@
+"""What a scan found for a lane, as its journal keeps it."""
+
+from __future__ import annotations
+
+from bulkup.encoding import RowPlan, Target
+from bulkup.errors import JournalUnusable
+from bulkup.journal import LaneJournal
+from bulkup.journal.facts import SCAN, ReasonRecord, ScanRecord
+from bulkup.rows.schema import Kind
+from bulkup.scan.found import Found, Measure
+from bulkup.scan.rejects import Reason
+from bulkup.scan.seen import Place, Seen
+
+__all__ = ["record_of", "scanned"]
+
+
+async def scanned(journal: LaneJournal, target: Target) -> Found | None:
+    """What the scan found for a lane to *target*; None where there was none. Raises `JournalUnusable`."""
+    record = await journal.fact(SCAN)
+    return None if record is None else _found(record, target)
+
+
+def record_of(found: Found) -> ScanRecord:
+    """*found* for the journal."""
+    measure = found.measure
+    return ScanRecord(
+        plan=found.plan.to_json(),
+        rows=found.rows,
+        blank=found.blank,
+        rejected=found.rejected,
+        measure=(measure.raw_bytes, measure.body_bytes, measure.rows, measure.largest_row),
+        reasons=tuple(
+            ReasonRecord(reason.text, reason.count, tuple((p.file, p.line) for p in reason.places))
+            for reason in found.reasons
+        ),
+        keys={
+            name: {str(kind): (place.file, place.line) for kind, place in seen.first.items()}
+            for name, seen in found.keys.items()
+        },
+        broke_off=found.broke_off,
+    )
+
+
+def _found(record: ScanRecord, target: Target) -> Found:
+    try:
+        return Found(
+            plan=RowPlan.from_json(record.plan, target),
+            rows=record.rows,
+            blank=record.blank,
+            rejected=record.rejected,
+            measure=Measure(*record.measure),
+            reasons=tuple(Reason(r.text, r.count, tuple(Place(*place) for place in r.places)) for r in record.reasons),
+            keys={
+                name: Seen({Kind(kind): Place(*place) for kind, place in first.items()})
+                for name, first in record.keys.items()
+            },
+            broke_off=record.broke_off,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        said = " ".join(str(error).split())
+        raise JournalUnusable(
+            f"the scan in the run's journal makes no sense ({said}); restore the run's folder from a copy"
+        ) from error

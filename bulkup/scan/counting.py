@@ -1,0 +1,108 @@
+"""What is counted of every row that is looked at, and how the rows at fault are found in a block: by halves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bulkup.encoding.lines import Line, lines_of
+from bulkup.model import Block, EncodedBlock, EncodedRow, Reject
+from bulkup.scan.rejects import Rejects
+from bulkup.scan.seen import Place
+
+__all__ = ["Check", "Counts", "Taker", "alone", "largest_line", "look_by_halves"]
+
+
+@dataclass(slots=True)
+class Counts:
+    """*largest* is the length of the largest row that would be sent, as it stands in the source."""
+
+    rows: int = 0
+    blank: int = 0
+    rejects: Rejects = field(default_factory=Rejects)
+    largest: int = 0
+
+    def block(self, block: Block, made: EncodedBlock) -> int:
+        """All of *block* would be sent, as *made* has it; how many lines it has."""
+        self.rows += made.rows
+        self.blank += made.blank
+        if made.rows:
+            self.largest = largest_line(block.data, self.largest)
+        return made.lines
+
+    def row(self, line: Line) -> None:
+        """The row on *line* would be sent."""
+        self.rows += 1
+        self.largest = max(self.largest, len(line.row))
+
+    def rejected(self, reject: Reject, place: Place) -> None:
+        """The row at *place* would not be sent."""
+        self.rejects.add(reject, place)
+
+
+class Taker(Protocol):
+    """Looks at a part of a block."""
+
+    def fits(self, part: Block, place: Place) -> bool:
+        """Whether all lines of *part*, which begins at *place*, are good, and nothing new; then they are counted."""
+
+    def one(self, part: Block, line: Line, place: Place) -> None:
+        """Take the only row of *part*, which stands on *line* of its block, whatever it is."""
+
+    def goes_row_by_row(self) -> bool:
+        """Whether the rest of the block is better taken row by row."""
+
+
+Check = Callable[[], None]
+"""Called now and then, since a single row may take half a second. What it raises ends the scan."""
+
+
+def look_by_halves(block: Block, taker: Taker, place: Place, check: Check) -> tuple[int, int]:
+    """Have *taker* look at all rows of *block*, which begins at *place*: halves of it, and halves of these, until one fits.
+
+    How many lines it has, and how many of them are blank.
+    """
+    lines = list(lines_of(block))
+    rows = [line for line in lines if line.row]
+    parts = [rows] if rows else []
+    while parts:
+        part = parts.pop()
+        check()
+        if len(part) == 1 or taker.goes_row_by_row():
+            for line in part:
+                check()
+                taker.one(_part(block, [line]), line, _behind(place, line))
+        elif not taker.fits(_part(block, part), _behind(place, part[0])):
+            middle = len(part) // 2
+            parts += [part[middle:], part[:middle]]
+    return len(lines), len(lines) - len(rows)
+
+
+def _behind(place: Place, line: Line) -> Place:
+    return Place(place.file, place.line + line.number)
+
+
+def _part(block: Block, lines: Sequence[Line]) -> Block:
+    data = b"".join([line.row + b"\n" for line in lines])
+    offsets = None if block.offsets is None else [line.position for line in lines]
+    return Block(data, lines[0].position, lines[-1].position + len(lines[-1].raw) + 1, offsets)
+
+
+def alone(rows: Sequence[EncodedRow]) -> EncodedRow:
+    """What became of the one row of a part."""
+    (row,) = rows
+    return row
+
+
+def largest_line(data: bytes, least: int) -> int:
+    """The length of the longest line of *data*, without its break, or *least* where none is longer."""
+    at, end = 0, len(data)
+    while end - at > least:
+        behind = data.rfind(b"\n", at, at + least + 1)
+        if behind < 0:
+            behind = data.find(b"\n", at)
+            behind = end if behind < 0 else behind
+            least = max(least, behind - at)
+        at = behind + 1
+    return least

@@ -1,0 +1,47 @@
+"""What a scan found, for one destination, as a frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bulkup.encoding import RowPlan
+from bulkup.scan.rejects import Reason
+from bulkup.scan.seen import Seen
+
+__all__ = ["Found", "Measure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """How rows become bodies: *raw_bytes* of the source, which hold *rows* rows to send, become *body_bytes*; the largest is
+    *largest_row* bytes there."""
+
+    raw_bytes: int
+    body_bytes: int
+    rows: int
+    largest_row: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One destination's part of a scan.
+
+    *plan* is how rows are made, decided on all that was read. *rows* would be sent, *rejected* not, for *reasons*; *blank* lines
+    are none. *keys* is what was seen of the columns' values where the destination has a schema. *broke_off* says why the source
+    could not be read further; what came before counts.
+    """
+
+    plan: RowPlan
+    rows: int
+    blank: int
+    rejected: int
+    measure: Measure
+    reasons: tuple[Reason, ...] = ()
+    keys: Mapping[str, Seen] = field(default_factory=dict)
+    broke_off: str | None = None
+
+    @property
+    def rows_read(self) -> int:
+        """Rows that would be sent, and those that would not."""
+        return self.rows + self.rejected

@@ -1,0 +1,98 @@
+"""The pass over a source: every block, in order, to every judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+
+from bulkup.encoding import RowOptions, Target
+from bulkup.encoding.decision import readable_rows
+from bulkup.errors import SourceUnreadable
+from bulkup.model import Block
+from bulkup.scan.counting import Check
+from bulkup.scan.found import Found
+from bulkup.scan.judging import Judge, judge_of
+from bulkup.scan.sample import Sample
+from bulkup.scan.seen import Place
+from bulkup.sources import Source
+from bulkup.sources.positions import file_at
+
+__all__ = ["scan"]
+
+_UNREADABLE_BLOCKS = 1024
+"""Before the first row that can be read; behind so many nobody looks for one."""
+
+
+async def scan(
+    source: Source, lanes: Mapping[str, tuple[Target, RowOptions]], check: Check, reached: Callable[[int], None]
+) -> dict[str, Found]:
+    """What becomes of the rows of *source* in each of *lanes*. *reached* hears how many bytes of the files were read.
+
+    It blocks its event loop while it works, so it has one of its own. What cannot be read further is no error: what came before
+    counts. Raises `UsageProblem` where a destination cannot take these rows at all, and `SourceChanged`.
+    """
+    first = await _first_block(source, next(iter(lanes.values()))[1])
+    found: dict[str, Found] = {}
+    judges = {name: judge_of(target, options, first, check) for name, (target, options) in lanes.items()}
+    while judges:
+        sample, broke_off = await _pass(source, judges, check, reached)
+        again: dict[str, Judge] = {}
+        for name, judge in judges.items():
+            following = judge.next()
+            if following is None:
+                found[name] = judge.found(sample, broke_off)
+            else:
+                again[name] = following
+        judges = again
+    return found
+
+
+async def _first_block(source: Source, options: RowOptions) -> Block | None:
+    """The first block that holds a row that can be read; where there is none the first one."""
+    first: Block | None = None
+    count = 0
+    cursor = source.cursor()
+    try:
+        async with aclosing(cursor.read(0, _END)) as items:
+            async for item in items:
+                if isinstance(item, Block):
+                    first = first or item
+                    if any(readable_rows(item, options)):  # a row without keys says nothing
+                        return item
+                    count += 1
+                if count > _UNREADABLE_BLOCKS:
+                    return first
+    except SourceUnreadable:
+        pass  # the pass comes to it, too
+    finally:
+        await cursor.aclose()
+    return first
+
+
+_END = 2**62
+"""A position behind every source."""
+
+
+async def _pass(
+    source: Source, judges: Mapping[str, Judge], check: Check, reached: Callable[[int], None]
+) -> tuple[Sample, str | None]:
+    sample = Sample()
+    lines: dict[int, int] = {}
+    cursor = source.cursor()
+    try:
+        async with aclosing(cursor.read(0, _END)) as items:
+            async for item in items:
+                check()
+                file, _ = file_at(item.start, source.bases)
+                before = lines.get(file, 0)
+                place = Place(file, before + 1)
+                for judge in judges.values():
+                    lines[file] = before + judge.take(item, place)
+                if isinstance(item, Block):
+                    sample.add(item)
+                reached(cursor.progress)
+    except SourceUnreadable as error:
+        return sample, str(error)
+    finally:
+        await cursor.aclose()
+    return sample, None

@@ -1,0 +1,203 @@
+"""A scan knows all rows: its columns take each of them, its counts and places are exact, whatever comes in which order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
+from bulkup.destinations.nebius.rows import TARGET as NEBIUS
+from bulkup.encoding import RowOptions, Target
+from bulkup.errors import UsageProblem
+from bulkup.model import Validation
+from bulkup.rows.mapping import parse_mapping
+from bulkup.rows.schema import Kind, words
+from bulkup.scan import widening
+from bulkup.scan.counting import largest_line
+from bulkup.scan.found import Found
+from bulkup.scan.scanner import scan
+from bulkup.scan.seen import Place
+from bulkup.sources import Reading, open_source
+from tests.encoding import lines as ln
+from tests.examples import examples
+
+MIB = 1024 * 1024
+
+
+def scanned(
+    path: Path, data: bytes, target: Target = NEBIUS, *, block_bytes: int = 128 * 1024, **options: Any
+) -> Found:
+    path.write_bytes(data)
+    reading = Reading(as_lines=True, max_row_bytes=options.get("max_row_bytes", MIB))
+    source = open_source([str(path)], max_row_bytes=reading.max_row_bytes, block_bytes=block_bytes, reading=reading)
+    return asyncio.run(scan(source, {"lane": (target, RowOptions(**options))}, lambda: None, lambda _: None))["lane"]
+
+
+def lines(*rows: object) -> bytes:
+    return b"".join((row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows)
+
+
+def said(found: Found) -> list[str]:
+    return [words(column) for column in found.plan.columns or ()]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "rows.jsonl"
+
+
+def test_what_comes_late_makes_the_column(path: Path) -> None:
+    rows: list[Any] = [{"i": n, "s": "x", "f": n, "n": n, "o": "x", "a": n, "same": n} for n in range(3000)]
+    rows[2900] |= {"s": 42, "f": 1.5, "n": None, "o": {"k": 1}, "late": True}
+    del rows[2950]["a"]
+    found = scanned(path, lines(*rows))
+    assert said(found) == [
+        "i integer", "s string (other values as their characters)", "f string (JSON text)", "n integer?",
+        "o string (JSON text)", "a integer?", "same integer", "late boolean?",
+    ]  # fmt: skip
+    assert (found.rows, found.rejected) == (3000, 0)
+    assert found.keys["s"].first == {Kind.STRING: Place(0, 1), Kind.INTEGER: Place(0, 2901)}
+    assert found.keys["n"].first == {Kind.INTEGER: Place(0, 1), Kind.NULL: Place(0, 2901)}
+    assert found.keys["a"].first == {Kind.INTEGER: Place(0, 1), Kind.ABSENT: Place(0, 2951)}
+    assert found.keys["late"].first == {Kind.ABSENT: Place(0, 1), Kind.BOOLEAN: Place(0, 2901)}
+
+
+def test_plain_strings_among_nested_values_are_seen_however_late(path: Path) -> None:
+    rows = [{"v": [n]} for n in range(500)] + [{"v": "plain"}]
+    found = scanned(path, lines(*rows), block_bytes=256)
+    assert found.keys["v"].first == {Kind.ARRAY: Place(0, 1), Kind.STRING: Place(0, 501)}
+
+
+def test_rejected_rows_change_no_column_and_are_counted_with_their_places(path: Path) -> None:
+    good = {"a": 1, "b": "x"}
+    bad = [b"not json", b'{"a":1.5,"a":2,"b":"x"}', b'{"a":"x","b":"\xff"}', b"[1]"]
+    found = scanned(path, lines(good, *bad, b"", good, *bad, *bad, *bad), block_bytes=64)
+    assert said(found) == ["a integer", "b string"]
+    assert (found.rows, found.blank, found.rejected) == (2, 1, 16)
+    assert [(reason.count, [place.line for place in reason.places]) for reason in found.reasons] == [
+        (4, [2, 8, 12]),
+        (4, [3, 9, 13]),
+        (4, [4, 10, 14]),
+        (4, [5, 11, 15]),
+    ]
+    assert "--repair duplicate-keys=last" in found.reasons[1].text
+
+
+def test_a_first_row_that_cannot_be_read_or_is_too_long_hides_nothing(path: Path) -> None:
+    data = lines({"text": "x" * 3000}, b"junk", {"text": "y", "n": 1}, {"text": "z"})
+    found = scanned(path, data, max_row_bytes=1000)
+    assert (said(found), found.rows, found.rejected) == (["text string", "n integer?"], 2, 2)
+
+
+def test_given_columns_and_a_given_schema_hold(path: Path) -> None:
+    data = lines({"a": 1, "b": 1}, {"a": "x", "b": 2.5}, {"a": 2, "b": [1]})
+    found = scanned(path, data, columns={"a": "integer"})
+    assert (said(found), found.rows, found.rejected) == (["a integer", "b string (JSON text)"], 2, 1)
+    assert found.reasons[0].text.startswith("a: expected an integer, got the string 'x'; in a new run --column")
+    found = scanned(path, data, schema={"a": "text", "b": "integer"})
+    assert (found.rows, found.rejected, found.plan.columns and found.plan.columns[1].type) == (1, 2, "integer")
+
+
+def test_dropped_keys_make_no_column_and_mapped_rows_are_looked_at_as_they_are_made(path: Path) -> None:
+    data = lines({"a": 1, "id": 1}, {"a": 2.5, "id": "x"}, {"id": None})
+    assert said(scanned(path, data, drop=("id",))) == ["a string? (JSON text)"]
+    mapping = parse_mapping({"label": {"path": "id", "default": 7}, "a": "a"})
+    assert said(scanned(path, data, mapping=mapping)) == [
+        "label string (other values as their characters)",
+        "a string? (JSON text)",
+    ]
+
+
+def test_under_trust_columns_are_learned_and_nothing_is_rejected_for_its_inside(path: Path) -> None:
+    data = lines({"a": 1}, b'{"a":1,"a":2}', b'{"a":oops}', {"a": None}, b"junk")
+    found = scanned(path, data, validation=Validation.TRUST)
+    assert (said(found), found.rows, found.rejected) == (["a integer?"], 4, 1)
+
+
+def test_keys_without_end_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(widening, "MOST_COLUMNS", 50)
+    with pytest.raises(UsageProblem, match="more than 50 different keys"):
+        scanned(path, lines(*({f"k{n}": 1} for n in range(60))))
+
+
+USER, ANSWER = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+CHAT, PAIR = {"messages": [USER, ANSWER]}, {"question": "q", "answer": "a"}
+
+
+def test_auto_takes_the_preset_of_the_whole_source(path: Path) -> None:
+    found = scanned(path, lines(*[CHAT] * 400, *[PAIR] * 10), COLLINEAR, block_bytes=512)
+    assert (found.plan.preset, found.plan.fit, found.rows, found.rejected) == ("chat", (400, 410), 400, 10)
+    with pytest.raises(UsageProblem, match=r"no preset fits 95 % of the rows of the source \(800\).* chat 400"):
+        scanned(path, lines(*[CHAT] * 400, *[PAIR] * 400), COLLINEAR, block_bytes=512)
+    found = scanned(path, lines(*[CHAT] * 10, *[PAIR] * 400), COLLINEAR, block_bytes=512)
+    assert (found.plan.preset, found.plan.fit, found.rejected) == ("question-answer", (400, 410), 10)
+
+
+def test_a_preset_for_a_schema_is_checked_on_every_row(path: Path) -> None:
+    bad = {"messages": [USER]}
+    found = scanned(path, lines(*[CHAT] * 300, bad), preset="chat", block_bytes=512)
+    assert (found.rows, found.rejected, found.reasons[0].places) == (300, 1, (Place(0, 301),))
+
+
+cell = st.one_of(st.integers(-5, 5), ln.scalar, ln.value)
+row = st.fixed_dictionaries({}, optional={"a": cell, "b": ln.scalar, "c": ln.text, "odd key": ln.integer})
+
+
+@examples(25)
+@given(ln.soup(ln.spelled(row)), st.sampled_from([1, 64, 4096]), st.booleans())
+def test_the_columns_take_every_good_row_and_nothing_else_is_said(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, block_bytes: int, dropping: bool
+) -> None:
+    assume(not data.startswith(b"\xef\xbb\xbf"))  # at a file's beginning it is no part of a row
+    path = tmp_path_factory.mktemp("scan") / "rows.jsonl"
+    drop = ("b",) if dropping else ()
+    rows = [ln.read(line) or {} for line in ln.split(data) if not ln.is_blank(line)]
+    has_columns = any(row.keys() - set(drop) for row in rows)
+    with nullcontext() if has_columns else suppress(UsageProblem):
+        found = scanned(path, data, block_bytes=block_bytes, drop=drop)
+    if not has_columns:
+        return
+    made = found.plan.encoder().encode_rows(ln.block(data))
+    rejected = [line for line, of in zip(ln.split(data), made, strict=True) if of.reject is not None]
+    halves = sum(b"\\ud" in line for line in ln.split(data))  # half a pair may stand in JSON text
+    assert len(rejected) <= found.rejected <= len(rejected) + halves
+    assert found.rows + found.rejected == sum(not ln.is_blank(line) for line in ln.split(data))
+    sent = [ln.read(line) for line, of in zip(ln.split(data), made, strict=True) if of.body is not None]
+    readable = [{key: value for key, value in row.items() if key not in drop} for row in sent if row is not None]
+    if halves == 0 and len(readable) == len(sent):
+        assert {column.name: column for column in found.plan.columns or ()} == reference(readable)
+
+
+def reference(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The columns of *rows* by the written rules, told once more."""
+    from bulkup.rows.schema import Column, Holds
+
+    found = {}
+    for name in {key for row in rows for key in row}:
+        values = [row[name] for row in rows if row.get(name) is not None]
+        nullable = len(values) < len(rows)
+        types = {type(value) for value in values}
+        holds = Holds.TEXT
+        if types <= {str}:
+            holds = Holds.STRING
+        elif types == {bool}:
+            holds = Holds.BOOLEAN
+        elif types == {int} and all(-(2**63) <= value < 2**63 for value in values):
+            holds = Holds.INTEGER
+        elif str in types and not types & {dict, list}:
+            holds = Holds.CHARACTERS
+        wire = {Holds.TEXT: "string", Holds.CHARACTERS: "string"}.get(holds, str(holds))
+        found[name] = Column(name, holds, wire, nullable)
+    return found
+
+
+@given(st.binary(max_size=60), st.integers(0, 10))
+def test_the_longest_line(data: bytes, least: int) -> None:
+    assert largest_line(data, least) == max(least, *map(len, data.split(b"\n")))
