@@ -115,6 +115,7 @@ class Requests:
     @asynccontextmanager
     async def slot(self, *, rows: int = 0, size: int = 0) -> AsyncIterator[Slot]:
         """A slot for one request of *size* bytes with so many rows. Raises `Halted` where the lane stops before there is one."""
+        self.patience.tries(self._clock.monotonic())
         await self._halt.unless_halted(lambda: self.pacing.enter(rows=rows, size=size))
         try:
             yield Slot(self.pacing, self.troubles, self._clock, size)

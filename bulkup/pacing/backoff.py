@@ -70,7 +70,8 @@ class Impatience(Enum):
 class Patience:
     """How long a lane goes on without a success: *retry_for_s* seconds of trying, and *max_wait_s* of waits that were ordered.
 
-    A wait that the service ordered is not time spent trying. What the lane waits beyond that, by its own back-off, is. A service
+    Trying begins with the first request that is wanted after a success: what is read, prepared or started before is no failure. A
+    wait that the service ordered is not time spent trying. What the lane waits beyond that, by its own back-off, is. A service
     that orders more than *max_wait_s*, at once or bit by bit without a success in between, is not waited for. *most_failures* in a
     row end it too.
     """
@@ -80,14 +81,25 @@ class Patience:
         self.max_wait_s = max_wait_s
         self._most_failures = most_failures
         self._since = now
+        self._is_trying = False
         self._ordered_until = now
         self._ordered_s = 0.0
+
+    def tries(self, now: float) -> None:
+        """A request is wanted: if it is the first one since a success, the clock starts here."""
+        if not self._is_trying:
+            self._is_trying = True
+            self._begin(now)
 
     def succeeded(self, now: float) -> None:
         """Something got through: the clock starts anew."""
         if now > self._since:
-            self._since = now
-            self._ordered_s = max(0.0, self._ordered_until - now)
+            self._is_trying = False
+            self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        self._since = now
+        self._ordered_s = max(0.0, self._ordered_until - now)
 
     def ordered_wait(self, now: float, wait_s: float) -> None:
         """The service asked for quiet for so long. Orders that overlap count once."""

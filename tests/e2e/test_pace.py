@@ -30,8 +30,7 @@ async def test_headers_are_followed_from_the_first_look(small: Bench, lane: str)
     assert told.requests >= 20
     assert told.throttled_s >= 0.09 * (told.requests - 2)
     assert told.limited_by == "quota"
-    assert told.quota_per_minute is not None
-    assert 570 <= told.quota_per_minute <= 594
+    assert told.quota_per_minute == 600  # as it was told; what is kept below it is not shown
 
 
 @pytest.mark.parametrize("tells", ["x-ratelimit", "ietf"])

@@ -125,6 +125,7 @@ class TestStops:
         assert lane.clock.monotonic() == 0.5 + 1 + 2
 
     async def test_a_page_is_not_tried_past_patience(self, lane: LaneAlone) -> None:
+        lane.requests.patience.tries(lane.clock.monotonic())
         await lane.clock.sleep(601)
         page = StopLane("HTTP 404: a page", ExitCode.USAGE, may_pass=True)
         lane.to.script.append(page)
@@ -214,6 +215,7 @@ class TestDoubt:
 
     @pytest.mark.parametrize("is_over", [False, True])
     async def test_doubts_without_end_use_up_patience(self, lane: LaneAlone, is_over: bool) -> None:
+        lane.requests.patience.tries(lane.clock.monotonic())
         await lane.clock.sleep(600 + is_over)
         lane.to.script.append(LOST)
         await lane.deliver(0)
@@ -238,6 +240,7 @@ class TestDoubt:
         assert await lane.states() == ["landed", "planned", "planned", "planned"]
 
     async def test_who_accepts_doubles_does_not_try_past_patience(self, lane: LaneAlone) -> None:
+        lane.requests.patience.tries(lane.clock.monotonic())
         await lane.clock.sleep(601)
         lane.to.script.append(LOST)
         await lane.deliver(0, on_doubt=OnDoubt.RESEND)

@@ -39,6 +39,27 @@ def test_patience_lasts_as_long_as_it_says_and_a_success_renews_it() -> None:
     assert patience.is_over(2101)
 
 
+def test_what_passes_before_a_request_is_wanted_is_not_time_spent_trying() -> None:
+    """Workers that start, a first chunk that takes an hour to unpack: nothing has failed in that time."""
+    patience = Patience(retry_for_s=10, now=0)
+    for ready in (3600, 9000):
+        patience.tries(ready)
+        patience.tries(ready + 7)  # the next one begins nothing anew
+        assert patience.left_s(ready + 7) == 3
+        assert not patience.is_over(ready + 10)
+        assert patience.is_over(ready + 10.1)
+        patience.succeeded(ready + 20)
+        assert patience.left_s(ready + 20) == 10
+
+
+def test_an_order_counts_from_the_first_request_that_it_holds_up() -> None:
+    patience = Patience(retry_for_s=10, now=0)
+    patience.ordered_wait(0, 50)
+    patience.tries(30)
+    assert not patience.is_over(60)
+    assert patience.is_over(60.1)
+
+
 def test_waits_that_were_ordered_do_not_count() -> None:
     """Fifteen minutes of Retry-After are the service's, not the user's patience, however often they come."""
     patience = Patience(retry_for_s=600, now=0)
