@@ -19,7 +19,7 @@ from bulkup.run.interrupt import Interrupt
 from bulkup.run.story import execute
 from bulkup.run.wish import Upload, default_name
 from bulkup.settings.config import RunSettings, settings_from
-from bulkup.sources import STDIN, listed_in
+from bulkup.sources import STDIN, hide, listed_in
 
 __all__ = ["events", "make_upload", "upload"]
 
@@ -31,7 +31,7 @@ def make_upload(
 ) -> Upload:
     """What the arguments of `upload` ask for, checked. Raises `UsageProblem`."""
     given = (sources,) if isinstance(sources, str | os.PathLike) else tuple(sources)
-    locators = (*(os.fspath(source) for source in given), *_listed(settings.get("files_from")))
+    locators = tuple(map(hide, (*(os.fspath(source) for source in given), *_listed(settings.get("files_from")))))
     if not locators:
         raise UsageProblem("nothing to upload: name at least one file or folder, or give --files-from LIST")
     lanes = [destination.service for destination in destinations]

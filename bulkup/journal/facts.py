@@ -117,7 +117,8 @@ def _is_moment(value: str) -> None:
 
 
 class FileRecord(Struct, frozen=True):
-    """A file of the source as it was when the run began. *size* in bytes, None where that was not known."""
+    """A file of the source as it was when the run began. *size* in bytes, None where that was not known.
+    *version* tells a remote file from another one of its name."""
 
     uri: str
     size: _Count | None
@@ -125,6 +126,7 @@ class FileRecord(Struct, frozen=True):
     inode: int | None
     format: str
     compression: str
+    version: str | None = None
 
 
 class UploadRecord(Struct, frozen=True):

@@ -40,6 +40,7 @@ def to_records(files: Sequence[SourceFile]) -> tuple[FileRecord, ...]:
             inode=f.inode,
             format=f.format.name,
             compression=f.packing,
+            version=None if f.remote is None else f.remote.version,
         )
         for f in files
     )
@@ -80,6 +81,8 @@ def _change(before: FileRecord, file: SourceFile) -> Change | None:
         was = f"{before.compression} {before.format}"
         return Change(f"{file.uri} was {was} and is {file.packing} {file.format.name}", "it is another kind of file")
     then, now = before.size or 0, file.size or 0
+    if file.remote is not None and before.version is not None and before.version != file.remote.version:
+        return Change(f"{file.uri} is another file than it was", "a remote file does not grow at its end")
     if then == now:
         return None
     what = f"{file.uri} had {then:,} bytes and has {now:,}"
@@ -90,7 +93,10 @@ def _change(before: FileRecord, file: SourceFile) -> Change | None:
 
 def was_touched(then: Then, now: Sequence[SourceFile]) -> bool:
     """Whether the contents must be looked at."""
-    return any((b.mtime_ns, b.inode) != (f.mtime_ns, f.inode) for b, f in zip(then, now, strict=False))
+    return any(
+        (b.mtime_ns, b.inode) != (f.mtime_ns, f.inode) or (f.remote is not None and f.remote.version is None)
+        for b, f in zip(then, now, strict=False)
+    )
 
 
 def check_end(then: Then, now: Sequence[SourceFile]) -> None:

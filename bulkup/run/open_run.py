@@ -40,7 +40,7 @@ from bulkup.run.run_workers import RunWorkers, worker_count
 from bulkup.run.wish import Upload, known_run_id
 from bulkup.run.worker import LaneOpening
 from bulkup.settings.config import OnSourceChange, RunSettings
-from bulkup.sources import Selection, Source, open_source
+from bulkup.sources import PlaceAccess, Selection, Source, open_source
 from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, check_base_url
 from bulkup.version import USER_AGENT
@@ -175,6 +175,7 @@ def _open_source(upload: Upload, state: StateDir) -> Source:
         lanes=len(upload.destinations),
         spool_dir=state.path,
         selection=Selection(upload.settings.include, upload.settings.exclude),
+        access=PlaceAccess(upload.settings.anonymous, upload.settings.endpoint_url),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import unquote
 
 from bulkup.destinations.registry import find_service
 from bulkup.destinations.settings import DestinationSettings
@@ -18,6 +19,7 @@ from bulkup.errors import JournalUnusable, UsageProblem
 from bulkup.journal.facts import UploadRecord
 from bulkup.path_text import as_text, is_unicode, local, portable
 from bulkup.settings.config import RunSettings
+from bulkup.sources.places import is_many, is_remote
 
 __all__ = ["Upload", "default_name", "known_run_id", "run_id"]
 
@@ -26,7 +28,17 @@ PATHS = ("state_dir", "token_file", "ca_file")
 """Settings that are paths."""
 
 _COMPRESSED = {".gz", ".gzip", ".zst", ".zstd", ".xz", ".bz2", ".bzip2"}
-_ROW_SETTINGS = ("rows_at", "encoding", "lines", "include", "exclude", "delimiter", "header", "header_row")
+_ROW_SETTINGS = (
+    "rows_at",
+    "encoding",
+    "lines",
+    "include",
+    "exclude",
+    "endpoint_url",
+    "delimiter",
+    "header",
+    "header_row",
+)
 """The run's settings that change what the rows are, or which files hold them, where they are given."""
 
 
@@ -88,9 +100,12 @@ def _with_paths(values: dict[str, Any], turned: Callable[[str], str]) -> dict[st
 def default_name(sources: tuple[str, ...]) -> str:
     """The dataset's name where none is given: the only file's stem. Raises `UsageProblem`."""
     is_glob = len(sources) == 1 and any(c in sources[0] for c in "*?[") and not os.path.lexists(sources[0])
-    if len(sources) != 1 or sources[0] == STDIN or is_glob or Path(sources[0]).is_dir():
+    is_url = len(sources) == 1 and is_remote(sources[0]) and not os.path.lexists(sources[0])
+    if is_url and is_many(sources[0]):
+        raise UsageProblem("a prefix, a glob or a whole dataset needs --name NAME")
+    if len(sources) != 1 or sources[0] == STDIN or (is_glob and not is_url) or Path(sources[0]).is_dir():
         raise UsageProblem("several files, a folder, a glob or standard input need --name NAME")
-    path = PurePath(sources[0])
+    path = PurePath(unquote(sources[0]) if is_url else sources[0])
     while path.suffix.lower() in _COMPRESSED:
         path = path.with_suffix("")
     stem = as_text(path.stem)

@@ -150,6 +150,25 @@ class RunOptions(OptionTable):
             commands=ALONE,
         ),
     ] = None
+    anonymous: Annotated[
+        bool,
+        Option(
+            metavar="",
+            meaning="read buckets and the hub without credentials",
+            default="with those that each cloud's own tools find",
+            parse=parse_truth,
+            commands=ON_THE_WAY,
+        ),
+    ] = False
+    endpoint_url: Annotated[
+        str | None,
+        Option(
+            metavar="URL",
+            meaning="where the buckets are, if not at the cloud itself: MinIO, R2, Ceph and others",
+            parse=as_text,
+            commands=ON_THE_WAY,
+        ),
+    ] = None
     rows_at: Annotated[
         str | None,
         Option(

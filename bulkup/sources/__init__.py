@@ -6,6 +6,8 @@ from bulkup.sources.inspection import inspect
 from bulkup.sources.json_path import path_of
 from bulkup.sources.locators import STDIN, listed_in, resolve
 from bulkup.sources.opening import open_files, open_source
+from bulkup.sources.places import Access as PlaceAccess
+from bulkup.sources.places import hide, is_many, is_remote
 from bulkup.sources.reading import Reading
 from bulkup.sources.selection import Selection
 from bulkup.sources.separated.kinds import Kind, kind_of_type
@@ -21,6 +23,7 @@ __all__ = [
     "Format",
     "Item",
     "Kind",
+    "PlaceAccess",
     "Reader",
     "Reading",
     "Selection",
@@ -28,7 +31,10 @@ __all__ = [
     "SourceFile",
     "Unit",
     "encoding_named",
+    "hide",
     "inspect",
+    "is_many",
+    "is_remote",
     "kind_of_type",
     "listed_in",
     "open_files",

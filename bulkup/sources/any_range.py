@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from itertools import accumulate
 
@@ -29,10 +29,12 @@ class AnyRangeSource:
         max_row_bytes: int,
         block_bytes: int = BLOCK_BYTES,
         notes: tuple[str, ...] = (),
+        close: Callable[[], None] = lambda: None,
     ) -> None:
         assert all(file.any_range for file in files)
         self.files = files
         self.notes = notes
+        self._close = close
         self.verbatim = all(file.verbatim for file in files)
         self.max_row_bytes = max_row_bytes
         self.block_bytes = min(block_bytes, max_row_bytes)  # so a row inside a block of several is never too long
@@ -47,7 +49,7 @@ class AnyRangeSource:
         return self.files[index].uri, self.files[index].byte_offset(offset)
 
     def close(self) -> None:
-        """Nothing is held."""
+        self._close()
 
 
 class AnyRangeCursor:

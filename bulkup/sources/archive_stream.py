@@ -9,6 +9,7 @@ from bulkup.sources.decoder import Decoder
 from bulkup.sources.decompress import Compression, DamagedError, decoder_for
 from bulkup.sources.format import SourceFile
 from bulkup.sources.inputs import FileInput, Input, open_file
+from bulkup.sources.places.reading import input_of
 
 __all__ = ["FileInputs", "Unpacked"]
 
@@ -57,6 +58,8 @@ class FileInputs:
 
     def open(self, file: SourceFile) -> Input:
         """The raw bytes of *file*. The one before has been closed."""
+        if file.remote is not None:
+            return input_of(file.uri, file.remote, file.size)
         if file.member is None or file.member.outer is Compression.NONE:
             return FileInput(file)
         return _MemberInput(file, self)

@@ -12,6 +12,7 @@ from bulkup.model import Block, LongRow
 from bulkup.sources.decoder import Chain, Decoder
 from bulkup.sources.decompress import Compression, decoder_for
 from bulkup.sources.head import Head
+from bulkup.sources.places.address import Remote
 from bulkup.sources.reading import Reading
 from bulkup.sources.zstd import DEFAULT_WINDOW_BYTES
 
@@ -113,7 +114,7 @@ class Format:
     before any is read, may look through them, and gives them with other details. *note* says what a person should know of a file.
 
     *verbatim*: the bytes of a range are its rows as JSON lines, so they may be sent from the file as they are. *takes_path*: the
-    cutter is told where the rows stand, as *rows_at*.
+    cutter is told where the rows stand, as *rows_at*. *reads_remote*: the reader reads files in other places too.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Format:
     reader: MakeReader | None = None
     length: Callable[[str], int] | None = None
     takes_path: bool = False
+    reads_remote: bool = False
     examine: Callable[[Head, str, Reading], Any] | None = None
     agree: Callable[[Sequence[SourceFile]], Sequence[SourceFile]] | None = None
     note: Callable[[SourceFile], str | None] = lambda _: None
@@ -184,6 +186,7 @@ class SourceFile:
     What is packed twice has an *inner* compression. Text in another *encoding* than UTF-8 is made UTF-8; positions count that.
     *rows_at* are the keys under which the rows stand, where the format has such. A *member* of an archive has the size that it
     takes there, and the uri `ARCHIVE::NAME`. *detail* is what its format has found out.
+    *remote*: where it stands, if that is no local disk; *mtime_ns* and *inode* are None then.
     """
 
     uri: str
@@ -200,6 +203,7 @@ class SourceFile:
     zstd_window: int = DEFAULT_WINDOW_BYTES
     member: Member | None = None
     detail: Any = None
+    remote: Remote | None = None
 
     @property
     def path(self) -> str:
@@ -239,12 +243,13 @@ class SourceFile:
     def any_range(self) -> bool:
         """Whether its rows can be read in any order: the format allows it, in a regular file that is not packed."""
         is_bare = self.size is not None and self.compression is Compression.NONE and self.encoding is None
-        return is_bare and self.member is None and self.format.access is Access.ANY_RANGE
+        has_ranges = self.remote is None or (self.remote.ranges and self.format.reads_remote)
+        return is_bare and has_ranges and self.member is None and self.format.access is Access.ANY_RANGE
 
     @property
     def verbatim(self) -> bool:
-        """Whether the bytes of a range may be sent as they are."""
-        return self.any_range and self.format.verbatim
+        """Whether the bytes of a range may be sent as they are. Those of a remote file would be fetched a second time for that."""
+        return self.any_range and self.format.verbatim and self.remote is None
 
     def byte_offset(self, offset: int) -> int | None:
         """The byte that *offset* positions from the file's beginning mean, after decompression; None where they count no bytes."""

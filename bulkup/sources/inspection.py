@@ -6,6 +6,7 @@ import functools
 import os
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from bulkup.sources.head import Head
 from bulkup.sources.json_lines import JSON_LINES
 from bulkup.sources.locators import STDIN
 from bulkup.sources.not_rows import NotRows, other_bytes
+from bulkup.sources.places.place import Entry
+from bulkup.sources.places.reading import input_of, whole_pieces
 from bulkup.sources.reading import Reading
 from bulkup.sources.registry import formats, formats_of_others
 from bulkup.sources.shape import SURE_BYTES, is_plainly_lines, shape_of
@@ -50,12 +53,14 @@ def inspect(uri: str, reading: Reading = Reading()) -> SourceFile:  # noqa: B008
     return file
 
 
-def look_into(uri: str, reading: Reading) -> Found:
-    """Freeze the file at *uri* as it is now, or the members of the archive that it is.
+def look_into(uri: str, reading: Reading, entry: Entry | None = None) -> Found:
+    """Freeze the file at *uri* as it is now, or the members of the archive that it is. *entry*: it is that object.
 
     Raises `UsageProblem` where it is missing, may not be read, is no regular file, is of a kind that is not read yet, or where an
     option has to say how it is read; `SourceUnreadable` where no format knows it, or no option could read it.
     """
+    if entry is not None:
+        return _look_into_remote(entry, reading)
     try:
         fd = os.open(uri, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe without a writer must not hang
     except OSError as error:
@@ -94,8 +99,32 @@ def look_into(uri: str, reading: Reading) -> Found:
     return Found((file,))
 
 
-def begins_as_json(uri: str, reading: Reading) -> bool:
+def _look_into_remote(entry: Entry, reading: Reading) -> Found:
+    with closing(input_of(entry.uri, entry.remote, entry.size)) as source:
+        head = Head(whole_pieces(source), encoding=reading.encoding, zstd_window=reading.zstd_window)
+        if (kind := archive_kind(head)) is not None:
+            raise UsageProblem(
+                f"{entry.uri}: a {kind} archive is read from a local disk only; fetch it, and name that file"
+            )
+        told = _tell(entry.uri, head, reading)
+    if told.format.cutter is None and not told.format.reads_remote:
+        raise UsageProblem(
+            f"{entry.uri}: {told.format.title} is read from a local disk only; fetch it, and name that file"
+        )
+    file = SourceFile(
+        entry.uri, entry.size, None, None, told.compression, told.format, told.bom, entry.size,
+        inner=told.inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window,
+        detail=told.detail, remote=entry.remote,
+    )  # fmt: skip
+    return Found((file,))
+
+
+def begins_as_json(uri: str, reading: Reading, entry: Entry | None = None) -> bool:
     """Whether the file at *uri* begins as JSON does, once it is unpacked. Raises `UsageProblem` where it cannot be read."""
+    if entry is not None:
+        with closing(input_of(entry.uri, entry.remote, entry.size)) as source:
+            head = Head(whole_pieces(source), encoding=reading.encoding, zstd_window=reading.zstd_window)
+            return head.text().startswith((b"{", b"["))
     try:
         with open(uri, "rb", buffering=0) as stream:  # noqa: PTH123 - a name need not be Unicode
             head = Head(stream.read, encoding=reading.encoding, zstd_window=reading.zstd_window)

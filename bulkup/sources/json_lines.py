@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from bulkup.model import HEAD_BYTES, Block, LongRow
 from bulkup.sources.format import Access, Format, Item, SourceFile
 from bulkup.sources.head import BOM
 from bulkup.sources.inputs import open_file
 from bulkup.sources.pages import Pages
+from bulkup.sources.places.fetching import AHEAD, WINDOW_BYTES, Windows
+from bulkup.sources.places.reading import RemotePages
 
 __all__ = ["JSON_LINES", "RETURN_LINES", "LineCutter", "content_length"]
 
@@ -116,21 +119,50 @@ class LinesInFile:
     """
 
     def __init__(self, file: SourceFile, base: int, *, block_bytes: int, max_row_bytes: int) -> None:
-        self._fd = open_file(file)
+        self._fd = open_file(file) if file.remote is None else None
         self._file = file
         self._base = base
         self._block_bytes = block_bytes
         self._max_row_bytes = max_row_bytes
         self._capacity = max(min(block_bytes, file.size or 0), HEAD_BYTES)
+        self._next: Windows | None = None
+        self._behind: int | None = 0
 
     def rows(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
-        pages = Pages(self._fd, self._file.uri, capacity=self._capacity)
-        finder = _LineFinder(
+        if self._fd is None:
+            return self._fetched(start, stop)
+        return self._finder(Pages(self._fd, self._file.uri, capacity=self._capacity)).between(start, stop)
+
+    async def _fetched(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
+        """As `rows`, of a file in another place. Where ranges come one behind the other, the next one is fetched meanwhile."""
+        windows, self._next = self._next, None
+        if windows is None or windows.start != max(start - 1, 0):
+            windows = self._windows(start, stop)
+        windows.stop_at(stop)
+        has_follower = self._behind == start and stop < (self._file.size or 0)
+        self._behind = stop
+        try:
+            finder = self._finder(RemotePages(windows, capacity=self._capacity))
+            async with aclosing(finder.between(start, stop)) as items:
+                async for item in items:
+                    if has_follower and self._next is None and windows.is_all_asked_for:
+                        self._next = self._windows(stop, stop + WINDOW_BYTES * AHEAD)
+                        self._next.ahead(self._next.start)
+                    yield item
+        finally:
+            windows.close()
+
+    def _windows(self, start: int, stop: int) -> Windows:
+        assert self._file.remote is not None
+        return Windows(self._file.uri, self._file.remote, max(start - 1, 0), stop, self._file.size or 0)
+
+    def _finder(self, pages: Pages | RemotePages) -> _LineFinder:
+        return _LineFinder(
             pages, self._file, self._base, block_bytes=self._block_bytes, max_row_bytes=self._max_row_bytes
         )
-        return finder.between(start, stop)
 
     async def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
+        assert self._fd is not None, "what stands in another place is not verbatim"
         begin = max(start, len(BOM) if self._file.bom else 0)
         if begin >= stop:
             return
@@ -143,13 +175,18 @@ class LinesInFile:
             yield b"\n"
 
     def close(self) -> None:
-        os.close(self._fd)
+        if self._fd is not None:
+            os.close(self._fd)
+        if self._next is not None:
+            self._next.close()
 
 
 class _LineFinder:
     """Whole lines among the bytes that *pages* reads."""
 
-    def __init__(self, pages: Pages, file: SourceFile, base: int, *, block_bytes: int, max_row_bytes: int) -> None:
+    def __init__(
+        self, pages: Pages | RemotePages, file: SourceFile, base: int, *, block_bytes: int, max_row_bytes: int
+    ) -> None:
         self._size = file.size or 0
         self._body = len(BOM) if file.bom else 0
         self._base = base
@@ -213,6 +250,7 @@ JSON_LINES = Format(
     title="JSON lines",
     access=Access.ANY_RANGE,
     verbatim=True,
+    reads_remote=True,
     cutter=LineCutter,
     reader=LinesInFile,
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from bulkup.errors import UsageProblem
+from bulkup.sources.places.address import Access, is_remote
+from bulkup.sources.places.place import Entry
 from bulkup.sources.selection import Listed, Selection, natural_key, some_of
 
 __all__ = ["STDIN", "Resolved", "listed_in", "refuse_doubles", "resolve"]
@@ -21,19 +23,28 @@ _BESIDE_ARROW = ("dataset_dict.json", "dataset_info.json", "state.json")
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The files in order. *perhaps* are those that count only if they begin as JSON does. *notes*: what a person should know."""
+    """The files in order. *perhaps* are those that count only if they begin as JSON does. *notes*: what a person should know.
+
+    *entries*: those that are no local files.
+    """
 
     uris: tuple[str, ...]
     perhaps: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    entries: Mapping[str, Entry] = field(default_factory=dict)
 
 
-def resolve(locators: Sequence[str], selection: Selection = Selection()) -> Resolved:  # noqa: B008 - it is frozen
+def resolve(
+    locators: Sequence[str],
+    selection: Selection = Selection(),  # noqa: B008 - it is frozen
+    access: Access = Access(),  # noqa: B008 - it is frozen
+) -> Resolved:
     """The files that *locators* mean: in the order given, each glob's matches sorted, a folder's files in the order of their names.
 
     A path that exists is that path, whatever its characters would mean in a glob. `**` goes into directories. *selection* chooses
-    among what globs and folders give. Raises `UsageProblem` for nothing at all, a missing file, a glob or a folder without a file
-    that is taken, a file that is named twice, and `-` beside anything else.
+    among what globs and folders give, *access* says how other places are opened. Raises `UsageProblem` for nothing at all, a
+    missing file, a glob or a folder without a file that is taken, a file that is named twice, and `-` beside anything else; and as
+    `found_at` does.
     """
     if not locators:
         raise UsageProblem("no source: name one or more files, a folder, a glob, or - for standard input")
@@ -41,7 +52,7 @@ def resolve(locators: Sequence[str], selection: Selection = Selection()) -> Reso
         if len(locators) > 1:
             raise UsageProblem("- (standard input) stands alone: it cannot be read together with files")
         return Resolved((STDIN,))
-    found = [(locator, _expand(locator, selection)) for locator in locators]
+    found = [(locator, _expand(locator, selection, access)) for locator in locators]
     uris = [uri for _, listed in found for uri in listed.taken]
     _refuse_doubles(uris)
     notes = tuple(
@@ -49,7 +60,8 @@ def resolve(locators: Sequence[str], selection: Selection = Selection()) -> Reso
         for locator, listed in found
         if listed.passed
     )
-    return Resolved(tuple(uris), frozenset().union(*(listed.perhaps for _, listed in found)), notes)
+    entries = {uri: entry for _, listed in found for uri, entry in listed.entries.items()}
+    return Resolved(tuple(uris), frozenset().union(*(listed.perhaps for _, listed in found)), notes, entries)
 
 
 def listed_in(path: str, read: Callable[[str], bytes]) -> list[str]:
@@ -69,11 +81,13 @@ def listed_in(path: str, read: Callable[[str], bytes]) -> list[str]:
     return found
 
 
-def _expand(locator: str, selection: Selection) -> Listed:
+def _expand(locator: str, selection: Selection, access: Access) -> Listed:
     if os.path.lexists(locator):
         return _in_folder(locator, selection) if os.path.isdir(locator) else Listed([locator])  # noqa: PTH112 - globs speak in strings
-    if "://" in locator:
-        raise UsageProblem(f"{locator}: only local files are read yet; fetch it first, or pipe it in with -")
+    if is_remote(locator):
+        from bulkup.sources.places.listing import found_at
+
+        return found_at(locator, selection, access)
     if not glob.has_magic(locator):
         raise UsageProblem(f"{locator}: there is no such file")
     matches = glob.glob(locator, recursive=True)  # noqa: PTH207

@@ -13,6 +13,7 @@ from bulkup.sources.format import SourceFile
 from bulkup.sources.inputs import Input, PipeInput
 from bulkup.sources.inspection import Found, begins_as_json, look_into, tell
 from bulkup.sources.locators import STDIN, Resolved, refuse_doubles, resolve
+from bulkup.sources.places import Access, close_all
 from bulkup.sources.reading import Reading
 from bulkup.sources.selection import Selection, some_of
 from bulkup.sources.sequential import SequentialSource
@@ -32,16 +33,17 @@ def open_source(
     spool_dir: Path | None = None,
     stdin_fd: int = 0,
     selection: Selection = Selection(),  # noqa: B008 - it is frozen
+    access: Access = Access(),  # noqa: B008 - it is frozen
 ) -> Source:
     """Resolve *locators*, look into every file, freeze them.
 
     Blocks (for stdin until its first bytes are there): call it before the event loop runs, or in a thread.
     For stdin there may be *lanes* cursors; more than one spool it to a file without a name in *spool_dir*. *reading* says how the
-    files are read, and *selection* chooses among those that folders and globs give. Raises `UsageProblem` and `SourceUnreadable` as
-    `resolve` and `look_into` do.
+    files are read, *selection* chooses among those that folders and globs give, *access* says how other places are opened. Raises
+    `UsageProblem` and `SourceUnreadable` as `resolve` and `look_into` do.
     """
     reading = reading or Reading(max_row_bytes=max_row_bytes)
-    resolved = resolve(locators, selection)
+    resolved = resolve(locators, selection, access)
     if resolved.uris == (STDIN,):
         return _open_stdin(stdin_fd, max_row_bytes, block_bytes, reading, lanes, spool_dir)
     files, notes = _look_into_all(resolved, reading)
@@ -54,13 +56,18 @@ def _look_into_all(resolved: Resolved, reading: Reading) -> tuple[tuple[SourceFi
     found: list[Found] = []
     passed: list[str] = []
     for uri in resolved.uris:
-        if uri in resolved.perhaps and not begins_as_json(uri, reading):
+        entry = resolved.entries.get(uri)
+        if uri in resolved.perhaps and not begins_as_json(uri, reading, entry):
             passed.append(uri)
         else:
-            found.append(look_into(uri, reading))
+            found.append(look_into(uri, reading, entry))
     if not found:
         raise UsageProblem(f"there is no file that holds rows; passed over: {some_of(passed)}")
-    refuse_doubles((one.path, one.inode or os.path.realpath(one.path)) for one in (one.files[0] for one in found))
+    refuse_doubles(
+        (one.path, one.inode or os.path.realpath(one.path))
+        for one in (one.files[0] for one in found)
+        if one.remote is None
+    )
     notes = [*resolved.notes, *(one.note for one in found if one.note is not None)]
     if passed:
         notes.append(f"passed over, for they hold no JSON: {some_of(passed)}")
@@ -72,8 +79,8 @@ def open_files(
 ) -> Source:
     """A source of files that were inspected before. *notes* are what a person should know of them."""
     if all(file.any_range for file in files):
-        return AnyRangeSource(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=notes)
-    return SequentialSource(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=notes)
+        return AnyRangeSource(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=notes, close=close_all)
+    return SequentialSource(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=notes, close=close_all)
 
 
 def _agreed(files: tuple[SourceFile, ...]) -> tuple[SourceFile, ...]:

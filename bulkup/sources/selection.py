@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bulkup.sources.decompress import Compression, bare_name
+from bulkup.sources.places.place import Entry
 from bulkup.sources.registry import formats
 from bulkup.sources.separated.dialect import SUFFIXES
 
@@ -72,11 +73,13 @@ class Selection:
 @dataclass(slots=True)
 class Listed:
     """What a locator comes to, in order. *perhaps* are those of *taken* that count only if they begin as JSON does. *passed*: what
-    was passed over, but for hidden files."""
+    was passed over, but for hidden files. *entries*: what is no local file.
+    """
 
     taken: list[str] = field(default_factory=list)
     perhaps: set[str] = field(default_factory=set)
     passed: list[str] = field(default_factory=list)
+    entries: dict[str, Entry] = field(default_factory=dict)
 
     def sort(self, path: str, wanted: Wanted, uri: str) -> None:
         """Take or pass over the file at *path* below the folder, which is called *uri*."""

@@ -48,7 +48,7 @@ def test_standard_input_stands_alone() -> None:
         (["*.csv"], r"\*\.csv: no file matches"),
         (["a.jsonl", "a.jsonl"], r"a\.jsonl: is named twice;"),
         (["empty"], r"empty: there is no file in this folder"),
-        (["s3://bucket/a.jsonl"], "only local files"),
+        (["ftp://bucket/a.jsonl"], "ftp://: is not read"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(locators: list[str], message: str) -> None:

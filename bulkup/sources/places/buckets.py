@@ -1,0 +1,159 @@
+"""Buckets of S3, Google Cloud Storage and Azure, and of what speaks as they do, by obstore."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from bulkup.errors import BulkupError, SourceChanged, SourceUnreadable, TokenRefused, UsageProblem
+from bulkup.sources.places.address import Hidden, PlaceAt, Remote
+from bulkup.sources.places.clouds import Opened, opened_store
+from bulkup.sources.places.place import Entry, Unreachable
+from bulkup.tokens.secret import redact
+
+__all__ = ["Bucket"]
+
+T = TypeVar("T")
+
+_OPTIONS: dict[str, Any] = {
+    "client_options": {
+        "timeout": timedelta(minutes=10),
+        "read_timeout": timedelta(seconds=30),
+        "connect_timeout": timedelta(seconds=15),
+    },
+    "retry_config": {"max_retries": 1, "retry_timeout": timedelta(seconds=20)},
+}
+"""bulkup tries again by itself, so that a run that is told to stop is not held up."""
+
+_WORN_OUT = ("ExpiredToken", "TokenRefreshRequired", "RequestTimeTooSkewed")
+_UNKNOWN_KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthorizationHeaderMalformed")
+
+
+class Bucket:
+    """As `Place` promises. A key is the object's name in the bucket."""
+
+    def __init__(self, at: PlaceAt) -> None:
+        self._at = at
+        self._store: Opened = opened_store(at, _OPTIONS)
+
+    def below(self, uri: str, prefix: str) -> list[Entry]:
+        import obstore
+
+        folder = prefix.rpartition("/")[0]  # obstore lists below whole folders
+
+        def listed() -> list[Any]:
+            return [
+                meta for metas in obstore.list(self._store.store, folder or None, chunk_size=1000) for meta in metas
+            ]
+
+        found = self._asked(uri, listed, UsageProblem)
+        entries = [
+            self._entry(meta) for meta in found if meta["path"].startswith(prefix) and not meta["path"].endswith("/")
+        ]
+        return [entry for entry in entries if entry is not None]
+
+    def look(self, uri: str, key: str) -> Entry:
+        import obstore
+
+        def looked() -> Any:
+            try:
+                return obstore.head(self._store.store, key)
+            except FileNotFoundError:
+                if not next(
+                    iter(obstore.list(self._store.store, key, chunk_size=1)), None
+                ):  # raises where there is no bucket
+                    raise
+                raise UsageProblem(f"{uri}: there is no such object; for all below it, write {uri}/") from None
+
+        return self._entry(self._asked(uri, looked, UsageProblem))
+
+    def read(self, uri: str, remote: Remote, start: int, stop: int) -> memoryview:
+        import obstore
+
+        def got() -> memoryview:
+            options: Any = {"range": (start, stop), "if_match": remote.version}
+            result = obstore.get(self._store.store, remote.key.text, options=options)
+            if result.meta["e_tag"] != remote.version:  # a server that takes no conditions
+                raise _changed(uri)
+            return memoryview(result.bytes())
+
+        data = self._asked(uri, got, SourceChanged)
+        if len(data) != stop - start:
+            raise Unreachable(f"the connection ended after {len(data):,} of {stop - start:,} bytes")
+        return data
+
+    def close(self) -> None:
+        """obstore lets go of its connections by itself."""
+
+    def stream(self, uri: str, remote: Remote) -> Iterator[bytes]:
+        raise AssertionError("an object is read by ranges")
+
+    def _entry(self, meta: Any) -> Entry:
+        key = str(meta["path"])
+        uri = f"{self._at.scheme}://{self._at.name}/{key}"
+        return Entry(uri, int(meta["size"]), Remote(self._at, Hidden(key), meta["e_tag"], ranges=True))
+
+    def _asked(self, uri: str, ask: Callable[[], T], gone: type[BulkupError]) -> T:
+        """What *ask* gives. obstore's errors become ours; *gone* is raised where there is no such object."""
+        from obstore import exceptions
+
+        try:
+            return ask()
+        except BulkupError:
+            raise
+        except FileNotFoundError as error:
+            if "NoSuchBucket" in str(error):
+                raise UsageProblem(f"{uri}: there is no bucket called {self._at.name}") from error
+            what = "there is no such object" if gone is UsageProblem else "is gone"
+            raise gone(f"{uri}: {what}") from error
+        except exceptions.PreconditionError as error:
+            raise _changed(uri) from error
+        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+            raise self._refused(uri, str(error)) from error
+        except exceptions.BaseError as error:
+            raise self._meaning(uri, error) from error
+        except ValueError as error:
+            raise UsageProblem(f"{uri}: cannot be asked for: {_first_line(error)}") from error
+        except BaseException as error:
+            if type(error).__name__ == "PanicException":  # of Rust: it is no Exception
+                raise SourceUnreadable(f"{uri}: cannot be read ({_first_line(error)})") from error
+            raise
+
+    def _meaning(self, uri: str, error: Exception) -> Exception:
+        text = str(error)
+        if "NoSuchBucket" in text:
+            return UsageProblem(f"{uri}: there is no bucket called {self._at.name}")
+        if any(word in text for word in (*_WORN_OUT, *_UNKNOWN_KEYS)):
+            return self._refused(uri, text)
+        if any(
+            mark in text
+            for mark in ("status code: 400", "400 Bad Request", "301 Moved", "without LOCATION", "BadScheme")
+        ):
+            return UsageProblem(
+                f"{uri}: the store does not take the request ({_first_line(error)}). Perhaps AWS_REGION or --endpoint-url is wrong"
+            )
+        return Unreachable(_first_line(error))
+
+    def _refused(self, uri: str, text: str) -> TokenRefused:
+        worn_out = any(word in text for word in _WORN_OUT)
+        why = (
+            "they have expired"
+            if worn_out
+            else "it does not know them"
+            if any(w in text for w in _UNKNOWN_KEYS)
+            else "403"
+        )
+        hint = "" if self._at.access.anonymous else ". For a public bucket give --anonymous"
+        return TokenRefused(f"{uri}: the store refused it ({why}); it was asked with {self._store.credential}{hint}")
+
+
+def _changed(uri: str) -> SourceChanged:
+    return SourceChanged(f"{uri}: has changed since this run looked at it")
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).partition("\n")[0]
+    for before in ("Generic S3 error: ", "Generic GCS error: ", "Generic MicrosoftAzure error: "):
+        text = text.removeprefix(before)
+    return redact(text.strip().rstrip("."))

@@ -1,0 +1,154 @@
+"""What stands in other places reads as it would from a local disk."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import random
+from contextlib import aclosing
+
+import pytest
+
+from bulkup.errors import SourceChanged, UsageProblem
+from bulkup.sources import PlaceAccess, Source, hide, open_source
+from bulkup.sources.places import fetching
+from tests.places.servers import S3, Web, WebFile
+from tests.sources.reading import Row, expected_rows, rows_of
+
+MAX_ROW = 5000
+WINDOW = 1000
+
+
+@pytest.fixture(autouse=True)
+def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "WINDOW_BYTES", WINDOW)
+    monkeypatch.setattr(fetching, "LAST_ROW_BYTES", 50)
+    monkeypatch.setattr("bulkup.sources.json_lines.WINDOW_BYTES", WINDOW)
+    monkeypatch.setattr(fetching, "_LONGEST_WAIT_S", 0.01)
+
+
+def lines(seed: int, count: int) -> bytes:
+    some = random.Random(seed)
+    return b"".join(b'{"a": "%s"}\n' % (b"x" * some.choice((1, 20, 90, 1500))) for _ in range(count))
+
+
+def opened(*locators: str, endpoint: str | None = None) -> Source:
+    access = PlaceAccess(endpoint_url=endpoint)
+    return open_source([hide(one) for one in locators], max_row_bytes=MAX_ROW, block_bytes=400, access=access)
+
+
+async def read(source: Source, *cuts: int) -> list[Row]:
+    """All rows, read range by range."""
+    edges = [0, *cuts, 1 << 60 if source.size is None else source.size]
+    rows: list[Row] = []
+    async with aclosing(source.cursor()) as cursor:
+        for start, stop in itertools.pairwise(edges):
+            async with aclosing(cursor.read(start, stop)) as items:
+                async for item in items:
+                    rows += rows_of(item)
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_web_servers_file_gives_the_same_rows_whatever_the_ranges(web: Web, seed: int) -> None:
+    data = lines(seed, 60) + (b"" if seed % 2 else b'{"a": "no line end"}')
+    web.files["/rows.jsonl"] = WebFile(data)
+    source = opened(f"{web.url}/rows.jsonl")
+    assert source.any_range
+    assert not source.verbatim
+    cuts = sorted(random.Random(seed).sample(range(1, len(data)), 7))
+    assert await read(source) == await read(source, *cuts) == expected_rows([data], MAX_ROW)
+
+
+async def test_an_object_gives_the_same_rows(s3: S3) -> None:
+    data = lines(9, 40)
+    s3.put("some/rows.jsonl", data)
+    s3.put("some/rows-10.jsonl.gz", gzip.compress(data))
+    s3.put("some/_SUCCESS", b"")
+    s3.put("something.jsonl", b"{}\n")
+    source = opened("s3://rows-of-ours/some/rows.jsonl", endpoint=s3.url)
+    assert await read(source, 777, 3000) == expected_rows([data], MAX_ROW)
+    both = opened("s3://rows-of-ours/some/", endpoint=s3.url)
+    assert [file.uri for file in both.files] == [
+        f"s3://rows-of-ours/some/rows{name}" for name in ("-10.jsonl.gz", ".jsonl")
+    ]
+    assert await read(both) == expected_rows([data, data], MAX_ROW)
+    assert [file.uri for file in opened("s3://rows-of-ours/**/*.gz", endpoint=s3.url).files] == [both.files[0].uri]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+async def test_a_packed_file_goes_on_where_its_connection_broke(web: Web, ranges: bool) -> None:
+    data = random.Random(1).randbytes(6000).hex().encode()
+    text = b'{"a": "%s"}\n' % data[:3000] * 3 + b'{"b": "%s"}\n' % data[3000:6000]
+    web.files["/rows.gz"] = WebFile(gzip.compress(text), ranges=ranges)
+    source = opened(f"{web.url}/rows.gz")
+    web.faults.extend([("reset", 100), 503, ("reset", 700), ("drip", 0.01)])
+    assert await read(source) == expected_rows([text], MAX_ROW)
+    assert not web.faults
+
+
+async def test_what_gives_no_ranges_is_read_forward(web: Web) -> None:
+    data = lines(3, 30)
+    web.files["/rows.jsonl"] = WebFile(data, ranges=False, length=False)
+    source = opened(f"{web.url}/rows.jsonl")
+    assert not source.any_range
+    assert source.files[0].size is None
+    assert await read(source) == expected_rows([data], MAX_ROW)
+
+
+@pytest.mark.parametrize("etag", ['"v1"', 'W/"v1"'])
+@pytest.mark.parametrize("ranges", [True, False])
+async def test_another_file_of_that_name_is_a_changed_source(web: Web, ranges: bool, etag: str) -> None:
+    web.files["/rows.jsonl"] = WebFile(lines(3, 30), etag, ranges=ranges)
+    source = opened(f"{web.url}/rows.jsonl")
+    web.files["/rows.jsonl"].etag = '"v2"'
+    with pytest.raises(SourceChanged, match=r"rows\.jsonl: has changed since"):
+        await read(source)
+    del web.files["/rows.jsonl"]
+    with pytest.raises(SourceChanged, match=r"rows\.jsonl: is gone"):
+        await read(source)
+
+
+async def test_a_broken_stream_of_a_file_without_a_version_is_not_pieced_together(web: Web) -> None:
+    web.files["/rows.jsonl"] = WebFile(lines(3, 30), None, ranges=False)
+    source = opened(f"{web.url}/rows.jsonl")
+    web.faults.append(("reset", 2000))
+    with pytest.raises(SourceChanged, match="does not tell whether the file is still the same"):
+        await read(source)
+
+
+async def test_a_place_that_stays_away_is_given_up(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "GIVE_UP_S", 0.05)
+    web.files["/rows.jsonl"] = WebFile(lines(3, 30))
+    source = opened(f"{web.url}/rows.jsonl")
+    web.faults.extend([503] * 1000)
+    with pytest.raises(
+        Exception, match=r"rows\.jsonl: cannot be read now: the server answered 503. The same command"
+    ) as caught:
+        await read(source)
+    assert getattr(caught.value, "exit_code", None) == 75
+
+
+async def test_an_empty_file_is_empty(web: Web, s3: S3) -> None:
+    web.files["/rows.jsonl"] = WebFile(b"")
+    s3.put("empty.jsonl", b"")
+    assert await read(opened(f"{web.url}/rows.jsonl")) == []
+    assert await read(opened("s3://rows-of-ours/empty.jsonl", endpoint=s3.url)) == []
+
+
+def test_what_is_not_there_is_named(web: Web, s3: S3) -> None:
+    s3.put("some/rows.jsonl", b"{}\n")
+    for locator, words in (
+        (f"{web.url}/rows.jsonl", r"there is no such file \(404\)"),
+        ("s3://nobodys-bucket/rows.jsonl", "there is no bucket called nobodys-bucket"),
+        ("s3://nobodys-bucket/", "there is no bucket called nobodys-bucket"),
+        ("s3://rows-of-ours/none.jsonl", "there is no such object"),
+        ("s3://rows-of-ours/some", "there is no such object.*write s3://rows-of-ours/some/"),
+        ("s3://rows-of-ours/*.csv", "no object matches"),
+        ("s3://rows-of-ours/none/", "there is no object below it"),
+        ("ftp://example.com/rows.jsonl", "ftp://: is not read"),
+        ("https://", "no URL"),
+        ("s3://", "names no bucket"),
+    ):
+        with pytest.raises(UsageProblem, match=words):
+            opened(locator, endpoint=s3.url)
