@@ -61,7 +61,7 @@ class TileSpan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """A planned range of the source. Nothing here changes once it is in the journal but *rows* and *rejected*.
+    """A planned range of the source. Where it lies and its hashes never change once it is in the journal.
 
     *start* and *stop* are positions at line starts; *file* and *byte_offset* say where *start* lies. *rows* are the good ones,
     *skipped* the rows that the user's function left out, *made* how many more it made, *changes* how many rows were changed in

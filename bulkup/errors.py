@@ -1,7 +1,8 @@
 """What can go wrong, named by what the caller should do about it.
 
 Every error a person can meet carries one line: what, where, and what to do. `exit_code` is the process's
-answer; the numbers and their precedence stand in `ExitCode`.
+answer; the numbers stand in `ExitCode`, which counts where
+several apply in `PRECEDENCE`.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ PRECEDENCE = (
 
 
 def worst(codes: list[ExitCode]) -> ExitCode:
-    """The code that stands for all of *codes* (0 where there are none), by the design's precedence."""
+    """The code that stands for all of *codes* (0 where there are none), by `PRECEDENCE`."""
     return min(codes, key=PRECEDENCE.index, default=ExitCode.ALL_LANDED)
 
 

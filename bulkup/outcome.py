@@ -78,7 +78,8 @@ class InDoubt:
 
 @dataclass(frozen=True, slots=True)
 class TooLarge:
-    """The body passes the service's limit. Nothing was stored; smaller chunks may go."""
+    """The body passes the service's limit, or what was learned of it: then it was not sent. Nothing was stored; smaller chunks may
+    go."""
 
     reason: str
 

@@ -106,7 +106,8 @@ class AnswerTooLarge(ReadBackUnavailable):
 
 
 class LookFailed(Exception):
-    """A request of a look did not go through this time; *outcome* says why (`StopLane` only for 402 and for a gateway's page)."""
+    """A request of a look did not go through this time; *outcome* says why (`StopLane` for 402, a gateway's
+    page, and what a certificate or a proxy refuses)."""
 
     def __init__(self, outcome: TryAgain | CloseGate | TokenRejected | StopLane) -> None:
         super().__init__(outcome.reason)

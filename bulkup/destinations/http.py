@@ -113,7 +113,7 @@ def lost(failure: TransportFailure) -> Outcome:
 
 
 async def refusal(answer: Answer, *, bad_request: BadRequest) -> Outcome:
-    """The outcome of an upload that was answered with no success."""
+    """The outcome of an upload, or of a question, that was answered with no success."""
     body = await answer.error_body()
     title = title_of_page(answer.headers.get("Content-Type", ""), body)
     outcome = classify_status(

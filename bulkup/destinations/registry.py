@@ -78,7 +78,7 @@ def unknown(name: str) -> UsageProblem:
 def nowhere() -> UsageProblem:
     """The error for an upload without a destination."""
     flags = ", ".join(f"--to {name}" for name in BUILT_IN)
-    return UsageProblem(f"nowhere to upload to: give {flags}, or both")
+    return UsageProblem(f"nowhere to upload to: give {flags}, or several of them")
 
 
 def listed(words: Iterable[str], last: str) -> str:

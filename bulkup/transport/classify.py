@@ -36,7 +36,7 @@ def classify_status(
     now: datetime,
     by_gateway: bool = False,
 ) -> Outcome:
-    """The outcome of an upload answered with *status*, which is not a success a destination has understood.
+    """The outcome of an upload or a question answered with *status*, which is not a success a destination has understood.
 
     *words* is the start of the answer's body, redacted. *now* is used where Retry-After is a date and the answer
     has no `Date` of its own. *by_gateway*: the answer is a page of HTML, so it is not the service's own.
