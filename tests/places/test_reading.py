@@ -152,3 +152,13 @@ def test_what_is_not_there_is_named(web: Web, s3: S3) -> None:
     ):
         with pytest.raises(UsageProblem, match=words):
             opened(locator, endpoint=s3.url)
+
+
+@pytest.mark.parametrize(
+    ("locator", "module"),
+    [("s3://b/x.jsonl", "obstore"), ("gs://b/x.jsonl", "obstore"), ("hf://datasets/o/n/x.jsonl", "huggingface_hub")],
+)
+def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch, locator: str, module: str) -> None:
+    monkeypatch.setattr(f"bulkup.sources.places.{'hub' if module != 'obstore' else 'clouds'}.find_spec", lambda _: None)
+    with pytest.raises(UsageProblem, match=rf"needs the package {module}: pip install 'bulkup\[remote\]'$"):
+        opened(locator)
