@@ -96,6 +96,11 @@ class Equal:
     why: str
 
 
+_EDGES = (
+    "edges = sorted((edge for edge in {edge for row in bad for edge in (row, row + 1)} "
+    "if 0 < edge < prepared.chunk.rows and (edge in at_fault) != (edge - 1 in at_fault)))"
+)
+
 EQUAL = (
     Equal(
         "bulkup.pacing.backoff.Refusals.__init__",
@@ -110,6 +115,7 @@ EQUAL = (
         "the count has stood still, so the look before shows the same",
     ),
     Equal("bulkup.flow.looking.row_pages", "is_smaller = False", "is_smaller = None", "nobody tells them apart"),
+    Equal("bulkup.flow.looking.dated_look", "has_begun = False", "has_begun = None", "nobody tells them apart"),
     Equal(
         "bulkup.flow.looking.row_pages",
         "before: list[StoredRow] = []",
@@ -125,6 +131,63 @@ EQUAL = (
     *(
         Equal(f"bulkup.flow.fence.Fence.{name}", "self._alone = False", "self._alone = None", "nobody tells them apart")
         for name in ("__init__", "close", "open")
+    ),
+    *(
+        Equal(
+            "bulkup.flow.stop_rules.StopRules.__init__",
+            "self._said = ''",
+            f"self._said = {said}",
+            "nothing is counted yet, so there is nothing to count anew after other words",
+        )
+        for said in ("None", "'XXXX'")
+    ),
+    Equal(
+        "bulkup.flow.stop_rules.StopRules.nothing_landed",
+        "said = _NUMBERS.sub('#', reason)",
+        "said = _NUMBERS.sub('XX#XX', reason)",
+        "any mark may stand for a number",
+    ),
+    Equal(
+        "bulkup.flow.isolation.Splitter.split",
+        "await self.set_aside(prepared, refusal.reason, isolated=False)",
+        "await self.set_aside(prepared, refusal.reason, isolated=None)",
+        "nobody tells them apart",
+    ),
+    *(
+        Equal(
+            "bulkup.flow.isolation.Splitter.set_aside",
+            "draft = await self._chunker.whole(prepared.items, Keep(encoded=False, raw=True))",
+            f"draft = await self._chunker.whole(prepared.items, Keep(encoded={kept}, raw=True))",
+            "nobody asks this draft for what would be sent",
+        )
+        for kept in ("None", "True")
+    ),
+    Equal(
+        "bulkup.flow.isolation.Splitter._around",
+        _EDGES,
+        _EDGES.replace("edge < prepared", "edge <= prepared"),
+        "a cut behind the last row cuts nothing off",
+    ),
+    Equal(
+        "bulkup.flow.isolation.Splitter._moved",
+        "totals.move(parent, ChunkState.PLANNED, ChunkState.SPLIT)",
+        "totals.move(parent, ChunkState.PLANNED, None)",
+        "what is split is counted by its children alone",
+    ),
+    *(
+        Equal(
+            "bulkup.flow.isolation.Splitter._refused_rows",
+            "for line, row in zip(lines_of(item), made, strict=True):",
+            f"for line, row in zip(lines_of(item), made{strict}):",
+            "both have one for each line of the block",
+        )
+        for strict in (", strict=None", ", strict=False", "")
+    ),
+    Equal(
+        "bulkup.flow.delivery.Delivery._outcome",
+        "return Accepted(chunk.remote_id, chunk.name, RemoteStatus.PENDING)",
+        "return Accepted(chunk.remote_id, None, RemoteStatus.PENDING)",
+        "what was answered is followed by its id",
     ),
     Equal(
         "bulkup.journal.queries.landed",

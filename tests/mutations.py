@@ -448,8 +448,8 @@ MUTATIONS = (
         "sending before the first byte",
         "it is never written",
         "bulkup/flow/delivery.py",
-        "        await self._journal.sending(chunk.id, self._clock.unix())\n",
-        "",
+        "            await self._journal.sending(chunk.id, self._clock.unix())\n",
+        "            pass\n",
         (f"{SETTLE}::test_after_a_kill_it_settles_without_sending",),
     ),
     Mutation(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import NoReturn
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint_if_cancelled
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from bulkup.chunk import Chunk, ChunkState
-from bulkup.errors import ExitCode, SourceChanged
 from bulkup.flow.context import PlannedLane, SendingRound
-from bulkup.flow.halt import Halted, Reason
 from bulkup.flow.isolation import Splitter
 from bulkup.flow.pending import PendingDatasets, Share
 from bulkup.flow.prepared import Prepared
@@ -139,25 +137,21 @@ class Delivery:
             slot.sent()
             self._tally.sent(count)
 
-        await self._journal.sending(chunk.id, self._clock.unix())
+        with anyio.CancelScope(
+            shield=True
+        ):  # a write that is given up is done all the same, and must not be the last one
+            await self._journal.sending(chunk.id, self._clock.unix())
         if chunk.state is ChunkState.IN_DOUBT:
             self._tally.totals.move(chunk, ChunkState.IN_DOUBT, ChunkState.PLANNED)
         self._tally.requests += 1
         self._tally.in_flight += 1
         slot.begin()
         try:
+            await checkpoint_if_cancelled()
             came = await self._round.executors.send(prepared, sent)
-        except SourceChanged as error:
-            self._tally.outcomes["source_changed"] += 1
-            await self._recorder.not_stored(chunk)
-            self._stop(Reason(str(error), ExitCode.SOURCE_CHANGED))
-        except anyio.get_cancelled_exc_class():
-            self._tally.outcomes["cancelled"] += 1
+        except BaseException as error:
             with anyio.CancelScope(shield=True):
-                if not slot.has_sent:
-                    await self._recorder.not_stored(chunk)
-                else:
-                    await self._recorder.doubt(chunk, "cancelled while it was being sent")
+                await self._recorder.broke_off(chunk, error, has_sent=slot.has_sent)
             raise
         finally:
             self._tally.in_flight -= 1
@@ -165,9 +159,6 @@ class Delivery:
         if isinstance(outcome, InDoubt) and outcome.was_answered and self._refusals_store_nothing:
             outcome = RowsRefused(outcome.reason, outcome.rows)
         slot.answered(outcome)
-        await self._recorder.outcome(chunk, size, outcome, came.ids)
+        with anyio.CancelScope(shield=True):  # journal and totals must not part when the lane ends in between
+            await self._recorder.outcome(chunk, size, outcome, came.ids)
         return outcome
-
-    def _stop(self, reason: Reason) -> NoReturn:
-        self._halt.set(reason)
-        raise Halted

@@ -5,14 +5,13 @@ Children stand for their parent from one transaction on. On a service where each
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence, Set
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from enum import Enum
 from math import ceil, log2
-from types import MappingProxyType
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState
+from bulkup.doubt.naming import widest_name
 from bulkup.encoding.lines import lines_of
 from bulkup.flow.context import PlannedLane, SendingRound
 from bulkup.flow.draft import Drafted, Keep, Placed
@@ -25,13 +24,6 @@ from bulkup.outcome import RowsRefused, TooLarge
 __all__ = ["IsolationBudget", "Splitter"]
 
 _KEEP = Keep(encoded=True, raw=True)
-
-
-class WhySetAside(Enum):
-    """Why the rows of a piece are set aside."""
-
-    AT_FAULT = "the service named them"
-    NOT_TRIED = "the budget ended before they could be tried without the rows at fault"
 
 
 @dataclass(slots=True)
@@ -85,7 +77,7 @@ class Splitter:
 
     async def _smaller(self, prepared: Prepared, refusal: TooLarge, max_body_bytes: int) -> list[Prepared]:
         chunk = prepared.chunk
-        envelope_bytes = self._planned.envelope_bytes(self._name(chunk.id, chunk.rows_hash))
+        envelope_bytes = self._planned.envelope_bytes(widest_name(self._destination.dataset_name))
         limits = self._planned.plan.limits(envelope_bytes=envelope_bytes, max_body_bytes=max_body_bytes)
         half = Limits(min(limits.body_bytes, -(-chunk.body_bytes // 2)), limits.rows)
         parts = self._chunker.parts(prepared.items, _KEEP, half, body_bytes=chunk.body_bytes, rows=chunk.rows)
@@ -104,11 +96,11 @@ class Splitter:
             if 0 < edge < prepared.chunk.rows and (edge in at_fault) != (edge - 1 in at_fault)
         )
         drafts = await self._cut_before(prepared, edges)
-        set_aside = {place: WhySetAside.AT_FAULT for place, first in enumerate([0, *edges]) if first in at_fault}
-        good = sorted(set(range(len(drafts))) - set(set_aside), key=lambda place: -drafts[place].rows)
-        set_aside |= dict.fromkeys(good[budget.requests :], WhySetAside.NOT_TRIED)
+        named = {place for place, first in enumerate([0, *edges]) if first in at_fault}
+        good = sorted(set(range(len(drafts))) - named, key=lambda place: -drafts[place].rows)
+        not_tried = set(good[budget.requests :])
         budget.requests -= min(len(good), budget.requests)
-        return await self._replace(prepared, drafts, reason, set_aside)
+        return await self._replace(prepared, drafts, reason, named=named, not_tried=not_tried)
 
     async def _cut_before(self, prepared: Prepared, rows: Sequence[int]) -> list[Drafted]:
         drafts = self._chunker.cut_before(prepared.items, _KEEP, rows)
@@ -120,25 +112,28 @@ class Splitter:
         parent: Prepared,
         drafts: Sequence[Drafted],
         reason: str,
-        refused: Mapping[int, WhySetAside] = MappingProxyType({}),
+        *,
+        named: Set[int] = frozenset(),
+        not_tried: Set[int] = frozenset(),
     ) -> list[Prepared]:
-        """*drafts* as children of *parent*; those at the places in *refused* are set aside."""
+        """*drafts* as children of *parent*. Those at the places *named* are set aside, since the service named their rows; those
+        *not_tried* are too, since the budget ended before they could be tried without these."""
         first = await self._round.numbers.take(parent.chunk.id.tile, len(drafts))
         letters = b""
-        children: list[Chunk] = []
+        made: list[tuple[Chunk, Drafted]] = []
         for place, draft in enumerate(drafts):
             id_ = ChunkId(parent.chunk.id.lane, parent.chunk.id.tile, first + place)
             child = draft.chunk(id_, self._name(id_, draft.rows_hash))
-            if place in refused:
-                isolated = refused[place] is WhySetAside.AT_FAULT
-                letters += self._letters(self._refused_rows(draft, reason), isolated=isolated)
+            if place in named or place in not_tried:
+                letters += self._letters(self._refused_rows(draft, reason), isolated=place in named)
                 child = _refused(child)
-            children.append(child)
+            made.append((child, draft))
+        children = [child for child, _ in made]
         await self._journal.replace(parent.chunk.id, children, reason, letters)
         self._moved(parent.chunk, children)
         return [
             Prepared(child, listed(draft.raw), 0, self._round.executors.hold(draft.encoded), draft.raw)
-            for child, draft in zip(children, drafts, strict=True)
+            for child, draft in made
             if child.state is ChunkState.PLANNED
         ]
 
@@ -167,7 +162,7 @@ class Splitter:
             for line, row in zip(lines_of(item), made, strict=True):
                 if row.body is not None:
                     reject = Reject(row.position, line.number, Stage.SERVER, None, reason, line.row, len(line.row))
-                    found.append(Placed(reject, file, before + line.number))
+                    found.append(Placed(reject, file, before + reject.line))
         return found
 
     def _letters(self, rows: Sequence[Placed], *, isolated: bool) -> bytes:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import assert_never
 
+import anyio
+
 from bulkup.chunk import Chunk, ChunkState, Evidence
 from bulkup.doubt.policy import DOUBTS_TO_SETTLE
-from bulkup.errors import ExitCode
+from bulkup.errors import ExitCode, SourceChanged, SourceUnreadable
 from bulkup.flow.context import PlannedLane, SendingRound
 from bulkup.flow.halt import Reason
 from bulkup.outcome import (
@@ -58,6 +60,22 @@ class Recorder:
                 await self.not_stored(chunk)
             case _:
                 await self.not_stored(chunk)
+
+    async def broke_off(self, chunk: Chunk, error: BaseException, *, has_sent: bool) -> None:
+        """*error* ended an attempt that has no outcome. Nothing is stored where no byte may have left (*has_sent* is False), nor
+        where its rows could not be read again: the body's end was kept back."""
+        match error:
+            case SourceChanged():
+                label = "source_changed"
+            case SourceUnreadable():
+                label = "source_unreadable"
+            case _:
+                label = "cancelled" if isinstance(error, anyio.get_cancelled_exc_class()) else "broken_off"
+        self._tally.outcomes[label] += 1
+        if not has_sent or isinstance(error, SourceChanged | SourceUnreadable):
+            await self.not_stored(chunk)
+        else:
+            await self.doubt(chunk, f"{label.replace('_', ' ')} while it was being sent")
 
     async def landed(self, chunk: Chunk, remote_id: str, body_bytes: int, *, ids: bytes = b"") -> None:
         """It is stored, as the service says; *body_bytes* were sent."""

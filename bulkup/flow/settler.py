@@ -51,7 +51,6 @@ class Settler:
 
     def __init__(self, planned: PlannedLane, on_present: Callable[[], None]) -> None:
         """*on_present* is called for each chunk that turns out to be there."""
-        self._planned = planned
         self._lane = lane = planned.lane
         self._on_present = on_present
         self._destination = lane.destination

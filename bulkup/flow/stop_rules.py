@@ -32,10 +32,10 @@ class StopRules:
         rejected, read = self._totals.rows_rejected, self._totals.rows_read
         if self._limit is None or not self._limit.is_passed(rejected=rejected, read=read):
             return
-        share = f" ({100 * rejected / read:.1f} %)" if read else ""
+        share = f"{100 * rejected / read:.1f} %"
         self._halt.set(
             Reason(
-                f"{rejected:,} of {read:,} rows read were rejected{share}, more than --max-rejects {self._limit} allows; "
+                f"{rejected:,} of {read:,} rows read were rejected ({share}), more than --max-rejects {self._limit} allows; "
                 f"`bulkup rejects` shows them with their reasons. Fix the rows or the options, or continue with a larger "
                 "--max-rejects (100% never stops)",
                 ExitCode.STOPPED_BY_LIMIT,

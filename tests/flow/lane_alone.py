@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from bulkup import Nebius
 from bulkup.chunk import Chunk, ChunkState, Evidence
@@ -160,6 +161,17 @@ class LaneAlone(Alone):
         self.tally.totals.move(chunk, ChunkState.PLANNED, ChunkState.LANDED)
         return id_
 
+    def writes_take_time(self) -> None:
+        """Others run while the journal writes. Whoever waits for it may be cancelled; it has written all the same."""
+        for name in ("sending", "plan_again", "in_doubt", "answered", "landed"):
+            write = getattr(self.journal, name)
+
+            async def written(*given: Any, write: Callable[..., Awaitable[None]] = write, **how: Any) -> None:
+                await write(*given, **how)
+                await checkpoint()
+
+            setattr(self.journal, name, written)
+
     async def now(self, number: int) -> Chunk:
         """A chunk as it stands in the journal."""
         id_ = self.chunks[number].id
@@ -182,15 +194,16 @@ class LaneAlone(Alone):
         await self.budget.take(HELD_BYTES)
         return Prepared(chunk, listed(items), HELD_BYTES, self.executors.hold(drafted.encoded), items)
 
-    async def deliver(self, *chunks: int | Prepared, **how: Any) -> None:
-        """Give these to a `delivery`, one after the other, until all is done."""
+    async def deliver(self, *chunks: int | Prepared, at_once: int = 1, **how: Any) -> None:
+        """Give these to a `delivery`, so many *at_once*, until all is done."""
         delivery = self.delivery(**how)
         send, receive = anyio.create_memory_object_stream[Prepared](len(chunks))
         async with send:
             for one in chunks:
                 await send.send(await self.prepared(one) if isinstance(one, int) else one)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(delivery.run, receive, tasks)
+        async with anyio.create_task_group() as tasks, receive:
+            for _ in range(at_once):
+                tasks.start_soon(delivery.run, receive.clone(), tasks)
         assert (self.budget.held_bytes, self.worker._held) == (0, {}), "what was held is given back"
         assert (self.tally.in_flight, self.pacing.concurrency.in_flight) == (0, 0)
 
@@ -278,19 +291,27 @@ class LaneAlone(Alone):
         return Settler(self.planned(quiet_s=quiet_s, others=read_others), found)
 
 
-_planned: dict[tuple[int, Policy, int], tuple[tempfile.TemporaryDirectory[str], MemoryJournal]] = {}
+_planned: dict[tuple[int, Policy, int, int, bytes | None], tuple[tempfile.TemporaryDirectory[str], MemoryJournal]] = {}
 """Folders with a source, and the journal in which it is planned."""
 
 
 @asynccontextmanager
-async def lane_of(chunks: int, *, policy: Policy = BY_NAME, each: int = 2) -> AsyncIterator[LaneAlone]:
-    """A lane of so many chunks of *each* rows. It is planned once in a process, and copied."""
-    key = (chunks, policy, each)
+async def lane_of(
+    chunks: int,
+    *,
+    policy: Policy = BY_NAME,
+    each: int = 2,
+    tile_bytes: int = 1 << 16,
+    content: bytes | None = None,
+) -> AsyncIterator[LaneAlone]:
+    """A lane of so many chunks of *each* rows, by default of one tile. Its source is *content* if that is given. It is planned
+    once in a process, and copied."""
+    key = (chunks, policy, each, tile_bytes, content)
     if key not in _planned:
         _planned[key] = folder, journal = rig.scratch_dir(), MemoryJournal()
-        rows = b"".join(b'{"t":"%d"}\n' % row for row in range(each * chunks))
-        paths = rig.write_source(Path(folder.name), [rows], "plain")
-        await rig.plan(journal, paths, rig.Setting(1 << 16, 1 << 15, rows=each, policy=policy))
+        rows = (b'{"t":"%d"}\n' % row for row in range(each * chunks))
+        paths = rig.write_source(Path(folder.name), [b"".join(rows) if content is None else content], "plain")
+        await rig.plan(journal, paths, rig.Setting(tile_bytes, 1 << 15, rows=each, policy=policy))
     folder, journal = _planned[key]
     paths = [str(path) for path in Path(folder.name).glob("*.jsonl")]
     like = rig.destination(policy)

@@ -7,18 +7,20 @@ from collections.abc import AsyncIterator, Callable
 import anyio
 import pytest
 
-from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
+from bulkup.chunk import FAILED_ONCE, WHOLE, Chunk, ChunkId, ChunkState, Evidence
 from bulkup.destinations.base import Asking, ReadBackUnavailable
 from bulkup.doubt.by_count import BY_COUNT
 from bulkup.doubt.policy import DOUBTS_TO_SETTLE
-from bulkup.errors import ExitCode, LocalDisk
+from bulkup.errors import BulkupError, ExitCode, LocalDisk, SourceUnreadable
 from bulkup.flow.creation import Creation
-from bulkup.flow.halt import Reason
+from bulkup.flow.halt import Halted, Reason
 from bulkup.flow.orders import Sent
+from bulkup.flow.pending import Share
 from bulkup.flow.prepared import Prepared, changed
 from bulkup.journal import landed_without_ids
 from bulkup.journal.facts import FAILED_DATASETS
 from bulkup.outcome import (
+    Accepted,
     CloseGate,
     InDoubt,
     Outcome,
@@ -31,7 +33,7 @@ from bulkup.outcome import (
 )
 from bulkup.settings.config import OnDoubt
 from tests.flow.alone import UNIX_S
-from tests.flow.lane_alone import QUIET_S, LaneAlone, lane_of
+from tests.flow.lane_alone import HELD_BYTES, QUIET_S, LaneAlone, lane_of
 
 
 @pytest.fixture
@@ -48,6 +50,20 @@ def outcomes(lane: LaneAlone) -> dict[str, int]:
 LOST = InDoubt("the answer was lost")
 
 
+class Together:
+    """Where so many wait for each other."""
+
+    def __init__(self, count: int) -> None:
+        self._missing = count
+        self._are_here = anyio.Event()
+
+    async def wait(self) -> None:
+        self._missing -= 1
+        if not self._missing:
+            self._are_here.set()
+        await self._are_here.wait()
+
+
 class TestLanding:
     async def test_a_chunk_lands_once_with_its_ids(self, lane: LaneAlone) -> None:
         await lane.deliver(0, 2)
@@ -61,6 +77,32 @@ class TestLanding:
         assert (outcomes(lane), lane.halt.reason) == ({"landed": 2}, None)
         size = chunk.body_bytes + lane.to.envelope(chunk.name, lane.plan.rows).size
         assert (tally.largest_body, tally.bytes_sent, tally.mean_fill) == (size, 2 * size, size / lane.limit.bytes)
+
+    async def test_its_rows_and_its_whole_body_are_what_the_rates_are_asked_for(
+        self, lane: LaneAlone, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked, enter = [], lane.pacing.enter
+
+        async def asking(*, rows: int, size: int) -> None:
+            asked.append((rows, size))
+            await enter(rows=rows, size=size)
+
+        monkeypatch.setattr(lane.pacing, "enter", asking)
+        await lane.deliver(0)
+        chunk = lane.chunks[0]
+        assert asked == [(2, chunk.body_bytes + lane.to.envelope(chunk.name, lane.plan.rows).size)]
+
+    async def test_those_in_flight_are_counted(self, lane: LaneAlone) -> None:
+        seen, together = [], Together(2)
+
+        async def send(prepared: Prepared, on_bytes: Callable[[int], None]) -> Sent:
+            await together.wait()
+            seen.append(lane.tally.in_flight)
+            return Sent(TooLarge("HTTP 413"))
+
+        async with lane_of(2, each=1) as lane:
+            await lane.deliver(0, 1, at_once=2, send=send)
+        assert seen == [2, 1]
 
     async def test_it_began_to_be_sent_when_it_had_its_slot(self, lane: LaneAlone) -> None:
         """So late it was stored at the earliest."""
@@ -99,20 +141,20 @@ class TestLanding:
 
 class TestStops:
     @pytest.mark.parametrize(
-        ("outcome", "reason"),
+        ("outcome", "label", "words"),
         [
-            (StopLane("HTTP 402: pay", ExitCode.NO_PERMISSION), Reason("HTTP 402: pay", ExitCode.NO_PERMISSION)),
-            (
-                TokenRejected("HTTP 401"),
-                Reason("the service rejected T (HTTP 401)", ExitCode.NO_PERMISSION),
-            ),
+            (StopLane("HTTP 402: pay", ExitCode.NO_PERMISSION), "stopped", "HTTP 402: pay"),
+            (TokenRejected("HTTP 401"), "token_rejected", "the service rejected T (HTTP 401)"),
         ],
     )
-    async def test_what_stops_the_lane_stores_nothing(self, lane: LaneAlone, outcome: Outcome, reason: Reason) -> None:
+    async def test_what_stops_the_lane_stores_nothing(
+        self, lane: LaneAlone, outcome: Outcome, label: str, words: str
+    ) -> None:
         """And nothing more is sent."""
         lane.to.script.append(outcome)
         await lane.deliver(0, 1)
-        assert (lane.halt.reason, lane.tally.requests, lane.to.rows()) == (reason, 1, [])
+        assert lane.halt.reason == Reason(words, ExitCode.NO_PERMISSION)
+        assert (outcomes(lane), lane.tally.requests, lane.to.rows()) == ({label: 1}, 1, [])
         assert await lane.states() == ["planned"] * 4
 
     @pytest.mark.parametrize(("pages", "stops"), [(3, False), (4, True)])
@@ -132,14 +174,46 @@ class TestStops:
         await lane.deliver(0)
         assert (lane.halt.reason, lane.tally.requests) == (Reason(page.reason, ExitCode.USAGE), 1)
 
-    async def test_a_changed_source_stops_the_lane_and_nothing_of_it_is_stored(self, lane: LaneAlone) -> None:
-        async def send(prepared: Prepared, on_bytes: Callable[[int], None]) -> Sent:
-            on_bytes(1)
-            raise changed(prepared.chunk)
+    @pytest.mark.parametrize("bytes_sent", [0, 1])
+    @pytest.mark.parametrize("how", ["changed", "unreadable"])
+    async def test_rows_that_cannot_be_read_again_stop_the_lane_and_are_not_stored(
+        self, lane: LaneAlone, how: str, bytes_sent: int
+    ) -> None:
+        """Their body was never whole. Those that are on their way meanwhile come to their ends."""
+        raised: BulkupError = SourceUnreadable("rows.jsonl: cannot be read at byte 7: Input/output error")
+        if how == "changed":
+            raised = changed(lane.chunks[0])
+        together = Together(2)
 
-        await lane.deliver(0, send=send)
-        assert lane.halt.reason == Reason(str(changed(await lane.now(0))), ExitCode.SOURCE_CHANGED)
-        assert (outcomes(lane), await lane.states()) == ({"source_changed": 1}, ["planned"] * 4)
+        async def send(prepared: Prepared, on_bytes: Callable[[int], None]) -> Sent:
+            if bytes_sent:
+                on_bytes(bytes_sent)
+            await together.wait()
+            raise raised
+
+        await lane.deliver(0, 1, 2, at_once=2, send=send)
+        assert lane.halt.reason == Reason(str(raised), raised.exit_code)
+        assert (outcomes(lane), await lane.states()) == ({f"source_{how}": 2}, ["planned"] * 4)
+
+    @pytest.mark.parametrize("has_sent", [False, True])
+    @pytest.mark.parametrize("error", [LocalDisk("no space left"), Halted(), ArithmeticError()])
+    async def test_any_other_end_without_an_answer_is_a_doubt_if_a_byte_may_have_left(
+        self, lane: LaneAlone, error: Exception, has_sent: bool
+    ) -> None:
+        """It never stays as one that is being sent."""
+
+        async def send(prepared: Prepared, on_bytes: Callable[[int], None]) -> Sent:
+            if has_sent:
+                on_bytes(1)
+            raise error
+
+        try:
+            await lane.deliver(0, send=send)
+        except* ArithmeticError:
+            pass
+        assert await lane.states() == ["in doubt" if has_sent else "planned", *["planned"] * 3]
+        assert (outcomes(lane), lane.tally.in_flight) == ({"broken_off": 1}, 0)
+        assert (await lane.now(0)).reason == ("broken off while it was being sent" if has_sent else None)
 
     async def test_a_full_disk_stops_the_lane(self, lane: LaneAlone) -> None:
         async def send(prepared: Prepared, on_bytes: Callable[[int], None]) -> Sent:
@@ -149,6 +223,39 @@ class TestStops:
         assert lane.halt.reason == Reason("no space left", LocalDisk("").exit_code)
         assert lane.tally.requests == 1
 
+    async def test_pieces_that_were_not_sent_are_let_go_of(self, lane: LaneAlone) -> None:
+        """`deliver` sees to it."""
+        lane.to.script.extend([TooLarge("HTTP 413"), StopLane("HTTP 402", ExitCode.NO_PERMISSION)])
+        await lane.deliver(0)
+        assert (lane.tally.requests, (await lane.journal.totals()).chunks_left) == (2, 5)
+
+    async def test_cancelled_before_anything_was_handed_over_it_is_planned(self, lane: LaneAlone) -> None:
+        """Though its first byte might have left at any moment, as the journal says."""
+        lane.writes_take_time()
+        sending = lane.journal.sending
+        with anyio.CancelScope() as scope:
+
+            async def cancelled(chunk: ChunkId, at: float) -> None:
+                scope.cancel()
+                await sending(chunk, at)
+
+            lane.journal.sending = cancelled  # type: ignore[method-assign]
+            await lane.deliver(0)
+        assert (await lane.states(), outcomes(lane)) == (["planned"] * 4, {"cancelled": 1})
+        assert (lane.to.sent, (await lane.now(0)).attempts) == ([], 1)
+
+    async def test_cancelled_once_it_was_answered_it_has_landed(self, lane: LaneAlone) -> None:
+        lane.writes_take_time()
+        with anyio.CancelScope() as scope:
+
+            async def send(prepared: Prepared, on_bytes: Callable[[int], None]) -> Sent:
+                scope.cancel()
+                return Sent(Accepted("ds-0", prepared.chunk.name, RemoteStatus.READY))
+
+            await lane.deliver(0, send=send)
+        assert await lane.states() == ["landed", "planned", "planned", "planned"]
+        assert (lane.tally.rows_landed, outcomes(lane)) == (2, {"landed": 1})
+
     @pytest.mark.parametrize(("bytes_sent", "state"), [(0, ChunkState.PLANNED), (1, ChunkState.IN_DOUBT)])
     async def test_cancelled_it_is_in_doubt_if_a_byte_may_have_left(
         self, lane: LaneAlone, bytes_sent: int, state: ChunkState
@@ -157,21 +264,28 @@ class TestStops:
             if bytes_sent:
                 on_bytes(bytes_sent)
                 await lane.clock.sleep(9)
+            await together.wait()
             tasks.cancel_scope.cancel()
             await anyio.sleep_forever()
             raise AssertionError
 
-        send, receive = anyio.create_memory_object_stream[Prepared](1)
+        together = Together(2)
+        lane.writes_take_time()
+        send, receive = anyio.create_memory_object_stream[Prepared](2)
         async with send:
-            await send.send(await lane.prepared(0))
+            for number in (0, 1):
+                await send.send(await lane.prepared(number))
+        delivery = lane.delivery(send=hung)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lane.delivery(send=hung).run, receive, tasks)
+            for _ in range(2):
+                tasks.start_soon(delivery.run, receive.clone(), tasks)
+        receive.close()
         chunk = await lane.now(0)
-        assert (chunk.state, outcomes(lane), lane.tally.in_flight) == (state, {"cancelled": 1}, 0)
+        assert (chunk.state, outcomes(lane), lane.tally.in_flight) == (state, {"cancelled": 2}, 0)
         assert (lane.budget.held_bytes, lane.pacing.concurrency.in_flight) == (0, 0)
         if state is ChunkState.IN_DOUBT:
-            assert (chunk.reason, chunk.last_byte_at) == ("cancelled while it was being sent", UNIX_S + 9)
-        assert (await lane.states())[0] == state
+            assert (chunk.reason, chunk.last_byte_at) == ("cancelled while it was being sent", UNIX_S + 18)
+        assert await lane.states() == [state, state, "planned", "planned"]
 
 
 class TestDoubt:
@@ -272,6 +386,14 @@ class TestCreation:
             assert lane.to_settle == 1
             assert await creation.enter(), "its turn is over"
 
+    async def test_a_doubt_of_before_keeps_it_waiting_for_a_quiet_period(self) -> None:
+        async with lane_of(4, policy=BY_COUNT) as lane:
+            clock = lane.clock
+            creation = Creation(exists=False, quiet_s=QUIET_S, last_byte_at=UNIX_S, clock=clock.unix, sleep=clock.sleep)
+            await lane.deliver(0, creation=creation)
+            assert await lane.states() == ["landed", "planned", "planned", "planned"]
+            assert clock.monotonic() == QUIET_S
+
     async def test_once_it_exists_it_need_not_be(self) -> None:
         async with lane_of(4, policy=BY_COUNT) as lane:
             creation = await self.made(lane)
@@ -291,6 +413,7 @@ class TestNotReady:
         assert (chunk.state, chunk.remote_id, chunk.evidence) == (ChunkState.LANDED, "ds-0", Evidence.ANSWER)
         assert (lane.to.polled, lane.clock.monotonic()) == (["ds-0"] * 3, 0.5 + 1 + 2)
         assert (outcomes(lane), lane.tally.rows_landed, lane.tally.bodies) == ({"accepted_not_ready": 1}, 2, 1)
+        assert [one.id async for one in landed_without_ids(lane.journal)] == [chunk.id], "its answer had none"
         assert await lane.states() == ["landed", "planned", "planned", "planned"]
 
     async def test_what_was_answered_before_is_asked_for_and_not_sent(self, lane: LaneAlone) -> None:
@@ -346,6 +469,16 @@ class TestNotReady:
         assert await lane.journal.fact(FAILED_DATASETS) == ("ds-0", "ds-1")
         assert len(await lane.letters()) == 2
         assert await lane.states() == ["refused", "planned", "planned", "planned"]
+
+    async def test_memory_is_held_until_the_last_who_needs_it_lets_go(self, lane: LaneAlone) -> None:
+        share = Share(lane.budget, await lane.prepared(0))
+        share.keep()
+        share.keep()
+        held = []
+        for _ in range(3):
+            share.drop()
+            held.append(lane.budget.held_bytes)
+        assert held == [HELD_BYTES, HELD_BYTES, 0]
 
     async def test_that_it_failed_is_not_forgotten_by_an_attempt_that_stored_nothing(self, lane: LaneAlone) -> None:
         lane.to.script.append("failed")
@@ -430,6 +563,13 @@ class TestTooMuch:
             assert chunk.reason == "lost on the way 2 times, with nothing stored: it is sent in smaller pieces"
         assert lane.to.rows() == lane.rows(0)
 
+    async def test_one_row_that_was_lost_twice_is_sent_again(self) -> None:
+        async with lane_of(2, each=1) as lane:
+            for _ in range(2):
+                await lane.journal.absent(lane.chunks[0].id)
+            await lane.deliver(0)
+            assert await lane.states() == ["landed", "planned"]
+
 
 class TestRefused:
     async def test_rows_at_fault_are_set_aside_and_the_others_land(self, lane: LaneAlone) -> None:
@@ -447,8 +587,54 @@ class TestRefused:
         assert lane.to.rows() == lane.rows(0)
         assert outcomes(lane) == {"rows_refused": 1, "landed": 2}
 
-    async def test_three_chunks_of_which_nothing_lands_stop_the_lane(self, lane: LaneAlone) -> None:
-        """Of one tile they are one."""
+    @pytest.fixture
+    async def tiles(self) -> AsyncIterator[LaneAlone]:
+        """Four chunks, each of which is a tile."""
+        async with lane_of(4, tile_bytes=20) as made:
+            assert [chunk.id.child for chunk in made.chunks] == [WHOLE] * 4
+            yield made
+
+    async def test_three_tiles_of_which_nothing_lands_stop_the_lane(self, tiles: LaneAlone) -> None:
+        lane = tiles
+        lane.to.refuse = lambda row: True
+        await lane.deliver(0, 1, 2, 3)
+        assert lane.halt.reason is not None
+        assert lane.halt.reason.exit_code is ExitCode.STOPPED_BY_LIMIT
+        assert (lane.tally.requests, (await lane.journal.totals()).rows_rejected) == (3, 6)
+
+    async def test_chunks_of_one_tile_are_one(self, lane: LaneAlone) -> None:
+        lane.to.refuse = lambda row: True
+        await lane.deliver(0, 1, 2, 3)
+        assert (lane.halt.reason, (await lane.journal.totals()).rows_rejected) == (None, 8)
+
+    async def test_the_service_is_quoted_by_what_it_said_of_the_whole_chunk(self, tiles: LaneAlone) -> None:
+        """Of its pieces it may say anything else."""
+        lane = tiles
+        for chunk in "abc":
+            lane.to.script.extend([RowsRefused("HTTP 422: many"), RowsRefused(f"one {chunk}"), RowsRefused(chunk)])
+        await lane.deliver(0, 1, 2, 3)
+        assert lane.halt.reason is not None
+        assert "HTTP 422: many" in lane.halt.reason.text
+
+    async def test_a_tile_of_which_a_row_landed_is_none_of_them(self, tiles: LaneAlone) -> None:
+        tiles.to.refuse = lambda row: row != {"t": "1"}
+        await tiles.deliver(0, 1, 2)
+        assert (tiles.halt.reason, tiles.to.rows()) == (None, [{"t": "1"}])
+
+    @pytest.mark.parametrize("piece", [LOST, "failed", "pending"])
+    async def test_nor_is_one_of_which_a_row_may_land(self, tiles: LaneAlone, piece: Outcome | str) -> None:
+        lane = tiles
+        lane.to.script.extend([RowsRefused("HTTP 422", (0,)), piece] * 4)
+        await lane.deliver(0, 1, 2, 3)
+        assert (lane.halt.reason, lane.tally.requests) == (None, 8)
+
+    async def test_nor_is_one_whose_rows_are_too_large(self, tiles: LaneAlone) -> None:
+        lane = tiles
+        lane.to.script.extend([TooLarge("HTTP 413")] * 12)
+        await lane.deliver(0, 1, 2, 3)
+        assert (lane.halt.reason, (await lane.journal.totals()).rows_rejected) == (None, 8)
+
+    async def test_who_takes_any_number_of_rejects_is_not_stopped(self, lane: LaneAlone) -> None:
         lane.to.refuse = lambda row: True
         await lane.deliver(0, 1, 2, 3, max_rejects="100%")
         assert lane.halt.reason is None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from bulkup.chunk import Chunk, ChunkState
 from bulkup.doubt.by_count import BY_COUNT
-from bulkup.doubt.naming import family_name
+from bulkup.doubt.naming import family_name, widest_name
 from bulkup.flow.isolation import IsolationBudget
 from bulkup.flow.prepared import Prepared
 from bulkup.outcome import RowsRefused, TooLarge
@@ -80,10 +81,19 @@ class TestTooLarge:
         assert (chunk.state, chunk.reason) == (ChunkState.SPLIT, "HTTP 413")
 
     async def test_or_in_as_many_pieces_as_the_limit_asks_for(self, lane: LaneAlone) -> None:
-        """Three rows and their commas, 29 bytes, fit in beside the envelope."""
-        envelope = lane.to.envelope(lane.chunks[0].name, lane.plan.rows).size
+        """Three rows and their commas, 29 bytes, fit in beside the envelope, whatever number a piece gets."""
+        envelope = lane.to.envelope(widest_name("set"), lane.plan.rows).size
         pieces = await cut(lane, TooLarge("HTTP 413"), max_body_bytes=envelope + 29)
         assert pieces == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
+
+    async def test_no_piece_has_more_rows_than_a_request_may(self, lane: LaneAlone) -> None:
+        lane.plan = replace(lane.plan, max_rows=4)
+        assert await cut(lane, TooLarge("HTTP 413")) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+    async def test_the_larger_half_of_an_odd_number_of_bytes_is_a_half(self) -> None:
+        """41 bytes: two rows of nine bytes with their comma, two of ten with theirs, and a comma in between."""
+        async with lane_of(3, each=4) as lane:
+            assert await cut(lane, TooLarge("HTTP 413"), number=2) == [[8, 9], [10, 11]]
 
     async def test_it_costs_nothing_of_the_search_for_bad_rows(self, lane: LaneAlone) -> None:
         budget = IsolationBudget(7)
@@ -127,6 +137,9 @@ class TestNamedRows:
         """Numbers that the chunk does not have name nothing."""
         assert await cut(lane, RowsRefused("HTTP 422", bad)) == left
         assert len(await lane.letters()) == len([row for row in bad if row < 10])
+        pieces = await pieces_of(lane)
+        assert min(piece.rows + piece.rejected for piece in pieces) > 0, "no piece is without rows"
+        assert sum(piece.rows + piece.rejected for piece in pieces) == 10
 
     async def test_numbers_that_are_none_of_the_chunks_are_as_none(self, lane: LaneAlone) -> None:
         assert await cut(lane, RowsRefused("HTTP 422", (10, 11))) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
@@ -153,8 +166,10 @@ class TestNamedRows:
 class TestSearch:
     async def test_it_goes_by_halves_of_two_requests(self, lane: LaneAlone) -> None:
         budget = IsolationBudget(2)
-        assert await cut(lane, RowsRefused("HTTP 422"), budget=budget) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+        assert await cut(lane, RowsRefused("HTTP 422: bad"), budget=budget) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
         assert budget.requests == 0
+        chunk = await lane.now(0)
+        assert (chunk.state, chunk.reason) == (ChunkState.SPLIT, "HTTP 422: bad")
 
     async def test_without_a_budget_all_is_set_aside_together(self, lane: LaneAlone) -> None:
         assert await cut(lane, RowsRefused("HTTP 422: bad"), budget=IsolationBudget(1)) == []
@@ -181,6 +196,30 @@ async def test_pieces_are_numbered_on_and_named_after_their_rows(lane: LaneAlone
     pieces = await lane.splitter().split(await lane.prepared(0), TooLarge("413"), LARGE, IsolationBudget(0))
     assert [piece.chunk.id.child for piece in pieces] == [3, 4]
     assert [p.chunk.name for p in pieces] == [family_name("set", p.chunk.id, p.chunk.rows_hash) for p in pieces]
+
+
+async def test_pieces_of_pieces_have_numbers_of_their_own(lane: LaneAlone) -> None:
+    """And keep their lines: whoever holds their rows may be lost, and the source may only be read forwards."""
+    splitter = lane.splitter()
+    first, second = await splitter.split(await lane.prepared(0), TooLarge("413"), LARGE, IsolationBudget(0))
+    pieces = [*(await splitter.split(first, TooLarge("413"), LARGE, IsolationBudget(0))), second]
+    assert [piece.chunk.id.child for piece in pieces] == [5, 6, 7, 4]
+    lines = [line for piece in pieces for item in piece.raw for line in bytes(item.data).splitlines()]  # type: ignore[union-attr]
+    assert [int(line.split(b'"')[3]) for line in lines] == list(range(10))
+
+
+async def test_lines_that_were_rejected_when_they_were_read_are_counted() -> None:
+    """A dead letter's line is that of the file's lines in the chunk, blank, bad and long ones among them."""
+    content = b'{"t":"0"}\n{"t":"%b"}\n\n{"t":"1"}\nno row\n{"t":"2"}\n' % (b"x" * 500)
+    async with lane_of(1, each=3, content=content) as lane:
+        before = len(await lane.letters())
+        assert await cut(lane, RowsRefused("HTTP 422"), budget=IsolationBudget(0)) == []
+        letters = (await lane.letters())[before:]
+    assert [(letter["line_in_chunk"], letter["row"]) for letter in letters] == [
+        (0, '{"t":"0"}'),
+        (3, '{"t":"1"}'),
+        (5, '{"t":"2"}'),
+    ]
 
 
 async def test_where_all_is_one_dataset_they_have_its_name() -> None:

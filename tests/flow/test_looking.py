@@ -47,6 +47,7 @@ class Paged:
     async def read_rows(
         self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
     ) -> list[StoredRow]:
+        assert (asking, dataset_id) == (at_once, "d")
         self.requests += 1
         assert self.requests < 1_000, "it is asked without end"
         size = min(page_rows, self.cap)
@@ -85,6 +86,29 @@ async def test_a_row_that_is_counted_and_not_shown_is_missing() -> None:
     assert await read(paged, counted=600) == paged.rows
 
 
+@pytest.mark.parametrize("count", [1, 599, PAGE_ROWS])
+async def test_what_stands_behind_all_that_are_counted_is_not_asked_for(count: int) -> None:
+    paged = Paged(count)
+    assert await read(paged, counted=count) == paged.rows
+    assert paged.requests == 2
+
+
+class Clamped(Paged):
+    """Has no page behind the last one: small pages begin with the first again."""
+
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
+        at = page if page_rows == PAGE_ROWS else 0
+        return await super().read_rows(asking, dataset_id, at, page_rows=page_rows)
+
+
+async def test_the_same_rows_behind_the_last_page_are_nothing_new() -> None:
+    paged = Clamped(599)
+    assert await read(paged, counted=600) == paged.rows
+    assert paged.requests == 3
+
+
 class Again(Paged):
     """Ignores the page's number."""
 
@@ -111,8 +135,29 @@ class Short(Paged):
 
 
 async def test_a_page_in_the_middle_that_is_short_is_no_reading() -> None:
+    """It is not tried with pages of that size."""
+    paged = Short(3000)
     with pytest.raises(ReadBackUnavailable, match="shorter"):
-        await read(Short(3000))
+        await read(paged)
+    assert paged.requests == 3
+
+
+class Shrinking(Paged):
+    """Gives ever fewer rows in a page."""
+
+    async def read_rows(
+        self, asking: Asking, dataset_id: str, page: int, *, page_rows: int = PAGE_ROWS
+    ) -> list[StoredRow]:
+        found = await super().read_rows(asking, dataset_id, page, page_rows=page_rows)
+        return found[: page_rows * 9 // 10]
+
+
+async def test_a_size_is_found_out_once() -> None:
+    """The second page of those of the smaller size shows that these are not whole either."""
+    paged = Shrinking(5000)
+    with pytest.raises(ReadBackUnavailable, match="shorter"):
+        await read(paged)
+    assert paged.requests == 4
 
 
 class Shallow(Paged):
@@ -251,3 +296,17 @@ def test_a_look_is_dated_by_the_runs_clock_from_its_first_answer_to_its_last() -
     assert look.unavailable == "x"
     assert look.at - UNIX_S == pytest.approx(10 + 2 + 100, abs=0.01)
     assert look.took_s == pytest.approx(2 + 2 * (10 + 2), abs=0.01)
+
+
+def test_a_look_that_had_nothing_to_ask_is_of_the_moment_it_began() -> None:
+    class Knows:
+        async def look(self, asking: Asking) -> Look:
+            await asyncio.sleep(3)
+            return Look(0.0)
+
+    async def main() -> Look:
+        await asyncio.sleep(5)
+        return await dated_look(at_once, cast("Destination", Knows()), virtual())
+
+    look = run_virtual(main)
+    assert (look.at - UNIX_S, look.took_s) == pytest.approx((5, 3), abs=0.01)

@@ -74,6 +74,7 @@ class TestByName:
     async def test_journal_and_totals_do_not_part_when_the_lane_ends_in_between(
         self, named: LaneAlone, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        named.writes_take_time()
         landed = named.journal.landed
         await named.doubt(0)
         named.store(0)

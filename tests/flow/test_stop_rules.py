@@ -30,6 +30,7 @@ def _rules(limit: str | None = "5%", *, rejected: int = 0, read: int = 0) -> tup
         ("0%", 1, 1000, True),
         ("3", 4, 10, True),
         ("3", 3, 10, False),
+        ("0", 1, 1, True),
     ],
 )
 def test_too_many_rejects(limit: str | None, rejected: int, read: int, stops: bool) -> None:
@@ -40,6 +41,15 @@ def test_too_many_rejects(limit: str | None, rejected: int, read: int, stops: bo
         assert halt.reason.exit_code is ExitCode.STOPPED_BY_LIMIT
         assert f"{rejected:,} of {read:,} rows" in halt.reason.text
         assert "--max-rejects" in halt.reason.text
+
+
+def test_how_many_and_which_share_of_the_rows_were_rejected_is_told() -> None:
+    rules, halt = _rules(rejected=1_234, read=9_999)
+    rules.check_rejects()
+    assert halt.reason is not None
+    assert halt.reason.text.startswith(
+        "1,234 of 9,999 rows read were rejected (12.3 %), more than --max-rejects 5% allows; "
+    )
 
 
 def test_five_percent_is_the_default() -> None:

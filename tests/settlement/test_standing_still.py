@@ -31,6 +31,32 @@ class TestFence:
             await fence.leave()
             await counted.wait()
 
+    async def test_each_of_those_in_flight_is_waited_for(self) -> None:
+        fence, counted = Fence(), anyio.Event()
+
+        async def count() -> None:
+            await fence.close()
+            counted.set()
+
+        await fence.enter()
+        await fence.enter()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(count)
+            await fence.leave()
+            await anyio.wait_all_tasks_blocked()
+            assert not counted.is_set()
+            await fence.leave()
+            await counted.wait()
+
+    async def test_who_is_stopped_while_sending_lets_the_others_count(self) -> None:
+        fence = Fence()
+        await fence.enter()
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await fence.leave()
+        with anyio.fail_after(5):
+            await fence.close()
+
     async def test_nobody_sends_while_somebody_counts_or_wants_to(self) -> None:
         fence, sent = Fence(), anyio.Event()
 
@@ -53,8 +79,10 @@ class TestFence:
     async def test_who_gives_up_waiting_to_count_lets_the_others_send(self) -> None:
         fence = Fence()
         await fence.enter()
-        with anyio.move_on_after(0):
-            await fence.close()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fence.close)
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
         with anyio.fail_after(5):
             await fence.enter()
 
