@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass
 from itertools import accumulate
+from typing import cast
 
 from bulkup.model import BLOCK_BYTES
-from bulkup.sources.format import SourceFile
+from bulkup.sources.format import Reader, RemoteReader, SourceFile
 from bulkup.sources.positions import file_at
 from bulkup.sources.readers import Readers
 from bulkup.sources.source import Item
 
 __all__ = ["AnyRangeCursor", "AnyRangeSource"]
+
+
+_SOON = 8
+"""So many ranges of small remote files are on their way at once."""
+
+_Range = tuple[int, SourceFile, int, int]
+"""A file's base, itself, and the offsets in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Lent:
+    """A reader that is in use until *lent* is closed, and what is wanted of it."""
+
+    lent: ExitStack
+    file: SourceFile
+    reader: Reader
+    begin: int
+    end: int
 
 
 class AnyRangeSource:
@@ -78,12 +99,33 @@ class AnyRangeCursor:
         self._readers.close()
 
     async def read(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
-        for base, file, begin, end in self._ranges(start, stop):
-            with self._readers.lend(file, base) as reader:
-                async with aclosing(reader.rows(begin, end)) as rows:
-                    async for item in rows:
-                        self.reached(item.end)
-                        yield item
+        ranges = self._ranges(start, stop)
+        soon: deque[_Lent] = deque()
+        try:
+            while self._take_up(ranges, soon):
+                one = soon.popleft()
+                with one.lent:
+                    async with aclosing(one.reader.rows(one.begin, one.end)) as rows:
+                        async for item in rows:
+                            self.reached(item.end)
+                            yield item
+        finally:
+            for one in soon:
+                one.lent.close()
+
+    def _take_up(self, ranges: Iterator[_Range], soon: deque[_Lent]) -> bool:
+        """Have the next range in *soon*, and of remote files those behind it too, on their way; False where none is left."""
+        while not soon or (len(soon) < _SOON and soon[-1].file.remote is not None):
+            found = next(ranges, None)
+            if found is None:
+                break
+            base, file, begin, end = found
+            lent = ExitStack()
+            reader = lent.enter_context(self._readers.lend(file, base))
+            if file.remote is not None:
+                cast("RemoteReader", reader).prepare(begin, end)
+            soon.append(_Lent(lent, file, reader, begin, end))
+        return bool(soon)
 
     async def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
         if not self._source.verbatim:
@@ -102,7 +144,7 @@ class AnyRangeCursor:
         if held:
             yield held
 
-    def _ranges(self, start: int, stop: int) -> Iterator[tuple[int, SourceFile, int, int]]:
+    def _ranges(self, start: int, stop: int) -> Iterator[_Range]:
         """The files that [start, stop) lies in: each one's base, itself, and the offsets in it."""
         bases = self._source.bases
         for index in range(max(bisect_right(bases, start) - 1, 0), len(bases)):

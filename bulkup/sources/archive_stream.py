@@ -11,10 +11,13 @@ from bulkup.sources.format import SourceFile
 from bulkup.sources.inputs import FileInput, Input, open_file
 from bulkup.sources.places.reading import input_of
 
-__all__ = ["FileInputs", "Unpacked"]
+__all__ = ["SOON", "FileInputs", "Unpacked"]
 
 _RAW_BYTES = 64 * 1024
 _PIECE_BYTES = 256 * 1024
+SOON = 4
+"""So many files in other places are on their way before they are read."""
+
 _PASSED_BYTES = 8 * 1024 * 1024
 """How much of other members is passed over at a time: whoever waits can be interrupted in between."""
 
@@ -55,11 +58,19 @@ class FileInputs:
 
     def __init__(self) -> None:
         self._archive: tuple[str, Unpacked] | None = None
+        self._prepared: dict[str, Input] = {}
+
+    def prepare(self, file: SourceFile) -> None:
+        """Have the beginning of *file* fetched, if it is remote: it will be opened soon."""
+        if file.remote is not None and file.uri not in self._prepared:
+            made = input_of(file.uri, file.remote, file.size)
+            made.begin()
+            self._prepared[file.uri] = made
 
     def open(self, file: SourceFile) -> Input:
         """The raw bytes of *file*. The one before has been closed."""
         if file.remote is not None:
-            return input_of(file.uri, file.remote, file.size)
+            return self._prepared.pop(file.uri, None) or input_of(file.uri, file.remote, file.size)
         if file.member is None or file.member.outer is Compression.NONE:
             return FileInput(file)
         return _MemberInput(file, self)
@@ -79,7 +90,10 @@ class FileInputs:
         return archive
 
     def close(self) -> None:
-        """Let go of the archive."""
+        """Let go of the archive, and of what was prepared."""
+        for one in self._prepared.values():
+            one.close()
+        self._prepared.clear()
         if self._archive is not None:
             self._archive[1].close()
             self._archive = None

@@ -16,7 +16,7 @@ from bulkup.sources.places.address import Remote
 from bulkup.sources.reading import Reading
 from bulkup.sources.zstd import DEFAULT_WINDOW_BYTES
 
-__all__ = ["Access", "Cutter", "Format", "Item", "Member", "Reader", "Sign", "SourceFile", "Unit"]
+__all__ = ["Access", "Cutter", "Format", "Item", "Member", "Reader", "RemoteReader", "Sign", "SourceFile", "Unit"]
 
 Item = Block | LongRow
 """What is handed out: whole lines, or one line that is too long."""
@@ -93,6 +93,13 @@ class Reader(Protocol):
         """Let go of the file."""
 
 
+class RemoteReader(Reader, Protocol):
+    """One that reads files in other places too."""
+
+    def prepare(self, start: int, stop: int) -> None:
+        """Have the beginning of a range fetched that will be read soon."""
+
+
 class MakeReader(Protocol):
     """Opens a file as a `Reader`. *base* is the position at which the file begins. Raises `SourceChanged`, `SourceUnreadable`."""
 
@@ -114,7 +121,7 @@ class Format:
     before any is read, may look through them, and gives them with other details. *note* says what a person should know of a file.
 
     *verbatim*: the bytes of a range are its rows as JSON lines, so they may be sent from the file as they are. *takes_path*: the
-    cutter is told where the rows stand, as *rows_at*. *reads_remote*: the reader reads files in other places too.
+    cutter is told where the rows stand, as *rows_at*. *reads_remote*: the reader is a `RemoteReader`.
     """
 
     name: str

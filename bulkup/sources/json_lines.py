@@ -133,6 +133,12 @@ class LinesInFile:
             return self._fetched(start, stop)
         return self._finder(Pages(self._fd, self._file.uri, capacity=self._capacity)).between(start, stop)
 
+    def prepare(self, start: int, stop: int) -> None:
+        """Have the beginning of a range fetched that will be read soon."""
+        if self._fd is None and self._next is None:
+            self._next = self._windows(start, stop)
+            self._next.begin()
+
     async def _fetched(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
         """As `rows`, of a file in another place. Where ranges come one behind the other, the next one is fetched meanwhile."""
         windows, self._next = self._next, None

@@ -14,6 +14,7 @@ from bulkup.sources.inputs import Input, PipeInput
 from bulkup.sources.inspection import Found, begins_as_json, look_into, tell
 from bulkup.sources.locators import STDIN, Resolved, refuse_doubles, resolve
 from bulkup.sources.places import Access, close_all
+from bulkup.sources.places.fetching import side_by_side
 from bulkup.sources.reading import Reading
 from bulkup.sources.selection import Selection, some_of
 from bulkup.sources.sequential import SequentialSource
@@ -55,12 +56,20 @@ def _look_into_all(resolved: Resolved, reading: Reading) -> tuple[tuple[SourceFi
     """The files that hold rows, and what a person should know of them."""
     found: list[Found] = []
     passed: list[str] = []
-    for uri in resolved.uris:
+
+    def look(uri: str) -> Found | None:
         entry = resolved.entries.get(uri)
         if uri in resolved.perhaps and not begins_as_json(uri, reading, entry):
+            return None
+        return look_into(uri, reading, entry)
+
+    # Of remote files each look waits for a server: they are not one behind the other.
+    each = side_by_side(look, resolved.uris) if resolved.entries else map(look, resolved.uris)
+    for uri, one in zip(resolved.uris, each, strict=True):
+        if one is None:
             passed.append(uri)
         else:
-            found.append(look_into(uri, reading, entry))
+            found.append(one)
     if not found:
         raise UsageProblem(f"there is no file that holds rows; passed over: {some_of(passed)}")
     refuse_doubles(

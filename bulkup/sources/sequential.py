@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 
 from bulkup.errors import BulkupError, SourceChanged
 from bulkup.model import BLOCK_BYTES
-from bulkup.sources.archive_stream import FileInputs
+from bulkup.sources.archive_stream import SOON, FileInputs
 from bulkup.sources.format import SourceFile
 from bulkup.sources.inputs import Input
 from bulkup.sources.locators import STDIN
@@ -196,4 +196,6 @@ class SequentialCursor:
         if file.format.cutter is None:
             return ReaderStream(file, base, block_bytes=min(block_bytes, max_row_bytes), max_row_bytes=max_row_bytes)
         bytes_ = self._open_input(file)
+        for following in self._source.files[index + 1 : index + 1 + SOON] if file.remote is not None else ():
+            self._inputs.prepare(following)
         return DecodedStream(file, bytes_, base, block_bytes=block_bytes, max_row_bytes=max_row_bytes)

@@ -109,10 +109,16 @@ class Web(Served):
         self.files: dict[str, WebFile] = {}
         self.faults: deque[Any] = deque()
         self.redirects: dict[str, str] = {}
+        self.pause_s = 0.0
+        self.most_at_once = self._at_once = 0
         self.on_request: Callable[[web.Request], None] = lambda _: None
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.on_request(request)
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        await asyncio.sleep(self.pause_s)
+        self._at_once -= 1
         fault = self.faults.popleft() if self.faults else None
         if isinstance(fault, int):
             return web.Response(status=fault, headers={"Retry-After": "0"} if fault == 503 else {})

@@ -162,3 +162,17 @@ def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch, locator: s
     monkeypatch.setattr(f"bulkup.sources.places.{'hub' if module != 'obstore' else 'clouds'}.find_spec", lambda _: None)
     with pytest.raises(UsageProblem, match=rf"needs the package {module}: pip install 'bulkup\[remote\]'$"):
         opened(locator)
+
+
+async def test_many_small_files_are_fetched_side_by_side(web: Web) -> None:
+    data = [lines(number, 3) for number in range(10)]
+    for number, one in enumerate(data):
+        web.files[f"/{number}.jsonl"] = WebFile(one)
+        web.files[f"/{number}.jsonl.gz"] = WebFile(gzip.compress(one))
+    web.pause_s = 0.05
+    source, packs = (opened(*(f"{web.url}/{n}.jsonl{end}" for n in range(10))) for end in ("", ".gz"))
+    assert web.most_at_once >= 8
+    for one in (source, packs):
+        web.most_at_once = 0
+        assert await read(one, 1000) == expected_rows(data, MAX_ROW)
+        assert web.most_at_once >= 4

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +16,10 @@ from bulkup.sources.places.address import Remote
 from bulkup.sources.places.place import Buffer, OutOfReach, Unreachable, opened
 from bulkup.tokens.secret import redact
 
-__all__ = ["GIVE_UP_S", "LOOK_S", "Windows", "in_thread", "persist"]
+__all__ = ["GIVE_UP_S", "LOOK_S", "Windows", "in_thread", "persist", "side_by_side"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 GIVE_UP_S = 120.0
 """A place that cannot be reached for so long ends the work (exit code 75)."""
@@ -29,6 +30,9 @@ LOOK_S = 20.0
 WINDOW_BYTES = 2 * 1024 * 1024
 AHEAD = 4
 """So many windows are under way or waiting at once: 8 MiB for each file that is being read."""
+
+AT_ONCE = 16
+"""So many files are looked into at once."""
 
 LAST_ROW_BYTES = 64 * 1024
 """How much more than a range is fetched with it: mostly its last row ends there."""
@@ -90,6 +94,17 @@ def in_thread(work: Callable[[], T]) -> Future[T]:
     return future
 
 
+def side_by_side(work: Callable[[U], T], items: Iterable[U]) -> Iterator[T]:
+    """What *work* makes of each of *items*, in their order, some of them at the same time."""
+    under_way: deque[Future[T]] = deque()
+    for item in items:
+        under_way.append(in_thread(partial(work, item)))
+        if len(under_way) == AT_ONCE:
+            yield under_way.popleft().result()
+    while under_way:
+        yield under_way.popleft().result()
+
+
 class Windows:
     """The bytes of an object from *start* on, window by window. The next ones are under way while one is worked on.
 
@@ -114,15 +129,19 @@ class Windows:
         self.ahead(offset)
         return self._spans[0]
 
-    def ahead(self, offset: int) -> None:
+    def ahead(self, offset: int, most: int = AHEAD) -> None:
         """Have the windows from that which holds *offset* on fetched."""
         at = self._spans[-1].stop if self._spans else offset
-        while at < self._size and (at <= offset or (at < self._stop and len(self._spans) < AHEAD)):
+        while at < self._size and (at <= offset or (at < self._stop and len(self._spans) < most)):
             stop = min(at + WINDOW_BYTES, self._size)
             if at < self._stop < stop:
                 stop = min(stop, self._stop + LAST_ROW_BYTES)
             self._spans.append(_Span(at, stop, in_thread(partial(self._fetch, at, stop))))
             at = stop
+
+    def begin(self) -> None:
+        """Have the first window fetched."""
+        self.ahead(self.start, most=1)
 
     def stop_at(self, stop: int) -> None:
         """The range that is read ends at *stop*."""

@@ -81,6 +81,11 @@ class RemoteInput:
         self._size = size
         self._windows = Windows(uri, remote, 0, size, size)
 
+    def begin(self) -> None:
+        """Have the first bytes fetched."""
+        if self._size:
+            self._windows.begin()
+
     def read(self, count: int) -> bytes | None:
         count = min(count, self._size - self.consumed)
         if not count:
@@ -118,6 +123,9 @@ class StreamedInput:
         self._arrived = threading.Condition()
         self._thread: Future[None] | None = None
         self._given = 0
+
+    def begin(self) -> None:
+        """A stream is begun when it is read."""
 
     def read(self, count: int) -> bytes | None:
         if not self.ready():
