@@ -113,6 +113,7 @@ def upload(
     sources: o.Sources = None,
     to: o.To = None,
     config: o.Config = None,
+    dry_run: o.DryRun = False,
     json: o.Json = False,
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,
@@ -122,7 +123,35 @@ def upload(
     from bulkup.cli.choices import choose
     from bulkup.cli.runner import OutputMode, carry_out
 
-    return carry_out(choose(sources or [], context.params, os.environ), OutputMode(json=json, quiet=quiet))
+    chosen, output = choose(sources or [], context.params, os.environ), OutputMode(json=json, quiet=quiet)
+    if dry_run:
+        from bulkup.cli.checking import check_upload
+
+        return check_upload(chosen, output)
+    return carry_out(chosen, output)
+
+
+@app.command(epilog=UPLOAD_NOTES, short_help="Say what an upload would do. Sends nothing.")
+def check(
+    context: typer.Context,
+    sources: o.Sources = None,
+    to: o.To = None,
+    config: o.Config = None,
+    json: o.Json = False,
+    verbose: o.Verbose = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """Read all rows and say what `bulkup upload` would do with the same options: columns and what made them so, rejected rows with
+    their places, datasets, requests, the first row as it would be sent. It needs no token and no network, and keeps nothing.
+
+    Exit code 0: all rows would be sent; 3: some would be rejected; 10: more than --max-rejects allows, so nothing would be sent;
+    2, 65 and 66 as upload."""
+    _log(verbose=verbose)
+    from bulkup.cli.checking import check_upload
+    from bulkup.cli.choices import choose
+    from bulkup.cli.runner import OutputMode
+
+    return check_upload(choose(sources or [], context.params, os.environ), OutputMode(json=json, quiet=quiet))
 
 
 @app.command(short_help="Continue a run.")

@@ -15,6 +15,7 @@ __all__ = [
     "Chunk",
     "Concurrencies",
     "Config",
+    "DryRun",
     "Endpoint",
     "Json",
     "Landed",
@@ -54,6 +55,9 @@ To = Annotated[
     list[str] | None, _option("--to", "DEST", "{destinations}; repeatable. Default: the config file's sections.")
 ]
 Config = Annotated[Text, _option("--config", "FILE", "A TOML file; see docs/cli.md and configs/.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Send nothing: say what would be sent, as `bulkup check` does.")
+]
 Chunk = Annotated[Text, _option("--chunk", "N", "A chunk in doubt, as `bulkup status` names it: 00042, or 00042-003.")]
 Landed = Annotated[bool, typer.Option("--landed", help="You know that the chunk is stored.")]
 Absent = Annotated[

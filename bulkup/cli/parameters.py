@@ -23,11 +23,14 @@ COMMON = ("json", "verbose")
 """The options of every command, which stand last."""
 
 BENCH = "bench"
+CHECK = "check"
+"""Takes what `upload` takes."""
 
 
 def options_of(command: str) -> tuple[Setting, ...]:
     """The settings for which *command* has a flag, whatever the services."""
-    return tuple(setting for setting in (*RUN, *EACH) if command in setting.option.commands)
+    taken_as = "upload" if command == CHECK else command
+    return tuple(setting for setting in (*RUN, *EACH) if taken_as in setting.option.commands)
 
 
 def with_options(command: str, function: Callable[..., int], services: Sequence[Service]) -> Callable[..., int]:
@@ -51,12 +54,12 @@ def with_options(command: str, function: Callable[..., int], services: Sequence[
 def _parameters(command: str, services: Iterable[Service]) -> list[Parameter]:
     """One for each name: services may have an option in common."""
     found: dict[str, Parameter] = {}
-    if command in ("upload", BENCH):
+    if command in ("upload", CHECK, BENCH):
         for service in services:
             for setting in service.own_settings:
                 text = _service_help(service, setting, is_bench=command == BENCH)
                 found.setdefault(setting.name, _parameter(setting, text))
-    if command == "upload":
+    if command in ("upload", CHECK):
         found |= {s.url_setting.name: _parameter(s.url_setting, s.url_setting.help) for s in services}
     found |= {setting.name: _parameter(setting, setting.help) for setting in options_of(command)}
     return list(found.values())

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from secrets import token_hex
 
 import anyio
 
@@ -41,6 +42,7 @@ from bulkup.run.wish import Upload, known_run_id
 from bulkup.run.worker import LaneOpening
 from bulkup.settings.config import OnSourceChange, RunSettings
 from bulkup.sources import PlaceAccess, Selection, Source, open_source
+from bulkup.tokens.secret import LONG, Token
 from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, check_base_url
 from bulkup.version import USER_AGENT
@@ -54,6 +56,7 @@ class Purpose(StrEnum):
     SEND = "send"
     SETTLE = "settle"
     VERIFY = "verify"
+    CHECK = "check"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,11 @@ class Wish:
     def is_to_send(self) -> bool:
         """Else nothing is sent, and the run keeps the options that it was last sent with."""
         return self.purpose is Purpose.SEND
+
+    @property
+    def is_to_check(self) -> bool:
+        """Nothing is asked of a service, so no token is needed."""
+        return self.purpose is Purpose.CHECK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +125,7 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
         raise nowhere()
     for destination in upload.destinations:  # before anything is written down: a URL may hold a password
         check_base_url(destination.url)
-    tokens = [token_of(d) for d in upload.destinations]
+    tokens = [_no_token() if wish.is_to_check else token_of(d) for d in upload.destinations]
     refuse_secrets(upload)
     state = StateDir(upload.settings.state_dir)
     source = await anyio.to_thread.run_sync(partial(_open_source, upload, state), abandon_on_cancel=True)
@@ -163,6 +171,11 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
             stack.callback(run.discard)
         raise
     return run
+
+
+def _no_token() -> TokenSource:
+    """What stands for a token where none is needed."""
+    return TokenSource.of(Token(token_hex(LONG)))
 
 
 def _open_source(upload: Upload, state: StateDir) -> Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import anyio
 
@@ -23,28 +24,49 @@ from bulkup.scan.seen import Place
 from bulkup.settings.config import RejectLimit, Scan
 from bulkup.sources import Source
 
-__all__ = ["look_at_all"]
+__all__ = ["RowAt", "check_rejects", "look_at_all", "row_at", "too_many_rejects"]
 
 _REASONS_SAID = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RowAt:
+    """A row: its file, and its number there, from 1, blank lines counted."""
+
+    file: str
+    row: int
+
+    @property
+    def said(self) -> str:
+        """In words."""
+        return f"{self.file}, row {self.row:,}"
 
 
 async def look_at_all(run: OpenRun) -> None:
     """Read the source once, unless that was done or is not wanted, and keep what was found for each lane that has no plan yet.
 
-    Raises `TooManyRejects` where more rows would be rejected than the user allows, `UsageProblem` where a destination cannot take
-    these rows, and `SourceChanged`.
+    Raises `UsageProblem` where a destination cannot take these rows, and `SourceChanged`.
     """
     if run.wish.upload.settings.scan is Scan.NONE or not run.source.rereadable:
         return
-    unplanned = [lane.context for lane in run.lanes if await frozen_plan(lane.context) is None]
-    lanes = [lane for lane in unplanned if await lane.journal.fact(SCAN) is None]
+    lanes = [lane for lane in await _unplanned(run) if await lane.journal.fact(SCAN) is None]
     if lanes:
         wanted = {lane.name: (lane.destination.target, lane.chosen.rows) for lane in lanes}
         found = await _scanned_in_a_thread(run.source, wanted)
         for lane in lanes:
             await lane.journal.set_fact(SCAN, record_of(found[lane.name]))
-    for lane in unplanned:
-        await _check_rejects(lane, run.source)
+
+
+async def check_rejects(run: OpenRun) -> None:
+    """Raise `TooManyRejects` where the scan shows that more rows would be rejected than the user allows."""
+    for lane in await _unplanned(run):
+        refused = await too_many_rejects(lane, run.source)
+        if refused is not None:
+            raise refused
+
+
+async def _unplanned(run: OpenRun) -> list[LaneContext]:
+    return [lane.context for lane in run.lanes if await frozen_plan(lane.context) is None]
 
 
 class _Unwanted(BaseException):
@@ -71,11 +93,13 @@ async def _scanned_in_a_thread(source: Source, lanes: Mapping[str, tuple[Target,
         stopped.set()
 
 
-async def _check_rejects(lane: LaneContext, source: Source) -> None:
+async def too_many_rejects(lane: LaneContext, source: Source) -> BulkupError | None:
+    """What is to be said if the scan of *lane* shows more rejected rows than the user allows."""
     found = await scanned(lane.journal, lane.destination.target)
     limit = lane.chosen.run.max_rejects
     if found is not None and limit is not None and limit.is_passed(rejected=found.rejected, read=found.rows_read):
-        raise _too_many(lane.name, found, limit, source)
+        return _too_many(lane.name, found, limit, source)
+    return None
 
 
 def _too_many(lane: str, found: Found, limit: RejectLimit, source: Source) -> BulkupError:
@@ -90,9 +114,9 @@ def _too_many(lane: str, found: Found, limit: RejectLimit, source: Source) -> Bu
 
 
 def _said(reason: Reason, source: Source) -> str:
-    return f"{reason.count:,}: {reason.text} (first {place_text(reason.places[0], source)})"
+    return f"{reason.count:,}: {reason.text} (first: {row_at(reason.places[0], source).said})"
 
 
-def place_text(place: Place, source: Source) -> str:
-    """*place* in words."""
-    return f"{readable(source.files[place.file].uri)}, row {place.line:,}"
+def row_at(place: Place, source: Source) -> RowAt:
+    """The row at *place*, as a person finds it."""
+    return RowAt(readable(source.files[place.file].uri), place.line)

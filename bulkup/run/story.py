@@ -25,7 +25,7 @@ from bulkup.flow.lane import Lane
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.lifetime import begin, conclude
 from bulkup.run.open_run import OpenRun, Purpose, Wish, open_run, service_at
-from bulkup.run.scanning import look_at_all
+from bulkup.run.scanning import check_rejects, look_at_all
 from bulkup.run.snapshots import Snapshots, stages_shown
 from bulkup.run.stopping import see_through
 from bulkup.run.wish import Upload
@@ -49,6 +49,7 @@ async def execute(
             not_begun = run
             with as_one_error():
                 await wish.interrupt.unless_requested(partial(look_at_all, run))
+                await check_rejects(run)
                 await wish.interrupt.unless_requested(partial(_look_everywhere, run))
             not_begun = None
             return await _carry_out(run, send_lane)

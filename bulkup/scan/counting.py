@@ -11,17 +11,21 @@ from bulkup.model import Block, EncodedBlock, EncodedRow, Reject
 from bulkup.scan.rejects import Rejects
 from bulkup.scan.seen import Place
 
-__all__ = ["Check", "Counts", "Taker", "alone", "largest_line", "look_by_halves"]
+__all__ = ["SMALL_ROW", "Check", "Counts", "Taker", "alone", "largest_line", "look_by_halves"]
+
+
+SMALL_ROW = 4096
+"""Bytes. How long rows up to that are is not looked at: a search with small steps takes longer than a decoder."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """*largest* is the length of the largest row that would be sent, as it stands in the source."""
+    """*largest* is the length of the largest row that would be sent, as it stands in the source, if that is over `SMALL_ROW`."""
 
     rows: int = 0
     blank: int = 0
     rejects: Rejects = field(default_factory=Rejects)
-    largest: int = 0
+    largest: int = SMALL_ROW
 
     def block(self, block: Block, made: EncodedBlock) -> int:
         """All of *block* would be sent, as *made* has it; how many lines it has."""

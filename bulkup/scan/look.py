@@ -45,8 +45,8 @@ _HELD: dict[Holds, Any] = {
 }
 _NULL = msgspec.Raw(b"null")
 
-tokens_in = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-"""The values of a row by key, each as it is written."""
+tokens_in = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+"""Of an array of rows: each row's values by key, as they are written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
+
+import msgspec
 
 from bulkup.encoding import BlockEncoder, RowOptions, RowPlan
 from bulkup.encoding.choosing import choose_preset, fitting
@@ -36,8 +39,8 @@ _SETTLED = 64
 _WHOLE_SHARE = 0.9
 """Of the blocks that can be sent at once at all: if fewer of them can be sent as they are, every row is written anew."""
 
-_FIT_BLOCKS = 4
-"""Of the sample: rows are held against every preset one by one."""
+_FIT_ROWS = 64
+"""Of each block of the sample, where that has several: rows are held against every preset one by one."""
 
 
 class Widening:
@@ -102,16 +105,20 @@ class Widening:
             return
         self._counts.row(line)
         self._learn(made.body, place)
-        self._first_row = self._first_row or place
 
     def goes_row_by_row(self) -> bool:
         """As `Taker.goes_row_by_row`."""
         return self._codecs >= _MOST_CODECS
 
-    def _learn(self, row: bytes, place: Place) -> None:
+    def _learn(self, body: bytes, place: Place) -> None:
         without = self._dropped | self._given.keys()
         with room_to_recurse():
-            tokens = {key: token for key, token in tokens_in(row).items() if key not in without}
+            rows = tokens_in(b"[" + body + b"]")
+        for row in rows:
+            self._learn_of({key: token for key, token in row.items() if key not in without}, place)
+            self._first_row = self._first_row or place
+
+    def _learn_of(self, tokens: Mapping[str, msgspec.Raw], place: Place) -> None:
         wider = with_row(self._seen, tokens, place, self._first_row)
         if wider is None:
             return
@@ -179,11 +186,8 @@ class Widening:
         """*plan* with the preset that the rows of *sample* are in the shape of."""
         if self._options.preset != "auto" or plan.mapping is not None:
             return plan
-        rows = [
-            row
-            for block in sample.blocks[:: max(1, len(sample.blocks) // _FIT_BLOCKS)]
-            for row in readable_rows(block, plan)
-        ]
+        most = _FIT_ROWS if len(sample.blocks) > 1 else None
+        rows = [row for block in sample.blocks for row in islice(readable_rows(block, plan), most)]
         counts = Counter(fit for row in rows for fit in fitting(row, plan.target, plan.turns))
         choice = choose_preset(plan.target, counts, len(rows))
         return replace(plan, preset=choice.preset, fit=choice.fit)

@@ -35,7 +35,7 @@ async def test_more_rejects_than_are_allowed_are_known_before_anything_is_sent(s
         await small.run(max_rejects=RejectLimit(rows=99))
     assert refused.value.exit_code == 10
     assert "100 of 1,000 rows would be rejected (10.0 %), more than --max-rejects 99 allows" in str(refused.value)
-    assert f"100: not valid JSON: expecting value at byte 0 (first {small.source}, row 6)" in str(refused.value)
+    assert f"100: not valid JSON: expecting value at byte 0 (first: {small.source}, row 6)" in str(refused.value)
     assert all(lane["uploads_received"] == 0 for lane in small.emulator.summary().values())
     receipt = await small.run(max_rejects=RejectLimit(rows=100))
     assert {lane.rows_rejected for lane in receipt.destinations.values()} == {100}

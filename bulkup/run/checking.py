@@ -1,0 +1,197 @@
+"""`bulkup check`: what an upload would do, found out by the parts that do it, in a state directory that is gone afterwards."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from bulkup.account.reasons import RejectedFor
+from bulkup.account.verdict import LaneRecord, lane_verdict
+from bulkup.chunk import Totals
+from bulkup.encoding import RowPlan
+from bulkup.errors import ExitCode, as_one_error, worst
+from bulkup.event import Event, Note
+from bulkup.flow.context import PlannedLane
+from bulkup.flow.lane import Lane
+from bulkup.flow.planning import plan_lane
+from bulkup.flow.rehearsal import Rehearsed, first_row, rehearse
+from bulkup.flow.scanned import scanned
+from bulkup.journal.facts import UNREADABLE
+from bulkup.journal.reading import view
+from bulkup.rows.schema import Kind
+from bulkup.run.folder import LIMITS, StateDir
+from bulkup.run.interrupt import Interrupt
+from bulkup.run.open_run import OpenRun, Purpose, Wish, open_run
+from bulkup.run.rejected import commonest_reasons
+from bulkup.run.scanning import RowAt, look_at_all, row_at, too_many_rejects
+from bulkup.run.wish import Upload
+from bulkup.scan.advice import advice
+from bulkup.scan.found import Found
+from bulkup.scan.seen import Place
+from bulkup.settings.run import Empty
+from bulkup.sources import Item, SourceFile
+
+__all__ = ["Checked", "CheckedLane", "CheckedReason", "check"]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedReason:
+    """Why *rows* rows would be rejected, and where the first of them stand."""
+
+    rows: int
+    reason: str
+    places: tuple[RowAt, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedLane:
+    """What an upload would do for one destination. *made_by*: for each column the first place of each kind of value in it.
+    *reason* says why not all would land."""
+
+    plan: RowPlan
+    totals: Totals
+    sent: Rehearsed
+    first_row: bytes | None
+    reasons: tuple[CheckedReason, ...]
+    made_by: Mapping[str, Mapping[str, RowAt]]
+    advice: tuple[str, ...]
+    exit_code: ExitCode
+    reason: str | None
+
+    @property
+    def rows_read(self) -> int:
+        """Rows of the source."""
+        return self.totals.rows_read
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What an upload would do. *looked_at_all*: the plan is made of all rows; else of the first block."""
+
+    files: tuple[SourceFile, ...]
+    lanes: Mapping[str, CheckedLane]
+    looked_at_all: bool
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Of all lanes."""
+        return worst([lane.exit_code for lane in self.lanes.values()])
+
+
+async def check(upload: Upload, *, tell: Callable[[Event], None], interrupt: Interrupt | None = None) -> Checked:
+    """What *upload* would do if it began now. Nothing is asked of a service and nothing is kept.
+
+    Raises `BulkupError` as an upload does before it sends anything.
+    """
+    with tempfile.TemporaryDirectory(prefix="bulkup-check-", ignore_cleanup_errors=True) as folder:
+        state = Path(folder) / "state"
+        _know_limits(upload.settings.state_dir, state)
+        settings = upload.settings.model_copy(update={"state_dir": state, "rejects_content": False})
+        wish = Wish(
+            replace(upload, settings=settings), Purpose.CHECK, None, _of_the_run(tell), interrupt or Interrupt()
+        )
+        async with open_run(wish) as run:
+            with as_one_error():
+                return await wish.interrupt.unless_requested(partial(_checked, run))
+
+
+def _of_the_run(tell: Callable[[Event], None]) -> Callable[[Event], None]:
+    """What is said of a lane stands in the result."""
+    return lambda event: None if isinstance(event, Note) and event.lane else tell(event)
+
+
+def _know_limits(known: Path, state: Path) -> None:
+    """What services have taught about the size of requests holds here, too."""
+    StateDir(state).create()
+    try:
+        (state / LIMITS).write_bytes((known / LIMITS).read_bytes())
+    except OSError:
+        return
+
+
+async def _checked(run: OpenRun) -> Checked:
+    await look_at_all(run)
+    founds = {lane.name: await scanned(lane.context.journal, lane.context.destination.target) for lane in run.lanes}
+    lanes = {lane.name: await _checked_lane(run, lane, founds[lane.name]) for lane in run.lanes}
+    return Checked(run.source.files, lanes, all(found is not None for found in founds.values()))
+
+
+async def _checked_lane(run: OpenRun, lane: Lane, found: Found | None) -> CheckedLane:
+    context = lane.context
+    refused = await too_many_rejects(context, run.source)
+    await lane.take_up()
+    planned = PlannedLane.of(context, await plan_lane(context, lane.cursor))
+    row = await _first_row(run, lane, planned.plan.rows)
+    sent = await rehearse(planned, lane.cursor)
+    totals = context.tally.totals
+    verdict = lane_verdict(
+        LaneRecord(
+            totals=replace(totals, rows_landed=totals.rows_left, rows_left=0),
+            planned_whole=True,
+            unreadable=await context.journal.fact(UNREADABLE),
+            empty_is_ok=context.chosen.run.empty is Empty.OK,
+        )
+    )
+    return CheckedLane(
+        plan=planned.plan.rows,
+        totals=totals,
+        sent=sent,
+        first_row=row,
+        reasons=_reasons(run, lane.name, found, totals),
+        made_by=_made_by(run, found),
+        advice=advice(planned.plan.rows, found, sent.datasets),
+        exit_code=verdict.exit_code if refused is None else worst([verdict.exit_code, refused.exit_code]),
+        reason=verdict.reason if refused is None else str(refused),
+    )
+
+
+async def _first_row(run: OpenRun, lane: Lane, plan: RowPlan) -> bytes | None:
+    """The first row as it would be sent, as far as it can be known before the source is read."""
+    if run.source.rereadable:
+        cursor = run.source.cursor()
+        try:
+            return await first_row(cursor.read(0, _END), plan)
+        finally:
+            await cursor.aclose()
+    first = await lane.cursor.peek()
+    return None if first is None else await first_row(_only(first), plan)
+
+
+_END = 2**62
+"""A position behind every source."""
+
+
+async def _only(item: Item) -> AsyncGenerator[Item, None]:
+    yield item
+
+
+def _reasons(run: OpenRun, lane: str, found: Found | None, totals: Totals) -> tuple[CheckedReason, ...]:
+    """As the scan has them, with three places each; where it does not know all, as the rejected rows themselves say."""
+    if found is not None and found.rejected == totals.rows_rejected:
+        return tuple(
+            CheckedReason(why.count, why.text, tuple(row_at(place, run.source) for place in why.places))
+            for why in found.reasons
+        )
+    with view(run.folder.path) as journal:
+        why = commonest_reasons(journal, [lane.name for lane in run.lanes])[lane]
+    return tuple(CheckedReason(one.rows, one.reason, _one_place(one)) for one in why)
+
+
+def _one_place(why: RejectedFor) -> tuple[RowAt, ...]:
+    return () if why.file is None or why.row_number is None else (RowAt(why.file, why.row_number),)
+
+
+def _made_by(run: OpenRun, found: Found | None) -> Mapping[str, Mapping[str, RowAt]]:
+    if found is None:
+        return {}
+    return {
+        name: {str(kind): row_at(place, run.source) for kind, place in sorted(seen.first.items(), key=_by_place)}
+        for name, seen in found.keys.items()
+    }
+
+
+def _by_place(first: tuple[Kind, Place]) -> Place:
+    return first[1]

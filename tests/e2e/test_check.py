@@ -1,0 +1,126 @@
+"""What `check` says is what `upload` then does, to the row, the request and the dataset, over sources with dirt in them."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkup import Collinear, Nebius
+from bulkup.errors import BulkupError
+from bulkup.run.checking import check
+from tests.e2e.harness import Bench
+
+FEW, ALL = range(8), range(8, 30)
+
+
+def turn(rng: random.Random, role: str) -> dict[str, Any]:
+    return {"role": role, "content": "".join(rng.choices("abcde é語\n", k=rng.randint(1, 200)))}
+
+
+def chat(rng: random.Random) -> dict[str, Any]:
+    return {"messages": [turn(rng, "user"), turn(rng, "assistant")]}
+
+
+def pair(rng: random.Random) -> dict[str, Any]:
+    return {"question": turn(rng, "user")["content"], "answer": turn(rng, "assistant")["content"]}
+
+
+def own(rng: random.Random) -> dict[str, Any]:
+    return {"conv_prefix": [turn(rng, "user")], "response": turn(rng, "assistant")}
+
+
+def spoilt(rng: random.Random, row: dict[str, Any]) -> bytes:
+    """*row* with one fault, or one surprise."""
+    key = rng.choice(list(row))
+    line = json.dumps(row).encode()
+    match rng.randrange(10):
+        case 0:
+            return line[: len(line) // 2]
+        case 1:
+            return line[:-1] + b"," + json.dumps(key).encode() + b":1}"
+        case 2:
+            return json.dumps(row | {key: None}).encode()
+        case 3:
+            return json.dumps(row | {key: rng.choice([1, 2.5, True, 2**70, [1], {"a": 1}])}).encode()
+        case 4:
+            return json.dumps({name: value for name, value in row.items() if name != key}).encode()
+        case 5:
+            return line.replace(b'"', b'"\xff', 1)
+        case 6:
+            return b"  " if rng.random() < 0.5 else b"[1, 2]"
+        case 7:
+            return json.dumps(row | {"ground_truth": rng.choice([1, 1.0, "x"])}).encode()
+        case 8:
+            return line[:-1] + b',"context":"\\ud800"}'
+        case _:
+            return json.dumps(row | {key: "x" * 5000}).encode()
+
+
+def source(folder: Path, seed: int) -> tuple[Path, dict[str, Any]]:
+    """A file of a few hundred rows, and how it is to be sent."""
+    rng = random.Random(seed)
+    make = rng.choice([chat, pair, own])
+    dirt = rng.choice([0, 0.01, 0.04])
+    rows = [make(rng) for _ in range(rng.randint(1, 400))]
+    lines = [spoilt(rng, row) if rng.random() < dirt else json.dumps(row).encode() for row in rows]
+    data = rng.choice([b"\n", b"\r\n"]).join(lines) + rng.choice([b"", b"\n", b"\n\n"])
+    path = folder / "dirty.jsonl"
+    if rng.random() < 0.2:
+        data = b"[" + b",\n".join(json.dumps(row).encode() for row in rows) + b"]"
+    path.write_bytes(data)
+    chosen: dict[str, Any] = {"max_chunk_bytes": rng.choice([4000, 20_000, 16_000_000])}
+    if rng.random() < 0.3:
+        chosen["max_chunk_rows"] = rng.choice([7, 50])
+    if rng.random() < 0.3:
+        chosen["preset"] = {chat: "chat", pair: "question-answer", own: "identity"}[make]
+    return path, chosen
+
+
+@pytest.mark.parametrize("seed", [*FEW, *(pytest.param(seed, marks=pytest.mark.slow) for seed in ALL)])
+async def test_what_is_said_is_what_is_done(bench: Bench, tmp_path: Path, seed: int) -> None:
+    path, chosen = source(tmp_path, seed)
+    for lane in (bench.nebius(**chosen), bench.collinear(**chosen)):
+        await _agree(bench, path, lane)
+
+
+async def _agree(bench: Bench, path: Path, lane: Nebius | Collinear) -> None:
+    name = lane.service
+    said = done = None
+    refusals: list[tuple[int, str]] = []
+    try:
+        checked = await check(bench.upload(lane, source=path, workers=1), tell=lambda _: None)
+        said = checked.lanes[name]
+        if said.exit_code == 10:
+            refusals.append((10, said.reason or ""))
+    except BulkupError as error:
+        refusals.append((error.exit_code, str(error)))
+    before = bench.emulator.summary()[name]["uploads_received"]
+    try:
+        receipt = await bench.run(lane, source=path)
+        done = receipt.destinations[name]
+    except BulkupError as error:
+        refusals.append((error.exit_code, str(error)))
+    sent = bench.emulator.summary()[name]["uploads_received"] - before
+    if refusals:
+        assert len(refusals) == 2, refusals
+        assert refusals[0] == refusals[1]
+        assert sent == 0
+        return
+    assert said is not None
+    assert done is not None
+    assert (said.exit_code, said.totals.rows_read, said.sent.rows, said.totals.rows_rejected) == (
+        done.exit_code,
+        done.rows_read,
+        done.rows_landed,
+        done.rows_rejected,
+    )
+    assert (said.sent.requests, said.sent.datasets, dict(said.sent.changes)) == (sent, done.datasets, done.changes)
+    assert said.sent.body_bytes == done.this_invocation.bytes_sent
+    assert [why.rows for why in said.reasons][:5] == [why.rows for why in done.rejected_for]
+    assert [(row.file, row.row) for why in said.reasons for row in why.places[:1]][:5] == [
+        (why.file, why.row_number) for why in done.rejected_for
+    ]
