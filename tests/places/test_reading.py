@@ -172,7 +172,7 @@ async def test_many_small_files_are_fetched_side_by_side(web: Web) -> None:
     web.pause_s = 0.05
     source, packs = (opened(*(f"{web.url}/{n}.jsonl{end}" for n in range(10))) for end in ("", ".gz"))
     assert web.most_at_once >= 8
-    for one in (source, packs):
+    for either in (source, packs):
         web.most_at_once = 0
-        assert await read(one, 1000) == expected_rows(data, MAX_ROW)
+        assert await read(either, 1000) == expected_rows(data, MAX_ROW)
         assert web.most_at_once >= 4
