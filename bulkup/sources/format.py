@@ -13,6 +13,7 @@ from bulkup.sources.decoder import Chain, Decoder
 from bulkup.sources.decompress import Compression, decoder_for
 from bulkup.sources.head import Head
 from bulkup.sources.places.address import Remote
+from bulkup.sources.places.place import Entry
 from bulkup.sources.reading import Reading
 from bulkup.sources.zstd import DEFAULT_WINDOW_BYTES
 
@@ -117,7 +118,7 @@ class Format:
     regular file that is not packed, with the *access* that is stated. At least one is given. *length* is how many positions a
     file takes, where these are not its bytes; it is asked once, in a thread, when the file is frozen.
 
-    *examine* looks at a file's beginning, and what it finds is the file's *detail*. *agree* sees all files of the format together,
+    *examine* looks at a file's beginning (and its place, where that is no local disk); what it finds is the file's *detail*. *agree* sees all files of the format together,
     before any is read, may look through them, and gives them with other details. *note* says what a person should know of a file.
 
     *verbatim*: the bytes of a range are its rows as JSON lines, so they may be sent from the file as they are. *takes_path*: the
@@ -134,10 +135,10 @@ class Format:
     recognise: Callable[[Head], bool] | None = None
     cutter: MakeCutter | None = None
     reader: MakeReader | None = None
-    length: Callable[[str], int] | None = None
+    length: Callable[[SourceFile], int] | None = None
     takes_path: bool = False
     reads_remote: bool = False
-    examine: Callable[[Head, str, Reading], Any] | None = None
+    examine: Callable[[Head, str, Reading, Entry | None], Any] | None = None
     agree: Callable[[Sequence[SourceFile]], Sequence[SourceFile]] | None = None
     note: Callable[[SourceFile], str | None] = lambda _: None
 

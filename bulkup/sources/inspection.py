@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bulkup.errors import SourceUnreadable, UsageProblem
@@ -80,22 +80,23 @@ def look_into(uri: str, reading: Reading, entry: Entry | None = None) -> Found:
             def tell_member(name: str, inside: Head) -> Told:
                 if archive_kind(inside) is not None:
                     raise UsageProblem(f"{name}: is an archive in an archive; unpack it, and name its files")
-                return _tell(name, inside, reading)
+                return _tell(name, inside, reading, is_member=True)
 
             listed = members_of(uri, kind, head, found, reading, tell_member)
             return Found(tuple(listed.files), listed.note(uri))
         told = _tell(uri, head, reading)
         size = found.st_size
-        length = size if told.format.length is None else told.format.length(uri)
     except OSError as error:
         raise SourceUnreadable(f"{uri}: cannot be read: {error.strerror}") from error
     finally:
         os.close(fd)
     file = SourceFile(
-        uri, size, found.st_mtime_ns, found.st_ino, told.compression, told.format, told.bom, length,
+        uri, size, found.st_mtime_ns, found.st_ino, told.compression, told.format, told.bom, size,
         inner=told.inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window,
         detail=told.detail,
     )  # fmt: skip
+    if told.format.length is not None:
+        file = replace(file, length=told.format.length(file))
     return Found((file,))
 
 
@@ -106,16 +107,14 @@ def _look_into_remote(entry: Entry, reading: Reading) -> Found:
             raise UsageProblem(
                 f"{entry.uri}: a {kind} archive is read from a local disk only; fetch it, and name that file"
             )
-        told = _tell(entry.uri, head, reading)
-    if told.format.cutter is None and not told.format.reads_remote:
-        raise UsageProblem(
-            f"{entry.uri}: {told.format.title} is read from a local disk only; fetch it, and name that file"
-        )
+        told = _tell(entry.uri, head, reading, entry=entry)
     file = SourceFile(
         entry.uri, entry.size, None, None, told.compression, told.format, told.bom, entry.size,
         inner=told.inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window,
         detail=told.detail, remote=entry.remote,
     )  # fmt: skip
+    if told.format.length is not None:
+        file = replace(file, length=told.format.length(file))
     return Found((file,))
 
 
@@ -146,17 +145,20 @@ def tell(read: Callable[[int], bytes], reading: Reading) -> Told:
     return _tell(STDIN, head, reading)
 
 
-def _tell(uri: str, head: Head, reading: Reading) -> Told:
+def _tell(uri: str, head: Head, reading: Reading, *, is_member: bool = False, entry: Entry | None = None) -> Told:
     if head.is_packed_thrice:
         raise UsageProblem(f"{_name(uri)}: is packed more than twice; unpack it")
     found = _format_of(uri, head, reading)
-    if found.cutter is None and (uri == STDIN or head.compression is not Compression.NONE):
-        what = "a pipe: write it to a file, and name" if uri == STDIN else f"{head.compression}: unpack it, and name"
+    if found.cutter is None and (uri == STDIN or is_member or head.compression is not Compression.NONE):
+        packed = "an archive" if is_member else head.compression
+        what = "a pipe: write it to a file, and name" if uri == STDIN else f"{packed}: unpack it, and name"
         raise UsageProblem(f"{_name(uri)}: {found.title} is not read from {what} that file")
+    if entry is not None and found.cutter is None and not found.reads_remote:
+        raise UsageProblem(f"{uri}: {found.title} is read from a local disk only; fetch it, and name that file")
     if head.too_wide is not None:
         raise UsageProblem(f"{_name(uri)}: {head.too_wide}")
     rows_at = reading.rows_at if found.takes_path else None
-    detail = None if found.examine is None else found.examine(head, _bare(uri, head), reading)
+    detail = None if found.examine is None else found.examine(head, _bare(uri, head), reading, entry)
     return Told(head.compression, head.inner, found, head.bom, rows_at, detail)
 
 

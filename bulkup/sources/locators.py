@@ -18,7 +18,7 @@ STDIN = "-"
 """The locator that means standard input."""
 
 _BESIDE_ARROW = ("dataset_dict.json", "dataset_info.json", "state.json")
-"""What stands beside the rows in a saved data set."""
+"""What stands beside the rows in a saved data set. What `map` and `filter` made of it is kept there too, as `cache-….arrow`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +124,17 @@ def _in_folder(folder: str, selection: Selection) -> Listed:
         below += sorted(folders, key=natural_key, reverse=True)
     listed = Listed()
     if any(path.endswith(".arrow") for path in found):  # of `datasets`' save_to_disk
-        found = [path for path in found if os.path.basename(path) not in _BESIDE_ARROW]  # noqa: PTH119
+        found = [path for path in found if not _is_beside_rows(os.path.basename(path))]  # noqa: PTH119
     for path in sorted(found, key=natural_key):
         listed.sort(path, selection.wants(path), os.path.join(folder, path))  # noqa: PTH118
     if not listed.taken:
         there = f"; passed over: {some_of(listed.passed)}" if listed.passed else ""
         raise UsageProblem(f"{folder}: there is no file in this folder that may hold rows{there}")
     return listed
+
+
+def _is_beside_rows(name: str) -> bool:
+    return name in _BESIDE_ARROW or (name.startswith("cache-") and name.endswith(".arrow"))
 
 
 def _refuse_doubles(uris: list[str]) -> None:

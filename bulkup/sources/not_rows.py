@@ -19,6 +19,7 @@ __all__ = [
     "encodings_offered",
     "is_row",
     "no_json",
+    "no_table",
     "other_bytes",
     "python_repr",
 ]
@@ -35,8 +36,8 @@ class NotRows:
 
 
 _NOT_READ: tuple[tuple[bytes, str, str], ...] = (
-    (b"PAR1", "Parquet", "polars.read_parquet(FILE).write_ndjson(NEW)"),
-    (b"ARROW1", "Arrow IPC", "polars.read_ipc(FILE).write_ndjson(NEW)"),
+    (b"PARE", "encrypted Parquet", "decrypt it"),
+    (b"FEA1", "Feather of version 1", "pandas.read_feather(FILE).to_feather(NEW)"),
     (b"Obj\x01", "Avro", "polars.read_avro(FILE).write_ndjson(NEW)"),
     (b"ORC", "ORC", "pandas.read_orc(FILE).to_json(NEW, orient='records', lines=True)"),
     (b"SQLite format 3\0", "SQLite", "sqlite3 FILE '.mode json' 'select * from TABLE'"),
@@ -67,6 +68,7 @@ _WIDE = (
 _LIKELY = ("shift_jis", "euc_jp", "euc_kr", "gb18030", "big5", "windows-1252", "latin-1", "windows-1251")
 """The encodings that a message may offer, those first that take fewest texts."""
 
+_TABLES = {".parquet": "Parquet", ".arrow": "Arrow", ".feather": "Feather", ".xlsx": "workbook"}
 _LFS = b"version https://git-lfs.github.com/spec/"
 _MARKUP = re.compile(rb"<(?:!doctype|html|head|body|\?xml|[a-z!])", re.IGNORECASE)
 
@@ -103,6 +105,12 @@ def no_json(text: bytes) -> NotRows:
     if text.strip(SPACE) == b"null":
         return NotRows("holds null and no rows")
     return NotRows("is neither JSON lines nor a JSON array, nor CSV; convert it to JSON lines, or say --delimiter")
+
+
+def no_table(name: str) -> NotRows | None:
+    """Where nothing stands in a file whose *name* says that it has a header at least."""
+    title = next((title for suffix, title in _TABLES.items() if name.lower().endswith(suffix)), None)
+    return None if title is None else NotRows(f"is empty: there is no {title} in it")
 
 
 def python_repr(lines: Sequence[bytes]) -> NotRows | None:

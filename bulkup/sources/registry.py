@@ -7,6 +7,8 @@ import functools
 from importlib.metadata import entry_points
 
 from bulkup.errors import UsageProblem
+from bulkup.sources.columnar.arrow import ARROW
+from bulkup.sources.columnar.parquet import PARQUET
 from bulkup.sources.format import Format
 from bulkup.sources.json_array import JSON_ARRAY
 from bulkup.sources.json_lines import JSON_LINES, RETURN_LINES
@@ -25,6 +27,8 @@ _FORMATS = (
     OBJECTS,
     ROWS_AT,
     SEPARATED,
+    PARQUET,
+    ARROW,
 )
 """These are told by what their text looks like (`shape.py`); one with a magic or a suffix is told by that first."""
 

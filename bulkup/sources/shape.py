@@ -14,7 +14,7 @@ from bulkup.sources.json_array import JSON_ARRAY
 from bulkup.sources.json_lines import JSON_LINES, RETURN_LINES
 from bulkup.sources.json_values import OBJECTS, ROWS_AT
 from bulkup.sources.lone_object import fault_of_lone
-from bulkup.sources.not_rows import NotRows, another_encoding, another_kind, is_row, no_json, python_repr
+from bulkup.sources.not_rows import NotRows, another_encoding, another_kind, is_row, no_json, no_table, python_repr
 from bulkup.sources.reading import Reading
 from bulkup.sources.separated.dialect import Dialect, dialect_of, is_named_separated
 from bulkup.sources.separated.format import SEPARATED
@@ -40,7 +40,7 @@ def shape_of(head: Head, name: str, reading: Reading) -> Format | NotRows:
         return JSON_LINES
     text = head.text()
     if not text:
-        return JSON_LINES
+        return no_table(name) or JSON_LINES
     found = another_kind(text)
     if found is not None:
         return found

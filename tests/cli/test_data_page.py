@@ -10,11 +10,15 @@ import lzma
 import re
 import shlex
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
+from pyarrow import ipc
 
 from tests.cli.shell import SPACE, Shell
 
@@ -60,6 +64,22 @@ MAPPING = """
 conv_prefix = [{role = {const = "user"}, content = "q"}]
 response = {role = {const = "assistant"}, content = "a"}
 """
+
+
+def parquet(table: pa.Table) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(table, out)
+    return out.getvalue()
+
+
+def arrow(table: pa.Table) -> bytes:
+    out = io.BytesIO()
+    with ipc.new_stream(out, table.schema) as stream:
+        stream.write_table(table)
+    return out.getvalue()
+
+
+TABLE = pa.table({"text": ["some words"] * COUNT, "when": [datetime(2024, 1, 2, tzinfo=UTC)] * COUNT})
 PEOPLE = b"name,age,note\n" + b'"Doe, J.",41,\n' * COUNT
 FILES: dict[str, bytes] = {
     "rows.jsonl": lines(PLAIN),
@@ -72,6 +92,12 @@ FILES: dict[str, bytes] = {
     "rows.tar.gz": gzip.compress(tar({"a.jsonl": lines(PLAIN), "notes.bin": b"\0\1"})),
     "wide.jsonl.zst": wide(lines(PLAIN)),
     "people.csv": PEOPLE,
+    "rows.parquet": parquet(TABLE),
+    "rows.arrow": arrow(TABLE),
+    "saved/data-00000-of-00001.arrow": arrow(TABLE),
+    "saved/cache-123.arrow": arrow(TABLE),
+    "saved/state.json": b'{"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}',
+    "saved/dataset_info.json": b'{"features": {}}',
     "people.txt": PEOPLE.replace(b",", b":"),
     "people.csv.gz": gzip.compress(PEOPLE),
     "bare.csv": PEOPLE.partition(b"\n")[2],

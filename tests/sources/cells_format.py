@@ -20,9 +20,9 @@ STEP = 50
 """How many positions a row takes: what it comes to as JSON, about."""
 
 
-def length(path: str) -> int:
-    """The positions of the file at *path*."""
-    return (Path(path).stat().st_size - len(MAGIC)) // RECORD * STEP
+def length(file: SourceFile) -> int:
+    """The positions of *file*."""
+    return (Path(file.path).stat().st_size - len(MAGIC)) // RECORD * STEP
 
 
 class CellReader:

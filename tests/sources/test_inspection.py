@@ -57,8 +57,7 @@ def test_the_content_decides_whatever_the_name(
 @pytest.mark.parametrize(
     ("content", "name"),
     [
-        (b"PAR1\x15\x04", "Parquet"),
-        (b"ARROW1\0\0", "Arrow IPC"),
+        (b"Obj\x01\x04", "Avro"),
         (b"\x04\x22\x4d\x18\x64", "lz4"),
     ],
 )

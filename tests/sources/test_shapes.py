@@ -126,7 +126,7 @@ def test_of_a_very_large_object_the_beginning_is_looked_into(tmp_path: Path) -> 
         (b'{"a": {"0": 1, "1": 2}, "b": {"0": 1, "1": 2}}', UsageProblem, "values by their number"),
         (b'{"0": {"a": 1, "b": 2}, "1": {"a": 1, "b": 2}}', UsageProblem, "holds 2 rows, each under a key of its own"),
         (b'{"columns": ["a"], "index": [0], "data": [[1]]}', UsageProblem, "orient='split'"),
-        (b"PAR1\x15\x04", UsageProblem, "read_parquet"),
+        (b"Obj\x01\x04", UsageProblem, "read_avro"),
         ((ROW + b"\n").decode().encode("utf-16"), UsageProblem, "--encoding utf-16,"),
         ((ROW + b"\n").decode().encode("utf-16-le"), UsageProblem, "--encoding utf-16-le"),
         ((ROW + b"\n").decode().encode("utf-16-be"), UsageProblem, "--encoding utf-16-be"),

@@ -13,6 +13,7 @@ import msgspec
 from bulkup.model import Block, LongRow
 from bulkup.refusal import Refusal, attempt
 from bulkup.sources.columnar.loading import polars, tried
+from bulkup.sources.columnar.marks import BEFORE, BEHIND, unmarked
 from bulkup.sources.format import Item
 from bulkup.sources.separated.cutter import LongRecord, Records
 from bulkup.sources.separated.dialect import Dialect
@@ -21,9 +22,6 @@ from bulkup.sources.separated.records import fields_of
 
 __all__ = ["JsonMaker", "cells_of", "is_plain", "text_frame"]
 
-_MARK = "\x01"
-_BEFORE, _BEHIND = b'"\\u0001', b'\\u0001"'
-_MAY_BE_MARKS = (b"\x01", b"u0001")
 _SPACE = b" \t\r\n"
 _string = msgspec.json.Encoder().encode
 
@@ -64,15 +62,13 @@ class JsonMaker:
             if kind not in (None, Kind.STRING):
                 column = pl.col(str(number))
                 text = column.str.to_lowercase() if kind is Kind.BOOLEAN else column
-                marked = pl.format(f"{_MARK}{{}}{_MARK}", text)
+                marked = pl.format(f"{BEFORE}{{}}{BEHIND}", text)
                 chosen = pl.when(column.str.contains(PATTERNS[kind])).then(marked).otherwise(column)
                 made.append(chosen.alias(str(number)))
         return made
 
     def _by_polars(self, data: bytes) -> bytes:
-        """*data*, plain rows, as JSON lines; empty where what marks a value may stand in it."""
-        if self._typed and any(mark in data for mark in _MAY_BE_MARKS):
-            return b""
+        """*data*, plain rows, as JSON lines."""
         frame = text_frame(data, self._dialect)
         if self._typed:
             frame = frame.with_columns(self._typed)
@@ -80,7 +76,7 @@ class JsonMaker:
         out = io.BytesIO()
         frame.write_ndjson(out)
         made = out.getvalue()
-        return made.replace(_BEFORE, b"").replace(_BEHIND, b"") if self._typed else made
+        return unmarked(made) if self._typed else made
 
     def _blocks(self, lines: bytes, offsets: Sequence[int], end: int) -> Iterator[Block]:
         """*lines* in blocks; each line's row begins at its offset."""

@@ -207,9 +207,9 @@ def names_of(cells: Sequence[str | None], reading: Reading) -> tuple[tuple[str, 
         others = {*names, *(one for one in cells[number:] if one)} if not cell else set(names)
         name = next(one for one in _ways(wanted) if one not in others and (one == wanted or one not in cells))
         if not cell:
-            said.append(f"the header's cell {number} is empty: its key is {name!r}")
+            said.append(f"column {number} has no name: its key is {name!r}")
         elif name != wanted:
-            said.append(f"the header has {wanted!r} more than once: the key of column {number} is {name!r}")
+            said.append(f"{wanted!r} names more than one column: the key of column {number} is {name!r}")
         names.append(name)
     renamed = dict(reading.renames)
     return tuple(renamed.get(name, name) for name in names), said

@@ -39,7 +39,7 @@ class SeparatedCutter:
         return [item for found in self._records.finish() for item in self._maker.items(found)]
 
 
-def _examined(head: Head, name: str, reading: Reading) -> Dialect:
+def _examined(head: Head, name: str, reading: Reading, _: object) -> Dialect:
     found = dialect_of(head.whole(), name, reading, is_all=head.is_all)
     assert isinstance(found, Dialect), "the file was told as separated text"
     return found

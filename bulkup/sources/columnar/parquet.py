@@ -1,0 +1,89 @@
+"""Parquet: pyarrow reads it page by page, so that a row group of any size takes little memory."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+from typing import Any
+
+from bulkup.sources.format import Access, Format, Reader, SourceFile, Unit
+from bulkup.sources.head import Head
+from bulkup.sources.reading import Reading
+
+__all__ = ["PARQUET"]
+
+_BUFFER_BYTES = 256 * 1024
+_ALL_BUFFERS_BYTES = 32 * 1024 * 1024
+
+
+def _opened(path: str, metadata: Any = None) -> Any:
+    from bulkup.sources.columnar.loading import pyarrow
+
+    columns = 1 if metadata is None else max(metadata.num_columns, 1)
+    return pyarrow().parquet.ParquetFile(
+        path,
+        metadata=metadata,
+        pre_buffer=False,
+        buffer_size=max(min(_BUFFER_BYTES, _ALL_BUFFERS_BYTES // columns), 4096),
+    )
+
+
+class _ParquetWalk:
+    def __init__(self, file: SourceFile, row: int, batch_rows: int) -> None:
+        with _opened(file.path) as whole:
+            metadata = whole.metadata
+        groups = range(metadata.num_row_groups)
+        firsts = list(accumulate((metadata.row_group(number).num_rows for number in groups), initial=0))
+        first = min(bisect_right(firsts, row) - 1, len(groups) - 1)
+        self.row = firsts[first]
+        self._file = _opened(file.path, metadata)
+        self._batches = (  # not over several groups at once: pyarrow cannot make one batch of two nested dictionaries
+            batch
+            for number in range(first, len(groups))
+            for batch in self._file.iter_batches(batch_size=batch_rows, row_groups=[number], use_threads=False)
+        )
+        self._rest: Any = None
+        while self.row < row:
+            self.next(row - self.row)
+
+    def next(self, count: int) -> Any:
+        batch = self._rest if self._rest is not None else next(self._batches)
+        while not batch.num_rows:
+            batch = next(self._batches)
+        self._rest = batch.slice(count) if batch.num_rows > count else None
+        batch = batch.slice(0, count)
+        self.row += batch.num_rows
+        return batch
+
+
+def _examined(_: Head, uri: str, reading: Reading, __: object) -> Any:
+    from bulkup.sources.columnar.table import described, readable
+
+    def look() -> Any:
+        with _opened(uri) as file:
+            return file.schema_arrow, file.metadata
+
+    schema, metadata = readable(uri, "Parquet", look)
+    size = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    return described(schema, metadata.num_rows, size, reading)
+
+
+def _reader(file: SourceFile, base: int, *, block_bytes: int, max_row_bytes: int) -> Reader:
+    from bulkup.sources.columnar.table import TableReader
+
+    return TableReader(file, base, block_bytes=block_bytes, walk=_ParquetWalk)
+
+
+PARQUET = Format(
+    name="parquet",
+    title="Parquet",
+    unit=Unit.ROW,
+    access=Access.ANY_RANGE,
+    magic=(b"PAR1",),
+    suffixes=(".parquet", ".pq"),
+    recognise=lambda head: head.starts_with(b"PAR1"),
+    reader=_reader,
+    length=lambda file: file.detail.length,
+    examine=_examined,
+    note=lambda file: file.detail.note,
+)

@@ -1,0 +1,196 @@
+"""Arrow's types as those that JSON has: what each value becomes stands in `docs/values.md`, and here alone.
+
+polars writes null, true and false, whole numbers, finite floats, texts, lists, structs and maps of texts rightly. Everything else
+is made one of these first: polars panics on bytes, writes NaN as null, and leaves the `T` out of a time. What a value becomes
+depends on that value alone, never on its neighbours: a row is the same in whatever range it is read.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bulkup.sources.columnar.loading import polars, pyarrow
+from bulkup.sources.columnar.marks import BEFORE, BEHIND, unmarked
+
+__all__ = ["LineMaker", "without_form"]
+
+_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
+_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_MOMENT = "%Y-%m-%dT%H:%M:%S%.f"
+
+
+class LineMaker:
+    """Makes JSON lines of record batches. *names* are the keys of the columns. For one thread at a time."""
+
+    def __init__(self, schema: Any, names: Sequence[str]) -> None:
+        self._names = list(names)
+        self._is_plain = [not _changes(field.type) for field in schema]
+        self._marked = False
+
+    def lines(self, batch: Any) -> bytes:
+        """Each row of *batch* as a line."""
+        pa, pl = pyarrow(), polars()
+        if not self._names:
+            return b"{}\n" * int(batch.num_rows)
+        self._marked = False
+        columns = [
+            column if is_plain else self._plain(column)
+            for column, is_plain in zip(batch.columns, self._is_plain, strict=True)
+        ]
+        frame = pl.from_arrow(pa.RecordBatch.from_arrays(columns, names=self._names), rechunk=False)
+        out = io.BytesIO()
+        frame.write_ndjson(out)
+        return unmarked(out.getvalue()) if self._marked else out.getvalue()
+
+    def _plain(self, array: Any, *, is_key: bool = False) -> Any:
+        pa = pyarrow()
+        kind, types = array.type, pa.types
+        if isinstance(kind, pa.BaseExtensionType):
+            return self._extension(array, is_key=is_key)
+        if types.is_dictionary(kind):
+            return self._plain(array.dictionary_decode(), is_key=is_key)
+        if types.is_run_end_encoded(kind):
+            return self._plain(pa.compute.run_end_decode(array), is_key=is_key)
+        if types.is_floating(kind):
+            return self._float(array)
+        if types.is_decimal(kind):
+            return array.cast(pa.string()) if is_key else self._marking(array.cast(pa.string()))
+        if _is_bytes(kind):
+            return polars().from_arrow(array).bin.encode("base64").to_arrow()
+        if types.is_date(kind):
+            return array.cast(pa.date32()).cast(pa.string())
+        if types.is_timestamp(kind):
+            return _moments(array)
+        if types.is_time(kind):
+            return polars().from_arrow(array).dt.to_string("%H:%M:%S%.f").to_arrow()
+        if types.is_duration(kind):
+            return polars().from_arrow(array).dt.to_string("iso").to_arrow()
+        if types.is_list_view(kind) or types.is_large_list_view(kind):
+            large = types.is_large_list_view(kind)
+            return self._plain(array.cast((pa.large_list if large else pa.list_)(kind.value_type)))
+        if types.is_fixed_size_list(kind):
+            return self._plain(array.cast(pa.list_(kind.value_type)))
+        if types.is_list(kind) or types.is_large_list(kind):
+            offsets, (values,) = _compact(array, array.values)
+            return type(array).from_arrays(offsets, self._plain(values), mask=_nulls(array))
+        if types.is_map(kind):
+            return self._map(array)
+        if types.is_struct(kind) and kind.num_fields:
+            return self._struct(array)
+        return array
+
+    def _extension(self, array: Any, *, is_key: bool) -> Any:
+        storage = array.storage
+        if array.type.extension_name == "arrow.uuid":
+            hexes = polars().from_arrow(storage).bin.encode("hex")
+            return hexes.str.replace("^(.{8})(.{4})(.{4})(.{4})(.{12})$", "$1-$2-$3-$4-$5").to_arrow()
+        if array.type.extension_name == "arrow.bool8":
+            return storage.cast(pyarrow().bool_())
+        return self._plain(storage, is_key=is_key)
+
+    def _float(self, array: Any) -> Any:
+        """JSON has no NaN and no infinity: as these words they are found, and rejected or repaired, where rows are checked."""
+        pa, pl = pyarrow(), polars()
+        if pa.types.is_float16(array.type):
+            array = array.cast(pa.float32())
+        if pa.compute.all(pa.compute.is_finite(array)).as_py() is not False:
+            return array
+        self._marked = True
+        series = pl.from_arrow(array)
+        words = (
+            pl.when(series.is_nan()).then(pl.lit("NaN"))
+            .when(series == float("inf")).then(pl.lit("Infinity"))
+            .when(series == float("-inf")).then(pl.lit("-Infinity"))
+            .otherwise(series.cast(pl.String))
+        )  # fmt: skip
+        chosen = pl.when(series.is_not_null()).then(pl.concat_str(pl.lit(BEFORE), words, pl.lit(BEHIND)))
+        return pl.select(chosen).to_series().to_arrow()
+
+    def _marking(self, texts: Any) -> Any:
+        self._marked = True
+        join = pyarrow().compute.binary_join_element_wise
+        return join(BEFORE, texts, BEHIND, "")
+
+    def _struct(self, array: Any) -> Any:
+        pa = pyarrow()
+        made = [self._plain(array.field(number)) for number in range(array.type.num_fields)]
+        fields = [pa.field(old.name, new.type) for old, new in zip(array.type, made, strict=True)]
+        return pa.StructArray.from_arrays(made, fields=fields, mask=_nulls(array))
+
+    def _map(self, array: Any) -> Any:
+        pa = pyarrow()
+        offsets, (keys, values) = _compact(array, array.keys, array.items)
+        names = self._plain(keys, is_key=True).cast(pa.string())
+        return pa.MapArray.from_arrays(offsets, names, self._plain(values), mask=_nulls(array))
+
+
+def _compact(array: Any, *children: Any) -> tuple[Any, list[Any]]:
+    """The offsets of a list or a map that may be a slice, and of its children only what it refers to."""
+    if not len(array):
+        return pyarrow().array([0], array.offsets.type), [child.slice(0, 0) for child in children]
+    first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
+    offsets = pyarrow().compute.subtract(array.offsets, pyarrow().scalar(first, array.offsets.type))
+    return offsets, [child.slice(first, last - first) for child in children]
+
+
+def _nulls(array: Any) -> Any:
+    return array.is_null() if array.null_count else None
+
+
+def _moments(array: Any) -> Any:
+    """ISO 8601 with a `T`, and with the offset of the zone, where there is one."""
+    pa, zone = pyarrow(), array.type.tz
+    fixed = _OFFSET.fullmatch(zone or "")
+    if fixed is not None:
+        seconds = (int(fixed[2]) * 60 + int(fixed[3])) * (-60 if fixed[1] == "-" else 60)
+        shifted = pa.compute.add(array.cast(pa.int64()), seconds * _UNITS[array.type.unit])
+        local = polars().from_arrow(shifted.cast(pa.timestamp(array.type.unit))).dt.to_string(_MOMENT)
+        return (local + f"{fixed[1]}{fixed[2]}:{fixed[3]}").to_arrow()
+    return polars().from_arrow(array).dt.to_string(_MOMENT + ("%:z" if zone else "")).to_arrow()
+
+
+def _is_bytes(kind: Any) -> bool:
+    types = pyarrow().types
+    return bool(
+        types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_fixed_size_binary(kind)
+        or types.is_binary_view(kind)
+    )
+
+
+def _children(kind: Any) -> Iterator[Any]:
+    pa = pyarrow()
+    if isinstance(kind, pa.BaseExtensionType):
+        yield kind.storage_type
+    elif pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        yield kind.value_type
+    elif pa.types.is_nested(kind):
+        yield from (kind.field(number).type for number in range(kind.num_fields))
+
+
+def _changes(kind: Any) -> bool:
+    """Whether values of the type are not written as they are."""
+    pa = pyarrow()
+    types = pa.types
+    if types.is_boolean(kind) or types.is_integer(kind) or types.is_null(kind):
+        return False
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return False
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_struct(kind):
+        return any(map(_changes, _children(kind)))
+    return True
+
+
+def without_form(kind: Any) -> Any | None:
+    """The type in *kind* that has no form in JSON, None where there is none."""
+    pa = pyarrow()
+    types = pa.types
+    if types.is_union(kind) or (types.is_interval(kind)):
+        return kind
+    if types.is_map(kind) and types.is_nested(kind.key_type):
+        return kind
+    return next((found for found in map(without_form, _children(kind)) if found is not None), None)

@@ -1,0 +1,159 @@
+"""Files of columns: what is known of one once its footer or its headers have been read, and the reader of its rows by number."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import anyio.to_thread
+
+from bulkup.errors import SourceUnreadable, UsageProblem
+from bulkup.model import Block
+from bulkup.refusal import Refusal
+from bulkup.sources.columnar.loading import tried
+from bulkup.sources.columnar.plain import LineMaker, without_form
+from bulkup.sources.format import Item, SourceFile
+from bulkup.sources.inputs import open_file
+from bulkup.sources.reading import Reading
+from bulkup.sources.separated.dialect import names_of
+
+__all__ = ["Table", "TableReader", "Walk", "described", "readable"]
+
+_BATCH_BYTES = 512 * 1024
+"""So much is read and made JSON at once, about."""
+
+_PARKED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """*rows* rows of columns with these *names*; each takes *step* positions, what it comes to as JSON, about."""
+
+    rows: int
+    step: int
+    names: tuple[str, ...]
+    note: str | None = None
+
+    @property
+    def length(self) -> int:
+        """How many positions the file takes."""
+        return self.rows * self.step
+
+
+class Walk(Protocol):
+    """Goes through the rows of a file from one on. Blocks. Raises what its library raises."""
+
+    row: int
+    """The number of the row that comes next."""
+
+    def next(self, count: int) -> Any:
+        """The next rows as a record batch, at most *count*, and at least one."""
+
+
+def described(schema: Any, rows: int, size: int, reading: Reading) -> Table:
+    """What a file of *schema* holds, whose values take *size* bytes. Raises `UsageProblem` where a column has no form in JSON."""
+    for field in schema:
+        kind = without_form(field.type)
+        if kind is not None:
+            raise UsageProblem(
+                f"column {field.name}: {kind} has no form in JSON; write the file without it, or as text"
+            )
+    names, said = names_of(schema.names, reading)
+    return Table(rows, max(size // rows, 1) if rows else 1, names, "; ".join(said) or None)
+
+
+def readable(uri: str, title: str, work: Callable[[], Any]) -> Any:
+    """What *work* gives. Raises `SourceUnreadable` where the file is damaged."""
+    found = tried(work)
+    if isinstance(found, Refusal):
+        raise SourceUnreadable(f"{uri}: damaged {title} ({_first_line(found)})") from found.why
+    return found
+
+
+def _first_line(found: Refusal) -> str:
+    return str(found.why).strip().partition("\n")[0] or type(found.why).__name__
+
+
+class TableReader:
+    """Rows by their numbers, any range at any time. *walk* goes through the file from a row on.
+
+    Going on where a range before has ended costs nothing. Any other range begins with what the walk passes over.
+    """
+
+    def __init__(
+        self, file: SourceFile, base: int, *, block_bytes: int, walk: Callable[[SourceFile, int, int], Walk]
+    ) -> None:
+        self._fd = open_file(file)
+        self._file = file
+        self._table: Table = file.detail
+        self._base = base
+        self._block_bytes = block_bytes
+        self._open = walk
+        self._parked: dict[int, Walk] = {}
+
+    async def rows(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
+        step = self._table.step
+        row, last = -(-start // step), min(-(-stop // step), self._table.rows)
+        if row >= last:
+            return
+        walk = await anyio.to_thread.run_sync(self._walk_at, row)
+        try:
+            while walk.row < last:
+                for block in await anyio.to_thread.run_sync(self._blocks, walk, last):
+                    yield block
+        finally:
+            self._park(walk)
+
+    def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
+        raise ValueError("its bytes are no lines")
+
+    def close(self) -> None:
+        import os
+
+        self._parked.clear()
+        os.close(self._fd)
+
+    def _walk_at(self, row: int) -> Walk:
+        parked = self._parked.pop(row, None)
+        if parked is not None:
+            return parked
+        walk: Walk = self._sure(row, lambda: self._open(self._file, row, max(_BATCH_BYTES // self._table.step, 1)))
+        return walk
+
+    def _park(self, walk: Walk) -> None:
+        if walk.row < self._table.rows:
+            self._parked[walk.row] = walk
+            while len(self._parked) > _PARKED:
+                self._parked.pop(next(iter(self._parked)))
+
+    def _blocks(self, walk: Walk, last: int) -> Sequence[Block]:
+        """The next rows as blocks."""
+        row, step = walk.row, self._table.step
+        batch = self._sure(row, lambda: walk.next(last - row))
+        maker = LineMaker(batch.schema, self._table.names)
+        lines = self._sure(row, lambda: maker.lines(batch))
+        if lines.count(b"\n") != batch.num_rows:
+            raise SourceUnreadable(f"{self._file.uri}: its rows from {row + 1:,} on cannot be written as JSON")
+        begin = self._base + row * step
+        return list(_cut(lines, begin, step, self._block_bytes))
+
+    def _sure(self, row: int, work: Callable[[], Any]) -> Any:
+        found = tried(work)
+        if isinstance(found, Refusal):
+            where = f"{self._file.uri}: cannot be read from row {row + 1:,} on"
+            raise SourceUnreadable(f"{where} ({_first_line(found)}); what came before has been read") from found.why
+        return found
+
+
+def _cut(lines: bytes, begin: int, step: int, block_bytes: int) -> Sequence[Block]:
+    made, at = [], 0
+    while at < len(lines):
+        behind = lines.rfind(b"\n", at, at + block_bytes) + 1
+        if behind <= at:
+            behind = lines.index(b"\n", at) + 1
+        data = lines[at:behind]
+        end = begin + data.count(b"\n") * step
+        made.append(Block(data, begin, end, range(begin, end, step)))
+        begin, at = end, behind
+    return made

@@ -1,0 +1,307 @@
+"""Parquet and Arrow: each type comes to what `docs/values.md` says, in any range, and a file that is damaged is told."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.feather as pf
+import pyarrow.ipc
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkup.errors import SourceUnreadable, UsageProblem
+from bulkup.model import Block
+from bulkup.sources import open_source
+from tests.examples import examples
+from tests.sources import reading
+
+PAGE = Path(__file__).parents[2] / "docs" / "values.md"
+
+
+def stream(table: pa.Table, path: Path, rows: int = 3, **how: Any) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema, **how) as out:
+        out.write_table(table, max_chunksize=rows)
+
+
+def file_of(table: pa.Table, path: Path, rows: int = 3, **how: Any) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema, **how) as out:
+        out.write_table(table, max_chunksize=rows)
+
+
+def packed(table: pa.Table, path: Path) -> None:
+    pf.write_feather(table, path, compression="lz4", chunksize=4)
+
+
+def parquet(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, row_group_size=3, store_schema=True)
+
+
+WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
+    "parquet": parquet, "stream": stream, "file": file_of, "feather": packed,
+}  # fmt: skip
+
+
+def lines(path: Path, cuts: list[int] | None = None) -> list[str]:
+    source = open_source([str(path)], max_row_bytes=100_000)
+    found = asyncio.run(reading.read_items(source, [0, *(cuts or []), reading.FAR]))
+    items = [item for part in found for item in part]
+    assert all(isinstance(item, Block) for item in items)
+    for one, other in pairwise(items):
+        assert one.end == other.start
+    return [line for item in items if isinstance(item, Block) for line in item.data.decode().splitlines()]
+
+
+D = Decimal
+TWO = datetime(2024, 1, 2, 3, 4, 5, 6)  # noqa: DTZ001 - a time without a zone is meant
+HALF = timedelta(days=1, seconds=1, milliseconds=500)
+TYPES: list[tuple[str, pa.Array, list[str]]] = [
+    ("null", pa.nulls(1), ["null"]),
+    ("boolean", pa.array([True, False, None]), ["true", "false", "null"]),
+    ("whole", pa.array([2**64 - 1, 0], pa.uint64()), ["18446744073709551615", "0"]),
+    ("whole", pa.array([2**63 - 1, -(2**63)]), ["9223372036854775807", "-9223372036854775808"]),
+    ("whole", pa.array([-128, 127], pa.int8()), ["-128", "127"]),
+    ("float64", pa.array([0.1, 1.0, 1e300, -0.0, 5e-324]), ["0.1", "1.0", "1e+300", "-0.0", "5e-324"]),
+    ("float64", pa.array([0.1, 1e30, 16777216.0], pa.float32()), ["0.1", "1e+30", "16777216.0"]),
+    ("float64", pa.array([1.5], pa.float16()), ["1.5"]),
+    ("NaN", pa.array([float("nan"), 1.5, None, float("-inf"), 1e16]), ["NaN", "1.5", "null", "-Infinity", "1e+16"]),
+    ("NaN", pa.array([float("inf"), 0.1], pa.float32()), ["Infinity", "0.1"]),
+    ("decimal", pa.array([D("1.50"), D("-0.01"), None], pa.decimal128(10, 2)), ["1.50", "-0.01", "null"]),
+    ("decimal", pa.array([D("9" * 50)], pa.decimal256(50, 0)), ["9" * 50]),
+    ("text", pa.array(["text", "\x01\n", None]), ['"text"', '"\\u0001\\n"', "null"]),
+    ("text", pa.array(["text"], pa.large_string()), ['"text"']),
+    ("text", pa.array(["text"], pa.string_view()), ['"text"']),
+    ("binary", pa.array([b"\xff\0", b"", None]), ['"/wA="', '""', "null"]),
+    ("binary", pa.array([b"\xff\0"], pa.large_binary()), ['"/wA="']),
+    ("binary", pa.array([b"\xff\0"], pa.binary(2)), ['"/wA="']),
+    ("binary", pa.array([b"\xff\0"], pa.binary_view()), ['"/wA="']),
+    ("date", pa.array([date(2024, 1, 2), None]), ['"2024-01-02"', "null"]),
+    ("date", pa.array([date(2024, 1, 2)], pa.date64()), ['"2024-01-02"']),
+    ("timestamp", pa.array([TWO, datetime(2024, 1, 2)]), ['"2024-01-02T03:04:05.000006"', '"2024-01-02T00:00:00"']),  # noqa: DTZ001
+    ("timestamp", pa.array([1], pa.timestamp("ns")), ['"1970-01-01T00:00:00.000000001"']),
+    ("timestamp with a zone", pa.array([datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)], pa.timestamp("ms", "Europe/Berlin")),
+     ['"2024-01-02T04:04:05+01:00"']),
+    ("timestamp with a zone", pa.array([0, None], pa.timestamp("us", "+05:30")), ['"1970-01-01T05:30:00+05:30"', "null"]),
+    ("time", pa.array([time(3, 4, 5, 6)]), ['"03:04:05.000006"']),
+    ("time", pa.array([1], pa.time32("s")), ['"00:00:01"']),
+    ("duration", pa.array([HALF, -HALF]), ['"P1DT1.5S"', '"-P1DT1.5S"']),
+    ("list", pa.array([[1, None], [], None]), ["[1,null]", "[]", "null"]),
+    ("list", pa.array([[1, 2], None], pa.list_(pa.int8(), 2)), ["[1,2]", "null"]),
+    ("list", pa.array([[D("1.5")], [], None, [None]], pa.large_list(pa.decimal128(3, 1))), ["[1.5]", "[]", "null", "[null]"]),
+    ("struct", pa.array([{"a": 1, "b": None}, None]), ['{"a":1,"b":null}', "null"]),
+    ("struct", pa.array([{"a": b"x"}, None, {"a": None}]), ['{"a":"eA=="}', "null", '{"a":null}']),
+    ("map", pa.array([[("a", 1)], [], None], pa.map_(pa.string(), pa.int64())), ['{"a":1}', "{}", "null"]),
+    ("map", pa.array([[(7, b"x")], None], pa.map_(pa.int64(), pa.binary())), ['{"7":"eA=="}', "null"]),
+    ("dictionary", pa.array(["a", "b", "a", None]).dictionary_encode(), ['"a"', '"b"', '"a"', "null"]),
+    ("UUID", pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0123456789abcdef"], pa.binary(16))),
+     ['"30313233-3435-3637-3839-616263646566"']),
+    ("another extension", pa.ExtensionArray.from_storage(pa.json_(), pa.array(["{}"])), ['"{}"']),
+]  # fmt: skip
+IPC_ALONE: list[tuple[str, pa.Array, list[str]]] = [
+    ("list", pa.array([[1, 2], None], pa.list_view(pa.int8())), ["[1,2]", "null"]),
+    ("run-end", pa.RunEndEncodedArray.from_arrays([2, 3], ["a", "b"]), ['"a"', '"a"', '"b"']),
+]
+
+
+@pytest.mark.parametrize(("name", "array", "wanted"), TYPES, ids=[f"{name}-{array.type}" for name, array, _ in TYPES])
+def test_each_type_comes_to_what_the_page_says(tmp_path: Path, name: str, array: pa.Array, wanted: list[str]) -> None:
+    """And so it does within a list of structs."""
+    said = [f'{{"x":{value}}}' for value in wanted]
+    nested = [f'{{"x":[{{"y":{value}}}]}}' for value in wanted]
+    for how, write in WRITERS.items():
+        write(pa.table({"x": array}), tmp_path / how)
+        assert lines(tmp_path / how) == said
+        inner = pa.StructArray.from_arrays([array], ["y"])
+        offsets = pa.array(range(len(array) + 1), pa.int32())
+        write(pa.table({"x": pa.ListArray.from_arrays(offsets, inner)}), tmp_path / how)
+        assert lines(tmp_path / how) == nested
+
+
+@pytest.mark.parametrize(("name", "array", "wanted"), IPC_ALONE)
+def test_what_only_arrow_has(tmp_path: Path, name: str, array: pa.Array, wanted: list[str]) -> None:
+    stream(pa.table({"x": array}), tmp_path / "a")
+    assert lines(tmp_path / "a") == [f'{{"x":{value}}}' for value in wanted]
+
+
+def test_the_page_and_the_table_agree() -> None:
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| `(.+)` \|$", PAGE.read_text(), re.MULTILINE)
+    assert len(rows) > 15
+    for title, example in rows:
+        assert any(title.startswith(name) and example in wanted for name, _, wanted in [*TYPES, *IPC_ALONE]) or any(
+            name in title and example in wanted for name, _, wanted in [*TYPES, *IPC_ALONE]
+        ), (title, example)
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.fixed_dictionaries(
+        {
+            "n": st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)),
+            "t": st.text(max_size=5),
+            "l": st.lists(st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)), max_size=3),
+            "b": st.binary(max_size=3),
+            "d": st.one_of(st.none(), st.decimals(-99, 99, places=2)),
+        }
+    ),
+)
+STRUCT = pa.struct(
+    [
+        ("n", pa.int64()),
+        ("t", pa.string()),
+        ("l", pa.list_(pa.float64())),
+        ("b", pa.binary()),
+        ("d", pa.decimal128(6, 2)),
+    ]
+)
+
+
+@examples(15)
+@given(
+    st.lists(st.lists(VALUES, max_size=3), max_size=30),
+    st.sampled_from(list(WRITERS)),
+    st.lists(st.integers(0, 2000), max_size=5),
+)
+def test_rows_are_the_same_in_whatever_ranges_they_are_read(rows: list[list[Any]], how: str, cuts: list[int]) -> None:
+    table = pa.table(
+        {"x": pa.array(rows, pa.list_(STRUCT)), "y": pa.array(map(str, range(len(rows)))).dictionary_encode()}
+    )
+    with reading.scratch() as folder:
+        WRITERS[how](table, Path(folder) / "a")
+        whole = lines(Path(folder) / "a")
+        assert lines(Path(folder) / "a", sorted(cuts)) == whole
+    read = [json.loads(line, parse_float=str) for line in whole]
+    assert [row["y"] for row in read] == [str(number) for number in range(len(rows))]
+    for row, values in zip(read, rows, strict=True):
+        for got, value in zip(row["x"], values, strict=True):
+            if value is None:
+                assert got is None
+                continue
+            assert (got["n"], got["t"], got["d"]) == (
+                value["n"],
+                value["t"],
+                None if value["d"] is None else str(value["d"]),
+            )
+            assert [None if one is None else float(one) for one in got["l"]] == value["l"]
+
+
+def test_a_walk_is_gone_on_with_and_others_begin_anew(tmp_path: Path) -> None:
+    parquet(pa.table({"x": range(100)}), tmp_path / "a")
+    source = open_source([str(tmp_path / "a")], max_row_bytes=1000)
+
+    async def read() -> list[bytes]:
+        cursor = source.cursor()
+        step = source.files[0].detail.step
+        found = []
+        for start, stop in ((0, 10), (10, 20), (95, 100), (20, 22)):
+            items = [item async for item in cursor.read(start * step, stop * step)]
+            found.append(b"".join(item.data for item in items if isinstance(item, Block)))
+        await cursor.aclose()
+        return found
+
+    found = asyncio.run(read())
+    assert [json.loads(part.splitlines()[0])["x"] for part in found] == [0, 10, 95, 20]
+    assert [len(part.splitlines()) for part in found] == [10, 10, 5, 2]
+
+
+@pytest.mark.parametrize("how", WRITERS)
+def test_a_damaged_file_is_one_clear_line(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "a"
+    WRITERS[how](pa.table({"x": ["some text that takes its place"] * 50}), path)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:20]):
+        path.write_bytes(content)
+        with pytest.raises(SourceUnreadable, match=r"/a: damaged (Parquet|Arrow)") as caught:
+            lines(path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("how", WRITERS)
+def test_a_file_that_is_damaged_within_gives_what_comes_before(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "a"
+    WRITERS[how](pa.table({"x": [os.urandom(3000).hex() for _ in range(50)]}), path)
+    open_source([str(path)], max_row_bytes=100_000)
+    whole = bytearray(path.read_bytes())
+    source = open_source([str(path)], max_row_bytes=100_000)
+    middle = len(whole) * 2 // 3
+    path.write_bytes(whole[:middle])
+    with pytest.raises(Exception, match="has become shorter"):
+        asyncio.run(reading.read_items(source, [0, reading.FAR]))
+
+
+def test_a_file_without_rows(tmp_path: Path) -> None:
+    for how, write in WRITERS.items():
+        write(pa.table({"x": pa.array([], pa.string())}), tmp_path / how)
+        assert lines(tmp_path / how) == []
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.feather"])
+def test_an_empty_file_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(SourceUnreadable, match="is empty"):
+        lines(tmp_path / name)
+
+
+def test_what_has_no_form_in_json_is_refused_with_its_column(tmp_path: Path) -> None:
+    months = pa.array([pa.MonthDayNano([1, 2, 3])])
+    stream(pa.table({"a": [1], "b": pa.StructArray.from_arrays([months], ["c"])}), tmp_path / "a")
+    with pytest.raises(UsageProblem, match="column b: month_day_nano_interval has no form in JSON"):
+        lines(tmp_path / "a")
+
+
+def test_columns_without_a_name_of_their_own_get_one(tmp_path: Path) -> None:
+    table = pa.table([pa.array([1]), pa.array([2]), pa.array([3])], names=["a", "a", ""])
+    stream(table, tmp_path / "a")
+    source = open_source([str(tmp_path / "a")], max_row_bytes=100)
+    assert "the key of column 2 is 'a_2'; column 3 has no name: its key is 'column_3'" in source.notes[0]
+    assert lines(tmp_path / "a") == ['{"a":1,"a_2":2,"column_3":3}']
+
+
+def test_what_is_encrypted_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"PARE" + b"\0" * 100 + b"PARE")
+    with pytest.raises(UsageProblem, match="encrypted Parquet is not read yet"):
+        lines(tmp_path / "a")
+
+
+def test_it_is_not_read_packed_nor_out_of_an_archive(tmp_path: Path) -> None:
+    import gzip
+    import zipfile
+
+    out = io.BytesIO()
+    pq.write_table(pa.table({"x": [1]}), out)
+    (tmp_path / "a.parquet.gz").write_bytes(gzip.compress(out.getvalue()))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.json", out.getvalue())
+    with pytest.raises(
+        UsageProblem, match=r"a\.parquet\.gz: Parquet is not read from gzip: unpack it, and name that file"
+    ):
+        lines(tmp_path / "a.parquet.gz")
+    with pytest.raises(UsageProblem, match=r"a\.json: Parquet is not read from an archive: unpack it"):
+        lines(tmp_path / "a.zip")
+
+
+def test_rows_at_the_end_of_a_row_group_of_many_pages_are_found(tmp_path: Path) -> None:
+    table = pa.table({"x": [f"{number} {'x' * 500}" for number in range(5000)]})
+    pq.write_table(table, tmp_path / "a", row_group_size=5000, data_page_size=4096, use_dictionary=False)
+    source = open_source([str(tmp_path / "a")], max_row_bytes=100_000)
+    step = source.files[0].detail.step
+    found = asyncio.run(reading.read_items(source, [4990 * step, 4991 * step, reading.FAR]))
+    texts = [
+        json.loads(line)["x"].split()[0]
+        for part in found
+        for item in part
+        if isinstance(item, Block)
+        for line in item.data.splitlines()
+    ]
+    assert texts == [str(number) for number in range(4990, 5000)]
