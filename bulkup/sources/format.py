@@ -118,7 +118,7 @@ class Format:
     regular file that is not packed, with the *access* that is stated. At least one is given. *length* is how many positions a
     file takes, where these are not its bytes; it is asked once, in a thread, when the file is frozen.
 
-    *examine* looks at a file's beginning (and its place, where that is no local disk); what it finds is the file's *detail*. *agree*
+    *examine* looks at a file's beginning (and its place, where that is no local disk); what it finds is its *detail*. *agree*
     sees all files of the format together, before any is read, may look through them, and gives them with other details. *note* says
     what a person should know of a file.
 
