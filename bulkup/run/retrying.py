@@ -16,6 +16,8 @@ import orjson
 import xxhash
 
 from bulkup.destinations.registry import service_named
+from bulkup.destinations.settings import DestinationSettings
+from bulkup.encoding.shapes import PRESETS
 from bulkup.errors import JournalUnusable, UsageProblem
 from bulkup.journal import SqliteJournal
 from bulkup.journal.facts import PLAN, UPLOAD, PlanRecord
@@ -26,7 +28,7 @@ from bulkup.model import BLOCK_BYTES, HEAD_BYTES, Validation
 from bulkup.refusal import attempt
 from bulkup.run.folder import RunFolder, StateDir, private_file
 from bulkup.run.wish import Upload
-from bulkup.settings.config import LONGEST_NAME, RejectLimit
+from bulkup.settings.config import LONGEST_NAME, RejectLimit, Scan
 from bulkup.sources.json_array import json_line
 
 __all__ = ["Retries", "Retry", "prepare_retries"]
@@ -176,7 +178,8 @@ def _retry(
 ) -> Retry | None:
     seed = f"{folder.run_id} {lane}\n".encode()
     hasher = xxhash.xxh3_128(seed)
-    count = 0
+    count, learns = 0, False
+    destination = next(d for d in parent.destinations if d.service == lane)
     for row in rows():
         if row.lane != lane or row.data is None:
             continue
@@ -187,6 +190,7 @@ def _retry(
             )
         hasher.update(row.data + b"\n")
         count += 1
+        learns = learns or (_makes_its_own(destination) and _says_something(destination, row.data))
     if not count:
         return None
     mark = hasher.hexdigest()[:8]
@@ -197,9 +201,23 @@ def _retry(
         if not _holds(child.path, hasher.digest(), xxhash.xxh3_128(seed)):
             with private_file(child.path / ROWS) as out:
                 _write(out, (row.data for row in rows() if row.lane == lane and row.data is not None))
-        if plan is not None:
+        if plan is not None and not learns:
             anyio.run(_adopt_plan, child, lane, plan)
     return Retry(child.run_id, _upload(parent, lane, child, state.path, mark), count)
+
+
+def _makes_its_own(destination: DestinationSettings) -> bool:
+    """Whether the rows go into a dataset beside the run's: then its columns are those of these rows, so that what contradicted the
+    run's lands there."""
+    return service_named(destination.service).policy.has_dataset_per_chunk
+
+
+def _says_something(destination: DestinationSettings, row: bytes) -> bool:
+    """Whether *row* can be read, and has the keys of the preset that the user named: of such rows a plan can be made anew."""
+    found, shape = attempt(msgspec.json.decode, row), PRESETS.get(destination.preset)
+    if not isinstance(found, dict) or not found:
+        return False
+    return shape is None or destination.turns in found or shape.is_in(found)
 
 
 def _holds(folder: Path, wanted: bytes, hasher: xxhash.xxh3_128) -> bool:
@@ -233,13 +251,14 @@ async def _adopt_plan(child: RunFolder, lane: str, plan: PlanRecord) -> None:
 def _upload(parent: Upload, lane: str, child: RunFolder, state_dir: Path, mark: str) -> Upload:
     destination = next(d for d in parent.destinations if d.service == lane)
     # A service that makes a dataset of every request cannot add to one: the rows go into a dataset (a family) beside it.
-    is_new = service_named(destination.service).policy.has_dataset_per_chunk
+    is_new = _makes_its_own(destination)
     changes = {
         "name": _beside(parent.settings.name, f"-retry-{mark}") if is_new else parent.settings.name,
         "append": not is_new,
         "state_dir": state_dir,
         "rows_at": None,
         "encoding": None,
+        "scan": Scan.ALL,
         "lines": True,  # its source is the rows themselves, a line each
         "max_rejects": RejectLimit(percent=100),  # what was refused once may well be again
         "on_source_change": "refuse",

@@ -271,3 +271,17 @@ def test_a_raw_line_break_is_not_sent_as_something_else_under_trust(shell: Shell
     assert "raw line break" in again.err
     assert not _retries(shell, str(done.json["run_id"]))
     assert shell.emulator.rows("nebius") == [{"a": "x"}]
+
+
+def test_what_contradicted_the_columns_lands_in_a_dataset_of_its_own(shell: Shell) -> None:
+    """The run was decided on its first block. What came later has other columns, and so has the retry's dataset."""
+    rows: list[dict[str, Any]] = [{"id": n, "text": "x" * 300} for n in range(600)]
+    late: list[dict[str, Any]] = [{"id": 0.5, "text": "a"}, {"id": 7, "text": None, "new": True}]
+    write_rows(shell.folder / "rows.jsonl", [*rows, *late])
+    to = ("--to", "nebius", *shell.urls, "--folder", "/tests")
+    done = shell.run("upload", "rows.jsonl", *to, "--scan", "none", "--json")
+    assert (done.code, done.json["destinations"]["nebius"]["rows_rejected"]) == (3, 2), done.err
+    retried = shell.run("rejects", done.json["run_id"], "--retry")
+    assert retried.code == 0, retried.err
+    made: list[dict[str, Any]] = [{"id": "0.5", "text": "a", "new": None}, {"id": "7", "text": None, "new": True}]
+    assert _stored(shell, "nebius") == canonical([*rows, *made])
