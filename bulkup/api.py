@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -27,9 +27,13 @@ Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 def make_upload(
-    sources: Sources, destinations: Sequence[DestinationSettings], name: str | None, settings: dict[str, Any]
+    sources: Sources,
+    destinations: Sequence[DestinationSettings],
+    name: str | None,
+    settings: dict[str, Any],
+    called: Callable[[str], str] = str,
 ) -> Upload:
-    """What the arguments of `upload` ask for, checked. Raises `UsageProblem`."""
+    """What the arguments of `upload` ask for, checked. Raises `UsageProblem`, which names a setting as it is *called*."""
     given = (sources,) if isinstance(sources, str | os.PathLike) else tuple(sources)
     locators = tuple(map(hide, (*(os.fspath(source) for source in given), *_listed(settings.get("files_from")))))
     if not locators:
@@ -38,7 +42,7 @@ def make_upload(
     if len(set(lanes)) != len(lanes):
         raise UsageProblem("each destination can be given once; use one run for each dataset")
     chosen = settings_from(
-        RunSettings, {"name": default_name(locators) if name is None else name, **settings}, "settings"
+        RunSettings, {"name": default_name(locators) if name is None else name, **settings}, "", called
     )
     return Upload(locators, tuple(destinations), chosen)
 

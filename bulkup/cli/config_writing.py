@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bulkup.cli.choices import File
+from bulkup.cli.config_file import File
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import LocalDisk, UsageProblem
 from bulkup.run.folder import write_private

@@ -13,6 +13,7 @@ from contextlib import suppress
 from bulkup.cli.figures import printable
 from bulkup.cli.streams import OUT, forget
 from bulkup.errors import BulkupError, ExitCode, UsageProblem, worst
+from bulkup.settings.near import did_you_mean
 from bulkup.tokens.secret import redact
 
 __all__ = ["exit_code_of", "leave_if_stuck", "refuse_tokens"]
@@ -20,6 +21,7 @@ __all__ = ["exit_code_of", "leave_if_stuck", "refuse_tokens"]
 READER_LEFT = 141
 """What a shell reports of a program whose reader closed the pipe (128 + SIGPIPE)."""
 
+_NO_COMMAND = re.compile(r"No such command '([^']*)'")
 _TOKEN_FLAG = re.compile(r"--?[a-z-]*(token|api-?key|secret|password|bearer|authorization)", re.IGNORECASE)
 
 
@@ -50,11 +52,16 @@ def exit_code_of(error: BaseException, *, is_verbose: bool) -> int:
     line, code = _answer(_leading(error))
     line += _lost_directory()
     with suppress(OSError, ValueError):
-        if is_verbose:
+        if is_verbose and not _is_mistake(error, code):
             sys.stderr.write(redact("".join(traceback.format_exception(error))))
         sys.stderr.write(f"bulkup: {printable(line)}\n")
         sys.stderr.flush()
     return code
+
+
+def _is_mistake(error: BaseException, code: int) -> bool:
+    """Whether it lies in what the user gave: then where in the code it was found says nothing."""
+    return code == ExitCode.USAGE and not isinstance(error, BaseExceptionGroup)
 
 
 def _lost_directory() -> str:
@@ -100,10 +107,22 @@ def _answer(error: BaseException) -> tuple[str, int]:
                     "Please report it; -v shows where it happened",
                     int(ExitCode.INTERNAL),
                 )
-            context = getattr(error, "ctx", None)
-            text = str(said()).rstrip(".")
-            helper = f" ({context.command_path} --help shows what there is)" if context is not None else ""
-            return text[:1].lower() + text[1:] + helper, int(getattr(error, "exit_code", ExitCode.USAGE))
+            return _of_command_line(error, str(said())), int(getattr(error, "exit_code", ExitCode.USAGE))
+
+
+def _of_command_line(error: BaseException, said: str) -> str:
+    """What typer finds wrong with the command line, in our words."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "bulkup"
+    option, possible = getattr(error, "option_name", None), getattr(error, "possibilities", None) or ()
+    if type(error).__name__ == "NoSuchOption":
+        return f"{command} has no option {option}{did_you_mean(str(option), possible)}; {command} --help lists them"
+    if (word := _NO_COMMAND.match(said)) is not None and context is not None:
+        commands = context.command.list_commands(context)
+        hint = did_you_mean(word[1], commands)
+        return f"bulkup has no command {word[1]!r}{hint}; there are {', '.join(commands)}"
+    text = said.rstrip(".")
+    return f"{text[:1].lower()}{text[1:]} ({command} --help shows what there is)"
 
 
 def _leading(error: BaseException) -> BaseException:

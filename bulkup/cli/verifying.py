@@ -127,7 +127,7 @@ def _share(text: str | None) -> float:
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:
-        raise UsageProblem(f"--sample {text!r}: give a share of the chunks, such as 0.05, 5% or 1.0")
+        raise UsageProblem(f"--sample {text!r}: give a share of the chunks from 0 to 1, such as 0.05, 5% or 1.0")
     return share
 
 

@@ -13,6 +13,7 @@ from bulkup.destinations.collinear import COLLINEAR
 from bulkup.destinations.nebius import NEBIUS
 from bulkup.destinations.service import Service
 from bulkup.errors import UsageProblem
+from bulkup.settings.near import did_you_mean
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -72,7 +73,8 @@ def every_service() -> tuple[Service, ...]:
 
 def unknown(name: str) -> UsageProblem:
     """The error for the name of no service."""
-    return UsageProblem(f"there is no destination {name!r}; --to takes {listed(service_names(), 'or')}")
+    hint = did_you_mean(name, service_names())
+    return UsageProblem(f"there is no destination {name!r}{hint}; --to takes {listed(service_names(), 'or')}")
 
 
 def nowhere() -> UsageProblem:

@@ -14,11 +14,13 @@ from bulkup.errors import BulkupError, LocalDisk, UsageProblem
 from bulkup.journal import Lock
 from bulkup.journal.sqlite import DATABASE
 from bulkup.journal.state_files import check_folder, make_folder, read_in, refused
+from bulkup.settings.near import did_you_mean
 
 __all__ = ["LIMITS", "RECEIPT", "RunFolder", "StateDir", "private_file", "write_private"]
 
 RECEIPT = "receipt.json"
 LIMITS = "limits.json"
+SHOWN_RUNS = 5
 
 
 class StateDir:
@@ -64,7 +66,9 @@ class StateDir:
             matches = [min(matches, key=len)]  # the others are its retries, and what it was before it was begun anew
         if len(matches) != 1:
             what = "is the beginning of several runs" if matches else "is no run here"
-            raise UsageProblem(f"{run!r} {what}; there are: {', '.join(matches or runs[-5:])}")
+            hint = "" if matches else did_you_mean(run, runs)
+            there = ", ".join(matches or runs[: -SHOWN_RUNS - 1 : -1])
+            raise UsageProblem(f"{run!r} {what}{hint}; there are: {there}")
         return self.run(matches[0])
 
     def lock_dataset(self, identity: str) -> Lock:

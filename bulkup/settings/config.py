@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -13,6 +14,7 @@ from bulkup.errors import UsageProblem
 from bulkup.path_text import is_unicode
 from bulkup.refusal import Refusal, attempt
 from bulkup.settings.json_values import MOST_NESTED, trouble_in
+from bulkup.settings.near import similar_file
 from bulkup.settings.option import Table
 from bulkup.settings.run import OnDoubt, OnSourceChange, RejectLimit, RunOptions, Scan
 
@@ -79,6 +81,8 @@ def load_file(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
             data = stream.read(_LARGEST_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise UsageProblem(f"config file {path}: there is no such file{similar_file(path)}") from None
     except OSError as error:
         raise UsageProblem(f"config file {path}: {error.strerror}") from None
     if len(data) > _LARGEST_FILE_BYTES:
@@ -105,23 +109,13 @@ def _check_keys(data: bytes, path: Path) -> None:
             raise UsageProblem(f"config file {path}: line {line} has a key that is nested more than {MOST_NESTED} deep")
 
 
-def settings_from(model: type[M], values: dict[str, Any], where: str) -> M:
-    """*values* checked as *model*. Raises `UsageProblem` naming each setting that will not do, and *where* it stands."""
+def settings_from(model: type[M], values: dict[str, Any], where: str, called: Callable[[str], str] = str) -> M:
+    """*values* checked as *model*. Raises `UsageProblem` naming each setting that will not do as it is *called*, and *where* it
+    stands."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(
-            _fault(e["loc"], e["msg"], e["type"]) for e in error.errors(include_url=False, include_input=False)
-        )
-        raise UsageProblem(f"{where}: {faults}") from None
+        from bulkup.settings.faults import faults_of
 
-
-def _fault(place: tuple[int | str, ...], message: str, kind: str) -> str:
-    name = ".".join(map(str, place))
-    if not name:
-        return message.removeprefix("Value error, ")
-    if kind == "extra_forbidden":
-        return f"there is no setting {name!r}"
-    if kind == "missing":
-        return f"{name} is needed"
-    return f"{name}: {message.removeprefix('Value error, ')}"
+        faults = "; ".join(faults_of(model, error, called).values())
+        raise UsageProblem(f"{where}: {faults}" if where else faults) from None

@@ -65,6 +65,18 @@ class Bounds:
         self.length = length
 
     @property
+    def text(self) -> str:
+        """Of a number, as it follows `a number`: ` from 1 to 256`."""
+        low = self.ge if self.ge is not None else self.gt
+        if self.le is not None and low is not None:
+            return f" from {low:,} to {self.le:,}"
+        if self.le is not None:
+            return f" of at most {self.le:,}"
+        if self.ge is not None:
+            return f" of at least {self.ge:,}"
+        return "" if low is None else f" above {low:,}"
+
+    @property
     def __is_annotated_types_grouped_metadata__(self) -> Literal[True]:
         return True
 
@@ -99,11 +111,12 @@ Table = Annotated[dict[str, Any], _Sound()]
 
 
 class Setting(NamedTuple):
-    """One field of a table, with its option and its default (`MISSING`: it is needed)."""
+    """One field of a table, with its option, its default (`MISSING`: it is needed) and its bounds."""
 
     field: str
     option: Option
     default: Any
+    bounds: Bounds | None = None
 
     @property
     def name(self) -> str:
@@ -162,8 +175,17 @@ class Setting(NamedTuple):
 def settings_of(table: type[OptionTable]) -> tuple[Setting, ...]:
     """The settings of *table*, in the order in which they are written."""
     return tuple(
-        Setting(field, option, getattr(table, field, MISSING))
+        Setting(field, option, getattr(table, field, MISSING), _bounds_in(annotation))
         for field, annotation in get_type_hints(table, include_extras=True).items()
         for option in get_args(annotation)
         if isinstance(option, Option)
     )
+
+
+def _bounds_in(annotation: Any) -> Bounds | None:
+    """The bounds in *annotation*, however deep."""
+    for part in get_args(annotation):
+        found = part if isinstance(part, Bounds) else _bounds_in(part)
+        if found is not None:
+            return found
+    return None

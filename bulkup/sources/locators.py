@@ -6,8 +6,10 @@ import glob
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bulkup.errors import UsageProblem
+from bulkup.settings.near import similar_file
 from bulkup.sources.places.address import Access, is_remote
 from bulkup.sources.places.place import Entry
 from bulkup.sources.selection import Listed, Selection, natural_key, some_of
@@ -89,7 +91,7 @@ def _expand(locator: str, selection: Selection, access: Access) -> Listed:
 
         return found_at(locator, selection, access)
     if not glob.has_magic(locator):
-        raise UsageProblem(f"{locator}: there is no such file")
+        raise UsageProblem(f"{locator}: there is no such file{similar_file(Path(locator))}")
     matches = glob.glob(locator, recursive=True)  # noqa: PTH207
     found = sorted({os.path.normpath(match) for match in matches if not os.path.isdir(match)})  # noqa: PTH112
     uris = [uri for uri in found if selection.takes(uri)]

@@ -99,7 +99,7 @@ def test_what_is_wrong_is_said_in_one_line(site: Path, tmp_path: Path, capsys: p
 
     assert "thirdparty needs --box, the box's name" in error("--to", "thirdparty")
     assert "--to takes nebius, collinear or thirdparty" in error("--to", "fourthparty")
-    assert "no such option: --boxx" in error("--to", "thirdparty", "--boxx", "b")
+    assert "bulkup upload has no option --boxx (did you mean --box?)" in error("--to", "thirdparty", "--boxx", "b")
     config.write_text("[thirdparty]\nbocks = 1\n")
     assert "thirdparty.bocks: there is no such setting" in error("--config", str(config))
     config.write_text("box = 1\n")

@@ -23,7 +23,10 @@ class Collinear(CollinearOptions, DestinationSettings):
     @field_validator("space_id")
     @classmethod
     def _uuid(cls, value: str) -> str:
-        return str(UUID(value))
+        try:
+            return str(UUID(value))
+        except ValueError:
+            raise ValueError("give the space's UUID, such as 3c90c3cc-0d44-4b50-8888-8dd25736052a") from None
 
     def where(self) -> str:
         return f"space {self.space_id}"
