@@ -16,7 +16,7 @@ from bulkup.rows.mapping import parse_mapping
 from bulkup.run.wish import Upload
 from bulkup.settings.config import RunSettings
 from bulkup.settings.repair import repairs_in
-from bulkup.sources import Kind, Reading, encoding_named, kind_of_type, path_of
+from bulkup.sources import Kind, Reading, encoding_named, kind_of_type, parse_renames, path_of
 from bulkup.tokens.secret import LONG, known_secrets
 from bulkup.tokens.token_source import TokenSource
 
@@ -46,6 +46,7 @@ def reading_of(chosen: RunSettings, destinations: Sequence[DestinationSettings] 
         has_header=chosen.header,
         header_row=chosen.header_row,
         kinds=tuple(_kinds_said(chosen, destinations).items()),
+        renames=parse_renames(chosen.rename),
     )
 
 

@@ -35,6 +35,7 @@ _ROW_SETTINGS = (
     "include",
     "exclude",
     "endpoint_url",
+    "rename",
     "delimiter",
     "header",
     "header_row",

@@ -200,6 +200,16 @@ class RunOptions(OptionTable):
             commands=ALONE,
         ),
     ] = False
+    rename: Annotated[
+        tuple[str, ...],
+        Option(
+            metavar="OLD=NEW",
+            meaning="call the key OLD of every row NEW, before anything else is made of the rows; repeatable",
+            default="",
+            is_list=True,
+            commands=ALONE,
+        ),
+    ] = ()
     delimiter: Annotated[
         str | None,
         Option(

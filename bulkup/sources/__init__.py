@@ -9,6 +9,7 @@ from bulkup.sources.opening import open_files, open_source
 from bulkup.sources.places import Access as PlaceAccess
 from bulkup.sources.places import hide, is_many, is_remote
 from bulkup.sources.reading import Reading
+from bulkup.sources.renaming import parse_renames
 from bulkup.sources.selection import Selection
 from bulkup.sources.separated.kinds import Kind, kind_of_type
 from bulkup.sources.source import Cursor, Item, Source
@@ -39,6 +40,7 @@ __all__ = [
     "listed_in",
     "open_files",
     "open_source",
+    "parse_renames",
     "path_of",
     "resolve",
 ]

@@ -124,6 +124,8 @@ class Format:
 
     *verbatim*: the bytes of a range are its rows as JSON lines, so they may be sent from the file as they are. *takes_path*: the
     cutter is told where the rows stand, as *rows_at*. *reads_remote*: the reader is a `RemoteReader`.
+
+    *columns* are the keys of all rows, where a file has columns: then its rows come under the keys that a person wants.
     """
 
     name: str
@@ -142,6 +144,7 @@ class Format:
     examine: Callable[[Head, str, Reading, Entry | None], Any] | None = None
     agree: Callable[[Sequence[SourceFile]], Sequence[SourceFile]] | None = None
     note: Callable[[SourceFile], str | None] = lambda _: None
+    columns: Callable[[SourceFile], Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         if self.cutter is None and self.reader is None:
@@ -195,7 +198,8 @@ class SourceFile:
     What is packed twice has an *inner* compression. Text in another *encoding* than UTF-8 is made UTF-8; positions count that.
     *rows_at* are the keys under which the rows stand, where the format has such. A *member* of an archive has the size that it
     takes there, and the uri `ARCHIVE::NAME`. *detail* is what its format has found out.
-    *remote*: where it stands, if that is no local disk; *mtime_ns* and *inode* are None then.
+    *remote*: where it stands, if that is no local disk; *mtime_ns* and *inode* are None then. *renames* are keys of its rows that
+    get other names.
     """
 
     uri: str
@@ -213,6 +217,7 @@ class SourceFile:
     member: Member | None = None
     detail: Any = None
     remote: Remote | None = None
+    renames: tuple[tuple[str, str], ...] = ()
 
     @property
     def path(self) -> str:
@@ -246,7 +251,27 @@ class SourceFile:
             make = partial(make, rows_at=self.rows_at or ())  # type: ignore[call-arg]
         if self.format.examine is not None:
             make = partial(make, detail=self.detail)  # type: ignore[call-arg]
-        return make(start, block_bytes=block_bytes, max_row_bytes=max_row_bytes)
+        cutter = make(start, block_bytes=block_bytes, max_row_bytes=max_row_bytes)
+        if self.has_other_keys:
+            from bulkup.sources.renaming import RenamingCutter
+
+            return RenamingCutter(cutter, self.renames)
+        return cutter
+
+    def reader(self, base: int, *, block_bytes: int, max_row_bytes: int) -> Reader:
+        """What finds its rows by ranges; it begins at *base*."""
+        assert self.format.reader is not None, "a format has a cutter or a reader"
+        reader = self.format.reader(self, base, block_bytes=block_bytes, max_row_bytes=max_row_bytes)
+        if self.has_other_keys:
+            from bulkup.sources.renaming import RenamingReader
+
+            return RenamingReader(reader, self.renames)
+        return reader
+
+    @property
+    def has_other_keys(self) -> bool:
+        """Whether its rows get their new keys only once they are JSON lines."""
+        return bool(self.renames) and self.format.columns is None
 
     @property
     def any_range(self) -> bool:
@@ -258,7 +283,7 @@ class SourceFile:
     @property
     def verbatim(self) -> bool:
         """Whether the bytes of a range may be sent as they are. Those of a remote file would be fetched a second time for that."""
-        return self.any_range and self.format.verbatim and self.remote is None
+        return self.any_range and self.format.verbatim and self.remote is None and not self.renames
 
     def byte_offset(self, offset: int) -> int | None:
         """The byte that *offset* positions from the file's beginning mean, after decompression; None where they count no bytes."""

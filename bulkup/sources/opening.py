@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from bulkup.encoding.faults import one_line
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.model import BLOCK_BYTES
 from bulkup.sources.any_range import AnyRangeSource
@@ -48,7 +50,7 @@ def open_source(
     if resolved.uris == (STDIN,):
         return _open_stdin(stdin_fd, max_row_bytes, block_bytes, reading, lanes, spool_dir)
     files, notes = _look_into_all(resolved, reading)
-    files = _agreed(files)
+    files = _agreed(_with_renames(files, reading))
     return open_files(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=(*notes, *_notes(files)))
 
 
@@ -92,6 +94,18 @@ def open_files(
     return SequentialSource(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=notes, close=close_all)
 
 
+def _with_renames(files: tuple[SourceFile, ...], reading: Reading) -> tuple[SourceFile, ...]:
+    """*files*, whose rows get other keys. Raises `UsageProblem` where no file has a key, and that is known."""
+    if not reading.renames:
+        return files
+    columns = [file.format.columns(file) for file in files if file.format.columns is not None]
+    for old, new in reading.renames if len(columns) == len(files) else ():
+        if not any(new in names for names in columns):
+            there = ", ".join(dict.fromkeys(name for names in columns for name in names))
+            raise UsageProblem(one_line(f"--rename {old}={new}: no file has a column {old!r}; there are {there}"))
+    return tuple(replace(file, renames=reading.renames) for file in files)
+
+
 def _agreed(files: tuple[SourceFile, ...]) -> tuple[SourceFile, ...]:
     """*files*, those of each format having agreed with each other."""
     found = dict(enumerate(files))
@@ -130,7 +144,7 @@ def _open_stdin(
     file = SourceFile(
         STDIN, None, None, None, told.compression, told.format, told.bom, None,
         inner=told.inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window,
-        detail=told.detail,
+        detail=told.detail, renames=reading.renames,
     )  # fmt: skip
     stdin = PipeInput(fd, bytes(head))
     spool = Spool(stdin, spool_dir) if lanes > 1 else None

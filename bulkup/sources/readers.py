@@ -46,14 +46,12 @@ class Readers:
         elif base in self._idle:
             reader, readers = self._idle.pop(base), 0
         else:
-            assert file.format.reader is not None
             reader, readers = self._open(file, base), 0
         self._used[base] = (reader, readers + 1)
         return reader
 
     def _open(self, file: SourceFile, base: int) -> Reader:
-        assert file.format.reader is not None, "a file of any range has a reader"
-        return file.format.reader(file, base, block_bytes=self._block_bytes, max_row_bytes=self._max_row_bytes)
+        return file.reader(base, block_bytes=self._block_bytes, max_row_bytes=self._max_row_bytes)
 
     def _give_back(self, base: int) -> None:
         reader, readers = self._used.pop(base)

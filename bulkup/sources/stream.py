@@ -199,10 +199,8 @@ class ReaderStream:
 
     def _opened(self) -> AsyncGenerator[Item, None]:
         if self._rows is None:
-            make = self._file.format.reader
-            assert make is not None, "a format has a cutter or a reader"
-            self._reader = make(
-                self._file, self._base, block_bytes=self._block_bytes, max_row_bytes=self._max_row_bytes
+            self._reader = self._file.reader(
+                self._base, block_bytes=self._block_bytes, max_row_bytes=self._max_row_bytes
             )
             self._rows = self._reader.rows(0, self._file.length or 0)
         return self._rows

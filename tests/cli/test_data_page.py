@@ -92,6 +92,7 @@ FILES: dict[str, bytes] = {
     "rows.tar.gz": gzip.compress(tar({"a.jsonl": lines(PLAIN), "notes.bin": b"\0\1"})),
     "wide.jsonl.zst": wide(lines(PLAIN)),
     "people.csv": PEOPLE,
+    "headers.csv": b"Question,Model answer\n" + b"q,a\n" * COUNT,
     "rows.parquet": parquet(TABLE),
     "rows.arrow": arrow(TABLE),
     "saved/data-00000-of-00001.arrow": arrow(TABLE),

@@ -246,4 +246,5 @@ ARROW = Format(
     length=lambda file: file.detail.length,
     examine=_examined,
     note=lambda file: file.detail.note,
+    columns=lambda file: file.detail.names,
 )

@@ -86,4 +86,5 @@ PARQUET = Format(
     length=lambda file: file.detail.length,
     examine=_examined,
     note=lambda file: file.detail.note,
+    columns=lambda file: file.detail.names,
 )

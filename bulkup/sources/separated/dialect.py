@@ -212,7 +212,11 @@ def names_of(cells: Sequence[str | None], reading: Reading) -> tuple[tuple[str, 
             said.append(f"{wanted!r} names more than one column: the key of column {number} is {name!r}")
         names.append(name)
     renamed = dict(reading.renames)
-    return tuple(renamed.get(name, name) for name in names), said
+    keys = tuple(renamed.get(name, name) for name in names)
+    for old, new in renamed.items():
+        if keys.count(new) > 1:
+            raise UsageProblem(f"--rename {old}={new}: there is a column {new!r} already; give that another name, too")
+    return keys, said
 
 
 def _ways(name: str) -> Iterator[str]:

@@ -58,4 +58,5 @@ SEPARATED = Format(
     examine=_examined,
     agree=_agreed,
     note=lambda file: file.detail.note,
+    columns=lambda file: file.detail.names,
 )
