@@ -247,7 +247,7 @@ async def test_an_audit_that_could_not_look_is_told_and_made_up_for(
 
     class Notes(list[Note]):
         def append(self, note: Note) -> None:
-            if "settled doubts" in note.text:
+            if "looked for chunks in doubt" in note.text:
                 emulator.patch(readback="forbidden")
 
     few.notes = Notes()
@@ -268,7 +268,7 @@ async def test_a_third_lost_settles_with_one_settlement_for_eight_doubts(emulato
     receipt = await few.run(few.collinear(max_chunk_bytes=12_000), settle_after_s=0.05)
     done = receipt.destinations["collinear"].this_invocation
     doubts = done.attempts_by_outcome["in_doubt"]
-    settlements = sum("settled doubts" in note.text for note in few.notes)
+    settlements = sum("looked for chunks in doubt" in note.text for note in few.notes)
     page_backs = sum("rows paged back" in note.text for note in few.notes)
     print(
         f"{doubts} doubts, {settlements} settlements ({doubts / settlements:.1f} doubts each), {page_backs} page-backs"
@@ -354,7 +354,7 @@ async def test_an_absent_chunk_that_was_cut_afterwards_is_audited_too(
 
     class Notes(list[Note]):
         def append(self, note: Note) -> None:
-            if "settled doubts" in note.text:  # just before it is sent again
+            if "looked for chunks in doubt" in note.text:  # just before it is sent again
                 emulator.patch(body_limit_bytes=size)
 
     few.notes = Notes()
