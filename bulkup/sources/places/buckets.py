@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ _OPTIONS: dict[str, Any] = {
 }
 """bulkup tries again by itself, so that a run that is told to stop is not held up."""
 
+_STATUS = re.compile(r"status code: (\d{3})")
 _WORN_OUT = ("ExpiredToken", "TokenRefreshRequired", "RequestTimeTooSkewed")
 _UNKNOWN_KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthorizationHeaderMalformed")
 
@@ -72,9 +74,15 @@ class Bucket:
         import obstore
 
         def got() -> memoryview:
-            options: Any = {"range": (start, stop), "if_match": remote.version}
-            result = obstore.get(self._store.store, remote.key.text, options=options)
-            if result.meta["e_tag"] != remote.version:  # a server that takes no conditions
+            options: Any = {"range": (start, stop)}
+            if remote.version is not None:
+                options["if_match"] = f'"{remote.version}"'
+            try:
+                result = obstore.get(self._store.store, remote.key.text, options=options)
+            except obstore.exceptions.PreconditionError:
+                obstore.head(self._store.store, remote.key.text)  # raises where it is gone: Azure does not say so
+                raise
+            if _version(result.meta) != remote.version:  # a server that takes no conditions
                 raise _changed(uri)
             return memoryview(result.bytes())
 
@@ -92,7 +100,7 @@ class Bucket:
     def _entry(self, meta: Any) -> Entry:
         key = str(meta["path"])
         uri = f"{self._at.scheme}://{self._at.name}/{key}"
-        return Entry(uri, int(meta["size"]), Remote(self._at, Hidden(key), meta["e_tag"], ranges=True))
+        return Entry(uri, int(meta["size"]), Remote(self._at, Hidden(key), _version(meta), ranges=True))
 
     def _asked(self, uri: str, ask: Callable[[], T], gone: type[BulkupError]) -> T:
         """What *ask* gives. obstore's errors become ours; *gone* is raised where there is no such object."""
@@ -122,14 +130,13 @@ class Bucket:
 
     def _meaning(self, uri: str, error: Exception) -> Exception:
         text = str(error)
-        if "NoSuchBucket" in text:
+        found = _STATUS.search(text)
+        status = int(found[1]) if found else 0
+        if "NoSuchBucket" in text or status == 404:  # an object that is not there is told in another way
             return UsageProblem(f"{uri}: there is no bucket called {self._at.name}")
-        if any(word in text for word in (*_WORN_OUT, *_UNKNOWN_KEYS)):
+        if status in (401, 403) or any(word in text for word in (*_WORN_OUT, *_UNKNOWN_KEYS)):
             return self._refused(uri, text)
-        if any(
-            mark in text
-            for mark in ("status code: 400", "400 Bad Request", "301 Moved", "without LOCATION", "BadScheme")
-        ):
+        if status in (301, 400) or "without LOCATION" in text or "BadScheme" in text:
             return UsageProblem(
                 f"{uri}: the store does not take the request ({_first_line(error)}). Perhaps AWS_REGION or --endpoint-url is wrong"
             )
@@ -146,6 +153,11 @@ class Bucket:
         )
         hint = "" if self._at.access.anonymous else ". For a public bucket give --anonymous"
         return TokenRefused(f"{uri}: the store refused it ({why}); it was asked with {self._store.credential}{hint}")
+
+
+def _version(meta: Any) -> str | None:
+    """The ETag without its quotes: in Azure's lists, and in Google's, it has none."""
+    return None if meta["e_tag"] is None else str(meta["e_tag"]).removeprefix("W/").strip('"')
 
 
 def _changed(uri: str) -> SourceChanged:
