@@ -19,6 +19,7 @@ __all__ = [
     "Block",
     "Changes",
     "EncodedBlock",
+    "EncodedLine",
     "EncodedRow",
     "LongRow",
     "Reject",
@@ -88,6 +89,7 @@ class Reject:
 
     *position* is its first byte, *line* its number among the block's lines (blank ones counted, from 0), *row* its bytes
     without the line break (the first `HEAD_BYTES` where it was too long), *length* its whole length in bytes.
+    *part*: which of several rows this is that were made of the one there, from 1; then *row* is that row.
     """
 
     position: int
@@ -97,6 +99,7 @@ class Reject:
     reason: str
     row: bytes
     length: int
+    part: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +130,26 @@ class EncodedBlock:
 
 @dataclass(frozen=True, slots=True)
 class EncodedRow:
-    """One line made ready by itself: exactly one of *body* and *reject* is set, or neither where the line is blank. *changes* as
-    `EncodedBlock` has them."""
+    """One row made ready by itself: exactly one of *body* and *reject* is set, or neither where the line is blank. *changes* as
+    `EncodedBlock` has them. *row* is what was encoded, *part* as `Reject` has it."""
 
     position: int
     body: bytes | None
     reject: Reject | None
     changes: Changes = ()
+    row: bytes = b""
+    part: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedLine:
+    """One line of the source with the rows that came of it: one, several where one was made several, none where it is blank or was
+    skipped."""
+
+    position: int
+    rows: tuple[EncodedRow, ...]
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """The good rows, ready to send."""
+        return [row.body for row in self.rows if row.body is not None]

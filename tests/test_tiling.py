@@ -8,17 +8,18 @@ from hypothesis import strategies as st
 from bulkup.chunk import ChunkId
 from bulkup.doubt.naming import family_name
 from bulkup.flow.tiling import Limits, Part, cut, even_part, lines_that_fit, tile_bytes
-from bulkup.model import Block, EncodedRow, Reject, Stage
+from bulkup.model import Block, EncodedLine, EncodedRow, Reject, Stage
 
 limits_ = st.builds(Limits, st.integers(1, 10_000), st.none() | st.integers(1, 500))
 kinds = st.lists(st.integers(2, 300) | st.sampled_from(["blank", "reject"]), max_size=40)
 
 
-def lines(of: list[int | str]) -> list[EncodedRow]:
+def lines(of: list[int | str]) -> list[EncodedLine]:
     made = []
     for at, kind in enumerate(of):
         reject = Reject(at, at, Stage.READ, None, "why", b"", 0) if kind == "reject" else None
-        made.append(EncodedRow(at, b"x" * kind if isinstance(kind, int) else None, reject))
+        row = EncodedRow(at, b"x" * kind if isinstance(kind, int) else None, reject)
+        made.append(EncodedLine(at, (row,) if row.body is not None or row.reject else ()))
     return made
 
 
@@ -73,13 +74,13 @@ def test_as_many_lines_as_fit_and_no_more(
     made, part = lines(of), Part(part_bytes, part_rows)
     count = lines_that_fit(made, part, limits, body_bytes=body, rows=rows)
     for line in made[:count]:
-        if line.body is not None:
+        for good in line.bodies:
             assert rows == 0 or (body < part.body_bytes and rows < part.rows), "it was full before"
-            body, rows = body + len(line.body) + (1 if rows else 0), rows + 1
+            body, rows = body + len(good) + (1 if rows else 0), rows + 1
             assert limits.allow(body_bytes=body, rows=rows) or rows == 1
     if count < len(made):
-        next_ = made[count].body
-        assert next_ is not None, "a blank or rejected line weighs nothing"
+        assert made[count].bodies, "a blank or rejected line weighs nothing"
+        (next_,) = made[count].bodies
         full = rows > 0 and (body >= part.body_bytes or rows >= part.rows)
         assert full or not limits.allow(body_bytes=body + len(next_) + 1, rows=rows + 1)
 
@@ -104,13 +105,13 @@ def test_a_block_cut_in_two_is_the_block(texts: list[bytes], data: st.DataObject
     last_break = data.draw(st.sampled_from([b"", b"\n"])) if texts[-1] else b"\n"
     body = b"\n".join(texts) + last_break
     starts = [1000 + sum(len(text) + 1 for text in texts[:at]) for at in range(len(texts))]
-    made = [EncodedRow(at, None, None) for at in starts]
+    made = [EncodedLine(at, ()) for at in starts]
     first, second = cut(Block(body, 1000, 1000 + len(body)), made, count)
     assert first.data + second.data == body
     assert (first.start, first.end, second.start, second.end) == (1000, starts[count], starts[count], 1000 + len(body))
 
     offsets = [at * 3 for at in starts]
-    made = [EncodedRow(at, None, None) for at in offsets]
+    made = [EncodedLine(at, ()) for at in offsets]
     joined = b"\n".join(texts)
     first, second = cut(Block(joined, offsets[0], offsets[-1] + 5, offsets), made, count)
     assert first.data + second.data == joined

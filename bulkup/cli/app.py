@@ -257,7 +257,15 @@ def rejects(
         from bulkup.cli.retrying import retry_rejects
 
         _log(verbose=verbose)
-        return retry_rejects(run, file=file, lane=lane, output=output, state_dir=state_dir, environment=os.environ)
+        return retry_rejects(
+            run,
+            file=file,
+            lane=lane,
+            output=output,
+            state_dir=state_dir,
+            function=context.params["map"],
+            environment=os.environ,
+        )
     if file is not None:
         from bulkup.errors import UsageProblem
 

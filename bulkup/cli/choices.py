@@ -12,8 +12,9 @@ from bulkup.cli.parameters import EACH, RUN
 from bulkup.destinations.registry import BUILT_IN, every_service, nowhere, service_named
 from bulkup.destinations.service import Service
 from bulkup.destinations.settings import DestinationSettings
-from bulkup.errors import UsageProblem
+from bulkup.errors import SourceChanged, UsageProblem
 from bulkup.path_text import as_text
+from bulkup.rows.function import function_given, function_of
 from bulkup.run.wish import Upload
 from bulkup.settings.config import RunSettings, settings_from
 from bulkup.settings.near import did_you_mean
@@ -49,12 +50,39 @@ def choose(sources: list[str], given: Given, environment: Mapping[str, str]) -> 
 def override(upload: Upload, given: Given) -> Upload:
     """*upload* with the flags in *given* instead of what it was recorded with. Raises `UsageProblem`."""
     asked, each = asked_of(given, {}, RUN), asked_of(given, {}, EACH)
+    named = each.pop("map", None)
     settings = settings_from(RunSettings, {**upload.settings.model_dump(), **asked}, "", _called(RUN, given, {}))
     destinations = tuple(
-        settings_from(type(d), {**d.model_dump(by_alias=True), **each}, "", _called(EACH, given, {}))
+        settings_from(
+            type(d), {**d.model_dump(by_alias=True), **each, **_the_same_map(d, named)}, "", _called(EACH, given, {})
+        )
         for d in upload.destinations
     )
+    if named is not None and all(d.map is None for d in destinations):
+        raise UsageProblem("the run makes its rows without a function: leave --map out")
     return Upload(upload.sources, destinations, settings)
+
+
+def _the_same_map(recorded: DestinationSettings, named: str | None) -> dict[str, Any]:
+    """The function of a run, out of those *named* now, with commas between them: no code runs that only a journal names.
+
+    Raises `UsageProblem` where none is, `SourceChanged` where it is another.
+    """
+    if recorded.map is None:
+        return {}
+    wanted = function_of(recorded.map)
+    if named is None:
+        raise UsageProblem(
+            f"the run makes its rows by --map {wanted.title}: give that again (bulkup runs no code that only a journal names)"
+        )
+    found = [function_given(text) for text in named.split(",")]
+    same = next((function for function in found if function.key == wanted.key), None)
+    if same is None:
+        raise SourceChanged(
+            f"--map {named}: not the function that the run began with ({wanted.title}). Restore its file, or begin a new run under "
+            "another --name"
+        )
+    return {"map": str(same)}
 
 
 def refuse_unknown_variables(environment: Mapping[str, str]) -> None:

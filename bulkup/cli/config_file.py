@@ -97,6 +97,8 @@ class File:
         values = {key: self._tables[key] for key in FOR_EACH if key in self._tables}
         for key, value in self._table(lane).items():
             self._read(values, key, f"{lane}.{key}", value)
+        if isinstance(values.get("map"), str):
+            values["map"] = str(self.path.parent / values["map"])
         for key in ("token_file", "ca_file"):
             if isinstance(values.get(key), str):
                 try:

@@ -53,7 +53,8 @@ def the_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str]) 
         record = journal.fact(UPLOAD)
     if record is None:
         raise UsageProblem(f"run {folder.run_id} was stopped before it had begun: run the upload command again")
-    return override(Upload.of_record(record), {**given, "state_dir": str(state)}), folder
+    function = given.get("map") or environment.get("BULKUP_MAP")
+    return override(Upload.of_record(record), {**given, "state_dir": str(state), "map": function}), folder
 
 
 def _here() -> str:

@@ -10,6 +10,7 @@ from bulkup.cli.figures import plural
 from bulkup.cli.runner import OutputMode, carry_out
 from bulkup.cli.streams import say
 from bulkup.errors import ExitCode, UsageProblem, worst
+from bulkup.rows.function import function_given
 from bulkup.run.folder import StateDir
 from bulkup.run.retrying import prepare_retries
 
@@ -23,6 +24,7 @@ def retry_rejects(
     lane: str | None,
     output: str | None,
     state_dir: str | None,
+    function: str | None = None,
     environment: Mapping[str, str],
 ) -> int:
     """Send the rejected rows of *run*, or those in *file*, again; the exit code. Raises `BulkupError`."""
@@ -30,7 +32,14 @@ def retry_rejects(
         raise UsageProblem("--output goes with an export, not with --retry")
     state = StateDir(chosen(state_dir, environment))
     codes: list[ExitCode] = []
-    retries = prepare_retries(state, state.find(run), lane=lane, file=Path(file) if file else None)
+    named = function or environment.get("BULKUP_MAP")
+    retries = prepare_retries(
+        state,
+        state.find(run),
+        lane=lane,
+        file=Path(file) if file else None,
+        function=None if named is None else function_given(named),
+    )
     if retries.lost:
         say(
             f"bulkup cannot send {plural(retries.lost, 'rejected row')}: it did not keep them as a whole. Give a FILE with the rows"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from bulkup.destinations.service import DatasetAt
+from bulkup.refusal import attempt
+from bulkup.rows.function import Function, function_given, function_of
 from bulkup.settings.config import Model
 from bulkup.settings.destination import DestinationOptions
 from bulkup.settings.repair import parse_repairs
@@ -19,7 +21,7 @@ __all__ = ["DestinationSettings"]
 _ROWS = ("preset", "drop", "mapping")
 """The settings of every destination that change what is sent."""
 
-_LATER_ROWS = ("turns", "repair")
+_LATER_ROWS = ("turns", "repair", "map")
 """More of them. One that is not used is left out wherever settings are written, so a run without it has the id that it had before
 there was one."""
 
@@ -43,6 +45,15 @@ class DestinationSettings(DestinationOptions, Model):
     later_row_settings: ClassVar[tuple[str, ...]] = ()
     """More of them, which are left out where they are not used."""
 
+    @field_validator("map")
+    @classmethod
+    def _function(cls, value: str | None) -> str | None:
+        """With the hash of the file's content: that is what makes the rows."""
+        if value is None:
+            return None
+        known = attempt(function_of, value)
+        return value if isinstance(known, Function) else str(function_given(value))
+
     @field_validator("repair")
     @classmethod
     def _repairs(cls, value: str) -> str:
@@ -65,7 +76,8 @@ class DestinationSettings(DestinationOptions, Model):
         """What these settings add to the run's id, by key, as JSON."""
         values = self.model_dump(mode="json", by_alias=True)
         known = {key: values[key] for key in ("url", *self.place, *_ROWS, *self.row_settings)}
-        return known | {key: values[key] for key in self._later() if key in values}
+        known |= {key: values[key] for key in self._later() if key in values}
+        return known if self.map is None else known | {"map": function_of(self.map).key}
 
     def is_same_dataset(self, record: dict[str, Any]) -> bool:
         """Whether *record*, such settings as JSON, is of the same place at the same service."""

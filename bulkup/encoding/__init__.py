@@ -6,13 +6,14 @@
 from bulkup.encoding.decision import decide
 from bulkup.encoding.plan import DEFAULT_MAX_ROW_BYTES, RowOptions, RowPlan
 from bulkup.encoding.rows import BlockEncoder
-from bulkup.encoding.target import ColumnRows, FixedRows, Preset, Target
+from bulkup.encoding.target import ColumnRows, FixedRows, LineEncoder, Preset, Target
 
 __all__ = [
     "DEFAULT_MAX_ROW_BYTES",
     "BlockEncoder",
     "ColumnRows",
     "FixedRows",
+    "LineEncoder",
     "Preset",
     "RowOptions",
     "RowPlan",

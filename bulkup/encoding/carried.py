@@ -10,6 +10,7 @@ Measured beside decoding to doubles: no difference for text, 0.77 of the speed f
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -47,11 +48,13 @@ class MinusZero:
 
 
 class CarryingDecoder:
-    """Decodes lines as *row_type*, of which all that may hold a number is of type Any. Floats and `-0` come as `Raw`."""
+    """Decodes lines as *row_type*, of which all that may hold a number is of type Any. Floats and `-0` come as *number* makes
+    them of their characters."""
 
-    def __init__(self, row_type: Any) -> None:
+    def __init__(self, row_type: Any, number: Callable[[str], Any] = msgspec.Raw) -> None:
         self._type = row_type
-        self._usual = line_decoder(row_type, msgspec.Raw)
+        self._number = number
+        self._usual = line_decoder(row_type, number)
         self._minus_zero = MinusZero()
 
     def decode_lines(self, data: bytes) -> list[Any]:
@@ -65,8 +68,8 @@ class CarryingDecoder:
         def token(number: bytes) -> bytes:
             return number if number.startswith(b'"') else stand_in
 
-        def carried(text: str) -> msgspec.Raw:
-            return msgspec.Raw("-0" if text == stand_in.decode() else text)
+        def carried(text: str) -> Any:
+            return self._number("-0" if text == stand_in.decode() else text)
 
         marked = _STRING_OR_MINUS_ZERO.sub(lambda found: token(found[0]), data)
         return line_decoder(self._type, carried)(marked)

@@ -9,9 +9,11 @@ from typing import Any
 
 import msgspec
 
+from bulkup.encoding.by_function import ByFunction
 from bulkup.encoding.by_row import RewrittenRows
 from bulkup.encoding.choosing import Choice, choose_preset, fitting, missing_in, offered, what_is_missing
 from bulkup.encoding.drop import is_nested, without
+from bulkup.encoding.exploding import Exploder, block_of
 from bulkup.encoding.faults import one_line
 from bulkup.encoding.lines import lines_of
 from bulkup.encoding.mapped import MappedRows, RowRefused
@@ -22,6 +24,7 @@ from bulkup.encoding.target import FixedRows, Target
 from bulkup.errors import UsageProblem
 from bulkup.model import Block, Validation
 from bulkup.refusal import Refusal, attempt
+from bulkup.rows.function import Function
 from bulkup.rows.mapping import Mapping
 from bulkup.rows.schema import Column, Holds, given_columns, infer_columns
 
@@ -40,6 +43,8 @@ def decide(sample: Block | None, target: Target, options: RowOptions, chosen: Ch
     Rows of the sample that cannot be read are left to become dead letters. Raises `UsageProblem` where the options
     contradict each other or the rows: an unknown preset, keys that *target* has no place for.
     """
+    if options.function is not None:
+        sample = _made_by(options.function, sample, target, options)
     lines = [line.row for line in lines_of(sample) if line.row] if sample is not None else []
     mender = Mender(options.repairs)
     _check(target, options)
@@ -53,6 +58,7 @@ def decide(sample: Block | None, target: Target, options: RowOptions, chosen: Ch
         preset=choice.preset,
         turns=options.turns,
         repairs=options.repairs,
+        function=options.function,
         is_checked=options.preset not in ("auto", "identity") and options.mapping is None,
         fit=choice.fit,
         mapping=options.mapping,
@@ -86,6 +92,32 @@ def readable_rows(block: Block, options: RowOptions | RowPlan) -> Iterator[_Row]
         row = _read(line.row, mender) if line.row else None
         if row is not None:
             yield without(row, options.drop, nested)
+
+
+def _made_by(function: Function, sample: Block | None, target: Target, options: RowOptions) -> Block | None:
+    """The rows that *function* makes of those in *sample*, None where it makes none."""
+    if sample is None:
+        return None
+    exploder = Exploder(
+        ByFunction(function, options.max_row_bytes),
+        repairs=options.repairs,
+        max_row_bytes=options.max_row_bytes,
+        finds_doubled_keys=options.validation is Validation.FULL,
+    )
+    lines = exploder.lines(sample)
+    made, faults = block_of(lines, sample), [line.reject for line in lines if line.reject is not None]
+    if made is None and faults:
+        raise UsageProblem(
+            one_line(
+                f"{target.name}: no row of the first block can be sent. The first: {faults[0].reason}", _PROBLEM_CHARS
+            )
+        )
+    if made is None and not isinstance(target.rows, FixedRows) and options.schema is None:
+        raise UsageProblem(
+            f"{target.name}: --map {function.title} skips every row of the first block, so there is no schema; "
+            f"give one as [{target.name}.schema]"
+        )
+    return made
 
 
 def _check(target: Target, options: RowOptions) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Table
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bulkup.encoding.by_row import RewrittenRows
@@ -15,9 +15,10 @@ from bulkup.encoding.identity import TrustingCodec
 from bulkup.encoding.mapped import MappedRows
 from bulkup.encoding.shapes import PRESETS
 from bulkup.encoding.stitched import stitched
-from bulkup.encoding.target import Codec, ColumnPreset, FixedRows, Pipeline, Preset, Rewriter, Target
-from bulkup.errors import JournalUnusable
+from bulkup.encoding.target import Codec, ColumnPreset, FixedRows, LineEncoder, Pipeline, Preset, Rewriter, Target
+from bulkup.errors import JournalUnusable, SourceChanged
 from bulkup.model import Validation
+from bulkup.rows.function import Function
 from bulkup.rows.mapping import Mapping, parse_mapping
 from bulkup.rows.schema import Column, GivenType, Nested, columns_from_json, columns_to_json, words
 from bulkup.settings.repair import Repair
@@ -44,6 +45,7 @@ class RowOptions:
     preset: str = "auto"
     turns: str | None = None
     repairs: tuple[Repair, ...] = ()
+    function: Function | None = None
     mapping: Mapping | None = None
     drop: tuple[str, ...] = ()
     schema: Table[str, GivenType] | None = None
@@ -65,6 +67,8 @@ class RowPlan:
     named the preset, so rows with a schema must be in its shape. *fit*: how many of how many rows looked at are in the shape of the
     preset that was chosen. *edition*: of the rules. Runs that began with bulkup 0.1 go on by the first: presets take what they took
     then, and of a key that stands twice the last value counts.
+
+    *function* makes rows of the source's before anything else here is done to them.
     """
 
     target: Target
@@ -74,6 +78,7 @@ class RowPlan:
     is_checked: bool = False
     fit: tuple[int, int] | None = None
     edition: int = EDITION
+    function: Function | None = None
     mapping: Mapping | None = None
     drop: tuple[str, ...] = ()
     drop_nested: tuple[str, ...] = ()
@@ -98,6 +103,7 @@ class RowPlan:
             "is_checked": self.is_checked,
             "fit": self.fit,
             "edition": self.edition,
+            "function": None if self.function is None else self.function.key,
             "mapping": None if self.mapping is None else self.mapping.to_json(),
             "drop": list(self.drop),
             "drop_nested": list(self.drop_nested),
@@ -109,10 +115,15 @@ class RowPlan:
         }
 
     @classmethod
-    def from_json(cls, data: Table[str, Any], target: Target) -> RowPlan:
-        """What `to_json` wrote, for the same *target*. Raises `JournalUnusable` where it is for another."""
+    def from_json(cls, data: Table[str, Any], target: Target, function: Function | None = None) -> RowPlan:
+        """What `to_json` wrote, for the same *target* and *function*: what runs is what the caller names, never what is written
+        there. Raises `JournalUnusable` where it is for another target, `SourceChanged` where for another function."""
         if data["target"] != target.name:
             raise JournalUnusable(f"the journal's row plan is for {data['target']}, not {target.name}")
+        if data.get("function") != (None if function is None else function.key):
+            raise SourceChanged(
+                "the run's rows were made by another --map than this one: give the one that it began with"
+            )
         return cls(
             target=target,
             preset=data["preset"],
@@ -120,7 +131,8 @@ class RowPlan:
             repairs=tuple(map(Repair, data.get("repairs", ()))),
             is_checked=data.get("is_checked", False),
             fit=None if data.get("fit") is None else (data["fit"][0], data["fit"][1]),
-            edition=data.get("edition", 1),  # earlier journals have none of these
+            edition=data.get("edition", 1),
+            function=function,  # earlier journals have none of these
             mapping=None if data["mapping"] is None else parse_mapping(data["mapping"]),
             drop=tuple(data["drop"]),
             drop_nested=tuple(data["drop_nested"]),
@@ -134,6 +146,8 @@ class RowPlan:
     def describe(self) -> str:
         """One line for the user: how rows are made."""
         said = []
+        if self.function is not None:
+            said.append(f"rows by {self.function.title}")
         if self.mapping is not None:
             said.append(f"mapping → {', '.join(self.mapping.fields)}")
         if self.columns is not None:
@@ -158,6 +172,26 @@ class RowPlan:
         from bulkup.encoding.rows import BlockEncoder  # the encoder is made of a plan: the one import that points back
 
         return BlockEncoder(self)
+
+    def line_encoder(self) -> LineEncoder:
+        """The same for lines of which a function may make any number of rows. Where there is one it is loaded: raises
+        `UsageProblem`, `SourceChanged`."""
+        if self.function is None:
+            return self.encoder()
+        from bulkup.encoding.by_function import ByFunction
+        from bulkup.encoding.exploding import Exploder, ExplodingEncoder
+
+        exploder = Exploder(
+            ByFunction(self.function, self.max_row_bytes),
+            repairs=self.repairs,
+            max_row_bytes=self.max_row_bytes,
+            finds_doubled_keys=self.finds_doubled_keys,
+        )
+        return ExplodingEncoder(self.of_made_rows(), exploder, runs_user_code=True)
+
+    def of_made_rows(self) -> RowPlan:
+        """How the rows are made that the function gives."""
+        return replace(self, function=None)
 
     @property
     def finds_doubled_keys(self) -> bool:

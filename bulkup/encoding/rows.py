@@ -20,11 +20,11 @@ from bulkup.encoding.repairing import Mender
 from bulkup.encoding.shapes import hint
 from bulkup.encoding.shortcuts import Shortcut
 from bulkup.encoding.target import FixedRows
-from bulkup.model import HEAD_BYTES, Block, Changes, EncodedBlock, EncodedRow, LongRow, Reject, Stage
+from bulkup.model import HEAD_BYTES, Block, Changes, EncodedBlock, EncodedLine, EncodedRow, LongRow, Reject, Stage
 from bulkup.refusal import Refusal, attempt
 from bulkup.settings.repair import Repair
 
-__all__ = ["BlockEncoder"]
+__all__ = ["BlockEncoder", "doubled_fault", "rejected_for", "too_long"]
 
 _LEAST_TIMED_BYTES = 16 * 1024
 """A smaller block says nothing about speed."""
@@ -42,6 +42,8 @@ class BlockEncoder:
 
     def __init__(self, plan: RowPlan, doubled: DoubledKeys | None = None) -> None:
         """*doubled* has seen rows like these before."""
+        self.runs_user_code = self.makes_several = False
+        self.between: Callable[[], None] = lambda: None
         self._plan = plan
         self._pipelines = plan.pipelines()
         usual = self._pipelines[0]
@@ -95,6 +97,13 @@ class BlockEncoder:
         blank = line_count(block.data) - whole.count if is_bare else 0
         verbatim = self._verbatim and not is_bare and block.offsets is None
         return EncodedBlock(body, whole.count, blank, (), verbatim, _counted(usual.changes))
+
+    def encode_lines(self, block: Block) -> list[EncodedLine]:
+        """Every line of *block* by itself, blank ones too, in order, with what came of it."""
+        rows = self.encode_rows(block)
+        return [
+            EncodedLine(row.position, (row,) if row.body is not None or row.reject is not None else ()) for row in rows
+        ]
 
     def encode_rows(self, block: Block) -> list[EncodedRow]:
         """Every line of *block* by itself, blank ones too, in order."""
@@ -178,7 +187,7 @@ class BlockEncoder:
             body = attempt(pipeline.body, row, 1)
             if not isinstance(body, Refusal):
                 changes = _counted(pipeline.changes)
-                return EncodedRow(line.position, body, None, changes)
+                return EncodedRow(line.position, body, None, changes, line.row)
             refused = body
         return self._rejected(line, row, refused)
 
@@ -186,15 +195,10 @@ class BlockEncoder:
         fault = attempt(self._fault, line.raw if row is line.row else row, refused)
         if isinstance(fault, Refusal):
             fault = Fault(Stage.READ, None, f"not taken, and why could not be found out ({fault})")
-        field = None if fault.field is None else one_line(fault.field)
-        reject = Reject(line.position, line.number, fault.stage, field, one_line(fault.reason), line.raw, len(line.raw))
-        return EncodedRow(line.position, None, reject)
+        return EncodedRow(line.position, None, rejected_for(line, fault))
 
     def _too_long(self, position: int, line: int, head: bytes, length: int) -> Reject:
-        limit = self._plan.max_row_bytes
-        what = f"the row is {length} bytes long, the limit (max_row_bytes) is {limit}"
-        reason = f"{what}; a larger max_row_bytes in the config file takes it, in a new run"
-        return Reject(position, line, Stage.READ, None, reason, head, length)
+        return too_long(position, line, head, length, self._plan.max_row_bytes)
 
     def _fault(self, raw: bytes, refused: Refusal | None) -> Fault:
         value = read_row(raw)
@@ -203,8 +207,7 @@ class BlockEncoder:
         data, row = raw.strip(SPACE), value
         doubled = doubled_key(data) if self._plan.finds_doubled_keys else None
         if doubled is not None:
-            what = f"the key stands twice in one object; --repair {Repair.DUPLICATE_KEYS} takes its last value"
-            return Fault(Stage.VALIDATE, doubled, f"{doubled}: {what}")
+            return doubled_fault(doubled)
         rewritten = self._plan.rewritten()
         for rewriter in self._first if rewritten is None else (*self._first, rewritten):
             fault = rewriter.fault(data) if isinstance(rewriter, MappedRows | RewrittenRows) else None
@@ -234,6 +237,25 @@ class BlockEncoder:
                 return Fault(Stage.MAP, place, f"{place}: {plan.preset} rows have no such key{hint(place)}")
             row = mapped
         return plan.target.rows.fault(row)
+
+
+def doubled_fault(key: str) -> Fault:
+    """The fault of a row in which *key* stands twice in an object."""
+    what = f"the key stands twice in one object; --repair {Repair.DUPLICATE_KEYS} takes its last value"
+    return Fault(Stage.VALIDATE, key, f"{key}: {what}")
+
+
+def too_long(position: int, line: int, head: bytes, length: int, limit: int) -> Reject:
+    """The dead letter of a row of *length* bytes, of which only the *head* is kept."""
+    what = f"the row is {length} bytes long, the limit (max_row_bytes) is {limit}"
+    reason = f"{what}; a larger max_row_bytes in the config file takes it, in a new run"
+    return Reject(position, line, Stage.READ, None, reason, head, length)
+
+
+def rejected_for(line: Line, fault: Fault) -> Reject:
+    """The dead letter of the row on *line*."""
+    field = None if fault.field is None else one_line(fault.field)
+    return Reject(line.position, line.number, fault.stage, field, one_line(fault.reason), line.raw, len(line.raw))
 
 
 def _counted(changes: Counter[str] | None) -> Changes:

@@ -16,6 +16,7 @@ import msgspec
 
 from bulkup.encoding.faults import Fault
 from bulkup.encoding.shortcuts import Shortcut
+from bulkup.model import Block, EncodedBlock, EncodedLine, LongRow, Reject
 from bulkup.refusal import Irregular
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ColumnRows",
     "FixedRows",
     "Irregular",
+    "LineEncoder",
     "Pipeline",
     "Preset",
     "Rewriter",
@@ -56,6 +58,27 @@ class Codec(Protocol):
 
     def body(self, data: bytes, rows: int) -> bytes:
         """*data* is *rows* lines, each `{…}`. The rows as JSON joined by commas. Raises as `Rewriter.lines`."""
+
+
+class LineEncoder(Protocol):
+    """Lines made ready to send, whatever number of rows comes of each. For one thread at a time.
+
+    *runs_user_code*: it may take any time, and is not for the event loop; between the rows *between* is called, and may raise.
+    *makes_several*: of one line several rows may come.
+    """
+
+    runs_user_code: bool
+    makes_several: bool
+    between: Callable[[], None]
+
+    def encode(self, block: Block) -> EncodedBlock:
+        """*block* made ready. Its body is `encode_lines`'s bodies joined by commas, its rejects are `encode_lines`'s."""
+
+    def encode_lines(self, block: Block) -> list[EncodedLine]:
+        """Every line of *block* by itself, blank ones too, in order, with what came of it."""
+
+    def reject_long(self, row: LongRow) -> Reject:
+        """The dead letter of a row of which only the head was kept."""
 
 
 @dataclass(frozen=True, slots=True)

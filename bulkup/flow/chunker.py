@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
-from bulkup.encoding import BlockEncoder
+from bulkup.encoding import LineEncoder
 from bulkup.errors import SourceUnreadable
 from bulkup.flow.draft import Draft, Drafted, Keep
 from bulkup.flow.halt import Halt
 from bulkup.flow.prepared import Items
 from bulkup.flow.tiling import Limits, Part, cut, even_part, lines_that_fit
-from bulkup.model import BLOCK_BYTES, Block, EncodedBlock, EncodedRow, LongRow
+from bulkup.flow.user_code import in_user_thread
+from bulkup.model import BLOCK_BYTES, Block, EncodedBlock, EncodedLine, LongRow
 from bulkup.sources.positions import file_at
 
 __all__ = ["MAX_REJECT_BYTES", "Chunker", "Layout", "is_one_chunk"]
@@ -25,6 +27,9 @@ MAX_REJECT_BYTES = 4 * 1024 * 1024
 
 _STEP_BYTES = BLOCK_BYTES // 2
 """So much is worked on before others may run."""
+
+PIECE_LINES = 64
+"""So many lines at a time are given to a function that may make several rows of each."""
 
 
 def is_one_chunk(draft: Draft | Drafted, limits: Limits) -> bool:
@@ -45,36 +50,56 @@ class Layout(Protocol):
 class Chunker:
     """Makes drafts of what is read: the one way from lines to chunks, for planning, for splitting and for resuming."""
 
-    def __init__(self, layout: Layout, encoder: BlockEncoder, halt: Halt) -> None:
+    def __init__(self, layout: Layout, encoder: LineEncoder, halt: Halt) -> None:
         self._layout = layout
         self._encoder = encoder
         self._halt = halt
+        encoder.between = halt.check
 
     def place(self, position: int) -> tuple[int, int]:
         """The number of the file that holds *position*, and the byte offset in it."""
         return file_at(position, self._layout.bases)
 
-    def add(self, draft: Draft, item: Block | LongRow, made: EncodedBlock | None = None) -> None:
-        """Encode *item* (unless that is done) and take it into *draft*."""
+    def add(self, draft: Draft, item: Block | LongRow, made: EncodedBlock) -> None:
+        """Take *item*, of which *made* was made, into *draft*."""
         file, byte_offset = self.place(item.start)
-        draft.add(item, made or self.encode(item), file=file, byte_offset=byte_offset)
+        draft.add(item, made, file=file, byte_offset=byte_offset)
 
-    def encode(self, item: Block | LongRow) -> EncodedBlock:
+    async def encode(self, item: Block | LongRow) -> EncodedBlock:
         """*item* made ready to send."""
         if isinstance(item, LongRow):
             return EncodedBlock(b"", 0, 0, (self._encoder.reject_long(item),), verbatim=False)
+        if self._encoder.runs_user_code:
+            return await in_user_thread(partial(self._encoder.encode, item))
         return self._encoder.encode(item)
 
-    def encode_rows(self, block: Block) -> list[EncodedRow]:
+    async def encode_lines(self, block: Block) -> list[EncodedLine]:
         """*block* line by line."""
-        return self._encoder.encode_rows(block)
+        if self._encoder.runs_user_code:
+            return await in_user_thread(partial(self._encoder.encode_lines, block))
+        return self._encoder.encode_lines(block)
+
+    async def cuts(self, items: Items, rows: int) -> Sequence[int]:
+        """Before which of the *rows* good rows (numbers from 0) that *items* gives a chunk may be cut: rows that were made of one
+        row of the source stay together."""
+        if not self._encoder.makes_several:
+            return range(rows)
+        found: list[int] = []
+        count = 0
+        async with aclosing(self._stepping(items)) as stream:
+            async for item in stream:
+                for line in await self.encode_lines(item) if isinstance(item, Block) else ():
+                    if line.bodies:
+                        found.append(count)
+                        count += len(line.bodies)
+        return found
 
     async def whole(self, items: Items, keep: Keep) -> Drafted:
         """Everything that *items* gives in one draft, whatever its size."""
         draft = Draft(keep)
         async with aclosing(self._stepping(items)) as stream:
             async for item in stream:
-                self.add(draft, item)
+                self.add(draft, item, await self.encode(item))
         return draft.done()
 
     async def within(self, items: Items, keep: Keep, limits: Limits | None) -> Drafted:
@@ -84,7 +109,7 @@ class Chunker:
         try:
             async with aclosing(self._stepping(items)) as stream:
                 async for item in stream:
-                    self.add(draft, item)
+                    self.add(draft, item, await self.encode(item))
                     if limits is not None and not is_one_chunk(draft, limits):
                         draft.keep = Keep(encoded=False, raw=keep.raw, rejects=False)
                         draft.encoded, draft.rejects = [], []
@@ -97,7 +122,7 @@ class Chunker:
         draft = Draft(Keep(encoded=False, raw=False))
         async with aclosing(self._stepping(items)) as stream:
             async for item in stream:
-                self.add(draft, item)
+                self.add(draft, item, await self.encode(item))
                 if not draft.verbatim:
                     return None
         return draft.done()
@@ -111,7 +136,7 @@ class Chunker:
         async for item in self._stepping(items):
             rest: Block | LongRow | None = item
             while rest is not None:
-                made = self.encode(rest)
+                made = await self.encode(rest)
                 if draft.reject_bytes > MAX_REJECT_BYTES:
                     yield draft.done()
                     draft = Draft(keep)
@@ -119,9 +144,9 @@ class Chunker:
                     self.add(draft, rest, made)
                     rest = None
                     continue
-                head, rest = self._cut(draft, rest, part, limits)
+                head, rest = await self._cut(draft, rest, part, limits)
                 if head is not None:
-                    self.add(draft, head)
+                    self.add(draft, head, await self.encode(head))
                 if rest is not None:
                     yield draft.done()
                     draft = Draft(keep)
@@ -137,28 +162,28 @@ class Chunker:
             async for item in stream:
                 rest: Block | LongRow | None = item
                 while rest is not None:
-                    made = self.encode(rest)
+                    made = await self.encode(rest)
                     if isinstance(rest, LongRow) or not edges or before + draft.rows + made.rows <= edges[0]:
                         self.add(draft, rest, made)
                         break
-                    lines = self.encode_rows(rest)
+                    lines = await self.encode_lines(rest)
                     count = _line_of_row(lines, edges[0] - before - draft.rows)
                     if count:
                         head, rest = cut(rest, lines, count)
-                        self.add(draft, head)
+                        self.add(draft, head, await self.encode(head))
                     yield draft.done()
                     before, draft = before + draft.rows, Draft(keep)
                     edges.pop(0)
         if not draft.is_empty:
             yield draft.done()
 
-    def _cut(
+    async def _cut(
         self, draft: Draft, item: Block | LongRow, part: Part, limits: Limits
     ) -> tuple[Block | LongRow | None, Block | LongRow | None]:
         """What of *item* still goes into *draft*, and the rest."""
         if isinstance(item, LongRow):
             return item, None
-        lines = self._encoder.encode_rows(item)
+        lines = await self.encode_lines(item)
         count = lines_that_fit(lines, part, limits, body_bytes=draft.body_bytes, rows=draft.rows)
         if count == len(lines):
             return item, None
@@ -181,7 +206,32 @@ class Chunker:
                     await asyncio.sleep(0)
 
 
-def _line_of_row(lines: Sequence[EncodedRow], row: int) -> int:
+def _line_of_row(lines: Sequence[EncodedLine], row: int) -> int:
     """The number of the line that holds the good row number *row* (from 0) of *lines*."""
-    good = [number for number, line in enumerate(lines) if line.body is not None]
-    return good[row]
+    for number, line in enumerate(lines):
+        row -= len(line.bodies)
+        if row < 0:
+            return number
+    raise IndexError(row)
+
+
+def pieces(item: Block | LongRow) -> Iterator[Block | LongRow]:
+    """*item* in blocks of few lines."""
+    if isinstance(item, LongRow):
+        yield item
+        return
+    begin = at = first = 0
+    count = item.data.count(b"\n") + (not item.data.endswith(b"\n"))
+    while first < count:
+        last = min(count, first + PIECE_LINES)
+        for _ in range(first, last):
+            at = item.data.find(b"\n", at) + 1 or len(item.data)
+        if item.offsets is None:
+            start, end, offsets = item.start + begin, item.start + at, None
+        else:
+            start, end = item.offsets[first], item.offsets[last] if last < count else item.end
+            offsets = item.offsets[first:last]
+        yield Block(
+            item.data[begin:at], item.start if first == 0 else start, item.end if last == count else end, offsets
+        )
+        begin, first = at, last

@@ -103,7 +103,7 @@ class PlannedLane:
     @classmethod
     def of(cls, lane: LaneContext, plan: LanePlan) -> PlannedLane:
         """*lane*, as *plan* has it."""
-        return cls(lane, plan, Chunker(lane.source, plan.rows.encoder(), lane.halt))
+        return cls(lane, plan, Chunker(lane.source, plan.rows.line_encoder(), lane.halt))
 
     def content_length(self, chunk: Chunk) -> int:
         """How long the body of a request with *chunk* is, in bytes."""

@@ -36,6 +36,7 @@ from bulkup.flow.processes import LaneWorkers, ThisProcess
 from bulkup.flow.tiling import Limits
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Accepted, InDoubt
+from bulkup.rows.function import Function
 from bulkup.sources import Cursor, Source
 from bulkup.tokens.secret import holds_secret, known_secrets, redact
 from bulkup.tokens.token_source import TokenSource
@@ -55,8 +56,17 @@ class Executors:
     """Whoever drafts and sends for one lane: *workers*, and *here*, which reads by *cursor*, where none of them is ready."""
 
     def __init__(
-        self, lane: str, here: ThisProcess, workers: LaneWorkers, source: Source, cursor: Cursor, token: TokenSource
+        self,
+        lane: str,
+        here: ThisProcess,
+        workers: LaneWorkers,
+        source: Source,
+        cursor: Cursor,
+        token: TokenSource,
+        function: Function | None = None,
     ) -> None:
+        """*function*: the user's that makes the rows, where there is one."""
+        self._function = function
         self._lane = lane
         self._here = here
         self._workers = workers
@@ -106,7 +116,7 @@ class Executors:
             raise drafted.broke_off
         if (drafted.raw_hash, drafted.rows_hash, drafted.rows) != (chunk.raw_hash, chunk.rows_hash, chunk.rows):
             self.forget(drafted.hold)
-            raise changed(chunk, drafted.raw_hash)
+            raise changed(chunk, drafted.raw_hash, self._function)
         return drafted
 
     async def parts(self, whole: Drafted, limits: Limits) -> AsyncGenerator[Drafted, None]:

@@ -5,6 +5,7 @@ Children stand for their parent from one transaction on. On a service where each
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence, Set
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -12,10 +13,9 @@ from math import ceil, log2
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState
 from bulkup.doubt.naming import widest_name
-from bulkup.encoding.lines import lines_of
 from bulkup.flow.context import PlannedLane, SendingRound
 from bulkup.flow.draft import Drafted, Keep, Placed
-from bulkup.flow.prepared import Prepared, listed
+from bulkup.flow.prepared import Prepared, changed, listed
 from bulkup.flow.tiling import Limits
 from bulkup.journal.dead_letter import dead_letter
 from bulkup.model import Block, Reject, Stage
@@ -54,24 +54,27 @@ class Splitter:
     ) -> list[Prepared]:
         """The chunks that now stand for *prepared*, in order. Empty where all of its rows were set aside."""
         chunk = prepared.chunk
-        if chunk.rows == 1:
-            await self.set_aside(prepared, refusal.reason)
+        cuts = await self._chunker.cuts(prepared.items, chunk.rows)
+        if len(cuts) <= 1:  # what one row of the source has become stays together
+            await self.set_aside(prepared, refusal.reason, isolated=chunk.rows == 1)
             return []
         if isinstance(refusal, TooLarge):
             return await self._smaller(prepared, refusal, max_body_bytes)
         bad = [row for row in refusal.rows if row < chunk.rows]
         if bad:
-            return await self._around(prepared, bad, refusal.reason, budget)
+            return await self._around(prepared, _with_their_line(bad, cuts, chunk.rows), refusal.reason, budget)
         if budget.requests < 2:
             await self.set_aside(prepared, refusal.reason, isolated=False)
             return []
         budget.requests -= 2
-        return await self._replace(prepared, await self._cut_before(prepared, [chunk.rows // 2]), refusal.reason)
+        middle = cuts[min(bisect_left(cuts, chunk.rows // 2, lo=1), len(cuts) - 1)]
+        return await self._replace(prepared, await self._cut_before(prepared, [middle]), refusal.reason)
 
     async def set_aside(self, prepared: Prepared, reason: str, *, isolated: bool = True) -> None:
         """Every row of the chunk becomes a dead letter with the service's words."""
         draft = await self._chunker.whole(prepared.items, Keep(encoded=False, raw=True))
-        letters = self._letters(self._refused_rows(draft, reason), isolated=isolated)
+        self._see_the_same(prepared.chunk, [draft])
+        letters = self._letters(await self._refused_rows(draft, reason), isolated=isolated)
         await self._journal.refused(prepared.chunk.id, reason, letters)
         self._moved(prepared.chunk, [_refused(prepared.chunk)])
 
@@ -118,6 +121,7 @@ class Splitter:
     ) -> list[Prepared]:
         """*drafts* as children of *parent*. Those at the places *named* are set aside, since the service named their rows; those
         *not_tried* are too, since the budget ended before they could be tried without these."""
+        self._see_the_same(parent.chunk, drafts)
         first = await self._round.numbers.take(parent.chunk.id.tile, len(drafts))
         letters = b""
         made: list[tuple[Chunk, Drafted]] = []
@@ -125,7 +129,7 @@ class Splitter:
             id_ = ChunkId(parent.chunk.id.lane, parent.chunk.id.tile, first + place)
             child = draft.chunk(id_, self._name(id_, draft.rows_hash))
             if place in named or place in not_tried:
-                letters += self._letters(self._refused_rows(draft, reason), isolated=place in named)
+                letters += self._letters(await self._refused_rows(draft, reason), isolated=place in named)
                 child = _refused(child)
             made.append((child, draft))
         children = [child for child, _ in made]
@@ -137,6 +141,11 @@ class Splitter:
             if child.state is ChunkState.PLANNED
         ]
 
+    def _see_the_same(self, chunk: Chunk, drafts: Sequence[Drafted]) -> None:
+        """Raise `SourceChanged` where *drafts* are not the rows that were planned as *chunk*: a function may give others now."""
+        if sum(draft.rows for draft in drafts) != chunk.rows:
+            raise changed(chunk, function=self._planned.plan.rows.function)
+
     def _moved(self, parent: Chunk, children: Sequence[Chunk]) -> None:
         totals = self._lane.tally.totals
         totals.move(parent, ChunkState.PLANNED, ChunkState.SPLIT)
@@ -147,7 +156,7 @@ class Splitter:
     def _name(self, chunk: ChunkId, rows_hash: bytes) -> str:
         return self._destination.policy.chunk_name(self._destination.dataset_name, chunk, rows_hash, is_family=True)
 
-    def _refused_rows(self, draft: Drafted, reason: str) -> list[Placed]:
+    async def _refused_rows(self, draft: Drafted, reason: str) -> list[Placed]:
         """The good rows of *draft* (which holds them as read) as dead letters of the service's."""
         found: list[Placed] = []
         lines: dict[int, int] = {}
@@ -157,12 +166,15 @@ class Splitter:
             if not isinstance(item, Block):
                 lines[file] = before + 1
                 continue
-            made = self._chunker.encode_rows(item)
+            made = await self._chunker.encode_lines(item)
             lines[file] = before + len(made)
-            for line, row in zip(lines_of(item), made, strict=True):
-                if row.body is not None:
-                    reject = Reject(row.position, line.number, Stage.SERVER, None, reason, line.row, len(line.row))
-                    found.append(Placed(reject, file, before + reject.line))
+            for number, line in enumerate(made):
+                for row in line.rows:
+                    if row.body is not None:
+                        reject = Reject(
+                            row.position, number, Stage.SERVER, None, reason, row.row, len(row.row), part=row.part
+                        )
+                        found.append(Placed(reject, file, before + number))
         return found
 
     def _letters(self, rows: Sequence[Placed], *, isolated: bool) -> bytes:
@@ -178,6 +190,17 @@ class Splitter:
             )
             for placed in rows
         )
+
+
+def _with_their_line(rows: Sequence[int], cuts: Sequence[int], count: int) -> list[int]:
+    """*rows*, and the others that were made of the same rows of the source. *cuts* are where those begin, *count* is the end."""
+    if isinstance(cuts, range):
+        return list(rows)
+    found: set[int] = set()
+    for row in rows:
+        place = bisect_right(cuts, row)
+        found.update(range(cuts[place - 1], cuts[place] if place < len(cuts) else count))
+    return sorted(found)
 
 
 def _refused(chunk: Chunk) -> Chunk:

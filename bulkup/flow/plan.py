@@ -9,6 +9,7 @@ from bulkup.encoding import RowPlan, Target
 from bulkup.errors import JournalUnusable
 from bulkup.flow.tiling import Limits
 from bulkup.journal.facts import PlanRecord
+from bulkup.rows.function import Function
 
 __all__ = ["LanePlan"]
 
@@ -50,12 +51,13 @@ class LanePlan:
         )
 
     @classmethod
-    def of_record(cls, record: PlanRecord, target: Target) -> LanePlan:
-        """From the journal. Raises `JournalUnusable` where the rows' plan makes no sense."""
+    def of_record(cls, record: PlanRecord, target: Target, function: Function | None = None) -> LanePlan:
+        """From the journal, for *function* if the user has named one. Raises `JournalUnusable` where the rows' plan makes no sense,
+        `SourceChanged` where it is of another function."""
         try:
             return cls(
                 record.tile_bytes,
-                RowPlan.from_json(record.rows, target),
+                RowPlan.from_json(record.rows, target, function),
                 record.max_body_bytes,
                 record.max_rows,
                 record.max_row_bytes,

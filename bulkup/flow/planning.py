@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from bulkup.doubt.naming import widest_name
 from bulkup.encoding import RowPlan, decide
@@ -11,6 +13,7 @@ from bulkup.flow.context import LaneContext
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.scanned import scanned
 from bulkup.flow.tiling import tile_bytes
+from bulkup.flow.user_code import in_user_thread
 from bulkup.journal.facts import PLAN
 from bulkup.model import Block
 from bulkup.scan.found import Measure
@@ -18,13 +21,21 @@ from bulkup.sources import Cursor
 
 __all__ = ["frozen_plan", "plan_lane"]
 
+T = TypeVar("T")
+
 MIN_ROOM_BYTES = 256
 
 
 async def frozen_plan(lane: LaneContext) -> LanePlan | None:
-    """The plan that the journal has; None where nothing was planned yet. Raises `JournalUnusable`."""
+    """The plan that the journal has; None where nothing was planned yet. Raises `JournalUnusable`; for the function that the user
+    has named `SourceChanged` and `UsageProblem`."""
     record = await lane.journal.fact(PLAN)
-    return None if record is None else LanePlan.of_record(record, lane.destination.target)
+    if record is None:
+        return None
+    plan = LanePlan.of_record(record, lane.destination.target, lane.chosen.rows.function)
+    if plan.rows.function is not None:
+        await in_user_thread(plan.rows.function.load)
+    return plan
 
 
 async def plan_lane(lane: LaneContext, cursor: Cursor) -> LanePlan:
@@ -42,12 +53,17 @@ async def plan_lane(lane: LaneContext, cursor: Cursor) -> LanePlan:
 
 async def _first_plan(lane: LaneContext, cursor: Cursor) -> LanePlan:
     """Rows, T and limits, decided on the scan, or on the first block."""
-    found = await scanned(lane.journal, lane.destination.target)
+    wanted, target = lane.chosen.rows, lane.destination.target
+    found = await scanned(lane.journal, target, wanted.function)
     if found is None:
         first = await cursor.peek()
         sample = first if isinstance(first, Block) else None
-        rows = decide(sample, lane.destination.target, lane.chosen.rows)
-        measure, may_hold_rows = _measured(rows, sample), _may_hold_rows(sample, rows, lane.source.size)
+        rows = await _worked_out(lane, lambda: decide(sample, target, wanted))
+        measure = await _worked_out(lane, lambda: _measured(rows, sample))
+        # no dataset is promised of none
+        may_hold_rows = sample is not None and (
+            lane.source.size is None or sample.end < lane.source.size or measure.rows > 0
+        )
     else:
         rows, measure, may_hold_rows = found.plan, found.measure, found.rows > 0
     max_body_bytes = min(lane.limit.bytes, lane.chosen.learned_limit or lane.limit.bytes)
@@ -72,19 +88,19 @@ async def _first_plan(lane: LaneContext, cursor: Cursor) -> LanePlan:
     return replace(plan, tile_bytes=size)
 
 
-def _may_hold_rows(sample: Block | None, rows: RowPlan, size: int | None) -> bool:
-    """Whether a source of *size* positions that begins with *sample* may hold a row to send: no dataset is promised of none."""
-    return sample is not None and (size is None or sample.end < size or rows.encoder().encode(sample).rows > 0)
-
-
 def _measured(rows: RowPlan, sample: Block | None) -> Measure:
     """What *sample* comes to."""
     if sample is None:
         return Measure(0, 0, 0, 0)
-    made = [row.body for row in rows.encoder().encode_rows(sample) if row.body is not None]
+    made = [body for line in rows.line_encoder().encode_lines(sample) for body in line.bodies]
     return Measure(
         sample.end - sample.start, sum(map(len, made)) + len(made), len(made), max(map(len, made), default=0)
     )
+
+
+async def _worked_out(lane: LaneContext, work: Callable[[], T]) -> T:
+    """What *work* gives, which may call the user's function."""
+    return work() if lane.chosen.rows.function is None else await in_user_thread(work)
 
 
 def _announce(lane: LaneContext, text: str | None) -> None:

@@ -13,6 +13,7 @@ from bulkup.errors import SourceChanged
 from bulkup.flow.draft import with_commas
 from bulkup.flow.executor import Hold
 from bulkup.model import Block, LongRow
+from bulkup.rows.function import Function
 from bulkup.sources import Cursor
 
 __all__ = [
@@ -122,10 +123,17 @@ class CommasForBreaks:
         return piece.replace(b"\n", b",")
 
 
-def changed(chunk: Chunk, raw_hash: bytes | None = None) -> SourceChanged:
-    """The error for a range that no longer comes to what was planned. *raw_hash*: of its lines as they read now, where known."""
+def changed(chunk: Chunk, raw_hash: bytes | None = None, function: Function | None = None) -> SourceChanged:
+    """The error for a range that no longer comes to what was planned. *raw_hash*: of its lines as they read now, where known.
+    *function*: the user's, where there is one."""
     where = f"bytes {chunk.start:,} to {chunk.stop:,}"
-    if raw_hash == chunk.raw_hash:
+    if function is not None and raw_hash in (chunk.raw_hash, None):
+        return SourceChanged(
+            f"{where} are what they were, but --map {function.title} made other rows of them this time: it is not deterministic. "
+            "bulkup sends nothing of that range. Write the function so that it always makes the same of a row (no random "
+            "numbers, no clock), and begin a new run"
+        )
+    if raw_hash is not None and raw_hash == chunk.raw_hash:
         return SourceChanged(
             f"{where} are what they were, but this version of bulkup makes other rows of them than the one that began the run "
             "(since 0.1.0 numbers keep their characters). It sends nothing of that range. To go on, run the same bulkup upload "

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import anyio
 
-from bulkup.encoding import RowPlan
 from bulkup.flow.children import ChildNumbers
+from bulkup.flow.chunker import Chunker
 from bulkup.flow.context import PlannedLane, SendingRound
 from bulkup.flow.creation import Creation
 from bulkup.flow.executors import Executors
@@ -88,7 +88,9 @@ def _round(planned: PlannedLane, cursor: Cursor) -> SendingRound:
     here = ThisProcess(LaneWorker(lane.destination, planned.plan.rows, planned.chunker, cursor))
     return SendingRound(
         cursor=cursor,
-        executors=Executors(lane.name, here, lane.workers, lane.source, cursor, lane.destination.token),
+        executors=Executors(
+            lane.name, here, lane.workers, lane.source, cursor, lane.destination.token, planned.plan.rows.function
+        ),
         budget=budget,
         reading=budget,
         numbers=ChildNumbers(lane.journal),
@@ -110,12 +112,11 @@ def _time_s(planned: PlannedLane, requests: int, rows: int, size: int) -> float 
     return max((time for time in times if time is not None), default=None)
 
 
-async def first_row(items: AsyncGenerator[Item, None], plan: RowPlan) -> bytes | None:
+async def first_row(items: AsyncGenerator[Item, None], chunker: Chunker) -> bytes | None:
     """The first row of *items* as it would be sent; None where there is none."""
-    encoder = plan.encoder()
     async with aclosing(items) as stream:
         async for item in stream:
-            for row in encoder.encode_rows(item) if isinstance(item, Block) else ():
-                if row.body is not None:
-                    return row.body
+            for line in await chunker.encode_lines(item) if isinstance(item, Block) else ():
+                if line.bodies:
+                    return line.bodies[0]
     return None

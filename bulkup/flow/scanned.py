@@ -6,6 +6,7 @@ from bulkup.encoding import RowPlan, Target
 from bulkup.errors import JournalUnusable
 from bulkup.journal import LaneJournal
 from bulkup.journal.facts import SCAN, ReasonRecord, ScanRecord
+from bulkup.rows.function import Function
 from bulkup.rows.schema import Kind
 from bulkup.scan.found import Found, Measure
 from bulkup.scan.rejects import Reason
@@ -14,10 +15,11 @@ from bulkup.scan.seen import Place, Seen
 __all__ = ["record_of", "scanned"]
 
 
-async def scanned(journal: LaneJournal, target: Target) -> Found | None:
-    """What the scan found for a lane to *target*; None where there was none. Raises `JournalUnusable`."""
+async def scanned(journal: LaneJournal, target: Target, function: Function | None = None) -> Found | None:
+    """What the scan found for a lane to *target*, of the rows that *function* makes if the user has one; None where there was no
+    scan. Raises `JournalUnusable`."""
     record = await journal.fact(SCAN)
-    return None if record is None else _found(record, target)
+    return None if record is None else _found(record, target, function)
 
 
 def record_of(found: Found) -> ScanRecord:
@@ -38,13 +40,15 @@ def record_of(found: Found) -> ScanRecord:
             for name, seen in found.keys.items()
         },
         broke_off=found.broke_off,
+        skipped=found.skipped,
+        made=found.made,
     )
 
 
-def _found(record: ScanRecord, target: Target) -> Found:
+def _found(record: ScanRecord, target: Target, function: Function | None) -> Found:
     try:
         return Found(
-            plan=RowPlan.from_json(record.plan, target),
+            plan=RowPlan.from_json(record.plan, target, function),
             rows=record.rows,
             blank=record.blank,
             rejected=record.rejected,
@@ -55,6 +59,8 @@ def _found(record: ScanRecord, target: Target) -> Found:
                 for name, first in record.keys.items()
             },
             broke_off=record.broke_off,
+            skipped=record.skipped,
+            made=record.made,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         said = " ".join(str(error).split())

@@ -114,7 +114,9 @@ class Sending:
         here = ThisProcess(LaneWorker(lane.destination, planned.plan.rows, planned.chunker, cursor))
         return SendingRound(
             cursor=cursor,
-            executors=Executors(lane.name, here, lane.workers, lane.source, cursor, lane.destination.token),
+            executors=Executors(
+                lane.name, here, lane.workers, lane.source, cursor, lane.destination.token, planned.plan.rows.function
+            ),
             budget=budget,
             reading=reading,
             numbers=ChildNumbers(lane.journal),

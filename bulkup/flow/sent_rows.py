@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -11,15 +11,34 @@ from anyio.lowlevel import checkpoint
 
 from bulkup.chunk import Chunk
 from bulkup.encoding import RowPlan
-from bulkup.encoding.lines import lines_of
 from bulkup.encoding.meaning import as_meant
 from bulkup.errors import SourceChanged
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.draft import hash_raw
-from bulkup.model import Block, EncodedRow
+from bulkup.flow.prepared import changed
+from bulkup.model import Block, EncodedLine
 from bulkup.sources import Cursor, Item, Source
 
-__all__ = ["RowLocation", "SentRows"]
+__all__ = ["RowLocation", "RowsHash", "SentRows"]
+
+
+class RowsHash:
+    """The hash of encoded rows as a chunk has it (`Chunk.rows_hash`): what a function makes now may be something else."""
+
+    def __init__(self) -> None:
+        self._hasher = xxhash.xxh3_128()
+        self._is_first = True
+
+    def add(self, lines: Sequence[EncodedLine]) -> None:
+        """Take in the good rows of *lines*."""
+        for line in lines:
+            for body in line.bodies:
+                self._hasher.update(body if self._is_first else b"," + body)
+                self._is_first = False
+
+    def digest(self) -> bytes:
+        """Of all that was taken in."""
+        return self._hasher.digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +57,8 @@ class SentRows:
     def __init__(self, source: Source, chunker: Chunker, plan: RowPlan, row_key: Callable[[bytes], bytes]) -> None:
         self._source = source
         self._chunker = chunker
-        self._plan = plan
+        self._plan = plan.of_made_rows()
+        self._function = plan.function
         self._row_key = row_key
         self._cursor = source.cursor()
 
@@ -52,17 +72,20 @@ class SentRows:
         Chunks are asked for by position, ascending. Raises `SourceChanged`.
         """
         keys = bytearray()
-        hasher = xxhash.xxh3_128()
-        async for item, rows in self._rows(self._cursor, chunk, hasher):
+        hasher, made = xxhash.xxh3_128(), RowsHash()
+        async for item, lines in self._lines(self._cursor, chunk, hasher):
             if isinstance(item, Block):
-                lines = (line.row for line in lines_of(item))
-                sent = ((line, row.body) for line, row in zip(lines, rows, strict=True) if row.body is not None)
-                keys += b"".join(self._row_key(as_meant(self._plan, line, body)) for line, body in sent)
+                if self._function is not None:
+                    made.add(lines)
+                sent = ((row.row, row.body) for line in lines for row in line.rows if row.body is not None)
+                keys += b"".join(self._row_key(as_meant(self._plan, source, body)) for source, body in sent)
         if hasher.digest() != chunk.raw_hash:
             raise SourceChanged(
                 f"the source has changed since it was uploaded: bytes {chunk.start:,} to {chunk.stop:,} are not what they were, "
                 "so it cannot be compared with what landed; restore it"
             )
+        if self._function is not None and made.digest() != chunk.rows_hash:
+            raise changed(chunk, function=self._function)
         return bytes(keys)
 
     async def locations(self, chunk: Chunk, rows: Collection[int], first: Mapping[int, int]) -> dict[int, RowLocation]:
@@ -72,29 +95,28 @@ class SentRows:
         number = 0
         cursor = self._source.cursor()
         try:
-            async for _, encoded in self._rows(cursor, chunk, xxhash.xxh3_128()):
-                for row in encoded:
-                    file, _ = self._chunker.place(row.position)
-                    line = lines[file] = lines.get(file, -1) + 1
-                    if row.body is None:
-                        continue
-                    if number in rows:
-                        uri, byte_offset = self._source.locate(row.position)
-                        found[number] = RowLocation(uri, first.get(file, 1) + line, byte_offset)
-                    number += 1
+            async for _, encoded in self._lines(cursor, chunk, xxhash.xxh3_128()):
+                for line in encoded:
+                    file, _ = self._chunker.place(line.position)
+                    place = lines[file] = lines.get(file, -1) + 1
+                    for _ in line.bodies:
+                        if number in rows:
+                            uri, byte_offset = self._source.locate(line.position)
+                            found[number] = RowLocation(uri, first.get(file, 1) + place, byte_offset)
+                        number += 1
         finally:
             await cursor.aclose()
         return found
 
-    async def _rows(
+    async def _lines(
         self, cursor: Cursor, chunk: Chunk, hasher: xxhash.xxh3_128
-    ) -> AsyncIterator[tuple[Item, list[EncodedRow]]]:
+    ) -> AsyncIterator[tuple[Item, list[EncodedLine]]]:
         """What *chunk* is read as, and its lines, block by block; a line that is too long has no body."""
         async with aclosing(cursor.read(chunk.start, chunk.stop)) as items:
             async for item in items:
                 hash_raw(hasher, item)
                 if isinstance(item, Block):
-                    yield item, self._chunker.encode_rows(item)
+                    yield item, await self._chunker.encode_lines(item)
                 else:
-                    yield item, [EncodedRow(item.start, None, None)]
+                    yield item, [EncodedLine(item.start, ())]
                 await checkpoint()

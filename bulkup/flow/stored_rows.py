@@ -15,6 +15,8 @@ from bulkup.doubt.settlement import Held, Known, Look, Match, PageBack, Verdict,
 from bulkup.errors import as_one_error
 from bulkup.flow.context import PlannedLane
 from bulkup.flow.looking import row_pages
+from bulkup.flow.prepared import changed
+from bulkup.flow.sent_rows import RowsHash
 from bulkup.journal import every_ids, landed_without_ids
 from bulkup.model import Block
 
@@ -114,15 +116,20 @@ class StoredRows:
     async def _content(self, chunk: Chunk) -> Counter[bytes]:
         """The rows of a chunk, read from the source again."""
         found: Counter[bytes] = Counter()
+        made, function = RowsHash(), self._planned.plan.rows.function
         cursor = self._lane.source.cursor()
         try:
             async with aclosing(cursor.read(chunk.start, chunk.stop)) as items:
                 async for item in items:
                     if isinstance(item, Block):
-                        rows = [row.body for row in self._planned.chunker.encode_rows(item) if row.body is not None]
-                        found.update(map(self._destination.row_key, rows))
+                        lines = await self._planned.chunker.encode_lines(item)
+                        if function is not None:
+                            made.add(lines)
+                        found.update(self._destination.row_key(body) for line in lines for body in line.bodies)
         finally:
             await cursor.aclose()
+        if function is not None and made.digest() != chunk.rows_hash:  # it would be called absent, and sent again
+            raise changed(chunk, function=function)
         return found
 
     async def _explained(self, stored: Set[str | int | None]) -> Explained:

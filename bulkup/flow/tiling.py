@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bulkup.model import Block, EncodedRow
+from bulkup.model import Block, EncodedLine
 
 __all__ = ["Limits", "Part", "cut", "even_part", "lines_that_fit", "tile_bytes"]
 
@@ -63,25 +63,26 @@ def even_part(limits: Limits, *, body_bytes: int, rows: int) -> Part:
     return Part(max(1, -(-body_bytes // parts)), max(1, share))
 
 
-def lines_that_fit(lines: Sequence[EncodedRow], part: Part, limits: Limits, *, body_bytes: int, rows: int) -> int:
+def lines_that_fit(lines: Sequence[EncodedLine], part: Part, limits: Limits, *, body_bytes: int, rows: int) -> int:
     """How many of *lines* still go into a chunk that holds *body_bytes* in *rows* rows already.
 
-    Rows are taken until the part is reached, without passing the limits; into an empty chunk at least one row goes. Blank and
-    rejected lines weigh nothing.
+    Rows are taken until the part is reached, without passing the limits; into an empty chunk at least the rows of one line go.
+    Blank and rejected lines weigh nothing.
     """
     for count, line in enumerate(lines):
-        if line.body is None:
+        good = line.bodies
+        if not good:
             continue
         if rows > 0 and (body_bytes >= part.body_bytes or rows >= part.rows):
             return count
-        grown = body_bytes + len(line.body) + (1 if rows else 0)
-        if not limits.allow(body_bytes=grown, rows=rows + 1):
+        grown = body_bytes + sum(map(len, good)) + len(good) - (0 if rows else 1)
+        if rows > 0 and not limits.allow(body_bytes=grown, rows=rows + len(good)):
             return count
-        body_bytes, rows = grown, rows + 1
+        body_bytes, rows = grown, rows + len(good)
     return len(lines)
 
 
-def cut(block: Block, lines: Sequence[EncodedRow], count: int) -> tuple[Block, Block]:
+def cut(block: Block, lines: Sequence[EncodedLine], count: int) -> tuple[Block, Block]:
     """*block* cut behind its first *count* lines (0 < count < all). *lines* gives the position of each."""
     at = lines[count].position
     if block.offsets is None:

@@ -25,9 +25,10 @@ def dead_letter(
 ) -> bytes:
     """One line of `rejects.jsonl`. *byte_offset* is None in a file whose positions are not bytes.
     *line_in_chunk* counts the lines of that file in the chunk, from 0: exports make the row
-    number of it. *isolated* is False where the service refused the row together with others and it was not tried alone."""
+    number of it. A row that was made of one together with others has its number among them (*part*, from 1), and stands there as
+    it was made. *isolated* is False where the service refused the row together with others and it was not tried alone."""
     record: dict[str, Any] = {
-        "id": f"{lane}:{reject.position}",
+        "id": f"{lane}:{reject.position}" + ("" if reject.part is None else f":{reject.part}"),
         "lane": lane,
         "file": readable(portable(file)),
         "byte_offset": byte_offset,
@@ -39,6 +40,8 @@ def dead_letter(
         "line_in_chunk": line_in_chunk,
         "position": reject.position,
     }
+    if reject.part is not None:
+        record["part"] = reject.part
     if not isolated:
         record["isolated"] = False
     if with_row:

@@ -207,6 +207,8 @@ class ScanRecord(Struct, frozen=True):
     reasons: tuple[ReasonRecord, ...]
     keys: dict[str, dict[str, tuple[_Count, _Size]]]
     broke_off: str | None
+    skipped: _Count = 0
+    made: _Count = 0
 
 
 class Found(Struct, frozen=True, array_like=True):

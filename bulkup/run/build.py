@@ -12,6 +12,7 @@ from bulkup.destinations.settings import DestinationSettings
 from bulkup.encoding import RowOptions
 from bulkup.encoding.shapes import PRESETS
 from bulkup.errors import BulkupError, UsageProblem
+from bulkup.rows.function import function_of
 from bulkup.rows.mapping import parse_mapping
 from bulkup.run.wish import Upload
 from bulkup.settings.config import RunSettings
@@ -68,6 +69,7 @@ def row_options(settings: DestinationSettings, chosen: RunSettings) -> RowOption
         preset=settings.preset,
         turns=settings.turns,
         repairs=repairs_in(settings.repair),
+        function=None if settings.map is None else function_of(settings.map),
         mapping=mapping,
         drop=settings.drop,
         max_row_bytes=chosen.max_row_bytes,

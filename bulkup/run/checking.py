@@ -14,7 +14,8 @@ from bulkup.chunk import Totals
 from bulkup.encoding import RowPlan
 from bulkup.errors import ExitCode, as_one_error, worst
 from bulkup.event import Event, Note
-from bulkup.flow.context import PlannedLane
+from bulkup.flow.chunker import Chunker
+from bulkup.flow.context import LaneContext, PlannedLane
 from bulkup.flow.lane import Lane
 from bulkup.flow.planning import plan_lane
 from bulkup.flow.rehearsal import Rehearsed, first_row, rehearse
@@ -114,7 +115,7 @@ def _know_limits(known: Path, state: Path) -> None:
 
 async def _checked(run: OpenRun) -> Checked:
     await look_at_all(run)
-    founds = {lane.name: await scanned(lane.context.journal, lane.context.destination.target) for lane in run.lanes}
+    founds = {lane.name: await _found(lane.context) for lane in run.lanes}
     lanes = {lane.name: await _checked_lane(run, lane, founds[lane.name]) for lane in run.lanes}
     return Checked(run.source.files, lanes, all(found is not None for found in founds.values()))
 
@@ -124,7 +125,7 @@ async def _checked_lane(run: OpenRun, lane: Lane, found: Found | None) -> Checke
     refused = await too_many_rejects(context, run.source)
     await lane.take_up()
     planned = PlannedLane.of(context, await plan_lane(context, lane.cursor))
-    row = await _first_row(run, lane, planned.plan.rows)
+    row = await _first_row(run, lane, planned.chunker)
     sent = await rehearse(planned, lane.cursor)
     totals = context.tally.totals
     verdict = lane_verdict(
@@ -148,16 +149,20 @@ async def _checked_lane(run: OpenRun, lane: Lane, found: Found | None) -> Checke
     )
 
 
-async def _first_row(run: OpenRun, lane: Lane, plan: RowPlan) -> bytes | None:
+async def _found(lane: LaneContext) -> Found | None:
+    return await scanned(lane.journal, lane.destination.target, lane.chosen.rows.function)
+
+
+async def _first_row(run: OpenRun, lane: Lane, chunker: Chunker) -> bytes | None:
     """The first row as it would be sent, as far as it can be known before the source is read."""
     if run.source.rereadable:
         cursor = run.source.cursor()
         try:
-            return await first_row(cursor.read(0, _END), plan)
+            return await first_row(cursor.read(0, _END), chunker)
         finally:
             await cursor.aclose()
     first = await lane.cursor.peek()
-    return None if first is None else await first_row(_only(first), plan)
+    return None if first is None else await first_row(_only(first), chunker)
 
 
 _END = 2**62

@@ -26,6 +26,7 @@ from bulkup.flow.lane import Lane
 from bulkup.flow.limit import BodyLimit
 from bulkup.flow.requests import Requests
 from bulkup.flow.tally import Tally
+from bulkup.flow.user_code import PrintsToStderr
 from bulkup.journal import Journal, Lock
 from bulkup.journal.facts import FILES, STARTED_AT, UPLOAD
 from bulkup.model import BLOCK_BYTES
@@ -215,6 +216,8 @@ async def _open_lane(run: OpenRun, settings: DestinationSettings, token: TokenSo
 def _lane_context(run: OpenRun, settings: DestinationSettings, destination: Destination) -> LaneContext:
     options = run.wish.upload.settings
     chosen = _chosen(run, settings)
+    if chosen.rows.function is not None:
+        PrintsToStderr.install()
     clock, halt = run.clock, Halt()
     say = partial(run.say, lane=destination.name)
     pacing = Pacing(
@@ -227,7 +230,12 @@ def _lane_context(run: OpenRun, settings: DestinationSettings, destination: Dest
     )
     patience = Patience(retry_for_s=options.retry_for_s, max_wait_s=options.max_wait_s, now=clock.monotonic())
     opening = LaneOpening(
-        settings.dataset(options.name), _timeouts(options), options.max_row_bytes, BLOCK_BYTES, settings.ca_file
+        settings.dataset(options.name),
+        _timeouts(options),
+        options.max_row_bytes,
+        BLOCK_BYTES,
+        settings.ca_file,
+        chosen.rows.function,
     )
     return LaneContext(
         destination=destination,
@@ -280,7 +288,8 @@ async def _start_workers(run: OpenRun, locks: list[Lock], stack: AsyncExitStack)
     count = worker_count(run.wish.upload.settings.workers, run.source)
     if count > 1:
         held = [*([run.folder.held] if run.folder.held is not None else []), *locks]
-        await run.workers.start(count, stack, keep_fds=[lock.fd for lock in held])
+        prints = any(lane.context.chosen.rows.function is not None for lane in run.lanes)
+        await run.workers.start(count, stack, keep_fds=[lock.fd for lock in held], prints=prints)
 
 
 def _hear_quota(lanes: list[Lane], name: str, headers: Mapping[str, str]) -> None:

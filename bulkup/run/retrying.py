@@ -26,6 +26,7 @@ from bulkup.journal.sidecars import REJECTS, read_letters
 from bulkup.journal.state_files import open_in
 from bulkup.model import BLOCK_BYTES, HEAD_BYTES, Validation
 from bulkup.refusal import attempt
+from bulkup.rows.function import Function, function_of
 from bulkup.run.folder import RunFolder, StateDir, private_file
 from bulkup.run.wish import Upload
 from bulkup.settings.config import LONGEST_NAME, RejectLimit, Scan
@@ -55,18 +56,23 @@ class Retries:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One row to send to *lane*, None where it cannot be told from what was kept."""
+    """One row to send to *lane*, None where it cannot be told from what was kept. *is_made*: by the user's function, which must not
+    be given it again."""
 
     lane: str | None
     data: bytes | None
+    is_made: bool = False
 
 
-def prepare_retries(state: StateDir, folder: RunFolder, *, lane: str | None, file: Path | None) -> Retries:
+def prepare_retries(
+    state: StateDir, folder: RunFolder, *, lane: str | None, file: Path | None, function: Function | None = None
+) -> Retries:
     """What sends the rejected rows of the run in *folder* again, to *lane* or wherever they were refused.
 
     The rows are those in `rejects.jsonl`, or those in *file*: dead letters as exported, edited or not, or plain rows. The same rows
-    of the same run make the same retry, so that it can be gone on with and does nothing twice. Not to be called where an event
-    loop runs. Raises `UsageProblem`.
+    of the same run make the same retry, so that it can be gone on with and does nothing twice. Rows of a run with a `--map` go
+    through *function*, which may be another one, unless they came out of it: of those a part may have landed. Not to be called
+    where an event loop runs. Raises `UsageProblem`.
     """
     with view(folder.path) as journal:
         record = journal.fact(UPLOAD)
@@ -84,7 +90,19 @@ def prepare_retries(state: StateDir, folder: RunFolder, *, lane: str | None, fil
         return _rejected(folder.path, size, lanes) if file is None else _given(file, wanted, lanes)
 
     lost = sum(row.data is None and row.lane in wanted for row in rows())
-    retries = [_retry(state, folder, parent, name, plans[name], rows) for name in wanted]
+    if function is not None and all(d.map is None for d in parent.destinations):
+        raise UsageProblem("the run makes its rows without a function: leave --map out")
+    retries: list[Retry | None] = []
+    for name in wanted:
+        by = next(d.map for d in parent.destinations if d.service == name)
+        sides = ((True, None), (False, function)) if by is not None else ((None, None),)
+        for is_made, one in sides:
+            if is_made is False and one is None and any(r.lane == name and not r.is_made for r in rows()):
+                raise UsageProblem(
+                    f"{name}: the rejected rows go through --map {function_of(by or '').title} once more: give it again, or a "
+                    "better one (bulkup runs no code that only a journal names)"
+                )
+            retries.append(_retry(state, folder, parent, name, plans[name], rows, is_made=is_made, function=one))
     found = tuple(retry for retry in retries if retry is not None)
     if not found:
         where = file or f"run {folder.run_id}"
@@ -98,7 +116,7 @@ def prepare_retries(state: StateDir, folder: RunFolder, *, lane: str | None, fil
 
 def _rejected(folder: Path, size: int, lanes: Sequence[str]) -> Iterator[_Row]:
     for at, line, letter in read_letters(folder, size, lanes):
-        yield _Row(letter["lane"], _row_of(letter, f"{folder / REJECTS}, byte {at:,}", line))
+        yield _Row(letter["lane"], _row_of(letter, f"{folder / REJECTS}, byte {at:,}", line), "part" in letter)
 
 
 def _given(path: Path, wanted: Sequence[str], lanes: Sequence[str]) -> Iterator[_Row]:
@@ -117,7 +135,7 @@ def _given(path: Path, wanted: Sequence[str], lanes: Sequence[str]) -> Iterator[
                     raise UsageProblem(
                         f"{path}, line {number}: the run has no lane {letter['lane']!r}; it has {', '.join(lanes)}"
                     )
-                yield _Row(letter["lane"], _row_of(letter, f"{path}, line {number}", line))
+                yield _Row(letter["lane"], _row_of(letter, f"{path}, line {number}", line), "part" in letter)
             elif len(wanted) > 1:
                 raise UsageProblem(f"{path}, line {number}: a plain row names no destination: give --lane")
             else:
@@ -175,22 +193,30 @@ def _retry(
     lane: str,
     plan: PlanRecord | None,
     rows: Callable[[], Iterator[_Row]],
+    *,
+    is_made: bool | None,
+    function: Function | None,
 ) -> Retry | None:
-    seed = f"{folder.run_id} {lane}\n".encode()
+    """A run for those of *rows* that *is_made* says, None: all. *function* makes rows of them."""
+
+    def wanted() -> Iterator[bytes]:
+        for row in rows():
+            if row.lane == lane and row.data is not None and is_made in (None, row.is_made):
+                yield row.data
+
+    seed = f"{folder.run_id} {lane}{'' if function is None else ' ' + function.key}\n".encode()
     hasher = xxhash.xxh3_128(seed)
     count, learns = 0, False
     destination = next(d for d in parent.destinations if d.service == lane)
-    for row in rows():
-        if row.lane != lane or row.data is None:
-            continue
-        if b"\0" in row.data and parent.settings.validation is Validation.TRUST:
+    for data in wanted():
+        if b"\0" in data and parent.settings.validation is Validation.TRUST:
             raise UsageProblem(
                 f"run {folder.run_id}: a rejected row has a raw line break or a zero byte in a string, and --validation trust "
                 "would send it altered. Give a FILE in which it is fixed"
             )
-        hasher.update(row.data + b"\n")
+        hasher.update(data + b"\n")
         count += 1
-        learns = learns or (_makes_its_own(destination) and _says_something(destination, row.data))
+        learns = learns or (_makes_its_own(destination) and _says_something(destination, data, function))
     if not count:
         return None
     mark = hasher.hexdigest()[:8]
@@ -200,10 +226,11 @@ def _retry(
         held.callback(child.lock().release)
         if not _holds(child.path, hasher.digest(), xxhash.xxh3_128(seed)):
             with private_file(child.path / ROWS) as out:
-                _write(out, (row.data for row in rows() if row.lane == lane and row.data is not None))
+                _write(out, wanted())
         if plan is not None and not learns:
-            anyio.run(_adopt_plan, child, lane, plan)
-    return Retry(child.run_id, _upload(parent, lane, child, state.path, mark), count)
+            rows_by = plan.rows | {"function": None if function is None else function.key}
+            anyio.run(_adopt_plan, child, lane, msgspec.structs.replace(plan, rows=rows_by))
+    return Retry(child.run_id, _upload(parent, lane, child, state.path, mark, function), count)
 
 
 def _makes_its_own(destination: DestinationSettings) -> bool:
@@ -212,12 +239,13 @@ def _makes_its_own(destination: DestinationSettings) -> bool:
     return service_named(destination.service).policy.has_dataset_per_chunk
 
 
-def _says_something(destination: DestinationSettings, row: bytes) -> bool:
-    """Whether *row* can be read, and has the keys of the preset that the user named: of such rows a plan can be made anew."""
+def _says_something(destination: DestinationSettings, row: bytes, function: Function | None) -> bool:
+    """Whether *row* can be read, and has the keys of the preset that the user named, unless *function* makes another of it: of such
+    rows a plan can be made anew."""
     found, shape = attempt(msgspec.json.decode, row), PRESETS.get(destination.preset)
     if not isinstance(found, dict) or not found:
         return False
-    return shape is None or destination.turns in found or shape.is_in(found)
+    return shape is None or function is not None or destination.turns in found or shape.is_in(found)
 
 
 def _holds(folder: Path, wanted: bytes, hasher: xxhash.xxh3_128) -> bool:
@@ -248,8 +276,11 @@ async def _adopt_plan(child: RunFolder, lane: str, plan: PlanRecord) -> None:
             await journal.lane(lane).set_fact(PLAN, msgspec.structs.replace(plan, segments=((0, 0),)))
 
 
-def _upload(parent: Upload, lane: str, child: RunFolder, state_dir: Path, mark: str) -> Upload:
+def _upload(
+    parent: Upload, lane: str, child: RunFolder, state_dir: Path, mark: str, function: Function | None
+) -> Upload:
     destination = next(d for d in parent.destinations if d.service == lane)
+    destination = destination.model_copy(update={"map": None if function is None else str(function)})
     # A service that makes a dataset of every request cannot add to one: the rows go into a dataset (a family) beside it.
     is_new = _makes_its_own(destination)
     changes = {

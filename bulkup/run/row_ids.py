@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, closing
 from dataclasses import dataclass
 from functools import partial
@@ -15,19 +15,26 @@ import xxhash
 from bulkup.account.row_numbers import first_rows
 from bulkup.chunk import Chunk, ChunkState
 from bulkup.destinations.registry import service_named
+from bulkup.encoding.by_function import ByFunction
+from bulkup.encoding.exploding import Exploder
 from bulkup.encoding.lines import line_count, lines_of
 from bulkup.errors import SourceChanged
 from bulkup.flow.draft import hash_raw
-from bulkup.journal.facts import FILES
+from bulkup.flow.user_code import PrintsToStderr, in_user_thread
+from bulkup.journal.facts import FILES, PLAN
 from bulkup.journal.reading import JournalView
-from bulkup.model import Block
+from bulkup.model import Block, Validation
 from bulkup.path_text import readable
+from bulkup.rows.function import function_of
 from bulkup.run.build import reading_of
 from bulkup.run.wish import Upload
+from bulkup.settings.repair import Repair
 from bulkup.sources import Cursor, Source, open_source
 from bulkup.sources.positions import file_at
 
 __all__ = ["RowId", "RowIds"]
+
+_RowsOf = Callable[[Block], Awaitable[list[tuple[int, int]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ class RowIds:
     async def of(self, lane: str) -> AsyncIterator[list[RowId]]:
         """Those of *lane*, a chunk at a time. Raises `SourceChanged`, `UsageProblem`, `SourceUnreadable`, `JournalUnusable`."""
         alone = service_named(lane).policy.has_dataset_per_chunk
-        rejected = self._rejected_at(lane)
+        rows_of = await self._rows_of(lane)
         async with AsyncExitStack() as stack:
             source, cursor = await self._opened(stack)
             for chunk, first in first_rows(self._journal.chunks(lane)):
@@ -68,7 +75,7 @@ class RowIds:
                 if source is None or cursor is None:
                     places = _counted(chunk, first)
                 else:
-                    places = await _read(source, cursor, chunk, first, rejected)
+                    places = await _read(source, cursor, chunk, first, rows_of)
                 ids: Sequence[str | int | None] = self._journal.ids_at(chunk.ids_at) or [None] * chunk.rows
                 if not len(places) == len(ids) == chunk.rows:
                     raise SourceChanged(
@@ -89,10 +96,36 @@ class RowIds:
                     for number, (place, row_id) in enumerate(zip(places, ids, strict=True), 1)
                 ]
 
-    def _rejected_at(self, lane: str) -> array[int]:
+    async def _rows_of(self, lane: str) -> _RowsOf:
+        """What gives, for each row that was to be sent of those in a block, the number of its line and its position."""
         upload = [destination.service for destination in self._upload.destinations]
-        found = (letter["position"] for _, letter in self._journal.rejects(upload) if letter["lane"] == lane)
-        return array("q", sorted(found))
+        letters = (letter for _, letter in self._journal.rejects(upload) if letter["lane"] == lane)
+        plan = self._journal.fact(PLAN, lane)
+        named = next(d.map for d in self._upload.destinations if d.service == lane)
+        if plan is None or named is None:
+            rejected = array("q", sorted(letter["position"] for letter in letters))
+
+            async def plain(block: Block) -> list[tuple[int, int]]:
+                lines = lines_of(block)
+                return [(at.number, at.position) for at in lines if at.row and not _is_in(rejected, at.position)]
+
+            return plain
+        PrintsToStderr.install()
+        function = await in_user_thread(partial(ByFunction, function_of(named), plan.max_row_bytes))
+        repairs = tuple(map(Repair, plan.rows.get("repairs", ())))
+        is_full = plan.rows.get("validation", Validation.FULL) == Validation.FULL
+        exploder = Exploder(function, repairs=repairs, max_row_bytes=plan.max_row_bytes, finds_doubled_keys=is_full)
+        bad = {(letter["position"], letter.get("part", 1)) for letter in letters}
+
+        async def made(block: Block) -> list[tuple[int, int]]:
+            return [
+                (one.line.number, one.line.position)
+                for one in await in_user_thread(partial(exploder.lines, block))
+                for part in range(1, len(one.rows) + 1)
+                if (one.line.position, part) not in bad
+            ]
+
+        return made
 
     async def _opened(self, stack: AsyncExitStack) -> tuple[Source, Cursor] | tuple[None, None]:
         """The source; nothing where it was standard input."""
@@ -127,14 +160,12 @@ def _counted(chunk: Chunk, first: dict[int, int]) -> list[_Place]:
     numbers: Iterator[tuple[int, int]] = (
         (file, first.get(file, 1) + line) for file, count in chunk.lines for line in range(count)
     )
-    if chunk.blank or chunk.rejected:
+    if chunk.blank or chunk.rejected or chunk.skipped or chunk.made:
         return [_Place(chunk.file, None, None)] * chunk.rows
     return [_Place(file, number, None) for file, number in numbers]
 
 
-async def _read(
-    source: Source, cursor: Cursor, chunk: Chunk, first: dict[int, int], rejected: Sequence[int]
-) -> list[_Place]:
+async def _read(source: Source, cursor: Cursor, chunk: Chunk, first: dict[int, int], rows_of: _RowsOf) -> list[_Place]:
     found: list[_Place] = []
     numbers = dict(first)
     hasher = xxhash.xxh3_128()
@@ -146,11 +177,7 @@ async def _read(
             if not isinstance(item, Block):
                 numbers[file] = number + 1  # it was too long to be sent
                 continue
-            found += [
-                _Place(file, number + line.number, source.locate(line.position)[1])
-                for line in lines_of(item)
-                if line.row and not _is_in(rejected, line.position)
-            ]
+            found += [_Place(file, number + line, source.locate(position)[1]) for line, position in await rows_of(item)]
             numbers[file] = number + line_count(item.data)
     if hasher.digest() != chunk.raw_hash:
         raise SourceChanged(

@@ -60,9 +60,11 @@ class RunWorkers:
         """The workers as *lane* sees them: none before they are started."""
         return LaneWorkers(self._pool, lane, opening)
 
-    async def start(self, count: int, stack: AsyncExitStack, *, keep_fds: Sequence[int]) -> None:
-        """*count* processes, which end with *stack*. Raises `UsageProblem` where the system refuses them."""
-        verbose = logging.getLogger("bulkup").isEnabledFor(logging.INFO)
+    async def start(self, count: int, stack: AsyncExitStack, *, keep_fds: Sequence[int], prints: bool) -> None:
+        """*count* processes, which end with *stack*. *prints*: what they print is for the user to see.
+
+        Raises `UsageProblem` where the system refuses them."""
+        verbose = prints or logging.getLogger("bulkup").isEnabledFor(logging.INFO)
         try:
             await self._pool.start(count, module="bulkup.run.worker_process", keep_fds=keep_fds, verbose=verbose)
         except OSError as error:

@@ -14,6 +14,7 @@ from bulkup.errors import BulkupError, TooManyRejects
 from bulkup.flow.context import LaneContext
 from bulkup.flow.planning import frozen_plan
 from bulkup.flow.scanned import record_of, scanned
+from bulkup.flow.user_code import in_user_thread
 from bulkup.journal.facts import SCAN
 from bulkup.path_text import readable
 from bulkup.run.open_run import OpenRun
@@ -88,6 +89,8 @@ async def _scanned_in_a_thread(source: Source, lanes: Mapping[str, tuple[Target,
             return {}
 
     try:
+        if any(options.function is not None for _, options in lanes.values()):
+            return await in_user_thread(work)
         return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
     finally:
         stopped.set()
@@ -95,7 +98,7 @@ async def _scanned_in_a_thread(source: Source, lanes: Mapping[str, tuple[Target,
 
 async def too_many_rejects(lane: LaneContext, source: Source) -> BulkupError | None:
     """What is to be said if the scan of *lane* shows more rejected rows than the user allows."""
-    found = await scanned(lane.journal, lane.destination.target)
+    found = await scanned(lane.journal, lane.destination.target, lane.chosen.rows.function)
     limit = lane.chosen.run.max_rejects
     if found is not None and limit is not None and limit.is_passed(rejected=found.rejected, read=found.rows_read):
         return _too_many(lane.name, found, limit, source)

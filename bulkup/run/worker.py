@@ -16,6 +16,8 @@ from bulkup.flow.halt import Halt
 from bulkup.flow.lane_worker import LaneWorker, ToldLayout
 from bulkup.flow.orders import CpuUsed, LaneOrder, OpenLane, QuotaHeaders, Stalled
 from bulkup.flow.plan import LanePlan
+from bulkup.flow.user_code import PrintsToStderr, in_user_thread
+from bulkup.rows.function import Function
 from bulkup.sources import open_files
 from bulkup.tokens.secret import Token
 from bulkup.tokens.token_source import TokenSource
@@ -38,6 +40,7 @@ class LaneOpening:
     max_row_bytes: int
     block_bytes: int
     ca_file: Path | None = None
+    function: Function | None = None
 
 
 class Worker:
@@ -75,16 +78,19 @@ class Worker:
         self._transports[order.lane] = await transport.__aenter__()  # open until the process ends
         token = TokenSource.of(Token(""))
         destination = service_named(opening.dataset.service).destination(opening.dataset, transport, token)
-        plan = LanePlan.of_record(order.plan, destination.target).rows
+        plan = LanePlan.of_record(order.plan, destination.target, opening.function).rows
+        if plan.function is not None:
+            PrintsToStderr.install()
+            await in_user_thread(plan.function.load)
         halt = Halt()  # nothing stops a worker's work but the order to
         if all(file.any_range for file in order.files):
             source = await anyio.to_thread.run_sync(
                 partial(open_files, order.files, max_row_bytes=opening.max_row_bytes, block_bytes=opening.block_bytes)
             )
-            lane = LaneWorker(destination, plan, Chunker(source, plan.encoder(), halt), source.cursor())
+            lane = LaneWorker(destination, plan, Chunker(source, plan.line_encoder(), halt), source.cursor())
         else:  # its lines come with the orders
             layout = ToldLayout()
-            lane = LaneWorker(destination, plan, Chunker(layout, plan.encoder(), halt), None, layout)
+            lane = LaneWorker(destination, plan, Chunker(layout, plan.line_encoder(), halt), None, layout)
         self._lanes[order.lane] = lane
 
     def _say_how_much_cpu(self) -> None:

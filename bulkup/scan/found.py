@@ -29,7 +29,8 @@ class Found:
 
     *plan* is how rows are made, decided on all that was read. *rows* would be sent, *rejected* not, for *reasons*; *blank* lines
     are none. *keys* is what was seen of the columns' values where the destination has a schema. *broke_off* says why the source
-    could not be read further; what came before counts.
+    could not be read further; what came before counts. *skipped* rows are left out by the user's function, and it makes *made* more
+    than it is given.
     """
 
     plan: RowPlan
@@ -40,8 +41,10 @@ class Found:
     reasons: tuple[Reason, ...] = ()
     keys: Mapping[str, Seen] = field(default_factory=dict)
     broke_off: str | None = None
+    skipped: int = 0
+    made: int = 0
 
     @property
     def rows_read(self) -> int:
-        """Rows that would be sent, and those that would not."""
-        return self.rows + self.rejected
+        """Rows of the source."""
+        return self.rows + self.rejected + self.skipped - self.made

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 
 from bulkup.encoding import RowOptions, Target
 from bulkup.encoding.decision import readable_rows
+from bulkup.encoding.exploding import block_of
 from bulkup.errors import SourceUnreadable
 from bulkup.model import Block
+from bulkup.scan.by_function import MadeRows, exploder_of
 from bulkup.scan.counting import Check
 from bulkup.scan.found import Found
 from bulkup.scan.judging import Judge, judge_of
@@ -31,9 +34,8 @@ async def scan(
     It blocks its event loop while it works, so it has one of its own. What cannot be read further is no error: what came before
     counts. Raises `UsageProblem` where a destination cannot take these rows at all, and `SourceChanged`.
     """
-    first = await _first_block(source, next(iter(lanes.values()))[1])
     found: dict[str, Found] = {}
-    judges = {name: judge_of(target, options, first, check) for name, (target, options) in lanes.items()}
+    judges = {name: await _judge(source, target, options, check) for name, (target, options) in lanes.items()}
     while judges:
         sample, broke_off = await _pass(source, judges, check, reached)
         again: dict[str, Judge] = {}
@@ -47,8 +49,18 @@ async def scan(
     return found
 
 
-async def _first_block(source: Source, options: RowOptions) -> Block | None:
-    """The first block that holds a row that can be read; where there is none the first one."""
+async def _judge(source: Source, target: Target, options: RowOptions, check: Check) -> Judge:
+    """Of the rows of *source*, or of those that the user's function makes of them."""
+    if options.function is None:
+        return judge_of(target, options, await _first_block(source, options, lambda block: block), check)
+    exploder = exploder_of(options.function, options, check)
+    of_made = replace(options, function=None)
+    first = await _first_block(source, of_made, lambda block: block_of(exploder.lines(block), block))
+    return MadeRows(judge_of(target, of_made, first, check), options.function, exploder)
+
+
+async def _first_block(source: Source, options: RowOptions, made: Callable[[Block], Block | None]) -> Block | None:
+    """What is *made* of the first block in which that has a row that can be read; where there is none of the first one."""
     first: Block | None = None
     count = 0
     cursor = source.cursor()
@@ -56,9 +68,10 @@ async def _first_block(source: Source, options: RowOptions) -> Block | None:
         async with aclosing(cursor.read(0, _END)) as items:
             async for item in items:
                 if isinstance(item, Block):
-                    first = first or item
-                    if any(readable_rows(item, options)):  # a row without keys says nothing
-                        return item
+                    rows = made(item)
+                    first = first or rows
+                    if rows is not None and any(readable_rows(rows, options)):  # a row without keys says nothing
+                        return rows
                     count += 1
                 if count > _UNREADABLE_BLOCKS:
                     return first

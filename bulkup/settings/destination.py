@@ -15,6 +15,7 @@ from bulkup.settings.run import ALONE, ASKING, ON_THE_WAY
 __all__ = ["DestinationOptions"]
 
 BENCHED = ("bench",)
+MAPPED = (*ASKING, "rejects", "ids")
 
 
 class DestinationOptions(OptionTable):
@@ -74,6 +75,15 @@ class DestinationOptions(OptionTable):
             commands=(*ALONE, *BENCHED),
         ),
     ] = ""
+    map: Annotated[
+        str | None,
+        Option(
+            metavar="FILE.py:FUNCTION",
+            meaning="your own function makes the rows: it gets a row, and gives a row, a list of rows, or None (docs/mapping.md)",
+            default="rows as they are",
+            commands=MAPPED,
+        ),
+    ] = None
     drop: Annotated[
         tuple[str, ...],
         Option(
