@@ -303,6 +303,7 @@ OWNERS = {
         flow.lane_worker""",
     "a config: it is refused": "settings.config rows.mapping cli.emulating run.wish",
     "a source: it cannot be read further": """
+        sources.renaming
         sources.decompress sources.separated.conversion sources.json_array
         sources.json_lines sources.json_values sources.lone_object sources.not_rows
         sources.shape sources.stdlib_streams sources.zstd""",
