@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet
 import pytest
 import zstandard
 
@@ -32,6 +35,22 @@ def _csv(rows: Sequence[Row]) -> bytes:
     return out.getvalue().encode()
 
 
+def _parquet(rows: Sequence[Row]) -> bytes:
+    out = io.BytesIO()
+    pa.parquet.write_table(pa.Table.from_pylist(list(rows)), out, row_group_size=7)
+    return out.getvalue()
+
+
+def _arrow(rows: Sequence[Row]) -> bytes:
+    out, table = io.BytesIO(), pa.Table.from_pylist(list(rows))
+    with pa.ipc.new_file(out, table.schema) as writer:
+        writer.write_table(table, max_chunksize=7)
+    return out.getvalue()
+
+
+TABLES = {".parquet": _parquet, ".arrow": _arrow}
+"""They are packed inside."""
+
 SHAPES: dict[str, Callable[[Sequence[Row]], bytes]] = {
     ".jsonl": lambda rows: b"".join(json.dumps(row).encode() + b"\n" for row in rows),
     ".json": lambda rows: json.dumps(list(rows), indent=1).encode(),
@@ -47,12 +66,13 @@ PACKINGS: dict[str, Callable[[bytes], bytes]] = {
 }
 PLACES = ("folder", "web", "bucket", "hub")
 Cell = tuple[str, str, str]
-CELLS: list[Cell] = [(shape, packing, place) for shape in SHAPES for packing in PACKINGS for place in PLACES]
+AS_THEY_ARE: list[Cell] = [(shape, "", place) for shape in TABLES for place in PLACES]
+CELLS = [(shape, packing, place) for shape in SHAPES for packing in PACKINGS for place in PLACES] + AS_THEY_ARE
 PAIRS = [
     (shape, packing, PLACES[-(one + other) % len(PLACES)])
     for one, shape in enumerate(SHAPES)
     for other, packing in enumerate(PACKINGS)
-]
+] + AS_THEY_ARE
 """Every two of a shape, a packing and a place meet."""
 
 
@@ -62,7 +82,7 @@ def placed(shell: Shell, rows: Sequence[Row], cells: Sequence[Cell], web: Web, s
     at_hub: dict[str, bytes] = {}
     urls: list[str] = []
     for number, (shape, packing, place) in enumerate(cells):
-        data = PACKINGS[packing](SHAPES[shape](rows[number * share : (number + 1) * share]))
+        data = PACKINGS[packing]({**SHAPES, **TABLES}[shape](rows[number * share : (number + 1) * share]))
         name = f"{number}{shape}{packing}"
         if place == "folder":
             path = shell.folder / "rows" / name

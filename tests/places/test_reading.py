@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import io
 import itertools
 import random
 from contextlib import aclosing
 
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet
 import pytest
 
 from bulkup.errors import SourceChanged, UsageProblem
+from bulkup.model import Block
 from bulkup.sources import PlaceAccess, Source, hide, open_source
-from bulkup.sources.places import fetching
+from bulkup.sources.places import fetching, file
 from tests.places.servers import S3, Web, WebFile
 from tests.sources.reading import Row, expected_rows, rows_of
 
@@ -176,3 +181,36 @@ async def test_many_small_files_are_fetched_side_by_side(web: Web) -> None:
         web.most_at_once = 0
         assert await read(either, 1000) == expected_rows(data, MAX_ROW)
         assert web.most_at_once >= 4
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+async def test_a_table_is_read_by_the_blocks_that_are_needed(
+    web: Web, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(file, "BLOCK_BYTES", 4000)
+    table = pa.table({"number": range(20_000), "text": [f"text {number}" for number in range(20_000)]})
+    out = io.BytesIO()
+    if kind == "parquet":
+        pa.parquet.write_table(table, out, row_group_size=2000, compression="none", use_dictionary=False)
+    else:
+        with pa.ipc.new_file(out, table.schema) as writer:
+            writer.write_table(table, max_chunksize=500)
+    data = out.getvalue()
+    web.files["/rows"] = WebFile(data)
+    source = opened(f"{web.url}/rows")
+    assert source.any_range
+    assert source.size is not None
+    web.asked.clear()
+    rows = await _lines(source, source.size // 2, source.size // 2 + 1000)
+    assert rows[0] == b'{"number":10000,"text":"text 10000"}'
+    if kind == "parquet":  # the headers of Arrow's batches stand all over the file
+        assert 4000 * len(web.asked) < len(data) * 2 // 3
+    assert len(await _lines(source, 0, source.size)) == 20_000
+    web.files["/rows"].etag = '"v2"'
+    with pytest.raises(SourceChanged, match=r"rows: has changed since"):
+        await _lines(source, 0, source.size)
+
+
+async def _lines(source: Source, start: int, stop: int) -> list[bytes]:
+    async with aclosing(source.cursor()) as cursor, aclosing(cursor.read(start, stop)) as items:
+        return [line async for item in items if isinstance(item, Block) for line in item.data.splitlines()]

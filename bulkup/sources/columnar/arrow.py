@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from dataclasses import dataclass
 from io import RawIOBase
@@ -14,6 +13,8 @@ from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.refusal import Refusal, attempt
 from bulkup.sources.format import Access, Format, Reader, SourceFile, Unit
 from bulkup.sources.head import Head
+from bulkup.sources.places.file import Bytes, bytes_of, where_in
+from bulkup.sources.places.place import Entry
 from bulkup.sources.reading import Reading
 
 __all__ = ["ARROW"]
@@ -81,22 +82,22 @@ class _Message:
     unpacked: int
 
 
-def _messages(fd: int) -> list[_Message]:
+def _messages(file: Bytes) -> list[_Message]:
     """The messages of the open file, in order. Raises `_CutOffError`, and what a damaged header makes `struct` raise."""
-    size = os.fstat(fd).st_size
-    is_file = os.pread(fd, len(_FILE), 0) == _FILE
-    if is_file and os.pread(fd, 6, size - 6) != _FILE[:6]:
+    size = file.size
+    is_file = file.read(len(_FILE), 0) == _FILE
+    if is_file and file.read(6, size - 6) != _FILE[:6]:
         raise _CutOffError
     at, found = len(_FILE) if is_file else 0, []
     while at < size:
-        head = os.pread(fd, 8, at)
+        head = file.read(8, at)
         begins = 8 if head.startswith(_STREAM) else 4  # before Arrow 0.15 the length alone stood there
         if len(head) < begins:
             raise _CutOffError
         length = _int32.unpack_from(head, begins - 4)[0]
         if length == 0:
             break
-        header = os.pread(fd, length, at + begins)
+        header = file.read(length, at + begins)
         if len(header) < length:
             raise _CutOffError
         fields = _Fields(header, _int32.unpack_from(header, 0)[0])
@@ -107,7 +108,7 @@ def _messages(fd: int) -> list[_Message]:
             raise _CutOffError
         batch = fields.table(2) if kind == _BATCH else None
         rows = batch.whole(0) if batch is not None else 0
-        unpacked = _unpacked(fd, body, batch) if batch is not None and batch.place(3) is not None else 0
+        unpacked = _unpacked(file, body, batch) if batch is not None and batch.place(3) is not None else 0
         found.append(_Message(kind, at, stop, rows, unpacked))
         at = stop
     if not found or found[0].kind != _SCHEMA:
@@ -115,17 +116,17 @@ def _messages(fd: int) -> list[_Message]:
     return found
 
 
-def _unpacked(fd: int, body: int, batch: _Fields) -> int:
+def _unpacked(file: Bytes, body: int, batch: _Fields) -> int:
     """How many bytes the packed buffers of a batch come to: each begins with that."""
-    starts = (os.pread(fd, 8, body + offset) for offset, length in batch.pairs(2) if length >= 8)
+    starts = (file.read(8, body + offset) for offset, length in batch.pairs(2) if length >= 8)
     return sum(max(_int64.unpack(start)[0], 0) for start in starts if len(start) == 8)
 
 
 class _Parts(RawIOBase):
     """Ranges of an open file, one behind the other."""
 
-    def __init__(self, fd: int, parts: list[tuple[int, int]]) -> None:
-        self._fd = fd
+    def __init__(self, file: Bytes, parts: list[tuple[int, int]]) -> None:
+        self._file = file
         self._parts = parts
 
     def readable(self) -> bool:
@@ -135,7 +136,7 @@ class _Parts(RawIOBase):
         made = b""
         while self._parts and len(made) < size:
             start, stop = self._parts[0]
-            data = os.pread(self._fd, min(size - len(made), stop - start), start)
+            data = self._file.read(min(size - len(made), stop - start), start)
             if not data:
                 break
             made += data
@@ -149,24 +150,24 @@ class _ArrowWalk:
 
         pa = pyarrow()
         self._batch_rows = batch_rows
-        self._fd = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
-        messages = _messages(self._fd)
+        self._file = bytes_of(file.path, file.remote, file.size)
+        messages = _messages(self._file)
         batches = [message for message in messages if message.kind == _BATCH]
         firsts = list(accumulate((batch.rows for batch in batches), initial=0))
         first = min(bisect_right(firsts, row) - 1, len(batches) - 1)
         self.row = firsts[first]
         self._batches = batches[first:]
-        self._schema = pa.ipc.read_schema(pa.py_buffer(_read(self._fd, messages[0])))
+        self._schema = pa.ipc.read_schema(pa.py_buffer(_read(self._file, messages[0])))
         self._stream = None
         if any(message.kind == _DICTIONARY for message in messages):
             kept = (m for m in messages if m.kind != _BATCH or m.start >= batches[first].start)
-            self._stream = pa.ipc.open_stream(_Parts(self._fd, [(m.start, m.stop) for m in kept]))
+            self._stream = pa.ipc.open_stream(_Parts(self._file, [(m.start, m.stop) for m in kept]))
         self._rest: Any = None
         while self.row < row:
             self.next(row - self.row)
 
     def __del__(self) -> None:
-        os.close(self._fd)
+        self._file.close()
 
     def next(self, count: int) -> Any:
         while self._rest is None or not self._rest.num_rows:
@@ -182,19 +183,19 @@ class _ArrowWalk:
         if self._stream is not None:
             return self._stream.read_next_batch()
         pa = pyarrow()
-        return pa.ipc.read_record_batch(pa.py_buffer(_read(self._fd, self._batches.pop(0))), self._schema)
+        return pa.ipc.read_record_batch(pa.py_buffer(_read(self._file, self._batches.pop(0))), self._schema)
 
 
-def _examined(_: Head, uri: str, reading: Reading, __: object) -> Any:
+def _examined(_: Head, uri: str, reading: Reading, entry: Entry | None) -> Any:
     from bulkup.sources.columnar.loading import pyarrow
     from bulkup.sources.columnar.table import described, readable
 
-    fd = os.open(uri, os.O_RDONLY | os.O_CLOEXEC)
+    file = bytes_of(uri, *where_in(entry))
     try:
-        found = attempt(_messages, fd)
-        head = b"" if isinstance(found, Refusal) else _read(fd, found[0])
+        found = attempt(_messages, file)
+        head = b"" if isinstance(found, Refusal) else _read(file, found[0])
     finally:
-        os.close(fd)
+        file.close()
     if isinstance(found, Refusal):
         is_cut = isinstance(found.why, _CutOffError)
         raise SourceUnreadable(f"{uri}: damaged Arrow ({'its end is missing' if is_cut else found})")
@@ -210,11 +211,11 @@ def _examined(_: Head, uri: str, reading: Reading, __: object) -> Any:
     return described(schema, sum(batch.rows for batch in batches), size, reading)
 
 
-def _read(fd: int, message: _Message) -> bytes:
+def _read(file: Bytes, message: _Message) -> bytes:
     """The bytes of *message*. Raises `EOFError` where the file has become shorter."""
-    data = os.pread(fd, message.stop - message.start, message.start)
+    data = file.read(message.stop - message.start, message.start)
     while len(data) < message.stop - message.start:
-        more = os.pread(fd, message.stop - message.start - len(data), message.start + len(data))
+        more = file.read(message.stop - message.start - len(data), message.start + len(data))
         if not more:
             raise EOFError("it has become shorter")
         data += more
@@ -243,6 +244,7 @@ ARROW = Format(
     suffixes=(".arrow", ".feather", ".ipc"),
     recognise=_is_arrow,
     reader=_reader,
+    reads_remote=True,
     length=lambda file: file.detail.length,
     examine=_examined,
     note=lambda file: file.detail.note,

@@ -8,6 +8,9 @@ from typing import Any
 
 from bulkup.sources.format import Access, Format, Reader, SourceFile, Unit
 from bulkup.sources.head import Head
+from bulkup.sources.places.address import Remote
+from bulkup.sources.places.file import AsFile, bytes_of, where_in
+from bulkup.sources.places.place import Entry
 from bulkup.sources.reading import Reading
 
 __all__ = ["PARQUET"]
@@ -16,12 +19,12 @@ _BUFFER_BYTES = 256 * 1024
 _ALL_BUFFERS_BYTES = 32 * 1024 * 1024
 
 
-def _opened(path: str, metadata: Any = None) -> Any:
+def _opened(path: str, remote: Remote | None, size: int | None, metadata: Any = None) -> Any:
     from bulkup.sources.columnar.loading import pyarrow
 
     columns = 1 if metadata is None else max(metadata.num_columns, 1)
     return pyarrow().parquet.ParquetFile(
-        path,
+        path if remote is None else AsFile(bytes_of(path, remote, size)),
         metadata=metadata,
         pre_buffer=False,
         buffer_size=max(min(_BUFFER_BYTES, _ALL_BUFFERS_BYTES // columns), 4096),
@@ -30,13 +33,13 @@ def _opened(path: str, metadata: Any = None) -> Any:
 
 class _ParquetWalk:
     def __init__(self, file: SourceFile, row: int, batch_rows: int) -> None:
-        with _opened(file.path) as whole:
+        with _opened(file.path, file.remote, file.size) as whole:
             metadata = whole.metadata
         groups = range(metadata.num_row_groups)
         firsts = list(accumulate((metadata.row_group(number).num_rows for number in groups), initial=0))
         first = min(bisect_right(firsts, row) - 1, len(groups) - 1)
         self.row = firsts[first]
-        self._file = _opened(file.path, metadata)
+        self._file = _opened(file.path, file.remote, file.size, metadata)
         self._batches = (  # not over several groups at once: pyarrow cannot make one batch of two nested dictionaries
             batch
             for number in range(first, len(groups))
@@ -56,11 +59,11 @@ class _ParquetWalk:
         return batch
 
 
-def _examined(_: Head, uri: str, reading: Reading, __: object) -> Any:
+def _examined(_: Head, uri: str, reading: Reading, entry: Entry | None) -> Any:
     from bulkup.sources.columnar.table import described, readable
 
     def look() -> Any:
-        with _opened(uri) as file:
+        with _opened(uri, *where_in(entry)) as file:
             return file.schema_arrow, file.metadata
 
     schema, metadata = readable(uri, "Parquet", look)
@@ -83,6 +86,7 @@ PARQUET = Format(
     suffixes=(".parquet", ".pq"),
     recognise=lambda head: head.starts_with(b"PAR1"),
     reader=_reader,
+    reads_remote=True,
     length=lambda file: file.detail.length,
     examine=_examined,
     note=lambda file: file.detail.note,

@@ -84,7 +84,7 @@ class TableReader:
     def __init__(
         self, file: SourceFile, base: int, *, block_bytes: int, walk: Callable[[SourceFile, int, int], Walk]
     ) -> None:
-        self._fd = open_file(file)
+        self._fd = open_file(file) if file.remote is None else None
         self._file = file
         self._table: Table = file.detail
         self._base = base
@@ -112,7 +112,11 @@ class TableReader:
         import os
 
         self._parked.clear()
-        os.close(self._fd)
+        if self._fd is not None:
+            os.close(self._fd)
+
+    def prepare(self, start: int, stop: int) -> None:
+        """Rows are found by a file's end: nothing can be fetched before that is known."""
 
     def _walk_at(self, row: int) -> Walk:
         parked = self._parked.pop(row, None)
