@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer
 
@@ -67,6 +67,15 @@ class DestinationSettings(DestinationOptions, Model):
     @classmethod
     def _later(cls) -> tuple[str, ...]:
         return (*_LATER_ROWS, *cls.later_row_settings)
+
+    @property
+    def makes_several(self) -> bool:
+        """Whether others are made of the source's rows before anything else is done to them."""
+        return self.map is not None
+
+    def of_made_rows(self) -> Self:
+        """The same for rows that were made already."""
+        return self.model_copy(update={"map": None})
 
     def dataset(self, name: str) -> DatasetAt:
         """Where the dataset *name* is."""

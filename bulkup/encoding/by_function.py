@@ -17,11 +17,11 @@ import orjson
 
 from bulkup.encoding.depth import MOST_NESTED
 from bulkup.encoding.faults import Fault, said
-from bulkup.model import Stage
+from bulkup.model import Changes, Stage
 from bulkup.refusal import Refusal, attempt
 from bulkup.rows.function import Function, line_at_fault
 
-__all__ = ["ByFunction", "Made", "Number"]
+__all__ = ["ByFunction", "Made", "Number", "as_json"]
 
 _MOST_VALUES = 10_000_000
 """In a row; one that holds itself has no end."""
@@ -46,9 +46,10 @@ class Number(float):
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The rows made of one, as JSON. Without any the row is skipped."""
+    """The rows made of one, as JSON. Without any the row is skipped. *changes*: what was changed on the way."""
 
     rows: tuple[bytes, ...]
+    changes: Changes = ()
 
 
 class ByFunction:
@@ -76,7 +77,7 @@ class ByFunction:
             which = f"row {place} of the {len(given)} that it gave: " if isinstance(given, list | tuple) else ""
             if not isinstance(one, dict):
                 return self._bad(f"{which}{_named(one)} is not a row: give a dict, a list of dicts, or None")
-            data = _as_json(one)
+            data = as_json(one)
             if isinstance(data, str):
                 return self._bad(f"{which}{data}")
             made.append(data)
@@ -102,7 +103,7 @@ def _named(value: object) -> str:
     return said(value) if is_json else f"a {type(value).__name__}"
 
 
-def _as_json(row: dict[Any, Any]) -> bytes | str:
+def as_json(row: dict[Any, Any]) -> bytes | str:
     """*row* as JSON, or what keeps it from being JSON."""
     data = attempt(orjson.dumps, row, _plain, _STRICT)
     if isinstance(data, Refusal):

@@ -107,10 +107,15 @@ def what_is_missing(rows: Iterable[_Row], target: Target, turns: str | None = No
     if near:
         return f". The first that is not {near[0]}: {missing_in(row, near[0], target, turns)}"
     if PRESETS["preference"].is_in(row):
-        return f"; they are preferences, and a row of {target.title}'s holds one answer: a mapping takes one side"
+        both = " --both-sides makes two rows of each, labelled 1 and 0;" if _has_sides(target) else ""
+        return f"; they are preferences, and a row of {target.title}'s holds one answer:{both} a mapping takes one side"
     keys = list(row)[:_KEYS_SAID]
     more = ", …" if len(row) > len(keys) else ""
     return f". The first has the keys {', '.join(keys)}{more}" if keys else ". The first has no keys"
+
+
+def _has_sides(target: Target) -> bool:
+    return isinstance(target.rows, FixedRows) and target.rows.sides is not None
 
 
 def _has_keys(row: _Row, name: str, turns: str | None) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from bulkup.encoding.by_function import ByFunction
 from bulkup.encoding.by_row import RewrittenRows
 from bulkup.encoding.choosing import Choice, choose_preset, fitting, missing_in, offered, what_is_missing
 from bulkup.encoding.drop import is_nested, without
@@ -24,11 +23,10 @@ from bulkup.encoding.target import FixedRows, Target
 from bulkup.errors import UsageProblem
 from bulkup.model import Block, Validation
 from bulkup.refusal import Refusal, attempt
-from bulkup.rows.function import Function
 from bulkup.rows.mapping import Mapping
 from bulkup.rows.schema import Column, Holds, given_columns, infer_columns
 
-__all__ = ["decide", "readable_rows"]
+__all__ = ["decide", "exploder_of", "readable_rows"]
 
 _Row = dict[str, Any]
 _PROBLEM_CHARS = 2000
@@ -43,8 +41,9 @@ def decide(sample: Block | None, target: Target, options: RowOptions, chosen: Ch
     Rows of the sample that cannot be read are left to become dead letters. Raises `UsageProblem` where the options
     contradict each other or the rows: an unknown preset, keys that *target* has no place for.
     """
-    if options.function is not None:
-        sample = _made_by(options.function, sample, target, options)
+    if options.makes_several:
+        made = None if sample is None else _made(sample, target, options)
+        return options.with_makers(decide(made, target, options.of_made_rows(), chosen))
     lines = [line.row for line in lines_of(sample) if line.row] if sample is not None else []
     mender = Mender(options.repairs)
     _check(target, options)
@@ -58,7 +57,6 @@ def decide(sample: Block | None, target: Target, options: RowOptions, chosen: Ch
         preset=choice.preset,
         turns=options.turns,
         repairs=options.repairs,
-        function=options.function,
         is_checked=options.preset not in ("auto", "identity") and options.mapping is None,
         fit=choice.fit,
         mapping=options.mapping,
@@ -94,27 +92,30 @@ def readable_rows(block: Block, options: RowOptions | RowPlan) -> Iterator[_Row]
             yield without(row, options.drop, nested)
 
 
-def _made_by(function: Function, sample: Block | None, target: Target, options: RowOptions) -> Block | None:
-    """The rows that *function* makes of those in *sample*, None where it makes none."""
-    if sample is None:
-        return None
-    exploder = Exploder(
-        ByFunction(function, options.max_row_bytes),
+def exploder_of(target: Target, options: RowOptions) -> Exploder:
+    """What makes the rows for *target*, where others are made of the source's. Raises `UsageProblem`, `SourceChanged`."""
+    if options.both_sides and (options.preset not in ("auto", "preference") or options.mapping is not None):
+        raise UsageProblem(f"{target.name}: --both-sides is for preferences: leave the preset or the mapping out")
+    plan = RowPlan(
+        target=target,
+        preset="identity",
         repairs=options.repairs,
         max_row_bytes=options.max_row_bytes,
-        finds_doubled_keys=options.validation is Validation.FULL,
+        validation=options.validation,
     )
-    lines = exploder.lines(sample)
+    return options.with_makers(plan).exploder()
+
+
+def _made(sample: Block, target: Target, options: RowOptions) -> Block | None:
+    """The rows that are made of those in *sample*, None where there are none. Raises `UsageProblem`."""
+    lines = exploder_of(target, options).lines(sample)
     made, faults = block_of(lines, sample), [line.reject for line in lines if line.reject is not None]
     if made is None and faults:
-        raise UsageProblem(
-            one_line(
-                f"{target.name}: no row of the first block can be sent. The first: {faults[0].reason}", _PROBLEM_CHARS
-            )
-        )
+        said = f"{target.name}: no row of the first block can be sent. The first: {faults[0].reason}"
+        raise UsageProblem(one_line(said, _PROBLEM_CHARS))
     if made is None and not isinstance(target.rows, FixedRows) and options.schema is None:
         raise UsageProblem(
-            f"{target.name}: --map {function.title} skips every row of the first block, so there is no schema; "
+            f"{target.name}: --map skips every row of the first block, so there is no schema; "
             f"give one as [{target.name}.schema]"
         )
     return made

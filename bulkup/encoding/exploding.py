@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from bulkup.encoding.by_function import Made, Number
+from bulkup.encoding.by_function import Number
 from bulkup.encoding.carried import CarryingDecoder
 from bulkup.encoding.doubled_keys import DoubledKeys, doubled_key
 from bulkup.encoding.faults import TOO_DEEP, Fault, one_line, read_row
 from bulkup.encoding.lines import Line, line_count, lines_of, whole_lines
+from bulkup.encoding.makers import Maker
 from bulkup.encoding.repairing import Mended, Mender
 from bulkup.encoding.rows import BlockEncoder, doubled_fault, rejected_for, too_long
 from bulkup.model import HEAD_BYTES, Block, Changes, EncodedBlock, EncodedLine, EncodedRow, LongRow, Reject, Stage
@@ -24,14 +25,7 @@ from bulkup.settings.repair import Repair
 if TYPE_CHECKING:
     from bulkup.encoding.plan import RowPlan
 
-__all__ = ["Exploder", "ExplodingEncoder", "MadeLine", "Maker", "block_of"]
-
-
-class Maker(Protocol):
-    """Makes rows of a row."""
-
-    def made(self, row: dict[str, Any]) -> Made | Fault:
-        """The rows that come of *row*, or why none can. Numbers with a point or an exponent are `Number`s."""
+__all__ = ["Exploder", "ExplodingEncoder", "MadeLine", "block_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +35,7 @@ class MadeLine:
     line: Line
     rows: tuple[bytes, ...] = ()
     reject: Reject | None = None
-    mended: Changes = ()
+    changes: Changes = ()
 
     @property
     def is_skipped(self) -> bool:
@@ -102,7 +96,8 @@ class Exploder:
                 return MadeLine(line, reject=replace(reject, reason=reason))
         if value is None:
             return MadeLine(line, reject=self._unread(line))
-        return replace(self._of_row(line, value), mended=tuple(sorted(mended.items())))
+        made = self._of_row(line, value)
+        return replace(made, changes=tuple(sorted((mended + Counter(dict(made.changes))).items())))
 
     def _read(self, row: bytes) -> dict[str, Any] | None:
         if b"\0" in row or (self._doubled is not None and doubled_key(row) is not None):
@@ -122,7 +117,7 @@ class Exploder:
         found = self._maker.made(row)
         if isinstance(found, Fault):
             return MadeLine(line, reject=rejected_for(line, found))
-        return MadeLine(line, found.rows)
+        return MadeLine(line, found.rows, changes=found.changes)
 
 
 class ExplodingEncoder:
@@ -153,7 +148,7 @@ class ExplodingEncoder:
         rejects += [_placed(reject, *places[reject.line]) for reject in encoded.rejects]
         changes = Counter(dict(encoded.changes))
         for one in made:
-            changes.update(dict(one.mended) if one.rows else {})
+            changes.update(dict(one.changes) if one.rows else {})
         return replace(
             encoded,
             blank=sum(not one.line.row for one in made),
@@ -181,7 +176,7 @@ class ExplodingEncoder:
         found = []
         for part, row in enumerate(self._inner.encode_rows(inner), 1):
             reject = None if row.reject is None else _placed(row.reject, made, part)
-            changes = Counter(dict(row.changes)) + Counter(dict(made.mended))
+            changes = Counter(dict(row.changes)) + Counter(dict(made.changes))
             number = part if len(made.rows) > 1 else None
             found.append(replace(row, reject=reject, part=number, changes=tuple(sorted(changes.items()))))
         return tuple(found)

@@ -24,6 +24,7 @@ from bulkup.rows.schema import Column, GivenType, Nested, columns_from_json, col
 from bulkup.settings.repair import Repair
 
 if TYPE_CHECKING:
+    from bulkup.encoding.exploding import Exploder
     from bulkup.encoding.rows import BlockEncoder
 
 __all__ = ["DEFAULT_MAX_ROW_BYTES", "RowOptions", "RowPlan"]
@@ -46,6 +47,7 @@ class RowOptions:
     turns: str | None = None
     repairs: tuple[Repair, ...] = ()
     function: Function | None = None
+    both_sides: bool = False
     mapping: Mapping | None = None
     drop: tuple[str, ...] = ()
     schema: Table[str, GivenType] | None = None
@@ -53,6 +55,21 @@ class RowOptions:
     nested: Nested = Nested.TEXT
     max_row_bytes: int = DEFAULT_MAX_ROW_BYTES
     validation: Validation = Validation.FULL
+
+    @property
+    def makes_several(self) -> bool:
+        """Whether others are made of the source's rows before anything else is done to them."""
+        return self.function is not None or self.both_sides
+
+    def of_made_rows(self) -> RowOptions:
+        """What is said of the rows that are made."""
+        if not self.both_sides:
+            return replace(self, function=None)
+        return replace(self, function=None, both_sides=False, preset="identity", turns=None, drop=())
+
+    def with_makers(self, plan: RowPlan) -> RowPlan:
+        """*plan*, of the rows that are made, as one of the source's rows."""
+        return replace(plan, function=self.function, sides=self.drop if self.both_sides else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +85,8 @@ class RowPlan:
     preset that was chosen. *edition*: of the rules. Runs that began with bulkup 0.1 go on by the first: presets take what they took
     then, and of a key that stands twice the last value counts.
 
-    *function* makes rows of the source's before anything else here is done to them.
+    *function* makes rows of the source's before anything else here is done to them; if *sides* is not None, each of these is a
+    preference, which becomes a row a side, without the keys in it.
     """
 
     target: Target
@@ -79,6 +97,7 @@ class RowPlan:
     fit: tuple[int, int] | None = None
     edition: int = EDITION
     function: Function | None = None
+    sides: tuple[str, ...] | None = None
     mapping: Mapping | None = None
     drop: tuple[str, ...] = ()
     drop_nested: tuple[str, ...] = ()
@@ -104,6 +123,7 @@ class RowPlan:
             "fit": self.fit,
             "edition": self.edition,
             "function": None if self.function is None else self.function.key,
+            "sides": self.sides,
             "mapping": None if self.mapping is None else self.mapping.to_json(),
             "drop": list(self.drop),
             "drop_nested": list(self.drop_nested),
@@ -132,7 +152,8 @@ class RowPlan:
             is_checked=data.get("is_checked", False),
             fit=None if data.get("fit") is None else (data["fit"][0], data["fit"][1]),
             edition=data.get("edition", 1),
-            function=function,  # earlier journals have none of these
+            function=function,
+            sides=None if data.get("sides") is None else tuple(data["sides"]),  # earlier journals have none of these
             mapping=None if data["mapping"] is None else parse_mapping(data["mapping"]),
             drop=tuple(data["drop"]),
             drop_nested=tuple(data["drop_nested"]),
@@ -148,6 +169,8 @@ class RowPlan:
         said = []
         if self.function is not None:
             said.append(f"rows by {self.function.title}")
+        if self.sides is not None:
+            said.append("two rows of each preference, one a side")
         if self.mapping is not None:
             said.append(f"mapping → {', '.join(self.mapping.fields)}")
         if self.columns is not None:
@@ -176,22 +199,34 @@ class RowPlan:
     def line_encoder(self) -> LineEncoder:
         """The same for lines of which a function may make any number of rows. Where there is one it is loaded: raises
         `UsageProblem`, `SourceChanged`."""
-        if self.function is None:
+        if self.function is None and self.sides is None:
             return self.encoder()
-        from bulkup.encoding.by_function import ByFunction
-        from bulkup.encoding.exploding import Exploder, ExplodingEncoder
+        from bulkup.encoding.exploding import ExplodingEncoder
 
-        exploder = Exploder(
-            ByFunction(self.function, self.max_row_bytes),
+        return ExplodingEncoder(self.of_made_rows(), self.exploder(), runs_user_code=self.function is not None)
+
+    def exploder(self) -> Exploder:
+        """What makes the rows, where others are made of the source's. Raises `UsageProblem`, `SourceChanged`."""
+        from bulkup.encoding.exploding import Exploder
+        from bulkup.encoding.makers import BothSides, maker_of
+
+        sides = None
+        if self.sides is not None:
+            assert isinstance(self.target.rows, FixedRows), "sides were asked for"
+            assert self.target.rows.sides is not None, "sides were asked for"
+            sides = BothSides(self.target.rows.sides, self.sides)
+        maker = maker_of(self.function, sides, self.max_row_bytes)
+        assert maker is not None, "something makes rows"
+        return Exploder(
+            maker,
             repairs=self.repairs,
             max_row_bytes=self.max_row_bytes,
             finds_doubled_keys=self.finds_doubled_keys,
         )
-        return ExplodingEncoder(self.of_made_rows(), exploder, runs_user_code=True)
 
     def of_made_rows(self) -> RowPlan:
-        """How the rows are made that the function gives."""
-        return replace(self, function=None)
+        """How the rows are encoded that were made of the source's."""
+        return replace(self, function=None, sides=None)
 
     @property
     def finds_doubled_keys(self) -> bool:

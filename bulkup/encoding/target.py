@@ -124,7 +124,7 @@ class FixedRows:
     """A destination whose rows have one fixed shape. `presets["identity"]` is for rows already in it.
 
     *codec* takes exactly the rows in that shape; *fault* says of a decoded row what keeps it from being in it. *with_turns* makes
-    the presets whose turns stand under a key of the user's.
+    the presets whose turns stand under a key of the user's. *sides* makes rows in the shape of a preference, one a side.
     """
 
     required: tuple[str, ...]
@@ -132,6 +132,7 @@ class FixedRows:
     fault: Callable[[dict[str, Any]], Fault | None]
     presets: Mapping[str, Preset]
     with_turns: Mapping[str, Callable[[str], Preset]]
+    sides: Callable[[dict[str, Any], Counter[str]], Sequence[dict[str, Any]] | Fault] | None = None
 
     def preset(self, name: str, turns: str | None) -> Preset:
         """The preset *name*, with its turns under the key *turns* where that is given."""

@@ -94,12 +94,18 @@ def prepare_retries(
         raise UsageProblem("the run makes its rows without a function: leave --map out")
     retries: list[Retry | None] = []
     for name in wanted:
-        by = next(d.map for d in parent.destinations if d.service == name)
-        sides = ((True, None), (False, function)) if by is not None else ((None, None),)
+        settings = next(d for d in parent.destinations if d.service == name)
+        by = settings.map
+        sides = ((True, None), (False, function)) if settings.makes_several else ((None, None),)
         for is_made, one in sides:
-            if is_made is False and one is None and any(r.lane == name and not r.is_made for r in rows()):
+            if (
+                by is not None
+                and is_made is False
+                and one is None
+                and any(r.lane == name and not r.is_made for r in rows())
+            ):
                 raise UsageProblem(
-                    f"{name}: the rejected rows go through --map {function_of(by or '').title} once more: give it again, or a "
+                    f"{name}: the rejected rows go through --map {function_of(by).title} once more: give it again, or a "
                     "better one (bulkup runs no code that only a journal names)"
                 )
             retries.append(_retry(state, folder, parent, name, plans[name], rows, is_made=is_made, function=one))
@@ -229,8 +235,11 @@ def _retry(
                 _write(out, wanted())
         if plan is not None and not learns:
             rows_by = plan.rows | {"function": None if function is None else function.key}
+            rows_by |= {"sides": None} if is_made else {}
             anyio.run(_adopt_plan, child, lane, msgspec.structs.replace(plan, rows=rows_by))
-    return Retry(child.run_id, _upload(parent, lane, child, state.path, mark, function), count)
+    return Retry(
+        child.run_id, _upload(parent, lane, child, state.path, mark, is_made=is_made, function=function), count
+    )
 
 
 def _makes_its_own(destination: DestinationSettings) -> bool:
@@ -277,9 +286,17 @@ async def _adopt_plan(child: RunFolder, lane: str, plan: PlanRecord) -> None:
 
 
 def _upload(
-    parent: Upload, lane: str, child: RunFolder, state_dir: Path, mark: str, function: Function | None
+    parent: Upload,
+    lane: str,
+    child: RunFolder,
+    state_dir: Path,
+    mark: str,
+    *,
+    is_made: bool | None,
+    function: Function | None,
 ) -> Upload:
     destination = next(d for d in parent.destinations if d.service == lane)
+    destination = destination.of_made_rows() if is_made else destination
     destination = destination.model_copy(update={"map": None if function is None else str(function)})
     # A service that makes a dataset of every request cannot add to one: the rows go into a dataset (a family) beside it.
     is_new = _makes_its_own(destination)

@@ -102,12 +102,13 @@ class RowIds:
         letters = (letter for _, letter in self._journal.rejects(upload) if letter["lane"] == lane)
         plan = self._journal.fact(PLAN, lane)
         named = next(d.map for d in self._upload.destinations if d.service == lane)
+        sides = 1 if plan is None or plan.rows.get("sides") is None else 2  # a row of each side, or none
         if plan is None or named is None:
-            rejected = array("q", sorted(letter["position"] for letter in letters))
+            rejected = array("q", sorted(letter["position"] for letter in letters if "part" not in letter))
 
             async def plain(block: Block) -> list[tuple[int, int]]:
-                lines = lines_of(block)
-                return [(at.number, at.position) for at in lines if at.row and not _is_in(rejected, at.position)]
+                lines = [at for at in lines_of(block) if at.row and not _is_in(rejected, at.position)]
+                return [(at.number, at.position) for at in lines for _ in range(sides)]
 
             return plain
         PrintsToStderr.install()
@@ -121,7 +122,7 @@ class RowIds:
             return [
                 (one.line.number, one.line.position)
                 for one in await in_user_thread(partial(exploder.lines, block))
-                for part in range(1, len(one.rows) + 1)
+                for part in range(1, sides * len(one.rows) + 1)
                 if (one.line.position, part) not in bad
             ]
 

@@ -1,42 +1,28 @@
-"""Looking at the rows that the user's function makes of the source's, in their place."""
+"""Looking at the rows that are made of the source's, in their place: by the user's function, or of preferences."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from bulkup.encoding import RowOptions
-from bulkup.encoding.by_function import ByFunction
 from bulkup.encoding.exploding import Exploder, MadeLine, block_of
-from bulkup.model import Block, LongRow, Validation
-from bulkup.rows.function import Function
-from bulkup.scan.counting import Check
+from bulkup.model import Block, LongRow
 from bulkup.scan.found import Found
 from bulkup.scan.judging import Judge
 from bulkup.scan.rejects import Rejects
 from bulkup.scan.sample import Sample
 from bulkup.scan.seen import Place
 
-__all__ = ["MadeRows", "exploder_of"]
-
-
-def exploder_of(function: Function, options: RowOptions, check: Check) -> Exploder:
-    """What calls *function*, whose file is run now. Raises `UsageProblem`, `SourceChanged`."""
-    exploder = Exploder(
-        ByFunction(function, options.max_row_bytes),
-        repairs=options.repairs,
-        max_row_bytes=options.max_row_bytes,
-        finds_doubled_keys=options.validation is Validation.FULL,
-    )
-    exploder.between = check
-    return exploder
+__all__ = ["MadeRows"]
 
 
 class MadeRows:
-    """A judge: *judge* sees what *function* makes of the source's rows, each row where that one stands."""
+    """A judge: *judge* sees what *exploder* makes of the source's rows, each row where that one stands. *options* are those of the
+    source's rows."""
 
-    def __init__(self, judge: Judge, function: Function, exploder: Exploder) -> None:
+    def __init__(self, judge: Judge, options: RowOptions, exploder: Exploder) -> None:
         self._judge = judge
-        self._function = function
+        self._options = options
         self._exploder = exploder
         self._rejects = Rejects()
         self._blank = self._skipped = self._made = 0
@@ -76,7 +62,7 @@ class MadeRows:
     def next(self) -> MadeRows | None:
         """As `Judge.next`."""
         following = self._judge.next()
-        return None if following is None else MadeRows(following, self._function, self._exploder)
+        return None if following is None else MadeRows(following, self._options, self._exploder)
 
     def found(self, sample: Sample, broke_off: str | None) -> Found:
         """As `Judge.found`."""
@@ -87,7 +73,7 @@ class MadeRows:
         found = self._judge.found(made, broke_off)
         return replace(
             found,
-            plan=replace(found.plan, function=self._function),
+            plan=self._options.with_makers(found.plan),
             blank=found.blank + self._blank,
             rejected=found.rejected + self._rejects.count,
             reasons=tuple(

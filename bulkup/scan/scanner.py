@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 
 from bulkup.encoding import RowOptions, Target
-from bulkup.encoding.decision import readable_rows
+from bulkup.encoding.decision import exploder_of, readable_rows
 from bulkup.encoding.exploding import block_of
 from bulkup.errors import SourceUnreadable
 from bulkup.model import Block
-from bulkup.scan.by_function import MadeRows, exploder_of
+from bulkup.scan.by_function import MadeRows
 from bulkup.scan.counting import Check
 from bulkup.scan.found import Found
 from bulkup.scan.judging import Judge, judge_of
@@ -50,13 +49,14 @@ async def scan(
 
 
 async def _judge(source: Source, target: Target, options: RowOptions, check: Check) -> Judge:
-    """Of the rows of *source*, or of those that the user's function makes of them."""
-    if options.function is None:
+    """Of the rows of *source*, or of those that are made of them."""
+    if not options.makes_several:
         return judge_of(target, options, await _first_block(source, options, lambda block: block), check)
-    exploder = exploder_of(options.function, options, check)
-    of_made = replace(options, function=None)
+    exploder = exploder_of(target, options)
+    exploder.between = check
+    of_made = options.of_made_rows()
     first = await _first_block(source, of_made, lambda block: block_of(exploder.lines(block), block))
-    return MadeRows(judge_of(target, of_made, first, check), options.function, exploder)
+    return MadeRows(judge_of(target, of_made, first, check), options, exploder)
 
 
 async def _first_block(source: Source, options: RowOptions, made: Callable[[Block], Block | None]) -> Block | None:

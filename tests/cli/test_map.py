@@ -274,3 +274,31 @@ def test_a_slow_function_can_be_interrupted(mapped: Shell, tmp_path: Path) -> No
     running.line_on_stderr("slow")
     running.interrupt()
     assert running.wait(15).code == 130
+
+
+def test_both_sides_of_preferences(shell: Shell) -> None:
+    """Through the whole way: scanned, sent, compared, refused by the service and sent again, and found by its ids."""
+    rows = [{"prompt": f"q{n}", "chosen": f"good {n}", "rejected": f"bad {n}", "score": n / 4} for n in range(120)]
+    rows[7] = {"prompt": "q7", "chosen": "good", "rejected": None, "score": 0}
+    (shell.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shell.emulator.patch(refuse_rows={"collinear": {"marker": "bad 50", "status": 422, "names": "none"}})
+    to = ("--to", "collinear", "--space-id", SPACE, *shell.urls, "--max-chunk-bytes", "4KiB", "--both-sides")
+    done = shell.run("upload", "rows.jsonl", *to, "--drop", "score", "--json")
+    assert done.code == 3, done.err
+    good = [
+        {**as_collinear({"question": row["prompt"], "answer": row[side]}), "ground_truth": label}
+        for row in rows
+        if row["prompt"] != "q7"
+        for side, label in (("chosen", 1), ("rejected", 0))
+    ]
+    without = [row for row in good if row["response"]["content"] not in ("good 50", "bad 50")]
+    assert stored(shell, "collinear") == canonical(without)
+    counts = done.json["destinations"]["collinear"]
+    assert (counts["rows_read"], counts["rows_made"], counts["rows_rejected"]) == (120, 119, 3)
+    run = done.json["run_id"]
+    assert "DIFFERS" not in shell.run("verify", run, "--sample", "1.0").out
+    found = [json.loads(line)["row_number"] for line in shell.run("ids", run).out.splitlines()]
+    assert found == [n + 1 for n in range(120) if n not in (7, 50) for _ in range(2)]
+    shell.emulator.patch(refuse_rows={"collinear": None})
+    assert shell.run("rejects", run, "--retry").code == 3
+    assert stored(shell, "collinear") == canonical(good)

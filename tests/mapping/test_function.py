@@ -123,7 +123,7 @@ def test_a_row_that_cannot_be_read_is_not_given(write: Write) -> None:
     exploder = Exploder(ByFunction(function, 100), repairs=(Repair.NAN,), max_row_bytes=100, finds_doubled_keys=True)
     lines = exploder.lines(block(b'{"a":NaN,"b":1.10}\n\n{"a":"' + b"x" * 100 + b'"}\n'))
     assert [line.rows for line in lines] == [(b'{"a":null,"b":1.10}',), (), ()]
-    assert lines[0].mended == (("nan=null", 1),)
+    assert lines[0].changes == (("nan=null", 1),)
     assert [line.is_skipped for line in lines] == [False, False, False]
     assert lines[2].reject is not None
     assert "limit (max_row_bytes) is 100" in lines[2].reject.reason

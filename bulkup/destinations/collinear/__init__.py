@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from bulkup.destinations.service import MIB, DatasetAt, Service
 from bulkup.settings.option import Option, OptionTable
+from bulkup.settings.quantities import parse_truth
 
 if TYPE_CHECKING:
     from bulkup.destinations.assumptions import Assumption
@@ -19,9 +20,18 @@ __all__ = ["COLLINEAR", "CollinearOptions"]
 
 
 class CollinearOptions(OptionTable):
-    """Where a dataset is."""
+    """Where a dataset is, and what is asked of its rows."""
 
     space_id: Annotated[str, Option(metavar="UUID", meaning="the space", needed="the space's UUID")]
+    both_sides: Annotated[
+        bool,
+        Option(
+            metavar="",
+            meaning="make two rows of each preference (`chosen`, `rejected`): one a side, with `ground_truth` 1 and 0",
+            parse=parse_truth,
+            commands=("upload",),
+        ),
+    ] = False
 
 
 class _Collinear(Service):
