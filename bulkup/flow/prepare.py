@@ -28,11 +28,13 @@ from bulkup.flow.orders import SourceRange
 from bulkup.flow.prepared import Items, Prepared, listed
 from bulkup.flow.tiling import Limits
 from bulkup.journal.dead_letter import dead_letter
+from bulkup.journal.facts import BASES
 from bulkup.model import Block, LongRow
 from bulkup.settings.config import OnDoubt
 
 __all__ = ["Preparer"]
 
+KEEP_BASES_EVERY_S = 2.0
 UNPLANNED = 64
 """How many drafts and tiles may wait for a second chunk before the source is taken to need several."""
 
@@ -92,6 +94,7 @@ class Preparer:
         self._names_are_settled = not destination.policy.has_dataset_per_chunk
         self._is_family = False
         self._expect_clean = source.verbatim
+        self._bases_kept, self._keep_bases_at = len(source.bases), 0.0
         self.unreadable: SourceUnreadable | None = None
 
     async def run(self, out: MemoryObjectSendStream[Prepared]) -> None:
@@ -203,6 +206,15 @@ class Preparer:
         self._unplanned.append(TileSpan(tile, read.of.span.start, read.of.span.stop))
         if len(self._unplanned) > UNPLANNED:
             await self._flush(out, family=True)
+        await self._keep_bases()
+
+    async def _keep_bases(self) -> None:
+        """Have it in the journal where the files begin, now and then: who goes on after a kill passes over those that are done."""
+        known, now = self._source.bases, self._lane.clock.monotonic()
+        if self._source.any_range or len(known) <= self._bases_kept or now < self._keep_bases_at:
+            return
+        self._bases_kept, self._keep_bases_at = len(known), now + KEEP_BASES_EVERY_S
+        await self._journal.set_fact(BASES, known)
 
     async def _read_tile(
         self, tile: _Tile, out: MemoryObjectSendStream[Prepared], turn: anyio.Event, next_turn: anyio.Event

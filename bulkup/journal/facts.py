@@ -22,6 +22,7 @@ from bulkup.event import Trouble
 
 __all__ = [
     "AUDITED",
+    "BASES",
     "CLOCK",
     "DECISIONS",
     "FAILED_DATASETS",
@@ -274,6 +275,9 @@ PLAN: LaneFact[PlanRecord | None] = LaneFact("plan", PlanRecord, None)
 
 SCAN: LaneFact[ScanRecord | None] = LaneFact("scan", ScanRecord, None)
 """What all of the source's rows come to there, found before anything was planned."""
+
+BASES: LaneFact[tuple[int, ...]] = LaneFact("bases", tuple[_Count, ...], ())
+"""Where the source's files begin, as far as that was found: a later process need not read the files before."""
 
 SURVEY: LaneFact[Survey | None] = LaneFact("survey", Survey, None)
 """What the destination held before the run."""

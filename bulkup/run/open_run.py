@@ -28,7 +28,7 @@ from bulkup.flow.requests import Requests
 from bulkup.flow.tally import Tally
 from bulkup.flow.user_code import PrintsToStderr
 from bulkup.journal import Journal, Lock
-from bulkup.journal.facts import FILES, STARTED_AT, UPLOAD
+from bulkup.journal.facts import BASES, FILES, STARTED_AT, UPLOAD
 from bulkup.model import BLOCK_BYTES
 from bulkup.pacing import Concurrency, Gate, Pacing, Patience
 from bulkup.run.build import reading_of, refuse_secrets, row_options, token_of
@@ -145,6 +145,9 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
         append=upload.settings.append,
     )
     await journal.set_fact(FILES, to_records(source.files))
+    for destination in upload.destinations:
+        known = await journal.lane(destination.service).fact(BASES)
+        source.learn(known)
     lanes: list[Lane] = []
     run = OpenRun(
         wish=wish,

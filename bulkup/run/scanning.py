@@ -15,7 +15,7 @@ from bulkup.flow.context import LaneContext
 from bulkup.flow.planning import frozen_plan
 from bulkup.flow.scanned import record_of, scanned
 from bulkup.flow.user_code import in_user_thread
-from bulkup.journal.facts import SCAN
+from bulkup.journal.facts import BASES, SCAN
 from bulkup.path_text import readable
 from bulkup.run.open_run import OpenRun
 from bulkup.scan.found import Found
@@ -56,6 +56,8 @@ async def look_at_all(run: OpenRun) -> None:
         found = await _scanned_in_a_thread(run.source, wanted)
         for lane in lanes:
             await lane.journal.set_fact(SCAN, record_of(found[lane.name]))
+            if not run.source.any_range:
+                await lane.journal.set_fact(BASES, run.source.bases)
 
 
 async def check_rejects(run: OpenRun) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from itertools import accumulate
@@ -61,6 +61,9 @@ class AnyRangeSource:
         self.block_bytes = min(block_bytes, max_row_bytes)  # so a row inside a block of several is never too long
         *bases, self.size = accumulate((file.length or 0 for file in files), initial=0)
         self.bases: tuple[int, ...] = tuple(bases)
+
+    def learn(self, bases: Sequence[int]) -> None:
+        """They are arithmetic."""
 
     def cursor(self) -> AnyRangeCursor:
         return AnyRangeCursor(self)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bulkup.errors import SourceUnreadable, UsageProblem
+from bulkup.model import BLOCK_BYTES
 from bulkup.sources.archives import archive_kind, members_of
 from bulkup.sources.decompress import Compression, bare_name
 from bulkup.sources.format import Format, Sign, SourceFile
@@ -101,7 +102,7 @@ def look_into(uri: str, reading: Reading, entry: Entry | None = None) -> Found:
 
 
 def _look_into_remote(entry: Entry, reading: Reading) -> Found:
-    with closing(input_of(entry.uri, entry.remote, entry.size)) as source:
+    with closing(input_of(entry.uri, entry.remote, entry.size, BLOCK_BYTES)) as source:
         head = Head(whole_pieces(source), encoding=reading.encoding, zstd_window=reading.zstd_window)
         if (kind := archive_kind(head)) is not None:
             raise UsageProblem(
@@ -121,7 +122,7 @@ def _look_into_remote(entry: Entry, reading: Reading) -> Found:
 def begins_as_json(uri: str, reading: Reading, entry: Entry | None = None) -> bool:
     """Whether the file at *uri* begins as JSON does, once it is unpacked. Raises `UsageProblem` where it cannot be read."""
     if entry is not None:
-        with closing(input_of(entry.uri, entry.remote, entry.size)) as source:
+        with closing(input_of(entry.uri, entry.remote, entry.size, BLOCK_BYTES)) as source:
             head = Head(whole_pieces(source), encoding=reading.encoding, zstd_window=reading.zstd_window)
             return head.text().startswith((b"{", b"["))
     try:

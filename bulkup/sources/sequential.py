@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from bulkup.errors import BulkupError, SourceChanged
 from bulkup.model import BLOCK_BYTES
@@ -51,6 +51,11 @@ class SequentialSource:
     @property
     def bases(self) -> tuple[int, ...]:
         return tuple(self._bases)
+
+    def learn(self, bases: Sequence[int]) -> None:
+        """As the seam says."""
+        if len(self._bases) < len(bases) <= len(self.files):
+            self._bases = list(bases)
 
     def reached(self, index: int, base: int) -> None:
         """A cursor has found that file *index* begins at *base*."""
@@ -134,10 +139,22 @@ class SequentialCursor:
         self._inputs.close()
 
     def _go_to(self, start: int) -> None:
+        if not self._moved:
+            self._pass_over_files(start)
         self._moved = True
         if start < self._floor:
             raise ValueError(f"position {start} was passed: a sequential source goes forward only")
         self._floor = start
+
+    def _pass_over_files(self, start: int) -> None:
+        """Begin with the file that *start* lies in, where it is known where that begins. Before anything is read."""
+        index, offset = file_at(start, self._source.bases)
+        if index and self._stream is not None and self._ahead is None and not self._pending:
+            self._stream.close()
+            self._inputs.close()
+            self._passed = sum(file.size or 0 for file in self._source.files[:index])
+            self._index = index
+            self._stream = self._open(index, start - offset)
 
     async def _front(self, start: int) -> Item | None:
         """What comes next, from the first row that begins at or behind *start*; None at the end."""

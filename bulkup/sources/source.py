@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from bulkup.sources.format import Item, SourceFile
@@ -40,6 +40,9 @@ class Source(Protocol):
     @property
     def bases(self) -> tuple[int, ...]:
         """The positions at which the files begin, as far as known; one that is read forward only learns them as it is read."""
+
+    def learn(self, bases: Sequence[int]) -> None:
+        """Take what an earlier process found `bases` to be: then files that are passed over need not be read."""
 
     def cursor(self) -> Cursor:
         """A new reader, one for each lane. Every cursor must be closed."""

@@ -23,9 +23,9 @@ _PATIENCE_S = 0.2
 _PIECES = 16
 
 
-def input_of(uri: str, remote: Remote, size: int | None) -> RemoteInput | StreamedInput:
-    """The bytes of an object from the first on, by ranges where the server gives them."""
-    return RemoteInput(uri, remote, size) if remote.ranges and size is not None else StreamedInput(uri, remote)
+def input_of(uri: str, remote: Remote, size: int | None, soon: int | None = None) -> RemoteInput | StreamedInput:
+    """The bytes of an object from the first on, by ranges where the server gives them; *soon* as in `RemoteInput`."""
+    return RemoteInput(uri, remote, size, soon) if remote.ranges and size is not None else StreamedInput(uri, remote)
 
 
 def whole_pieces(source: RemoteInput | StreamedInput) -> Callable[[int], bytes]:
@@ -76,10 +76,11 @@ class RemoteInput:
     """An object of which any range can be read, from its beginning on: a connection that breaks is no end, what comes next is asked
     for from where it stood."""
 
-    def __init__(self, uri: str, remote: Remote, size: int) -> None:
+    def __init__(self, uri: str, remote: Remote, size: int, soon: int | None = None) -> None:
+        """*soon*: so many bytes are wanted for sure, what comes behind them perhaps."""
         self.consumed = 0
         self._size = size
-        self._windows = Windows(uri, remote, 0, size, size)
+        self._windows = Windows(uri, remote, 0, size if soon is None else min(soon, size), size)
 
     def begin(self) -> None:
         """Have the first bytes fetched."""
