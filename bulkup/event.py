@@ -82,12 +82,13 @@ class Snapshot:
 @dataclass(frozen=True, slots=True)
 class Stage:
     """Something that a lane (or the run, where that is empty) is at: *done* of *total*; *what* says of what, and its verb:
-    `chunks compared`."""
+    `chunks compared`. *are_bytes*: both are counts of bytes."""
 
     lane: str
     what: str
     done: int
     total: int
+    are_bytes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

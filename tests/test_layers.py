@@ -23,7 +23,7 @@ LAYERS = {
         *("tokens.logs", "transport.classify", "transport.stalls", "flow.tiling", "bench.sweep"),
     ),
     EDGES: ("sources", "destinations", "transport", "pacing", "journal", "workers", "tokens.token_source"),
-    FLOW: ("flow", "scan.scanner"),
+    FLOW: ("flow", "scan.scanner", "scan.spread"),
     WIRING: ("run", "bench", "api"),
     SURFACE: ("", "cli", "__main__"),
 }

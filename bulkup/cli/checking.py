@@ -103,6 +103,8 @@ def _lane_json(lane: CheckedLane) -> dict[str, Any]:
             {"rows": why.rows, "reason": why.reason, "places": list(map(asdict, why.places))} for why in lane.reasons
         ],
         "changes": dict(sent.changes),
+        "is_estimate": sent.is_estimate,
+        "bytes_looked_at": lane.bytes_looked_at,
         "requests": sent.requests,
         "datasets": sent.datasets,
         "bytes": sent.body_bytes,
@@ -150,6 +152,10 @@ def _file_lines(checked: Checked) -> list[str]:
         lines.append(f"and {plural(more, 'more file')}")
     if not checked.looked_at_all:
         lines.append("decided on the first block alone: later rows may not fit")
+    looked_at = [lane.bytes_looked_at for lane in checked.lanes.values() if lane.bytes_looked_at is not None]
+    if looked_at:
+        total = sum(file.size or 0 for file in checked.files)
+        lines.append(f"all figures are estimates: {size_text(looked_at[0])} of {size_text(total)} were looked at")
     return lines
 
 

@@ -89,7 +89,8 @@ def stage_parts(stage: Stage, left_s: float | None) -> list[Part]:
     parts = [Part(f"{min(1.0, stage.done / stage.total):.0%}")] if stage.total else []
     if left_s is not None:
         parts.append(Part(f"{time_text(left_s, whole=True)} left"))
-    return [*parts, Part(f"{stage.done:,} of {stage.total:,} {stage.what}")]
+    done, total = (size_text(n) if stage.are_bytes else f"{n:,}" for n in (stage.done, stage.total))
+    return [*parts, Part(f"{done} of {total} {stage.what}")]
 
 
 def plain(parts: Iterable[Part]) -> str:

@@ -30,6 +30,9 @@ __all__ = ["decide", "exploder_of", "readable_rows"]
 
 _Row = dict[str, Any]
 _PROBLEM_CHARS = 2000
+_decode = msgspec.json.Decoder(float_hook=msgspec.Raw).decode
+"""No double is made of a number: one that is too large for it is sent as text."""
+
 _MOST_SLOW = 3
 """Rows of the sample that a regex may take too long for; each costs its whole limit."""
 
@@ -134,10 +137,10 @@ def _check(target: Target, options: RowOptions) -> None:
 
 
 def _read(line: bytes, mender: Mender) -> _Row | None:
-    value = attempt(msgspec.json.decode, line)
+    value = attempt(_decode, line)
     if isinstance(value, Refusal):
         mended = mender.mended(line)
-        value = attempt(msgspec.json.decode, mended.row) if isinstance(mended, Mended) else value
+        value = attempt(_decode, mended.row) if isinstance(mended, Mended) else value
     return value if isinstance(value, dict) else None
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from bulkup.chunk import Totals
 from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.context import PlannedLane, SendingRound
@@ -25,16 +26,17 @@ from bulkup.journal.facts import PLANNED_WHOLE, UNREADABLE
 from bulkup.model import Block
 from bulkup.pacing import ByteBudget
 from bulkup.pacing.quota import time_for_s
+from bulkup.scan.found import Found
 from bulkup.sources import Cursor, Item
 
-__all__ = ["Rehearsed", "first_row", "rehearse"]
+__all__ = ["Rehearsed", "estimate", "first_row", "rehearse"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsed:
     """What an upload would send: *requests*, with *body_bytes* in all, which fill *mean_fill* (0 to 1; None without any) of what is
     allowed and make *datasets*. *changes*: in how many rows each kind of change would be made. *time_s* is what the rates that
-    the user has given make of it; None where there are none."""
+    the user has given make of it; None where there are none. *is_estimate*: not all of the source was looked at."""
 
     requests: int
     rows: int
@@ -43,6 +45,43 @@ class Rehearsed:
     mean_fill: float | None
     changes: tuple[tuple[str, int], ...]
     time_s: float | None
+    is_estimate: bool = False
+
+
+def estimate(planned: PlannedLane, found: Found) -> tuple[Rehearsed, Totals]:
+    """What an upload would send, and what it would read, judged by the part of the source that was looked at."""
+    total = sum(file.size or 0 for file in planned.lane.source.files)
+    share = min(1.0, (found.bytes_looked_at or 0) / total) if total else 1.0
+
+    def grown(count: float) -> int:
+        return round(count / share) if share else 0
+
+    measure, plan, lane = found.measure, planned.plan, planned.lane
+    rows = grown(found.rows)
+    body_bytes = rows * measure.body_bytes // max(1, measure.rows)
+    a_tile = max(1, plan.tile_bytes * measure.body_bytes // max(1, measure.raw_bytes))
+    requests = -(-body_bytes // a_tile)
+    sent = Rehearsed(
+        requests=requests,
+        rows=rows,
+        body_bytes=body_bytes,
+        datasets=requests if lane.destination.policy.has_dataset_per_chunk else min(requests, 1),
+        mean_fill=min(1.0, body_bytes / requests / lane.limit.bytes) if requests else None,
+        changes=(),
+        time_s=_time_s(planned, requests, rows, body_bytes),
+        is_estimate=True,
+    )
+    rejected, blank = grown(found.rejected), grown(found.blank)
+    skipped, made = grown(found.skipped), grown(found.made)
+    totals = Totals(
+        lines=rows + rejected + blank + skipped - made,
+        rows_blank=blank,
+        rows_rejected=rejected,
+        rows_skipped=skipped,
+        rows_made=made,
+        rows_left=rows,
+    )
+    return sent, totals
 
 
 async def rehearse(planned: PlannedLane, cursor: Cursor) -> Rehearsed:

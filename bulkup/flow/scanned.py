@@ -32,16 +32,17 @@ def record_of(found: Found) -> ScanRecord:
         rejected=found.rejected,
         measure=(measure.raw_bytes, measure.body_bytes, measure.rows, measure.largest_row),
         reasons=tuple(
-            ReasonRecord(reason.text, reason.count, tuple((p.file, p.line) for p in reason.places))
+            ReasonRecord(reason.text, reason.count, tuple((p.file, p.at, p.line) for p in reason.places))
             for reason in found.reasons
         ),
         keys={
-            name: {str(kind): (place.file, place.line) for kind, place in seen.first.items()}
+            name: {str(kind): (place.file, place.at, place.line) for kind, place in seen.first.items()}
             for name, seen in found.keys.items()
         },
         broke_off=found.broke_off,
         skipped=found.skipped,
         made=found.made,
+        bytes_looked_at=found.bytes_looked_at,
     )
 
 
@@ -61,6 +62,7 @@ def _found(record: ScanRecord, target: Target, function: Function | None) -> Fou
             broke_off=record.broke_off,
             skipped=record.skipped,
             made=record.made,
+            bytes_looked_at=record.bytes_looked_at,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         said = " ".join(str(error).split())

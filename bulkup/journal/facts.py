@@ -188,12 +188,16 @@ class PlanRecord(Struct, frozen=True):
     segments: Annotated[tuple[tuple[_Count, _Count], ...], Meta(min_length=1)]
 
 
+PlaceRecord = tuple[_Count, _Count, _Size | None]
+"""A row: file number, offset in it, and line, None where that is not known."""
+
+
 class ReasonRecord(Struct, frozen=True, array_like=True):
-    """Why rows would be rejected, how many, and the first places: file number and line each."""
+    """Why rows would be rejected, how many, and the first places."""
 
     text: str
     count: _Count
-    places: tuple[tuple[_Count, _Size], ...]
+    places: tuple[PlaceRecord, ...]
 
 
 class ScanRecord(Struct, frozen=True):
@@ -206,10 +210,11 @@ class ScanRecord(Struct, frozen=True):
     rejected: _Count
     measure: tuple[_Count, _Count, _Count, _Count]
     reasons: tuple[ReasonRecord, ...]
-    keys: dict[str, dict[str, tuple[_Count, _Size]]]
+    keys: dict[str, dict[str, PlaceRecord]]
     broke_off: str | None
     skipped: _Count = 0
     made: _Count = 0
+    bytes_looked_at: _Count | None = None
 
 
 class Found(Struct, frozen=True, array_like=True):

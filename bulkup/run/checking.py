@@ -18,7 +18,7 @@ from bulkup.flow.chunker import Chunker
 from bulkup.flow.context import LaneContext, PlannedLane
 from bulkup.flow.lane import Lane
 from bulkup.flow.planning import plan_lane
-from bulkup.flow.rehearsal import Rehearsed, first_row, rehearse
+from bulkup.flow.rehearsal import Rehearsed, estimate, first_row, rehearse
 from bulkup.flow.scanned import scanned
 from bulkup.journal.facts import UNREADABLE
 from bulkup.journal.reading import view
@@ -61,11 +61,8 @@ class CheckedLane:
     advice: tuple[str, ...]
     exit_code: ExitCode
     reason: str | None
-
-    @property
-    def rows_read(self) -> int:
-        """Rows of the source."""
-        return self.totals.rows_read
+    bytes_looked_at: int | None
+    """Of the files; None where that is all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +123,11 @@ async def _checked_lane(run: OpenRun, lane: Lane, found: Found | None) -> Checke
     await lane.take_up()
     planned = PlannedLane.of(context, await plan_lane(context, lane.cursor))
     row = await _first_row(run, lane, planned.chunker)
-    sent = await rehearse(planned, lane.cursor)
-    totals = context.tally.totals
+    if found is None or found.is_whole:
+        sent = await rehearse(planned, lane.cursor)
+        totals = context.tally.totals
+    else:
+        sent, totals = estimate(planned, found)
     verdict = lane_verdict(
         LaneRecord(
             totals=replace(totals, rows_landed=totals.rows_left, rows_left=0),
@@ -146,6 +146,7 @@ async def _checked_lane(run: OpenRun, lane: Lane, found: Found | None) -> Checke
         advice=advice(planned.plan.rows, found, sent.datasets),
         exit_code=verdict.exit_code if refused is None else worst([verdict.exit_code, refused.exit_code]),
         reason=verdict.reason if refused is None else str(refused),
+        bytes_looked_at=None if found is None else found.bytes_looked_at,
     )
 
 
@@ -175,7 +176,7 @@ async def _only(item: Item) -> AsyncGenerator[Item, None]:
 
 def _reasons(run: OpenRun, lane: str, found: Found | None, totals: Totals) -> tuple[CheckedReason, ...]:
     """As the scan has them, with three places each; where it does not know all, as the rejected rows themselves say."""
-    if found is not None and found.rejected == totals.rows_rejected:
+    if found is not None and (not found.is_whole or found.rejected == totals.rows_rejected):
         return tuple(
             CheckedReason(why.count, why.text, tuple(row_at(place, run.source) for place in why.places))
             for why in found.reasons
@@ -186,7 +187,7 @@ def _reasons(run: OpenRun, lane: str, found: Found | None, totals: Totals) -> tu
 
 
 def _one_place(why: RejectedFor) -> tuple[RowAt, ...]:
-    return () if why.file is None or why.row_number is None else (RowAt(why.file, why.row_number),)
+    return () if why.file is None or why.row_number is None else (RowAt(why.file, why.row_number, None),)
 
 
 def _made_by(run: OpenRun, found: Found | None) -> Mapping[str, Mapping[str, RowAt]]:

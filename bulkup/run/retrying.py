@@ -29,7 +29,7 @@ from bulkup.refusal import attempt
 from bulkup.rows.function import Function, function_of
 from bulkup.run.folder import RunFolder, StateDir, private_file
 from bulkup.run.wish import Upload
-from bulkup.settings.config import LONGEST_NAME, RejectLimit, Scan
+from bulkup.settings.config import LONGEST_NAME, RejectLimit
 from bulkup.sources.json_array import json_line
 
 __all__ = ["Retries", "Retry", "prepare_retries"]
@@ -306,7 +306,7 @@ def _upload(
         "state_dir": state_dir,
         "rows_at": None,
         "encoding": None,
-        "scan": Scan.ALL,
+        "scan": "all",
         "lines": True,  # its source is the rows themselves, a line each
         "max_rejects": RejectLimit(percent=100),  # what was refused once may well be again
         "on_source_change": "refuse",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import anyio
 
 from bulkup.encoding import RowOptions, Target
 from bulkup.errors import BulkupError, TooManyRejects
+from bulkup.event import Progress, Stage
 from bulkup.flow.context import LaneContext
 from bulkup.flow.planning import frozen_plan
 from bulkup.flow.scanned import record_of, scanned
@@ -22,25 +24,34 @@ from bulkup.scan.found import Found
 from bulkup.scan.rejects import Reason
 from bulkup.scan.scanner import scan
 from bulkup.scan.seen import Place
-from bulkup.settings.config import RejectLimit, Scan
+from bulkup.scan.spread import Part, spread_over
+from bulkup.settings.config import RejectLimit
 from bulkup.sources import Source
 
 __all__ = ["RowAt", "check_rejects", "look_at_all", "row_at", "too_many_rejects"]
 
 _REASONS_SAID = 3
+_FIRST_SHOWN_S, _SHOWN_EVERY_S = 0.5, 0.25
+
+_OF_SLOW_BYTES = 1024**3
+"""So much is looked at of what is not on a local disk, or goes through the user's function, unless the user says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowAt:
-    """A row: its file, and its number there, from 1, blank lines counted."""
+    """A row: its file, and its number there, from 1, blank lines counted; None where these were not all looked at. Then *byte* says
+    where it begins, after decompression, if positions in the file count bytes."""
 
     file: str
-    row: int
+    row: int | None
+    byte: int | None
 
     @property
     def said(self) -> str:
         """In words."""
-        return f"{self.file}, row {self.row:,}"
+        if self.row is not None:
+            return f"{self.file}, row {self.row:,}"
+        return self.file if self.byte is None else f"{self.file}, the row at byte {self.byte:,}"
 
 
 async def look_at_all(run: OpenRun) -> None:
@@ -48,12 +59,18 @@ async def look_at_all(run: OpenRun) -> None:
 
     Raises `UsageProblem` where a destination cannot take these rows, and `SourceChanged`.
     """
-    if run.wish.upload.settings.scan is Scan.NONE or not run.source.rereadable:
+    chosen = run.wish.upload.settings.scan
+    if chosen == "none" or not run.source.rereadable:
         return
     lanes = [lane for lane in await _unplanned(run) if await lane.journal.fact(SCAN) is None]
     if lanes:
         wanted = {lane.name: (lane.destination.target, lane.chosen.rows) for lane in lanes}
-        found = await _scanned_in_a_thread(run.source, wanted)
+        parts = _parts(run.source, chosen, has_function=any(lane.chosen.rows.function is not None for lane in lanes))
+        if parts is not None:
+            run.say(
+                "not all of the source is looked at (--scan all does that): a later row that does not fit is rejected"
+            )
+        found = await _scanned_in_a_thread(run, wanted, parts)
         for lane in lanes:
             await lane.journal.set_fact(SCAN, record_of(found[lane.name]))
             if not run.source.any_range:
@@ -76,9 +93,20 @@ class _Unwanted(BaseException):
     """Nobody waits for the scan any more."""
 
 
-async def _scanned_in_a_thread(source: Source, lanes: Mapping[str, tuple[Target, RowOptions]]) -> dict[str, Found]:
+def _parts(source: Source, chosen: int | str | None, *, has_function: bool) -> list[Part] | None:
+    """What is looked at; None: all."""
+    if chosen is None:
+        is_slow = has_function or any(file.remote is not None for file in source.files)
+        chosen = _OF_SLOW_BYTES if is_slow else "all"
+    return spread_over(source.files, chosen) if isinstance(chosen, int) else None
+
+
+async def _scanned_in_a_thread(
+    run: OpenRun, lanes: Mapping[str, tuple[Target, RowOptions]], parts: Sequence[Part] | None
+) -> dict[str, Found]:
     """The scan has an event loop of its own, since it keeps that from everything else."""
     stopped = threading.Event()
+    progress = _Progress(run, parts)
 
     def check() -> None:
         if stopped.is_set():
@@ -86,16 +114,47 @@ async def _scanned_in_a_thread(source: Source, lanes: Mapping[str, tuple[Target,
 
     def work() -> dict[str, Found]:
         try:
-            return asyncio.run(scan(source, lanes, check, lambda _: None))
+            return asyncio.run(scan(run.source, lanes, check, progress.reached, parts))
         except _Unwanted:
             return {}
 
     try:
-        if any(options.function is not None for _, options in lanes.values()):
-            return await in_user_thread(work)
-        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(progress.show)
+            if any(options.function is not None for _, options in lanes.values()):
+                found = await in_user_thread(work)
+            else:
+                found = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+            tasks.cancel_scope.cancel()
+        return found
     finally:
         stopped.set()
+
+
+class _Progress:
+    """How far the scan is, for the display."""
+
+    def __init__(self, run: OpenRun, parts: Sequence[Part] | None) -> None:
+        self._run = run
+        files = run.source.files
+        self._total = sum(file.size or 0 for file in files) if parts is None else sum(map(_size, parts))
+        self._done = 0
+
+    def reached(self, done: int) -> None:
+        """Called by the scan's thread."""
+        self._done = done
+
+    async def show(self) -> None:
+        """Tell it four times a second, from the second half second on."""
+        await anyio.sleep(_FIRST_SHOWN_S)
+        while True:
+            stage = Stage("", "checked", self._done, self._total, are_bytes=True)
+            self._run.wish.tell(Progress(time.monotonic() - self._run.began_s, (stage,)))
+            await anyio.sleep(_SHOWN_EVERY_S)
+
+
+def _size(part: Part) -> int:
+    return min(part.stop - part.start, part.most_bytes)
 
 
 async def too_many_rejects(lane: LaneContext, source: Source) -> BulkupError | None:
@@ -109,12 +168,14 @@ async def too_many_rejects(lane: LaneContext, source: Source) -> BulkupError | N
 
 def _too_many(lane: str, found: Found, limit: RejectLimit, source: Source) -> BulkupError:
     share = f" ({100 * found.rejected / found.rows_read:.1f} %)"
+    looked_at = "" if found.is_whole else " looked at"
     reasons = "; ".join(_said(reason, source) for reason in found.reasons[:_REASONS_SAID])
     more = len(found.reasons) - _REASONS_SAID
+    others = f"; and {more} other reasons" if more > 0 else ""
     return TooManyRejects(
-        f"{lane}: {found.rejected:,} of {found.rows_read:,} rows would be rejected{share}, more than --max-rejects {limit} "
-        f"allows, so nothing was sent. {reasons}{f'; and {more} other reasons' if more > 0 else ''}. Fix the rows or the "
-        "options, or give a larger --max-rejects (100% never stops)"
+        f"{lane}: {found.rejected:,} of {found.rows_read:,} rows{looked_at} would be rejected{share}, more than "
+        f"--max-rejects {limit} allows, so nothing was sent. {reasons}{others}. Fix the rows or the options, or give a larger "
+        "--max-rejects (100% never stops)"
     )
 
 
@@ -124,4 +185,5 @@ def _said(reason: Reason, source: Source) -> str:
 
 def row_at(place: Place, source: Source) -> RowAt:
     """The row at *place*, as a person finds it."""
-    return RowAt(readable(source.files[place.file].uri), place.line)
+    file = source.files[place.file]
+    return RowAt(readable(file.uri), place.line, file.byte_offset(place.at))

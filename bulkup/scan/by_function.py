@@ -7,6 +7,7 @@ from dataclasses import replace
 from bulkup.encoding import RowOptions
 from bulkup.encoding.exploding import Exploder, MadeLine, block_of
 from bulkup.model import Block, LongRow
+from bulkup.scan.counting import line_behind
 from bulkup.scan.found import Found
 from bulkup.scan.judging import Judge
 from bulkup.scan.rejects import Rejects
@@ -44,7 +45,7 @@ class MadeRows:
         return len(lines)
 
     def _count(self, line: MadeLine, block: Block, place: Place) -> None:
-        at = Place(place.file, place.line + line.line.number)
+        at = line_behind(block, place, line.line)
         if line.reject is not None:
             self._rejects.add(line.reject, at)
         self._blank += not line.line.row
@@ -57,7 +58,7 @@ class MadeRows:
     def _take(self, lines: list[MadeLine], block: Block, place: Place) -> None:
         made = block_of(lines, block)
         if made is not None:
-            self._judge.take(made, Place(place.file, place.line + lines[0].line.number))
+            self._judge.take(made, line_behind(block, place, lines[0].line))
 
     def next(self) -> MadeRows | None:
         """As `Judge.next`."""

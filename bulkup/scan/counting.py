@@ -11,7 +11,7 @@ from bulkup.model import Block, EncodedBlock, EncodedRow, Reject
 from bulkup.scan.rejects import Rejects
 from bulkup.scan.seen import Place
 
-__all__ = ["SMALL_ROW", "Check", "Counts", "Taker", "alone", "largest_line", "look_by_halves"]
+__all__ = ["SMALL_ROW", "Check", "Counts", "Taker", "alone", "largest_line", "line_behind", "look_by_halves"]
 
 
 SMALL_ROW = 4096
@@ -76,15 +76,17 @@ def look_by_halves(block: Block, taker: Taker, place: Place, check: Check) -> tu
         if len(part) == 1 or taker.goes_row_by_row():
             for line in part:
                 check()
-                taker.one(_part(block, [line]), line, _behind(place, line))
-        elif not taker.fits(_part(block, part), _behind(place, part[0])):
+                taker.one(_part(block, [line]), line, line_behind(block, place, line))
+        elif not taker.fits(_part(block, part), line_behind(block, place, part[0])):
             middle = len(part) // 2
             parts += [part[middle:], part[:middle]]
     return len(lines), len(lines) - len(rows)
 
 
-def _behind(place: Place, line: Line) -> Place:
-    return Place(place.file, place.line + line.number)
+def line_behind(block: Block, place: Place, line: Line) -> Place:
+    """The place of *line* of *block*, which begins at *place*."""
+    number = None if place.line is None else place.line + line.number
+    return Place(place.file, place.at + line.position - block.start, number)
 
 
 def _part(block: Block, lines: Sequence[Line]) -> Block:

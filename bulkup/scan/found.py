@@ -29,8 +29,8 @@ class Found:
 
     *plan* is how rows are made, decided on all that was read. *rows* would be sent, *rejected* not, for *reasons*; *blank* lines
     are none. *keys* is what was seen of the columns' values where the destination has a schema. *broke_off* says why the source
-    could not be read further; what came before counts. *skipped* rows are left out by the user's function, and it makes *made* more
-    than it is given.
+    could not be read further; what came before counts. *bytes_looked_at*: so much of the files, None where that is all. *skipped*
+    rows are left out by the user's function, and it makes *made* more than it is given.
     """
 
     plan: RowPlan
@@ -43,6 +43,12 @@ class Found:
     broke_off: str | None = None
     skipped: int = 0
     made: int = 0
+    bytes_looked_at: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the source was looked at, so that no figure is an estimate."""
+        return self.bytes_looked_at is None
 
     @property
     def rows_read(self) -> int:

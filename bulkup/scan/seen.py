@@ -26,10 +26,12 @@ _BEGINS = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """A row: the number of its file in the source, from 0, and its line there, from 1."""
+    """A row: the number of its file in the source, from 0; how many positions behind the file's beginning; and its line, from 1,
+    None where not all lines before it were looked at."""
 
     file: int
-    line: int
+    at: int
+    line: int | None = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from bulkup.refusal import Refusal, attempt
 from bulkup.settings.json_values import MOST_NESTED, trouble_in
 from bulkup.settings.near import similar_file
 from bulkup.settings.option import Table
-from bulkup.settings.run import OnDoubt, OnSourceChange, RejectLimit, RunOptions, Scan
+from bulkup.settings.run import OnDoubt, OnSourceChange, RejectLimit, RunOptions
 
 __all__ = [
     "LONGEST_NAME",
@@ -25,7 +25,6 @@ __all__ = [
     "OnSourceChange",
     "RejectLimit",
     "RunSettings",
-    "Scan",
     "Table",
     "load_file",
     "settings_from",

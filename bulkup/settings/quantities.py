@@ -6,7 +6,16 @@ import re
 from math import isfinite
 from pathlib import Path
 
-__all__ = ["parse_number", "parse_path", "parse_seconds", "parse_size", "parse_truth", "parse_whole", "parse_workers"]
+__all__ = [
+    "parse_number",
+    "parse_path",
+    "parse_scan",
+    "parse_seconds",
+    "parse_size",
+    "parse_truth",
+    "parse_whole",
+    "parse_workers",
+]
 
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)}
@@ -68,6 +77,11 @@ def parse_workers(text: str) -> int | str:
         return "auto" if text == "auto" else int(text)
     except ValueError:
         raise ValueError("give a number of processes, or auto") from None
+
+
+def parse_scan(text: str) -> int | str:
+    """`all`, `none`, or a size."""
+    return text if text in ("all", "none") else parse_size(text)
 
 
 def parse_path(text: str, base: Path = Path()) -> Path:

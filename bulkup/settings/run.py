@@ -11,10 +11,10 @@ from typing import Annotated, ClassVar, Literal
 from bulkup.errors import UsageProblem
 from bulkup.path_text import as_text
 from bulkup.settings.option import Bounds, Option, OptionTable
-from bulkup.settings.quantities import parse_seconds, parse_size, parse_truth, parse_whole, parse_workers
+from bulkup.settings.quantities import parse_scan, parse_seconds, parse_size, parse_truth, parse_whole, parse_workers
 from bulkup.settings.validation import Validation
 
-__all__ = ["Empty", "OnDoubt", "OnSourceChange", "RejectLimit", "RunOptions", "Scan"]
+__all__ = ["Empty", "OnDoubt", "OnSourceChange", "RejectLimit", "RunOptions"]
 
 MIB = 1024 * 1024
 
@@ -45,13 +45,6 @@ class Empty(StrEnum):
 
     FAIL = "fail"
     OK = "ok"
-
-
-class Scan(StrEnum):
-    """How much of the source is looked at before anything is sent."""
-
-    ALL = "all"
-    NONE = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,15 +254,17 @@ class RunOptions(OptionTable):
         ),
     ] = Empty.FAIL
     scan: Annotated[
-        Scan,
+        Annotated[int, Bounds(ge=1)] | Literal["all", "none"] | None,
         Option(
-            metavar="all|none",
-            meaning="how much is looked at before anything is sent: `all` reads every row, so that preset and columns fit all of "
-            "them and too many rejected rows are known before (exit code 10); `none` decides on the first block. Standard input is "
-            "decided on its first block",
+            metavar="all|none|SIZE",
+            meaning="how much is read before anything is sent, so that preset and columns fit the rows, and too many rejected "
+            "rows are known before (exit code 10): `all` rows; about SIZE, spread over all files; `none`: decide on the "
+            "first block",
+            default="`all`; `1GiB` of what is read from afar or goes through --map; the first block of standard input",
+            parse=parse_scan,
             commands=ON_THE_WAY,
         ),
-    ] = Scan.ALL
+    ] = None
     state_dir: Annotated[Path, Option(metavar="DIR", meaning="where runs are kept", commands=EVERYWHERE)] = Path(
         ".bulkup"
     )

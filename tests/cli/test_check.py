@@ -51,15 +51,12 @@ def test_all_that_is_known_is_said(capsys: pytest.CaptureFixture[str]) -> None:
         "type": "string",
         "nullable": True,
         "seen": {
-            "integer": {"file": "rows.jsonl", "row": 1},
-            "number": {"file": "rows.jsonl", "row": 4},
-            "null": {"file": "rows.jsonl", "row": 8},
+            "integer": {"file": "rows.jsonl", "row": 1, "byte": 0},
+            "number": {"file": "rows.jsonl", "row": 4, "byte": 123},
+            "null": {"file": "rows.jsonl", "row": 8, "byte": 208},
         },
     }
-    assert [(why["rows"], why["places"]) for why in lane["rejected_for"]] == [
-        (1, [{"file": "rows.jsonl", "row": 5}]),
-        (1, [{"file": "rows.jsonl", "row": 7}]),
-    ]
+    assert [[place["row"] for place in why["places"]] for why in lane["rejected_for"]] == [[5], [7]]
     assert json.loads(lane["first_row"]) == {"question": "q", "answer": "a", "n": "1"}
 
 
@@ -117,3 +114,14 @@ def test_what_cannot_be_taken_back_is_warned_of(capsys: pytest.CaptureFixture[st
     assert few.startswith("251 columns: are some keys values?")
     assert times.startswith("rows as they are sent take ")
     assert quotes.startswith("plain strings in v are sent as JSON text")
+
+
+def test_of_a_part_all_figures_are_estimates(capsys: pytest.CaptureFixture[str]) -> None:
+    write(*({"n": n, "text": "x" * 100} for n in range(4000)))
+    lane = checked(capsys, "--to", "nebius", "--scan", "200KB")["destinations"]["nebius"]
+    assert lane["is_estimate"]
+    assert lane["bytes_looked_at"] < 300_000
+    assert 3600 < lane["rows_to_send"] < 4400
+    assert (lane["requests"], lane["datasets"]) == (1, 1)
+    main(["check", "rows.jsonl", "--to", "nebius", "--scan", "200KB"])
+    assert "all figures are estimates: " in capsys.readouterr().out

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import random
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from bulkup.scan import widening
 from bulkup.scan.counting import largest_line
 from bulkup.scan.found import Found
 from bulkup.scan.scanner import scan
-from bulkup.scan.seen import Place
+from bulkup.scan.spread import spread_over
 from bulkup.sources import Reading, open_source
 from tests.encoding import lines as ln
 from tests.examples import examples
@@ -32,16 +34,28 @@ MIB = 1024 * 1024
 
 
 def scanned(
-    path: Path, data: bytes, target: Target = NEBIUS, *, block_bytes: int = 128 * 1024, **options: Any
+    path: Path,
+    data: bytes,
+    target: Target = NEBIUS,
+    *,
+    block_bytes: int = 128 * 1024,
+    most_bytes: int = 2**60,
+    **options: Any,
 ) -> Found:
     path.write_bytes(data)
     reading = Reading(as_lines=True, max_row_bytes=options.get("max_row_bytes", MIB))
     source = open_source([str(path)], max_row_bytes=reading.max_row_bytes, block_bytes=block_bytes, reading=reading)
-    return asyncio.run(scan(source, {"lane": (target, RowOptions(**options))}, lambda: None, lambda _: None))["lane"]
+    parts = spread_over(source.files, most_bytes)
+    lanes = {"lane": (target, RowOptions(**options))}
+    return asyncio.run(scan(source, lanes, lambda: None, lambda _: None, parts))["lane"]
 
 
 def lines(*rows: object) -> bytes:
     return b"".join((row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows)
+
+
+def first_lines(found: Found, key: str) -> dict[Kind, int | None]:
+    return {kind: place.line for kind, place in found.keys[key].first.items()}
 
 
 def said(found: Found) -> list[str]:
@@ -63,16 +77,18 @@ def test_what_comes_late_makes_the_column(path: Path) -> None:
         "o string (JSON text)", "a integer?", "same integer", "late boolean?",
     ]  # fmt: skip
     assert (found.rows, found.rejected) == (3000, 0)
-    assert found.keys["s"].first == {Kind.STRING: Place(0, 1), Kind.INTEGER: Place(0, 2901)}
-    assert found.keys["n"].first == {Kind.INTEGER: Place(0, 1), Kind.NULL: Place(0, 2901)}
-    assert found.keys["a"].first == {Kind.INTEGER: Place(0, 1), Kind.ABSENT: Place(0, 2951)}
-    assert found.keys["late"].first == {Kind.ABSENT: Place(0, 1), Kind.BOOLEAN: Place(0, 2901)}
+    assert first_lines(found, "s") == {Kind.STRING: 1, Kind.INTEGER: 2901}
+    assert first_lines(found, "n") == {Kind.INTEGER: 1, Kind.NULL: 2901}
+    assert first_lines(found, "a") == {Kind.INTEGER: 1, Kind.ABSENT: 2951}
+    assert first_lines(found, "late") == {Kind.ABSENT: 1, Kind.BOOLEAN: 2901}
+    place = found.keys["a"].first[Kind.ABSENT]
+    assert path.read_bytes()[place.at :].splitlines()[0] == json.dumps(rows[2950]).encode()
 
 
 def test_plain_strings_among_nested_values_are_seen_however_late(path: Path) -> None:
     rows = [{"v": [n]} for n in range(500)] + [{"v": "plain"}]
     found = scanned(path, lines(*rows), block_bytes=256)
-    assert found.keys["v"].first == {Kind.ARRAY: Place(0, 1), Kind.STRING: Place(0, 501)}
+    assert first_lines(found, "v") == {Kind.ARRAY: 1, Kind.STRING: 501}
 
 
 def test_rejected_rows_change_no_column_and_are_counted_with_their_places(path: Path) -> None:
@@ -143,7 +159,24 @@ def test_auto_takes_the_preset_of_the_whole_source(path: Path) -> None:
 def test_a_preset_for_a_schema_is_checked_on_every_row(path: Path) -> None:
     bad = {"messages": [USER]}
     found = scanned(path, lines(*[CHAT] * 300, bad), preset="chat", block_bytes=512)
-    assert (found.rows, found.rejected, found.reasons[0].places) == (300, 1, (Place(0, 301),))
+    assert (found.rows, found.rejected, [place.line for place in found.reasons[0].places]) == (300, 1, [301])
+
+
+def test_a_part_is_the_beginning_the_end_and_pieces_between(path: Path) -> None:
+    rows = [{"n": n, "text": "x" * 100} for n in range(2000)]
+    rows[-1]["last"] = True
+    found = scanned(path, lines(*rows), most_bytes=150_000)
+    assert not found.is_whole
+    assert 100_000 < (found.bytes_looked_at or 0) < 200_000
+    assert said(found) == ["n integer", "text string", "last boolean?"]
+    assert 0 < found.rows < 2000
+    assert found.keys["last"].first[Kind.BOOLEAN].line is None, "not all lines before it were looked at"
+    packed = path.with_suffix(".jsonl.gz")
+    packed_rows = [{"n": n, "text": str(random.Random(n).random()) * 9} for n in range(20_000)]
+    found = scanned(packed, gzip.compress(lines(*packed_rows)), most_bytes=200_000)
+    assert 0 < found.rows < 20_000, "its beginning"
+    assert found.rejected == 0
+    assert scanned(path, lines(*rows), most_bytes=1_000_000).is_whole
 
 
 cell = st.one_of(st.integers(-5, 5), ln.scalar, ln.value)
