@@ -21,6 +21,8 @@ __all__ = ["LIMITS", "RECEIPT", "RunFolder", "StateDir", "private_file", "write_
 RECEIPT = "receipt.json"
 LIMITS = "limits.json"
 SHOWN_RUNS = 5
+OTHER_NAMES = "names"
+"""A folder of the state directory: a file for each further name of a run, with the run in it."""
 
 
 class StateDir:
@@ -51,6 +53,26 @@ class StateDir:
         except OSError as error:
             raise refused(self.path, error) from error
         return [name for _, name in sorted(found)]
+
+    def called(self, name: str) -> str | None:
+        """The run that is called *name*, or was given it as another name; None if there is none.
+
+        Raises `JournalUnusable`, `LocalDisk`.
+        """
+        if self.run(name).exists:
+            return name
+        other = read_in(Path(os.path.realpath(self.path)) / OTHER_NAMES, name) if self._has_other_names() else None
+        known = "" if other is None else other.decode("utf-8", "replace")
+        return known if known and known == Path(known).name and self.run(known).exists else None
+
+    def call(self, run_id: str, other: str) -> None:
+        """Give the run *run_id* another name, by which `called` knows it. Raises `LocalDisk`, `JournalUnusable`."""
+        make_folder(self.path / OTHER_NAMES)
+        check_folder(self.path / OTHER_NAMES)
+        write_private(self.path / OTHER_NAMES / other, run_id.encode())
+
+    def _has_other_names(self) -> bool:
+        return os.path.lexists(self.path / OTHER_NAMES)
 
     def find(self, run: str | None) -> RunFolder:
         """The run named *run* (a unique beginning will do), or the newest. Raises `UsageProblem`, `LocalDisk`."""

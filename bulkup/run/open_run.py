@@ -39,7 +39,7 @@ from bulkup.run.interrupt import Interrupt
 from bulkup.run.neighbours import others_since, owners
 from bulkup.run.run_clock import run_clock
 from bulkup.run.run_workers import RunWorkers, worker_count
-from bulkup.run.wish import Upload, known_run_id
+from bulkup.run.wish import Upload, full_name, known_run_id
 from bulkup.run.worker import LaneOpening
 from bulkup.settings.config import OnSourceChange, RunSettings
 from bulkup.sources import PlaceAccess, Selection, Source, open_source
@@ -134,7 +134,8 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
     for note in source.notes:
         wish.tell(Note("", note))
     state.create()
-    folder = state.run(wish.resume or known_run_id(upload, lambda name: state.run(name).exists))
+    folder = state.run(wish.resume or known_run_id(upload, state.called))
+    other_name = None if wish.resume or folder.exists else full_name(upload)
     journal = await open_journal(
         folder,
         stack,
@@ -148,6 +149,8 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
     for destination in upload.destinations:
         known = await journal.lane(destination.service).fact(BASES)
         source.learn(known)
+    if other_name is not None:
+        await anyio.to_thread.run_sync(state.call, folder.run_id, other_name)
     lanes: list[Lane] = []
     run = OpenRun(
         wish=wish,

@@ -21,7 +21,7 @@ from bulkup.path_text import as_text, is_unicode, local, portable
 from bulkup.settings.config import RunSettings
 from bulkup.sources.places import is_many, is_remote
 
-__all__ = ["Upload", "default_name", "known_run_id", "run_id"]
+__all__ = ["Upload", "default_name", "full_name", "known_run_id", "run_id"]
 
 STDIN = "-"
 PATHS = ("state_dir", "token_file", "ca_file")
@@ -115,14 +115,23 @@ def default_name(sources: tuple[str, ...]) -> str:
     return stem
 
 
-def known_run_id(upload: Upload, exists: Callable[[str], bool]) -> str:
-    """The name of the run that *upload* is, if one *exists* under any spelling of its paths; else the name of a new run.
+def known_run_id(upload: Upload, called: Callable[[str], str | None]) -> str:
+    """The name of the run that *upload* is, if one is *called* so under any spelling of its paths; else the name of a new run.
 
     Earlier versions of bulkup made a run of its own of each spelling.
     """
     if not upload.is_resumable:
         return run_id(upload)
-    return next((name for name in _names(upload) if exists(name)), run_id(upload))
+    return next((known for known in map(called, _names(upload)) if known is not None), run_id(upload))
+
+
+def full_name(upload: Upload) -> str | None:
+    """The name by which a new run is known too: with its paths from the root, for the case that the state directory alone moves.
+
+    None where it has no other.
+    """
+    full = _run_id(upload, tuple(map(_absolute, upload.sources)))
+    return full if upload.is_resumable and full != run_id(upload) else None
 
 
 def _names(upload: Upload) -> Iterator[str]:

@@ -108,7 +108,7 @@ def test_while_nothing_is_in_flight(shell: Shell, rows: list[dict[str, Any]], fa
     """Neither a quiet period nor a Retry-After, ten minutes each, is waited for."""
     shell.emulator.patch(script=dict.fromkeys(LANES, ("ok", "ok", *[fault] * 40)), retry_after_s=600)
     running = start(shell, "--settle-after", "600")
-    waiting = {"not_stored_500": "waiting for evidence", "503_retry_after": "waiting for"}[fault]
+    waiting = {"not_stored_500": "waiting for evidence", "503_retry_after": "as the service asked for it"}[fault]
     running.line_on_stderr(waiting)
     pressed = time.monotonic()
     running.interrupt()

@@ -46,7 +46,7 @@ def test_a_run_that_an_earlier_version_began_is_found(
 
     monkeypatch.chdir(tmp_path)
     old = wish._run_id(upload_of(began_as.format(here=tmp_path)), (began_as.format(here=tmp_path),))
-    assert known_run_id(upload_of(now.format(here=tmp_path)), lambda name: name == old) == old
+    assert known_run_id(upload_of(now.format(here=tmp_path)), lambda name: name if name == old else None) == old
 
 
 def test_going_on_under_another_spelling_sends_nothing_again(shell: Shell, rows: list[dict[str, Any]]) -> None:
@@ -133,3 +133,19 @@ def test_a_service_that_only_does_not_let_itself_be_read_is_uploaded_to(shell: S
     shell.emulator.patch(readback={"nebius": "off", "collinear": "off"})
     done = shell.run("upload", "rows.jsonl", *shell.both)
     assert done.code == 0, done.err
+
+
+def test_a_state_directory_that_was_copied_elsewhere_knows_the_run_by_its_full_path(
+    shell: Shell, rows: list[dict[str, Any]]
+) -> None:
+    """The same absolute path, and another `--state-dir`: what was begun there is gone on with, and nothing is sent again."""
+    source = str((shell.folder / "rows.jsonl").resolve())
+    arguments = ["upload", source, *shell.both, "--preset", "question-answer", "--json"]
+    first = shell.run(*arguments, "--state-dir", ".bulkup")
+    assert first.code == 0, first.err
+    (shell.folder / "far").mkdir()
+    (shell.folder / ".bulkup").rename(shell.folder / "far" / ".bulkup")
+    sent = [shell.emulator.summary()[lane]["uploads_received"] for lane in ("nebius", "collinear")]
+    again = shell.run(*arguments, "--state-dir", "far/.bulkup")
+    assert again.code == 0, again.err
+    assert [shell.emulator.summary()[lane]["uploads_received"] for lane in ("nebius", "collinear")] == sent
