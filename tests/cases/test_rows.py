@@ -117,6 +117,12 @@ CASES = [
     Case("38-content-parts", "p.jsonl", NEBIUS, (), 0, 30),
     Case("38-content-parts", "p.jsonl", COLLINEAR, (), 2, 0, ("this is a part of type 'image_url'",), NO_DROP),
     Case("44-float-labels", "g.jsonl", COLLINEAR, (), 0, 40),
+    Case("05-late-column", "l.jsonl", NEBIUS, (), 0, 3000),
+    Case("07-null-then-values", "n.jsonl", NEBIUS, (), 0, -1),
+    Case("11-nan", "n.jsonl", NEBIUS, ("--scan", "none"), 3, 95, ("NaN is not a JSON value; --repair nan=null",)),
+    Case("23-wide", "w.jsonl", NEBIUS, (), 0, -1),
+    Case("32-base64-first-block-one-row", "i.jsonl", NEBIUS, (), 0, 41),
+    Case("43-drift-flow", "d.jsonl", NEBIUS, ("--max-chunk-bytes", "1MB"), 0, -1),
 ]  # fmt: skip
 
 
@@ -142,6 +148,25 @@ def test_a_folder_comes_to_what_its_owner_wants(place: tuple[Shell, Path], case:
     assert len(stored(path)) == count
     if count:
         assert verified(shell) == 0
+
+
+def test_a_folder_whose_keys_explode_is_warned_of_before_anything_is_sent(place: tuple[Shell, Path]) -> None:
+    """What 179 kB would become: 757 times as much was sent without a word."""
+    shell, path = place
+    copytree(DATA / "23-wide", shell.folder, dirs_exist_ok=True)
+    done = shell.run("check", "sparse.jsonl", "--to", NEBIUS, *shell.urls, "--json")
+    assert done.code == 0, done.err
+    warnings = " ".join(done.json["destinations"][NEBIUS]["warnings"])
+    assert "3,906 columns" in warnings
+    assert "times their size" in warnings
+    assert not stored(path)
+
+
+def test_every_folder_is_here_and_held_to_its_want() -> None:
+    from tests.cases import test_files
+
+    held = {case.folder for case in CASES} | {case.folder for case in test_files.CASES}
+    assert held == {folder.name for folder in DATA.iterdir()}
 
 
 def rows_of(folder: str, file: str) -> list[dict[str, Any]]:
