@@ -102,7 +102,7 @@ class Served:
 
 class Web(Served):
     """A web server. *faults* are had by the next requests, one each: a status, `("reset", bytes)`, `("drip", seconds)`,
-    `("to", url)` for a redirect, or None for none."""
+    `("to", url)` for a redirect, `("s3", status, code)` for S3's error, or None for none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,6 +120,9 @@ class Web(Served):
         await asyncio.sleep(self.pause_s)
         self._at_once -= 1
         fault = self.faults.popleft() if self.faults else None
+        if isinstance(fault, tuple) and fault[0] == "s3":
+            text = f"<?xml version='1.0'?><Error><Code>{fault[2]}</Code><Message>no</Message></Error>"
+            return web.Response(status=fault[1], text=text, content_type="application/xml")
         if isinstance(fault, int):
             return web.Response(status=fault, headers={"Retry-After": "0"} if fault == 503 else {})
         where = fault[1] if isinstance(fault, tuple) and fault[0] == "to" else self.redirects.get(request.path)

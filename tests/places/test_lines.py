@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bulkup.errors import ExitCode
+from bulkup.errors import ExitCode, TokenRefused
+from bulkup.sources import PlaceAccess, open_source
 from bulkup.sources.places import fetching
 from tests.cli.shell import Shell
 from tests.e2e.harness import Bench
@@ -120,3 +121,21 @@ async def test_what_happens_in_the_middle_ends_in_order_and_goes_on(
     second = await bench.run(lane, source=f"{web.url}/rows.jsonl", scan="none")  # type: ignore[arg-type]
     assert second.exit_code == 0, second.destinations["nebius"].reason
     assert bench.stored("nebius") == bench.expected("nebius")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (400, "ExpiredToken", r"they have expired\); it was asked with the AWS credentials found by env"),
+        (403, "InvalidAccessKeyId", r"it does not know them\); it was asked with the AWS credentials found by env"),
+        (403, "AccessDenied", r"403\); it was asked with the AWS credentials found by env"),
+    ],
+)
+@pytest.mark.parametrize("locator", ["s3://rows-of-ours/rows.jsonl", "s3://rows-of-ours/rows/"])
+def test_credentials_that_s3_refuses_are_named(web: Web, locator: str, status: int, code: str, words: str) -> None:
+    web.faults.extend([("s3", status, code)] * 4)
+    with pytest.raises(TokenRefused, match=words) as caught:
+        open_source([locator], max_row_bytes=1000, access=PlaceAccess(endpoint_url=web.url))
+    assert "--anonymous" in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert "\n" not in str(caught.value)

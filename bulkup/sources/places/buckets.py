@@ -61,10 +61,9 @@ class Bucket:
         def looked() -> Any:
             try:
                 return obstore.head(self._store.store, key)
-            except FileNotFoundError:
-                if not next(
-                    iter(obstore.list(self._store.store, key, chunk_size=1)), None
-                ):  # raises where there is no bucket
+            except (FileNotFoundError, obstore.exceptions.BaseError) as error:  # a HEAD's answer gives no reason
+                below = next(iter(obstore.list(self._store.store, key, chunk_size=1)), None)
+                if not below or not isinstance(error, FileNotFoundError):
                     raise
                 raise UsageProblem(f"{uri}: there is no such object; for all below it, write {uri}/") from None
 
