@@ -184,6 +184,12 @@ EQUAL = (
         for strict in (", strict=None", ", strict=False", "")
     ),
     Equal(
+        "bulkup.flow.delivery.Delivery._deliver_tree",
+        "nothing_landed = False",
+        "nothing_landed = None",
+        "nobody tells them apart",
+    ),
+    Equal(
         "bulkup.flow.delivery.Delivery._outcome",
         "return Accepted(chunk.remote_id, chunk.name, RemoteStatus.PENDING)",
         "return Accepted(chunk.remote_id, None, RemoteStatus.PENDING)",

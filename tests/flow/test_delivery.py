@@ -17,6 +17,7 @@ from bulkup.flow.halt import Halted, Reason
 from bulkup.flow.orders import Sent
 from bulkup.flow.pending import Share
 from bulkup.flow.prepared import Prepared, changed
+from bulkup.flow.recorder import DOUBTED
 from bulkup.journal import landed_without_ids
 from bulkup.journal.facts import FAILED_DATASETS
 from bulkup.outcome import (
@@ -297,6 +298,14 @@ class TestDoubt:
         assert (outcomes(lane), lane.tally.retries, lane.to_settle) == ({"in_doubt": 1}, 0, 0)
         assert not chunk.was_answered
         assert await lane.states() == ["in doubt", "planned", "planned", "planned"]
+
+    @pytest.mark.parametrize(
+        ("on_doubt", "follows"), [(OnDoubt.HOLD, DOUBTED), (OnDoubt.RESEND, "retrying, giving up in 10 min 00 s")]
+    )
+    async def test_it_is_told_with_what_follows_from_it(self, lane: LaneAlone, on_doubt: OnDoubt, follows: str) -> None:
+        lane.to.script.append(LOST)
+        await lane.deliver(0, on_doubt=on_doubt)
+        assert lane.said == [f"the answer was lost; {follows}"]
 
     async def test_what_was_refused_and_may_be_stored_in_part_is_so_recorded(self, lane: LaneAlone) -> None:
         lane.to.script.append(InDoubt("HTTP 400", was_answered=True))
