@@ -25,6 +25,7 @@ from bulkup.journal.reading import view
 from bulkup.rows.schema import Kind
 from bulkup.run.folder import LIMITS, StateDir
 from bulkup.run.interrupt import Interrupt
+from bulkup.run.kept_scans import KeptScans
 from bulkup.run.open_run import OpenRun, Purpose, Wish, open_run
 from bulkup.run.rejected import commonest_reasons
 from bulkup.run.scanning import RowAt, look_at_all, row_at, too_many_rejects
@@ -80,7 +81,7 @@ class Checked:
 
 
 async def check(upload: Upload, *, tell: Callable[[Event], None], interrupt: Interrupt | None = None) -> Checked:
-    """What *upload* would do if it began now. Nothing is asked of a service and nothing is kept.
+    """What *upload* would do if it began now. Nothing is asked of a service. Only what was found in a large source is kept.
 
     Raises `BulkupError` as an upload does before it sends anything.
     """
@@ -93,7 +94,8 @@ async def check(upload: Upload, *, tell: Callable[[Event], None], interrupt: Int
         )
         async with open_run(wish) as run:
             with as_one_error():
-                return await wish.interrupt.unless_requested(partial(_checked, run))
+                kept = KeptScans(upload.settings.state_dir)
+                return await wish.interrupt.unless_requested(partial(_checked, run, kept))
 
 
 def _of_the_run(tell: Callable[[Event], None]) -> Callable[[Event], None]:
@@ -110,8 +112,8 @@ def _know_limits(known: Path, state: Path) -> None:
         return
 
 
-async def _checked(run: OpenRun) -> Checked:
-    await look_at_all(run)
+async def _checked(run: OpenRun, kept: KeptScans) -> Checked:
+    await look_at_all(run, kept)
     founds = {lane.name: await _found(lane.context) for lane in run.lanes}
     lanes = {lane.name: await _checked_lane(run, lane, founds[lane.name]) for lane in run.lanes}
     return Checked(run.source.files, lanes, all(found is not None for found in founds.values()))

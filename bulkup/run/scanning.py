@@ -19,6 +19,7 @@ from bulkup.flow.scanned import record_of, scanned
 from bulkup.flow.user_code import in_user_thread
 from bulkup.journal.facts import BASES, SCAN
 from bulkup.path_text import readable
+from bulkup.run.kept_scans import LEAST_BYTES, KeptScans, key_of
 from bulkup.run.open_run import OpenRun
 from bulkup.scan.found import Found
 from bulkup.scan.rejects import Reason
@@ -28,7 +29,7 @@ from bulkup.scan.spread import Part, spread_over
 from bulkup.settings.config import RejectLimit
 from bulkup.sources import Source
 
-__all__ = ["RowAt", "check_rejects", "look_at_all", "row_at", "too_many_rejects"]
+__all__ = ["RowAt", "check_rejects", "look_at_all", "look_early", "row_at", "too_many_rejects"]
 
 _REASONS_SAID = 3
 _FIRST_SHOWN_S, _SHOWN_EVERY_S = 0.5, 0.25
@@ -54,8 +55,9 @@ class RowAt:
         return self.file if self.byte is None else f"{self.file}, the row at byte {self.byte:,}"
 
 
-async def look_at_all(run: OpenRun) -> None:
-    """Read the source once, unless that was done or is not wanted, and keep what was found for each lane that has no plan yet.
+async def look_at_all(run: OpenRun, kept: KeptScans) -> None:
+    """Read the source once, unless that was done or is not wanted, and keep what was found for each lane that has no plan yet. What
+    an earlier command has *kept* of these files is taken.
 
     Raises `UsageProblem` where a destination cannot take these rows, and `SourceChanged`.
     """
@@ -63,18 +65,41 @@ async def look_at_all(run: OpenRun) -> None:
     if chosen == "none" or not run.source.rereadable:
         return
     lanes = [lane for lane in await _unplanned(run) if await lane.journal.fact(SCAN) is None]
-    if lanes:
-        wanted = {lane.name: (lane.destination.target, lane.chosen.rows) for lane in lanes}
-        parts = _parts(run.source, chosen, has_function=any(lane.chosen.rows.function is not None for lane in lanes))
+    if not lanes:
+        return
+    parts = _parts(run.source, chosen, has_function=any(lane.chosen.rows.function is not None for lane in lanes))
+    is_large = sum(file.size or 0 for file in run.source.files) >= LEAST_BYTES
+    keys = {lane.name: key_of(lane, parts) if is_large else None for lane in lanes}
+    known = {name: kept.find(key) for name, key in keys.items() if key is not None}
+    if any(known.values()):
+        run.say("the source was checked before, and has not changed since")
+    wanted = {lane.name: (lane.destination.target, lane.chosen.rows) for lane in lanes if known.get(lane.name) is None}
+    found: dict[str, Found] = {}
+    if wanted:
         if parts is not None:
             run.say(
                 "not all of the source is looked at (--scan all does that): a later row that does not fit is rejected"
             )
         found = await _scanned_in_a_thread(run, wanted, parts)
-        for lane in lanes:
-            await lane.journal.set_fact(SCAN, record_of(found[lane.name]))
+    for lane in lanes:
+        record = known.get(lane.name) or record_of(found[lane.name])
+        await lane.journal.set_fact(SCAN, record)
+        key = keys[lane.name]
+        if key is not None:
+            kept.keep(key, record)
             if not run.source.any_range:
                 await lane.journal.set_fact(BASES, run.source.bases)
+
+
+async def look_early(run: OpenRun) -> None:
+    """Before a source is read that takes its time: whether the destinations are free, and the tokens good. They are looked at once
+    more behind that. Raises as `FirstLook.once`."""
+    if sum(file.size or 0 for file in run.source.files) < LEAST_BYTES or run.wish.upload.settings.scan == "none":
+        return
+    for lane in run.lanes:
+        if await frozen_plan(lane.context) is None:
+            await lane.take_up()
+            await lane.first_look.once()
 
 
 async def check_rejects(run: OpenRun) -> None:

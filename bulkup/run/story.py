@@ -23,9 +23,10 @@ from bulkup.errors import BulkupError, as_one_error, worst
 from bulkup.event import Event, Finished
 from bulkup.flow.lane import Lane
 from bulkup.run.interrupt import Interrupt
+from bulkup.run.kept_scans import KeptScans
 from bulkup.run.lifetime import begin, conclude
 from bulkup.run.open_run import OpenRun, Purpose, Wish, open_run, service_at
-from bulkup.run.scanning import check_rejects, look_at_all
+from bulkup.run.scanning import check_rejects, look_at_all, look_early
 from bulkup.run.snapshots import Snapshots, stages_shown
 from bulkup.run.stopping import see_through
 from bulkup.run.wish import Upload
@@ -48,7 +49,8 @@ async def execute(
         async with open_run(wish) as run:
             not_begun = run
             with as_one_error():
-                await wish.interrupt.unless_requested(partial(look_at_all, run))
+                await wish.interrupt.unless_requested(partial(look_early, run))
+                await wish.interrupt.unless_requested(partial(look_at_all, run, KeptScans(run.state.path)))
                 await check_rejects(run)
                 await wish.interrupt.unless_requested(partial(_look_everywhere, run))
             not_begun = None
