@@ -67,6 +67,8 @@ class StateDir:
 
     def call(self, run_id: str, other: str) -> None:
         """Give the run *run_id* another name, by which `called` knows it. Raises `LocalDisk`, `JournalUnusable`."""
+        if self.called(other) is not None:
+            return
         make_folder(self.path / OTHER_NAMES)
         check_folder(self.path / OTHER_NAMES)
         write_private(self.path / OTHER_NAMES / other, run_id.encode())

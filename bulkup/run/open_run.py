@@ -96,10 +96,16 @@ class OpenRun:
     is_new: bool
     began_s: float
     lanes: list[Lane] = field(default_factory=list)
+    other_name: str | None = None
 
     def say(self, text: str, lane: str = "") -> None:
         """Tell the user a line, about *lane* or about the run."""
         self.wish.tell(Note(lane, text))
+
+    async def keep(self) -> None:
+        """Something will be sent, so the run is to be found again, however the paths of its sources are written then."""
+        if self.other_name is not None and self.other_name != self.folder.run_id:
+            await anyio.to_thread.run_sync(self.state.call, self.folder.run_id, self.other_name)
 
     def discard(self) -> None:
         """Leave nothing behind of a run that was refused before it had planned anything."""
@@ -135,7 +141,7 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
         wish.tell(Note("", note))
     state.create()
     folder = state.run(wish.resume or known_run_id(upload, state.called))
-    other_name = None if wish.resume or folder.exists else full_name(upload)
+    other_name = None if wish.resume else full_name(upload)
     journal = await open_journal(
         folder,
         stack,
@@ -149,8 +155,6 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
     for destination in upload.destinations:
         known = await journal.lane(destination.service).fact(BASES)
         source.learn(known)
-    if other_name is not None:
-        await anyio.to_thread.run_sync(state.call, folder.run_id, other_name)
     lanes: list[Lane] = []
     run = OpenRun(
         wish=wish,
@@ -163,6 +167,7 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
         is_new=wish.is_to_send and await journal.fact(STARTED_AT) is None and await journal.is_blank(),
         began_s=time.monotonic(),
         lanes=lanes,
+        other_name=other_name,
     )
     if wish.is_to_send:
         await journal.set_fact(UPLOAD, upload.to_record())

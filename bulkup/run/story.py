@@ -54,6 +54,7 @@ async def execute(
                 await check_rejects(run)
                 await wish.interrupt.unless_requested(partial(_look_everywhere, run))
             not_begun = None
+            await run.keep()
             return await _carry_out(run, send_lane)
     finally:
         if not_begun is not None and not_begun.is_new:
