@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.certificate import Certificate, NoCertificate, make_certificate
+from benchmarks.kinds import Kind
 from benchmarks.processes import ROOT
 from benchmarks.rows import Shape, Text
 
@@ -65,14 +66,19 @@ class Bench:
     _sources: dict[str, Source] = field(default_factory=dict)
     _certificate: Certificate | None = None
 
-    def source(self, shape: Shape, size: int, *, packed: bool = False) -> Source:
-        """The file of *shape* with *size* bytes, made if it is not there. By a process of its own: this one must stay small."""
-        name = f"{shape}-{self.text}-{size}.jsonl"
-        key = name + (".gz" if packed else "")
+    def source(self, shape: Shape, size: int, *, packed: bool = False, kind: Kind = Kind.JSON_LINES) -> Source:
+        """The file of *shape* with *size* bytes of JSON lines, made if it is not there; its rows in another *kind* of file stand
+        for it. By a process of its own: this one must stay small."""
+        name = f"{shape}-{self.text}-{size}"
+        key = f"{name}.{kind}" + (".gz" if packed else "")
         if key not in self._sources:
-            path, gzipped = self.folder / name, self.folder / key if packed else None
-            self._make(path, gzipped, shape, size)
-            self._sources[key] = Source.of(path, gzipped)
+            path, other = self.folder / f"{name}.jsonl", None
+            if packed or kind is not Kind.JSON_LINES:
+                other = self.folder / key
+            self._make(path, other if packed else None, shape, size)
+            if other is not None and kind is not Kind.JSON_LINES:
+                self._convert(path, other, kind)
+            self._sources[key] = Source.of(path, other)
         return self._sources[key]
 
     def sized(self, share: float) -> int:
@@ -98,6 +104,13 @@ class Bench:
         """For contenders: tokens, and the authority of the sink's certificate where there is one."""
         known = {"SSL_CERT_FILE": str(self._certificate.authority)} if self._certificate else {}
         return {**os.environ, **_TOKENS, **known, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+    def _convert(self, rows: Path, path: Path, kind: Kind) -> None:
+        if not path.exists():
+            part = path.with_suffix(".part")
+            command = [sys.executable, "-m", "benchmarks.kinds", str(rows), str(part), kind]
+            subprocess.run(command, check=True, cwd=ROOT)
+            part.rename(path)
 
     def _make(self, path: Path, packed: Path | None, shape: Shape, size: int) -> None:
         if path.exists() and (packed is None or packed.exists()):

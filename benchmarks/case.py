@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from benchmarks.kinds import Kind
 from benchmarks.rows import Shape
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Case:
     shape: Shape = Shape.COLLINEAR
     share: float = 1.0
     packed: bool = False
+    kind: Kind = Kind.JSON_LINES
     sink: SinkNeeds | None = field(default_factory=SinkNeeds)
     rounds: int = 1000
     peer: str = ""

@@ -112,7 +112,7 @@ def alone(case: Case, bench: Bench) -> Metrics:
 def sent(case: Case, bench: Bench) -> Metrics:
     """A contender that sends the whole file to a sink, which must then have every row, once."""
     assert case.sink is not None
-    source = bench.source(case.shape, bench.sized(case.share), packed=case.packed)
+    source = bench.source(case.shape, bench.sized(case.share), packed=case.packed, kind=case.kind)
     source.warm()
     with ExitStack() as stack:
         sink = stack.enter_context(sink_for(case, case.sink, bench))

@@ -188,6 +188,18 @@ def _quota(key: str, *hows: str) -> Callable[[Results], float | None]:
     return value
 
 
+def _format(rows: str, kind: str) -> Callable[[Results], float | None]:
+    return lambda results: _ratio(
+        _speed(results, {"what": "format", "rows": rows, "kind": kind}),
+        _speed(results, {"what": "format", "rows": rows, "kind": "jsonl"}),
+    )
+
+
+def _format_memory(results: Results) -> float | None:
+    found = [line.value("peak_pss_mib") for line in results.lines() if line.labels.get("what") == "format"]
+    return max((peak for peak in found if peak is not None), default=None)
+
+
 def _percent(of: Callable[[Results], float | None]) -> Callable[[Results], float | None]:
     def value(results: Results) -> float | None:
         found = of(results)
@@ -247,6 +259,14 @@ TARGETS: tuple[Target, ...] = (
         for way in (IDENTITY[0], MAPPED[0])
         for workers in (1, 2)
     ),
+    *(
+        Target("6", f"{rows} as {kind}, of the same rows as JSON lines", Bound.AT_LEAST, limit, _format(rows, kind))
+        for rows, kind, limit in (
+            ("chats", "parquet", 0.6), ("chats", "large.parquet", 0.6), ("chats", "arrow", 0.6), ("prompts", "csv", 0.4),
+            ("small rows", "csv", 0.4),
+        )
+    ),
+    Target("6", "any format: peak in all", Bound.AT_MOST, MIB_OF_ANY, _format_memory, "MiB"),
     Target("4", "quota told, or told by headers: of the least time", Bound.AT_MOST, 1.05, _quota("times_least", *_TOLD)),
     Target("4", "quota told, or told by headers: refused", Bound.AT_MOST, 0.0, _percent(_quota("limited_share", *_TOLD)), "%"),
     *(

@@ -45,7 +45,7 @@ def destination_at(url: str, wanted: argparse.Namespace) -> Collinear | Nebius:
         return Nebius(url=url, **given)
     if wanted.mapping:
         return Collinear(url=url, space_id=SPACE_ID, mapping=MAPPING, **given)
-    return Collinear(url=url, space_id=SPACE_ID, preset=wanted.preset, **given)
+    return Collinear(url=url, space_id=SPACE_ID, preset=wanted.preset, drop=tuple(wanted.drop), **given)
 
 
 async def _upload(wanted: argparse.Namespace) -> dict[str, object]:
@@ -189,6 +189,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--state-dir", type=Path)
     parser.add_argument("--to", choices=("collinear", "nebius"), default="collinear")
     parser.add_argument("--preset", default="auto")
+    parser.add_argument("--drop", action="append", default=[])
     parser.add_argument("--mapping", action="store_true")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--validation", choices=("full", "trust"), default="full")

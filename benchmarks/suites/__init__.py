@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 from benchmarks.bench import Bench
 from benchmarks.case import Case
-from benchmarks.suites import ceilings, cost, growth, peers, quota, start, uploads
+from benchmarks.suites import ceilings, cost, formats, growth, peers, quota, start, uploads
 
 __all__ = ["SUITES"]
 
 SUITES: dict[str, Callable[[Bench], list[Case]]] = {
     "ceilings": ceilings.cases,
     "uploads": uploads.cases,
+    "formats": formats.cases,
     "peers": peers.cases,
     "cost": cost.cases,
     "start": start.cases,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -97,13 +98,23 @@ class TableReader:
         row, last = -(-start // step), min(-(-stop // step), self._table.rows)
         if row >= last:
             return
+        loop = asyncio.get_running_loop()
         walk = await anyio.to_thread.run_sync(self._walk_at, row)
+        under_way = [loop.run_in_executor(None, self._blocks, walk, last)]
         try:
-            while walk.row < last:
-                for block in await anyio.to_thread.run_sync(self._blocks, walk, last):
+            while under_way:
+                await asyncio.wait(under_way)  # if this is cancelled, the walk is still under way
+                blocks = under_way.pop().result()
+                if walk.row < last:  # while these are worked on, the next are made
+                    under_way.append(loop.run_in_executor(None, self._blocks, walk, last))
+                for block in blocks:
                     yield block
         finally:
-            self._park(walk)
+            if under_way:
+                await asyncio.wait(under_way)
+                under_way[0].exception()
+            else:
+                self._park(walk)
 
     def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
         raise ValueError("its bytes are no lines")

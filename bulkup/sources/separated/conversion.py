@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import msgspec
 
+from bulkup.encoding.lines import line_count
 from bulkup.model import Block, LongRow
-from bulkup.refusal import Refusal, attempt
 from bulkup.sources.columnar.loading import polars, tried
 from bulkup.sources.columnar.marks import BEFORE, BEHIND, unmarked
 from bulkup.sources.format import Item
@@ -49,34 +48,39 @@ class JsonMaker:
             return [LongRow(found.head, found.start, found.end, why)]
         if is_plain(found, self._dialect):
             made = tried(self._by_polars, found.data)
-            if isinstance(made, bytes) and made.count(b"\n") == len(found.lengths):
-                return list(self._blocks(made, found.offsets, found.end))
+            if isinstance(made, bytes):
+                blocks: list[Item] = list(self._blocks(made, found.offsets, found.end))
+                if sum(len(block.offsets or ()) for block in blocks if isinstance(block, Block)) == len(found.lengths):
+                    return blocks
         return list(self._one_by_one(found))
 
-    @cached_property
-    def _typed(self) -> Sequence[Any]:
-        """What puts marks around the values that are no strings."""
-        pl = polars()
-        made = []
-        for number, kind in enumerate(self._dialect.kinds):
-            if kind not in (None, Kind.STRING):
-                column = pl.col(str(number))
-                text = column.str.to_lowercase() if kind is Kind.BOOLEAN else column
-                marked = pl.format(f"{BEFORE}{{}}{BEHIND}", text)
-                chosen = pl.when(column.str.contains(PATTERNS[kind])).then(marked).otherwise(column)
-                made.append(chosen.alias(str(number)))
-        return made
-
     def _by_polars(self, data: bytes) -> bytes:
-        """*data*, plain rows, as JSON lines."""
+        """*data*, plain rows, as JSON lines. Raises where it is no UTF-8."""
+        pl = polars()
         frame = text_frame(data, self._dialect)
-        if self._typed:
-            frame = frame.with_columns(self._typed)
+        kinds = [(pl.col(str(number)), kind) for number, kind in enumerate(self._dialect.kinds) if kind in PATTERNS]
+        is_marked = False
+        if kinds:
+            fits = [column.str.contains(PATTERNS[kind]).all() for column, kind in kinds]
+            fitting = frame.select(fits).row(0)
+            made = []
+            for (column, kind), fit in zip(kinds, fitting, strict=True):
+                if fit and kind is Kind.INTEGER:  # the digits of such a number are those of its value
+                    made.append(column.cast(pl.Int64))
+                elif fit and kind is Kind.BOOLEAN:
+                    made.append(column.str.to_lowercase() == "true")
+                else:
+                    text = column.str.to_lowercase() if kind is Kind.BOOLEAN else column
+                    marked = pl.format(f"{BEFORE}{{}}{BEHIND}", text)
+                    made.append(pl.when(column.str.contains(PATTERNS[kind])).then(marked).otherwise(column))
+                    is_marked = True
+            frame = frame.with_columns(
+                [one.alias(column.meta.output_name()) for one, (column, _) in zip(made, kinds, strict=True)]
+            )
         frame.columns = self._dialect.names
         out = io.BytesIO()
         frame.write_ndjson(out)
-        made = out.getvalue()
-        return unmarked(made) if self._typed else made
+        return unmarked(out.getvalue()) if is_marked else out.getvalue()
 
     def _blocks(self, lines: bytes, offsets: Sequence[int], end: int) -> Iterator[Block]:
         """*lines* in blocks; each line's row begins at its offset."""
@@ -86,9 +90,8 @@ class JsonMaker:
             if behind <= at:
                 behind = lines.index(b"\n", at) + 1
             data = lines[at:behind]
-            count = data.count(b"\n")
-            places = offsets[row : row + count]
-            row += count
+            places = offsets[row : row + line_count(data)]
+            row += len(places)
             yield Block(data, places[0], offsets[row] if row < len(offsets) else end, places)
             at = behind
 
@@ -150,13 +153,11 @@ def cells_of(row: bytes, dialect: Dialect) -> list[str | None] | str:
 
 
 def is_plain(records: Records, dialect: Dialect) -> bool:
-    """Whether every row has all fields, and all is text."""
+    """Whether every row has all fields."""
     fields = len(dialect.names)
     if records.counts is None or set(records.counts) != {fields - 1}:
         return False
-    if fields == 1 and any(not row.strip(_SPACE) for row in records.rows()):
-        return False
-    return not isinstance(attempt(records.data.decode), Refusal)
+    return fields > 1 or all(row.strip(_SPACE) for row in records.rows())
 
 
 def text_frame(data: bytes, dialect: Dialect, columns: Sequence[int] | None = None) -> Any:

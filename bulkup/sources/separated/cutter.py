@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, repeat
-from operator import itemgetter
+from itertools import accumulate, compress, pairwise, repeat
 
 from bulkup.model import HEAD_BYTES
 from bulkup.sources.separated.records import QUOTE, RowEnd, rows_in
 
 __all__ = ["LongRecord", "RecordCutter", "Records"]
 
-_first, _last = itemgetter(0), itemgetter(-1)
+_MISSING = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +56,28 @@ class LongRecord:
 
 class RecordCutter:
     """Cuts what it is fed into `Records` of about *size* bytes, which depend on the content alone. Holds *max_row_bytes* and a
-    piece. *start* is the position of the first byte fed, and *line* its line's number."""
+    piece. *start* is the position of the first byte fed, and *line* its line's number. Where it is not to be *is_exact*,
+    records are what stands between breaks with even quotes before them, and nothing is known of their rows."""
 
     def __init__(
-        self, start: int, *, delimiter: bytes, line_break: bytes, line: int, size: int, max_row_bytes: int
+        self,
+        start: int,
+        *,
+        delimiter: bytes,
+        line_break: bytes,
+        line: int,
+        size: int,
+        max_row_bytes: int,
+        is_exact: bool = True,
     ) -> None:
         self._delimiter = delimiter
         self._break = line_break
         self._size = size
         self._max_row_bytes = max(max_row_bytes, HEAD_BYTES)
+        self._is_exact = is_exact
         self._held = bytearray()
         self._start = start
         self._line = line
-        self._inside = bytes.maketrans(delimiter + line_break + b"\r", b"\0\0\0")
         self._scanner: RowEnd | None = None  # within a row that is larger than *size*
         self._head: bytes | None = None  # of one that is too long to be held
         self._head_at = (start, line)
@@ -156,30 +164,50 @@ class RecordCutter:
 
     def _sure(self, end: int) -> Records | None:
         """The first *end* bytes, if every quote in them stands where a field begins or ends, and every return before a newline."""
+        if not self._is_exact:
+            return self._taken(end, (), None)
         data = bytes(self._held[:end])
-        masked = data if QUOTE not in data else self._masked(data)
-        if masked is None:
+        if QUOTE not in data:
+            outside = data
+            lengths = [length + 1 for length in map(len, data.split(self._break)[:-1])]
+        else:
+            parts = data.split(QUOTE)
+            bare = parts[0::2]
+            outside = QUOTE.join(bare)
+            if not self._are_ends(outside):
+                return None
+            lengths = self._lengths(parts, bare, outside.count(self._break))
+        if self._break == b"\n" and outside.count(b"\r") != outside.count(b"\r\n"):
             return None
-        if self._break == b"\n" and masked.count(b"\r") != masked.count(b"\r\n"):
-            return None
-        lines = masked.split(self._break)
+        lines = outside.split(self._break)
         lines.pop()
-        lengths = [length + 1 for length in map(len, lines)]
         return self._taken(end, lengths, list(map(bytes.count, lines, repeat(self._delimiter))))
 
-    def _masked(self, data: bytes) -> bytes | None:
-        """*data* with zeros in place of what separates within quotes; None where a quote does not stand at a field's end."""
-        parts = data.split(QUOTE)
-        between = list(filter(None, parts[2:-1:2]))
-        opens, closes = set(self._delimiter + self._break), set(self._delimiter + self._break + b"\r")
-        if not set(map(_last, between)) <= opens or not set(map(_first, between)) <= closes:
-            return None
-        if parts[0] and parts[0][-1] not in opens:
-            return None
-        if parts[-1][0] not in closes:  # it ends with the last break
-            return None
-        parts[1::2] = map(bytes.translate, parts[1::2], repeat(self._inside))
-        return QUOTE.join(parts)
+    def _are_ends(self, outside: bytes) -> bool:
+        """Whether each quoted text, which is one quote in *outside*, begins behind a field and ends before one. Several quotes
+        side by side are one text with quotes in it."""
+        while QUOTE + QUOTE in outside:
+            outside = outside.replace(QUOTE + QUOTE, QUOTE)
+        opened = (outside.count(self._delimiter + QUOTE), outside.count(self._break + QUOTE), outside.startswith(QUOTE))
+        closed = [outside.count(QUOTE + self._delimiter), outside.count(QUOTE + self._break)]  # it ends with a break
+        if self._break == b"\n":
+            closed.append(outside.count(QUOTE + b"\r\n"))
+        return outside.count(QUOTE) == sum(opened) == sum(closed)
+
+    def _lengths(self, parts: list[bytes], bare: list[bytes], rows: int) -> list[int]:
+        """How long each of the *rows* is. Every second one of *parts*, which quotes separate, stands outside of quotes: these are
+        *bare*. Texts have many quotes, rows few breaks."""
+        begins = list(accumulate(map(len, parts), initial=0))  # without the quotes between
+        first = list(map(bytes.find, bare, repeat(self._break)))
+        with_break = list(compress(range(len(bare)), map(_MISSING.__lt__, first)))
+        ends = [begins[2 * number] + 2 * number + first[number] + 1 for number in with_break]
+        if len(ends) != rows:  # rows without quotes between others
+            ends = [
+                begins[2 * number] + 2 * number + at
+                for number in with_break
+                for at in accumulate(len(line) + 1 for line in bare[number].split(self._break)[:-1])
+            ]
+        return [end - begin for begin, end in pairwise([0, *ends])]
 
     def _slow(self, stop: int) -> Records | None:
         """The rows that end within the first *stop* bytes, one by one; None where none does."""

@@ -24,7 +24,7 @@ class SeparatedCutter:
 
         assert detail is not None, "every file was examined"
         self._skip = detail.data_at
-        size = 4 * min(block_bytes, max_row_bytes)
+        size = 8 * min(block_bytes, max_row_bytes)
         self._records = record_cutter(start + detail.data_at, detail, size, max_row_bytes=max_row_bytes)
         self._maker = JsonMaker(detail, block_bytes=min(block_bytes, max_row_bytes))
 
