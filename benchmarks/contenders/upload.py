@@ -45,7 +45,7 @@ def destination_at(url: str, wanted: argparse.Namespace) -> Collinear | Nebius:
         return Nebius(url=url, **given)
     if wanted.mapping:
         return Collinear(url=url, space_id=SPACE_ID, mapping=MAPPING, **given)
-    return Collinear(url=url, space_id=SPACE_ID, preset=wanted.preset, drop=tuple(wanted.drop), **given)
+    return Collinear(url=url, space_id=SPACE_ID, preset=wanted.preset, drop=tuple(getattr(wanted, "drop", ())), **given)
 
 
 async def _upload(wanted: argparse.Namespace) -> dict[str, object]:
