@@ -32,6 +32,7 @@ _RUN = (_SPEED, _CPU, _PEAK, _SIZE)
 _COLUMNS: dict[str, tuple[_Column, ...]] = {
     "ceilings": (_SPEED, _CPU),
     "uploads": _RUN,
+    "formats": _RUN,
     "peers": _RUN,
     "cost": (_SPEED, _Column("CPU s", "cpu_s", 3, spread=True), _Column("requests", "requests", 0)),
     "start": (_SECONDS,),
