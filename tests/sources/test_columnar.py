@@ -61,7 +61,9 @@ def lines(path: Path, cuts: list[int] | None = None) -> list[str]:
     assert all(isinstance(item, Block) for item in items)
     for one, other in pairwise(items):
         assert one.end == other.start
-    return [line for item in items if isinstance(item, Block) for line in item.data.decode().splitlines()]
+    return [
+        line for item in items if isinstance(item, Block) for line in item.data.decode().removesuffix("\n").split("\n")
+    ]
 
 
 D = Decimal

@@ -23,7 +23,11 @@ def lines(*paths: Path, cuts: tuple[int, ...] = (), renames: tuple[tuple[str, st
     assert not source.verbatim
     found = asyncio.run(reading.read_items(source, [0, *cuts, reading.FAR]))
     return [
-        line for part in found for item in part if isinstance(item, Block) for line in item.data.decode().splitlines()
+        line
+        for part in found
+        for item in part
+        if isinstance(item, Block)
+        for line in item.data.decode().removesuffix("\n").split("\n")
     ]
 
 
