@@ -194,7 +194,8 @@ def _preset(rows: Sequence[_Row], target: Target, options: RowOptions) -> Choice
 
 def _fixed(plan: RowPlan, shape: FixedRows, rows: Sequence[_Row], lines: Sequence[bytes]) -> RowPlan:
     preset = shape.presets["identity"] if plan.mapping is not None else plan.fixed_preset
-    places = dict.fromkeys(place for row in rows for place in preset.undeclared(row))
+    # what lacks the keys that are needed is not mended by leaving others out
+    places = dict.fromkeys(place for row in rows if _has_needed(row, plan, shape) for place in preset.undeclared(row))
     if places:
         what = "keys" if len(places) > 1 else "key"
         called = [place for place in places if place.rpartition(".")[2] in TOOL_KEYS]
@@ -207,6 +208,15 @@ def _fixed(plan: RowPlan, shape: FixedRows, rows: Sequence[_Row], lines: Sequenc
         said = f"{plan.target.name}: {plan.target.title} has no place for the {what} {', '.join(places)}; {out}"
         raise UsageProblem(one_line(said, _PROBLEM_CHARS))
     return _with_variant(plan, lines)
+
+
+def _has_needed(row: _Row, plan: RowPlan, shape: FixedRows) -> bool:
+    """Whether *row* has the keys that the preset needs."""
+    if plan.preset == "identity":
+        return all(key in row for key in shape.required)
+    if plan.mapping is not None or (plan.turns is not None and plan.turns in row):
+        return True
+    return PRESETS[plan.preset].is_in(row)
 
 
 def _with_variant(plan: RowPlan, lines: Sequence[bytes]) -> RowPlan:

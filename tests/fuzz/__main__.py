@@ -16,7 +16,8 @@ __all__ = ["fuzz", "main", "names"]
 MOST_FINDINGS = 5
 """After so many findings a fuzzer ends: they are mostly one."""
 
-One = Callable[[Random, Path], None]
+One = Callable[[Random, Path], int | None]
+"""A case; how many rows it had, where it counts them."""
 
 
 def names() -> list[str]:
@@ -24,19 +25,20 @@ def names() -> list[str]:
     return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 
 
-def fuzz(name: str, *, seconds: float, seed: int, case: int | None = None) -> int:
-    """Try cases of the fuzzer *name* until *seconds* have passed, or only that one *case*; the number of findings."""
+def fuzz(name: str, *, seconds: float, seed: int, case: int | None = None, rows: int | None = None) -> int:
+    """Try cases of the fuzzer *name* until *seconds* have passed, or if *rows* is given until they had so many, or only that one
+    *case*; the number of findings."""
     one: One = importlib.import_module(f"tests.fuzz.{name}").one
     until = time.monotonic() + seconds
-    tried = findings = 0
+    tried = findings = had = 0
     with tempfile.TemporaryDirectory(prefix=f"fuzz-{name}-") as folder:
-        while findings < MOST_FINDINGS and (time.monotonic() < until or not tried):
+        while findings < MOST_FINDINGS and (not tried or (time.monotonic() < until if rows is None else had < rows)):
             number = tried if case is None else case
             tried += 1
             scratch = Path(folder) / str(number)
             scratch.mkdir()
             try:
-                one(Random(f"{seed}:{number}"), scratch)
+                had += one(Random(f"{seed}:{number}"), scratch) or 0
             except AssertionError as finding:
                 findings += 1
                 print(f"{name}: case {number} of seed {seed}: {finding}", flush=True)
@@ -47,7 +49,8 @@ def fuzz(name: str, *, seconds: float, seed: int, case: int | None = None) -> in
             if case is not None:
                 break
             _remove(scratch)
-    print(f"{name}: {tried:,} cases, {findings} findings, seed {seed}", flush=True)
+    of = f" of {had:,} rows" if had else ""
+    print(f"{name}: {tried:,} cases{of}, {findings} findings, seed {seed}", flush=True)
     return findings
 
 
@@ -62,13 +65,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names())}; all by default")
     parser.add_argument("--seconds", type=float, default=15.0, help="for each")
+    parser.add_argument("--rows", type=int, help="until the cases had so many rows, for fuzzers that count them")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--case", type=int, help="only the case of this number")
     given = parser.parse_args()
     if unknown := set(given.names) - set(names()):
         parser.error(f"no such fuzzer: {', '.join(sorted(unknown))}; there are {', '.join(names())}")
     chosen = given.names or names()
-    return sum(fuzz(name, seconds=given.seconds, seed=given.seed, case=given.case) for name in chosen) > 0
+    return (
+        sum(fuzz(name, seconds=given.seconds, seed=given.seed, case=given.case, rows=given.rows) for name in chosen) > 0
+    )
 
 
 if __name__ == "__main__":

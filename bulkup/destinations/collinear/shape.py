@@ -140,8 +140,15 @@ def undeclared(row: dict[str, Any]) -> list[str]:
 
 
 def undeclared_in_turns(field: str, turns: Any, keys: tuple[str, ...] = TURN_KEYS) -> list[str]:
-    """The places in *turns*, which stand at *field*, that a turn of just *keys* has no room for."""
-    found = [key for turn in _turns(turns) if isinstance(turn, dict) for key in turn if key not in keys]
+    """The places in *turns*, which stand at *field*, that a turn of just *keys* has no room for. What has none of these is no turn:
+    nothing would be left of it."""
+    found = [
+        key
+        for turn in _turns(turns)
+        if isinstance(turn, dict) and not turn.keys().isdisjoint(keys)
+        for key in turn
+        if key not in keys
+    ]
     return [f"{field}.{key}" for key in dict.fromkeys(found)]
 
 

@@ -1,0 +1,304 @@
+"""Whole runs against a slow reference: what is stored must be what the rows mean, digit for digit, and nothing else.
+
+A file of rows of one shape, some of them spoilt, goes through the real engine to an emulator of the service: in one process or with
+workers, under `full` or `trust`, cut at random. The reference reads the file with Python's own decoder. For Collinear it is
+`tests.encoding.reference`, for Nebius the rules of the columns are written here once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import json
+import os
+import random
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bulkup.account.receipt import Receipt
+from bulkup.destinations.collinear.settings import Collinear
+from bulkup.destinations.nebius.settings import Nebius
+from bulkup.emulator import Settings, Spawned, spawned
+from bulkup.run.story import execute
+from bulkup.run.wish import Upload
+from bulkup.settings.config import RunSettings
+from tests.cli.shell import SPACE, TOKENS
+from tests.encoding.reference import Number, by_preset
+from tests.fuzz.rows import SHAPES, Maker, as_collinear, is_text, is_whole, mutated, read
+
+__all__ = ["one", "run_of"]
+
+Row = dict[str, Any]
+MOST_ROWS = 2500
+DIRT = 0.03
+SPACES = b" \t\r\n"
+FIXED = ("keepalive_s", "closed_at_start_s")
+DEFAULTS = {key: value for key, value in msgspec.to_builtins(Settings()).items() if key not in FIXED}
+KINDS = ("string", "integer", "boolean", "float", "large", "array", "object", "null", "absent")
+
+
+def one(case: random.Random, scratch: Path) -> int:
+    """One run; how many rows it had."""
+    return run_of(case, scratch, case.randrange(200, MOST_ROWS), workers=case.choice([1, 1, 2]))
+
+
+def run_of(case: random.Random, scratch: Path, count: int, *, workers: int) -> int:
+    """A run of *count* rows, or about so many, by so many workers. Raises `AssertionError` where what is stored is not right."""
+    trusts = case.random() < 0.3
+    is_nebius = case.random() < 0.5
+    made = (_for_nebius if is_nebius else _for_collinear)(case, count, trusts=trusts)
+    lines, judge, options = made.lines, made.judge, made.options
+    path = scratch / "rows.jsonl"
+    path.write_bytes(b"".join(line + case.choice([b"\n", b"\n", b"\r\n"]) for line in lines))
+    rows = [line for line in lines if line.strip(SPACES)]
+    wanted = [row for row in map(judge, rows) if row is not None]
+    emulator, db_path = _emulator()
+    emulator.patch(**DEFAULTS)
+    emulator.idle()
+    emulator.reset()
+    size = case.choice([4096, 30_000, 1_000_000])
+    kind: type[Nebius | Collinear] = Nebius if is_nebius else Collinear
+    place = {"folder": "/tests"} if is_nebius else {"space_id": SPACE}
+    destination = kind.model_validate({"url": emulator.url, "max_chunk_bytes": size, **place, **options})
+    settings = RunSettings(
+        name="rows",
+        state_dir=scratch / "state",
+        settle_after_s=0.0,
+        workers=workers,
+        lines=True,
+        max_rejects=None,
+        validation="trust" if trusts else "full",  # type: ignore[arg-type]
+    )
+    upload = Upload((str(path),), (destination,), settings)
+    receipt = asyncio.run(execute(upload, tell=lambda _: None))
+    how = f"{destination.service} {options} {'trust' if trusts else 'full'} {workers} workers, bodies of {size}"
+    _compare(receipt, destination.service, how, rows, wanted, _stored(db_path, made.texts))
+    return len(rows)
+
+
+def _compare(receipt: Receipt, lane: str, how: str, rows: list[bytes], wanted: list[Row], stored: list[Row]) -> None:
+    counts = receipt.destinations[lane]
+    told = (counts.rows_read, counts.rows_landed, counts.rows_rejected)
+    right = (len(rows), len(wanted), len(rows) - len(wanted))
+    missing = Counter(map(_text, wanted))
+    missing.subtract(map(_text, stored))
+    lost, extra = list((+missing).elements())[:3], list((-missing).elements())[:3]
+    assert not lost, f"{how}: not stored as they are: {lost}; stored instead: {extra}"
+    assert not extra, f"{how}: stored, and should not be: {extra}"
+    assert told == right, f"{how}: rows read, landed, rejected are {told}, not {right}: {counts.rejected_for}"
+
+
+@dataclass
+class Made:
+    """A file's lines, what each row is stored as (None: not at all), the destination's options, and which columns hold JSON text."""
+
+    lines: list[bytes]
+    judge: Callable[[bytes], Row | None]
+    options: dict[str, Any]
+    texts: frozenset[str] = frozenset()
+
+
+# --- Collinear: presets ---------------------------------------------------------------------------------------------
+
+
+def _for_collinear(case: random.Random, count: int, *, trusts: bool) -> Made:
+    name = case.choice(list(SHAPES))
+    make = case.choice(SHAPES[name])
+    shaped = as_collinear if name == "identity" else partial(by_preset, name)
+    maker = Maker(case)
+
+    def judge(line: bytes) -> Row | None:
+        source = read(line, doubled=False)
+        return None if source.row is None else shaped(source.row)
+
+    lines = list(_lines(case, maker, partial(make, maker), count, judge, trusts=trusts))
+    return Made(lines, judge, {"preset": name})
+
+
+# --- Nebius: columns ------------------------------------------------------------------------------------------------
+
+
+def _for_nebius(case: random.Random, count: int, *, trusts: bool) -> Made:
+    maker = Maker(case)
+    keys = {
+        f"k{n}": [(kind, case.choice([0.002, 0.1, 1.0])) for kind in case.sample(KINDS, case.randrange(1, 4))]
+        for n in range(4)
+    }
+
+    def make() -> bytes:
+        pairs = []
+        for key, kinds in keys.items():
+            (kind,) = case.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])
+            if kind != "absent":
+                pairs.append((key, _value(case, maker, kind)))
+        return maker.object(pairs)
+
+    def readable(line: bytes) -> Row | None:
+        return read(line, doubled=False).row
+
+    lines = [b'{"k0":"x"}', *_lines(case, maker, make, count, readable, trusts=trusts)]
+    rows = [row for row in map(readable, lines) if row is not None]
+    seen = {
+        key: {_kind(row[key]) if key in row else "absent" for row in rows} for key in {k for row in rows for k in row}
+    }
+
+    def judge(line: bytes) -> Row | None:
+        row = readable(line)
+        return None if row is None else _by_columns(row, seen)
+
+    texts = frozenset(key for key, kinds in seen.items() if _held(kinds) == "JSON text")
+    return Made(lines, judge, {"preset": "identity"}, texts)
+
+
+def _held(kinds: set[str]) -> str:
+    """What a column holds in which just *kinds* of values were seen."""
+    kinds = kinds - {"null", "absent"}
+    if kinds <= {"string"} or kinds in ({"integer"}, {"boolean"}):
+        return "as it is"
+    return "JSON text" if "string" not in kinds or kinds & {"array", "object"} else "characters"
+
+
+def _value(case: random.Random, maker: Maker, kind: str) -> bytes:
+    match kind:
+        case "string":
+            return maker.text()
+        case "integer":
+            return case.choice([b"0", b"-0", b"7", b"-12", b"9223372036854775807", b"-9223372036854775808"])
+        case "boolean":
+            return case.choice([b"true", b"false"])
+        case "float":
+            return case.choice(
+                [b"1.0", b"1.50", b"1e5", b"-0.0", b"123456789.123456789123", b"1E+5", b"0.1", b"1e-400"]
+            )
+        case "large":
+            return case.choice([b"9223372036854775808", b"18446744073709551616", b"1" * 40, b"-9223372036854775809"])
+        case "array":
+            return maker.array([maker.value(3) for _ in range(case.randrange(3))])
+        case "object":
+            return maker.object([(f"i{n}", maker.value(3)) for n in range(case.randrange(3))])
+        case _:
+            return b"null"
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Number):
+        if set(value) & set(".eE"):
+            return "float"
+        return "integer" if is_whole(value) else "large"
+    names = {str: "string", bool: "boolean", list: "array", dict: "object", type(None): "null"}
+    return names[type(value)]
+
+
+def _by_columns(row: Row, seen: dict[str, set[str]]) -> Row:
+    """*row* as it is stored where just those kinds of values were *seen* of each key. What is null is left out."""
+    made: Row = {}
+    for key, value in row.items():
+        held = _held(seen[key])
+        if value is None:
+            continue
+        if held == "JSON text":
+            made[key] = f"json {_text(value)}"
+        elif held == "characters" and not is_text(value):
+            made[key] = ("true" if value else "false") if isinstance(value, bool) else str(value)
+        else:
+            made[key] = value
+    return made
+
+
+# --- lines ----------------------------------------------------------------------------------------------------------
+
+
+def _lines(
+    case: random.Random,
+    maker: Maker,
+    make: Callable[[], bytes],
+    count: int,
+    judge: Callable[[bytes], Row | None],
+    *,
+    trusts: bool,
+) -> Iterable[bytes]:
+    """About *count* lines; under `trust` those alone of which nothing is wrong, since it looks at none."""
+    allowed = {key for _ in range(300) for key in _keys_in(read(make()).row)}
+    yield make()  # a byte order mark before it would belong to the file
+    for _ in range(count):
+        line = make()
+        if not trusts and case.random() < DIRT:
+            line = _doubled(case, maker, line) if case.random() < 0.3 else mutated(case, line)
+            line = line.replace(b"\n", b" ")
+        source = read(line, doubled=False)
+        if source.unsure or b"\x00" in line or not _keys_in(source.row) <= allowed:
+            continue  # a key that has no place would end the run
+        if not trusts or judge(line) is not None:
+            yield line
+
+
+def _keys_in(value: Any) -> set[str]:
+    """The keys of all objects in *value*."""
+    if isinstance(value, dict):
+        return set(value).union(*map(_keys_in, value.values()))
+    return set().union(*map(_keys_in, value)) if isinstance(value, list) else set()
+
+
+def _doubled(case: random.Random, maker: Maker, line: bytes) -> bytes:
+    """*line* with a key that stands twice in it, here or within."""
+    twice = maker.object([("x", maker.value(3)), ("y", b"1"), ("x", maker.value(3))])
+    if case.random() < 0.5 or not line.startswith(b"{") or line == b"{}":
+        return twice
+    return line[:1] + line[1:-1] + b"," + line[1:-1] + b"}"
+
+
+# --- what is stored -------------------------------------------------------------------------------------------------
+
+
+@cache
+def _emulator() -> tuple[Spawned, Path]:
+    """One for all runs of a process, and the file that holds its rows."""
+    os.environ.update(TOKENS)
+    held = ExitStack()
+    atexit.register(held.close)
+    path = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="fuzz-emulator-"))) / "emulator.db"
+    return held.enter_context(spawned(Settings(), db_path=path)), path
+
+
+def _stored(path: Path, texts: frozenset[str]) -> list[Row]:
+    """The rows that the service holds, what is null left out; the columns *texts* hold JSON text."""
+    db = sqlite3.connect(path, timeout=10)
+    try:
+        stored = [bytes(data) for (data,) in db.execute("SELECT data FROM rows")]
+    finally:
+        db.close()
+    found = [_parsed(text) for text in stored]
+    return [
+        {
+            key: f"json {_text(_parsed(value))}" if key in texts else value
+            for key, value in row.items()
+            if value is not None
+        }
+        for row in found
+    ]
+
+
+def _parsed(text: bytes | str) -> Any:
+    return json.loads(text, parse_int=Number, parse_float=Number)
+
+
+def _text(value: Any) -> str:
+    """*value* in one form: keys sorted, numbers in their own characters."""
+    match value:
+        case Number():
+            return str(value)
+        case dict():
+            return "{" + ",".join(f"{json.dumps(key)}:{_text(value[key])}" for key in sorted(value)) + "}"
+        case list():
+            return "[" + ",".join(map(_text, value)) + "]"
+        case _:
+            return json.dumps(value)
