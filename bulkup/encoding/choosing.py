@@ -90,7 +90,7 @@ def choose_preset(
         return Choice(enough[0], (counts[enough[0]], rows))
     said = [f"{name} {counts[name]:,}" for name in offered(target) if counts.get(name)]
     most = max((name for name in offered(target) if name != "identity"), key=lambda name: counts.get(name, 0))
-    ways = ["write a mapping (docs/mapping.md)"]
+    ways = ["make other rows of them: --map FILE.py:FUNCTION, or a mapping (docs/mapping.md)"]
     if counts.get(most):
         ways.insert(0, f"give --preset {most}, which rejects the others")
     what = f"{target.name}: no preset fits {LEAST_PERCENT} % of {of_what} ({rows:,})"

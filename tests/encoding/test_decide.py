@@ -36,7 +36,11 @@ def decided(target: Target, *rows: object, **options: Any) -> RowPlan:
         ),
         (QA, "question-answer", "question-answer → conv_prefix, response; 1 of 1 rows looked at fit question-answer"),
         (QA | {"messages": [USER, ANSWER], "ground_truth": 1}, None, "question, answer"),
-        ({"text": "t"}, None, "none is in the shape of any. The first has the keys text; write a mapping"),
+        (
+            {"text": "t"},
+            None,
+            "none is in the shape of any. The first has the keys text; make other rows of them: --map",
+        ),
     ],
 )
 def test_auto_takes_the_first_preset_whose_every_key_is_there(row: object, preset: str | None, said: str) -> None:

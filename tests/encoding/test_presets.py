@@ -289,7 +289,7 @@ def test_a_row_fits_whatever_other_keys_it_has(row: dict[str, Any], names: tuple
         ({"prompt": "p", "chosen": "a", "rejected": "b", "score": 1}, "they are preferences"),
         ({"chosen": "\n\nHuman: a", "rejected": "\n\nHuman: b"}, "a mapping takes one side"),
         ({"instruction": "i", "output": None}, "The first that is not alpaca: output: expected a string, got null"),
-        ({"id": 1, "body": "x"}, "The first has the keys id, body; write a mapping"),
+        ({"id": 1, "body": "x"}, "The first has the keys id, body; make other rows of them: --map"),
         ({"conv_prefix": [USER], "id": 1}, "The first has the keys conv_prefix, id"),
     ],
 )  # fmt: skip

@@ -17,7 +17,7 @@ from msgspec import UNSET, Meta, UnsetType
 from bulkup.encoding.faults import Fault, number_text, said
 from bulkup.encoding.identity import VerbatimCodec
 from bulkup.encoding.language import INTEGER, STRING, Form, ending_with, one_of, record
-from bulkup.encoding.shapes import LABELS, bad, hint
+from bulkup.encoding.shapes import LABELS, TOOL_KEYS, bad, hint
 from bulkup.encoding.target import INT64
 
 __all__ = [
@@ -140,14 +140,14 @@ def undeclared(row: dict[str, Any]) -> list[str]:
 
 
 def undeclared_in_turns(field: str, turns: Any, keys: tuple[str, ...] = TURN_KEYS) -> list[str]:
-    """The places in *turns*, which stand at *field*, that a turn of just *keys* has no room for. What has none of these is no turn:
-    nothing would be left of it."""
+    """The places in *turns*, which stand at *field*, that a turn of just *keys* has no room for. Of what lacks one of these, and so
+    is no turn without the others, only calls of tools are named."""
     found = [
         key
         for turn in _turns(turns)
-        if isinstance(turn, dict) and not turn.keys().isdisjoint(keys)
+        if isinstance(turn, dict)
         for key in turn
-        if key not in keys
+        if key not in keys and (key in TOOL_KEYS or turn.keys() >= set(keys))
     ]
     return [f"{field}.{key}" for key in dict.fromkeys(found)]
 
