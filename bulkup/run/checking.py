@@ -125,7 +125,7 @@ async def _checked_lane(run: OpenRun, lane: Lane, found: Found | None) -> Checke
     await lane.take_up()
     planned = PlannedLane.of(context, await plan_lane(context, lane.cursor))
     row = await _first_row(run, lane, planned.chunker)
-    if found is None or found.is_whole:
+    if found is None or found.is_whole or not run.source.rereadable:
         sent = await rehearse(planned, lane.cursor)
         totals = context.tally.totals
     else:
@@ -143,12 +143,12 @@ async def _checked_lane(run: OpenRun, lane: Lane, found: Found | None) -> Checke
         totals=totals,
         sent=sent,
         first_row=row,
-        reasons=_reasons(run, lane.name, found, totals),
+        reasons=_reasons(run, lane.name, found, totals, is_estimate=sent.is_estimate),
         made_by=_made_by(run, found),
         advice=advice(planned.plan.rows, found, sent.datasets),
         exit_code=verdict.exit_code if refused is None else worst([verdict.exit_code, refused.exit_code]),
         reason=verdict.reason if refused is None else str(refused),
-        bytes_looked_at=None if found is None else found.bytes_looked_at,
+        bytes_looked_at=None if found is None or not sent.is_estimate else found.bytes_looked_at,
     )
 
 
@@ -176,9 +176,11 @@ async def _only(item: Item) -> AsyncGenerator[Item, None]:
     yield item
 
 
-def _reasons(run: OpenRun, lane: str, found: Found | None, totals: Totals) -> tuple[CheckedReason, ...]:
+def _reasons(
+    run: OpenRun, lane: str, found: Found | None, totals: Totals, *, is_estimate: bool
+) -> tuple[CheckedReason, ...]:
     """As the scan has them, with three places each; where it does not know all, as the rejected rows themselves say."""
-    if found is not None and (not found.is_whole or found.rejected == totals.rows_rejected):
+    if found is not None and (is_estimate or found.rejected == totals.rows_rejected):
         return tuple(
             CheckedReason(why.count, why.text, tuple(row_at(place, run.source) for place in why.places))
             for why in found.reasons

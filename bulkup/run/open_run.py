@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from math import inf
 from secrets import token_hex
 
 import anyio
@@ -42,13 +43,17 @@ from bulkup.run.run_workers import RunWorkers, worker_count
 from bulkup.run.wish import Upload, full_name, known_run_id
 from bulkup.run.worker import LaneOpening
 from bulkup.settings.config import OnSourceChange, RunSettings
-from bulkup.sources import PlaceAccess, Selection, Source, open_source
+from bulkup.sources import Held, PlaceAccess, Selection, Source, open_source
 from bulkup.tokens.secret import LONG, Token
 from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, check_base_url
 from bulkup.version import USER_AGENT
 
 __all__ = ["OpenRun", "Purpose", "Wish", "open_run", "service_at"]
+
+
+_HELD_BYTES, _HELD_WAIT_S = 64 * 1024 * 1024, 5.0
+"""Of standard input so much is held, or what has come by then, unless the user wants it whole."""
 
 
 class Purpose(StrEnum):
@@ -199,9 +204,21 @@ def _open_source(upload: Upload, state: StateDir) -> Source:
         reading=reading_of(upload.settings, upload.destinations),
         lanes=len(upload.destinations),
         spool_dir=state.path,
+        stdin_held=_held(upload.settings),
         selection=Selection(upload.settings.include, upload.settings.exclude),
         access=PlaceAccess(upload.settings.anonymous, upload.settings.endpoint_url),
     )
+
+
+def _held(chosen: RunSettings) -> Held | None:
+    """How much of standard input is looked at before anything is sent."""
+    match chosen.scan:
+        case "none":
+            return None
+        case "all":
+            return Held(2**62, inf)
+        case size:
+            return Held(min(size or _HELD_BYTES, _HELD_BYTES), _HELD_WAIT_S)
 
 
 async def _open_lane(run: OpenRun, settings: DestinationSettings, token: TokenSource, stack: AsyncExitStack) -> Lock:

@@ -62,12 +62,16 @@ async def look_at_all(run: OpenRun, kept: KeptScans) -> None:
     Raises `UsageProblem` where a destination cannot take these rows, and `SourceChanged`.
     """
     chosen = run.wish.upload.settings.scan
-    if chosen == "none" or not run.source.rereadable:
+    beginning = run.source.beginning
+    source = run.source if beginning is None else beginning.source
+    if chosen == "none" or not (run.source.rereadable or beginning):
         return
     lanes = [lane for lane in await _unplanned(run) if await lane.journal.fact(SCAN) is None]
     if not lanes:
         return
-    parts = _parts(run.source, chosen, has_function=any(lane.chosen.rows.function is not None for lane in lanes))
+    has_function = any(lane.chosen.rows.function is not None for lane in lanes)
+    parts = _parts(source, chosen, has_function=has_function) if beginning is None else None
+    goes_on = beginning is not None and not beginning.are_all
     is_large = sum(file.size or 0 for file in run.source.files) >= LEAST_BYTES
     keys = {lane.name: key_of(lane, parts) if is_large else None for lane in lanes}
     known = {name: kept.find(key) for name, key in keys.items() if key is not None}
@@ -76,11 +80,13 @@ async def look_at_all(run: OpenRun, kept: KeptScans) -> None:
     wanted = {lane.name: (lane.destination.target, lane.chosen.rows) for lane in lanes if known.get(lane.name) is None}
     found: dict[str, Found] = {}
     if wanted:
-        if parts is not None:
+        found = await _scanned_in_a_thread(run, source, wanted, parts, goes_on=goes_on)
+        if not all(one.is_whole for one in found.values()):
             run.say(
-                "not all of the source is looked at (--scan all does that): a later row that does not fit is rejected"
+                "not all of the source was looked at (--scan all does that): a later row that does not fit is rejected"
             )
-        found = await _scanned_in_a_thread(run, wanted, parts)
+    if goes_on and not any(one.rows for one in found.values()):
+        return  # too little has come: the first block decides, when it is there
     for lane in lanes:
         record = known.get(lane.name) or record_of(found[lane.name])
         await lane.journal.set_fact(SCAN, record)
@@ -127,7 +133,12 @@ def _parts(source: Source, chosen: int | str | None, *, has_function: bool) -> l
 
 
 async def _scanned_in_a_thread(
-    run: OpenRun, lanes: Mapping[str, tuple[Target, RowOptions]], parts: Sequence[Part] | None
+    run: OpenRun,
+    source: Source,
+    lanes: Mapping[str, tuple[Target, RowOptions]],
+    parts: Sequence[Part] | None,
+    *,
+    goes_on: bool,
 ) -> dict[str, Found]:
     """The scan has an event loop of its own, since it keeps that from everything else."""
     stopped = threading.Event()
@@ -139,7 +150,7 @@ async def _scanned_in_a_thread(
 
     def work() -> dict[str, Found]:
         try:
-            return asyncio.run(scan(run.source, lanes, check, progress.reached, parts))
+            return asyncio.run(scan(source, lanes, check, progress.reached, parts, goes_on=goes_on))
         except _Unwanted:
             return {}
 

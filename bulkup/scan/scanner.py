@@ -37,9 +37,11 @@ async def scan(
     check: Check,
     reached: Callable[[int], None],
     parts: Sequence[Part] | None = None,
+    *,
+    goes_on: bool = False,
 ) -> dict[str, Found]:
     """What becomes of the rows of *source*, or where *parts* are given of these, in each of *lanes*. *reached* hears how many bytes
-    of the files were read.
+    of the files were read. *goes_on*: the source is the beginning of another.
 
     It blocks its event loop while it works, so it has one of its own. What cannot be read further is no error: what came before
     counts. Raises `UsageProblem` where a destination cannot take these rows at all, and `SourceChanged`.
@@ -50,7 +52,7 @@ async def scan(
     while judges:
         reading = _Reading(judges, check, reached)
         if parts is None:
-            await reading.whole(source)
+            await reading.whole(source, goes_on=goes_on)
         else:
             await reading.parts(source, parts, options.max_row_bytes)
         again: dict[str, Judge] = {}
@@ -58,7 +60,7 @@ async def scan(
             following = judge.next()
             if following is None:
                 made = judge.found(reading.sample, reading.broke_off)
-                found[name] = replace(made, bytes_looked_at=None if parts is None else reading.done)
+                found[name] = replace(made, bytes_looked_at=None if reading.is_whole else reading.done)
             else:
                 again[name] = following
         judges = again
@@ -114,13 +116,15 @@ class _Reading:
     def __init__(self, judges: Mapping[str, Judge], check: Check, reached: Callable[[int], None]) -> None:
         self.sample = Sample()
         self.broke_off: str | None = None
+        self.is_whole = True
         self.done = 0
         self._judges = judges
         self._check = check
         self._reached = reached
 
-    async def whole(self, source: Source) -> None:
-        """All of *source*."""
+    async def whole(self, source: Source, *, goes_on: bool) -> None:
+        """All of *source*, which is the beginning of another if it *goes_on*."""
+        self.is_whole = not goes_on
         files: dict[int, _File] = {}
         cursor = source.cursor()
 
@@ -131,12 +135,14 @@ class _Reading:
         try:
             await self._read(cursor.read(0, _END), cursor, file_of, _END)
         except SourceUnreadable as error:
-            self.broke_off = str(error)
+            self.broke_off = None if goes_on else str(error)
         finally:
+            self.done = cursor.progress
             await cursor.aclose()
 
     async def parts(self, source: Source, parts: Sequence[Part], max_row_bytes: int) -> None:
         """These *parts*, of each file by itself."""
+        self.is_whole = False
         for number, of_file in _by_file(parts):
             one = open_files((source.files[number],), max_row_bytes=max_row_bytes)
             file = _File(number, 0)

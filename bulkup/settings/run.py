@@ -260,7 +260,8 @@ class RunOptions(OptionTable):
             meaning="how much is read before anything is sent, so that preset and columns fit the rows, and too many rejected "
             "rows are known before (exit code 10): `all` rows; about SIZE, spread over all files; `none`: decide on the "
             "first block",
-            default="`all`; `1GiB` of what is read from afar or goes through --map; the first block of standard input",
+            default="`all`; `1GiB` of what is read from afar or goes through --map; the first 64 MiB of standard input, or what "
+            "has come in 5 s",
             parse=parse_scan,
             commands=ON_THE_WAY,
         ),

@@ -1,11 +1,12 @@
 """What is read: files and standard input, plain or compressed, as blocks of JSON lines by ranges of positions."""
 
+from bulkup.sources.beginning import EndOfBeginning
 from bulkup.sources.decompress import Compression
 from bulkup.sources.format import Access, Cutter, Format, Reader, SourceFile, Unit
 from bulkup.sources.inspection import inspect
 from bulkup.sources.json_path import path_of
 from bulkup.sources.locators import STDIN, listed_in, resolve
-from bulkup.sources.opening import open_files, open_source
+from bulkup.sources.opening import Held, open_files, open_source
 from bulkup.sources.places import Access as PlaceAccess
 from bulkup.sources.places import hide, is_many, is_remote
 from bulkup.sources.reading import Reading
@@ -21,7 +22,9 @@ __all__ = [
     "Compression",
     "Cursor",
     "Cutter",
+    "EndOfBeginning",
     "Format",
+    "Held",
     "Item",
     "Kind",
     "PlaceAccess",

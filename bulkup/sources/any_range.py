@@ -42,6 +42,7 @@ class AnyRangeSource:
 
     any_range = True
     rereadable = True
+    beginning = None
 
     def __init__(
         self,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from bulkup.encoding.faults import one_line
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.model import BLOCK_BYTES
 from bulkup.sources.any_range import AnyRangeSource
+from bulkup.sources.beginning import Beginning, BeginningInput, WholeInput
+from bulkup.sources.decompress import Compression
 from bulkup.sources.format import SourceFile
 from bulkup.sources.inputs import Input, PipeInput
 from bulkup.sources.inspection import Found, begins_as_json, look_into, tell
@@ -20,10 +23,18 @@ from bulkup.sources.places.fetching import side_by_side
 from bulkup.sources.reading import Reading
 from bulkup.sources.selection import Selection, some_of
 from bulkup.sources.sequential import SequentialSource
-from bulkup.sources.source import Source
+from bulkup.sources.source import FirstRows, Source
 from bulkup.sources.spool import Spool, SpoolInput
 
-__all__ = ["open_files", "open_source"]
+__all__ = ["Held", "open_files", "open_source"]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How much of standard input is held: up to *most_bytes*, or what has come within *wait_s* seconds."""
+
+    most_bytes: int
+    wait_s: float
 
 
 def open_source(
@@ -37,18 +48,20 @@ def open_source(
     stdin_fd: int = 0,
     selection: Selection = Selection(),  # noqa: B008 - it is frozen
     access: Access = Access(),  # noqa: B008 - it is frozen
+    stdin_held: Held | None = None,
 ) -> Source:
     """Resolve *locators*, look into every file, freeze them.
 
     Blocks (for stdin until its first bytes are there): call it before the event loop runs, or in a thread.
-    For stdin there may be *lanes* cursors; more than one spool it to a file without a name in *spool_dir*. *reading* says how the
-    files are read, *selection* chooses among those that folders and globs give, *access* says how other places are opened. Raises
-    `UsageProblem` and `SourceUnreadable` as `resolve` and `look_into` do.
+    For stdin there may be *lanes* cursors; more than one spool it to a file without a name in *spool_dir*, and so much of it as
+    *stdin_held* says is held there for a look. *reading* says how the files are read, *selection* chooses among those that folders
+    and globs give, *access* says how other places are opened. Raises `UsageProblem` and `SourceUnreadable` as `resolve` and
+    `look_into` do.
     """
     reading = reading or Reading(max_row_bytes=max_row_bytes)
     resolved = resolve(locators, selection, access)
     if resolved.uris == (STDIN,):
-        return _open_stdin(stdin_fd, max_row_bytes, block_bytes, reading, lanes, spool_dir)
+        return _open_stdin(stdin_fd, max_row_bytes, block_bytes, reading, lanes, spool_dir, stdin_held)
     files, notes = _look_into_all(resolved, reading)
     files = _agreed(_with_renames(files, reading))
     return open_files(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=(*notes, *_notes(files)))
@@ -127,8 +140,19 @@ def _notes(files: tuple[SourceFile, ...]) -> Iterator[str]:
         yield f"{names[0]}{more}: {note}"
 
 
+def _beginning_of(beginning: Beginning, file: SourceFile) -> Input:
+    is_packed = file.compression is not Compression.NONE or file.encoding is not None
+    return BeginningInput(beginning, is_packed=is_packed)
+
+
 def _open_stdin(
-    fd: int, max_row_bytes: int, block_bytes: int, reading: Reading, lanes: int, spool_dir: Path | None
+    fd: int,
+    max_row_bytes: int,
+    block_bytes: int,
+    reading: Reading,
+    lanes: int,
+    spool_dir: Path | None,
+    held: Held | None,
 ) -> SequentialSource:
     head = bytearray()
 
@@ -146,7 +170,18 @@ def _open_stdin(
         inner=told.inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window,
         detail=told.detail, renames=reading.renames,
     )  # fmt: skip
-    stdin = PipeInput(fd, bytes(head))
+    stdin: Input = PipeInput(fd, bytes(head))
+    beginning, looked_at = None, None
+    if held is not None:
+        beginning = Beginning(fd, bytes(head), spool_dir, most_bytes=held.most_bytes, wait_s=held.wait_s)
+        stdin = WholeInput(beginning, PipeInput(fd))
+        first = SequentialSource(
+            (file,),
+            max_row_bytes=max_row_bytes,
+            block_bytes=block_bytes,
+            open_input=partial(_beginning_of, beginning),
+        )
+        looked_at = FirstRows(first, beginning.ended)
     spool = Spool(stdin, spool_dir) if lanes > 1 else None
     unclaimed = [stdin]
 
@@ -157,11 +192,17 @@ def _open_stdin(
             raise UsageProblem("standard input can be read once: open it with as many lanes as there are cursors")
         return unclaimed.pop()
 
+    def close() -> None:
+        for one in (spool, beginning):
+            if one is not None:
+                one.close()
+
     return SequentialSource(
         (file,),
         max_row_bytes=max_row_bytes,
         block_bytes=block_bytes,
         open_input=open_input,
-        close=spool.close if spool is not None else lambda: None,
+        close=close,
         notes=tuple(_notes((file,))),
+        beginning=looked_at,
     )

@@ -13,7 +13,7 @@ from bulkup.sources.format import SourceFile
 from bulkup.sources.inputs import Input
 from bulkup.sources.locators import STDIN
 from bulkup.sources.positions import cut_at, file_at, last_row
-from bulkup.sources.source import Item
+from bulkup.sources.source import FirstRows, Item
 from bulkup.sources.stream import Batch, DecodedStream, ReaderStream, Stream
 
 __all__ = ["SequentialCursor", "SequentialSource"]
@@ -23,6 +23,7 @@ class SequentialSource:
     """Files decoded one after the other. Where each begins is known once it has been reached.
 
     *open_input* gives a new reader of a file's raw bytes, where that is not the file itself; *close* gives back what they share.
+    *beginning* as the seam has it.
     """
 
     any_range = False
@@ -38,8 +39,10 @@ class SequentialSource:
         open_input: Callable[[SourceFile], Input] | None = None,
         close: Callable[[], None] = lambda: None,
         notes: tuple[str, ...] = (),
+        beginning: FirstRows | None = None,
     ) -> None:
         self.files = files
+        self.beginning = beginning
         self.rereadable = all(file.uri != STDIN for file in files)
         self.max_row_bytes = max_row_bytes
         self.block_bytes = block_bytes

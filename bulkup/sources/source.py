@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from bulkup.sources.format import Item, SourceFile
 
-__all__ = ["Cursor", "Item", "Source"]
+__all__ = ["Cursor", "FirstRows", "Item", "Source"]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRows:
+    """The first rows of a source, as a source that can be read again and again. *are_all*: nothing comes behind them."""
+
+    source: Source
+    are_all: bool
 
 
 class Source(Protocol):
@@ -28,6 +37,10 @@ class Source(Protocol):
     @property
     def rereadable(self) -> bool:
         """Whether the same bytes can be read again later. False for stdin alone."""
+
+    @property
+    def beginning(self) -> FirstRows | None:
+        """The first rows of a source that is not rereadable; None where they are not held."""
 
     @property
     def size(self) -> int | None:

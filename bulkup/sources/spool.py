@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from bulkup.errors import LocalDisk
-from bulkup.sources.inputs import PipeInput
+from bulkup.sources.inputs import Input
 
 __all__ = ["Spool", "SpoolInput"]
 
@@ -23,7 +23,7 @@ class Spool:
     fastest lane sets the pace.
     """
 
-    def __init__(self, source: PipeInput, directory: Path | None) -> None:
+    def __init__(self, source: Input, directory: Path | None) -> None:
         self.length = 0
         self.ended = False
         self._source = source
