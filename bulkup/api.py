@@ -14,7 +14,7 @@ import anyio
 from bulkup.account.receipt import Receipt
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import UsageProblem
-from bulkup.event import Event, Finished
+from bulkup.event import Event, Finished, Logged
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.story import execute
 from bulkup.run.wish import Upload, default_name
@@ -98,6 +98,8 @@ async def events(
     send, receive = anyio.create_memory_object_stream[Event](1024)
 
     def tell(event: Event) -> None:
+        if isinstance(event, Logged):  # that is for files
+            return
         with suppress(anyio.BrokenResourceError):  # nobody listens any more
             if isinstance(event, Finished) or send.statistics().current_buffer_used < 1000:
                 send.send_nowait(event)

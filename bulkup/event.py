@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Event", "Finished", "LaneSnapshot", "Note", "Progress", "Snapshot", "Stage", "Trouble"]
+__all__ = ["Event", "Finished", "LaneSnapshot", "Logged", "Note", "Progress", "Snapshot", "Stage", "Trouble"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,19 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Logged:
+    """Something for the log: *kind* and *fields* as `docs/cli.md` names them. *lane* is empty where it concerns the whole run."""
+
+    kind: str
+    lane: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The last event of a run: its receipt."""
 
     receipt: Any
 
 
-Event = Note | Snapshot | Progress | Finished
+Event = Note | Snapshot | Progress | Logged | Finished

@@ -115,7 +115,7 @@ def upload(
     config: o.Config = None,
     dry_run: o.DryRun = False,
     json: o.Json = False,
-    verbose: o.Verbose = False,
+    verbose: o.Verbose = 0,
     quiet: o.Quiet = False,
 ) -> int:
     """Upload files, or continue an upload that was interrupted: the same command again sends only what is left."""
@@ -123,7 +123,10 @@ def upload(
     from bulkup.cli.choices import choose
     from bulkup.cli.runner import OutputMode, carry_out
 
-    chosen, output = choose(sources or [], context.params, os.environ), OutputMode(json=json, quiet=quiet)
+    chosen, output = (
+        choose(sources or [], context.params, os.environ),
+        OutputMode(json=json, quiet=quiet, verbosity=verbose),
+    )
     if dry_run:
         from bulkup.cli.checking import check_upload
 
@@ -138,7 +141,7 @@ def check(
     to: o.To = None,
     config: o.Config = None,
     json: o.Json = False,
-    verbose: o.Verbose = False,
+    verbose: o.Verbose = 0,
     quiet: o.Quiet = False,
 ) -> int:
     """Read all rows and say what `bulkup upload` would do with the same options: columns and what made them so, rejected rows with
@@ -151,7 +154,9 @@ def check(
     from bulkup.cli.choices import choose
     from bulkup.cli.runner import OutputMode
 
-    return check_upload(choose(sources or [], context.params, os.environ), OutputMode(json=json, quiet=quiet))
+    return check_upload(
+        choose(sources or [], context.params, os.environ), OutputMode(json=json, quiet=quiet, verbosity=verbose)
+    )
 
 
 @app.command(short_help="Continue a run.")
@@ -159,7 +164,7 @@ def resume(
     context: typer.Context,
     run: RunArgument,
     json: o.Json = False,
-    verbose: o.Verbose = False,
+    verbose: o.Verbose = 0,
     quiet: o.Quiet = False,
 ) -> int:
     """Continue a run with the options that it was begun with. Run this in the same directory as the upload: the paths of the
@@ -168,22 +173,105 @@ def resume(
     from bulkup.cli.resuming import resume_run
     from bulkup.cli.runner import OutputMode
 
-    return resume_run(run, context.params, os.environ, OutputMode(json=json, quiet=quiet))
+    return resume_run(run, context.params, os.environ, OutputMode(json=json, quiet=quiet, verbosity=verbose))
 
 
 @app.command(short_help="Show where a run stands, also while it is running.")
-def status(context: typer.Context, run: MaybeRun = None, json: o.Json = False, verbose: o.Verbose = False) -> int:
+def status(
+    context: typer.Context,
+    run: MaybeRun = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it every second, with rate and time left, until its process ends.")
+    ] = False,
+    json: o.Json = False,
+    verbose: o.Verbose = 0,
+) -> int:
     """Show where a run stands, also while it is running: rows, chunks, doubts with their reasons, the last receipt."""
-    from bulkup.cli.choices import state_dir as chosen
     from bulkup.cli.status import status_json, status_lines
-    from bulkup.run.folder import StateDir
 
-    found = status_json(StateDir(chosen(context.params["state_dir"], os.environ)).find(run))
+    folder = _state(context).find(run)
+    if watch:
+        from bulkup.cli.listing import watch_run
+
+        return watch_run(folder)
+    found = status_json(folder)
     if json:
         put_json(found)
     else:
         put("\n".join(status_lines(found)))
     return 0
+
+
+@app.command(short_help="List all runs, the newest first.")
+def runs(context: typer.Context, json: o.Json = False, verbose: o.Verbose = 0) -> int:
+    """List all runs, the newest first: state, how much is done, rows landed, exit code, and how long ago it gave a sign of life."""
+    from bulkup.cli.listing import list_runs
+
+    return list_runs(_state(context), as_json=json)
+
+
+@app.command(short_help="Show what a run did, line by line.")
+def logs(
+    context: typer.Context,
+    run: MaybeRun = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run's process ends.")] = False,
+    json: o.Json = False,
+    verbose: o.Verbose = 0,
+) -> int:
+    """Show what a run did: every event with its time, from `events.jsonl` in the run's folder. With --json as it stands there."""
+    from bulkup.cli.listing import show_log
+
+    return show_log(_state(context).find(run), as_json=json, follow=follow)
+
+
+@app.command(short_help="Take away what finished runs no longer need.")
+def clean(
+    context: typer.Context,
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Which runs. Default: all.", show_default=False)
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    verbose: o.Verbose = 0,
+) -> int:
+    """Take away what finished runs no longer need: logs and status files. It says what goes, and asks.
+
+    Receipts stay, and what keeps the same command from sending anything again."""
+    from bulkup.cli.listing import clean_runs
+
+    return clean_runs(_state(context), runs or [], yes=yes)
+
+
+@app.command(short_help="Have a running run send nothing for now.")
+def pause(context: typer.Context, run: MaybeRun = None, verbose: o.Verbose = 0) -> int:
+    """Have a running run send nothing until `bulkup continue`. Requests that are under way end. The command returns when the run's
+    process has answered, or says after two seconds that it has not."""
+    from bulkup.cli.controlling import command_run
+
+    return command_run(_state(context).find(run), "pause")
+
+
+@app.command(short_help="Have a paused run go on.")
+def continue_(context: typer.Context, run: MaybeRun = None, verbose: o.Verbose = 0) -> int:
+    """Have a paused run go on."""
+    from bulkup.cli.controlling import command_run
+
+    return command_run(_state(context).find(run), "continue")
+
+
+@app.command(short_help="Have a running run stop.")
+def stop(context: typer.Context, run: MaybeRun = None, verbose: o.Verbose = 0) -> int:
+    """Have a running run stop: requests that are under way end, and the run ends with exit code 10. `bulkup resume` goes on."""
+    from bulkup.cli.controlling import command_run
+
+    return command_run(_state(context).find(run), "stop")
+
+
+@app.command(short_help="Change how fast a running run may be.")
+def set_(context: typer.Context, run: MaybeRun = None, verbose: o.Verbose = 0) -> int:
+    """Change how fast a running run may be, in all of its lanes, until its process ends."""
+    from bulkup.cli.controlling import command_run, values_of
+
+    return command_run(_state(context).find(run), "set", values_of(context.params))
 
 
 @app.command(short_help="Find out what became of chunks in doubt. Sends nothing.")
@@ -195,7 +283,7 @@ def settle(
     absent: o.Absent = False,
     lane: o.Lane = None,
     json: o.Json = False,
-    verbose: o.Verbose = False,
+    verbose: o.Verbose = 0,
     quiet: o.Quiet = False,
 ) -> int:
     """Find out what became of requests without an answer. This sends nothing: `bulkup resume` sends what was not stored.
@@ -205,7 +293,7 @@ def settle(
     from bulkup.cli.runner import OutputMode
     from bulkup.cli.settling import settle_run
 
-    return settle_run(run, context.params, os.environ, OutputMode(json=json, quiet=quiet))
+    return settle_run(run, context.params, os.environ, OutputMode(json=json, quiet=quiet, verbosity=verbose))
 
 
 @app.command(short_help="Read back what landed and compare it with the source.")
@@ -215,7 +303,7 @@ def verify(
     sample: o.Sample = None,
     seed: o.Seed = None,
     json: o.Json = False,
-    verbose: o.Verbose = False,
+    verbose: o.Verbose = 0,
     quiet: o.Quiet = False,
 ) -> int:
     """Read back and compare: status and row count of every dataset, and the contents of a sample of the chunks.
@@ -226,7 +314,7 @@ def verify(
     from bulkup.cli.runner import OutputMode
     from bulkup.cli.verifying import verify_run
 
-    return verify_run(run, context.params, os.environ, OutputMode(json=json, quiet=quiet))
+    return verify_run(run, context.params, os.environ, OutputMode(json=json, quiet=quiet, verbosity=verbose))
 
 
 @app.command(short_help="Export rejected rows with their reasons, or send them again.")
@@ -249,7 +337,7 @@ def rejects(
         str | None,
         typer.Option("--lane", metavar="DEST", help="Only rows for this destination: {destinations}. Default: all."),
     ] = None,
-    verbose: o.Verbose = False,
+    verbose: o.Verbose = 0,
 ) -> int:
     """Export rejected rows with reason and row number, as JSON lines in the source's order. With --retry, send them again."""
     state_dir = context.params["state_dir"]
@@ -298,7 +386,7 @@ def ids(
         str | None,
         typer.Option("--lane", metavar="DEST", help="Only rows at this destination: {destinations}. Default: all."),
     ] = None,
-    verbose: o.Verbose = False,
+    verbose: o.Verbose = 0,
 ) -> int:
     """Export every row that has landed: file, row number and byte offset in the source, and dataset and id at the service. It reads
     the source again, and needs no network. Exit code 6: the source has changed."""
@@ -323,7 +411,7 @@ def bench(
     write_config: o.WriteConfig = None,
     yes: o.Yes = False,
     json: o.Json = False,
-    verbose: o.Verbose = False,
+    verbose: o.Verbose = 0,
     quiet: o.Quiet = False,
 ) -> int:
     """Measure an endpoint: send short series of requests with different chunk sizes, and with different numbers of requests at
@@ -333,7 +421,7 @@ def bench(
     from bulkup.cli.benching import bench as measure
     from bulkup.cli.runner import OutputMode
 
-    return measure(context.params, os.environ, OutputMode(json=json, quiet=quiet))
+    return measure(context.params, os.environ, OutputMode(json=json, quiet=quiet, verbosity=verbose))
 
 
 @app.command(short_help="Serve both services on this machine, to try things out.")
@@ -368,7 +456,7 @@ def emulator(
     readback: Annotated[
         str | None, typer.Option(metavar="on|off|forbidden|lagging", help="How read-back calls behave.")
     ] = None,
-    verbose: o.Verbose = False,
+    verbose: o.Verbose = 0,
 ) -> int:
     """Serve both services on this machine, to try things out. It takes any token, and can produce every fault."""
     from bulkup.cli.emulating import emulate
@@ -382,7 +470,7 @@ def demo(
         str | None,
         typer.Option("--dir", metavar="DIR", help="Where to put the files. Default: a new temporary folder."),
     ] = None,
-    verbose: o.Verbose = False,
+    verbose: o.Verbose = 0,
 ) -> int:
     """Upload a real dataset (GSM8K, 7,473 rows) into a local emulator of both services, and compare what landed."""
     _log(verbose=verbose)
@@ -391,7 +479,15 @@ def demo(
     return show(directory)
 
 
-def _log(*, verbose: bool) -> None:
+def _state(context: typer.Context) -> Any:
+    """Where the runs are kept that a command is about."""
+    from bulkup.cli.choices import state_dir
+    from bulkup.run.folder import StateDir
+
+    return StateDir(state_dir(context.params["state_dir"], os.environ))
+
+
+def _log(*, verbose: int) -> None:
     """Libraries' warnings are for those who ask for them."""
     import logging
 
@@ -424,7 +520,7 @@ def _command_line(arguments: Sequence[str], services: Sequence[Service]) -> Any:
     for command in app.registered_commands:
         info, function = copy(command), command.callback
         assert function is not None
-        info.name = function.__name__
+        info.name = function.__name__.rstrip("_")
         if info.name in arguments:
             from bulkup.cli.parameters import with_options, with_words
 
@@ -439,7 +535,7 @@ def _command_line(arguments: Sequence[str], services: Sequence[Service]) -> Any:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line (that of the process); its exit code. Errors are one line on stderr."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    is_verbose = "-v" in arguments or "--verbose" in arguments
+    is_verbose = not {"-v", "-vv", "--verbose"}.isdisjoint(arguments)
     try:
         refuse_tokens(arguments)
         code = _run(arguments)

@@ -48,7 +48,9 @@ _STATUS = {
 
 def check_upload(upload: Upload, output: OutputMode) -> int:
     """Say what *upload* would do; the exit code. Raises `BulkupError` as `check` does."""
-    checked = with_signals(output, lambda tell, interrupt: check(upload, tell=tell, interrupt=interrupt))
+    checked = with_signals(
+        output.for_run(upload), lambda tell, interrupt: check(upload, tell=tell, interrupt=interrupt)
+    )
 
     def write() -> None:
         if output.json:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Protocol, TextIO
 
 from bulkup.cli.block import Block
 from bulkup.cli.figures import printable
-from bulkup.cli.pace import Pace, StageSpeeds
 from bulkup.cli.picture import Line, Style, lane_lines, parts_of, plain, stage_line, stage_parts
-from bulkup.event import Note, Progress, Snapshot
+from bulkup.event import Finished, Logged, Note, Progress, Snapshot
+from bulkup.run.event_text import said_of
+from bulkup.run.pace import Pace, StageSpeeds
+from bulkup.run.record import logged_of
+from bulkup.settings.run import LogFormat
+from bulkup.tokens.secret import redact
 
-__all__ = ["Display", "LineDisplay", "Screen", "Silence", "display_for"]
+__all__ = ["Display", "JsonDisplay", "LineDisplay", "Screen", "Silence", "display_for"]
 
 FIRST_LINE_S, LINE_EVERY_S = 2.0, 10.0
 REFRESH_EVERY_S = 0.24
@@ -31,6 +37,12 @@ class Display(Protocol):
     def progress(self, progress: Progress) -> None:
         """Show how far something is that sends nothing. May be called as often as one likes."""
 
+    def log(self, event: Logged) -> None:
+        """Show a line of the log that the user wants to see."""
+
+    def end(self, event: Finished) -> None:
+        """The run is over."""
+
     def close(self) -> None:
         """Leave the terminal as it was."""
 
@@ -45,6 +57,12 @@ class Silence:
         """Nothing."""
 
     def progress(self, progress: Progress) -> None:
+        """Nothing."""
+
+    def log(self, event: Logged) -> None:
+        """Nothing."""
+
+    def end(self, event: Finished) -> None:
         """Nothing."""
 
     def close(self) -> None:
@@ -86,12 +104,61 @@ class LineDisplay:
             name = f"{stage.lane}: " if stage.lane else ""
             self._write(name + plain(stage_parts(stage, self._speeds.left_s(stage))))
 
+    def log(self, event: Logged) -> None:
+        """One line."""
+        self.note(_note_of(event))
+
+    def end(self, event: Finished) -> None:
+        """The receipt is printed elsewhere."""
+
     def close(self) -> None:
         """Nothing is open."""
 
     def _write(self, line: str) -> None:
         with suppress(OSError, ValueError):  # whoever read this has gone; the upload goes on
             self._stream.write(line + "\n")
+            self._stream.flush()
+
+
+class JsonDisplay:
+    """`--log-format json`: each event as an object on a line, and how far the lanes are after 2 s and then every 10 s."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._due_s = FIRST_LINE_S
+
+    def note(self, note: Note) -> None:
+        """One line."""
+        self._write(logged_of(note))
+
+    def show(self, snapshot: Snapshot) -> None:
+        """One line for all lanes, when it is time."""
+        if snapshot.elapsed_s >= self._due_s:
+            self._due_s = snapshot.elapsed_s + LINE_EVERY_S
+            self._write(logged_of(snapshot))
+
+    def progress(self, progress: Progress) -> None:
+        """One line, when it is time."""
+        if progress.elapsed_s >= self._due_s:
+            self._due_s = progress.elapsed_s + LINE_EVERY_S
+            self._write(logged_of(progress))
+
+    def log(self, event: Logged) -> None:
+        """One line."""
+        self._write(event)
+
+    def end(self, event: Finished) -> None:
+        """One line with what the run came to."""
+        self._write(logged_of(event))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _write(self, event: Logged) -> None:
+        record = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event.kind}
+        record |= {"lane": event.lane} if event.lane else {}
+        with suppress(OSError, ValueError):
+            self._stream.write(redact(json.dumps({**record, **event.fields}, default=str)) + "\n")
             self._stream.flush()
 
 
@@ -131,6 +198,13 @@ class Screen:
         with suppress(OSError, ValueError):
             self._draw(progress)
 
+    def log(self, event: Logged) -> None:
+        """One line, above the display."""
+        self.note(_note_of(event))
+
+    def end(self, event: Finished) -> None:
+        """The receipt is printed elsewhere."""
+
     def close(self) -> None:
         """Take the display away; notes stay."""
         self._last = None
@@ -161,11 +235,17 @@ def _spoken(note: Note) -> str:
     return f"{printable(note.lane)}: {text}" if note.lane else text
 
 
-def display_for(*, quiet: bool, stream: TextIO | None = None) -> Display:
+def _note_of(event: Logged) -> Note:
+    return Note(event.lane, said_of({"event": event.kind, **event.fields}))
+
+
+def display_for(*, quiet: bool, log_format: LogFormat = LogFormat.TEXT, stream: TextIO | None = None) -> Display:
     """The display that suits *stream* (stderr)."""
     stream = sys.stderr if stream is None else stream
     if quiet:
         return Silence()
+    if log_format is LogFormat.JSON:
+        return JsonDisplay(stream)
     if stream.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         return Screen(stream)
     return LineDisplay(stream)

@@ -104,5 +104,14 @@ Yes = Annotated[
     bool, typer.Option("--yes", help="Do not ask before using up quota at a service that is not on this machine.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, and show tracebacks.")]
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        show_default=False,
+        help="Show what becomes of each chunk, and tracebacks; -vv each request too.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no table, only what went wrong.")]

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bulkup.cli.figures import plural, printable, size_text, time_text
-from bulkup.cli.pace import Pace
 from bulkup.event import LaneSnapshot, Stage
+from bulkup.run.pace import Pace
 
 __all__ = [
     "Line",
@@ -164,7 +164,8 @@ def _rest(lane: LaneSnapshot, elapsed_s: float) -> list[Part]:
     """What it waits for, what went wrong, what limits it, and the details."""
     parts: list[Part] = []
     is_in_trouble = lane.trouble is not None and not lane.trouble.is_over
-    if lane.waiting_for and not lane.ended and not is_in_trouble:  # else the trouble says it
+    is_told = is_in_trouble and "paused" not in lane.waiting_for  # by the trouble
+    if lane.waiting_for and not lane.ended and not is_told:
         parts.append(Part(f"waiting for {printable(lane.waiting_for)}", Style.DIM))
     if lane.rows_in_doubt:
         parts.append(Part(f"{plural(lane.rows_in_doubt, 'row')} in doubt", Style.DOUBT))

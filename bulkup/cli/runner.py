@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +18,12 @@ from bulkup.cli.figures import printable
 from bulkup.cli.receipt_table import next_steps, print_receipt
 from bulkup.cli.streams import delivered, put_json, say
 from bulkup.errors import ExitCode, worst
-from bulkup.event import Event, Finished, Note, Progress, Snapshot
+from bulkup.event import Event, Finished, Logged, Note, Progress, Snapshot
+from bulkup.run.event_text import level_of
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.story import execute
 from bulkup.run.wish import Upload
+from bulkup.settings.run import LogFormat
 
 __all__ = ["OutputMode", "carry_out", "report", "see_through", "with_signals"]
 
@@ -41,6 +43,13 @@ class OutputMode:
 
     json: bool = False
     quiet: bool = False
+    verbosity: int = 0
+    """1: what becomes of each chunk; 2: each request too."""
+    log_format: LogFormat = LogFormat.TEXT
+
+    def for_run(self, upload: Upload) -> OutputMode:
+        """With what the run's own settings say."""
+        return replace(self, log_format=upload.settings.log_format)
 
 
 def carry_out(upload: Upload, output: OutputMode, *, resume: str | None = None) -> int:
@@ -65,6 +74,7 @@ def report(upload: Upload, receipt: Receipt, output: OutputMode) -> int:
 
 def see_through(upload: Upload, output: OutputMode, *, resume: str | None = None) -> Receipt:
     """Run *upload* with progress on stderr and with signals answered; its receipt."""
+    output = output.for_run(upload)
     return with_signals(output, lambda tell, interrupt: execute(upload, tell=tell, interrupt=interrupt, resume=resume))
 
 
@@ -72,17 +82,19 @@ def with_signals(output: OutputMode, work: Callable[[Callable[[Event], None], In
     """What *work* comes to, with progress on stderr and with signals answered."""
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
-    return asyncio.run(_watched(display_for(quiet=output.quiet), work))
+    return asyncio.run(_watched(display_for(quiet=output.quiet, log_format=output.log_format), output.verbosity, work))
 
 
-async def _watched(display: Display, work: Callable[[Callable[[Event], None], Interrupt], Coroutine[Any, Any, T]]) -> T:
+async def _watched(
+    display: Display, verbosity: int, work: Callable[[Callable[[Event], None], Interrupt], Coroutine[Any, Any, T]]
+) -> T:
     interrupt = Interrupt()
     loop = asyncio.get_running_loop()
     answered = _answered(interrupt)
     for number, answer in answered.items():
         loop.add_signal_handler(number, answer)
     try:
-        return await work(partial(_tell, display), interrupt)
+        return await work(partial(_tell, display, verbosity), interrupt)
     finally:
         display.close()
         for number in answered:
@@ -100,7 +112,7 @@ def _answered(interrupt: Interrupt) -> dict[signal.Signals, Callable[[], None]]:
     return answers
 
 
-def _tell(display: Display, event: Event) -> None:
+def _tell(display: Display, verbosity: int, event: Event) -> None:
     match event:
         case Note():
             display.note(event)
@@ -108,8 +120,11 @@ def _tell(display: Display, event: Event) -> None:
             display.show(event)
         case Progress():
             display.progress(event)
+        case Logged():
+            if verbosity >= level_of(event.kind):
+                display.log(event)
         case Finished():
-            pass
+            display.end(event)
 
 
 def _say_what_next(upload: Upload, receipt: Receipt, folder: Path, output: OutputMode) -> None:

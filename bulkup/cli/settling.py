@@ -29,7 +29,8 @@ def settle_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str
     if decision is None:
         upload, run_id = recorded(run, given, environment, "settled by looking")
         receipt: Receipt = with_signals(
-            output, lambda tell, interrupt: settle(upload, tell=tell, interrupt=interrupt, resume=run_id)
+            output.for_run(upload),
+            lambda tell, interrupt: settle(upload, tell=tell, interrupt=interrupt, resume=run_id),
         )
         return report(upload, receipt, output)
     folder = StateDir(state_dir(given.get("state_dir"), environment)).find(run)

@@ -17,6 +17,7 @@ from bulkup.account.row_numbers import first_rows
 from bulkup.account.verdict import LaneRecord, Verdict, lane_verdict, run_verdict
 from bulkup.chunk import ChunkState, Evidence
 from bulkup.cli.figures import changed, plural, printable, time_text
+from bulkup.cli.picture import parts_of, plain
 from bulkup.errors import BulkupError
 from bulkup.journal.base import LOST
 from bulkup.journal.facts import (
@@ -34,6 +35,8 @@ from bulkup.journal.reading import JournalView, view
 from bulkup.journal.state_files import read_in
 from bulkup.run.accounting import read_record
 from bulkup.run.folder import RECEIPT, RunFolder, StateDir
+from bulkup.run.overview import STALE_AFTER_S, is_elsewhere, live_status, snapshot_of
+from bulkup.run.pace import Pace
 
 __all__ = ["doubts_of", "status_json", "status_lines"]
 
@@ -57,7 +60,13 @@ ONLY_IF_ANY = {"in_flight", "skipped"}
 
 
 def status_json(run: RunFolder) -> dict[str, Any]:
-    """What is known of the run, as `--json` prints it. Where no process works on it, its exit code is a receipt's."""
+    """What is known of the run, as `--json` prints it. Where no process works on it, its exit code is a receipt's.
+
+    Where one on another machine does, its journal is not opened: what it says of itself every second is all that is told.
+    """
+    live = live_status(run)
+    if live is not None and is_elsewhere(live):
+        return _elsewhere(run, live)
     with view(run.path) as journal:
         upload = journal.fact(UPLOAD) or UploadRecord([], {}, {})
         files = journal.fact(FILES) or ()
@@ -79,7 +88,22 @@ def status_json(run: RunFolder) -> dict[str, Any]:
             },
             "receipt": _receipt(run.path),
             "retries": _retries(run),
+            "live": live if running is not None else None,
         }
+
+
+def _elsewhere(run: RunFolder, live: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "folder": str(run.path),
+        "running": {"pid": live.get("pid"), "host": live.get("host")},
+        "status": live.get("state"),
+        "exit_code": None,
+        "has_ended": False,
+        "lanes": {},
+        "receipt": None,
+        "live": live,
+    }
 
 
 def _retries(run: RunFolder) -> list[dict[str, Any]]:
@@ -190,9 +214,11 @@ def _running(lock: Path) -> dict[str, Any] | None:
 def status_lines(found: dict[str, Any]) -> list[str]:
     """The same for a person."""
     lines = [f"run {found['run_id']}, kept in {printable(found['folder'])}"]
+    if "sources" not in found:
+        return [*lines, *_live_lines(found["live"], found["running"])]
     lines.append(f"sources: {', '.join(map(printable, found['sources']))}")
     if found["running"]:
-        lines.append(f"running now: process {found['running']['pid']} on {found['running']['host']}")
+        lines += _live_lines(found.get("live") or {}, found["running"])
     for lane, values in found["lanes"].items():
         lines += _lane_lines(lane, values)
     lines += [_retry_line(retry) for retry in found["retries"]]
@@ -218,6 +244,21 @@ def _retry_line(retry: dict[str, Any]) -> str:
     where = ", ".join(f"{printable(d['name'])} (id {printable(d['id']) or 'not known'})" for d in retry["datasets"])
     line = f"retry of rejected rows: {plural(retry['rows_read'], 'row')} sent again to {retry['lane']}: {', '.join(came_to)}"
     return f"{line}{', in ' + where if where else ''}; run {retry['run_id']}"
+
+
+def _live_lines(live: dict[str, Any], holder: dict[str, Any]) -> list[str]:
+    """What the process that works on it last said of itself: state, rate, time left, quota, what it waits for."""
+    where = f"process {holder['pid']} on {holder['host']}"
+    silent_s = time.time() - live["unix"] if "unix" in live else 0.0
+    if silent_s > STALE_AFTER_S:
+        lines = [f"{where} has said nothing for {time_text(silent_s, whole=True)}: it may be stopped, or dead"]
+    else:
+        lines = [f"paused: {where}" if live.get("state") == "paused" else f"running now: {where}"]
+    for lane in map(snapshot_of, live.get("lanes", {}).values()):
+        pace = Pace()
+        pace.bytes_per_s, pace.rows_per_s = live.get("rates", {}).get(lane.lane, (0.0, 0.0))
+        lines.append(f"  {lane.lane}: {plain(parts_of(lane, pace, elapsed_s=live['elapsed_s']))}")
+    return lines
 
 
 def _last_limits(receipt: dict[str, Any]) -> list[str]:

@@ -26,7 +26,7 @@ def verify_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str
     sample, seed = _share(given.get("sample")), _seed(given.get("seed"))
     upload, run_id = recorded(run, given, environment, "compared")
     found: Verification = with_signals(
-        output,
+        output.for_run(upload),
         lambda tell, interrupt: verify(upload, tell=tell, interrupt=interrupt, resume=run_id, sample=sample, seed=seed),
     )
 

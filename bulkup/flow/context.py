@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from bulkup.chunk import Chunk
 from bulkup.destinations.base import Destination
@@ -60,6 +61,10 @@ class Chosen:
         )
 
 
+def _unheard(_kind: str, _fields: dict[str, Any]) -> None:
+    pass
+
+
 async def _nobody() -> tuple[str, ...]:
     return ()
 
@@ -69,7 +74,7 @@ class LaneContext:
     """What a lane is made of, from its first question to its last.
 
     *others* says what other runs have put into the same dataset since a Unix time, *owners* which runs have put rows there at all;
-    *say* tells the user a line.
+    *say* tells the user a line, *log* the log what happened, with its fields.
     """
 
     destination: Destination
@@ -85,6 +90,7 @@ class LaneContext:
     others: Callable[[float], Awaitable[Others]]
     say: Callable[[str], None]
     owners: Callable[[], Awaitable[tuple[str, ...]]] = _nobody
+    log: Callable[[str, dict[str, Any]], None] = _unheard
 
     @property
     def name(self) -> str:

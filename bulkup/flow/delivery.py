@@ -159,6 +159,7 @@ class Delivery:
         if isinstance(outcome, InDoubt) and outcome.was_answered and self._refusals_store_nothing:
             outcome = RowsRefused(outcome.reason, outcome.rows)
         slot.answered(outcome)
+        took_s = self._clock.monotonic() - slot.began_s
         with anyio.CancelScope(shield=True):  # journal and totals must not part when the lane ends in between
-            await self._recorder.outcome(chunk, size, outcome, came.ids)
+            await self._recorder.outcome(chunk, size, outcome, came.ids, took_s=took_s)
         return outcome

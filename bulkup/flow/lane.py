@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import anyio
 
 from bulkup.account.verdict import LaneEnd
+from bulkup.chunk import Chunk, ChunkState
 from bulkup.doubt.verification import Sample
 from bulkup.errors import BulkupError, ExitCode, sole_error
 from bulkup.flow.context import LaneContext, PlannedLane
@@ -20,6 +22,7 @@ from bulkup.flow.planning import frozen_plan, plan_lane
 from bulkup.flow.sending import Sending
 from bulkup.flow.settler import Settler
 from bulkup.flow.stop_rules import StopRules
+from bulkup.flow.tally import ToldTotals
 from bulkup.flow.verifier import Verifier
 from bulkup.journal.facts import AUDITED, LANE_END, LARGEST_BODY, LAST_TROUBLE, PLANNED_WHOLE
 from bulkup.settings.config import OnDoubt
@@ -64,8 +67,25 @@ class Lane:
         lane = self.context
         if lost := await lane.journal.recover(lane.clock.unix()):
             lane.say(f"{lost} chunks were being sent when the last process ended; they are in doubt")
-        lane.tally.totals = await lane.journal.totals()
+        lane.tally.totals = ToldTotals(await lane.journal.totals(), self._log_move)
+        lane.log("taken_up", asdict(await lane.journal.totals()))
         self._planned_whole = await lane.journal.fact(PLANNED_WHOLE)
+
+    def _log_move(self, chunk: Chunk, old: ChunkState | None, new: ChunkState) -> None:
+        self.context.log(
+            "chunk",
+            {
+                "chunk": str(chunk.id),
+                "name": chunk.name,
+                "from": old,
+                "to": new,
+                "rows": chunk.rows,
+                "lines": chunk.line_count,
+                "blank": chunk.blank,
+                "rejected": chunk.rejected,
+                "body_bytes": chunk.body_bytes,
+            },
+        )
 
     async def see_whether_done(self) -> bool:
         """Whether nothing is left to send, settle or look up."""

@@ -41,9 +41,10 @@ class Recorder:
         self._tally = lane.tally
         self._doubts = 0
 
-    async def outcome(self, chunk: Chunk, size: int, outcome: Outcome, ids: bytes) -> None:
-        """What one attempt came to, durable."""
+    async def outcome(self, chunk: Chunk, size: int, outcome: Outcome, ids: bytes, *, took_s: float = 0.0) -> None:
+        """What one attempt came to in *took_s* seconds, durable."""
         self._tally.outcomes[_label(outcome)] += 1
+        self._log(chunk, size, outcome, took_s)
         match outcome:
             case Accepted(status=RemoteStatus.READY):
                 await self.landed(chunk, outcome.remote_id, size, ids=ids)
@@ -76,6 +77,19 @@ class Recorder:
             await self.not_stored(chunk)
         else:
             await self.doubt(chunk, f"{label.replace('_', ' ')} while it was being sent")
+
+    def _log(self, chunk: Chunk, size: int, outcome: Outcome, took_s: float) -> None:
+        found = {
+            "chunk": str(chunk.id),
+            "outcome": _label(outcome),
+            "rows": chunk.rows,
+            "bytes": size,
+            "took_s": round(took_s, 3),
+            "reason": outcome.reason or None,
+        }
+        if isinstance(outcome, Accepted):
+            found |= {"remote_id": outcome.remote_id, "remote_name": outcome.remote_name}
+        self._lane.log("request", found)
 
     async def landed(self, chunk: Chunk, remote_id: str, body_bytes: int, *, ids: bytes = b"") -> None:
         """It is stored, as the service says; *body_bytes* were sent."""

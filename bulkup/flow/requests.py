@@ -122,6 +122,11 @@ class Requests:
         finally:
             self.pacing.leave()
 
+    def go_on(self) -> None:
+        """After a pause, which is not time without a success."""
+        self.patience.succeeded(self._clock.monotonic())
+        self.pacing.go_on()
+
     def tries(self, row: InARow | None = None) -> Tries:
         """For the attempts at one thing. *row*: what has come to nothing before, where several things count together."""
         return Tries(self, row or InARow())

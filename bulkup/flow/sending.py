@@ -6,7 +6,8 @@ from contextlib import suppress
 from math import inf
 
 import anyio
-from anyio.streams.memory import MemoryObjectSendStream
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from bulkup.chunk import ChunkState
 from bulkup.errors import BulkupError
@@ -100,8 +101,10 @@ class Sending:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._prepare_all, preparer, prepared)
                 async with incoming:
-                    for _ in range(self._lane.chosen.destination.concurrency):
+                    at_once = self._lane.chosen.destination.concurrency
+                    for _ in range(at_once):
                         tasks.start_soon(delivery.run, incoming.clone(), tasks)
+                    beside.start_soon(self._widen, delivery, incoming.clone(), tasks, at_once)
             beside.cancel_scope.cancel()
         if preparer.unreadable is not None:
             await self._lane.journal.set_fact(UNREADABLE, str(preparer.unreadable))
@@ -130,6 +133,20 @@ class Sending:
         with self._lane.halt.on_trouble():
             await preparer.run(prepared)
             await self._lane.journal.set_fact(PLANNED_WHOLE, True)
+
+    async def _widen(
+        self, delivery: Delivery, incoming: MemoryObjectReceiveStream[Prepared], tasks: TaskGroup, at_once: int
+    ) -> None:
+        """More deliverers, where a person allows more requests at once meanwhile."""
+        concurrency = self._lane.requests.pacing.concurrency
+        async with incoming:
+            while True:
+                cap = concurrency.adaptive.cap
+                for _ in range(at_once, cap):
+                    tasks.start_soon(delivery.run, incoming.clone(), tasks)
+                at_once = max(at_once, cap)
+                concurrency.cap_changed = changed = anyio.Event()
+                await changed.wait()
 
     async def _settle_on_demand(self, fence: Fence, wanted: _AutoResetEvent) -> None:
         """Settle whenever enough is in doubt, with nothing in flight."""

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 
-from bulkup.chunk import Totals
+from bulkup.chunk import Chunk, ChunkState, Totals
 
-__all__ = ["Tally"]
+__all__ = ["Tally", "ToldTotals"]
+
+
+class ToldTotals(Totals):
+    """Totals that tell of each move: from which state to which, None for a chunk that is new."""
+
+    def __init__(self, totals: Totals, tell: Callable[[Chunk, ChunkState | None, ChunkState], None]) -> None:
+        super().__init__(**asdict(totals))
+        self._tell = tell
+
+    def move(self, chunk: Chunk, old: ChunkState | None, new: ChunkState) -> None:
+        super().move(chunk, old, new)
+        self._tell(chunk, old, new)
 
 
 @dataclass(slots=True)

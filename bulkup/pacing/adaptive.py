@@ -48,7 +48,11 @@ class FixedLimit:
     client_is_limit = False
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        self.limit = self.cap = limit
+
+    def change_cap(self, cap: int) -> None:
+        """Another number."""
+        self.limit = self.cap = cap
 
     def ended(self, trip: RoundTrip, *, is_full: bool) -> None:
         """Nothing follows from an attempt."""
@@ -86,6 +90,14 @@ class AdaptiveLimit:
         self._window = Window()
         self._recent: deque[RoundTrip] = deque(maxlen=CHOKED_TRIPS)
         self._of_before: deque[RoundTrip] = deque(maxlen=CHOKED_TRIPS)
+
+    def change_cap(self, cap: int) -> None:
+        """At most *cap* from now on: fewer at once, more as far as they pay."""
+        self.cap = cap
+        if self.limit > cap:
+            self._set(cap, self._changed_s)
+        else:  # it may have stopped growing at the old one
+            self._ceiling, self._hold = None, 0
 
     def ended(self, trip: RoundTrip, *, is_full: bool) -> None:
         """Take in an attempt. *is_full*: when it ended, as many were in flight as may be."""

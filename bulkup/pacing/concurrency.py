@@ -18,6 +18,7 @@ class Concurrency:
     def __init__(self, *, cap: int) -> None:
         self.adaptive: AdaptiveLimit | FixedLimit = AdaptiveLimit(cap=cap)
         self.in_flight = 0
+        self.cap_changed = anyio.Event()
         self._queue: deque[anyio.Event] = deque()
 
     @classmethod
@@ -26,6 +27,12 @@ class Concurrency:
         concurrency = cls(cap=count)
         concurrency.adaptive = FixedLimit(count)
         return concurrency
+
+    def change_cap(self, cap: int) -> None:
+        """At most *cap* permits from now on."""
+        self.adaptive.change_cap(cap)
+        self.cap_changed.set()
+        self._admit()
 
     @property
     def limit(self) -> int:

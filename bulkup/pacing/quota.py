@@ -55,6 +55,10 @@ class Quota:
         self._limits: dict[str, float] = {}
         self._grown: tuple[float, float] | None = None
 
+    def tell(self, per_minute: float) -> None:
+        """The user says what the quota is."""
+        self._told = per_minute
+
     def headers(self, now: float, *told: QuotaTold, late_s: float = 0.0) -> None:
         """An answer told where the quotas stood about *late_s* seconds ago. All of them hold at once."""
         self._answers += 1

@@ -47,6 +47,13 @@ class Rate:
         self._queue = anyio.Lock()
         self._turns = 0
 
+    def change(self, *, requests_per_minute: float | None, bytes_per_second: float | None) -> None:
+        """From now on these hold; None leaves one as it is. Who waits for bytes already waits as it was."""
+        if requests_per_minute is not None:
+            self.quota.tell(requests_per_minute)
+        if bytes_per_second is not None:
+            self._bytes = _Amount(bytes_per_second)
+
     @property
     def is_limited(self) -> bool:
         """Some rate is set."""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum, StrEnum
 
+import anyio
+
 from bulkup.outcome import Accepted, CloseGate, InDoubt, Outcome, TryAgain
 from bulkup.pacing.backoff import Refusals
 from bulkup.pacing.concurrency import Concurrency
@@ -28,6 +30,7 @@ class Waiting(StrEnum):
     NOTHING = ""
     GATE = "the service's Retry-After"
     RATE = "the rate limit"
+    PAUSED = "`bulkup continue`: it is paused"
 
 
 class _Spending(Enum):
@@ -70,6 +73,36 @@ class Pacing:
         self._body_s = self._answer_s = 0.0
         self._waiting_for_evidence = ""
         self.waiting = Waiting.NOTHING
+        self._goes_on: anyio.Event | None = None
+        """Where it is paused, what is set when it goes on."""
+
+    @property
+    def is_paused(self) -> bool:
+        """A person wants no request now."""
+        return self._goes_on is not None
+
+    def pause(self) -> None:
+        """Grant no slot until `go_on`. What is under way goes on."""
+        if self._goes_on is None:
+            self._goes_on = anyio.Event()
+
+    def go_on(self) -> None:
+        """Grant slots again."""
+        if self._goes_on is not None:
+            self._goes_on.set()
+            self._goes_on = None
+
+    def change(
+        self,
+        *,
+        concurrency: int | None = None,
+        requests_per_minute: float | None = None,
+        bytes_per_second: float | None = None,
+    ) -> None:
+        """From now on others of these limits hold; None leaves one as it is."""
+        if concurrency is not None:
+            self.concurrency.change_cap(concurrency)
+        self._rate.change(requests_per_minute=requests_per_minute, bytes_per_second=bytes_per_second)
 
     async def enter(self, *, rows: int, size: int) -> None:
         """Wait for a slot for *size* bytes with that many rows. Give it back with `leave`."""
@@ -195,6 +228,9 @@ class Pacing:
 
     async def _follow(self, rows: int, size: int) -> None:
         while True:
+            while (goes_on := self._goes_on) is not None:
+                with self._throttling(Waiting.PAUSED):
+                    await goes_on.wait()
             if self.gate.wait_s > 0:
                 with self._throttling(Waiting.GATE):
                     await self.gate.opened()
@@ -206,7 +242,7 @@ class Pacing:
             except BaseException:
                 self._slow_start.leave()
                 raise
-            if self.gate.wait_s == 0:
+            if self.gate.wait_s == 0 and not self.is_paused:
                 return
             self._slow_start.leave()  # and what was taken from the rate is forgone: no burst when the gate opens
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from math import inf
+from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 import anyio
 
@@ -19,7 +23,7 @@ from bulkup.destinations.registry import nowhere, service_named
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.doubt.settlement import Others
 from bulkup.errors import as_one_error
-from bulkup.event import Event, Note
+from bulkup.event import Event, Logged, Note
 from bulkup.flow.clock import Clock
 from bulkup.flow.context import Chosen, LaneContext
 from bulkup.flow.halt import Halt
@@ -38,6 +42,8 @@ from bulkup.run.fingerprint import to_records
 from bulkup.run.folder import RunFolder, StateDir
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.neighbours import others_since, owners
+from bulkup.run.overseeing import overseen
+from bulkup.run.record import RunRecord
 from bulkup.run.run_clock import run_clock
 from bulkup.run.run_workers import RunWorkers, worker_count
 from bulkup.run.wish import Upload, full_name, known_run_id
@@ -47,7 +53,7 @@ from bulkup.sources import Held, PlaceAccess, Selection, Source, open_source
 from bulkup.tokens.secret import LONG, Token
 from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport, check_base_url
-from bulkup.version import USER_AGENT
+from bulkup.version import USER_AGENT, VERSION
 
 __all__ = ["OpenRun", "Purpose", "Wish", "open_run", "service_at"]
 
@@ -98,6 +104,7 @@ class OpenRun:
     clock: Clock
     source: Source
     workers: RunWorkers
+    record: RunRecord
     is_new: bool
     began_s: float
     lanes: list[Lane] = field(default_factory=list)
@@ -111,6 +118,10 @@ class OpenRun:
         """Something will be sent, so the run is to be found again, however the paths of its sources are written then."""
         if self.other_name is not None and self.other_name != self.folder.run_id:
             await anyio.to_thread.run_sync(self.state.call, self.folder.run_id, self.other_name)
+
+    def log(self, kind: str, fields: dict[str, Any], lane: str = "") -> None:
+        """Write into the log what happened."""
+        self.wish.tell(Logged(kind, lane, fields))
 
     def discard(self) -> None:
         """Leave nothing behind of a run that was refused before it had planned anything."""
@@ -127,7 +138,16 @@ async def open_run(wish: Wish) -> AsyncIterator[OpenRun]:
     async with AsyncExitStack() as stack:
         with as_one_error():
             run = await wish.interrupt.unless_requested(lambda: _open(wish, stack))
-        yield run
+        if wish.is_to_check:
+            yield run
+            return
+        await run.record.start()
+        run.log(
+            "began", {"version": VERSION, "pid": os.getpid(), "host": socket.gethostname(), "purpose": wish.purpose}
+        )
+        with as_one_error():
+            async with overseen(run):
+                yield run
 
 
 async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
@@ -147,6 +167,9 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
     state.create()
     folder = state.run(wish.resume or known_run_id(upload, state.called))
     other_name = None if wish.resume else full_name(upload)
+    record = _record(wish, folder)
+    stack.push_async_callback(record.close)
+    wish = replace(wish, tell=record.heard_by(wish.tell))
     journal = await open_journal(
         folder,
         stack,
@@ -169,6 +192,7 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
         clock=await run_clock(journal),
         source=source,
         workers=RunWorkers(say=lambda lane, text: wish.tell(Note(lane, text)), on_quota=partial(_hear_quota, lanes)),
+        record=record,
         is_new=wish.is_to_send and await journal.fact(STARTED_AT) is None and await journal.is_blank(),
         began_s=time.monotonic(),
         lanes=lanes,
@@ -193,6 +217,12 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
 def _no_token() -> TokenSource:
     """What stands for a token where none is needed."""
     return TokenSource.of(Token(token_hex(LONG)))
+
+
+def _record(wish: Wish, folder: RunFolder) -> RunRecord:
+    chosen = wish.upload.settings
+    log_file = Path(chosen.log_file).absolute() if chosen.log_file and not wish.is_to_check else None
+    return RunRecord(folder, log_file=log_file, log_format=chosen.log_format)
 
 
 def _open_source(upload: Upload, state: StateDir) -> Source:
@@ -279,6 +309,7 @@ def _lane_context(run: OpenRun, settings: DestinationSettings, destination: Dest
         owners=partial(anyio.to_thread.run_sync, owners, run.state, run.folder, settings, options.name),
         others=_read_once(partial(others_since, run.state, run.folder, settings, options.name)),
         say=say,
+        log=partial(run.log, lane=destination.name),
     )
 
 

@@ -13,7 +13,7 @@ from bulkup.account.receipt import Invocation
 from bulkup.event import LaneSnapshot, Progress, Snapshot, Stage, Trouble
 from bulkup.flow.lane import Lane
 from bulkup.journal.facts import LAST_TROUBLE, LIMITED_BY
-from bulkup.pacing import Eta
+from bulkup.pacing import Eta, Waiting
 from bulkup.run.open_run import OpenRun
 
 __all__ = ["Snapshots", "stages_shown"]
@@ -170,6 +170,8 @@ def _source_done(lane: Lane) -> float | None:
 
 def _waiting_for(lane: Lane) -> str:
     pacing = lane.context.requests.pacing
+    if pacing.is_paused:
+        return Waiting.PAUSED
     return f"evidence: {pacing.waiting_for_evidence}" if pacing.waiting_for_evidence else pacing.waiting
 
 

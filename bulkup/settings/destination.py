@@ -16,6 +16,8 @@ __all__ = ["DestinationOptions"]
 
 BENCHED = ("bench",)
 MAPPED = (*ASKING, "rejects", "ids")
+SETTABLE = ("set",)
+"""May be changed while a run works."""
 
 
 class DestinationOptions(OptionTable):
@@ -122,7 +124,7 @@ class DestinationOptions(OptionTable):
             metavar="N",
             meaning="the most requests at once, 1 to 256; bulkup starts with 4, and sends more at once while that is faster",
             parse=parse_whole,
-            commands=ON_THE_WAY,
+            commands=(*ON_THE_WAY, *SETTABLE),
         ),
     ] = 16
     requests_per_minute: Annotated[
@@ -132,7 +134,7 @@ class DestinationOptions(OptionTable):
             meaning="the quota of requests: bulkup uses all of it, and no more",
             default="what the service says, else what bulkup learns from its refusals",
             parse=parse_number,
-            commands=(*ASKING, *BENCHED),
+            commands=(*ASKING, *BENCHED, *SETTABLE),
         ),
     ] = None
     rows_per_second: Annotated[
@@ -145,6 +147,6 @@ class DestinationOptions(OptionTable):
             meaning="the most bytes to send in a second",
             default="no limit",
             parse=parse_size,
-            commands=ON_THE_WAY,
+            commands=(*ON_THE_WAY, *SETTABLE),
         ),
     ] = None

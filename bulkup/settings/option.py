@@ -64,6 +64,14 @@ class Bounds:
         self.le = le
         self.length = length
 
+    def hold(self, number: float) -> bool:
+        """Whether *number* lies within them."""
+        return (
+            (self.ge is None or number >= self.ge)
+            and (self.gt is None or number > self.gt)
+            and (self.le is None or number <= self.le)
+        )
+
     @property
     def text(self) -> str:
         """Of a number, as it follows `a number`: ` from 1 to 256`."""

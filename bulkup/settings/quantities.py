@@ -7,11 +7,13 @@ from math import isfinite
 from pathlib import Path
 
 __all__ = [
+    "limit_of",
     "parse_number",
     "parse_path",
     "parse_scan",
     "parse_seconds",
     "parse_size",
+    "parse_stop_after",
     "parse_truth",
     "parse_whole",
     "parse_workers",
@@ -22,6 +24,7 @@ _UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)}
 _UNITS |= {f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", 1)}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]*)")
 _TIME = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h|)")
+_ROWS = re.compile(r"(\d+(?:\.\d+)?) ?([kKMG]?) ?rows?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 _TRUTHS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -46,6 +49,26 @@ def parse_seconds(text: str) -> float:
     if not isfinite(seconds):
         raise ValueError("a time must be less than that")
     return seconds
+
+
+def limit_of(text: str) -> tuple[str, float]:
+    """What `--stop-after` limits (`rows`, `seconds` or `bytes`), and how much of it. Raises `ValueError`."""
+    if (rows := _ROWS.fullmatch(text.strip())) is not None:
+        return "rows", float(rows[1]) * {"": 1, "K": 1000, "M": 1_000_000, "G": 1_000_000_000}[rows[2].upper()]
+    words = text.strip()
+    for what, parse in (("seconds", parse_seconds), ("bytes", parse_size)):
+        if words[-1:].isalpha():  # a number alone may be anything
+            try:
+                return what, parse(words)
+            except ValueError:
+                continue
+    raise ValueError("a limit is a time such as 2h, a size such as 10GB, or rows such as 1Mrows")
+
+
+def parse_stop_after(text: str) -> str:
+    """*text*, if it is a limit as `limit_of` reads it."""
+    limit_of(text)
+    return text.strip()
 
 
 def parse_truth(text: str) -> bool:

@@ -11,10 +11,18 @@ from typing import Annotated, ClassVar, Literal
 from bulkup.errors import UsageProblem
 from bulkup.path_text import as_text
 from bulkup.settings.option import Bounds, Option, OptionTable
-from bulkup.settings.quantities import parse_scan, parse_seconds, parse_size, parse_truth, parse_whole, parse_workers
+from bulkup.settings.quantities import (
+    parse_scan,
+    parse_seconds,
+    parse_size,
+    parse_stop_after,
+    parse_truth,
+    parse_whole,
+    parse_workers,
+)
 from bulkup.settings.validation import Validation
 
-__all__ = ["Empty", "OnDoubt", "OnSourceChange", "RejectLimit", "RunOptions"]
+__all__ = ["Empty", "LogFormat", "OnDoubt", "OnSourceChange", "RejectLimit", "RunOptions"]
 
 MIB = 1024 * 1024
 
@@ -22,7 +30,9 @@ ALONE = ("upload",)
 ON_THE_WAY = ("upload", "resume")
 SETTLING = (*ON_THE_WAY, "settle")
 ASKING = (*SETTLING, "verify")
-EVERYWHERE = (*ASKING, "status", "rejects", "ids", "bench")
+CONTROL = ("pause", "continue", "stop", "set")
+LISTING = ("runs", "logs", "clean")
+EVERYWHERE = (*ASKING, *CONTROL, *LISTING, "status", "rejects", "ids", "bench")
 
 
 class OnDoubt(StrEnum):
@@ -98,6 +108,13 @@ def parse_delimiter(text: str) -> str:
     if len(found) != 1 or not found.isascii() or found in '"\r\n\0':
         raise UsageProblem(f"--delimiter {text!r}: give one ASCII character, or tab, comma, semicolon or space")
     return found
+
+
+class LogFormat(StrEnum):
+    """How a log is written."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 class RunOptions(OptionTable):
@@ -266,6 +283,36 @@ class RunOptions(OptionTable):
             commands=ON_THE_WAY,
         ),
     ] = None
+    stop_after: Annotated[
+        str | None,
+        Option(
+            metavar="LIMIT",
+            meaning="stop after this much in one session: a time (`2h`), bytes sent (`10GB`) or rows landed (`1Mrows`); what is "
+            "under way ends, and `bulkup resume` goes on (exit code 10)",
+            default="no limit",
+            parse=parse_stop_after,
+            commands=ON_THE_WAY,
+        ),
+    ] = None
+    log_file: Annotated[
+        str | None,
+        Option(
+            metavar="FILE",
+            meaning="append every event to this file too",
+            default="only `events.jsonl` in the run's folder",
+            parse=as_text,
+            commands=ASKING,
+        ),
+    ] = None
+    log_format: Annotated[
+        LogFormat,
+        Option(
+            metavar="text|json",
+            meaning="how events are written to standard error and into `--log-file`: for people, or as JSON, one object a line "
+            "(docs/logs.md)",
+            commands=ASKING,
+        ),
+    ] = LogFormat.TEXT
     state_dir: Annotated[Path, Option(metavar="DIR", meaning="where runs are kept", commands=EVERYWHERE)] = Path(
         ".bulkup"
     )

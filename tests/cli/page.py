@@ -22,7 +22,7 @@ def parts() -> dict[str, str]:
     of_services = [row for service in BUILT_IN.values() for row in option_rows(service)]
     return {
         "options of upload": _table([*of_services, *_rows(options_of("upload"))]),
-        **{f"options of {command}": _listed(command) for command in ("resume", "settle", "verify")},
+        **{f"options of {command}": _listed(command) for command in ("resume", "settle", "verify", "runs", "set")},
         "keys of the config file": _sections(),
         "settings without a flag": _table(_rows(s for s in (*RUN, *EACH) if not s.has_flag), "key"),
     }

@@ -14,7 +14,24 @@ from bulkup.errors import PRECEDENCE, ExitCode
 from tests.cli.page import PAGE, filled
 from tests.test_pages import BAD_WORDS
 
-COMMANDS = ("upload", "resume", "status", "settle", "verify", "rejects", "bench", "emulator", "demo")
+COMMANDS = (
+    "upload",
+    "resume",
+    "status",
+    "settle",
+    "verify",
+    "rejects",
+    "runs",
+    "logs",
+    "clean",
+    "pause",
+    "continue",
+    "stop",
+    "set",
+    "bench",
+    "emulator",
+    "demo",
+)
 
 
 def bulkup(*arguments: str) -> str:

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from bulkup.cli.display import LineDisplay, Screen, Silence, display_for
-from bulkup.cli.pace import Pace
 from bulkup.event import LaneSnapshot, Note, Snapshot
+from bulkup.run.pace import Pace
 
 LANE = LaneSnapshot(
     lane="nebius",
