@@ -61,14 +61,23 @@ class LaneSnapshot:
     """Why the last request that came to nothing did; None where none has."""
     trouble_left_s: float | None = None
     """Seconds until what the trouble's `doing` says ends."""
+    rows_skipped: int = 0
+    """Rows that the user's function left out."""
+    rows_made: int = 0
+    """How many rows more were made of the source's."""
 
     @property
     def done_share(self) -> float | None:
-        """The share of the source that is landed, rejected or in doubt (0 to 1); None where the source's size is not known."""
+        """The share of the source that is landed, rejected, skipped or in doubt (0 to 1); None where its size is not known."""
         if self.source_done is None:
             return None
-        settled = self.rows_landed + self.rows_rejected + self.rows_in_doubt
-        return self.source_done * (settled / self.rows_read if self.rows_read else 1.0 if self.ended else 0.0)
+        settled, rows = self.rows_settled, self.rows_read + self.rows_made
+        return self.source_done * (settled / rows if rows else 1.0 if self.ended else 0.0)
+
+    @property
+    def rows_settled(self) -> int:
+        """Rows that are landed, rejected, skipped or in doubt."""
+        return self.rows_landed + self.rows_rejected + self.rows_skipped + self.rows_in_doubt
 
 
 @dataclass(frozen=True, slots=True)

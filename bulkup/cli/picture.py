@@ -171,6 +171,8 @@ def _rest(lane: LaneSnapshot, elapsed_s: float) -> list[Part]:
         parts.append(Part(f"{plural(lane.rows_in_doubt, 'row')} in doubt", Style.DOUBT))
     if lane.rows_rejected:
         parts.append(Part(f"{plural(lane.rows_rejected, 'row')} rejected", Style.DOUBT))
+    if lane.rows_skipped:
+        parts.append(Part(f"{plural(lane.rows_skipped, 'row')} skipped", Style.DIM))
     if lane.retries:
         parts.append(Part(f"{lane.retries:,} " + ("retry" if lane.retries == 1 else "retries"), Style.DOUBT))
     if lane.limited_by and not lane.ended:

@@ -29,7 +29,7 @@ class StopRules:
 
     def check_rejects(self) -> None:
         """Stop the lane where more rows were rejected than the user allows."""
-        rejected, read = self._totals.rows_rejected, self._totals.rows_read
+        rejected, read = self._totals.rows_rejected, self._totals.rows_read + self._totals.rows_made
         if self._limit is None or not self._limit.is_passed(rejected=rejected, read=read):
             return
         share = f"{100 * rejected / read:.1f} %"

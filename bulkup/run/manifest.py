@@ -35,6 +35,8 @@ def write_manifest(folder: Path, lanes: Sequence[str], files: Sequence[str]) -> 
                     "lines": chunk.line_count,
                     "rows": chunk.rows,
                     "rows_rejected": chunk.rejected,
+                    "rows_skipped": chunk.skipped,
+                    "rows_made": chunk.made,
                     "dataset_id": chunk.remote_id,
                     "dataset_name": chunk.name if chunk.rows else None,
                     "attempts": chunk.attempts,

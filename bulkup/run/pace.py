@@ -21,7 +21,7 @@ class Pace:
 
     def take(self, elapsed_s: float, lane: LaneSnapshot) -> None:
         """Take in where *lane* stands *elapsed_s* seconds after the start."""
-        self._marks.append((elapsed_s, lane.bytes_sent, _settled(lane)))
+        self._marks.append((elapsed_s, lane.bytes_sent, lane.rows_settled))
         while len(self._marks) > 2 and elapsed_s - self._marks[0][0] > PACE_WINDOW_S:
             self._marks.popleft()
         since, size, rows = self._marks[0]
@@ -31,10 +31,6 @@ class Pace:
         now = self._marks[-1]
         self.bytes_per_s = (now[1] - size) / span
         self.rows_per_s = (now[2] - rows) / span
-
-
-def _settled(lane: LaneSnapshot) -> int:
-    return lane.rows_landed + lane.rows_rejected + lane.rows_in_doubt
 
 
 class StageSpeeds:

@@ -197,19 +197,23 @@ async def too_many_rejects(lane: LaneContext, source: Source) -> BulkupError | N
     """What is to be said if the scan of *lane* shows more rejected rows than the user allows."""
     found = await scanned(lane.journal, lane.destination.target, lane.chosen.rows.function)
     limit = lane.chosen.run.max_rejects
-    if found is not None and limit is not None and limit.is_passed(rejected=found.rejected, read=found.rows_read):
+    if (
+        found is not None
+        and limit is not None
+        and limit.is_passed(rejected=found.rejected, read=found.rows_read + found.made)
+    ):
         return _too_many(lane.name, found, limit, source)
     return None
 
 
 def _too_many(lane: str, found: Found, limit: RejectLimit, source: Source) -> BulkupError:
-    share = f" ({100 * found.rejected / found.rows_read:.1f} %)"
+    share = f" ({100 * found.rejected / (found.rows_read + found.made):.1f} %)"
     looked_at = "" if found.is_whole else " looked at"
     reasons = "; ".join(_said(reason, source) for reason in found.reasons[:_REASONS_SAID])
     more = len(found.reasons) - _REASONS_SAID
     others = f"; and {more} other reasons" if more > 0 else ""
     return TooManyRejects(
-        f"{lane}: {found.rejected:,} of {found.rows_read:,} rows{looked_at} would be rejected{share}, more than "
+        f"{lane}: {found.rejected:,} of {found.rows_read + found.made:,} rows{looked_at} would be rejected{share}, more than "
         f"--max-rejects {limit} allows, so nothing was sent. {reasons}{others}. Fix the rows or the options, or give a larger "
         "--max-rejects (100% never stops)"
     )

@@ -119,6 +119,8 @@ def _lane_snapshot(lane: Lane, eta: Eta, elapsed_s: float) -> LaneSnapshot:
         rows_read=totals.rows_read,
         rows_landed=totals.rows_landed,
         rows_rejected=totals.rows_rejected,
+        rows_skipped=totals.rows_skipped,
+        rows_made=totals.rows_made,
         rows_in_doubt=totals.rows_in_doubt,
         chunks_landed=totals.chunks_landed,
         chunks_in_doubt=totals.chunks_in_doubt,

@@ -118,10 +118,11 @@ FILES: dict[str, bytes] = {
     "surrogates.jsonl": lines({"a": "x"}, b'{"a":"\\ud800"}\n'),
     "other.jsonl": lines({"q": "q", "a": "a"}),
     "mapping.toml": MAPPING.encode(),
+    "rows.py": b"def fix(row): return {'question': row['q'], 'answer': row['a']}\n",
     "shards/1.jsonl": lines(PLAIN),
     "list.txt": b"rows.jsonl\n\n",
 }
-ROWS = {"one.json": 1, "empty.jsonl": 0, "--rows-at data": COUNT // 2}
+ROWS = {"preferences.jsonl --both-sides": 2 * COUNT, "one.json": 1, "empty.jsonl": 0, "--rows-at data": COUNT // 2}
 
 
 def test_the_page_has_its_lines() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,41 @@ def test_a_row_of_many_is_never_cut(shell: Shell) -> None:
     counts_ = done.json["destinations"]["nebius"]
     assert (counts_["rows_read"], counts_["rows_made"]) == (5, sum(counts) - 5)
     assert (counts_["rows_landed"], counts_["rows_rejected"]) == (46, 300)
+
+
+@pytest.mark.parametrize("kind", ["gzip", "array", "standard input"])
+def test_other_sources_than_plain_lines(mapped: Shell, kind: str) -> None:
+    """Read forwards only, with worker processes that are given the lines."""
+    shell = mapped
+    rows = source_rows()
+    plain = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    name = {"gzip": "rows.jsonl.gz", "array": "rows.json", "standard input": "rows.txt"}[kind]
+    data = {"gzip": gzip.compress(plain), "array": json.dumps(rows, indent=1).encode(), "standard input": plain}[kind]
+    (shell.folder / name).write_bytes(data)
+    how = (*shell.both, *MAP, *HOW, "--workers", "2", "--name", "rows", "--json")
+    if kind == "standard input":
+        with (shell.folder / name).open("rb") as stream:
+            done = shell.start("upload", "-", *how, stdin=stream.fileno()).wait()
+    else:
+        done = shell.run("upload", name, *how)
+    assert done.code == 3, done.err
+    for lane in LANES:
+        assert stored(shell, lane) == expected(lane, [row for n in range(300) for row in made(n)])
+        counts = done.json["destinations"][lane]
+        assert (counts["rows_read"], counts["rows_made"], counts["rows_skipped"]) == (300, 60, 30)
+
+
+def test_what_was_added_goes_through_the_function_too(mapped: Shell) -> None:
+    shell = mapped
+    to = ("--to", "collinear", "--space-id", SPACE, *shell.urls)
+    assert shell.run("upload", "rows.jsonl", *to, *MAP, *HOW).code == 3
+    more = [{"q": f"more {n}", "a": "a", "n": 7} for n in range(20)]
+    with (shell.folder / "rows.jsonl").open("a") as stream:
+        stream.write("".join(json.dumps(row) + "\n" for row in more))
+    done = shell.run("upload", "rows.jsonl", *to, *MAP, *HOW, "--on-source-change", "append")
+    assert done.code == 3, done.err
+    good = [row for n in range(300) for row in made(n)] + [{"question": row["q"], "answer": "a"} for row in more]
+    assert stored(shell, "collinear") == expected("collinear", good)
 
 
 def test_a_slow_function_can_be_interrupted(mapped: Shell, tmp_path: Path) -> None:
