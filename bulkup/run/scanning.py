@@ -93,8 +93,8 @@ async def look_at_all(run: OpenRun, kept: KeptScans) -> None:
         key = keys[lane.name]
         if key is not None:
             kept.keep(key, record)
-            if not run.source.any_range:
-                await lane.journal.set_fact(BASES, run.source.bases)
+        if not run.source.any_range:
+            await lane.journal.set_fact(BASES, run.source.bases)
 
 
 async def look_early(run: OpenRun) -> None:

@@ -309,7 +309,7 @@ OWNERS = {
         sources.shape sources.stdlib_streams sources.zstd""",
     "what bulkup has written itself": """
         journal.facts journal.locks journal.queries journal.schema journal.sidecars run.changed_source
-        run.build run.settling_by_hand run.folder run.manifest run.story
+        run.build run.kept_scans run.settling_by_hand run.folder run.manifest run.story
         workers.channel path_text cli.app cli.ids cli.streams cli.rejects cli.settling cli.status cli.runner cli.verifying
         cli.benching cli.demo""",
 }

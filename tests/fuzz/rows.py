@@ -315,6 +315,7 @@ HOLDS: dict[Holds, Callable[[Any], bool]] = {
     Holds.INTEGER: is_whole,
     Holds.BOOLEAN: lambda value: isinstance(value, bool),
     Holds.TEXT: lambda _: True,
+    Holds.CHARACTERS: lambda value: not isinstance(value, dict | list),
     Holds.AS_IS: lambda _: True,
 }
 
@@ -565,9 +566,15 @@ def _compare(plan: RowPlan, judge: Judge, raw: bytes, body: bytes | None, change
         return
     made = read(body)
     assert made.row is not None, f"{body!r} of {raw!r} is no row"
-    texts = {column.name for column in plan.columns or () if column.holds is Holds.TEXT}
+    texts, characters = (
+        {column.name for column in plan.columns or () if column.holds is holds}
+        for holds in (Holds.TEXT, Holds.CHARACTERS)
+    )
     for name in texts & made.row.keys():
         if made.row[name] is not None:
+            made.row[name] = read(b'{"":' + made.row[name].encode() + b"}").row[""]  # type: ignore[index]
+    for name in characters & made.row.keys():
+        if not is_text(right[name]) and right[name] is not None:
             made.row[name] = read(b'{"":' + made.row[name].encode() + b"}").row[""]  # type: ignore[index]
     assert same(made.row, right), f"{raw!r} was sent as {body!r} ({plan.describe()})"
     meant = as_meant(plan, line, body)
