@@ -48,6 +48,7 @@ def reading_of(chosen: RunSettings, destinations: Sequence[DestinationSettings] 
         header_row=chosen.header_row,
         kinds=tuple(_kinds_said(chosen, destinations).items()),
         renames=parse_renames(chosen.rename),
+        sheet=chosen.sheet,
     )
 
 

@@ -39,6 +39,7 @@ _ROW_SETTINGS = (
     "delimiter",
     "header",
     "header_row",
+    "sheet",
 )
 """The run's settings that change what the rows are, or which files hold them, where they are given."""
 

@@ -244,9 +244,20 @@ class RunOptions(OptionTable):
         Annotated[int, Bounds(ge=1)] | None,
         Option(
             metavar="N",
-            meaning="the row of CSV, TSV and Excel files that names the columns, blank lines not counted; those above are left out",
+            meaning="the row of CSV, TSV and Excel files that names the columns (blank lines of text do not count); "
+            "rows above are left out",
             default="1",
             parse=parse_whole,
+            commands=ALONE,
+        ),
+    ] = None
+    sheet: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            meaning="the sheet of Excel files that is read, by its name or its number",
+            default="the first",
+            parse=as_text,
             commands=ALONE,
         ),
     ] = None

@@ -161,12 +161,6 @@ def _in_zip(uri: str) -> Iterator[_Found]:
     fd = os.open(uri, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with open(fd, "rb", closefd=False) as stream, zipfile.ZipFile(stream) as archive:
-            names = {info.filename for info in archive.infolist()}
-            if "xl/workbook.xml" in names:
-                raise UsageProblem(
-                    f"{uri}: an Excel workbook is not read yet; convert it to JSON lines "
-                    "(pandas.read_excel(FILE).to_json(NEW, orient='records', lines=True))"
-                )
             for info in archive.infolist():
                 if not info.is_dir():
                     yield info.filename, info.compress_size, _zipped(uri, fd, info), _Range(fd, uri, info).read

@@ -12,7 +12,7 @@ from typing import Any
 
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.model import BLOCK_BYTES
-from bulkup.sources.archives import archive_kind, members_of
+from bulkup.sources.archives import Kind, archive_kind, members_of
 from bulkup.sources.decompress import Compression, bare_name
 from bulkup.sources.format import Format, Sign, SourceFile
 from bulkup.sources.head import Head
@@ -24,6 +24,7 @@ from bulkup.sources.places.reading import input_of, whole_pieces
 from bulkup.sources.reading import Reading
 from bulkup.sources.registry import formats, formats_of_others
 from bulkup.sources.shape import SURE_BYTES, is_plainly_lines, shape_of
+from bulkup.sources.workbook.format import is_workbook
 
 __all__ = ["Found", "Told", "begins_as_json", "inspect", "look_into", "tell"]
 
@@ -76,7 +77,8 @@ def look_into(uri: str, reading: Reading, entry: Entry | None = None) -> Found:
                 (SourceFile(uri, size, found.st_mtime_ns, found.st_ino, Compression.NONE, JSON_LINES, False, size),)
             )
         head = Head(lambda count: os.read(fd, count), encoding=reading.encoding, zstd_window=reading.zstd_window)
-        if (kind := archive_kind(head)) is not None:
+        kind = archive_kind(head)
+        if kind is not None and not (kind is Kind.ZIP and head.compression is Compression.NONE and is_workbook(uri)):
 
             def tell_member(name: str, inside: Head) -> Told:
                 if archive_kind(inside) is not None:

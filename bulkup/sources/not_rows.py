@@ -45,6 +45,11 @@ _NOT_READ: tuple[tuple[bytes, str, str], ...] = (
     (b"\x80\x02", "a Python pickle", "pandas.read_pickle(FILE).to_json(NEW, orient='records', lines=True)"),
     (b"\x80\x04", "a Python pickle", "pandas.read_pickle(FILE).to_json(NEW, orient='records', lines=True)"),
     (b"\x80\x05", "a Python pickle", "pandas.read_pickle(FILE).to_json(NEW, orient='records', lines=True)"),
+    (
+        b"\xd0\xcf\x11\xe0",
+        "an old Excel workbook (.xls), or one with a password,",
+        "save it as .xlsx, without a password",
+    ),
     (b"%PDF", "PDF", ""),
     (b"\x04\x22\x4d\x18", "lz4", "unpack it: lz4 -d"),
     (b"7z\xbc\xaf\x27\x1c", "7z", "unpack it: 7z x"),

@@ -20,7 +20,7 @@ class Reading:
 
     *delimiter*: of separated text, None where the content has to tell; *has_header*: whether its header names the columns, and
     *header_row*: in which of its rows that stands, from 1. *kinds*: what a person says of columns, by their names. *renames*: keys,
-    each with its new name.
+    each with its new name. *sheet*: of a workbook, by its name or its number.
     """
 
     rows_at: tuple[str, ...] | None = None
@@ -34,6 +34,7 @@ class Reading:
     header_row: int | None = None
     kinds: tuple[tuple[str, Kind], ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
+    sheet: str | None = None
 
     @property
     def is_separated(self) -> bool:

@@ -14,6 +14,7 @@ from bulkup.sources.json_array import JSON_ARRAY
 from bulkup.sources.json_lines import JSON_LINES, RETURN_LINES
 from bulkup.sources.json_values import OBJECTS, ROWS_AT
 from bulkup.sources.separated.format import SEPARATED
+from bulkup.sources.workbook.format import WORKBOOK
 
 __all__ = ["ENTRY_POINTS", "format_named", "formats", "formats_of_others"]
 
@@ -29,6 +30,7 @@ _FORMATS = (
     SEPARATED,
     PARQUET,
     ARROW,
+    WORKBOOK,
 )
 """These are told by what their text looks like (`shape.py`); one with a magic or a suffix is told by that first."""
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -72,6 +73,19 @@ def parquet(table: pa.Table) -> bytes:
     return out.getvalue()
 
 
+def workbook() -> bytes:
+    book = openpyxl.Workbook()
+    report = book.create_sheet("Report")
+    for row in (["A report"], [], ["name", "age"], *([["Doe, J.", 41]] * COUNT)):
+        report.append(row)
+    assert book.active is not None
+    for row in (["name", "when"], *([["Doe, J.", datetime(2024, 1, 2)]] * COUNT)):  # noqa: DTZ001 - cells have no zone
+        book.active.append(row)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
 def arrow(table: pa.Table) -> bytes:
     out = io.BytesIO()
     with ipc.new_stream(out, table.schema) as stream:
@@ -93,6 +107,7 @@ FILES: dict[str, bytes] = {
     "wide.jsonl.zst": wide(lines(PLAIN)),
     "people.csv": PEOPLE,
     "headers.csv": b"Question,Model answer\n" + b"q,a\n" * COUNT,
+    "people.xlsx": workbook(),
     "rows.parquet": parquet(TABLE),
     "rows.arrow": arrow(TABLE),
     "saved/data-00000-of-00001.arrow": arrow(TABLE),

@@ -161,7 +161,7 @@ def test_our_own_files_do_not_look_for_others(tmp_path: Path, monkeypatch: pytes
 
 def test_names_of_formats_are_different() -> None:
     known = [*formats(), *formats_of_others()]
-    assert len({one.name for one in known}) == len(known) == 10
+    assert len({one.name for one in known}) == len(known) == 11
 
 
 @pytest.mark.parametrize(

@@ -292,7 +292,7 @@ def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
 def test_a_workbook_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.xlsx"
     path.write_bytes(_zip({"[Content_Types].xml": b"<x/>", "xl/workbook.xml": b"<x/>"}))
-    with pytest.raises(UsageProblem, match="an Excel workbook is not read yet"):
+    with pytest.raises(SourceUnreadable, match="damaged workbook"):
         _source(path)
 
 

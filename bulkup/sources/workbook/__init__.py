@@ -1,0 +1,1 @@
+"""Excel workbooks: read by openpyxl, in a process of their own."""

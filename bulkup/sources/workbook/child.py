@@ -1,0 +1,151 @@
+"""The process that reads a workbook: `python -m bulkup.sources.workbook.child PATH OPTIONS`, with at most a gigabyte of memory.
+
+It writes lines. The first says what the sheet is. Then comes a line for each row below the header: a JSON object, nothing for an
+empty row, or `!` and why the row cannot be sent. If the workbook cannot be read, it writes `?` and why, or `??` if it is asked
+for what is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Any, BinaryIO
+
+__all__ = ["MOST_MEMORY_BYTES", "main", "written"]
+
+MOST_MEMORY_BYTES = 1024 * 1024 * 1024
+_EXACT = 2**53
+
+
+class _Wrong(Exception):
+    """A workbook that does not have what was asked for."""
+
+
+def main() -> None:
+    """The process."""
+    path, options = sys.argv[1], json.loads(sys.argv[2])
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
+    try:
+        for line in written(path, **options):
+            sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        sys.stderr.close()
+    except MemoryError:
+        _say(b"?", f"it takes more than {MOST_MEMORY_BYTES // 2**20:,} MiB of memory")
+    except _Wrong as error:
+        _say(b"??", str(error))
+    except Exception as error:  # noqa: BLE001 - whatever openpyxl raises about a damaged file
+        _say(b"?", f"{type(error).__name__}: {error}".partition("\n")[0])
+
+
+def _say(sign: bytes, text: str) -> None:
+    out: BinaryIO = sys.stdout.buffer
+    out.write(sign + text.encode("utf-8", "replace") + b"\n")
+    out.flush()
+
+
+def written(
+    path: str, sheet: str | None, header_row: int | None, has_header: bool, names: Sequence[str] | None
+) -> Iterator[bytes]:
+    """The lines. *names* are the keys, once they are known."""
+    import openpyxl
+
+    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    chosen = _sheet(book, sheet)
+    chosen.reset_dimensions()  # some writers say wrong ones
+    rows = ((number, row) for number, row in enumerate(chosen.iter_rows(), 1) if number >= (header_row or 1))
+    first = next(((number, row) for number, row in rows if header_row or any(map(_is_there, row))), None)
+    if first is None:
+        yield json.dumps({"sheets": book.sheetnames, "sheet": chosen.title, "header": [], "row": 0}).encode()
+        return
+    number, cells = first
+    width = max((place for place, cell in enumerate(cells, 1) if _is_there(cell)), default=0)
+    header = [None if cell.value is None else str(cell.value) for cell in cells[:width]]
+    about = {"sheets": book.sheetnames, "sheet": chosen.title, "header": header, "row": number}
+    yield json.dumps(about).encode()
+    keys = [json.dumps(name, ensure_ascii=False) for name in names or [f"{place}" for place in range(width)]]
+    if not has_header:
+        yield _line(number, cells, keys)
+    for number, cells in rows:
+        yield _line(number, cells, keys)
+
+
+def _sheet(book: Any, wanted: str | None) -> Any:
+    there = list(book.worksheets)
+    if wanted is None:
+        return there[0]
+    for sheet in there:
+        if sheet.title == wanted:
+            return sheet
+    if wanted.isdecimal() and 1 <= int(wanted) <= len(there):
+        return there[int(wanted) - 1]
+    raise _Wrong(f"has no sheet {wanted!r}; it has {', '.join(sheet.title for sheet in there)}")
+
+
+def _is_there(cell: Any) -> bool:
+    return cell.value is not None
+
+
+def _line(number: int, cells: Sequence[Any], keys: Sequence[str]) -> bytes:
+    values = []
+    for place, cell in enumerate(cells):
+        if cell.data_type == "e":
+            return f"!row {number:,}: cell {cell.coordinate} holds {cell.value}".encode()
+        if place >= len(keys):
+            if _is_there(cell):
+                return f"!row {number:,}: cell {cell.coordinate} has no column in the header".encode()
+            continue
+        values.append(_json(cell.value, getattr(cell, "number_format", "")))
+    if all(value == "null" for value in values):
+        return b""
+    values += ["null"] * (len(keys) - len(values))
+    return ("{" + ",".join(f"{key}:{value}" for key, value in zip(keys, values, strict=True)) + "}").encode(
+        "utf-8", "replace"
+    )
+
+
+def _json(value: object, form: str) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case float():
+            return str(int(value)) if value.is_integer() and abs(value) <= _EXACT else repr(value)
+        case datetime():
+            return f'"{value.date().isoformat() if _is_date(form) else value.isoformat()}"'
+        case date() | time():
+            return f'"{value.isoformat()}"'
+        case timedelta():
+            return f'"{_duration(value)}"'
+        case _:
+            return json.dumps(str(value), ensure_ascii=False)
+
+
+def _is_date(form: str) -> bool:
+    from openpyxl.styles.numbers import is_datetime
+
+    return bool(is_datetime(form) == "date")
+
+
+def _duration(value: timedelta) -> str:
+    """ISO 8601."""
+    sign, value = ("-", -value) if value < timedelta(0) else ("", value)
+    days = f"{value.days}D" if value.days else ""
+    hours, rest = divmod(value.seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    fraction = f".{value.microseconds:06d}".rstrip("0") if value.microseconds else ""
+    clock = (
+        f"{hours}H" * bool(hours) + f"{minutes}M" * bool(minutes) + f"{seconds}{fraction}S" * bool(seconds or fraction)
+    )
+    return f"{sign}P{days}{'T' + clock if clock else ''}" if days or clock else "PT0S"
+
+
+if __name__ == "__main__":
+    main()

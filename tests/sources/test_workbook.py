@@ -1,0 +1,121 @@
+"""Excel workbooks: what stands in the cells is what is sent, and what cannot be sent is told with its cell."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import zipfile
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+
+from bulkup.errors import SourceUnreadable, UsageProblem
+from bulkup.model import LongRow
+from bulkup.sources import Reading, open_source
+from tests.sources import reading
+
+
+def save(path: Path, rows: Sequence[Sequence[Any]], **sheets: Sequence[Sequence[Any]]) -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    for row in rows:
+        book.active.append(row)
+    for name, more in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in more:
+            sheet.append(row)
+    book.save(path)
+
+
+def read(path: Path, cuts: tuple[int, ...] = (), **how: Any) -> tuple[list[str], str]:
+    source = open_source([str(path)], max_row_bytes=1000, reading=Reading(**how))
+    found = asyncio.run(reading.read_items(source, [0, *cuts, reading.FAR]))
+    rows: list[str] = []
+    for item in (item for part in found for item in part):
+        if isinstance(item, LongRow):
+            rows.append(item.reason or "")
+        else:
+            rows += item.data.decode().removesuffix("\n").split("\n")
+    return rows, source.notes[0].partition(": ")[2]
+
+
+def test_each_cell_is_what_it_is(tmp_path: Path) -> None:
+    half = timedelta(days=1, seconds=1, milliseconds=500)
+    moment = datetime(2024, 1, 2, 3, 4, 5)  # noqa: DTZ001 - cells have no zone
+    cells = ["text", 3, 3.0, 3.5, True, None, date(2024, 1, 2), moment, time(3, 4, 5), half, "02", '"\u00e9\n']
+    save(tmp_path / "a.xlsx", [[f"c{number}" for number in range(len(cells))], cells])
+    (row,), note = read(tmp_path / "a.xlsx")
+    wanted = [
+        '"text"',
+        "3",
+        "3",
+        "3.5",
+        "true",
+        "null",
+        '"2024-01-02"',
+        '"2024-01-02T03:04:05"',
+        '"03:04:05"',
+        '"P1DT1.5S"',
+    ]
+    wanted += ['"02"', '"\\"\u00e9\\n"']
+    assert row == "{" + ",".join(f'"c{number}":{value}' for number, value in enumerate(wanted)) + "}"
+    assert note == "sheet 'Sheet'; 12 columns"
+
+
+def test_errors_and_cells_beside_the_header_reject_their_rows(tmp_path: Path) -> None:
+    rows: list[list[Any]] = [["a", "b"], [1, "x"], [2, "#N/A"], [], [3, "y", "z"], [None, None], [4, None]]
+    save(tmp_path / "a.xlsx", rows)
+    wanted = [
+        '{"a":1,"b":"x"}',
+        "row 3: cell B3 holds #N/A",
+        "",
+        "row 5: cell C5 has no column in the header",
+        "",
+        '{"a":4,"b":null}',
+    ]
+    assert read(tmp_path / "a.xlsx")[0] == wanted
+    assert read(tmp_path / "a.xlsx", cuts=(30,))[0] == wanted
+
+
+def test_sheet_and_header_are_chosen(tmp_path: Path) -> None:
+    first: list[list[Any]] = [["a"], [1]]
+    save(tmp_path / "a.xlsx", first, Other=[["Title"], [None], ["x", None, "x"], [1, 2, 3]])
+    assert read(tmp_path / "a.xlsx") == (['{"a":1}'], "sheet 'Sheet' of 2 (--sheet takes another); 1 columns")
+    rows, note = read(tmp_path / "a.xlsx", sheet="Other", header_row=3)
+    assert rows == ['{"x":1,"column_2":2,"x_2":3}']
+    assert "the header is row 3" in note
+    assert read(tmp_path / "a.xlsx", sheet="1", has_header=False)[0] == ['{"column_1":"a"}', '{"column_1":1}']
+    assert read(tmp_path / "a.xlsx", renames=(("a", "b"),))[0] == ['{"b":1}']
+    with pytest.raises(UsageProblem, match=r"a\.xlsx: has no sheet 'None such'; it has Sheet, Other"):
+        read(tmp_path / "a.xlsx", sheet="None such")
+
+
+def test_an_empty_sheet_has_no_rows(tmp_path: Path) -> None:
+    save(tmp_path / "a.xlsx", [])
+    source = open_source([str(tmp_path / "a.xlsx")], max_row_bytes=1000)
+    assert asyncio.run(reading.read_items(source, [0, reading.FAR])) == [[]]
+
+
+def test_what_cannot_be_read_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "a.xlsx", [["a"], [1]])
+    with zipfile.ZipFile(tmp_path / "b.xlsx", "w") as archive:
+        archive.writestr("xl/workbook.xml", "<no workbook")
+    with pytest.raises(SourceUnreadable, match=r"b\.xlsx: damaged workbook"):
+        read(tmp_path / "b.xlsx")
+    with zipfile.ZipFile(tmp_path / "c.xlsx", "w") as archive:
+        archive.writestr("xl/workbook.bin", "")
+    with pytest.raises(UsageProblem, match=r"c\.xlsx: a binary Excel workbook \(\.xlsb\) is not read"):
+        read(tmp_path / "c.xlsx")
+    (tmp_path / "d.xlsx").write_bytes(b"\xd0\xcf\x11\xe0" + b"\0" * 100)
+    with pytest.raises(UsageProblem, match=r"an old Excel workbook .*save it as \.xlsx, without a password"):
+        read(tmp_path / "d.xlsx")
+    monkeypatch.setattr("bulkup.sources.workbook.format.MOST_UNPACKED_BYTES", 1000)
+    with pytest.raises(UsageProblem, match="the workbook unpacks to 0 MiB, the limit is"):
+        read(tmp_path / "a.xlsx")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UsageProblem, match=r"a\.xlsx: is an Excel workbook; to read it: pip install 'bulkup\[xlsx\]'"):
+        read(tmp_path / "a.xlsx")
