@@ -148,7 +148,8 @@ class ColumnsCodec:
         written = [self._written(column, value, changed) for column, value in zip(self._columns, values, strict=True)]
         if self.changes is not None:
             self.changes.clear()
-            self.changes[Change.AS_TEXT] = len(changed)
+            if changed:
+                self.changes[Change.AS_TEXT] = len(changed)
         return self._encode(list(map(self._out, *written)))[1:-1]
 
     def _written(self, column: Column, values: Iterable[Any], changed: set[int]) -> Iterable[Any]:

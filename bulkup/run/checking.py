@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -132,7 +132,7 @@ async def _checked_lane(run: OpenRun, lane: Lane, found: Found | None) -> Checke
         sent, totals = estimate(planned, found)
     verdict = lane_verdict(
         LaneRecord(
-            totals=replace(totals, rows_landed=totals.rows_left, rows_left=0),
+            totals=Totals(**asdict(totals) | {"rows_landed": totals.rows_left, "rows_left": 0}),
             planned_whole=True,
             unreadable=await context.journal.fact(UNREADABLE),
             empty_is_ok=context.chosen.run.empty is Empty.OK,
