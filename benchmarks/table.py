@@ -43,6 +43,7 @@ _COLUMNS: dict[str, tuple[_Column, ...]] = {
         _Column("fill", "fill", 3),
         *(_Column(f"plateau {n}, MB/s", f"plateau_{n}_mb_per_s", 2) for n in (1, 2, 3)),
     ),
+    "places": (_SPEED, _CPU, _PEAK),
     "growth": (_SPEED, _PEAK, _SIZE, _Column("resume s", "resume_s", 3, spread=True)),
 }
 

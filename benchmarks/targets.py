@@ -208,6 +208,17 @@ def _percent(of: Callable[[Results], float | None]) -> Callable[[Results], float
     return value
 
 
+def _placed(key: str, place: str) -> Callable[[Results], float | None]:
+    """Of one local file."""
+    its, file = ({"what": "place", "place": one, "workers": "1", "source": "plain"} for one in (place, "file"))
+    return lambda results: _ratio(_value(results, key, **its), _value(results, key, **file))
+
+
+def _auto(source: str) -> Callable[[Results], float | None]:
+    auto, one = ({"what": "place", "place": "file", "workers": workers, "source": source} for workers in ("auto", "1"))
+    return _against(auto, one)
+
+
 _INTO = IDENTITY[0].name
 _MSGSPEC = {"what": "msgspec", "cores": "1"}
 _TOLD = ("told", "told by headers")
@@ -284,6 +295,10 @@ TARGETS: tuple[Target, ...] = (
     Target("5", "progress: CPU on top", Bound.AT_MOST, 1.0, _progress_share, "%"),
     Target("5", "resume of 1,000,000 chunks: to the first byte", Bound.AT_MOST, 2.0,
            lambda results: _value(results, "seconds", what="resume", chunks="1000000"), "s"),
+    Target("6", "JSON lines from a bucket: speed, of the local file", Bound.AT_LEAST, 0.7, _placed("mb_per_s", "bucket")),
+    Target("6", "10,000 files of 20 KB: CPU, of one file of their size", Bound.AT_MOST, 1.5, _placed("cpu_s", "folder")),
+    Target("6", "--workers auto: speed, of one worker, a file", Bound.AT_LEAST, 0.97, _auto("plain")),
+    Target("6", "--workers auto: speed, of one worker, a packed file", Bound.AT_LEAST, 0.97, _auto("gz")),
     Target("5", "bulkup --help", Bound.AT_MOST, 0.2,
            lambda results: _value(results, "seconds", what="start", command="bulkup --help"), "s"),
 )  # fmt: skip

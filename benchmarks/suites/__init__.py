@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from benchmarks.bench import Bench
 from benchmarks.case import Case
-from benchmarks.suites import ceilings, cost, formats, growth, peers, quota, start, uploads
+from benchmarks.suites import ceilings, cost, formats, growth, peers, places, quota, start, uploads
 
 __all__ = ["SUITES"]
 
@@ -16,6 +16,7 @@ SUITES: dict[str, Callable[[Bench], list[Case]]] = {
     "formats": formats.cases,
     "peers": peers.cases,
     "cost": cost.cases,
+    "places": places.cases,
     "start": start.cases,
     "quota": quota.cases,
     "growth": growth.cases,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import ExitStack, aclosing
-from dataclasses import dataclass
+from contextlib import aclosing
 from itertools import accumulate
 from typing import cast
 
@@ -20,21 +19,18 @@ __all__ = ["AnyRangeCursor", "AnyRangeSource"]
 
 
 _SOON = 8
-"""So many ranges of small remote files are on their way at once."""
+"""So many ranges are on their way at once, where each would be waited for."""
+
+_SHORT_BYTES = 1024 * 1024
 
 _Range = tuple[int, SourceFile, int, int]
 """A file's base, itself, and the offsets in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Lent:
-    """A reader that is in use until *lent* is closed, and what is wanted of it."""
-
-    lent: ExitStack
-    file: SourceFile
-    reader: Reader
-    begin: int
-    end: int
+def _is_waited_for(wanted: _Range) -> bool:
+    """Whether reading it is mostly waiting: it is remote, or so short that the disk takes longer than the reading."""
+    _, file, begin, end = wanted
+    return file.remote is not None or (end - begin < _SHORT_BYTES and file.format.reads_remote)
 
 
 class AnyRangeSource:
@@ -104,31 +100,31 @@ class AnyRangeCursor:
 
     async def read(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
         ranges = self._ranges(start, stop)
-        soon: deque[_Lent] = deque()
+        soon: deque[tuple[_Range, Reader]] = deque()
         try:
             while self._take_up(ranges, soon):
-                one = soon.popleft()
-                with one.lent:
-                    async with aclosing(one.reader.rows(one.begin, one.end)) as rows:
-                        async for item in rows:
-                            self.reached(item.end)
-                            yield item
+                (base, _, begin, end), reader = soon[0]
+                async with aclosing(reader.rows(begin, end)) as rows:
+                    async for item in rows:
+                        self.reached(item.end)
+                        yield item
+                soon.popleft()
+                self._readers.give_back(base)
         finally:
-            for one in soon:
-                one.lent.close()
+            for (base, *_), _ in soon:
+                self._readers.give_back(base)
 
-    def _take_up(self, ranges: Iterator[_Range], soon: deque[_Lent]) -> bool:
-        """Have the next range in *soon*, and of remote files those behind it too, on their way; False where none is left."""
-        while not soon or (len(soon) < _SOON and soon[-1].file.remote is not None):
+    def _take_up(self, ranges: Iterator[_Range], soon: deque[tuple[_Range, Reader]]) -> bool:
+        """Have the next range in *soon*, and those behind it too where each would be waited for; False where none is left."""
+        while not soon or (len(soon) < _SOON and _is_waited_for(soon[-1][0])):
             found = next(ranges, None)
             if found is None:
                 break
             base, file, begin, end = found
-            lent = ExitStack()
-            reader = lent.enter_context(self._readers.lend(file, base))
-            if file.remote is not None:
+            reader = self._readers.take(file, base)
+            if file.format.reads_remote:
                 cast("RemoteReader", reader).prepare(begin, end)
-            soon.append(_Lent(lent, file, reader, begin, end))
+            soon.append((found, reader))
         return bool(soon)
 
     async def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
@@ -136,7 +132,8 @@ class AnyRangeCursor:
             raise ValueError("the source's bytes are not its rows")
         held = bytearray()  # of small files, so that each is no piece of its own
         for base, file, begin, end in self._ranges(start, stop):
-            with self._readers.lend(file, base) as reader:
+            reader = self._readers.take(file, base)
+            try:
                 async with aclosing(reader.raw(begin, end)) as pieces:
                     async for piece in pieces:
                         if held or len(piece) < self._source.block_bytes // 2:
@@ -145,6 +142,8 @@ class AnyRangeCursor:
                         if len(piece) >= self._source.block_bytes // 2:
                             yield piece
                             held = bytearray()
+            finally:
+                self._readers.give_back(base)
         if held:
             yield held
 

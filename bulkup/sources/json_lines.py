@@ -18,6 +18,9 @@ __all__ = ["JSON_LINES", "RETURN_LINES", "LineCutter", "content_length"]
 
 _BREAK = ord("\n")
 
+_SOON_BYTES = 1024 * 1024
+"""So much of a range that is read soon is asked of the disk."""
+
 _FIRST_LOOK_BYTES = 4096
 """How far to look for a row's beginning at first: most rows are shorter."""
 
@@ -135,9 +138,12 @@ class LinesInFile:
 
     def prepare(self, start: int, stop: int) -> None:
         """Have the beginning of a range fetched that will be read soon."""
-        if self._fd is None and self._next is None:
-            self._next = self._windows(start, stop)
-            self._next.begin()
+        if self._fd is None:
+            if self._next is None:
+                self._next = self._windows(start, stop)
+                self._next.begin()
+        elif hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._fd, start, min(stop - start, _SOON_BYTES), os.POSIX_FADV_WILLNEED)
 
     async def _fetched(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
         """As `rows`, of a file in another place. Where ranges come one behind the other, the next one is fetched meanwhile."""

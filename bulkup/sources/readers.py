@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from bulkup.sources.format import Reader, SourceFile
 
 __all__ = ["Readers"]
@@ -24,22 +21,14 @@ class Readers:
         self._used: dict[int, tuple[Reader, int]] = {}
         self._closed = False
 
-    @contextmanager
-    def lend(self, file: SourceFile, base: int) -> Iterator[Reader]:
-        """A reader of *file*, which begins at *base*; several tasks that read a file share it."""
-        reader = self._take(file, base)
-        try:
-            yield reader
-        finally:
-            self._give_back(base)
-
     def close(self) -> None:
         """Close what nobody reads; the rest as it is given back."""
         self._closed = True
         while self._idle:
             self._idle.popitem()[1].close()
 
-    def _take(self, file: SourceFile, base: int) -> Reader:
+    def take(self, file: SourceFile, base: int) -> Reader:
+        """A reader of *file*, which begins at *base*, until it is given back; several tasks that read a file share it."""
         used = self._used.get(base)
         if used is not None:
             reader, readers = used
@@ -53,7 +42,8 @@ class Readers:
     def _open(self, file: SourceFile, base: int) -> Reader:
         return file.reader(base, block_bytes=self._block_bytes, max_row_bytes=self._max_row_bytes)
 
-    def _give_back(self, base: int) -> None:
+    def give_back(self, base: int) -> None:
+        """The reader of the file that begins at *base* is not used any more."""
         reader, readers = self._used.pop(base)
         if readers > 1:
             self._used[base] = (reader, readers - 1)
