@@ -147,12 +147,6 @@ EQUAL = (
         "said = _NUMBERS.sub('XX#XX', reason)",
         "any mark may stand for a number",
     ),
-    Equal(
-        "bulkup.flow.isolation.Splitter.split",
-        "await self.set_aside(prepared, refusal.reason, isolated=False)",
-        "await self.set_aside(prepared, refusal.reason, isolated=None)",
-        "nobody tells them apart",
-    ),
     *(
         Equal(
             "bulkup.flow.isolation.Splitter.set_aside",
@@ -173,15 +167,6 @@ EQUAL = (
         "totals.move(parent, ChunkState.PLANNED, ChunkState.SPLIT)",
         "totals.move(parent, ChunkState.PLANNED, None)",
         "what is split is counted by its children alone",
-    ),
-    *(
-        Equal(
-            "bulkup.flow.isolation.Splitter._refused_rows",
-            "for line, row in zip(lines_of(item), made, strict=True):",
-            f"for line, row in zip(lines_of(item), made{strict}):",
-            "both have one for each line of the block",
-        )
-        for strict in (", strict=None", ", strict=False", "")
     ),
     Equal(
         "bulkup.flow.delivery.Delivery._deliver_tree",

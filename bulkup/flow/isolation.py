@@ -56,7 +56,7 @@ class Splitter:
         chunk = prepared.chunk
         cuts = await self._chunker.cuts(prepared.items, chunk.rows)
         if len(cuts) <= 1:  # what one row of the source has become stays together
-            await self.set_aside(prepared, refusal.reason, isolated=chunk.rows == 1)
+            await self.set_aside(prepared, refusal.reason)
             return []
         if isinstance(refusal, TooLarge):
             return await self._smaller(prepared, refusal, max_body_bytes)
@@ -64,17 +64,17 @@ class Splitter:
         if bad:
             return await self._around(prepared, _with_their_line(bad, cuts, chunk.rows), refusal.reason, budget)
         if budget.requests < 2:
-            await self.set_aside(prepared, refusal.reason, isolated=False)
+            await self.set_aside(prepared, refusal.reason)
             return []
         budget.requests -= 2
-        middle = cuts[min(bisect_left(cuts, chunk.rows // 2, lo=1), len(cuts) - 1)]
+        middle = cuts[min(bisect_left(cuts, chunk.rows // 2), len(cuts) - 1)]
         return await self._replace(prepared, await self._cut_before(prepared, [middle]), refusal.reason)
 
-    async def set_aside(self, prepared: Prepared, reason: str, *, isolated: bool = True) -> None:
-        """Every row of the chunk becomes a dead letter with the service's words."""
+    async def set_aside(self, prepared: Prepared, reason: str) -> None:
+        """Every row of the chunk becomes a dead letter with the service's words. Several together were not tried alone."""
         draft = await self._chunker.whole(prepared.items, Keep(encoded=False, raw=True))
         self._see_the_same(prepared.chunk, [draft])
-        letters = self._letters(await self._refused_rows(draft, reason), isolated=isolated)
+        letters = self._letters(await self._refused_rows(draft, reason), isolated=prepared.chunk.rows == 1)
         await self._journal.refused(prepared.chunk.id, reason, letters)
         self._moved(prepared.chunk, [_refused(prepared.chunk)])
 
@@ -174,7 +174,7 @@ class Splitter:
                         reject = Reject(
                             row.position, number, Stage.SERVER, None, reason, row.row, len(row.row), part=row.part
                         )
-                        found.append(Placed(reject, file, before + number))
+                        found.append(Placed(reject, file, before + reject.line))
         return found
 
     def _letters(self, rows: Sequence[Placed], *, isolated: bool) -> bytes:

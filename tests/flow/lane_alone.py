@@ -115,7 +115,7 @@ class LaneAlone(Alone):
         self.whole_journal = journal
         self.tally = Tally()
         self.plan = LanePlan(1 << 16, rig.rows_plan(), 1 << 16, each, rig.MAX_ROW)
-        self.chunker = Chunker(source, self.plan.rows.encoder(), self.halt)
+        self.chunker = Chunker(source, self.plan.rows.line_encoder(), self.halt)
         self.cursor = source.cursor()
         self.worker = LaneWorker(to, self.plan.rows, self.chunker, self.cursor)
         here = ThisProcess(self.worker)

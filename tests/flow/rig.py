@@ -191,7 +191,7 @@ async def _plan(
     stack.push_async_callback(cursor.aclose)
     budget, reading = ByteBudget(setting.memory), ByteBudget(setting.memory)
     totals = await lane.totals()
-    chunker = Chunker(source, rows.encoder(), halt)
+    chunker = Chunker(source, rows.line_encoder(), halt)
     frozen = LanePlan(setting.tile, rows, limit, setting.rows, MAX_ROW)
     workers = no_workers()
     if pool is not None:

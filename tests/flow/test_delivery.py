@@ -476,7 +476,8 @@ class TestNotReady:
             "dataset ds-1 FAILED at the service",
         )
         assert await lane.journal.fact(FAILED_DATASETS) == ("ds-0", "ds-1")
-        assert len(await lane.letters()) == 2
+        letters = await lane.letters()
+        assert [letter["isolated"] for letter in letters] == [False, False], "any of them may be the cause"
         assert await lane.states() == ["refused", "planned", "planned", "planned"]
 
     async def test_memory_is_held_until_the_last_who_needs_it_lets_go(self, lane: LaneAlone) -> None:

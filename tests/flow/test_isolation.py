@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bulkup.chunk import Chunk, ChunkState
 from bulkup.doubt.by_count import BY_COUNT
 from bulkup.doubt.naming import family_name, widest_name
+from bulkup.errors import SourceChanged
 from bulkup.flow.isolation import IsolationBudget
 from bulkup.flow.prepared import Prepared
 from bulkup.outcome import RowsRefused, TooLarge
 from tests.flow.lane_alone import LaneAlone, lane_of
+from tests.flow.several import MORE, lane_of_several
 
 PLENTY = 1000
 LARGE = 1 << 16
@@ -233,3 +238,88 @@ async def test_dead_letters_may_go_without_their_rows(lane: LaneAlone) -> None:
     await splitter.split(await lane.prepared(0), RowsRefused("422", (2,)), LARGE, IsolationBudget(9))
     (letter,) = await lane.letters()
     assert "row" not in letter
+
+
+Several = Callable[[Sequence[int]], AbstractAsyncContextManager[LaneAlone]]
+
+
+class TestSeveralRowsOfOne:
+    """What a function has made of one row stays together."""
+
+    @pytest.fixture
+    def several(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Several:
+        return lambda counts: lane_of_several(counts, tmp_path, monkeypatch)
+
+    async def cut(self, lane: LaneAlone, refusal: TooLarge | RowsRefused, budget: int = PLENTY) -> list[str]:
+        prepared = await lane.prepared(0)
+        pieces = await lane.splitter().split(prepared, refusal, LARGE, IsolationBudget(budget))
+        assert lane.tally.totals == await lane.journal.totals()
+        found = []
+        for piece in pieces:
+            assert piece.hold is not None
+            rows = json.loads(b"[" + b",".join(lane.worker._held[piece.hold.key]) + b"]")
+            found.append(" ".join(row["t"] for row in rows))
+        return found
+
+    @pytest.mark.parametrize(
+        ("counts", "pieces"),
+        [
+            ((3, 0, 1, 2), ["a1 a2 a3", "c1 d1 d2"]),
+            ((1, 3, 2), ["a1 b1 b2 b3", "c1 c2"]),
+            ((5, 1), ["a1 a2 a3 a4 a5", "b1"]),
+            ((1, 5), ["a1", "b1 b2 b3 b4 b5"]),
+            ((1, 1, 1), ["a1", "b1 c1"]),
+        ],
+    )
+    async def test_a_chunk_is_halved_behind_its_middle_or_before_its_last(
+        self, several: Several, counts: Sequence[int], pieces: list[str]
+    ) -> None:
+        async with several(counts) as lane:
+            assert await self.cut(lane, RowsRefused("HTTP 422")) == pieces
+
+    @pytest.mark.parametrize(
+        ("bad", "letters", "pieces"),
+        [
+            ((0,), "a1 a2 a3", ["c1 d1 d2"]),
+            ((2,), "a1 a2 a3", ["c1 d1 d2"]),
+            ((3,), "c1", ["a1 a2 a3", "d1 d2"]),
+            ((4,), "d1 d2", ["a1 a2 a3 c1"]),
+            ((5,), "d1 d2", ["a1 a2 a3 c1"]),
+            ((1, 5), "a1 a2 a3 d1 d2", ["c1"]),
+        ],
+    )
+    async def test_all_that_was_made_of_a_row_at_fault_is_set_aside(
+        self, several: Several, bad: tuple[int, ...], letters: str, pieces: list[str]
+    ) -> None:
+        async with several((3, 0, 1, 2)) as lane:
+            assert await self.cut(lane, RowsRefused("HTTP 422", bad)) == pieces
+            found = await lane.letters()
+        assert " ".join(json.loads(letter["row"])["t"] for letter in found) == letters
+        assert [letter.get("part", 1) for letter in found] == [int(name[1:]) for name in letters.split()]
+        assert not any("isolated" in letter for letter in found)
+
+    @pytest.mark.parametrize("refusal", [TooLarge("HTTP 413"), RowsRefused("HTTP 422"), RowsRefused("HTTP 422", (1,))])
+    async def test_what_one_row_has_become_is_set_aside_together(
+        self, several: Several, refusal: TooLarge | RowsRefused
+    ) -> None:
+        """None of it was tried alone."""
+        async with several((0, 3)) as lane:
+            assert await self.cut(lane, refusal) == []
+            found = await lane.letters()
+            assert (await lane.now(0)).state is ChunkState.REFUSED
+        assert [(letter["line_in_chunk"], letter["part"], letter["isolated"]) for letter in found] == [
+            (1, part, False) for part in (1, 2, 3)
+        ]
+
+    @pytest.mark.parametrize(
+        ("refusal", "budget"), [(TooLarge("HTTP 413"), 9), (RowsRefused("HTTP 422"), 9), (RowsRefused("HTTP 422"), 0)]
+    )
+    async def test_other_rows_than_were_planned_are_not_sent(
+        self, several: Several, refusal: TooLarge | RowsRefused, budget: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with several((1, 2)) as lane:
+            prepared = await lane.prepared(0)
+            monkeypatch.setenv(MORE, "1")
+            with pytest.raises(SourceChanged, match=r"--map .*rows\.py:fix made other rows of them this time"):
+                await lane.splitter().split(prepared, refusal, LARGE, IsolationBudget(budget))
+            assert (await lane.states(), await lane.letters()) == (["planned"], [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,12 +14,14 @@ from bulkup.chunk import FAILED_ONCE, WHOLE, ChunkId, ChunkState, Evidence
 from bulkup.destinations.base import Asking, ReadBackUnavailable
 from bulkup.doubt.by_count import BY_COUNT
 from bulkup.doubt.settlement import PATIENCE_QUIET_PERIODS, Others
+from bulkup.errors import SourceChanged
 from bulkup.flow import looking, settler, stored_rows
 from bulkup.flow.settler import Audit
 from bulkup.journal.facts import FAILED_DATASETS, REFUSALS_STORE_NOTHING, SURVEY
 from bulkup.outcome import RemoteStatus
 from tests.flow.alone import UNIX_S
 from tests.flow.lane_alone import QUIET_S, LaneAlone, ids_line, lane_of
+from tests.flow.several import MORE, lane_of_several
 
 PATIENCE_S = PATIENCE_QUIET_PERIODS * QUIET_S
 
@@ -537,3 +540,21 @@ class TestAudit:
         await self.again(named, 0)
         assert await named.settler(quiet_s=0.0).audit() == Audit()
         assert named.clock.monotonic() == settler.MIN_WAIT_S
+
+
+@pytest.mark.parametrize("makes_others", [False, True])
+async def test_rows_that_a_function_makes_are_compared_as_it_made_them(
+    makes_others: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it makes others now, nothing can be said of what is there: neither that it is what was sent, nor that it is not."""
+    async with lane_of_several((2, 0, 1), tmp_path, monkeypatch) as lane:
+        await lane.doubt(0)
+        assert lane.chunks[0].name == lane.to.dataset_name, "its name says nothing of its rows"
+        lane.to._store(lane.to.dataset_name, [{"t": name} for name in ("a1", "a2", "c1")])
+        if makes_others:
+            monkeypatch.setenv(MORE, "1")
+            with pytest.raises(SourceChanged, match=r"--map .*rows\.py:fix made other rows of them this time"):
+                await lane.settler().settle()
+        else:
+            await lane.settler().settle()
+        assert await lane.states() == ["in doubt" if makes_others else "landed"]
