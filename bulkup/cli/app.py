@@ -140,6 +140,7 @@ def check(
     sources: o.Sources = None,
     to: o.To = None,
     config: o.Config = None,
+    tokenizer: o.Tokenizer = None,
     json: o.Json = False,
     verbose: o.Verbose = 0,
     quiet: o.Quiet = False,
@@ -154,9 +155,8 @@ def check(
     from bulkup.cli.choices import choose
     from bulkup.cli.runner import OutputMode
 
-    return check_upload(
-        choose(sources or [], context.params, os.environ), OutputMode(json=json, quiet=quiet, verbosity=verbose)
-    )
+    upload = choose(sources or [], context.params, os.environ)
+    return check_upload(upload, OutputMode(json=json, quiet=quiet, verbosity=verbose), tokenizer=tokenizer)
 
 
 @app.command(short_help="Continue a run.")

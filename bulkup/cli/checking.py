@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from bulkup.cli.figures import changed, plural, printable, size_text, time_text
@@ -46,10 +47,12 @@ _STATUS = {
 }
 
 
-def check_upload(upload: Upload, output: OutputMode) -> int:
+def check_upload(upload: Upload, output: OutputMode, *, tokenizer: str | None = None) -> int:
     """Say what *upload* would do; the exit code. Raises `BulkupError` as `check` does."""
+    path = None if tokenizer is None else Path(tokenizer)
     checked = with_signals(
-        output.for_run(upload), lambda tell, interrupt: check(upload, tell=tell, interrupt=interrupt)
+        output.for_run(upload),
+        lambda tell, interrupt: check(upload, tell=tell, interrupt=interrupt, tokenizer=path),
     )
 
     def write() -> None:
@@ -78,6 +81,7 @@ def to_json(checked: Checked) -> dict[str, Any]:
             {"uri": printable(file.uri), "format": file.format.name, "packing": file.packing, "size": file.size}
             for file in checked.files
         ],
+        "tokens": None if checked.tokens is None else asdict(checked.tokens),
         "destinations": {name: _lane_json(lane) for name, lane in checked.lanes.items()},
     }
 
@@ -152,6 +156,9 @@ def _file_lines(checked: Checked) -> list[str]:
     more = len(checked.files) - _FILES_SAID
     if more > 0:
         lines.append(f"and {plural(more, 'more file')}")
+    if checked.tokens is not None:
+        about = "about " if checked.tokens.is_estimate else ""
+        lines.append(f"{about}{checked.tokens.count:,} tokens in the texts of the rows")
     if not checked.looked_at_all:
         lines.append("decided on the first block alone: later rows may not fit")
     looked_at = [lane.bytes_looked_at for lane in checked.lanes.values() if lane.bytes_looked_at is not None]

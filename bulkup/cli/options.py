@@ -29,6 +29,7 @@ __all__ = [
     "Source",
     "Sources",
     "To",
+    "Tokenizer",
     "Url",
     "Verbose",
     "WriteConfig",
@@ -55,6 +56,14 @@ To = Annotated[
     list[str] | None, _option("--to", "DEST", "{destinations}; repeatable. Default: the config file's sections.")
 ]
 Config = Annotated[Text, _option("--config", "FILE", "A TOML file; see docs/cli.md and configs/.")]
+Tokenizer = Annotated[
+    Text,
+    _option(
+        "--tokenizer",
+        "FILE",
+        "Count tokens by this tokenizer.json (needs the package tokenizers). Default: an estimate, by the number of characters.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Send nothing: say what would be sent, as `bulkup check` does.")
 ]

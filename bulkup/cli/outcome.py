@@ -22,7 +22,7 @@ READER_LEFT = 141
 """What a shell reports of a program whose reader closed the pipe (128 + SIGPIPE)."""
 
 _NO_COMMAND = re.compile(r"No such command '([^']*)'")
-_TOKEN_FLAG = re.compile(r"--?[a-z-]*(token|api-?key|secret|password|bearer|authorization)", re.IGNORECASE)
+_TOKEN_FLAG = re.compile(r"--?[a-z-]*(token(?!izer)|api-?key|secret|password|bearer|authorization)", re.IGNORECASE)
 
 
 def refuse_tokens(arguments: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from bulkup.account.reasons import RejectedFor
 from bulkup.account.receipt import (
@@ -14,6 +15,7 @@ from bulkup.account.receipt import (
     seconds_between,
 )
 from bulkup.account.verdict import LaneRecord, RunRecord, run_verdict
+from bulkup.chunk import Totals
 from bulkup.destinations.registry import assumptions_for
 from bulkup.errors import BulkupError
 from bulkup.journal.facts import (
@@ -25,9 +27,11 @@ from bulkup.journal.facts import (
     LATE,
     PLANNED_WHOLE,
     RUN_END,
+    SCAN,
     STARTED_AT,
     UNREADABLE,
     UPLOAD,
+    ScanRecord,
 )
 from bulkup.journal.reading import JournalView, view
 from bulkup.run.folder import RunFolder
@@ -53,15 +57,25 @@ def read_record(journal: JournalView) -> RunRecord:
 
 
 def _lane_record(journal: JournalView, name: str, *, empty_is_ok: bool) -> LaneRecord:
+    planned_whole = journal.fact(PLANNED_WHOLE, name)
     return LaneRecord(
-        totals=journal.totals(name),
-        planned_whole=journal.fact(PLANNED_WHOLE, name),
+        totals=journal.totals(name) if planned_whole else _with_unread(journal.totals(name), journal.fact(SCAN, name)),
+        planned_whole=planned_whole,
         unreadable=journal.fact(UNREADABLE, name),
         late=journal.fact(LATE, name),
         end=journal.fact(LANE_END, name),
         trouble=journal.fact(LAST_TROUBLE, name),
         empty_is_ok=empty_is_ok,
     )
+
+
+def _with_unread(totals: Totals, scan: ScanRecord | None) -> Totals:
+    """*totals* with the rows of the source that are not planned yet among those that are left, where a scan has counted all."""
+    if scan is None or scan.bytes_looked_at is not None or scan.broke_off is not None:
+        return totals
+    rows = scan.rows + scan.rejected + scan.skipped - scan.made
+    unread = max(0, rows - totals.rows_read)
+    return replace(totals, lines=totals.lines + unread, rows_left=totals.rows_left + unread)
 
 
 def _why_rejected(journal: JournalView, lanes: Sequence[str]) -> Mapping[str, tuple[RejectedFor, ...]]:

@@ -29,6 +29,7 @@ from bulkup.run.kept_scans import KeptScans
 from bulkup.run.open_run import OpenRun, Purpose, Wish, open_run
 from bulkup.run.rejected import commonest_reasons
 from bulkup.run.scanning import RowAt, look_at_all, row_at, too_many_rejects
+from bulkup.run.text_tokens import Counter, TextTokens, counter_of, text_tokens
 from bulkup.run.wish import Upload
 from bulkup.scan.advice import advice
 from bulkup.scan.found import Found
@@ -68,11 +69,13 @@ class CheckedLane:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What an upload would do. *looked_at_all*: the plan is made of all rows; else of the first block."""
+    """What an upload would do. *looked_at_all*: the plan is made of all rows; else of the first block. *tokens*: in the texts of
+    the source's rows."""
 
     files: tuple[SourceFile, ...]
     lanes: Mapping[str, CheckedLane]
     looked_at_all: bool
+    tokens: TextTokens | None
 
     @property
     def exit_code(self) -> ExitCode:
@@ -80,11 +83,19 @@ class Checked:
         return worst([lane.exit_code for lane in self.lanes.values()])
 
 
-async def check(upload: Upload, *, tell: Callable[[Event], None], interrupt: Interrupt | None = None) -> Checked:
+async def check(
+    upload: Upload,
+    *,
+    tell: Callable[[Event], None],
+    interrupt: Interrupt | None = None,
+    tokenizer: Path | None = None,
+) -> Checked:
     """What *upload* would do if it began now. Nothing is asked of a service. Only what was found in a large source is kept.
+    *tokenizer* is a `tokenizer.json` to count tokens by.
 
     Raises `BulkupError` as an upload does before it sends anything.
     """
+    count = counter_of(tokenizer)
     with tempfile.TemporaryDirectory(prefix="bulkup-check-", ignore_cleanup_errors=True) as folder:
         state = Path(folder) / "state"
         _know_limits(upload.settings.state_dir, state)
@@ -95,7 +106,7 @@ async def check(upload: Upload, *, tell: Callable[[Event], None], interrupt: Int
         async with open_run(wish) as run:
             with as_one_error():
                 kept = KeptScans(upload.settings.state_dir)
-                return await wish.interrupt.unless_requested(partial(_checked, run, kept))
+                return await wish.interrupt.unless_requested(partial(_checked, run, kept, count, tokenizer is not None))
 
 
 def _of_the_run(tell: Callable[[Event], None]) -> Callable[[Event], None]:
@@ -112,11 +123,12 @@ def _know_limits(known: Path, state: Path) -> None:
         return
 
 
-async def _checked(run: OpenRun, kept: KeptScans) -> Checked:
+async def _checked(run: OpenRun, kept: KeptScans, count: Counter, is_exact: bool) -> Checked:
     await look_at_all(run, kept)
     founds = {lane.name: await _found(lane.context) for lane in run.lanes}
     lanes = {lane.name: await _checked_lane(run, lane, founds[lane.name]) for lane in run.lanes}
-    return Checked(run.source.files, lanes, all(found is not None for found in founds.values()))
+    tokens = await text_tokens(run.source, run.lanes[0].context.chosen.rows, count, is_exact=is_exact)
+    return Checked(run.source.files, lanes, all(found is not None for found in founds.values()), tokens)
 
 
 async def _checked_lane(run: OpenRun, lane: Lane, found: Found | None) -> CheckedLane:

@@ -7,6 +7,8 @@ from bulkup.model import Block
 __all__ = ["Sample"]
 
 _MOST = 16
+_MOST_BYTES = 8 * 1024 * 1024
+"""Of several blocks: one may be a single row that is larger."""
 
 
 class Sample:
@@ -25,7 +27,11 @@ class Sample:
         else:
             self.is_whole = False
         self._count += 1
-        if len(self.blocks) > _MOST:
+        while len(self.blocks) > 1 and (len(self.blocks) > _MOST or self._bytes > _MOST_BYTES):
             self.blocks = self.blocks[::2]
             self._every *= 2
             self.is_whole = False
+
+    @property
+    def _bytes(self) -> int:
+        return sum(len(block.data) for block in self.blocks)

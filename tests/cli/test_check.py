@@ -125,3 +125,33 @@ def test_of_a_part_all_figures_are_estimates(capsys: pytest.CaptureFixture[str])
     assert (lane["requests"], lane["datasets"]) == (1, 1)
     main(["check", "rows.jsonl", "--to", "nebius", "--scan", "200KB"])
     assert "all figures are estimates: " in capsys.readouterr().out
+
+
+def test_tokens_are_estimated_or_counted(
+    capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    write(*[{"text": "one two three four", "more": {"deep": ["five"]}, "n": 1}] * 10)
+    assert checked(capsys, "--to", "nebius")["tokens"] == {"count": 10 * 22 // 4, "is_estimate": True}
+    file = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    file.write_text(WORDS)
+    assert main(["check", "rows.jsonl", "--to", "nebius", "--tokenizer", "gone.json"]) == 2
+    assert "--tokenizer" in capsys.readouterr().err
+    pytest.importorskip("tokenizers")
+    found = checked(capsys, "--to", "nebius", "--tokenizer", str(file))
+    assert found["tokens"] == {"count": 50, "is_estimate": False}
+
+
+WORDS = json.dumps(
+    {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": None,
+        "decoder": None,
+        "model": {"type": "WordLevel", "vocab": {"one": 0, "[UNK]": 1}, "unk_token": "[UNK]"},
+    }
+)
+"""A tokenizer for which every word is a token."""

@@ -47,6 +47,8 @@ async def test_a_run_that_goes_on_does_not_scan_again(small: Bench, monkeypatch:
     small.emulator.patch(script={"nebius": ["forbidden_403"]})
     begun = await small.run(small.nebius())
     assert begun.exit_code == 77
+    lane = begun.destinations["nebius"]
+    assert (lane.rows_read, lane.rows_landed + lane.rows_left) == (1000, 1000), "the scan has counted all rows"
     small.emulator.patch(script={"nebius": []})
     monkeypatch.setattr(scanning, "scan", None)
     receipt = await small.run(small.nebius())
