@@ -77,7 +77,10 @@ def number_text(value: Any) -> str | None:
         return str(value, "ascii")
     if isinstance(value, _Double):
         return value._text
-    return repr(value) if isinstance(value, float) else None
+    if not isinstance(value, float):
+        return None
+    text = getattr(value, "text", None)  # as a function is given them
+    return text if isinstance(text, str) else repr(value)
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_Double)

@@ -76,9 +76,19 @@ def as_named(name: str, row: _Row, key: str) -> _Row:
     """*row* for a destination with a schema, in the shape of the preset that the user has named. Raises `NoShape`."""
     if name in ("sharegpt", "alpaca"):
         gone = {key} if name == "sharegpt" else {"instruction", "input", "output"}
-        return {"messages": meant_turns(name, row, key), **{k: v for k, v in row.items() if k not in gone}}
+        turns = meant_turns(name, row, key)
+        if name == "sharegpt" and isinstance(row[key], list):
+            turns = [_with_rest(turn, before) for turn, before in zip(turns, row[key], strict=True)]
+        return {"messages": turns, **{k: v for k, v in row.items() if k not in gone}}
     answering = _keys(name, row)[-1]
     return {k: _text(v) if k == answering and (isinstance(v, int) or v is MINUS_ZERO) else v for k, v in row.items()}
+
+
+def _with_rest(turn: _Row, before: _Row) -> _Row:
+    rest = {key: value for key, value in before.items() if key not in ("from", "value")}
+    if turn.keys() & rest.keys():
+        raise NoShape("a turn of two kinds")
+    return turn | rest
 
 
 def _keys(name: str, row: _Row) -> tuple[str, ...]:

@@ -174,8 +174,8 @@ def as_text(value: Any, changes: Counter[str]) -> Any:
         made = "true" if value else "false"
     elif isinstance(value, int):
         made = str(value)
-    elif isinstance(value, Raw) and not set(str(value, "ascii")) & set(".eE"):
-        made = str(value, "ascii")
+    elif (text := number_text(value)) is not None and text.removeprefix("-").isdigit():  # it is -0
+        made = text
     changes[Change.AS_TEXT] = max(changes[Change.AS_TEXT], int(made is not value))
     return made
 

@@ -9,7 +9,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["Number", "by_preset"]
+__all__ = ["Number", "by_preset", "for_nebius", "two_sides"]
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant"}
@@ -186,3 +186,108 @@ def _is_turn(turn: Any, roles: tuple[str, ...]) -> bool:
 def _is_integer(value: Any) -> bool:
     digits = chars(value)
     return digits is not None and digits.removeprefix("-").isdigit() and -(2**63) <= int(digits) < 2**63
+
+
+# --- Nebius: a preset that the user has named -----------------------------------------------------------------------
+
+
+def for_nebius(name: str, row: Row) -> Row | None:
+    """*row* as it is held against the columns, or None where it is not in the shape of the preset *name*."""
+    try:
+        match name:
+            case "chat":
+                return row if _ends_with_an_answer(row.get("messages")) else None
+            case "sharegpt":
+                rest = [
+                    {k: v for k, v in turn.items() if k not in ("from", "value")}
+                    for turn in _turns_in(row.get("conversations"))
+                ]
+                if any({"role", "content"} & more.keys() for more in rest) or "messages" in row:
+                    return None
+                bare = [
+                    {k: turn[k] for k in ("from", "value") if k in turn} for turn in _turns_in(row["conversations"])
+                ]
+                if _is_text(row["conversations"]) and any(rest):
+                    return None
+                turns = _turns({"conversations": bare}, "conversations", "from", "value")
+                made = [{**turn, **more} for turn, more in zip(turns, rest, strict=True)]
+                return (
+                    {"messages": made, **{k: v for k, v in row.items() if k != "conversations"}}
+                    if _ends_with_an_answer(made)
+                    else None
+                )
+            case "alpaca":
+                if "messages" in row:
+                    return None
+                asked = _string(row.get("instruction"))
+                if row.get("input") not in (None, "") or isinstance(row.get("input"), Number):
+                    asked += "\n\n" + _string(row["input"])
+                turns = [_turn("user", asked), _turn("assistant", _text(row.get("output")))]
+                gone = ("instruction", "input", "output")
+                return {"messages": turns, **{k: v for k, v in row.items() if k not in gone}}
+            case "question-answer":
+                return {**row, "question": _string(row.get("question")), "answer": _text(row.get("answer"))}
+            case "prompt-completion":
+                one, other = next((p for p in ALIASES if p[0] in row and p[1] in row), ALIASES[0])
+                answer = row.get(other)
+                return {**row, one: _text_or_turns(row.get(one)), other: answer if _are_some(answer) else _text(answer)}
+            case "preference":
+                sides = [row.get("chosen"), row.get("rejected")]
+                fit = all(_ends_with_an_answer(side) if isinstance(side, list) else _is_text(side) for side in sides)
+                return row if fit and ("prompt" not in row or _text_or_turns(row["prompt"]) is not None) else None
+            case _:
+                return row if _is_text(row.get("text")) else None
+    except _Out:
+        return None
+
+
+def two_sides(row: Row) -> list[Row] | None:
+    """The rows of a preference of texts, for Collinear."""
+    try:
+        asked, sides = _string(row.get("prompt")), [_text(row.get("chosen")), _text(row.get("rejected"))]
+    except _Out:
+        return None
+    if not row.keys() <= {"prompt", "chosen", "rejected", "context"} or not (
+        row.get("context") is None or _is_text(row["context"])
+    ):
+        return None
+    more = {} if row.get("context") is None else {"context": row["context"]}
+    return [
+        {"conv_prefix": [_turn("user", asked)], "response": _turn("assistant", side), "ground_truth": label, **more}
+        for side, label in zip(sides, (Number(1), Number(0)), strict=True)
+    ]
+
+
+def _are_some(value: Any) -> bool:
+    return isinstance(value, list) and bool(value)
+
+
+def _text_or_turns(value: Any) -> Any:
+    return value if _are_some(value) else _string(value)
+
+
+def _turns_in(value: Any) -> list[Row]:
+    """The turns of *value*, which may stand in a string."""
+    if _is_text(value):
+        try:
+            value = json.loads(
+                str(value), object_pairs_hook=_once, parse_int=Number, parse_float=Number, parse_constant=_no_constant
+            )
+        except (ValueError, RecursionError):
+            raise _Out from None
+    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
+        raise _Out
+    return value
+
+
+def _ends_with_an_answer(value: Any) -> bool:
+    turns = _turns_in(value)
+    return bool(turns) and all(map(_is_checked, turns)) and turns[-1]["role"] == "assistant"
+
+
+def _is_checked(turn: Row) -> bool:
+    role, content = turn.get("role"), turn.get("content")
+    if not _is_text(role) or role not in ROLES:
+        return False
+    calls = role == "assistant" and content is None and any(turn.get(call) for call in ("tool_calls", "function_call"))
+    return _is_text(content) or _are_some(content) or calls

@@ -196,6 +196,20 @@ def test_nebius_gets_chat_rows_of_other_shapes_where_these_are_named(row: dict[s
     assert json.loads(made(NEBIUS, row)[1].body).keys() == row.keys()  # nobody asked for it
 
 
+def test_what_else_stands_in_a_turn_goes_along() -> None:
+    """For Collinear there is no place for it, which is said; for Nebius there is."""
+    turns = [{"from": "human", "value": "q", "weight": 0}, {"from": "gpt", "value": "a", "weight": 1.50}]
+    line = json.dumps({"conversations": turns}).replace("1.5", "1.50").encode()
+    plan, block = made(NEBIUS, line, preset="sharegpt", nested="as-is")
+    assert b'"content":"a","weight":1.50}' in block.body
+    assert as_meant(plan, line, block.body) == block.body
+    assert as_meant(plan, line, block.body.replace(b"1.50", b"1.5")) == block.body.replace(b"1.50", b"1.5")
+    assert as_meant(plan, line, block.body.replace(b"1.50", b"2")) != block.body.replace(b"1.50", b"2")
+    twice = {"conversations": [{"from": "human", "value": "q", "role": "system"}, {"from": "gpt", "value": "a"}]}
+    (reject,) = made(NEBIUS, twice, preset="sharegpt")[1].rejects
+    assert "the turn has a role of its own" in reject.reason
+
+
 TOOLS = {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}
 
 

@@ -32,12 +32,15 @@ from bulkup.run.story import execute
 from bulkup.run.wish import Upload
 from bulkup.settings.config import RunSettings
 from tests.cli.shell import SPACE, TOKENS
-from tests.encoding.reference import Number, by_preset
+from tests.encoding.reference import Number, by_preset, for_nebius, two_sides
 from tests.fuzz.rows import SHAPES, Maker, as_collinear, is_text, is_whole, mutated, read
 
 __all__ = ["one", "run_of"]
 
 Row = dict[str, Any]
+Judge = Callable[[bytes], Row | list[Row] | None]
+"""What becomes of a line: a row, several, or none."""
+
 MOST_ROWS = 2500
 DIRT = 0.03
 SPACES = b" \t\r\n"
@@ -55,7 +58,8 @@ def run_of(case: random.Random, scratch: Path, count: int, *, workers: int) -> i
     """A run of *count* rows, or about so many, by so many workers. Raises `AssertionError` where what is stored is not right."""
     trusts = case.random() < 0.3
     is_nebius = case.random() < 0.5
-    made = (_for_nebius if is_nebius else _for_collinear)(case, count, trusts=trusts)
+    kinds = [_for_nebius, _for_named_nebius] if is_nebius else [_for_collinear, _for_collinear, _for_both_sides]
+    made = case.choice(kinds)(case, count, trusts=trusts)
     lines, judge, options = made.lines, made.judge, made.options
     if not trusts and case.random() < 0.2:  # handed on by a function, rows are what they were
         (scratch / "as_it_is.py").write_text("def fix(row): return row\n")
@@ -63,7 +67,8 @@ def run_of(case: random.Random, scratch: Path, count: int, *, workers: int) -> i
     path = scratch / "rows.jsonl"
     path.write_bytes(b"".join(line + case.choice([b"\n", b"\n", b"\r\n"]) for line in lines))
     rows = [line for line in lines if line.strip(SPACES)]
-    wanted = [row for row in map(judge, rows) if row is not None]
+    judged = [found for found in map(judge, rows) if found is not None]
+    wanted = [row for found in judged for row in (found if isinstance(found, list) else [found])]
     emulator, db_path = _emulator()
     emulator.patch(**DEFAULTS)
     emulator.idle()
@@ -84,14 +89,18 @@ def run_of(case: random.Random, scratch: Path, count: int, *, workers: int) -> i
     upload = Upload((str(path),), (destination,), settings)
     receipt = asyncio.run(execute(upload, tell=lambda _: None))
     how = f"{destination.service} {options} {'trust' if trusts else 'full'} {workers} workers, bodies of {size}"
-    _compare(receipt, destination.service, how, rows, wanted, _stored(db_path, made.texts))
+    rejected = len(rows) - len(judged)
+    _compare(
+        receipt, destination.service, how, (len(rows), len(wanted), rejected), wanted, _stored(db_path, made.texts)
+    )
     return len(rows)
 
 
-def _compare(receipt: Receipt, lane: str, how: str, rows: list[bytes], wanted: list[Row], stored: list[Row]) -> None:
+def _compare(
+    receipt: Receipt, lane: str, how: str, right: tuple[int, int, int], wanted: list[Row], stored: list[Row]
+) -> None:
     counts = receipt.destinations[lane]
     told = (counts.rows_read, counts.rows_landed, counts.rows_rejected)
-    right = (len(rows), len(wanted), len(rows) - len(wanted))
     missing = Counter(map(_text, wanted))
     missing.subtract(map(_text, stored))
     lost, extra = list((+missing).elements())[:3], list((-missing).elements())[:3]
@@ -105,7 +114,7 @@ class Made:
     """A file's lines, what each row is stored as (None: not at all), the destination's options, and which columns are JSON text."""
 
     lines: list[bytes]
-    judge: Callable[[bytes], Row | None]
+    judge: Judge
     options: dict[str, Any]
     texts: frozenset[str] = frozenset()
 
@@ -125,6 +134,29 @@ def _for_collinear(case: random.Random, count: int, *, trusts: bool) -> Made:
 
     lines = list(_lines(case, maker, partial(make, maker), count, judge, trusts=trusts))
     return Made(lines, judge, {"preset": name})
+
+
+def _for_both_sides(case: random.Random, count: int, *, trusts: bool) -> Made:
+    maker = Maker(case)
+
+    def make() -> bytes:
+        pairs = [("prompt", maker.text()), ("chosen", _answer(maker)), ("rejected", _answer(maker))]
+        return maker.object(pairs if case.random() < 0.8 else [*pairs, ("context", maker.text())])
+
+    def judge(line: bytes) -> list[Row] | None:
+        source = read(line, doubled=False)
+        return None if source.row is None else two_sides(source.row)
+
+    lines = list(_lines(case, maker, make, count, judge, trusts=trusts))
+    return Made(lines, judge, {"both_sides": True})
+
+
+def _answer(maker: Maker) -> bytes:
+    return (
+        maker.text()
+        if maker.case.random() < 0.9
+        else maker.case.choice([b"42", b"-0", b"true", b"null", b"1.5", b"{}"])
+    )
 
 
 # --- Nebius: columns ------------------------------------------------------------------------------------------------
@@ -160,6 +192,54 @@ def _for_nebius(case: random.Random, count: int, *, trusts: bool) -> Made:
 
     texts = frozenset(key for key, kinds in seen.items() if _held(kinds) == "JSON text")
     return Made(lines, judge, {"preset": "identity"}, texts)
+
+
+def _for_named_nebius(case: random.Random, count: int, *, trusts: bool) -> Made:
+    maker = Maker(case)
+    name = case.choice(list(NAMED))
+    shaped = case.choice(NAMED[name])
+
+    def make() -> bytes:
+        line = shaped(maker)
+        return line[:-1] + b',"more":' + maker.value(3) + b"}" if case.random() < 0.3 else line
+
+    def made(line: bytes) -> Row | None:
+        row = read(line, doubled=False).row
+        return None if row is None else for_nebius(name, row)
+
+    def unchanged(line: bytes) -> Row | None:
+        row = made(line)  # under trust nobody looks whether an answer is a text
+        return None if name in ("question-answer", "prompt-completion") and _text(row) != _text(read(line).row) else row
+
+    lines = list(_lines(case, maker, make, count, unchanged if trusts else made, trusts=trusts))
+    rows = [row for row in map(made, lines) if row is not None]
+    seen = {
+        key: {_kind(row[key]) if key in row else "absent" for row in rows} for key in {k for row in rows for k in row}
+    }
+
+    def judge(line: bytes) -> Row | None:
+        row = made(line)
+        return None if row is None else _by_columns(row, seen)
+
+    texts = frozenset(key for key, kinds in seen.items() if _held(kinds) == "JSON text")
+    return Made(lines, judge, {"preset": name}, texts)
+
+
+def _preference(maker: Maker) -> bytes:
+    sides = [maker.turns("assistant") if maker.case.random() < 0.3 else _answer(maker) for _ in range(2)]
+    before = [("prompt", maker.text())] if maker.case.random() < 0.8 else []
+    return maker.object([*before, ("chosen", sides[0]), ("rejected", sides[1])])
+
+
+def _plain_text(maker: Maker) -> bytes:
+    return maker.object([("text", _answer(maker))])
+
+
+NAMED: dict[str, list[Callable[[Maker], bytes]]] = {
+    **{name: makes for name, makes in SHAPES.items() if name != "identity"},
+    "preference": [_preference],
+    "text": [_plain_text],
+}
 
 
 def _held(kinds: set[str]) -> str:
@@ -225,13 +305,16 @@ def _lines(
     maker: Maker,
     make: Callable[[], bytes],
     count: int,
-    judge: Callable[[bytes], Row | None],
+    judge: Judge,
     *,
     trusts: bool,
 ) -> Iterable[bytes]:
     """About *count* lines; under `trust` those alone of which nothing is wrong, since it looks at none."""
     allowed = {key for _ in range(300) for key in _keys_in(read(make()).row)}
-    yield make()  # a byte order mark before it would belong to the file
+    line = make()
+    while judge(line) is None:
+        line = make()
+    yield line  # a byte order mark before it would belong to the file
     for _ in range(count):
         line = make()
         if not trusts and case.random() < DIRT:

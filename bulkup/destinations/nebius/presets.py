@@ -152,7 +152,7 @@ def _made(name: str, taken: tuple[str, ...]) -> Callable[[str], Callable[[_Row, 
         gone = (*taken, key)
 
         def made(row: _Row, changes: Counter[str]) -> _Row:
-            turns = conversation(name, row, key, changes)
+            turns = _with_their_rest(conversation(name, row, key, changes), row.get(key))
             rest = {inner: value for inner, value in row.items() if inner not in gone}
             if _MADE in rest:
                 what = f"the preset {name} makes it, and the row has one already; --drop '{_MADE}' leaves that one out"
@@ -162,6 +162,21 @@ def _made(name: str, taken: tuple[str, ...]) -> Callable[[str], Callable[[_Row, 
         return made
 
     return for_key
+
+
+def _with_their_rest(turns: list[Any], source: Any) -> list[Any]:
+    """*turns* with whatever else the turns of *source* have that they were made of. Raises `ShapeRefused`."""
+    if not isinstance(source, list):
+        return turns
+    made: list[Any] = []
+    for i, (turn, before) in enumerate(zip(turns, source, strict=True)):
+        rest = {key: value for key, value in before.items() if key not in ("from", "value")}
+        if (twice := next((key for key in turn if key in rest), None)) is not None:
+            raise ShapeRefused(
+                bad(f"{_MADE}[{i}]", f"the turn has a {twice} of its own, beside from and value", Stage.MAP)
+            )
+        made.append({**turn, **rest})
+    return made
 
 
 def _with_text_answers(name: str) -> Callable[[str], Callable[[_Row, Counter[str]], _Row]]:
