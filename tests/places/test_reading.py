@@ -214,3 +214,25 @@ async def test_a_table_is_read_by_the_blocks_that_are_needed(
 async def _lines(source: Source, start: int, stop: int) -> list[bytes]:
     async with aclosing(source.cursor()) as cursor, aclosing(cursor.read(start, stop)) as items:
         return [line async for item in items if isinstance(item, Block) for line in item.data.splitlines()]
+
+
+async def test_names_are_taken_as_they_are(s3: S3, web: Web) -> None:
+    names = [
+        "a b/ü.jsonl",
+        "date=2024-01-01/p+1.jsonl",
+        "x#1%41.jsonl",
+        "q?w.jsonl",
+        "tilde~'(1)!.jsonl",
+        "br[1]{2}.jsonl",
+    ]
+    for name in names:
+        s3.put(f"odd/{name}", b'{"a": 1}\n')
+    assert len(await read(opened("s3://rows-of-ours/odd/", endpoint=s3.url))) == len(names)
+    for name in names:
+        assert len(await read(opened(f"s3://rows-of-ours/odd/{name}", endpoint=s3.url))) == 1
+    s3.put("odd/a//b.jsonl", b"{}\n")
+    with pytest.raises(UsageProblem, match="an object's name cannot be read"):
+        opened("s3://rows-of-ours/odd/", endpoint=s3.url)
+    web.files["/a b/ü.jsonl"] = WebFile(b'{"a": 1}\n')
+    for path in ("/a b/ü.jsonl", "/a%20b/%C3%BC.jsonl"):
+        assert len(await read(opened(web.url + path))) == 1

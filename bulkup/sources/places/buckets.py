@@ -118,6 +118,10 @@ class Bucket:
             raise _changed(uri) from error
         except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
             raise self._refused(uri, str(error)) from error
+        except exceptions.InvalidPathError as error:
+            raise UsageProblem(
+                f"{uri}: an object's name cannot be read ({_first_line(error)}); name the others"
+            ) from error
         except exceptions.BaseError as error:
             raise self._meaning(uri, error) from error
         except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from bulkup.errors import UsageProblem
 from bulkup.sources.places.address import HUB, WEB, Access, PlaceAt, full, is_many, scheme_of
@@ -61,6 +62,9 @@ def _many(locator: str, inside: str, place: Place, selection: Selection) -> List
             wanted = selection.wants(key)
         found.sort(key, wanted, entry.uri)
         found.entries[entry.uri] = entry
+    if not found.taken and is_glob:
+        with suppress(UsageProblem):  # it may be an object's name, whatever it would mean in a glob
+            return _one(persist(locator, lambda: place.look(locator, inside), LOOK_S))
     if not found.taken:
         passed = f"; passed over: {some_of(found.passed)}" if found.passed else ""
         what = "no object matches" if is_glob else "there is no object below it that may hold rows"

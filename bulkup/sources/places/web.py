@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from time import time
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from bulkup.errors import BulkupError, SourceChanged, TokenRefused, UsageProblem
 from bulkup.sources.places.address import Hidden, PlaceAt, Remote
@@ -218,7 +218,7 @@ class Web:
 
     def _get(self, uri: str, url: SplitResult, headers: Mapping[str, str]) -> _Answer:
         origin = _origin(url)
-        path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        path = _asked_for(url.path or "/") + (f"?{_asked_for(url.query)}" if url.query else "")
         sent = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity", **headers}
         reused = self._pool.take(origin)
         for connection in (reused, None) if reused else (None,):
@@ -346,6 +346,11 @@ def _body(answer: _Answer, size: int) -> bytes:
 
 def _origin(url: SplitResult) -> str:
     return f"{url.scheme}://{url.hostname}:{_port(url)}"
+
+
+def _asked_for(text: str) -> str:
+    """As a browser sends it: spaces and letters that are not ASCII are escaped, everything else stays."""
+    return quote(text, safe="%/:=&?~#+!$,;'@()*[]{}|^`\\\"<>")
 
 
 def _port(url: SplitResult) -> int:
