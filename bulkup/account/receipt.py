@@ -71,6 +71,9 @@ class DestinationReceipt:
     rows_rejected: int
     rows_in_doubt: int
     rows_left: int
+    """All that has not landed: what no chunk was planned of yet too, where a scan has counted the source's rows."""
+    rows_planned: int
+    """Of those left, the rows of chunks that are planned, and not sent."""
     rows_skipped: int
     """Rows that the user's function left out."""
     rows_made: int
@@ -115,12 +118,13 @@ class DestinationReceipt:
             exit_code=int(verdict.exit_code),
             reason=verdict.reason,
             last_trouble=lane.trouble.reason if lane.trouble else None,
-            rows_read=totals.rows_read,
+            rows_read=totals.rows_read + lane.rows_unread,
             rows_blank=totals.rows_blank,
             rows_landed=totals.rows_landed,
             rows_rejected=totals.rows_rejected,
             rows_in_doubt=totals.rows_in_doubt,
-            rows_left=totals.rows_left,
+            rows_left=totals.rows_left + lane.rows_unread,
+            rows_planned=totals.rows_left,
             rows_skipped=totals.rows_skipped,
             rows_made=totals.rows_made,
             changes=changes,

@@ -34,7 +34,16 @@ class LaneRecord:
     late: str | None = None
     end: LaneEnd | None = None
     trouble: Trouble | None = None
+    source_rows: int | None = None
+    """How many rows the source has, where a scan has counted them."""
     empty_is_ok: bool = False
+
+    @property
+    def rows_unread(self) -> int:
+        """Rows of the source that no chunk was planned of yet, as far as that is known."""
+        if self.source_rows is None or self.planned_whole:
+            return 0
+        return max(0, self.source_rows - self.totals.rows_read)
 
     @property
     def is_empty(self) -> bool:

@@ -27,6 +27,10 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
 
 
+def _landed_share(receipt: DestinationReceipt) -> str:
+    return "0" if not receipt.rows_left else f"{receipt.rows_landed / receipt.rows_read:.0%}"
+
+
 ROWS: tuple[tuple[str, Callable[[DestinationReceipt], str]], ...] = (
     ("rows read", lambda d: f"{d.rows_read:,}"),
     ("rows made", lambda d: f"{d.rows_made:,}"),
@@ -35,6 +39,8 @@ ROWS: tuple[tuple[str, Callable[[DestinationReceipt], str]], ...] = (
     ("  skipped", lambda d: f"{d.rows_skipped:,}"),
     ("  in doubt", lambda d: f"{d.rows_in_doubt:,}"),
     ("  left", lambda d: f"{d.rows_left:,}"),
+    ("    of them planned", lambda d: f"{d.rows_planned:,}"),
+    ("landed of the source", _landed_share),
     ("chunks landed", lambda d: f"{d.chunks_landed:,}"),
     ("size landed", lambda d: size_text(d.bytes_landed)),
     ("requests (this session)", lambda d: f"{d.this_invocation.requests:,}"),
@@ -44,7 +50,7 @@ ROWS: tuple[tuple[str, Callable[[DestinationReceipt], str]], ...] = (
     ("time (this session)", lambda d: time_text(d.this_invocation.duration_s)),
 )
 
-ONLY_IF_ANY = {"rows made", "  skipped"}
+ONLY_IF_ANY = {"rows made", "  skipped", "    of them planned", "landed of the source"}
 
 
 @dataclass(frozen=True, slots=True)

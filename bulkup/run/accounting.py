@@ -65,6 +65,7 @@ def _lane_record(journal: JournalView, name: str, *, empty_is_ok: bool) -> LaneR
         late=journal.fact(LATE, name),
         end=journal.fact(LANE_END, name),
         trouble=journal.fact(LAST_TROUBLE, name),
+        source_rows=_rows_of(journal.fact(SCAN, name)),
         empty_is_ok=empty_is_ok,
     )
 
@@ -84,6 +85,13 @@ def _why_rejected(journal: JournalView, lanes: Sequence[str]) -> Mapping[str, tu
         return commonest_reasons(journal, lanes)
     except BulkupError:
         return {}
+
+
+def _rows_of(scan: ScanRecord | None) -> int | None:
+    """The source's rows, where a scan has seen all of it."""
+    if scan is None or scan.broke_off is not None or scan.bytes_looked_at is not None:
+        return None
+    return scan.rows + scan.rejected + scan.skipped - scan.made
 
 
 def read_receipt(folder: RunFolder, this_invocation: Mapping[str, Invocation]) -> Receipt:

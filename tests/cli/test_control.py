@@ -242,3 +242,18 @@ def test_a_live_journal_of_another_machine_is_not_opened(
     (folder / "status.json").write_text(json.dumps({**there, "unix": there["unix"] - 60}))
     said = "\n".join(status.status_lines(status.status_json(RunFolder(folder))))
     assert re.search(r"process 7 on elsewhere has said nothing for 1 min \d\d s: it may be stopped, or dead", said)
+
+
+def test_left_is_all_that_has_not_landed(shell: Shell, rows: list[dict[str, Any]]) -> None:
+    """The scan has counted the source; what is planned is said apart."""
+    shell.emulator.patch(latency_ms=30)
+    command = ("upload", "rows.jsonl", "--to", "nebius", *shell.urls, "--max-chunk-bytes", "2KiB", "--concurrency", "1")
+    done = shell.run(*command, "--stop-after", "30rows")
+    lane = shell.receipt()["destinations"]["nebius"]
+    assert lane["rows_read"] == len(rows)
+    assert lane["rows_left"] == len(rows) - lane["rows_landed"]
+    assert 0 < lane["rows_planned"] <= lane["rows_left"]
+    assert re.search(rf"left +{lane['rows_left']}\n", done.out)
+    assert re.search(rf"landed of the source +{lane['rows_landed'] / len(rows):.0%}\n", done.out)
+    status = shell.run("status", "--json").json["lanes"]["nebius"]
+    assert (status["rows_left"], status["rows_planned"]) == (lane["rows_left"], lane["rows_planned"])
