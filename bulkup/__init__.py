@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bulkup.account.receipt import DestinationReceipt, Receipt
-    from bulkup.api import events, upload
+    from bulkup.api import check, events, upload, upload_sync
     from bulkup.destinations.collinear.settings import Collinear
     from bulkup.destinations.nebius.settings import Nebius
+    from bulkup.doubt.verification import Verification
     from bulkup.errors import (
         BulkupError,
         DestinationNotEmpty,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         UsageProblem,
     )
     from bulkup.event import Event, Finished, LaneSnapshot, Note, Snapshot
+    from bulkup.run.again import rejects, resume, settle, status, verify
     from bulkup.settings.config import OnDoubt, RejectLimit
 
     __version__: str
@@ -48,13 +50,23 @@ __all__ = [
     "SourceUnreadable",
     "TokenRefused",
     "UsageProblem",
+    "Verification",
     "__version__",
+    "check",
     "events",
+    "rejects",
+    "resume",
+    "settle",
+    "status",
     "upload",
+    "upload_sync",
+    "verify",
 ]
 
 _HOMES = {
-    "api": ("events", "upload"),
+    "api": ("check", "events", "upload", "upload_sync"),
+    "run.again": ("rejects", "resume", "settle", "status", "verify"),
+    "doubt.verification": ("Verification",),
     "settings.config": ("OnDoubt", "RejectLimit"),
     "destinations.collinear.settings": ("Collinear",),
     "destinations.nebius.settings": ("Nebius",),

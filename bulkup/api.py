@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import anyio
 
@@ -16,12 +16,17 @@ from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import UsageProblem
 from bulkup.event import Event, Finished, Logged
 from bulkup.run.interrupt import Interrupt
+from bulkup.run.spooling import Rows, are_rows, spooled_rows
 from bulkup.run.story import execute
 from bulkup.run.wish import Upload, default_name
 from bulkup.settings.config import RunSettings, settings_from
+from bulkup.settings.keywords import RunKeywords
 from bulkup.sources import STDIN, hide, listed_in
 
-__all__ = ["events", "make_upload", "upload"]
+if TYPE_CHECKING:
+    from bulkup.run.checking import Checked
+
+__all__ = ["check", "events", "make_upload", "upload", "upload_sync"]
 
 Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -59,27 +64,85 @@ def _all_of(path: str) -> bytes:
 
 
 async def upload(
-    sources: Sources, *, destinations: Sequence[DestinationSettings], name: str | None = None, **settings: Any
+    sources: Sources | Rows,
+    *,
+    destinations: Sequence[DestinationSettings],
+    name: str | None = None,
+    **settings: Unpack[RunKeywords],
 ) -> Receipt:
     """Move *sources* into every one of *destinations*, go on where an earlier call stopped, and return the receipt.
 
-    *sources*: paths, folders or globs of JSON lines or JSON arrays, plain or packed; `"-"` is standard input. *name*: the
-    dataset's, by default the only file's stem. *settings* are the fields of `bulkup.settings.config.RunSettings` (`state_dir`,
-    `append`, `on_doubt`, …). Tokens come from each destination's variable in the environment, or
-    from its `token_file`.
+    *sources*: paths, folders or globs of JSON lines or JSON arrays, plain or packed; `"-"` is standard input. Or rows: an iterable
+    or async iterable of dicts, which are put into a file of the state directory first, so that the same call goes on; they need a
+    *name*. *name*: the dataset's, by default the only file's stem. *settings* are the fields of
+    `bulkup.settings.config.RunSettings` (`state_dir`, `append`, `on_doubt`, …). Tokens come from each destination's variable in the
+    environment, or from its `token_file`.
 
     A lane that stops (quota, permission, doubt) does not raise: the receipt says so, with its exit code. Raises `BulkupError`
     where nothing could be sent at all: `UsageProblem` (also where no asyncio event loop runs), `TokenRefused`, `SourceChanged`,
     `JournalUnusable`, `RunLocked`, `LocalDisk`.
     When the calling task is cancelled, what was in flight is journaled as in doubt.
     """
-    wanted = make_upload(sources, destinations, name, settings)
-    await _left_behind(_loop())
+    loop = _loop()
+    wanted = await _wanted(sources, destinations, name, settings)
+    await _left_behind(loop)
     return await execute(wanted, tell=lambda _: None)
 
 
+def upload_sync(
+    sources: Sources | Rows,
+    *,
+    destinations: Sequence[DestinationSettings],
+    name: str | None = None,
+    **settings: Unpack[RunKeywords],
+) -> Receipt:
+    """As `upload`, for scripts: it returns when all is done.
+
+    Raises `UsageProblem` where an event loop runs already, as in a notebook: there `await bulkup.upload(...)` does it.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(upload(sources, destinations=destinations, name=name, **settings))
+    raise UsageProblem("an event loop runs here already: use `await bulkup.upload(...)`")
+
+
+async def check(
+    sources: Sources | Rows,
+    *,
+    destinations: Sequence[DestinationSettings],
+    name: str | None = None,
+    **settings: Unpack[RunKeywords],
+) -> Checked:
+    """What `upload` would do with the same arguments: which rows, how many requests, what would be rejected. Nothing is asked of a
+    service, and no token is needed. Raises as `upload` does before anything is sent."""
+    from bulkup.run.checking import check as checked
+
+    return await checked(await _wanted(sources, destinations, name, settings), tell=lambda _: None)
+
+
+async def _wanted(
+    sources: Sources | Rows,
+    destinations: Sequence[DestinationSettings],
+    name: str | None,
+    settings: RunKeywords,
+) -> Upload:
+    """What is asked for, checked; rows are in a file by then. Raises `UsageProblem`, `LocalDisk`."""
+    if not are_rows(sources):
+        return make_upload(cast("Sources", sources), destinations, name, dict(settings))
+    if name is None:
+        raise UsageProblem("rows need name=NAME: the dataset's name")
+    state_dir = make_upload("rows", destinations, name, dict(settings)).settings.state_dir
+    path = await spooled_rows(cast("Rows", sources), state_dir, name)
+    return make_upload(path, destinations, name, dict(settings))
+
+
 async def events(
-    sources: Sources, *, destinations: Sequence[DestinationSettings], name: str | None = None, **settings: Any
+    sources: Sources | Rows,
+    *,
+    destinations: Sequence[DestinationSettings],
+    name: str | None = None,
+    **settings: Unpack[RunKeywords],
 ) -> AsyncGenerator[Event, None]:
     """As `upload`, saying what happens meanwhile: notes, about four snapshots a second, and at last `Finished` with the receipt.
 
@@ -91,8 +154,8 @@ async def events(
             async for event in happenings:
                 ...
     """
-    wanted = make_upload(sources, destinations, name, settings)
     loop = _loop()
+    wanted = await _wanted(sources, destinations, name, settings)
     await _left_behind(loop)
     interrupt = Interrupt()
     send, receive = anyio.create_memory_object_stream[Event](1024)

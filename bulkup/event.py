@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bulkup.account.receipt import Receipt
 
 __all__ = ["Event", "Finished", "LaneSnapshot", "Logged", "Note", "Progress", "Snapshot", "Stage", "Trouble"]
 
@@ -121,7 +124,7 @@ class Logged:
 class Finished:
     """The last event of a run: its receipt."""
 
-    receipt: Any
+    receipt: Receipt
 
 
 Event = Note | Snapshot | Progress | Logged | Finished

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bulkup.account.receipt import Receipt
 from bulkup.account.verdict import LaneEnd
 from bulkup.chunk import Totals
-from bulkup.cli.status import status_json, status_lines
+from bulkup.cli.status import status_lines
 from bulkup.errors import ExitCode
 from bulkup.journal import LaneJournal, SqliteJournal
 from bulkup.journal.facts import FILES, LANE_END, LATE, PLANNED_WHOLE, UNREADABLE, UPLOAD, FileRecord, UploadRecord
@@ -21,6 +21,7 @@ from bulkup.journal.memory import MemoryJournal
 from bulkup.run.accounting import read_receipt
 from bulkup.run.folder import RunFolder
 from bulkup.run.lifetime import begin, conclude
+from bulkup.run.standing import status_json
 from tests.examples import examples
 from tests.flow.rig import scratch_dir
 from tests.journal.chunks import Step, steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from html import escape
 from typing import Any
 
 from bulkup.account.reasons import RejectedFor
@@ -176,3 +177,30 @@ class Receipt:
     def to_json(self) -> dict[str, Any]:
         """As `receipt.json` has it."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: a table with a column for each destination."""
+        lanes = self.destinations
+        rows = [
+            ("status", [f"{d.status} (exit code {d.exit_code})" for d in lanes.values()]),
+            *((title, [f"{getattr(d, field):,}" for d in lanes.values()]) for title, field in _HTML_ROWS),
+            ("reason", [d.reason or "" for d in lanes.values()]),
+        ]
+        head = "".join(f"<th>{escape(name)}</th>" for name in lanes)
+        body = "".join(
+            f"<tr><td>{escape(title)}</td>{''.join(f'<td>{escape(text)}</td>' for text in texts)}</tr>"
+            for title, texts in rows
+            if any(texts)
+        )
+        return f"<table><caption>{escape(self.run_id)}: {escape(self.status)}</caption><tr><th></th>{head}</tr>{body}</table>"
+
+
+_HTML_ROWS = (
+    ("rows read", "rows_read"),
+    ("rows landed", "rows_landed"),
+    ("rows rejected", "rows_rejected"),
+    ("rows in doubt", "rows_in_doubt"),
+    ("rows left", "rows_left"),
+    ("datasets", "datasets"),
+    ("bytes landed", "bytes_landed"),
+)

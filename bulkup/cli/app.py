@@ -187,7 +187,8 @@ def status(
     verbose: o.Verbose = 0,
 ) -> int:
     """Show where a run stands, also while it is running: rows, chunks, doubts with their reasons, the last receipt."""
-    from bulkup.cli.status import status_json, status_lines
+    from bulkup.cli.status import status_lines
+    from bulkup.run.standing import status_json
 
     folder = _state(context).find(run)
     if watch:

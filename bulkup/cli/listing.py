@@ -13,7 +13,7 @@ from typing import Any
 from bulkup.cli.block import Block
 from bulkup.cli.figures import plural, printable, size_text, time_text
 from bulkup.cli.picture import Line, Part, lane_lines
-from bulkup.cli.status import status_json, status_lines
+from bulkup.cli.status import status_lines
 from bulkup.cli.streams import put, put_json, say, to_stdout
 from bulkup.errors import UsageProblem
 from bulkup.journal.locks import holder_of
@@ -23,6 +23,7 @@ from bulkup.run.folder import RunFolder, StateDir
 from bulkup.run.overview import RunLine, cleanable, live_status, overview, snapshot_of
 from bulkup.run.pace import Pace
 from bulkup.run.record import EVENTS
+from bulkup.run.standing import status_json
 
 __all__ = ["clean_runs", "list_runs", "show_log", "watch_run"]
 

@@ -11,10 +11,10 @@ from typing import Any
 from bulkup.account.receipt import DestinationReceipt, Receipt
 from bulkup.cli.figures import changed, plural, printable, size_text, time_text
 from bulkup.cli.rejects import reason_lines
-from bulkup.cli.status import doubts_of
 from bulkup.cli.streams import to_stdout
 from bulkup.cli.terminal import console_on
 from bulkup.errors import BulkupError, ExitCode
+from bulkup.run.standing import doubts_of
 from bulkup.run.wish import Upload
 
 __all__ = ["Step", "next_steps", "print_receipt"]

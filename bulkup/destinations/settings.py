@@ -11,6 +11,7 @@ from bulkup.refusal import attempt
 from bulkup.rows.function import Function, function_given, function_of
 from bulkup.settings.config import Model
 from bulkup.settings.destination import DestinationOptions
+from bulkup.settings.option import settings_of
 from bulkup.settings.repair import parse_repairs
 
 if TYPE_CHECKING:
@@ -63,6 +64,13 @@ class DestinationSettings(DestinationOptions, Model):
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
         return {key: value for key, value in values.items() if value or key not in self._later()}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """What `help` says of each setting: the words of the option table."""
+        said = {setting.field: setting for setting in settings_of(cls)}
+        lines = [f"    {name}: {said[name].help}" for name in cls.model_fields if name in said]
+        cls.__doc__ = f"{cls.__doc__ or cls.__name__}\n\n    Settings:\n\n" + "\n".join(lines)
 
     @classmethod
     def _later(cls) -> tuple[str, ...]:

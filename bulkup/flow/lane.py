@@ -67,7 +67,7 @@ class Lane:
         lane = self.context
         if lost := await lane.journal.recover(lane.clock.unix()):
             lane.say(f"{lost} chunks were being sent when the last process ended; they are in doubt")
-        lane.tally.totals = ToldTotals(await lane.journal.totals(), self._log_move)
+        lane.tally.totals = ToldTotals.of(await lane.journal.totals(), self._log_move)
         lane.log("taken_up", asdict(await lane.journal.totals()))
         self._planned_whole = await lane.journal.fact(PLANNED_WHOLE)
 

@@ -14,13 +14,21 @@ __all__ = ["Tally", "ToldTotals"]
 class ToldTotals(Totals):
     """Totals that tell of each move: from which state to which, None for a chunk that is new."""
 
-    def __init__(self, totals: Totals, tell: Callable[[Chunk, ChunkState | None, ChunkState], None]) -> None:
-        super().__init__(**asdict(totals))
+    def __init__(
+        self, *, tell: Callable[[Chunk, ChunkState | None, ChunkState], None] | None = None, **counts: int
+    ) -> None:
+        super().__init__(**counts)
         self._tell = tell
+
+    @classmethod
+    def of(cls, totals: Totals, tell: Callable[[Chunk, ChunkState | None, ChunkState], None]) -> ToldTotals:
+        """*totals*, of whose moves *tell* hears."""
+        return cls(tell=tell, **asdict(totals))
 
     def move(self, chunk: Chunk, old: ChunkState | None, new: ChunkState) -> None:
         super().move(chunk, old, new)
-        self._tell(chunk, old, new)
+        if self._tell is not None:
+            self._tell(chunk, old, new)
 
 
 @dataclass(slots=True)

@@ -175,9 +175,9 @@ def test_verbose_says_what_becomes_of_chunks_and_requests(shell: Shell, rows: li
     assert "nebius: request with chunk 00000: landed, " in shell.run(*command, "--name", "c", "-vv").err
 
 
-@pytest.mark.parametrize(("limit", "words"), [("30rows", "30rows"), ("20kB", "20kB"), ("300ms", "300ms")])
+@pytest.mark.parametrize(("limit", "words"), [("30rows", "30rows"), ("20kB", "20kB"), ("2500ms", "2500ms")])
 def test_it_stops_after_what_the_user_said(limit: str, words: str, shell: Shell, rows: list[dict[str, Any]]) -> None:
-    shell.emulator.patch(latency_ms=30)
+    shell.emulator.patch(latency_ms=100)
     command = ("upload", "rows.jsonl", "--to", "nebius", *shell.urls, "--max-chunk-bytes", "2KiB", "--concurrency", "1")
     done = shell.run(*command, "--stop-after", limit)
     assert done.code == 10, done.err
@@ -225,6 +225,7 @@ def test_a_live_journal_of_another_machine_is_not_opened(
 ) -> None:
     """Its `status.json` is all that is read; one that has grown old is said to be silent."""
     from bulkup.cli import status
+    from bulkup.run import standing
     from bulkup.run.folder import RunFolder
 
     assert shell.run("upload", "rows.jsonl", "--to", "nebius", *shell.urls).code == 0
@@ -235,12 +236,12 @@ def test_a_live_journal_of_another_machine_is_not_opened(
     def never(_: object) -> None:
         raise AssertionError("the journal was opened")
 
-    monkeypatch.setattr(status, "view", never)
-    said = "\n".join(status.status_lines(status.status_json(RunFolder(folder))))
+    monkeypatch.setattr(standing, "view", never)
+    said = "\n".join(status.status_lines(standing.status_json(RunFolder(folder))))
     assert "running now: process 7 on elsewhere" in said
     assert "120 rows landed" in said
     (folder / "status.json").write_text(json.dumps({**there, "unix": there["unix"] - 60}))
-    said = "\n".join(status.status_lines(status.status_json(RunFolder(folder))))
+    said = "\n".join(status.status_lines(standing.status_json(RunFolder(folder))))
     assert re.search(r"process 7 on elsewhere has said nothing for 1 min \d\d s: it may be stopped, or dead", said)
 
 

@@ -120,12 +120,12 @@ def test_a_port_that_is_taken(shell: Shell) -> None:
 
 def test_verbose_shows_where(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """`-v` adds the traceback of what lies in the code, or in the machine; the line stays the last."""
-    from bulkup.cli import status
+    from bulkup.run import standing
 
     def broken(_: object) -> None:
         raise ZeroDivisionError("by nought")
 
-    monkeypatch.setattr(status, "status_json", broken)
+    monkeypatch.setattr(standing, "status_json", broken)
     monkeypatch.setattr("bulkup.run.folder.StateDir.find", lambda *_: None)
     from bulkup.cli.app import main
 
@@ -137,12 +137,13 @@ def test_verbose_shows_where(capsys: pytest.CaptureFixture[str], monkeypatch: py
 
 def test_a_bug_is_one_line_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What nobody thought of asks to be reported, exit code 1."""
-    from bulkup.cli import app, outcome, status
+    from bulkup.cli import app, outcome
+    from bulkup.run import standing
 
     def broken(_: object) -> None:
         raise ExceptionGroup("tasks", [ExceptionGroup("more", [ZeroDivisionError("by nought\x1b[2J")])])
 
-    monkeypatch.setattr(status, "status_json", broken)
+    monkeypatch.setattr(standing, "status_json", broken)
     monkeypatch.setattr("bulkup.run.folder.StateDir.find", lambda *_: None)
     assert app.main(["status"]) == 1
     said = capsys.readouterr().err
