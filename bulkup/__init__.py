@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bulkup.account.finished import Event, Finished
     from bulkup.account.receipt import DestinationReceipt, Receipt
     from bulkup.api import check, events, upload, upload_sync
     from bulkup.destinations.collinear.settings import Collinear
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         TokenRefused,
         UsageProblem,
     )
-    from bulkup.event import Event, Finished, LaneSnapshot, Note, Snapshot
+    from bulkup.event import LaneSnapshot, Note, Snapshot
     from bulkup.run.again import rejects, resume, settle, status, verify
     from bulkup.settings.config import OnDoubt, RejectLimit
 
@@ -74,7 +75,8 @@ _HOMES = {
         "BulkupError", "DestinationNotEmpty", "ExitCode", "JournalUnusable", "LocalDisk", "RunLocked", "SourceChanged",
         "SourceUnreadable", "TokenRefused", "UsageProblem",
     ),
-    "event": ("Event", "Finished", "LaneSnapshot", "Note", "Snapshot"),
+    "account.finished": ("Event", "Finished"),
+    "event": ("LaneSnapshot", "Note", "Snapshot"),
     "account.receipt": ("DestinationReceipt", "Receipt"),
 }  # fmt: skip
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import anyio
 
+from bulkup.account.finished import Event, Finished
 from bulkup.account.receipt import Receipt
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import UsageProblem
-from bulkup.event import Event, Finished, Logged
+from bulkup.event import Logged
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.spooling import Rows, are_rows, spooled_rows
 from bulkup.run.story import execute

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from bulkup.account.receipt import Receipt
-
-__all__ = ["Event", "Finished", "LaneSnapshot", "Logged", "Note", "Progress", "Snapshot", "Stage", "Trouble"]
+__all__ = ["LaneSnapshot", "Logged", "Note", "Progress", "Snapshot", "Stage", "Trouble"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +115,3 @@ class Logged:
     kind: str
     lane: str
     fields: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The last event of a run: its receipt."""
-
-    receipt: Receipt
-
-
-Event = Note | Snapshot | Progress | Logged | Finished

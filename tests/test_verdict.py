@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bulkup.account.receipt import Receipt
 from bulkup.account.verdict import LaneEnd
 from bulkup.chunk import Totals
-from bulkup.cli.status import status_lines
+from bulkup.cli.standing_lines import status_lines
 from bulkup.errors import ExitCode
 from bulkup.journal import LaneJournal, SqliteJournal
 from bulkup.journal.facts import FILES, LANE_END, LATE, PLANNED_WHOLE, UNREADABLE, UPLOAD, FileRecord, UploadRecord

@@ -14,6 +14,7 @@ from typing import assert_never
 import anyio
 import anyio.to_thread
 
+from bulkup.account.finished import Event
 from bulkup.bench.sweep import (
     Attempt,
     Budget,
@@ -34,7 +35,7 @@ from bulkup.destinations.base import Destination, Payload
 from bulkup.destinations.registry import service_named
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import ExitCode, UsageProblem
-from bulkup.event import Event, Note
+from bulkup.event import Note
 from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.prepared import from_memory

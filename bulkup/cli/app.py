@@ -187,7 +187,7 @@ def status(
     verbose: o.Verbose = 0,
 ) -> int:
     """Show where a run stands, also while it is running: rows, chunks, doubts with their reasons, the last receipt."""
-    from bulkup.cli.status import status_lines
+    from bulkup.cli.standing_lines import status_lines
     from bulkup.run.standing import status_json
 
     folder = _state(context).find(run)
@@ -362,7 +362,7 @@ def rejects(
     from pathlib import Path
 
     from bulkup.cli.choices import state_dir as chosen
-    from bulkup.cli.rejects import export_rejects
+    from bulkup.cli.exporting import export_rejects
     from bulkup.run.folder import StateDir
 
     folder = StateDir(chosen(state_dir, os.environ)).find(run).path

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bulkup.account.finished import Event
 from bulkup.bench.sweep import Budget, Verdict, is_reached
 from bulkup.bench.sweeping import Sweeper, SweepFound, SweepWish
 from bulkup.cli.bench_report import cell_line, chunk_text, report_json, speed_text, table_of, verdict_lines, write_chart
@@ -21,7 +22,7 @@ from bulkup.cli.streams import delivered, put_json, say, to_stdout
 from bulkup.cli.terminal import console_on
 from bulkup.destinations.registry import service_named
 from bulkup.errors import ExitCode, JournalUnusable, LocalDisk, UsageProblem, worst
-from bulkup.event import Event, Note
+from bulkup.event import Note
 from bulkup.journal.state_files import check_folder
 from bulkup.path_text import json_bytes
 from bulkup.run.folder import StateDir, write_private

@@ -9,10 +9,11 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol, TextIO
 
+from bulkup.account.finished import Finished
 from bulkup.cli.block import Block
 from bulkup.cli.figures import printable
 from bulkup.cli.picture import Line, Style, lane_lines, parts_of, plain, stage_line, stage_parts
-from bulkup.event import Finished, Logged, Note, Progress, Snapshot
+from bulkup.event import Logged, Note, Progress, Snapshot
 from bulkup.run.event_text import said_of
 from bulkup.run.pace import Pace, StageSpeeds
 from bulkup.run.record import logged_of

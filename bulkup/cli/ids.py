@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from bulkup.cli.exporting import sink
 from bulkup.cli.figures import plural
-from bulkup.cli.rejects import sink
 from bulkup.cli.resuming import the_run
 from bulkup.cli.streams import say
 from bulkup.errors import UsageProblem

@@ -13,7 +13,7 @@ from typing import Any
 from bulkup.cli.block import Block
 from bulkup.cli.figures import plural, printable, size_text, time_text
 from bulkup.cli.picture import Line, Part, lane_lines
-from bulkup.cli.status import status_lines
+from bulkup.cli.standing_lines import status_lines
 from bulkup.cli.streams import put, put_json, say, to_stdout
 from bulkup.errors import UsageProblem
 from bulkup.journal.locks import holder_of

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bulkup.account.receipt import DestinationReceipt, Receipt
+from bulkup.cli.exporting import reason_lines
 from bulkup.cli.figures import changed, plural, printable, size_text, time_text
-from bulkup.cli.rejects import reason_lines
 from bulkup.cli.streams import to_stdout
 from bulkup.cli.terminal import console_on
 from bulkup.errors import BulkupError, ExitCode

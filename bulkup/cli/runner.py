@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bulkup.account.finished import Event, Finished
 from bulkup.account.receipt import Receipt
 from bulkup.cli import COLLECT_AFTER
 from bulkup.cli.display import Display, display_for
@@ -18,7 +19,7 @@ from bulkup.cli.figures import printable
 from bulkup.cli.receipt_table import next_steps, print_receipt
 from bulkup.cli.streams import delivered, put_json, say
 from bulkup.errors import ExitCode, worst
-from bulkup.event import Event, Finished, Logged, Note, Progress, Snapshot
+from bulkup.event import Logged, Note, Progress, Snapshot
 from bulkup.run.event_text import level_of
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.story import execute

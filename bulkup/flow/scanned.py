@@ -9,7 +9,7 @@ from bulkup.journal.facts import SCAN, ReasonRecord, ScanRecord
 from bulkup.rows.function import Function
 from bulkup.rows.schema import Kind
 from bulkup.scan.found import Found, Measure
-from bulkup.scan.rejects import Reason
+from bulkup.scan.reasons import Reason
 from bulkup.scan.seen import Place, Seen
 
 __all__ = ["record_of", "scanned"]

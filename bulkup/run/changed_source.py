@@ -12,8 +12,9 @@ import anyio
 import msgspec
 import orjson
 
+from bulkup.account.finished import Event
 from bulkup.errors import JournalUnusable, LocalDisk, SourceChanged
-from bulkup.event import Event, Note
+from bulkup.event import Note
 from bulkup.journal import Journal, Lock, SqliteJournal, every_chunk
 from bulkup.journal.facts import FILES, PLAN, PLANNED_WHOLE, UNREADABLE, FileRecord
 from bulkup.journal.state_files import read_in, warning_of

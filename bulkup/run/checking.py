@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from bulkup.account.finished import Event
 from bulkup.account.reasons import RejectedFor
 from bulkup.account.verdict import LaneRecord, lane_verdict
 from bulkup.chunk import Totals
 from bulkup.encoding import RowPlan
 from bulkup.errors import ExitCode, as_one_error, worst
-from bulkup.event import Event, Note
+from bulkup.event import Note
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.context import LaneContext, PlannedLane
 from bulkup.flow.lane import Lane

@@ -18,12 +18,13 @@ from typing import Any
 
 import anyio
 
+from bulkup.account.finished import Event
 from bulkup.destinations.base import Destination
 from bulkup.destinations.registry import nowhere, service_named
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.doubt.settlement import Others
 from bulkup.errors import as_one_error
-from bulkup.event import Event, Logged, Note
+from bulkup.event import Logged, Note
 from bulkup.flow.clock import Clock
 from bulkup.flow.context import Chosen, LaneContext
 from bulkup.flow.halt import Halt

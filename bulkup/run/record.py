@@ -17,7 +17,8 @@ from typing import Any
 
 import anyio
 
-from bulkup.event import Event, Finished, LaneSnapshot, Logged, Note, Progress, Snapshot
+from bulkup.account.finished import Event, Finished
+from bulkup.event import LaneSnapshot, Logged, Note, Progress, Snapshot
 from bulkup.journal.line_log import LineLog
 from bulkup.run.event_text import event_text
 from bulkup.run.folder import RunFolder

@@ -22,7 +22,7 @@ from bulkup.path_text import readable
 from bulkup.run.kept_scans import LEAST_BYTES, KeptScans, key_of
 from bulkup.run.open_run import OpenRun
 from bulkup.scan.found import Found
-from bulkup.scan.rejects import Reason
+from bulkup.scan.reasons import Reason
 from bulkup.scan.scanner import scan
 from bulkup.scan.seen import Place
 from bulkup.scan.spread import Part, spread_over

@@ -17,10 +17,10 @@ from typing import Any
 
 import anyio
 
+from bulkup.account.finished import Event, Finished
 from bulkup.account.receipt import Receipt
 from bulkup.doubt.verification import LaneVerification, Sample, Verification
 from bulkup.errors import BulkupError, as_one_error, worst
-from bulkup.event import Event, Finished
 from bulkup.flow.lane import Lane
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.kept_scans import KeptScans

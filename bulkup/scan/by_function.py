@@ -10,7 +10,7 @@ from bulkup.model import Block, LongRow
 from bulkup.scan.counting import line_behind
 from bulkup.scan.found import Found
 from bulkup.scan.judging import Judge
-from bulkup.scan.rejects import Rejects
+from bulkup.scan.reasons import Rejects
 from bulkup.scan.sample import Sample
 from bulkup.scan.seen import Place
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from bulkup.encoding.lines import Line, lines_of
 from bulkup.model import Block, EncodedBlock, EncodedRow, Reject
-from bulkup.scan.rejects import Rejects
+from bulkup.scan.reasons import Rejects
 from bulkup.scan.seen import Place
 
 __all__ = ["SMALL_ROW", "Check", "Counts", "Taker", "alone", "largest_line", "line_behind", "look_by_halves"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bulkup.encoding import RowPlan
-from bulkup.scan.rejects import Reason
+from bulkup.scan.reasons import Reason
 from bulkup.scan.seen import Seen
 
 __all__ = ["Found", "Measure"]

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from bulkup.account.finished import Event
 from bulkup.cli import COLLECT_AFTER
 from bulkup.cli.runner import OutputMode, with_signals
-from bulkup.event import Event
 from bulkup.run.interrupt import Interrupt
 
 

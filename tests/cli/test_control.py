@@ -224,7 +224,7 @@ def test_a_live_journal_of_another_machine_is_not_opened(
     shell: Shell, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its `status.json` is all that is read; one that has grown old is said to be silent."""
-    from bulkup.cli import status
+    from bulkup.cli import standing_lines as status
     from bulkup.run import standing
     from bulkup.run.folder import RunFolder
 

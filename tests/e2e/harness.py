@@ -14,9 +14,10 @@ from typing import Any, cast
 import orjson
 
 from bulkup import Collinear, Nebius
+from bulkup.account.finished import Event
 from bulkup.account.receipt import Receipt
 from bulkup.emulator import ServiceName, Spawned
-from bulkup.event import Event, Note
+from bulkup.event import Note
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.story import execute
 from bulkup.run.wish import Upload

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import bulkup
+from bulkup.account.finished import Finished
 from bulkup.emulator import Spawned, spawned
-from bulkup.event import Finished, Snapshot
+from bulkup.event import Snapshot
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.story import execute
 from tests.e2e.harness import TOKENS, Bench, gsm8k_rows

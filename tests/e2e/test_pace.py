@@ -7,8 +7,9 @@ from typing import Any
 import anyio
 import pytest
 
+from bulkup.account.finished import Event
 from bulkup.account.receipt import Invocation, Receipt
-from bulkup.event import Event, Snapshot
+from bulkup.event import Snapshot
 from bulkup.run.story import execute
 from tests.e2e.harness import Bench, Row, write_rows
 

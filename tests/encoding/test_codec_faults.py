@@ -297,7 +297,7 @@ OWNERS = {
         encoding.shapes encoding.identity encoding.language encoding.mapped encoding.meaning encoding.recast
         encoding.row_types encoding.searching encoding.shortcuts encoding.splice encoding.stitched encoding.target
         encoding.utf8 destinations.collinear.presets destinations.collinear.shape destinations.nebius.presets
-        run.retrying bench.sweep_rows scan.look scan.seen scan.widening""",
+        run.retrying run.spooling bench.sweep_rows scan.look scan.seen scan.widening""",
     "an answer: it is in doubt, or no look": """
         destinations.collinear.wire destinations.collinear.echo destinations.nebius.wire destinations.row_keys destinations.http
         flow.lane_worker""",
@@ -306,12 +306,12 @@ OWNERS = {
         sources.renaming
         sources.decompress sources.separated.conversion sources.json_array
         sources.json_lines sources.json_values sources.lone_object sources.not_rows
-        sources.shape sources.stdlib_streams sources.zstd""",
+        sources.shape sources.stdlib_streams sources.workbook.child sources.workbook.format sources.zstd""",
     "what bulkup has written itself": """
         journal.facts journal.locks journal.queries journal.schema journal.sidecars run.changed_source
         run.build run.kept_scans run.settling_by_hand run.folder run.manifest run.story
-        workers.channel path_text cli.app cli.ids cli.streams cli.rejects cli.settling cli.status cli.runner cli.verifying
-        cli.benching cli.demo""",
+        workers.channel path_text cli.app cli.ids cli.streams cli.exporting cli.settling cli.standing_lines cli.runner cli.verifying
+        cli.benching cli.demo run.record run.control run.overview run.standing run.again cli.display cli.listing""",
 }
 """Every module that calls a codec, by whose fault it is if that raises."""
 

@@ -27,9 +27,9 @@ from typing import Any
 import orjson
 
 from bulkup import Collinear, Nebius
+from bulkup.account.finished import Event, Finished
 from bulkup.cli.app import main
 from bulkup.emulator import Settings, running
-from bulkup.event import Event, Finished
 from bulkup.journal.facts import LANE_END, RUN_END
 from bulkup.run.story import execute
 from bulkup.run.wish import Upload

@@ -14,7 +14,8 @@ from pathlib import Path
 import orjson
 
 from bulkup import Collinear, Nebius
-from bulkup.event import Event, Note
+from bulkup.account.finished import Event
+from bulkup.event import Note
 from bulkup.run.story import execute
 from bulkup.run.wish import Upload
 from bulkup.settings.config import RunSettings

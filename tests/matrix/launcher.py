@@ -19,9 +19,10 @@ from typing import Any
 
 import bulkup.encoding
 import bulkup.flow.lane
+from bulkup.account.finished import Event
 from bulkup.destinations.registry import service_named
 from bulkup.errors import BulkupError
-from bulkup.event import Event, Note
+from bulkup.event import Note
 from bulkup.run.story import execute
 from bulkup.run.wish import Upload
 from bulkup.settings.config import RunSettings
