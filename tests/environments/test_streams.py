@@ -33,7 +33,8 @@ def test_a_closed_stream_loses_no_row_and_no_journal(machine: Machine, shell: st
     (receipt,) = machine.receipts
     assert json.loads(receipt.read_bytes())["status"] == "landed"
     for file in receipt.parent.iterdir():
-        assert b"kept in" not in file.read_bytes(), file
+        if file.name != "events.jsonl":  # which keeps what was said
+            assert b"kept in" not in file.read_bytes(), file
 
 
 def test_a_closed_standard_input_is_not_an_empty_one(machine: Machine) -> None:
