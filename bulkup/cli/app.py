@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from bulkup.cli import options as o
+from bulkup.cli.completion import COMPLETE, completed_words, of_runs, wants_completion
 from bulkup.cli.figures import printable
 from bulkup.cli.outcome import exit_code_of, refuse_tokens
 from bulkup.cli.streams import put, put_json, say, to_stdout
@@ -85,22 +86,37 @@ app = typer.Typer(
 )
 
 RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="The run's name, or the beginning of it.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="RUN", help="The run's name, or the beginning of it.", show_default=False, autocompletion=of_runs
+    ),
 ]
 MaybeRun = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="The run's name, or the beginning of it. Default: the newest run.")
+    str | None,
+    typer.Argument(
+        metavar="[RUN]",
+        help="The run's name, or the beginning of it. Default: the newest run.",
+        autocompletion=of_runs,
+    ),
 ]
 
 
 @app.callback(invoke_without_command=True)
 def bulkup(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit; with -v what a bug report needs.")
+    ] = False,
+    verbose: o.Verbose = 0,
 ) -> int:
     if version:
         from bulkup.version import VERSION
 
         put(f"bulkup {VERSION}")
+        if verbose:
+            from bulkup.cli.surroundings import surroundings
+
+            put("\n".join(surroundings()))
         raise typer.Exit
     if context.invoked_subcommand is None:
         put(context.get_help())
@@ -503,6 +519,10 @@ def _log(*, verbose: int) -> None:
 def _run(arguments: list[str]) -> Any:
     """The command's result. Services of other distributions are loaded for help, and where an option is not known otherwise."""
     built_in = tuple(BUILT_IN.values())
+    if COMPLETE in os.environ:
+        return _command_line(completed_words(os.environ), built_in)(
+            arguments, prog_name="bulkup", standalone_mode=False
+        )
     is_help_of_command = not {"-h", "--help"}.isdisjoint(arguments[1:])
     services = every_service() if is_help_of_command else built_in
     try:
@@ -517,6 +537,7 @@ def _run(arguments: list[str]) -> Any:
 def _command_line(arguments: Sequence[str], services: Sequence[Service]) -> Any:
     """The command. Of its subcommands only those that *arguments* name have options: to make them takes longer than to list all."""
     made = copy(app)
+    made._add_completion = wants_completion(arguments, os.environ)
     made.registered_commands = []
     for command in app.registered_commands:
         info, function = copy(command), command.callback
@@ -542,6 +563,10 @@ def main(arguments: list[str] | None = None) -> int:
         code = _run(arguments)
         with to_stdout():
             pass  # what is still buffered goes out, or its loss is said
+    except SystemExit as left:
+        if left.code in (None, 0, 1):  # completion, which has said what it had to say
+            return int(left.code or 0)
+        return exit_code_of(left, is_verbose=is_verbose)
     except BaseException as error:  # noqa: BLE001 - the last stop: every error becomes a line and an exit code
         return exit_code_of(error, is_verbose=is_verbose)
     return int(code or 0)

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from bulkup.cli.completion import of_destinations
+
 __all__ = [
     "Absent",
     "BenchMaxWait",
@@ -53,7 +55,14 @@ Sources = Annotated[
     ),
 ]
 To = Annotated[
-    list[str] | None, _option("--to", "DEST", "{destinations}; repeatable. Default: the config file's sections.")
+    list[str] | None,
+    typer.Option(
+        "--to",
+        metavar="DEST",
+        help="{destinations}; repeatable. Default: the config file's sections.",
+        show_default=False,
+        autocompletion=of_destinations,
+    ),
 ]
 Config = Annotated[Text, _option("--config", "FILE", "A TOML file; see docs/cli.md and configs/.")]
 Tokenizer = Annotated[
@@ -80,7 +89,10 @@ Sample = Annotated[
     _option("--sample", "SHARE", "The share of the chunks whose contents are compared; 1.0 is all. Default: 0.05."),
 ]
 Seed = Annotated[Text, _option("--seed", "N", "The same seed chooses the same chunks. Default: a new seed each time.")]
-Endpoint = Annotated[str, typer.Option("--to", metavar="DEST", help="{destinations}.", show_default=False)]
+Endpoint = Annotated[
+    str,
+    typer.Option("--to", metavar="DEST", help="{destinations}.", show_default=False, autocompletion=of_destinations),
+]
 Url = Annotated[Text, _option("--url", "URL", "Base URL. Default: the service's own, or the config file's.")]
 Source = Annotated[
     Text, _option("--source", "FILE", "Send the rows of this file, again and again. Default: made-up rows.")

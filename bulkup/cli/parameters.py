@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
+from bulkup.cli.completion import of_choices
 from bulkup.destinations.registry import listed
 from bulkup.destinations.service import Service
 from bulkup.settings.destination import DestinationOptions
@@ -76,7 +77,13 @@ def _parameter(setting: Setting, text: str) -> Parameter:
     kind: Any
     if setting.option.metavar:
         kind, flag = list[str] if setting.option.is_list else str, setting.flag
-        made = typer.Option(flag, metavar=setting.option.metavar, help=text, show_default=False)
+        made = typer.Option(
+            flag,
+            metavar=setting.option.metavar,
+            help=text,
+            show_default=False,
+            autocompletion=of_choices(setting.choices) if setting.choices else None,
+        )
     else:
         kind, flag = bool, f"{setting.flag}/--no-{setting.flag.removeprefix('--')}"
         made = typer.Option(flag, help=text, show_default=False)

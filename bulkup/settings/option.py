@@ -125,6 +125,8 @@ class Setting(NamedTuple):
     option: Option
     default: Any
     bounds: Bounds | None = None
+    choices: tuple[str, ...] = ()
+    """The values that there are, where they are few."""
 
     @property
     def name(self) -> str:
@@ -183,7 +185,7 @@ class Setting(NamedTuple):
 def settings_of(table: type[OptionTable]) -> tuple[Setting, ...]:
     """The settings of *table*, in the order in which they are written."""
     return tuple(
-        Setting(field, option, getattr(table, field, MISSING), _bounds_in(annotation))
+        Setting(field, option, getattr(table, field, MISSING), _bounds_in(annotation), _choices_in(annotation))
         for field, annotation in get_type_hints(table, include_extras=True).items()
         for option in get_args(annotation)
         if isinstance(option, Option)
@@ -197,3 +199,13 @@ def _bounds_in(annotation: Any) -> Bounds | None:
         if found is not None:
             return found
     return None
+
+
+def _choices_in(annotation: Any) -> tuple[str, ...]:
+    """The words of a `Literal` or an enumeration in *annotation*, however deep."""
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return tuple(annotation)
+    found: tuple[str, ...] = ()
+    for part in get_args(annotation):
+        found += (part,) if isinstance(part, str) else _choices_in(part)
+    return found
