@@ -69,6 +69,8 @@ class Verdict:
     reason: str | None = None
     has_landed: bool = True
     """Whether any row has."""
+    has_skipped: bool = False
+    """Whether the user's function has left rows out."""
 
     @property
     def status(self) -> str:
@@ -77,7 +79,7 @@ class Verdict:
             return status_of(self.exit_code)
         match self.exit_code:
             case ExitCode.ALL_LANDED:
-                return status_of(ExitCode.EMPTY)
+                return "all rows skipped" if self.has_skipped else status_of(ExitCode.EMPTY)
             case ExitCode.SOME_REJECTED:
                 return "all rows rejected"
             case _:
@@ -103,7 +105,7 @@ def lane_verdict(lane: LaneRecord) -> Verdict:
     ]
     empty = "the source holds no rows" if lane.is_empty else None
     reason = end.reason or lane.late or lane.unreadable or end.unseen or empty
-    return Verdict(worst(codes), reason, has_landed=totals.rows_landed > 0)
+    return Verdict(worst(codes), reason, has_landed=totals.rows_landed > 0, has_skipped=totals.rows_skipped > 0)
 
 
 def run_verdict(run: RunRecord) -> Verdict:
@@ -111,7 +113,12 @@ def run_verdict(run: RunRecord) -> Verdict:
     codes = [lane_verdict(lane).exit_code for lane in run.lanes.values()]
     if run.interrupted is not None and any(lane.totals.rows_left for lane in run.lanes.values()):
         codes.append(run.interrupted)
-    return Verdict(worst(codes), has_landed=any(lane.totals.rows_landed for lane in run.lanes.values()))
+    totals = [lane.totals for lane in run.lanes.values()]
+    return Verdict(
+        worst(codes),
+        has_landed=any(one.rows_landed for one in totals),
+        has_skipped=any(one.rows_skipped for one in totals),
+    )
 
 
 def status_of(code: ExitCode) -> str:

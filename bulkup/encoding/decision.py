@@ -147,7 +147,7 @@ def _read(line: bytes, mender: Mender) -> _Row | None:
 def _rewritten(rows: Sequence[_Row], rewriter: RewrittenRows) -> list[_Row]:
     """*rows* as the preset makes them; what it does not take is left to become a dead letter."""
     found = (attempt(rewriter.lines, line, 1) for line in map(msgspec.json.encode, rows))
-    return [msgspec.json.decode(made) for made in found if not isinstance(made, Refusal)]
+    return [_decode(made) for made in found if not isinstance(made, Refusal)]
 
 
 def _mapped(rows: Sequence[_Row], mapping: Mapping) -> list[_Row]:
@@ -155,7 +155,7 @@ def _mapped(rows: Sequence[_Row], mapping: Mapping) -> list[_Row]:
     made: list[_Row] = []
     slow: list[str] = []
     for row in rows:
-        found = attempt(lambda row: msgspec.json.decode(rewriter.lines(msgspec.json.encode(row), 1)), row)
+        found = attempt(lambda row: _decode(rewriter.lines(msgspec.json.encode(row), 1)), row)
         if not isinstance(found, Refusal):
             made.append(found)
         elif isinstance(found.why, RowRefused) and found.why.is_slow:

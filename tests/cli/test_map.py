@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.shell import SPACE, Shell
+from tests.cli.shell import SPACE, Shell, eventually
 from tests.e2e.harness import as_collinear, canonical
 
 LANES = ("nebius", "collinear")
@@ -291,6 +291,53 @@ def test_what_was_added_goes_through_the_function_too(mapped: Shell) -> None:
     assert done.code == 3, done.err
     good = [row for n in range(300) for row in made(n)] + [{"question": row["q"], "answer": "a"} for row in more]
     assert stored(shell, "collinear") == expected("collinear", good)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_killed_and_begun_again_nothing_is_lost_or_doubled(mapped: Shell, workers: str) -> None:
+    """What was under way is found by what the function makes anew."""
+    shell = mapped
+    shell.emulator.patch(latency_ms=60)
+    command = (
+        "upload",
+        "rows.jsonl",
+        *shell.both,
+        *MAP,
+        *HOW,
+        "--workers",
+        workers,
+        "--concurrency",
+        "2",
+        "--scan",
+        "none",
+    )
+
+    def received() -> int:
+        return int(shell.emulator.summary()["collinear"]["uploads_received"])
+
+    for _ in range(2):
+        before = received()
+        running = shell.start(*command)
+        eventually(lambda before=before: received() >= before + 3)  # type: ignore[misc]
+        running.process.kill()
+        running.wait()
+    shell.emulator.patch(latency_ms=0)
+    done = shell.run(*command)
+    assert done.code == 3, done.err
+    for lane in LANES:
+        assert stored(shell, lane) == expected(lane, [row for n in range(300) for row in made(n)])
+        counts = shell.receipt()["destinations"][lane]
+        assert (counts["rows_read"], counts["rows_made"], counts["rows_skipped"]) == (301, 60, 30)
+
+
+def test_all_rows_may_be_skipped(mapped: Shell) -> None:
+    shell = mapped
+    (shell.folder / "fix.py").write_text("def fix(row): return None\n")
+    lines = (shell.folder / "rows.jsonl").read_text().splitlines()
+    (shell.folder / "rows.jsonl").write_text("\n".join(line for line in lines if line != "{") + "\n")
+    done = shell.run("upload", "rows.jsonl", "--to", "collinear", "--space-id", SPACE, *shell.urls, *MAP, "--json")
+    assert (done.code, done.json["status"]) == (0, "all rows skipped"), done.err
+    assert not shell.emulator.rows("collinear")
 
 
 def test_a_slow_function_can_be_interrupted(mapped: Shell, tmp_path: Path) -> None:

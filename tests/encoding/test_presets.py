@@ -196,6 +196,18 @@ def test_nebius_gets_chat_rows_of_other_shapes_where_these_are_named(row: dict[s
     assert json.loads(made(NEBIUS, row)[1].body).keys() == row.keys()  # nobody asked for it
 
 
+@pytest.mark.parametrize("number", ["1e999", "-0", "1.10", "12345678901234567890123"])
+@pytest.mark.parametrize("more", [{}, {"nested": "as-is"}])
+def test_any_number_may_stand_beside_an_answer(number: str, more: dict[str, str]) -> None:
+    """In the first block too, which is looked at by a decoder of its own."""
+    line = f'{{"question":"q","answer":7,"more":{{"n":{number}}}}}'.encode()
+    _, block = made(NEBIUS, b'{"question":"q","answer":"a","more":{}}', line, preset="question-answer", **more)
+    if "nested" in more and number == "1e999":
+        assert [reject.line for reject in block.rejects] == [1]
+    else:
+        assert number.encode() in block.body
+
+
 def test_what_else_stands_in_a_turn_goes_along() -> None:
     """For Collinear there is no place for it, which is said; for Nebius there is."""
     turns = [{"from": "human", "value": "q", "weight": 0}, {"from": "gpt", "value": "a", "weight": 1.50}]
