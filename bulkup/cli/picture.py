@@ -178,10 +178,10 @@ def _rest(lane: LaneSnapshot, elapsed_s: float) -> list[Part]:
     if lane.limited_by and not lane.ended:
         parts.append(Part(f"limited by {_limit(lane)}", Style.DIM))
     parts.append(Part(_chunks(lane), Style.DIM))
+    parts.append(Part(f"{time_text(elapsed_s, whole=True)} elapsed", Style.DIM))
     if not lane.ended:
         parts.append(Part(f"{lane.in_flight} of {lane.concurrency_limit} in flight", Style.DIM))
     parts.append(Part(f"{size_text(lane.bytes_sent)} sent", Style.DIM))
-    parts.append(Part(f"{time_text(elapsed_s, whole=True)} elapsed", Style.DIM))
     return parts
 
 

@@ -100,7 +100,7 @@ def test_lines_come_after_two_seconds_and_then_every_ten() -> None:
     assert seen == [2.0, 12.0, 22.0]
     assert out.getvalue().splitlines()[0] == (
         "nebius: 25%, 0 B/s, 0 rows/s, 400 rows landed, waiting for the rate limit, 50 rows in doubt, 50 rows rejected, 2 retries, "
-        "4 chunks, 3 of 5 in flight, 2.0 MB sent, 2 s elapsed"
+        "4 chunks, 2 s elapsed, 3 of 5 in flight, 2.0 MB sent"
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from bulkup.cli.display import Screen
 from bulkup.event import LaneSnapshot, Note, Progress, Snapshot, Stage, Trouble
+from tests.cli.pictures import PAGE, page
 from tests.cli.screens import Terminal
 
 NEBIUS = LaneSnapshot(
@@ -67,7 +68,7 @@ def test_80_columns() -> None:
         assert terminal.lines == [
             "nebius  ━━━─────────────────────  15%  2 h 10 min left  12.0 MB/s  1,200 rows/s",
             "        30,990 rows landed, limited by the quota (300 requests/min)",
-            "        14 of about 63 chunks, 3 of 5 in flight, 224 MB sent, 2 s elapsed",
+            "        14 of about 63 chunks, 2 s elapsed, 3 of 5 in flight, 224 MB sent",
         ]
         screen.close()
         assert terminal.lines == []
@@ -80,7 +81,7 @@ def test_200_columns() -> None:
         assert first.endswith("15%  2 h 10 min left  12.0 MB/s  1,200 rows/s  30,990 rows landed")
         assert len(first) == 199
         assert second.strip() == (
-            "limited by the quota (300 requests/min), 14 of about 63 chunks, 3 of 5 in flight, 224 MB sent, 2 s elapsed"
+            "limited by the quota (300 requests/min), 14 of about 63 chunks, 2 s elapsed, 3 of 5 in flight, 224 MB sent"
         )
         assert trouble.strip() == (
             "cannot reach https://api.tokenfactory.nebius.com (connection refused); retrying, giving up in 9 min 50 s"
@@ -173,3 +174,8 @@ def test_what_sends_nothing_shows_how_far_it_is(columns: int, line: str) -> None
         assert terminal.lines == [line]
         screen.close()
         assert terminal.lines == []
+
+
+def test_the_page_of_pictures_is_what_the_display_shows() -> None:
+    """`python -m tests.cli.pictures` makes it anew."""
+    assert PAGE.read_text(encoding="utf-8") == page()
