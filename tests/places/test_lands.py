@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
@@ -48,7 +49,17 @@ def _arrow(rows: Sequence[Row]) -> bytes:
     return out.getvalue()
 
 
-TABLES = {".parquet": _parquet, ".arrow": _arrow}
+def _workbook(rows: Sequence[Row]) -> bytes:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    for row in (list(rows[0]), *(list(row.values()) for row in rows)):
+        book.active.append(row)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+TABLES = {".parquet": _parquet, ".arrow": _arrow, ".xlsx": _workbook}
 """They are packed inside."""
 
 SHAPES: dict[str, Callable[[Sequence[Row]], bytes]] = {
@@ -66,7 +77,9 @@ PACKINGS: dict[str, Callable[[bytes], bytes]] = {
 }
 PLACES = ("folder", "web", "bucket", "hub")
 Cell = tuple[str, str, str]
-AS_THEY_ARE: list[Cell] = [(shape, "", place) for shape in TABLES for place in PLACES]
+AS_THEY_ARE: list[Cell] = [
+    (shape, "", place) for shape in TABLES for place in PLACES if shape != ".xlsx" or place == "folder"
+]
 CELLS = [(shape, packing, place) for shape in SHAPES for packing in PACKINGS for place in PLACES] + AS_THEY_ARE
 PAIRS = [
     (shape, packing, PLACES[-(one + other) % len(PLACES)])

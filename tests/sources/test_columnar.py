@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.feather as pf
 import pyarrow.ipc
@@ -39,6 +40,13 @@ def stream(table: pa.Table, path: Path, rows: int = 3, **how: Any) -> None:
 def file_of(table: pa.Table, path: Path, rows: int = 3, **how: Any) -> None:
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema, **how) as out:
         out.write_table(table, max_chunksize=rows)
+
+
+def of_polars(table: pa.Table, path: Path) -> None:
+    """Without a mark of the end before the footer."""
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    frame.write_ipc(path, compression="zstd")
 
 
 def packed(table: pa.Table, path: Path) -> None:
@@ -196,6 +204,11 @@ def test_rows_are_the_same_in_whatever_ranges_they_are_read(rows: list[list[Any]
                 None if value["d"] is None else str(value["d"]),
             )
             assert [None if one is None else float(one) for one in got["l"]] == value["l"]
+
+
+def test_a_file_that_polars_wrote(tmp_path: Path) -> None:
+    of_polars(pa.table({"x": [1, 2], "y": [["a"], None]}), tmp_path / "a")
+    assert lines(tmp_path / "a") == ['{"x":1,"y":["a"]}', '{"x":2,"y":null}']
 
 
 def test_a_walk_is_gone_on_with_and_others_begin_anew(tmp_path: Path) -> None:

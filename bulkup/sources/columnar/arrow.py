@@ -13,7 +13,7 @@ from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.refusal import Refusal, attempt
 from bulkup.sources.format import Access, Format, Reader, SourceFile, Unit
 from bulkup.sources.head import Head
-from bulkup.sources.places.file import Bytes, bytes_of, where_in
+from bulkup.sources.places.file import AsFile, Bytes, bytes_of, where_in
 from bulkup.sources.places.place import Entry
 from bulkup.sources.reading import Reading
 
@@ -27,6 +27,9 @@ _LARGEST_BATCH = 512 * 1024 * 1024
 """A batch is in memory whole. Not mapped: a mapped file that becomes shorter kills the process."""
 
 _int32, _int64, _uint16 = Struct("<i"), Struct("<q"), Struct("<H")
+_PAIR, _BLOCK = Struct("<qq"), Struct("<qi4xq")
+_TAIL = Struct("<i6s")
+"""Behind a file's footer: its length, and the mark again."""
 
 
 class _CutOffError(Exception):
@@ -60,15 +63,18 @@ class _Fields:
 
     def pairs(self, number: int) -> list[tuple[int, int]]:
         """A vector of pairs of whole numbers."""
+        return [_PAIR.unpack_from(self._data, at) for at in self._items(number, _PAIR.size)]
+
+    def blocks(self, number: int) -> list[tuple[int, int]]:
+        """A vector of a footer's blocks: where each begins, and how long its header is."""
+        return [_BLOCK.unpack_from(self._data, at)[:2] for at in self._items(number, _BLOCK.size)]
+
+    def _items(self, number: int, size: int) -> range:
         place = self.place(number)
         if place is None:
-            return []
+            return range(0)
         at = place + _int32.unpack_from(self._data, place)[0]
-        count = _int32.unpack_from(self._data, at)[0]
-        return [
-            (_int64.unpack_from(self._data, at + 4 + 16 * n)[0], _int64.unpack_from(self._data, at + 12 + 16 * n)[0])
-            for n in range(count)
-        ]
+        return range(at + 4, at + 4 + size * _int32.unpack_from(self._data, at)[0], size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,37 +89,62 @@ class _Message:
 
 
 def _messages(file: Bytes) -> list[_Message]:
-    """The messages of the open file, in order. Raises `_CutOffError`, and what a damaged header makes `struct` raise."""
-    size = file.size
-    is_file = file.read(len(_FILE), 0) == _FILE
-    if is_file and file.read(6, size - 6) != _FILE[:6]:
+    """The batches of a file, as its footer has them, or all messages of a stream, in order. Raises `_CutOffError`, and what a
+    damaged header makes `struct` raise."""
+    return _in_file(file) if _is_file(file) else _in_stream(file)
+
+
+def _is_file(file: Bytes) -> bool:
+    return file.read(len(_FILE), 0) == _FILE
+
+
+def _in_file(file: Bytes) -> list[_Message]:
+    end = file.size - _TAIL.size
+    length, mark = _TAIL.unpack(file.read(_TAIL.size, end)) if end > len(_FILE) else (0, b"")
+    if mark != _FILE[: len(mark)] or not mark or not 0 < length <= end:
         raise _CutOffError
-    at, found = len(_FILE) if is_file else 0, []
-    while at < size:
+    footer = file.read(length, end - length)
+    fields = _Fields(footer, _int32.unpack_from(footer, 0)[0])
+    return [_message(file, at, header) for at, header in fields.blocks(3)]
+
+
+def _in_stream(file: Bytes) -> list[_Message]:
+    at, found = 0, list[_Message]()
+    while at < file.size:
         head = file.read(8, at)
-        begins = 8 if head.startswith(_STREAM) else 4  # before Arrow 0.15 the length alone stood there
+        begins = _prefix(head)
         if len(head) < begins:
             raise _CutOffError
         length = _int32.unpack_from(head, begins - 4)[0]
         if length == 0:
             break
-        header = file.read(length, at + begins)
-        if len(header) < length:
-            raise _CutOffError
-        fields = _Fields(header, _int32.unpack_from(header, 0)[0])
-        kind = header[place] if (place := fields.place(1)) is not None else 0
-        body = at + begins + length
-        stop = body + fields.whole(3)
-        if stop > size:
-            raise _CutOffError
-        batch = fields.table(2) if kind == _BATCH else None
-        rows = batch.whole(0) if batch is not None else 0
-        unpacked = _unpacked(file, body, batch) if batch is not None and batch.place(3) is not None else 0
-        found.append(_Message(kind, at, stop, rows, unpacked))
-        at = stop
+        found.append(_message(file, at, begins + length))
+        at = found[-1].stop
     if not found or found[0].kind != _SCHEMA:
         raise _CutOffError
     return found
+
+
+def _prefix(head: bytes) -> int:
+    """How many bytes stand before a header: a mark and its length, and before Arrow 0.15 the length alone."""
+    return 8 if head.startswith(_STREAM) else 4
+
+
+def _message(file: Bytes, at: int, length: int) -> _Message:
+    """The message at *at*, whose header, and what stands before it, have *length* bytes."""
+    header = file.read(length, at)
+    if len(header) < length:
+        raise _CutOffError
+    begins = _prefix(header)
+    fields = _Fields(header, begins + _int32.unpack_from(header, begins)[0])
+    kind = header[place] if (place := fields.place(1)) is not None else 0
+    stop = at + length + fields.whole(3)
+    if stop > file.size:
+        raise _CutOffError
+    batch = fields.table(2) if kind == _BATCH else None
+    rows = batch.whole(0) if batch is not None else 0
+    unpacked = _unpacked(file, at + length, batch) if batch is not None and batch.place(3) is not None else 0
+    return _Message(kind, at, stop, rows, unpacked)
 
 
 def _unpacked(file: Bytes, body: int, batch: _Fields) -> int:
@@ -157,8 +188,13 @@ class _ArrowWalk:
         first = min(bisect_right(firsts, row) - 1, len(batches) - 1)
         self.row = firsts[first]
         self._batches = batches[first:]
-        self._schema = pa.ipc.read_schema(pa.py_buffer(_read(self._file, messages[0])))
+        self._number = first
+        self._whole_file = None
+        if _is_file(self._file):
+            self._whole_file = pa.ipc.open_file(AsFile(bytes_of(file.path, file.remote, file.size)))
         self._stream = None
+        if self._whole_file is None:
+            self._schema = pa.ipc.read_schema(pa.py_buffer(_read(self._file, messages[0])))
         if any(message.kind == _DICTIONARY for message in messages):
             kept = (m for m in messages if m.kind != _BATCH or m.start >= batches[first].start)
             self._stream = pa.ipc.open_stream(_Parts(self._file, [(m.start, m.stop) for m in kept]))
@@ -180,6 +216,9 @@ class _ArrowWalk:
     def _whole(self) -> Any:
         from bulkup.sources.columnar.loading import pyarrow
 
+        if self._whole_file is not None:
+            self._number += 1
+            return self._whole_file.get_batch(self._number - 1)
         if self._stream is not None:
             return self._stream.read_next_batch()
         pa = pyarrow()
@@ -187,28 +226,37 @@ class _ArrowWalk:
 
 
 def _examined(_: Head, uri: str, reading: Reading, entry: Entry | None) -> Any:
-    from bulkup.sources.columnar.loading import pyarrow
     from bulkup.sources.columnar.table import described, readable
 
     file = bytes_of(uri, *where_in(entry))
     try:
         found = attempt(_messages, file)
-        head = b"" if isinstance(found, Refusal) else _read(file, found[0])
+        schema = (
+            None if isinstance(found, Refusal) else readable(uri, "Arrow", lambda: _schema(file, found, uri, entry))
+        )
     finally:
         file.close()
     if isinstance(found, Refusal):
         is_cut = isinstance(found.why, _CutOffError)
         raise SourceUnreadable(f"{uri}: damaged Arrow ({'its end is missing' if is_cut else found})")
-    largest = max(max(message.unpacked, message.stop - message.start) for message in found)
+    largest = max((max(message.unpacked, message.stop - message.start) for message in found), default=0)
     if largest > _LARGEST_BATCH:
         raise UsageProblem(
             f"{uri}: holds a batch of {largest // 2**20:,} MiB, which has to be in memory whole; "
             f"write it in batches of at most {_LARGEST_BATCH // 2**20} MiB, or as Parquet"
         )
-    schema = readable(uri, "Arrow", lambda: pyarrow().ipc.read_schema(pyarrow().py_buffer(head)))
     batches = [message for message in found if message.kind == _BATCH]
     size = sum(message.unpacked or message.stop - message.start for message in batches)
     return described(schema, sum(batch.rows for batch in batches), size, reading)
+
+
+def _schema(file: Bytes, messages: list[_Message], uri: str, entry: Entry | None) -> Any:
+    from bulkup.sources.columnar.loading import pyarrow
+
+    pa = pyarrow()
+    if _is_file(file):
+        return pa.ipc.open_file(AsFile(bytes_of(uri, *where_in(entry)))).schema
+    return pa.ipc.read_schema(pa.py_buffer(_read(file, messages[0])))
 
 
 def _read(file: Bytes, message: _Message) -> bytes:
