@@ -38,7 +38,7 @@ def retry_rejects(
         state.find(run),
         lane=lane,
         file=Path(file) if file else None,
-        function=None if named is None else function_given(named),
+        functions=() if named is None else [function_given(text) for text in named.split(",")],
     )
     if retries.lost:
         say(

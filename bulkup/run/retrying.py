@@ -65,14 +65,14 @@ class _Row:
 
 
 def prepare_retries(
-    state: StateDir, folder: RunFolder, *, lane: str | None, file: Path | None, function: Function | None = None
+    state: StateDir, folder: RunFolder, *, lane: str | None, file: Path | None, functions: Sequence[Function] = ()
 ) -> Retries:
     """What sends the rejected rows of the run in *folder* again, to *lane* or wherever they were refused.
 
     The rows are those in `rejects.jsonl`, or those in *file*: dead letters as exported, edited or not, or plain rows. The same rows
     of the same run make the same retry, so that it can be gone on with and does nothing twice. Rows of a run with a `--map` go
-    through *function*, which may be another one, unless they came out of it: of those a part may have landed. Not to be called
-    where an event loop runs. Raises `UsageProblem`.
+    through one of *functions*, which may be another one than then, unless they came out of it: of those a part may have landed. Not
+    to be called where an event loop runs. Raises `UsageProblem`.
     """
     with view(folder.path) as journal:
         record = journal.fact(UPLOAD)
@@ -90,12 +90,13 @@ def prepare_retries(
         return _rejected(folder.path, size, lanes) if file is None else _given(file, wanted, lanes)
 
     lost = sum(row.data is None and row.lane in wanted for row in rows())
-    if function is not None and all(d.map is None for d in parent.destinations):
+    if functions and all(d.map is None for d in parent.destinations):
         raise UsageProblem("the run makes its rows without a function: leave --map out")
     retries: list[Retry | None] = []
     for name in wanted:
         settings = next(d for d in parent.destinations if d.service == name)
         by = settings.map
+        function = None if by is None else _function_for(name, function_of(by), functions)
         sides = ((True, None), (False, function)) if settings.makes_several else ((None, None),)
         for is_made, one in sides:
             if (
@@ -118,6 +119,14 @@ def prepare_retries(
             )
         raise UsageProblem(f"{where}: there is no row to send again")
     return Retries(found, lost)
+
+
+def _function_for(lane: str, began_with: Function, given: Sequence[Function]) -> Function | None:
+    """Which of those *given* the rows of *lane* go through: the one of that name, or the only one. Raises `UsageProblem`."""
+    same = [function for function in given if function.name == began_with.name] or list(given)
+    if len(same) > 1:
+        raise UsageProblem(f"{lane}: --map names several functions, and none of them alone is called {began_with.name}")
+    return same[0] if same else None
 
 
 def _rejected(folder: Path, size: int, lanes: Sequence[str]) -> Iterator[_Row]:

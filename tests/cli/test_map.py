@@ -194,6 +194,10 @@ def test_a_config_file_names_a_function_for_each_destination(mapped: Shell) -> N
     both = "sub/own.py:collinear,sub/own.py:nebius"
     assert shell.run("verify", run, "--map", both).code in (0, 3)
     assert shell.run("verify", run, "--map", "sub/own.py:nebius").code == 6
+    assert shell.run("rejects", run, "--retry").code == 2
+    several = shell.run("rejects", run, "--retry", "--map", "fix.py:fix,fix.py:made")
+    assert (several.code, "names several functions" in several.err) == (2, True), several.err
+    assert shell.run("rejects", run, "--retry", "--map", both).code == 3, "the one bad line is as bad again"
 
 
 def test_a_function_that_is_not_deterministic(mapped: Shell) -> None:
