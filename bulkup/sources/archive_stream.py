@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 
 from bulkup.errors import SourceChanged, SourceUnreadable
 from bulkup.sources.decoder import Decoder
 from bulkup.sources.decompress import Compression, DamagedError, decoder_for
 from bulkup.sources.format import SourceFile
 from bulkup.sources.inputs import FileInput, Input, open_file
-from bulkup.sources.places.reading import input_of
+from bulkup.sources.places.reading import RemoteInput, StreamedInput, input_of, whole_pieces
 
 __all__ = ["SOON", "FileInputs", "Unpacked"]
 
@@ -23,11 +25,12 @@ _PASSED_BYTES = 8 * 1024 * 1024
 
 
 class Unpacked:
-    """The bytes of an open file, unpacked from its beginning on. *position* counts those that were given or passed over."""
+    """What *read* gives, unpacked. *position* counts the bytes that were given or passed over. *close* closes what is read from."""
 
-    def __init__(self, fd: int, decoder: Decoder) -> None:
+    def __init__(self, read: Callable[[int], bytes], close: Callable[[], None], decoder: Decoder) -> None:
         self.position = 0
-        self._fd = fd
+        self.close = close
+        self._read = read
         self._decoder = decoder
         self._held = b""
         self._ended = False
@@ -38,7 +41,7 @@ class Unpacked:
             self._held = self._decoder.pull(_PIECE_BYTES)
             if self._held:
                 break
-            raw = os.read(self._fd, _RAW_BYTES)
+            raw = self._read(_RAW_BYTES)
             if not raw:
                 self._ended = True
                 if not self._decoder.whole:
@@ -47,10 +50,6 @@ class Unpacked:
         data, self._held = self._held[:count], self._held[count:]
         self.position += len(data)
         return data
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
 
 
 class FileInputs:
@@ -62,18 +61,18 @@ class FileInputs:
 
     def prepare(self, file: SourceFile) -> None:
         """Have the beginning of *file* fetched, if it is remote: it will be opened soon."""
-        if file.remote is not None and file.uri not in self._prepared:
-            made = input_of(file.uri, file.remote, file.size)
+        if file.remote is not None and file.uri not in self._prepared and not _is_in_packed(file):
+            made = _fetched(file)
             made.begin()
             self._prepared[file.uri] = made
 
     def open(self, file: SourceFile) -> Input:
         """The raw bytes of *file*. The one before has been closed."""
+        if _is_in_packed(file):
+            return _MemberInput(file, self)
         if file.remote is not None:
-            return self._prepared.pop(file.uri, None) or input_of(file.uri, file.remote, file.size)
-        if file.member is None or file.member.outer is Compression.NONE:
-            return FileInput(file)
-        return _MemberInput(file, self)
+            return self._prepared.pop(file.uri, None) or _fetched(file)
+        return FileInput(file)
 
     def archive_at(self, file: SourceFile) -> Unpacked:
         """The archive that *file* is a member of, unpacked to no farther than where that begins."""
@@ -85,7 +84,12 @@ class FileInputs:
                 return archive
             self.close()
         decoder = decoder_for(member.outer, member.outer_inner, zstd_window=file.zstd_window)
-        archive = Unpacked(open_file(file), decoder)
+        if file.remote is not None:
+            source = input_of(member.archive, file.remote, member.archive_bytes)
+            archive = Unpacked(whole_pieces(source), source.close, decoder)
+        else:
+            fd = open_file(file)
+            archive = Unpacked(partial(os.read, fd), partial(os.close, fd), decoder)
         self._archive = member.archive, archive
         return archive
 
@@ -97,6 +101,17 @@ class FileInputs:
         if self._archive is not None:
             self._archive[1].close()
             self._archive = None
+
+
+def _is_in_packed(file: SourceFile) -> bool:
+    """Whether *file* is a member of an archive that is packed as a whole."""
+    return file.member is not None and file.member.outer is not Compression.NONE
+
+
+def _fetched(file: SourceFile) -> RemoteInput | StreamedInput:
+    assert file.remote is not None
+    start = 0 if file.member is None else file.member.offset
+    return input_of(file.uri, file.remote, file.size, start=start)
 
 
 class _MemberInput:

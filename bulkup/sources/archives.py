@@ -7,6 +7,7 @@ import posixpath
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from io import RawIOBase
@@ -18,6 +19,8 @@ from bulkup.sources.archive_stream import Unpacked
 from bulkup.sources.decompress import Compression, DamagedError, decoder_for
 from bulkup.sources.format import Member, SourceFile
 from bulkup.sources.head import Head
+from bulkup.sources.places.file import AsFile, Bytes, bytes_of, where_in
+from bulkup.sources.places.place import Entry
 from bulkup.sources.reading import Reading
 from bulkup.sources.selection import PERHAPS, ROWS, some_of, suffix_of
 
@@ -65,14 +68,24 @@ def archive_kind(head: Head) -> Kind | None:
     return Kind.TAR if head.start(265)[257:262] == b"ustar" else None
 
 
-def members_of(uri: str, kind: Kind, head: Head, found: os.stat_result, reading: Reading, tell: Tell) -> Listed:
+def members_of(
+    uri: str,
+    kind: Kind,
+    head: Head,
+    found: os.stat_result | None,
+    reading: Reading,
+    tell: Tell,
+    entry: Entry | None = None,
+) -> Listed:
     """The members of the archive at *uri* that hold rows, in its order. Blocks; one that is packed as a whole is read whole.
 
     A member counts if its name ends as rows' names do, or says nothing and JSON stands in it. Raises `UsageProblem` where there is
     none, where a name stands twice, and what *tell* raises; `SourceUnreadable` where it is damaged.
     """
     listed = Listed()
-    members = _in_zip(uri) if kind is Kind.ZIP else _in_tar(uri, head, reading)
+    source = bytes_of(uri, *where_in(entry))
+    members = _in_zip(uri, source) if kind is Kind.ZIP else _in_tar(uri, source, head, reading)
+    mtime_ns, inode = (None, None) if found is None else (found.st_mtime_ns, found.st_ino)
     seen: set[str] = set()
     try:
         for name, size, member, read in members:
@@ -93,9 +106,9 @@ def members_of(uri: str, kind: Kind, head: Head, found: os.stat_result, reading:
             compression, inner = (told.compression, told.inner) if packed is None else (told.inner, Compression.NONE)
             listed.files.append(
                 SourceFile(
-                    f"{uri}::{name}", size, found.st_mtime_ns, found.st_ino, compression, told.format, told.bom, size,
+                    f"{uri}::{name}", size, mtime_ns, inode, compression, told.format, told.bom, size,
                     inner=inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window, member=member,
-                    detail=told.detail,
+                    detail=told.detail, remote=None if entry is None else entry.remote,
                 )
             )  # fmt: skip
     except (tarfile.TarError, zipfile.BadZipFile, DamagedError, EOFError) as error:
@@ -135,15 +148,15 @@ class _Stream(RawIOBase):
         return data
 
 
-def _in_tar(uri: str, head: Head, reading: Reading) -> Iterator[_Found]:
-    fd = os.open(uri, os.O_RDONLY | os.O_CLOEXEC)
+def _in_tar(uri: str, source: Bytes, head: Head, reading: Reading) -> Iterator[_Found]:
     outer, inner = head.compression, head.inner
-    unpacked = Unpacked(fd, decoder_for(outer, inner, zstd_window=reading.zstd_window))
+    whole = AsFile(source)
+    unpacked = Unpacked(whole.read, whole.close, decoder_for(outer, inner, zstd_window=reading.zstd_window))
     try:
         is_bare = outer is Compression.NONE
         mode: Any = "r:" if is_bare else "r|"
         with (
-            open(fd, "rb", closefd=False) if is_bare else _Stream(unpacked) as stream,
+            nullcontext(whole) if is_bare else _Stream(unpacked) as stream,
             tarfile.open(fileobj=stream, mode=mode, errors="surrogateescape") as tar,
         ):
             while (info := tar.next()) is not None:
@@ -152,23 +165,27 @@ def _in_tar(uri: str, head: Head, reading: Reading) -> Iterator[_Found]:
                     raise UsageProblem(f"{uri}: {info.name} is a sparse file; unpack it, and name its files")
                 inside = tar.extractfile(info) if info.isreg() else None
                 if inside is not None:
-                    yield as_text(info.name), info.size, Member(uri, info.offset_data, outer, inner), inside.read
+                    yield as_text(info.name), info.size, _in_tar_at(uri, source, head, info), inside.read
     finally:
-        os.close(fd)
+        whole.close()
 
 
-def _in_zip(uri: str) -> Iterator[_Found]:
-    fd = os.open(uri, os.O_RDONLY | os.O_CLOEXEC)
+def _in_tar_at(uri: str, source: Bytes, head: Head, info: tarfile.TarInfo) -> Member:
+    return Member(uri, info.offset_data, head.compression, head.inner, archive_bytes=source.size)
+
+
+def _in_zip(uri: str, source: Bytes) -> Iterator[_Found]:
+    whole = AsFile(source)
     try:
-        with open(fd, "rb", closefd=False) as stream, zipfile.ZipFile(stream) as archive:
+        with zipfile.ZipFile(whole) as archive:
             for info in archive.infolist():
                 if not info.is_dir():
-                    yield info.filename, info.compress_size, _zipped(uri, fd, info), _Range(fd, uri, info).read
+                    yield info.filename, info.compress_size, _zipped(uri, source, info), _Range(source, info).read
     finally:
-        os.close(fd)
+        whole.close()
 
 
-def _zipped(uri: str, fd: int, info: zipfile.ZipInfo) -> Member:
+def _zipped(uri: str, source: Bytes, info: zipfile.ZipInfo) -> Member:
     if not _may_hold_rows(info.filename):
         return Member(uri, 0)
     if info.flag_bits & 1:
@@ -176,11 +193,11 @@ def _zipped(uri: str, fd: int, info: zipfile.ZipInfo) -> Member:
     method = _METHODS.get(info.compress_type)
     if method is None:
         raise UsageProblem(f"{uri}: {info.filename} is packed in a way that is not read; unpack it, and name its files")
-    return Member(uri, _data_offset(fd, info), method=method, crc=info.CRC, unpacked=info.file_size)
+    return Member(uri, _data_offset(source, info), method=method, crc=info.CRC, unpacked=info.file_size)
 
 
-def _data_offset(fd: int, info: zipfile.ZipInfo) -> int:
-    header = os.pread(fd, _LOCAL_HEADER_BYTES, info.header_offset)
+def _data_offset(source: Bytes, info: zipfile.ZipInfo) -> int:
+    header = source.read(_LOCAL_HEADER_BYTES, info.header_offset)
     if len(header) < _LOCAL_HEADER_BYTES or not header.startswith(b"PK\x03\x04"):
         raise zipfile.BadZipFile(f"{info.filename} has no header")
     lengths = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
@@ -190,17 +207,16 @@ def _data_offset(fd: int, info: zipfile.ZipInfo) -> int:
 class _Range:
     """The raw bytes of a zip file's member."""
 
-    def __init__(self, fd: int, uri: str, info: zipfile.ZipInfo) -> None:
-        self._fd = fd
+    def __init__(self, source: Bytes, info: zipfile.ZipInfo) -> None:
+        self._source = source
         self._info = info
-        self._uri = uri
         self._at: int | None = None
         self._left = info.compress_size
 
     def read(self, count: int) -> bytes:
         if self._at is None:
-            self._at = _data_offset(self._fd, self._info)
-        data = os.pread(self._fd, min(count, self._left), self._at)
+            self._at = _data_offset(self._source, self._info)
+        data = self._source.read(min(count, self._left), self._at)
         self._at += len(data)
         self._left -= len(data)
         return data

@@ -175,7 +175,7 @@ class Member:
     """Where in the file *archive* a member's bytes stand: from *offset* on, in what *outer* and then *outer_inner* unpack to.
 
     *method* is how the archive itself packs them, and *crc* and *unpacked* are the checksum and the length of what it packs; None
-    where it says nothing of that.
+    where it says nothing of that. *archive_bytes* is the archive's size.
     """
 
     archive: str
@@ -185,6 +185,7 @@ class Member:
     method: Compression = Compression.NONE
     crc: int | None = None
     unpacked: int | None = None
+    archive_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from bulkup.errors import SourceUnreadable, UsageProblem
@@ -79,13 +80,7 @@ def look_into(uri: str, reading: Reading, entry: Entry | None = None) -> Found:
         head = Head(lambda count: os.read(fd, count), encoding=reading.encoding, zstd_window=reading.zstd_window)
         kind = archive_kind(head)
         if kind is not None and not (kind is Kind.ZIP and head.compression is Compression.NONE and is_workbook(uri)):
-
-            def tell_member(name: str, inside: Head) -> Told:
-                if archive_kind(inside) is not None:
-                    raise UsageProblem(f"{name}: is an archive in an archive; unpack it, and name its files")
-                return _tell(name, inside, reading, is_member=True)
-
-            listed = members_of(uri, kind, head, found, reading, tell_member)
+            listed = members_of(uri, kind, head, found, reading, partial(_tell_member, reading))
             return Found(tuple(listed.files), listed.note(uri))
         told = _tell(uri, head, reading)
         size = found.st_size
@@ -103,13 +98,22 @@ def look_into(uri: str, reading: Reading, entry: Entry | None = None) -> Found:
     return Found((file,))
 
 
+def _tell_member(reading: Reading, name: str, inside: Head) -> Told:
+    if archive_kind(inside) is not None:
+        raise UsageProblem(f"{name}: is an archive in an archive; unpack it, and name its files")
+    return _tell(name, inside, reading, is_member=True)
+
+
 def _look_into_remote(entry: Entry, reading: Reading) -> Found:
     with closing(input_of(entry.uri, entry.remote, entry.size, BLOCK_BYTES)) as source:
         head = Head(whole_pieces(source), encoding=reading.encoding, zstd_window=reading.zstd_window)
         if (kind := archive_kind(head)) is not None:
-            raise UsageProblem(
-                f"{entry.uri}: a {kind} archive is read from a local disk only; fetch it, and name that file"
-            )
+            if entry.size is None or not entry.remote.ranges:
+                raise UsageProblem(
+                    f"{entry.uri}: its server gives no parts of this {kind} archive; fetch it, and name that file"
+                )
+            listed = members_of(entry.uri, kind, head, None, reading, partial(_tell_member, reading), entry)
+            return Found(tuple(listed.files), listed.note(entry.uri))
         told = _tell(entry.uri, head, reading, entry=entry)
     file = SourceFile(
         entry.uri, entry.size, None, None, told.compression, told.format, told.bom, entry.size,

@@ -6,6 +6,8 @@ import gzip
 import io
 import itertools
 import random
+import tarfile
+import zipfile
 from contextlib import aclosing
 
 import pyarrow as pa
@@ -236,3 +238,32 @@ async def test_names_are_taken_as_they_are(s3: S3, web: Web) -> None:
     web.files["/a b/ü.jsonl"] = WebFile(b'{"a": 1}\n')
     for path in ("/a b/ü.jsonl", "/a%20b/%C3%BC.jsonl"):
         assert len(await read(opened(web.url + path))) == 1
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip"])
+async def test_the_members_of_an_archive_are_read(web: Web, kind: str) -> None:
+    members = {f"rows/{number}.jsonl": lines(number, 8) for number in range(6)}
+    members["more.jsonl.gz"] = gzip.compress(lines(9, 8))
+    out = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in members.items():
+                archive.writestr(name, data)
+    else:
+        with tarfile.open(fileobj=out, mode="w:gz" if kind == "tar.gz" else "w") as tar:
+            for name, data in members.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    web.files["/all"] = WebFile(out.getvalue())
+    source = opened(f"{web.url}/all")
+    assert [file.uri for file in source.files] == [f"{web.url}/all::{name}" for name in members]
+    web.faults.extend([None, ("reset", 100), 503])
+    contents = [*(lines(number, 8) for number in range(6)), lines(9, 8)]
+    assert await read(source) == expected_rows(contents, MAX_ROW)
+    web.files["/all"].etag = '"v2"'
+    with pytest.raises(SourceChanged, match="has changed since"):
+        await read(source)
+    web.files["/all"] = WebFile(out.getvalue(), ranges=False)
+    with pytest.raises(UsageProblem, match="its server gives no parts of this"):
+        opened(f"{web.url}/all")

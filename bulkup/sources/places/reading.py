@@ -23,9 +23,13 @@ _PATIENCE_S = 0.2
 _PIECES = 16
 
 
-def input_of(uri: str, remote: Remote, size: int | None, soon: int | None = None) -> RemoteInput | StreamedInput:
-    """The bytes of an object from the first on, by ranges where the server gives them; *soon* as in `RemoteInput`."""
-    return RemoteInput(uri, remote, size, soon) if remote.ranges and size is not None else StreamedInput(uri, remote)
+def input_of(
+    uri: str, remote: Remote, size: int | None, soon: int | None = None, start: int = 0
+) -> RemoteInput | StreamedInput:
+    """The bytes of an object in order, by ranges where the server gives them; *soon* and *start* as in `RemoteInput`."""
+    if remote.ranges and size is not None:
+        return RemoteInput(uri, remote, size, soon, start)
+    return StreamedInput(uri, remote)
 
 
 def whole_pieces(source: RemoteInput | StreamedInput) -> Callable[[int], bytes]:
@@ -76,11 +80,12 @@ class RemoteInput:
     """An object of which any range can be read, from its beginning on: a connection that breaks is no end, what comes next is asked
     for from where it stood."""
 
-    def __init__(self, uri: str, remote: Remote, size: int, soon: int | None = None) -> None:
-        """*soon*: so many bytes are wanted for sure, what comes behind them perhaps."""
+    def __init__(self, uri: str, remote: Remote, size: int, soon: int | None = None, start: int = 0) -> None:
+        """The *size* bytes from *start* on. *soon*: so many are wanted for sure, what comes behind them perhaps."""
         self.consumed = 0
         self._size = size
-        self._windows = Windows(uri, remote, 0, size if soon is None else min(soon, size), size)
+        self._start = start
+        self._windows = Windows(uri, remote, start, start + (size if soon is None else min(soon, size)), start + size)
 
     def begin(self) -> None:
         """Have the first bytes fetched."""
@@ -91,20 +96,20 @@ class RemoteInput:
         count = min(count, self._size - self.consumed)
         if not count:
             return b""
-        span = self._windows.at(self.consumed)
+        span = self._windows.at(self._start + self.consumed)
         if not wait([span.data], _PATIENCE_S).done:
             return None
-        at = self.consumed - span.start
+        at = self._start + self.consumed - span.start
         data = bytes(memoryview(span.data.result())[at : at + count])
         self.consumed += len(data)
         return data
 
     def ready(self) -> bool:
-        return self.consumed >= self._size or self._windows.at(self.consumed).data.done()
+        return self.consumed >= self._size or self._windows.at(self._start + self.consumed).data.done()
 
     async def wait(self) -> None:
         if not self.ready():
-            await _done(self._windows.at(self.consumed).data)
+            await _done(self._windows.at(self._start + self.consumed).data)
 
     def close(self) -> None:
         self._windows.close()
