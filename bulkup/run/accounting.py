@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from bulkup.account.reasons import RejectedFor
 from bulkup.account.receipt import (
@@ -15,7 +14,6 @@ from bulkup.account.receipt import (
     seconds_between,
 )
 from bulkup.account.verdict import LaneRecord, RunRecord, run_verdict
-from bulkup.chunk import Totals
 from bulkup.destinations.registry import assumptions_for
 from bulkup.errors import BulkupError
 from bulkup.journal.facts import (
@@ -57,10 +55,9 @@ def read_record(journal: JournalView) -> RunRecord:
 
 
 def _lane_record(journal: JournalView, name: str, *, empty_is_ok: bool) -> LaneRecord:
-    planned_whole = journal.fact(PLANNED_WHOLE, name)
     return LaneRecord(
-        totals=journal.totals(name) if planned_whole else _with_unread(journal.totals(name), journal.fact(SCAN, name)),
-        planned_whole=planned_whole,
+        totals=journal.totals(name),
+        planned_whole=journal.fact(PLANNED_WHOLE, name),
         unreadable=journal.fact(UNREADABLE, name),
         late=journal.fact(LATE, name),
         end=journal.fact(LANE_END, name),
@@ -68,15 +65,6 @@ def _lane_record(journal: JournalView, name: str, *, empty_is_ok: bool) -> LaneR
         source_rows=_rows_of(journal.fact(SCAN, name)),
         empty_is_ok=empty_is_ok,
     )
-
-
-def _with_unread(totals: Totals, scan: ScanRecord | None) -> Totals:
-    """*totals* with the rows of the source that are not planned yet among those that are left, where a scan has counted all."""
-    if scan is None or scan.bytes_looked_at is not None or scan.broke_off is not None:
-        return totals
-    rows = scan.rows + scan.rejected + scan.skipped - scan.made
-    unread = max(0, rows - totals.rows_read)
-    return replace(totals, lines=totals.lines + unread, rows_left=totals.rows_left + unread)
 
 
 def _why_rejected(journal: JournalView, lanes: Sequence[str]) -> Mapping[str, tuple[RejectedFor, ...]]:
