@@ -26,6 +26,7 @@ class RunKeywords(TypedDict, total=False):
     delimiter: str | None
     header: bool
     header_row: int | None
+    sheet: str | None
     zstd_window_bytes: int
     empty: Empty | Literal["fail", "ok"]
     scan: int | Literal["all", "none"] | None
