@@ -210,12 +210,15 @@ def test_runs_are_listed_and_cleaned(shell: Shell, rows: list[dict[str, Any]]) -
 
 
 def test_status_is_watched_until_the_end(shell: Shell, rows: list[dict[str, Any]]) -> None:
-    shell.emulator.patch(latency_ms=100)
+    shell.emulator.patch(latency_ms=500)  # the run must not be done before the watch has begun
     running = shell.start("upload", "rows.jsonl", "--to", "nebius", *shell.urls, "--max-chunk-bytes", "2KiB")
     eventually(lambda: sent(shell) >= 3)
-    watched = shell.run("status", "--watch")
+    watching = shell.start("status", "--watch")
+    assert watching.process.stdout is not None
+    assert any("rows/s" in line for line in watching.process.stdout)
+    shell.emulator.patch(latency_ms=0)
+    watched = watching.wait()
     assert watched.code == 0, watched.err
-    assert "rows/s" in watched.out
     assert "last receipt: landed, exit code 0" in watched.out
     assert running.wait().code == 0
 
