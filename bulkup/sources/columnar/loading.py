@@ -44,4 +44,5 @@ def pyarrow() -> Any:
     import pyarrow.ipc
     import pyarrow.parquet
 
+    pa.set_memory_pool(pa.system_memory_pool())  # the other ones keep some 40 MB that they do not use
     return pa
