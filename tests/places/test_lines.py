@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bulkup.errors import ExitCode, TokenRefused
+from bulkup.errors import ExitCode, TokenRefused, UsageProblem
 from bulkup.sources import PlaceAccess, open_source
-from bulkup.sources.places import fetching
+from bulkup.sources.places import fetching, place
 from tests.cli.shell import Shell
 from tests.e2e.harness import Bench
 from tests.places.servers import AWS, S3, SIGNATURE, Web, WebFile
@@ -139,3 +139,16 @@ def test_credentials_that_s3_refuses_are_named(web: Web, locator: str, status: i
     assert "--anonymous" in str(caught.value)
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_no_credentials_for_azure_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_CLIENT_ID", "AZURE_STORAGE_ACCOUNT_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "ours")
+    with pytest.raises(TokenRefused, match=r"az://rows/a\.jsonl: there are no credentials for it.*--anonymous"):
+        open_source(["az://rows/a.jsonl"], max_row_bytes=1000)
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT")
+    place.close_all()
+    with pytest.raises(UsageProblem, match="set AZURE_STORAGE_ACCOUNT"):
+        open_source(["az://rows/a.jsonl"], max_row_bytes=1000)

@@ -28,6 +28,9 @@ _OPTIONS: dict[str, Any] = {
 """bulkup tries again by itself, so that a run that is told to stop is not held up."""
 
 _STATUS = re.compile(r"status code: (\d{3})")
+_LOOKED_FOR = ("az account get-access-token", "169.254.169.254", "metadata.google.internal")
+"""Where credentials are looked for last: a failure there means that there are none."""
+
 _WORN_OUT = ("ExpiredToken", "TokenRefreshRequired", "RequestTimeTooSkewed")
 _UNKNOWN_KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthorizationHeaderMalformed")
 
@@ -133,6 +136,10 @@ class Bucket:
 
     def _meaning(self, uri: str, error: Exception) -> Exception:
         text = str(error)
+        if any(mark in text for mark in _LOOKED_FOR):
+            return TokenRefused(
+                f"{uri}: there are no credentials for it ({_first_line(error)}); for a public bucket give --anonymous"
+            )
         found = _STATUS.search(text)
         status = int(found[1]) if found else 0
         if "NoSuchBucket" in text or status == 404:  # an object that is not there is told in another way
