@@ -161,5 +161,5 @@ class Delivery:
         slot.answered(outcome)
         took_s = self._clock.monotonic() - slot.began_s
         with anyio.CancelScope(shield=True):  # journal and totals must not part when the lane ends in between
-            await self._recorder.outcome(chunk, size, outcome, came.ids, took_s=took_s)
+            await self._recorder.outcome(chunk, size, outcome, came.ids, took_s)
         return outcome

@@ -41,7 +41,7 @@ class Recorder:
         self._tally = lane.tally
         self._doubts = 0
 
-    async def outcome(self, chunk: Chunk, size: int, outcome: Outcome, ids: bytes, *, took_s: float = 0.0) -> None:
+    async def outcome(self, chunk: Chunk, size: int, outcome: Outcome, ids: bytes, took_s: float) -> None:
         """What one attempt came to in *took_s* seconds, durable."""
         self._tally.outcomes[_label(outcome)] += 1
         self._log(chunk, size, outcome, took_s)

@@ -122,6 +122,7 @@ class LaneAlone(Alone):
         self.executors = Executors(rig.LANE, here, rig.no_workers(), source, self.cursor, to.token)
         self.chunks: list[Chunk] = []
         self.was_found = self.to_settle = 0
+        self.logged: list[tuple[str, dict[str, Any]]] = []
         self.budget, self.fence, self.limit = ByteBudget(1 << 20), Fence(), BodyLimit(1 << 16)
 
     async def begin(self) -> None:
@@ -252,6 +253,7 @@ class LaneAlone(Alone):
             limit=self.limit,
             others=others,
             say=self.said.append,
+            log=lambda event, found: self.logged.append((event, found)),
         )
         return PlannedLane(lane, self.plan, self.chunker)
 

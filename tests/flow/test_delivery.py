@@ -93,6 +93,31 @@ class TestLanding:
         chunk = lane.chunks[0]
         assert asked == [(2, chunk.body_bytes + lane.to.envelope(chunk.name, lane.plan.rows).size)]
 
+    @pytest.mark.parametrize(
+        ("outcome", "found"),
+        [
+            (
+                Accepted("ds-0", "set-1", RemoteStatus.READY),
+                {"outcome": "landed", "reason": None, "remote_id": "ds-0", "remote_name": "set-1"},
+            ),
+            (LOST, {"outcome": "in_doubt", "reason": "the answer was lost"}),
+        ],
+    )
+    async def test_each_answer_is_logged_with_what_it_took(
+        self, lane: LaneAlone, outcome: Outcome, found: dict[str, str | None]
+    ) -> None:
+        async def send(prepared: Prepared, on_bytes: Callable[[int], None]) -> Sent:
+            await lane.clock.sleep(1.23456)
+            return Sent(outcome)
+
+        await lane.clock.sleep(5)
+        await lane.deliver(1, send=send)
+        chunk = lane.chunks[1]
+        size = chunk.body_bytes + lane.to.envelope(chunk.name, lane.plan.rows).size
+        assert lane.logged == [
+            ("request", {"chunk": str(chunk.id), "rows": 2, "bytes": size, "took_s": 1.235, **found})
+        ]
+
     async def test_those_in_flight_are_counted(self, lane: LaneAlone) -> None:
         seen, together = [], Together(2)
 

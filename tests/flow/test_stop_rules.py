@@ -52,6 +52,14 @@ def test_how_many_and_which_share_of_the_rows_were_rejected_is_told() -> None:
     )
 
 
+def test_rows_that_were_made_of_others_are_among_those_that_were_read() -> None:
+    for made, stops in ((499, False), (500, True)):
+        halt = Halt()
+        totals = Totals(lines=500, rows_made=made, rows_rejected=51)
+        StopRules(totals=totals, limit=RejectLimit.parse("5%"), halt=halt).check_rejects()
+        assert (halt.reason is not None) is stops
+
+
 def test_five_percent_is_the_default() -> None:
     assert RunSettings(name="x").max_rejects == RejectLimit.parse("5%")
 
