@@ -179,6 +179,7 @@ def test_other_lines_are_not_taken_for_a_table(tmp_path: Path) -> None:
     assert inspect(str(tmp_path / "b.csv")).format.name == "jsonl"
 
 
+STRAY = [b"a", b'5"', b"1", b"", b'x"y""', b' "z"']
 PIECES = [b"a", b"1", b"2.5", b"true", b'"', b'"x,y"', b'""', b"\r", b"\r\n", b"\n", b",", b";", b'"a""b"', b"\xc3\xa9"]
 PIECES += [b"\xff", b" ", b"\x01", b"\0", b"\\u0001", b"-0", b"1e5", b"TRUE", b"\t"]
 NICE = [b"a", b"1", b"", b'"q\nz"', b'"x,y"', b'""', b'"a""b"', b"true", b"1.5", b" b ", b"\\n"]
@@ -192,7 +193,9 @@ def texts(draw: st.DrawFn) -> tuple[bytes, Dialect]:
         text = b"".join(draw(st.lists(st.sampled_from(PIECES), max_size=25)))
     else:
         end = b"\r" if line_break == b"\r" else draw(st.sampled_from([b"\n", b"\r\n"]))
-        row = st.lists(st.sampled_from(NICE), min_size=columns, max_size=columns).map(delimiter.join)
+        row = st.lists(st.sampled_from(draw(st.sampled_from([NICE, STRAY]))), min_size=columns, max_size=columns).map(
+            delimiter.join
+        )
         text = end.join(draw(st.lists(row, min_size=1, max_size=8))) + draw(st.sampled_from([b"", end]))
     names = tuple(f'k"{number}\n' for number in range(columns))
     kinds = tuple(draw(st.sampled_from([None, *Kind])) for _ in range(columns))

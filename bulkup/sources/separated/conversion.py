@@ -17,7 +17,7 @@ from bulkup.sources.format import Item
 from bulkup.sources.separated.cutter import LongRecord, Records
 from bulkup.sources.separated.dialect import Dialect
 from bulkup.sources.separated.kinds import PATTERNS, Kind, as_json_text
-from bulkup.sources.separated.records import fields_of
+from bulkup.sources.separated.records import fields_of, opens_quotes
 
 __all__ = ["JsonMaker", "cells_of", "is_plain", "text_frame"]
 
@@ -169,6 +169,7 @@ def text_frame(data: bytes, dialect: Dialect, columns: Sequence[int] | None = No
         infer_schema=False,
         separator=dialect.delimiter.decode(),
         eol_char=dialect.line_break.decode(),
+        quote_char='"' if opens_quotes(data, dialect.delimiter, dialect.line_break) else None,
         columns=None if columns is None else list(columns),
         raise_if_empty=False,
     )

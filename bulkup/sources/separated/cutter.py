@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate, compress, pairwise, repeat
 
 from bulkup.model import HEAD_BYTES
-from bulkup.sources.separated.records import QUOTE, RowEnd, rows_in
+from bulkup.sources.separated.records import QUOTE, RowEnd, opens_quotes, rows_in
 
 __all__ = ["LongRecord", "RecordCutter", "Records"]
 
@@ -167,7 +167,7 @@ class RecordCutter:
         if not self._is_exact:
             return self._taken(end, (), None)
         data = bytes(self._held[:end])
-        if QUOTE not in data:
+        if not opens_quotes(data, self._delimiter, self._break):
             outside = data
             lengths = [length + 1 for length in map(len, data.split(self._break)[:-1])]
         else:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from enum import Enum, auto
 
-__all__ = ["QUOTE", "RowEnd", "fields_of", "rows_in"]
+__all__ = ["QUOTE", "RowEnd", "fields_of", "opens_quotes", "rows_in"]
 
 QUOTE = b'"'
 _QUOTE = ord(QUOTE)
@@ -65,6 +65,11 @@ class RowEnd:
     def moved(self, count: int) -> None:
         """So many bytes were taken away at the beginning."""
         self.position -= count
+
+
+def opens_quotes(rows: bytes, delimiter: bytes, line_break: bytes) -> bool:
+    """Whether a field of *rows*, which are whole, begins with a quote. If none does, quotes are characters like others."""
+    return QUOTE in rows and (rows.startswith(QUOTE) or delimiter + QUOTE in rows or line_break + QUOTE in rows)
 
 
 def rows_in(data: bytes, delimiter: bytes, line_break: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
