@@ -118,7 +118,8 @@ def _called(settings: Iterable[Setting], given: Given, environment: Mapping[str,
 
 
 def state_dir(flag: str | None, environment: Mapping[str, str]) -> Path:
-    """Where runs are kept, for the commands that look at them."""
+    """Where runs are kept, for the commands that look at them. Raises `UsageProblem` for a variable of ours that nothing reads."""
+    refuse_unknown_variables(environment)
     return Path(flag or environment.get("BULKUP_STATE_DIR") or ".bulkup")
 
 

@@ -151,3 +151,15 @@ def test_verbose_shows_no_traceback_of_a_mistake(here: Path, capsys: pytest.Capt
     """It lies in what was given, not in the code."""
     assert main([*UP, "--concurrency", "0", "-v"]) == 2
     assert capsys.readouterr().err == "bulkup: --concurrency 0: give a whole number from 1 to 256\n"
+
+
+@pytest.mark.parametrize("command", [("status",), ("runs",), ("resume", "x"), ("pause",)])
+def test_commands_about_runs_refuse_unknown_variables_too(
+    command: tuple[str, ...], here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BULKUP_STATEDIR", "elsewhere")
+    assert main([*command]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "bulkup: BULKUP_STATEDIR: bulkup has no such variable (did you mean BULKUP_STATE_DIR?) (unset it to go on)\n"
+    )
