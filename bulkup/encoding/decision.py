@@ -11,6 +11,7 @@ import msgspec
 
 from bulkup.encoding.by_row import RewrittenRows
 from bulkup.encoding.choosing import Choice, choose_preset, fitting, missing_in, offered, what_is_missing
+from bulkup.encoding.doubled_keys import doubled_key
 from bulkup.encoding.drop import is_nested, without
 from bulkup.encoding.exploding import Exploder, block_of
 from bulkup.encoding.faults import one_line
@@ -25,6 +26,7 @@ from bulkup.model import Block, Validation
 from bulkup.refusal import Refusal, attempt
 from bulkup.rows.mapping import Mapping
 from bulkup.rows.schema import Column, Holds, given_columns, infer_columns
+from bulkup.settings.repair import Repair
 
 __all__ = ["decide", "exploder_of", "readable_rows"]
 
@@ -50,7 +52,10 @@ def decide(sample: Block | None, target: Target, options: RowOptions, chosen: Ch
     lines = [line.row for line in lines_of(sample) if line.row] if sample is not None else []
     mender = Mender(options.repairs)
     _check(target, options)
-    found = [row for row in (_read(line, mender) for line in lines) if row is not None]
+    doubles_count = options.validation is Validation.FULL and Repair.DUPLICATE_KEYS not in options.repairs
+    # what is rejected anyway says nothing
+    good = (line for line in lines if not doubles_count or doubled_key(line) is None)
+    found = [row for row in (_read(line, mender) for line in good) if row is not None]
     top = tuple(key for key in dict.fromkeys(options.drop) if any(key in row for row in found) or not is_nested(key))
     nested = tuple(key for key in options.drop if key not in top)
     rows = [without(row, top, nested) for row in found]

@@ -83,3 +83,12 @@ def test_nobody_is_told_to_drop_what_a_row_needs(preset: str, row: dict[str, Any
 def test_rows_in_another_shape_say_nothing_about_what_may_be_dropped() -> None:
     words, options = advice("chat", {"messages": [user("q"), said("a")]}, {"prompt": "q", "score": 1})
     assert not options.drop, words
+
+
+def test_a_row_that_is_rejected_anyway_says_nothing_about_what_may_be_dropped() -> None:
+    good = json.dumps({"question": "q", "answer": "a"}).encode()
+    data = good + b'\n{"question":"q","answer":"a","answer":"b","odd":1}\n'
+    block = Block(data, 0, len(data))
+    encoded = decide(block, TARGET, RowOptions(preset="question-answer")).encoder().encode(block)
+    assert (encoded.rows, len(encoded.rejects)) == (1, 1)
+    assert "--repair duplicate-keys=last" in encoded.rejects[0].reason

@@ -87,8 +87,11 @@ def run_of(case: random.Random, scratch: Path, count: int, *, workers: int) -> i
         validation="trust" if trusts else "full",  # type: ignore[arg-type]
     )
     upload = Upload((str(path),), (destination,), settings)
-    receipt = asyncio.run(execute(upload, tell=lambda _: None))
     how = f"{destination.service} {options} {'trust' if trusts else 'full'} {workers} workers, bodies of {size}"
+    try:
+        receipt = asyncio.run(execute(upload, tell=lambda _: None))
+    except Exception as error:
+        raise AssertionError(f"{how}: {error!r}") from error
     rejected = len(rows) - len(judged)
     _compare(
         receipt, destination.service, how, (len(rows), len(wanted), rejected), wanted, _stored(db_path, made.texts)
