@@ -564,7 +564,8 @@ def main(arguments: list[str] | None = None) -> int:
         with to_stdout():
             pass  # what is still buffered goes out, or its loss is said
     except SystemExit as left:
-        if left.code in (None, 0, 1):  # completion, which has said what it had to say
+        is_reader_gone = isinstance(left.__context__, BrokenPipeError)  # which typer makes this of
+        if left.code in (None, 0, 1) and not is_reader_gone:  # completion, which has said what it had to say
             return int(left.code or 0)
         return exit_code_of(left, is_verbose=is_verbose)
     except BaseException as error:  # noqa: BLE001 - the last stop: every error becomes a line and an exit code
