@@ -24,7 +24,7 @@ __all__ = ["SURE_BYTES", "is_plainly_lines", "shape_of"]
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _VALUES = msgspec.json.Decoder(msgspec.Raw).decode_lines
 _SURE_ROWS = 4
-SURE_BYTES = 4 * 1024
+SURE_BYTES = 16 * 1024
 _LONGEST_LOOK_BYTES = 64 * 1024 * 1024
 _COUNTED_BYTES = 16 * 1024 * 1024
 """In so many bytes the rows under each key are counted; of a larger object only its beginning is looked into."""
