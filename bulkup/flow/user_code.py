@@ -26,7 +26,10 @@ class _Thread:
         self._thread: threading.Thread | None = None
 
     def put(self, work: _Work) -> None:
-        if self._thread is None:
+        if (
+            self._thread is None or not self._thread.is_alive()
+        ):  # a process that was forked has none of its parent's threads
+            self._work = SimpleQueue()
             self._thread = threading.Thread(target=self._run, name="bulkup --map", daemon=True)
             self._thread.start()
         self._work.put(work)
