@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.account.receipt import Receipt
-from bulkup.account.verdict import LaneEnd
+from bulkup.account.verdict import LaneEnd, LaneRecord, lane_verdict
 from bulkup.chunk import Totals
 from bulkup.cli.standing_lines import status_lines
 from bulkup.errors import ExitCode
@@ -68,6 +69,21 @@ stops = st.sampled_from([code for code in ExitCode if code not in (ExitCode.ALL_
 ends = st.builds(LaneEnd, unseen=maybe) | st.builds(LaneEnd, reason=words, exit_code=stops, unseen=maybe)
 stories = st.builds(Story, steps, st.booleans(), maybe, maybe, ends)
 interrupts = st.sampled_from([None, None, ExitCode.INTERRUPTED, ExitCode.TERMINATED])
+
+
+@pytest.mark.parametrize(
+    ("totals", "code"),
+    [
+        (Totals(lines=2, rows_landed=2), ExitCode.ALL_LANDED),
+        (Totals(lines=2, rows_landed=1, rows_in_doubt=1), ExitCode.IN_DOUBT),
+        (Totals(lines=2, rows_landed=1, rows_rejected=1), ExitCode.SOME_REJECTED),
+        (Totals(lines=3, rows_landed=1, rows_rejected=1, rows_in_doubt=1), ExitCode.IN_DOUBT),
+        (Totals(lines=2, rows_landed=1, rows_left=1), ExitCode.TRY_LATER),
+        (Totals(), ExitCode.EMPTY),
+    ],
+)
+def test_a_lane_that_came_to_its_end_is_judged_by_what_became_of_its_rows(totals: Totals, code: ExitCode) -> None:
+    assert lane_verdict(LaneRecord(totals=totals, planned_whole=True, end=LaneEnd())).exit_code is code
 
 
 def worst_of(codes: set[int]) -> int:

@@ -125,4 +125,13 @@ def _value(value: object) -> str:
     if isinstance(value, str):
         text = redact(value)
         return repr(text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "...")
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, int | float) else ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _digits(value) if isinstance(value, int | float) else ""
+
+
+def _digits(value: float) -> str:
+    try:
+        return f"{value:g}"
+    except OverflowError:  # a whole number beyond a double
+        return f"{str(value)[:LONGEST_VALUE]}..."

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bulkup.cli.app import main
+from bulkup.settings.faults import LONGEST_VALUE
 from tests.cli.shell import TOKENS
 
 PRESETS = "auto, identity, chat, sharegpt, alpaca, prompt-completion, question-answer, preference or text"
@@ -52,6 +53,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ((*UP, "--preset", "alpacca"), f"--preset 'alpacca': give {PRESETS} (did you mean alpaca?)"),
     ((*UP, "--workers", "many"), "--workers 'many': give a number of processes, or auto"),
     ((*UP, "--workers", "100"), "--workers 100: give a whole number from 1 to 64"),
+    ((*UP, "--workers", "9" * 320), f"--workers {'9' * LONGEST_VALUE}...: give a whole number from 1 to 64"),
     ((*UP, "--validation", "strict"), "--validation 'strict': give full or trust"),
     ((*UP, "--column", "score"), "--column: 'score' is not NAME=TYPE, such as score=integer or note=string?"),
     ((*UP, "--name", ""), "--name '': a dataset's name has 1 to 200 printable characters"),
