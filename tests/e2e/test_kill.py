@@ -18,13 +18,15 @@ from tests.forking import Forked
 from tests.matrix.launcher import Launcher
 
 LANES = ("nebius", "collinear")
+ROWS_A_REQUEST = 5
 
 
 def _command(bench: Bench) -> list[str]:
     return [
         "upload", str(bench.source), "--to", "nebius", "--to", "collinear", "--name", "rows",
         "--folder", "/tests", "--space-id", SPACE, "--nebius-url", bench.emulator.url, "--collinear-url", bench.emulator.url,
-        "--state-dir", str(bench.folder / "state"), "--max-chunk-rows", "5", "--settle-after", "0.05", "--json", "-q",
+        "--state-dir", str(bench.folder / "state"), "--max-chunk-rows", str(ROWS_A_REQUEST),
+        "--settle-after", "0.05", "--json", "-q",
     ]  # fmt: skip
 
 
@@ -37,9 +39,9 @@ def _start(bench: Bench) -> Forked:
     return Forked(*_command(bench), cwd=Path.cwd(), env={**os.environ, **TOKENS})
 
 
-def _kill_somewhere(bench: Bench, dice: random.Random) -> bool:
-    """Start the upload and kill it at a random moment; whether it was still running."""
-    aim = _received(bench) + dice.choice([0, dice.randint(1, 5), dice.randint(5, 60)])
+def _kill_somewhere(bench: Bench, dice: random.Random, most: int = 60) -> bool:
+    """Start the upload and kill it at a random moment, at most *most* requests later; whether it was still running."""
+    aim = _received(bench) + dice.choice([0, dice.randint(1, 5), dice.randint(5, most)])
     with _start(bench) as process:
         started = time.monotonic()
         least = dice.uniform(0, 0.9) if dice.random() < 0.2 else 0.0
@@ -80,7 +82,9 @@ def _check_end(bench: Bench, receipt: dict[str, Any]) -> None:
 def _killed(bench: Bench, kills: int, seed: int) -> dict[str, Any]:
     dice = random.Random(seed)
     bench.emulator.patch(latency_ms=25, store_delay_ms=5)
-    running = sum(_kill_somewhere(bench, dice) for _ in range(kills))
+    requests = len(LANES) * len(bench.rows) // ROWS_A_REQUEST
+    most = min(60, requests // kills // 2)  # so that half are left over, for those sent before a slow machine kills
+    running = sum(_kill_somewhere(bench, dice, most) for _ in range(kills))
     bench.emulator.idle()
     with _start(bench) as process:
         out, err = process.communicate(timeout=240)
@@ -97,8 +101,8 @@ def _killed(bench: Bench, kills: int, seed: int) -> dict[str, Any]:
 
 @pytest.fixture
 def few(emulator: Spawned, tmp_path: Path) -> Bench:
-    """A hundred requests a lane."""
-    return Bench(emulator, tmp_path, gsm8k_rows(500))
+    """Two hundred requests a lane."""
+    return Bench(emulator, tmp_path, gsm8k_rows(1000))
 
 
 def test_five_kills(few: Bench) -> None:
