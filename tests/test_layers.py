@@ -17,7 +17,19 @@ PACKAGE = ROOT / "bulkup"
 
 WORDS, PURE, EDGES, FLOW, WIRING, SURFACE = range(6)
 LAYERS = {
-    WORDS: ("model", "chunk", "outcome", "errors", "refusal", "event", "path_text", "settings", "tokens", "version"),
+    WORDS: (
+        "model",
+        "authority",
+        "chunk",
+        "outcome",
+        "errors",
+        "refusal",
+        "event",
+        "path_text",
+        "settings",
+        "tokens",
+        "version",
+    ),
     PURE: (
         *("rows", "encoding", "scan", "account", "doubt"),
         *("tokens.logs", "transport.classify", "transport.stalls", "flow.tiling", "bench.sweep"),

@@ -18,7 +18,7 @@ import pytest
 
 from bulkup.errors import SourceChanged, UsageProblem
 from bulkup.tokens.secret import Token, redact
-from bulkup.transport import Answer, Phase, Timeouts, Transport, TransportFailure, check_base_url
+from bulkup.transport import Answer, Phase, Timeouts, Transport, TransportFailure, Withheld, check_base_url
 
 SECRET = "tok-SECRET-0123456789"
 TOKEN = Token(SECRET)
@@ -386,6 +386,82 @@ async def test_a_body_that_raises_passes_through_and_its_request_is_never_comple
         assert caught.value is error
         if server.connections:
             assert len((await server.finished()).body) < body.content_length
+
+
+class Lease:
+    """Authority that is there for the first *times* it is asked."""
+
+    epoch = 7
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def holds(self) -> bool:
+        self.times -= 1
+        return self.times >= 0
+
+
+@pytest.mark.parametrize("pieces", [[b"x"], [b"x" * 4096] * 3, [b"x" * 3_000_000], [b"x" * 1024, b"y" * 1025]])
+async def test_a_body_comes_to_its_end_only_under_authority(pieces: list[bytes]) -> None:
+    """Without it the service gets all but the last piece: the request is never whole, and nothing of it may be stored."""
+    whole = asyncio.Event()
+    seen: list[int] = []
+
+    async def handler(connection: Connection) -> None:
+        await connection.read_head()
+        try:
+            await connection.read_body(connection.length)
+            whole.set()
+            connection.writer.write(OK)
+        except asyncio.IncompleteReadError as cut:
+            seen.append(len(cut.partial))
+        except ConnectionError:
+            seen.append(0)
+
+    async with serving(handler) as server:
+        async with Transport(server.url, user_agent="test", authority=Lease(1)) as wire:
+            async with wire.exchange("POST", "/", token=TOKEN, body=Body(pieces)) as answer:
+                assert answer.status == 200
+        assert whole.is_set()
+        async with Transport(server.url, user_agent="test", authority=Lease(0)) as wire:
+            with pytest.raises(Withheld, match="the right to send was lost"):
+                async with wire.exchange("POST", "/", token=TOKEN, body=Body(pieces)):
+                    pass
+    assert len(seen) <= 1
+    assert sum(seen) < sum(map(len, pieces))
+
+
+async def test_under_authority_the_last_piece_waits_until_all_else_has_left() -> None:
+    """A process that is stopped with a body in its hands would else go on with it when it wakes, whatever has become of its
+    authority: so it is asked when little is left, and not while the service takes nothing."""
+    reading, asked = asyncio.Event(), asyncio.Event()
+
+    class Asked:
+        epoch = 1
+
+        def holds(self) -> bool:
+            asked.set()
+            return reading.is_set()
+
+    async def handler(connection: Connection) -> None:
+        await connection.read_head()
+        await reading.wait()
+        await connection.read_body(connection.length)
+        connection.writer.write(OK)
+
+    async with serving(handler) as server:
+        async with Transport(server.url, user_agent="test", authority=Asked()) as wire:
+
+            async def send() -> int:
+                async with wire.exchange("POST", "/", token=TOKEN, body=Body([b"x" * BIG])) as answer:
+                    return answer.status
+
+            sending = asyncio.ensure_future(send())
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asked.wait(), 0.1)
+            reading.set()
+            assert await sending == 200
+            assert asked.is_set()
 
 
 async def test_cancelling_in_mid_body_leaves_the_request_incomplete() -> None:

@@ -28,6 +28,7 @@ from bulkup.transport import (
     Phase,
     Transport,
     TransportFailure,
+    Withheld,
 )
 from bulkup.transport.classify import BadRequest, classify_status
 
@@ -104,10 +105,11 @@ class JsonBody:
 
 
 def lost(failure: TransportFailure) -> Outcome:
-    """The outcome of an upload that got no whole answer: free to try again only while no byte of its body had left."""
+    """The outcome of an upload that got no whole answer: free to try again only while no byte of its body had left, or its end was
+    kept back."""
     if isinstance(failure, LastingFailure):
         return StopLane(failure.reason, failure.exit_code)
-    if failure.phase is Phase.CONNECT:
+    if failure.phase is Phase.CONNECT or isinstance(failure, Withheld):
         return TryAgain(str(failure))
     return InDoubt(str(failure))
 

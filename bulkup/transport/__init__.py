@@ -6,7 +6,7 @@ Nothing here decides what a failure means.
 
 from bulkup.transport.answer import ERROR_BYTES, Answer
 from bulkup.transport.base_url import check_base_url, leads_to_loopback
-from bulkup.transport.failure import AnswerTooLong, AnswerUnreadable, LastingFailure, Phase, TransportFailure
+from bulkup.transport.failure import AnswerTooLong, AnswerUnreadable, LastingFailure, Phase, TransportFailure, Withheld
 from bulkup.transport.progress import Body, Timeouts
 from bulkup.transport.session import Transport
 from bulkup.transport.translate import WORDS
@@ -23,6 +23,7 @@ __all__ = [
     "Timeouts",
     "Transport",
     "TransportFailure",
+    "Withheld",
     "check_base_url",
     "leads_to_loopback",
 ]

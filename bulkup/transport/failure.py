@@ -6,7 +6,15 @@ from enum import StrEnum
 
 from bulkup.errors import ExitCode
 
-__all__ = ["AnswerTooLong", "AnswerUnreadable", "LastingFailure", "Phase", "TransportFailure", "Unreachable"]
+__all__ = [
+    "AnswerTooLong",
+    "AnswerUnreadable",
+    "LastingFailure",
+    "Phase",
+    "TransportFailure",
+    "Unreachable",
+    "Withheld",
+]
 
 
 class Phase(StrEnum):
@@ -42,6 +50,16 @@ class AnswerTooLong(TransportFailure):
 
 class AnswerUnreadable(TransportFailure):
     """The whole answer may be there, in a coding that cannot be undone: asking again brings the same."""
+
+
+class Withheld(TransportFailure):
+    """The end of the body was kept back, so the request never became whole: nothing of it is stored."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(Phase.BODY, reason)
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class LastingFailure(TransportFailure):

@@ -9,11 +9,16 @@ from typing import Protocol
 
 import anyio
 
-from bulkup.transport.failure import Phase, TransportFailure
+from bulkup.authority import LAST_WORD_BYTES, UNENDING, USER_TIMEOUT_S, Authority
+from bulkup.transport.failure import Phase, TransportFailure, Withheld
 from bulkup.transport.sockets import Line
 from bulkup.transport.stalls import GIVE_UP_TIMES, GiveUp, RoundTrips, SlowAnswer, StallWatch, Tell, Wait, quiet_s
 
 __all__ = ["Body", "Progress", "Timeouts"]
+
+
+_DRAINED_EVERY_S = 0.002
+"""How often to look whether what was handed to the connection has left this process."""
 
 
 class Body(Protocol):
@@ -48,6 +53,7 @@ class Progress:
         body: Body | None,
         on_bytes: Callable[[int], None] | None,
         on_stall: Callable[[str, Tell], None],
+        authority: Authority = UNENDING,
     ) -> None:
         self._timeouts = timeouts
         self._trips = trips
@@ -55,6 +61,7 @@ class Progress:
         self._body = body
         self._on_bytes = on_bytes
         self._on_stall = on_stall
+        self._authority = authority
         self._loop = asyncio.get_running_loop()
         self._watch = StallWatch(self._loop.time(), give_up_s=timeouts.connect_s * 2)
         self._timer: asyncio.TimerHandle | None = None
@@ -68,7 +75,10 @@ class Progress:
         self.is_early = False
         """Whether the answer came before the whole body was sent."""
         # A quiet more than is waited for here: the kernel's turn comes only where this process does not run.
-        self.line = Line(handed_over=self._is_handed_over, give_up_s=(GIVE_UP_TIMES + 1) * self._quiet_s)
+        give_up_s = (GIVE_UP_TIMES + 1) * self._quiet_s
+        if authority is not UNENDING:
+            give_up_s = min(give_up_s, USER_TIMEOUT_S)
+        self.line = Line(handed_over=self._is_handed_over, give_up_s=give_up_s)
 
     def watch(self, scope: anyio.CancelScope) -> None:
         self._scope = scope
@@ -127,7 +137,7 @@ class Progress:
     async def blocks(self) -> AsyncIterator[memoryview]:
         assert self._body is not None
         try:
-            async for block in self._body.blocks():
+            async for block in self._under_authority(self._body):
                 self.phase = Phase.BODY
                 self.moved()
                 self._sent += len(block)
@@ -143,6 +153,28 @@ class Progress:
         self._body_ended_at = self._loop.time()
         drain_s = self._body.content_length / self._timeouts.answer_bytes_per_s
         self._expect(drain_s)
+
+    async def _under_authority(self, body: Body) -> AsyncIterator[bytes | bytearray | memoryview]:
+        """The body's blocks. Where authority may end, the last piece waits until all before it is out of this process's hands, so
+        that it leaves at once or not at all: a process that was stopped meanwhile finds its authority gone when it wakes."""
+        if self._authority is UNENDING:
+            async for block in body.blocks():
+                yield block
+            return
+        left = body.content_length
+        async for block in body.blocks():
+            left -= len(block)
+            if left > 0 or not block:
+                yield block
+                continue
+            cut = max(0, len(block) - LAST_WORD_BYTES)
+            if cut:
+                yield memoryview(block)[:cut]
+            while not self.line.has_room():  # noqa: ASYNC110 - the kernel tells nobody
+                await anyio.sleep(_DRAINED_EVERY_S)
+            if not self._authority.holds():
+                raise Withheld("the right to send was lost in mid-request, so the end of the body was kept back")
+            yield memoryview(block)[cut:]
 
     def _expect(self, extra_s: float) -> None:
         now = self._loop.time()

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import anyio
 
+from bulkup.authority import UNENDING, Authority
 from bulkup.tokens.secret import Token
 from bulkup.transport.answer import Answer
 from bulkup.transport.base_url import check_base_url
@@ -47,14 +48,17 @@ class Transport:
         ca_file: Path | None = None,
         on_stall: Callable[[str], None] = lambda _: None,
         on_quota: Callable[[Mapping[str, str]], None] = lambda _: None,
+        authority: Authority = UNENDING,
     ) -> None:
         """*ca_file*: as `trusting` has it. *on_stall* is told, in a line for a person, of a request that does not move, and what it
         waits for; *on_quota* of the headers that tell a quota (names in lower case, and `date`) of every answer that has some.
+        *authority*: without it no body comes to its end.
 
         Raises `UsageProblem` for a base URL, a proxy or a file of authorities that cannot be used."""
         self.base_url = check_base_url(base_url)
         self._on_stall = on_stall
         self._on_quota = on_quota
+        self._authority = authority
         self._trips = RoundTrips()
         self._timeouts = timeouts or Timeouts()
         self._user_agent = user_agent
@@ -100,7 +104,8 @@ class Transport:
         body (`counts_early`), else it is a failure in the body. Whatever is not a whole answer to a whole body ends in a reset.
         """
         assert self._session is not None, "a Transport is used as an async context manager"
-        progress = Progress(self._timeouts, self._trips, body, on_bytes, partial(self._stalled, f"{method} {path}"))
+        on_stall = partial(self._stalled, f"{method} {path}")
+        progress = Progress(self._timeouts, self._trips, body, on_bytes, on_stall, self._authority)
         headers = {"Authorization": token.header()}
         if body is not None:
             headers |= {"Content-Type": body.content_type, "Content-Length": str(body.content_length)}

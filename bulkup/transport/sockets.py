@@ -32,6 +32,9 @@ LINGER_OFF = struct.pack("ii", 0, 0)
 KEEPALIVE_S = 30
 """After so long without a packet the kernel asks whether the peer is still there; what stands in between also keeps its state."""
 
+_LITTLE_BYTES = 8 * 1024
+"""A kernel that holds no more than this has room for as much again: the least buffer of a connection is 16 KiB."""
+
 _KEEPALIVE = {"TCP_KEEPIDLE": KEEPALIVE_S, "TCP_KEEPALIVE": KEEPALIVE_S, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
 """By the names of the `socket` module: macOS calls the first one otherwise."""
 
@@ -88,6 +91,14 @@ class Line:
         if self._transport is not None:
             self._transport.abort()
             self._transport = None
+
+    def has_room(self) -> bool:
+        """Whether the kernel takes a small piece at once: nothing waits in this process, and little in the kernel. A connection
+        that is gone takes anything."""
+        if self._transport is None or self._transport.is_closing():
+            return True
+        sock = self._transport.get_extra_info("socket")
+        return not _held(self._transport) and (sock is None or (_unacknowledged(sock.fileno()) or 0) <= _LITTLE_BYTES)
 
     def _is_delivered(self) -> bool:
         """Whether the peer's kernel has all that was handed to the connection: an answer acknowledges what was read before it."""
