@@ -16,6 +16,7 @@ from bulkup.account.receipt import Receipt
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import UsageProblem
 from bulkup.event import Logged
+from bulkup.notebook import shown
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.spooling import Rows, are_rows, spooled_rows
 from bulkup.run.story import execute
@@ -79,6 +80,8 @@ async def upload(
     `bulkup.settings.config.RunSettings` (`state_dir`, `append`, `on_doubt`, …). Tokens come from each destination's variable in the
     environment, or from its `token_file`.
 
+    In a notebook the cell shows meanwhile what a terminal would.
+
     A lane that stops (quota, permission, doubt) does not raise: the receipt says so, with its exit code. Raises `BulkupError`
     where nothing could be sent at all: `UsageProblem` (also where no asyncio event loop runs), `TokenRefused`, `SourceChanged`,
     `JournalUnusable`, `RunLocked`, `LocalDisk`.
@@ -87,7 +90,8 @@ async def upload(
     loop = _loop()
     wanted = await _wanted(sources, destinations, name, settings)
     await _left_behind(loop)
-    return await execute(wanted, tell=lambda _: None)
+    with shown() as tell:
+        return await execute(wanted, tell=tell)
 
 
 def upload_sync(
@@ -119,7 +123,9 @@ async def check(
     service, and no token is needed. Raises as `upload` does before anything is sent."""
     from bulkup.run.checking import check as checked
 
-    return await checked(await _wanted(sources, destinations, name, settings), tell=lambda _: None)
+    wanted = await _wanted(sources, destinations, name, settings)
+    with shown() as tell:
+        return await checked(wanted, tell=tell)
 
 
 async def _wanted(

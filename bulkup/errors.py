@@ -99,6 +99,10 @@ class BulkupError(Exception):
             text = text[: _LONGEST_CHARS - 1] + "…"
         return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: what is wrong lies in what was given, or at the service, not in the code."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class Interrupted(BulkupError):
     """A person stopped the run, by default before this invocation had sent anything."""

@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from html import escape
 from typing import Any
 
 import xxhash
@@ -324,3 +325,23 @@ class Verification:
             "confidence": 1 - DOUBT_ALLOWED,
             "destinations": {name: lane.to_json() for name, lane in self.lanes.items()},
         }
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: a line for each destination."""
+        titles = ("", "exit code", "chunks compared", "of", "rows compared", "rows differing", "stopped")
+        rows = [
+            (
+                name,
+                str(int(lane.exit_code)),
+                *(f"{count:,}" for count in _counts(lane)),
+                lane.stopped[0] if lane.stopped else "",
+            )
+            for name, lane in self.lanes.items()
+        ]
+        head = "".join(f"<th>{title}</th>" for title in titles)
+        body = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in rows)
+        return f"<table><caption>verify {escape(self.run_id)}</caption><tr>{head}</tr>{body}</table>"
+
+
+def _counts(lane: LaneVerification) -> tuple[int, ...]:
+    return lane.chunks_compared, lane.chunks_landed, lane.rows_compared, lane.rows_differing

@@ -17,6 +17,7 @@ from bulkup.journal.facts import UPLOAD
 from bulkup.journal.reading import view
 from bulkup.journal.sidecars import REJECTS
 from bulkup.journal.state_files import read_in
+from bulkup.notebook import shown
 from bulkup.run import story
 from bulkup.run.folder import RunFolder, StateDir
 from bulkup.run.standing import status_json
@@ -31,13 +32,15 @@ STATE_DIR = ".bulkup"
 async def resume(run: str | None = None, *, state_dir: str | Path = STATE_DIR, **settings: Any) -> Receipt:
     """Go on with *run* (its name or a beginning of it; the newest), with its own options and *settings* over them. The receipt."""
     upload, name = await _recorded(run, state_dir, settings)
-    return await story.execute(upload, tell=lambda _: None, resume=name)
+    with shown() as tell:
+        return await story.execute(upload, tell=tell, resume=name)
 
 
 async def settle(run: str | None = None, *, state_dir: str | Path = STATE_DIR) -> Receipt:
     """Find out what became of *run*'s chunks in doubt; nothing is sent. The receipt."""
     upload, name = await _recorded(run, state_dir, {})
-    return await story.settle(upload, tell=lambda _: None, resume=name)
+    with shown() as tell:
+        return await story.settle(upload, tell=tell, resume=name)
 
 
 async def verify(
@@ -51,7 +54,8 @@ async def verify(
         raise UsageProblem(f"sample {sample!r}: give a share of the chunks from 0 to 1")
     upload, name = await _recorded(run, state_dir, {})
     chosen = secrets.randbelow(1_000_000) if seed is None else seed
-    return await story.verify(upload, tell=lambda _: None, resume=name, sample=sample, seed=chosen)
+    with shown() as tell:
+        return await story.verify(upload, tell=tell, resume=name, sample=sample, seed=chosen)
 
 
 async def status(run: str | None = None, *, state_dir: str | Path = STATE_DIR) -> Mapping[str, Any]:
