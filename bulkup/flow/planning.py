@@ -16,6 +16,7 @@ from bulkup.flow.tiling import tile_bytes
 from bulkup.flow.user_code import in_user_thread
 from bulkup.journal.facts import PLAN
 from bulkup.model import Block
+from bulkup.scan.advice import advice
 from bulkup.scan.found import Measure
 from bulkup.sources import Cursor
 
@@ -82,9 +83,12 @@ async def _first_plan(lane: LaneContext, cursor: Cursor) -> LanePlan:
         largest_row=measure.largest_row,
         is_held=not lane.source.any_range,
     )
-    if lane.source.size is not None and may_hold_rows:
-        chunks = max(1, -(-lane.source.size // size))
+    chunks = max(1, -(-lane.source.size // size)) if lane.source.size is not None and may_hold_rows else 0
+    if chunks:
         _announce(lane, lane.destination.policy.announcement(lane.destination.dataset_name, chunks))
+    if found is not None:
+        for line in advice(rows, found, chunks if lane.destination.policy.has_dataset_per_chunk else 0):
+            lane.say(f"warning: {line}")
     return replace(plan, tile_bytes=size)
 
 

@@ -10,21 +10,16 @@ from dataclasses import dataclass
 import anyio
 
 from bulkup.chunk import Totals
-from bulkup.flow.children import ChildNumbers
 from bulkup.flow.chunker import Chunker
-from bulkup.flow.context import PlannedLane, SendingRound
+from bulkup.flow.context import PlannedLane
 from bulkup.flow.creation import Creation
-from bulkup.flow.executors import Executors
-from bulkup.flow.fence import Fence
-from bulkup.flow.lane_worker import LaneWorker
 from bulkup.flow.prepare import Preparer
 from bulkup.flow.prepared import Prepared
-from bulkup.flow.processes import ThisProcess
+from bulkup.flow.rounds import new_round
 from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import Tally
 from bulkup.journal.facts import PLANNED_WHOLE, UNREADABLE
 from bulkup.model import Block
-from bulkup.pacing import ByteBudget
 from bulkup.pacing.quota import time_for_s
 from bulkup.scan.found import Found
 from bulkup.sources import Cursor, Item
@@ -87,7 +82,9 @@ def estimate(planned: PlannedLane, found: Found) -> tuple[Rehearsed, Totals]:
 async def rehearse(planned: PlannedLane, cursor: Cursor) -> Rehearsed:
     """Plan all of the source, in the lane's journal, as an upload would that nothing stops. Raises as `Preparer.run` does."""
     lane = planned.lane
-    sending = _round(planned, cursor)
+    creation = Creation(exists=True, quiet_s=0, last_byte_at=None, clock=lane.clock.unix, sleep=lane.clock.sleep)
+    rules = StopRules(totals=lane.tally.totals, limit=None, halt=lane.halt)
+    sending = new_round(planned, cursor, creation=creation, rules=rules)
     preparer = Preparer(planned, sending)
     outgoing, incoming = anyio.create_memory_object_stream[Prepared](0)
     fill, rows, size = Tally(), 0, 0
@@ -118,25 +115,6 @@ async def rehearse(planned: PlannedLane, cursor: Cursor) -> Rehearsed:
         mean_fill=fill.mean_fill,
         changes=tuple(sorted(changes.items())),
         time_s=_time_s(planned, fill.bodies, rows, size),
-    )
-
-
-def _round(planned: PlannedLane, cursor: Cursor) -> SendingRound:
-    lane = planned.lane
-    budget = ByteBudget(lane.chosen.memory_bytes)
-    here = ThisProcess(LaneWorker(lane.destination, planned.plan.rows, planned.chunker, cursor))
-    return SendingRound(
-        cursor=cursor,
-        executors=Executors(
-            lane.name, here, lane.workers, lane.source, cursor, lane.destination.token, planned.plan.rows.function
-        ),
-        budget=budget,
-        reading=budget,
-        numbers=ChildNumbers(lane.journal),
-        fence=Fence(),
-        creation=Creation(exists=True, quiet_s=0, last_byte_at=None, clock=lane.clock.unix, sleep=lane.clock.sleep),
-        rules=StopRules(totals=lane.tally.totals, limit=None, halt=lane.halt),
-        settle_now=lambda: None,
     )
 
 

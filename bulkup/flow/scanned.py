@@ -31,6 +31,7 @@ def record_of(found: Found) -> ScanRecord:
         blank=found.blank,
         rejected=found.rejected,
         measure=(measure.raw_bytes, measure.body_bytes, measure.rows, measure.largest_row),
+        line_bytes=measure.line_bytes,
         reasons=tuple(
             ReasonRecord(reason.text, reason.count, tuple((p.file, p.at, p.line) for p in reason.places))
             for reason in found.reasons
@@ -53,7 +54,7 @@ def _found(record: ScanRecord, target: Target, function: Function | None) -> Fou
             rows=record.rows,
             blank=record.blank,
             rejected=record.rejected,
-            measure=Measure(*record.measure),
+            measure=Measure(*record.measure, record.line_bytes),
             reasons=tuple(Reason(r.text, r.count, tuple(Place(*place) for place in r.places)) for r in record.reasons),
             keys={
                 name: Seen({Kind(kind): Place(*place) for kind, place in first.items()})

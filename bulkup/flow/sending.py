@@ -11,22 +11,18 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from bulkup.chunk import ChunkState
 from bulkup.errors import BulkupError
-from bulkup.flow.children import ChildNumbers
-from bulkup.flow.context import PlannedLane, SendingRound
+from bulkup.flow.context import PlannedLane
 from bulkup.flow.creation import Creation
 from bulkup.flow.delivery import Delivery
-from bulkup.flow.executors import Executors
 from bulkup.flow.fence import Fence
 from bulkup.flow.halt import Halted, Reason
 from bulkup.flow.isolation import Splitter
-from bulkup.flow.lane_worker import LaneWorker
 from bulkup.flow.prepare import Preparer
 from bulkup.flow.prepared import Prepared
-from bulkup.flow.processes import ThisProcess
+from bulkup.flow.rounds import new_round
 from bulkup.flow.settler import Audit, Settler
 from bulkup.flow.stop_rules import StopRules
 from bulkup.journal.facts import AUDITED, LATE, PLANNED_WHOLE, REFUSALS_STORE_NOTHING, UNREADABLE
-from bulkup.pacing import ByteBudget
 from bulkup.settings.config import OnDoubt
 from bulkup.sources import Cursor
 
@@ -87,7 +83,7 @@ class Sending:
         Ends early where the lane stops; what is in flight finishes.
         """
         wanted = _AutoResetEvent()
-        sending = self._round(cursor, wanted)
+        sending = new_round(self._planned, cursor, creation=self._creation, rules=self._rules, settle_now=wanted.set)
         preparer = Preparer(self._planned, sending)
         delivery = Delivery(
             self._planned,
@@ -108,26 +104,6 @@ class Sending:
             beside.cancel_scope.cancel()
         if preparer.unreadable is not None:
             await self._lane.journal.set_fact(UNREADABLE, str(preparer.unreadable))
-
-    def _round(self, cursor: Cursor, settle: _AutoResetEvent) -> SendingRound:
-        lane, planned = self._lane, self._planned
-        budget = reading = ByteBudget(lane.chosen.memory_bytes)
-        if lane.workers.count:  # half of it for what is read ahead
-            budget, reading = (ByteBudget(lane.chosen.memory_bytes // 2) for _ in range(2))
-        here = ThisProcess(LaneWorker(lane.destination, planned.plan.rows, planned.chunker, cursor))
-        return SendingRound(
-            cursor=cursor,
-            executors=Executors(
-                lane.name, here, lane.workers, lane.source, cursor, lane.destination.token, planned.plan.rows.function
-            ),
-            budget=budget,
-            reading=reading,
-            numbers=ChildNumbers(lane.journal),
-            fence=Fence(),
-            creation=self._creation,
-            rules=self._rules,
-            settle_now=settle.set,
-        )
 
     async def _prepare_all(self, preparer: Preparer, prepared: MemoryObjectSendStream[Prepared]) -> None:
         with self._lane.halt.on_trouble():

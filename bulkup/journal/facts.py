@@ -215,6 +215,7 @@ class ScanRecord(Struct, frozen=True):
     skipped: _Count = 0
     made: _Count = 0
     bytes_looked_at: _Count | None = None
+    line_bytes: _Count = 0
 
 
 class Found(Struct, frozen=True, array_like=True):

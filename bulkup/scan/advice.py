@@ -11,7 +11,7 @@ __all__ = ["advice"]
 MANY_COLUMNS = 200
 MANY_DATASETS = 1000
 MANY_TIMES = 2
-"""So many times larger than in the source, rows are worth a word."""
+"""So many times larger than they stand there as JSON, rows are worth a word: a table has its keys but once."""
 
 _NAMED = 5
 _LOOK_PAGE = 100
@@ -42,10 +42,10 @@ def advice(plan: RowPlan, found: Found | None, datasets: int) -> tuple[str, ...]
 def _of_rows(plan: RowPlan, found: Found) -> list[str]:
     said: list[str] = []
     size = found.measure
-    if size.raw_bytes and size.body_bytes > MANY_TIMES * size.raw_bytes:
+    if size.line_bytes and size.body_bytes > MANY_TIMES * size.line_bytes:
         said.append(
-            f"rows as they are sent take {size.body_bytes / size.raw_bytes:.1f} times their size: a key that few rows have is null "
-            "in all others"
+            f"rows as they are sent take {size.body_bytes / size.line_bytes:.1f} times their size: a key that few rows have is "
+            "null in all others"
         )
     held = {column.name: column.holds for column in plan.columns or ()}
     quoted = [name for name, seen in found.keys.items() if held.get(name) is Holds.TEXT and Kind.STRING in seen.first]

@@ -15,12 +15,13 @@ __all__ = ["Found", "Measure"]
 @dataclass(frozen=True, slots=True)
 class Measure:
     """How rows become bodies: *raw_bytes* of the source, which hold *rows* rows to send, become *body_bytes*; the largest is
-    *largest_row* bytes there."""
+    *largest_row* bytes there. As JSON lines, before anything is made of them, the rows take *line_bytes*."""
 
     raw_bytes: int
     body_bytes: int
     rows: int
     largest_row: int
+    line_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

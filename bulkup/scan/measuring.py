@@ -23,4 +23,4 @@ def measure(plan: RowPlan, sample: Sample, largest: int) -> Measure:
     if largest <= SMALL_ROW:
         largest = max((largest_line(block.data, 0) for block in sample.blocks), default=0)
     grown = largest * body // text if text and body > text else largest
-    return Measure(raw, body, rows, grown)
+    return Measure(raw, body, rows, grown, text)
