@@ -25,6 +25,7 @@ def test_status_while_it_runs(shell: Shell, rows: list[Any]) -> None:
     parts = ("rows_landed", "rows_rejected", "rows_in_doubt", "rows_in_flight", "rows_left")
     assert lane["rows_read"] == sum(lane[part] for part in parts)
     assert f"process {running.process.pid}" in shell.run("status").out
+    shell.emulator.patch(latency_ms=0)
     assert running.wait().code == 0
     after = shell.run("status", found["run_id"][:8], "--json").json
     assert after["running"] is None

@@ -23,7 +23,7 @@ from bulkup.run.story import execute
 from bulkup.run.wish import Upload
 from bulkup.settings.config import RunSettings
 
-__all__ = ["SPACE", "TOKENS", "WORKERS", "Bench", "as_collinear", "canonical", "gsm8k_rows", "one", "write_rows"]
+__all__ = ["SPACE", "TOKENS", "WORKERS", "Bench", "as_collinear", "canonical", "gsm8k_rows", "one", "twice", "write_rows"]
 
 SPACE = "3c90c3cc-0d44-4b50-8888-8dd25736052a"
 TOKENS = {"NEBIUS_API_KEY": "nb-token-5f0c8d3a91", "COLLINEAR_API_KEY": "co-token-77aa10c2e4"}
@@ -45,6 +45,13 @@ def gsm8k_rows(count: int | None = None) -> list[Row]:
 def _gsm8k() -> tuple[Row, ...]:
     with gzip.open(DATA, "rt", encoding="utf-8") as stream:
         return tuple(map(json.loads, stream))
+
+
+async def twice(interrupt: Interrupt) -> None:
+    """Ctrl-C, and again when the first has been heard: before that it would count as the same one."""
+    interrupt.request()
+    await interrupt.drain_requested()
+    interrupt.request()
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> Path:

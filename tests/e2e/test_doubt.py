@@ -377,7 +377,7 @@ async def test_without_read_back_a_creating_chunk_in_doubt_is_waited_for(emulato
 
 async def test_nothing_is_in_flight_while_rows_are_counted(emulator: Spawned, tmp_path: Path) -> None:
     """No look at Collinear falls into an upload, once the first eight doubts have made one necessary."""
-    few = Bench(emulator, tmp_path, gsm8k_rows(600))
+    few = Bench(emulator, tmp_path, gsm8k_rows(300))
     emulator.patch(faults={"collinear": {"stored_then_reset": 0.3}}, latency_ms=60, store_delay_ms=30, seed=2)
     looks: list[int] = []
     look = CollinearDestination.look
@@ -390,7 +390,7 @@ async def test_nothing_is_in_flight_while_rows_are_counted(emulator: Spawned, tm
         patched.setattr(CollinearDestination, "look", watched)
         receipt = await few.run(few.collinear(max_chunk_rows=6), settle_after_s=0.1)
     assert receipt.exit_code == 0
-    assert len(looks) > 6
+    assert len(looks) > 3
     assert not any(looks)
 
 

@@ -14,7 +14,7 @@ from bulkup.event import Note
 from bulkup.flow import pending, sending
 from bulkup.pacing import ByteBudget
 from bulkup.run.interrupt import Interrupt
-from tests.e2e.harness import SPACE, Bench, as_collinear
+from tests.e2e.harness import SPACE, Bench, as_collinear, twice
 
 
 @pytest.fixture
@@ -113,8 +113,7 @@ async def test_every_request_has_an_outcome_even_when_it_is_aborted(small: Bench
     async def stop() -> None:
         while not small.emulator.summary()["nebius"]["uploads_received"]:
             await anyio.sleep(0.01)
-        interrupt.request()
-        interrupt.request()
+        await twice(interrupt)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(stop)

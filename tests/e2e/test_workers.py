@@ -24,7 +24,7 @@ from bulkup.flow.executors import Executors
 from bulkup.flow.processes import WorkerProcess
 from bulkup.run.interrupt import Interrupt
 from tests.cli.shell import eventually
-from tests.e2e.harness import SPACE, TOKENS, Bench, gsm8k_rows
+from tests.e2e.harness import SPACE, TOKENS, Bench, gsm8k_rows, twice
 from tests.forking import Forked
 from tests.workers.test_pool import is_running
 
@@ -115,7 +115,7 @@ async def test_bad_rows_and_cut_tiles_come_to_the_same_with_workers(small: Bench
 @pytest.mark.parametrize("deaths", [1, 2])
 async def test_killed_workers_lose_nothing(emulator: Spawned, tmp_path: Path, deaths: int) -> None:
     """Of two workers one dies, or both, with requests in flight: the other goes on, or the run's own process."""
-    bench = Bench(emulator, tmp_path, gsm8k_rows(600))
+    bench = Bench(emulator, tmp_path, gsm8k_rows(300))
     emulator.patch(latency_ms=150, store_delay_ms=5)  # long enough that each worker has a request in flight at any time
     dice = random.Random(5 + deaths)
     done = anyio.Event()
@@ -148,8 +148,7 @@ async def test_ctrl_c_drains_and_a_second_one_aborts_with_workers(emulator: Spaw
 
     async def stop() -> None:
         await anyio.to_thread.run_sync(eventually, partial(has_received, emulator, 1))
-        interrupt.request()
-        interrupt.request()
+        await twice(interrupt)
 
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:

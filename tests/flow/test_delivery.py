@@ -32,9 +32,16 @@ from bulkup.outcome import (
     TooLarge,
     TryAgain,
 )
+from bulkup.pacing import slow_start
 from bulkup.settings.config import OnDoubt
 from tests.flow.alone import UNIX_S
 from tests.flow.lane_alone import HELD_BYTES, QUIET_S, LaneAlone, lane_of
+
+
+@pytest.fixture(autouse=True)
+def nobody_waits_for_who_goes_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that wait for each other would wait for slow start's patience first, by the real clock."""
+    monkeypatch.setattr(slow_start, "PATIENCE_S", 0.0)
 
 
 @pytest.fixture
