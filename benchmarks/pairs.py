@@ -1,11 +1,12 @@
 """`python -m benchmarks.pairs DIR`: this bulkup against the one in DIR, by turns, on one machine.
 
-    python -m benchmarks.pairs /tmp/base [--rounds 9] [--size 60MB] [--match chat] [--dir FOLDER]
+    python -m benchmarks.pairs /tmp/base [--rounds 9] [--size 60MB] [--match chat] [--scan all] [--dir FOLDER]
 
 DIR is another checkout with its own `.venv`. Each round uploads the same file once with each of the two, in fresh processes, to
 one sink; which of them begins changes every round. The ratio is taken within each round, so what disturbs the machine for a while
-disturbs both. A ratio of CPU seconds is the steadier one on a machine that has other work; both are the work's, without the
-imports. The third column is the time from a process's start to its first upload.
+disturbs both. Nobody scans the source first, since 0.1.0 cannot, unless `--scan all` says that who can does. A ratio of CPU seconds
+is the steadier one on a machine that has other work; both are the work's, without the imports. The third column is the time from a
+process's start to its first upload.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Timed:
     to_first_s: float
 
 
-def timed(tree: Path, way: Way, source: Source, sink: RunningSink, folder: Path) -> Timed:
+def timed(tree: Path, way: Way, source: Source, sink: RunningSink, folder: Path, scan: str) -> Timed:
     """Upload *source* with the bulkup in *tree*. Raises `BrokenRun`."""
     sink.forget()
     python = tree / ".venv" / "bin" / "python"
@@ -50,6 +51,8 @@ def timed(tree: Path, way: Way, source: Source, sink: RunningSink, folder: Path)
     environment |= {"NEBIUS_API_KEY": "benchmark-nebius", "COLLINEAR_API_KEY": "benchmark-collinear"}
     with tempfile.TemporaryDirectory(dir=folder) as state:
         arguments = [*way.arguments, "--workers", "1", "--source", str(source.path), "--url", sink.url]
+        if "--scan" in (tree / f"{UPLOAD.replace('.', '/')}.py").read_text():
+            arguments += ["--scan", scan]
         began = time.monotonic()
         done = subprocess.run(
             [str(python), "-m", UPLOAD, *arguments, "--state-dir", state],
@@ -62,14 +65,14 @@ def timed(tree: Path, way: Way, source: Source, sink: RunningSink, folder: Path)
     return Timed(told["seconds"], told["cpu_s"], taken["first_at"] - began)
 
 
-def compared(name: str, way: Way, source: Source, trees: Sequence[Path], rounds: int, folder: Path) -> str:
+def compared(name: str, way: Way, source: Source, trees: Sequence[Path], rounds: int, folder: Path, scan: str) -> str:
     """A line of the table: how much faster this tree is, by rounds."""
     found: dict[Path, list[Timed]] = {tree: [] for tree in trees}
     with running_sink(["--nebius-key", way.shape.first_key]) as sink:
         for number in range(rounds):
             source.warm()
             for tree in trees if number % 2 else trees[::-1]:
-                found[tree].append(timed(tree, way, source, sink, folder))
+                found[tree].append(timed(tree, way, source, sink, folder, scan))
     mine, its = (found[tree] for tree in trees)
     cpu, wall, first = (
         [getattr(b, what) / getattr(a, what) for a, b in zip(mine, its, strict=True)]
@@ -90,6 +93,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--size", type=parse_size, default=60_000_000)
     parser.add_argument("--match", default="")
+    parser.add_argument("--scan", choices=("all", "none"), default="none")
     parser.add_argument("--dir", type=Path)
     given = parser.parse_args()
     trees = (ROOT, given.against.resolve())
@@ -105,7 +109,7 @@ def main() -> int:
         for name, way, size, packed in cases:
             if given.match in name:
                 source = bench.source(way.shape, size, packed=packed)
-                print(compared(name, way, source, trees, given.rounds, folder), flush=True)
+                print(compared(name, way, source, trees, given.rounds, folder, given.scan), flush=True)
     print(f"\n{given.rounds} rounds; load {os.getloadavg()[0]:.1f} at the end", file=sys.stderr)
     return 0
 

@@ -1,6 +1,6 @@
 """One upload by bulkup's Python API.
 
-`--workers` and `--validation` are run settings; where this bulkup has none of that name, the contender is not available.
+`--workers`, `--validation` and `--scan` are run settings; where this bulkup has none of that name, the contender is not available.
 `--without` switches one thing off from outside the product, to see what it costs; `--watched` shows the progress display on a
 terminal that leads nowhere, and tells the CPU seconds that it takes. `--only-import` loads all that an upload loads, and ends.
 """
@@ -77,11 +77,11 @@ async def _upload(wanted: argparse.Namespace) -> dict[str, object]:
 
 def _settings(wanted: argparse.Namespace) -> dict[str, Any]:
     chosen = {"state_dir": wanted.state_dir}
-    for name in ("workers", "validation"):
+    for name, usual in (("workers", 1), ("validation", "full"), ("scan", "all")):
         value = getattr(wanted, name)
         if name in RunSettings.model_fields:
             chosen[name] = value
-        elif value not in (1, "full"):
+        elif value != usual:
             raise NotAvailable(f"this bulkup has no setting {name!r}")
     return chosen
 
@@ -193,6 +193,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--mapping", action="store_true")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--validation", choices=("full", "trust"), default="full")
+    parser.add_argument("--scan", choices=("all", "none"), default="all")
     parser.add_argument("--max-chunk-bytes", type=int)
     parser.add_argument("--requests-per-minute", type=float)
     parser.add_argument("--concurrency", type=int)
