@@ -29,6 +29,7 @@ LAYERS = {
         "settings",
         "tokens",
         "version",
+        "light_dataclass",
     ),
     PURE: (
         *("rows", "encoding", "scan", "account", "doubt"),

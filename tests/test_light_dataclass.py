@@ -1,0 +1,129 @@
+"""`bulkup.light_dataclass.dataclass` does as Python's does."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+from collections.abc import Callable
+from dataclasses import field, replace
+from typing import Any, ClassVar
+
+import pytest
+
+from bulkup.light_dataclass import dataclass
+
+
+def _both(make: Callable[[Any], Any]) -> tuple[Any, Any]:
+    return make(dataclass), make(dataclasses.dataclass)
+
+
+def _point(decorator: Any) -> Any:
+    @decorator(frozen=True, slots=True)
+    class Point:
+        """A place."""
+
+        kind: ClassVar[str] = "point"
+        x: int
+        y: int = 2
+        tags: list[str] = field(default_factory=list, compare=False)
+        secret: str = field(default="", repr=False)
+
+        @property
+        def both(self) -> int:
+            return self.x + self.y
+
+    return Point
+
+
+def _box(decorator: Any) -> Any:
+    @decorator(slots=True, kw_only=True)
+    class Box:
+        wide: int
+        tall: int = 1
+
+        def __post_init__(self) -> None:
+            self.tall *= 2
+
+    return Box
+
+
+def _said(work: Callable[[], Any]) -> Any:
+    """What *work* returns, or what it raises."""
+    try:
+        return work()
+    except (TypeError, AttributeError) as error:
+        return type(error), str(error)
+
+
+def _made(kind: Any) -> list[Any]:
+    one, same, other = kind(1), kind(1, 2, ["tag"]), kind(3, secret="x")
+
+    def put(name: str) -> Any:
+        return lambda: setattr(one, name, 5)
+
+    return [
+        [repr(each).replace("test_light_dataclass.", "") for each in (one, same, other)],
+        [one == same, one == other, one != same, one == 1, hash(one) == hash(same), len({one, same, other})],
+        [
+            one.x,
+            one.y,
+            one.tags,
+            other.secret,
+            other.both,
+            kind.kind,
+            kind.__doc__,
+            kind.__match_args__,
+            kind.__slots__,
+        ],
+        [_said(put("x")), _said(lambda: delattr(one, "x")), hasattr(one, "__dict__")],
+        [_said(kind), _said(lambda: kind(1, 2, [], "", 5)), _said(lambda: kind(x=1, z=2))],
+        [repr(replace(one, y=7)), dataclasses.asdict(same), [each.name for each in dataclasses.fields(one)]],
+        [repr(copy.deepcopy(same)), one.tags is kind(1).tags],
+    ]
+
+
+def test_frozen_values_behave_as_pythons() -> None:
+    """Made, shown, compared, hashed, refused, copied, replaced: all the same."""
+    mine, its = _both(_point)
+    assert _made(mine) == _made(its)
+
+
+def test_values_that_change_behave_as_pythons() -> None:
+    """They are set, and have no hash; what comes after `__init__` is called; keywords alone are taken."""
+
+    def made(kind: Any) -> list[Any]:
+        one = kind(wide=1)
+        one.wide = 4
+        tried = [_said(lambda: hash(one)), _said(lambda: kind(1)), _said(lambda: setattr(one, "deep", 1))]
+        return [repr(one), one == kind(wide=4), one.tall, kind.__doc__ if kind.__doc__ is None else "", tried]
+
+    mine, its = _both(_box)
+    assert made(mine)[:3] == made(its)[:3]
+    assert made(mine)[4] == made(its)[4]
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Below(_Base):
+    size: int = 0
+
+
+@pytest.mark.parametrize("value", [_Base("a"), _Below("a", 3)])
+def test_values_come_back_from_a_pickle(value: Any) -> None:
+    """A worker gets them so."""
+    assert pickle.loads(pickle.dumps(value)) == value
+    assert value != _Base("b")
+    assert type(value)(**dataclasses.asdict(value)) == value
+
+
+def test_values_match_by_place() -> None:
+    """In `case`, fields stand in their order."""
+    match _Below("a", 3):
+        case _Below(name, size):
+            assert (name, size) == ("a", 3)
+    assert _Below("a", 3) != _Base("a")
