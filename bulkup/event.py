@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["LaneSnapshot", "Logged", "Note", "Progress", "Snapshot", "Stage", "Trouble"]
 

@@ -8,9 +8,9 @@ of rows that are not text, each row takes as many positions as an average one ha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
+from bulkup.light_dataclass import dataclass
 from bulkup.settings.validation import Validation
 
 __all__ = [

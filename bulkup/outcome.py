@@ -6,10 +6,10 @@ Each member answers the caller's question, what to do now, and nothing else (the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from bulkup.errors import ExitCode
+from bulkup.light_dataclass import dataclass
 
 __all__ = [
     "Accepted",

@@ -8,10 +8,10 @@ is not taken. So nobody lists their exceptions; every call goes through `attempt
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from bulkup.errors import BulkupError
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["Irregular", "Refusal", "attempt"]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from bulkup.account.receipt import Receipt
 from bulkup.event import Logged, Note, Progress, Snapshot
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["Event", "Finished"]
 

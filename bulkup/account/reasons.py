@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
+
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["REASONS_SHOWN", "Reasons", "RejectedFor", "kind_of_reason"]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from datetime import datetime
 from html import escape
 from typing import Any
 
 from bulkup.account.reasons import RejectedFor
 from bulkup.account.verdict import LaneRecord, lane_verdict
+from bulkup.light_dataclass import dataclass
 
 __all__ = [
     "REMOTE_LISTED",

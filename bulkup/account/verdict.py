@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from bulkup.chunk import Totals
 from bulkup.errors import ExitCode, worst
 from bulkup.event import Trouble
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["LaneEnd", "LaneRecord", "RunRecord", "Verdict", "lane_verdict", "run_verdict", "status_of"]
 

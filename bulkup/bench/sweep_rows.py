@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from itertools import cycle
 
 import msgspec
@@ -14,6 +13,7 @@ from bulkup.destinations.service import Service
 from bulkup.encoding import RowOptions, RowPlan, Target, decide
 from bulkup.encoding.rows import BlockEncoder
 from bulkup.errors import UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.model import BLOCK_BYTES, Block
 from bulkup.sources import Source
 

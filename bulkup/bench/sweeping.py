@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from pathlib import Path
 from typing import assert_never
@@ -40,6 +40,7 @@ from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.prepared import from_memory
 from bulkup.flow.requests import InARow, Requests
+from bulkup.light_dataclass import dataclass
 from bulkup.outcome import (
     Accepted,
     CloseGate,

@@ -6,10 +6,10 @@ What is worth more comes first, and what is worth least falls away where there i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from bulkup.cli.figures import plural, printable, size_text, time_text
 from bulkup.event import LaneSnapshot, Stage
+from bulkup.light_dataclass import dataclass
 from bulkup.run.pace import Pace
 
 __all__ = [

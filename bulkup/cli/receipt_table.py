@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from bulkup.cli.figures import changed, plural, printable, size_text, time_text
 from bulkup.cli.streams import to_stdout
 from bulkup.cli.terminal import console_on
 from bulkup.errors import BulkupError, ExitCode
+from bulkup.light_dataclass import dataclass
 from bulkup.run.standing import doubts_of
 from bulkup.run.wish import Upload
 

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from bulkup.cli.receipt_table import next_steps, print_receipt
 from bulkup.cli.streams import delivered, put_json, say
 from bulkup.errors import ExitCode, worst
 from bulkup.event import Logged, Note, Progress, Snapshot
+from bulkup.light_dataclass import dataclass
 from bulkup.run.event_text import level_of
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.story import execute

@@ -6,8 +6,9 @@ keeps the two equal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["OTHER_REFUSALS", "QUIET_PERIOD", "TOLD_TO_WAIT", "TOO_LARGE", "Assumption", "Ground"]
 

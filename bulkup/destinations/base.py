@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
 from bulkup.doubt.policy import Policy
 from bulkup.doubt.settlement import Look, Match
 from bulkup.encoding import RowPlan, Target
+from bulkup.light_dataclass import dataclass
 from bulkup.outcome import CloseGate, Outcome, RemoteStatus, StopLane, TokenRejected, TryAgain
 from bulkup.tokens.token_source import TokenSource
 

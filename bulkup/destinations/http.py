@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Protocol, TypeVar
@@ -14,6 +13,7 @@ import orjson
 
 from bulkup.destinations.base import AnswerTooLarge, Asking, LookFailed, NotThere, ReadBackUnavailable
 from bulkup.destinations.pages import title_of_page
+from bulkup.light_dataclass import dataclass
 from bulkup.outcome import CloseGate, InDoubt, Outcome, RowsRefused, StopLane, TokenRejected, TryAgain
 from bulkup.tokens.secret import holds_secret, redact
 from bulkup.tokens.token_source import TokenSource

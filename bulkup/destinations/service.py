@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from bulkup.light_dataclass import dataclass
 from bulkup.settings.option import Option, OptionTable, Setting, settings_of
 
 if TYPE_CHECKING:

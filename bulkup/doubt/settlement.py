@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 from bulkup.chunk import ChunkId
+from bulkup.light_dataclass import dataclass
 
 __all__ = [
     "PATIENCE_QUIET_PERIODS",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from enum import StrEnum
 from functools import cached_property
 from html import escape
@@ -18,6 +18,7 @@ from typing import Any
 import xxhash
 
 from bulkup.errors import ExitCode, worst
+from bulkup.light_dataclass import dataclass
 
 __all__ = [
     "KEY_BYTES",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import GeneratorType
 from typing import Any
 
@@ -17,6 +16,7 @@ import orjson
 
 from bulkup.encoding.depth import MOST_NESTED
 from bulkup.encoding.faults import Fault, said
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Changes, Stage
 from bulkup.refusal import Refusal, attempt
 from bulkup.rows.function import Function, line_at_fault

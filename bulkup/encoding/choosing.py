@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from bulkup.encoding.faults import Fault, one_line
 from bulkup.encoding.shapes import PRESETS, TURNS_PRESETS
 from bulkup.encoding.target import ColumnRows, FixedRows, Target
 from bulkup.errors import UsageProblem
+from bulkup.light_dataclass import dataclass
 
 __all__ = [
     "LEAST_PERCENT",

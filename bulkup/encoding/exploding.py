@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bulkup.encoding.by_function import Number
@@ -18,6 +18,7 @@ from bulkup.encoding.lines import Line, line_count, lines_of, whole_lines
 from bulkup.encoding.makers import Maker
 from bulkup.encoding.repairing import Mended, Mender
 from bulkup.encoding.rows import BlockEncoder, doubled_fault, rejected_for, too_long
+from bulkup.light_dataclass import dataclass
 from bulkup.model import HEAD_BYTES, Block, Changes, EncodedBlock, EncodedLine, EncodedRow, LongRow, Reject, Stage
 from bulkup.refusal import attempt
 from bulkup.settings.repair import Repair

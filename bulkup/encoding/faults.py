@@ -11,13 +11,13 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import msgspec
 from msgspec import Raw
 
 from bulkup.encoding.depth import MOST_NESTED
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Stage
 from bulkup.refusal import Irregular, Refusal
 from bulkup.settings.repair import Repair

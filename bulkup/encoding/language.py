@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from bulkup.encoding.utf8 import Utf8
+from bulkup.light_dataclass import dataclass
 from bulkup.refusal import Refusal, attempt
 
 __all__ = [

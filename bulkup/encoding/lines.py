@@ -10,10 +10,10 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import repeat
 from operator import itemgetter
 
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block
 
 __all__ = ["SPACE", "Line", "WholeLines", "is_blank", "line_count", "lines_of", "whole_lines", "without_blanks"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Table
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from bulkup.encoding.by_row import RewrittenRows
@@ -17,6 +17,7 @@ from bulkup.encoding.shapes import PRESETS
 from bulkup.encoding.stitched import stitched
 from bulkup.encoding.target import Codec, ColumnPreset, FixedRows, LineEncoder, Pipeline, Preset, Rewriter, Target
 from bulkup.errors import JournalUnusable, SourceChanged
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Validation
 from bulkup.rows.function import Function
 from bulkup.rows.mapping import Mapping, parse_mapping

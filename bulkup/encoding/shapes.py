@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -16,6 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from bulkup.encoding.faults import Fault, number_text, said
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Stage
 from bulkup.refusal import Irregular, Refusal, attempt
 from bulkup.rows.numerals import whole

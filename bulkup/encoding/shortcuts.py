@@ -11,12 +11,12 @@ as fast for chat turns as text, 1.6 times for rows of 150 bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
 from bulkup.encoding.language import STRING, Form, ending_with, exactly, record
 from bulkup.encoding.row_types import is_odd
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["STYLES", "Shortcut", "Style", "as_they_are", "strings_moved", "turns_as_text"]
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 import msgspec
 
 from bulkup.encoding.faults import Fault
 from bulkup.encoding.shortcuts import Shortcut
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, EncodedBlock, EncodedLine, LongRow, Reject
 from bulkup.refusal import Irregular
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, TypeVar
 
 import anyio
@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
 from bulkup.flow.halt import Halt, Halted
+from bulkup.light_dataclass import dataclass
 from bulkup.pacing import ByteBudget
 
 __all__ = ["begun_ahead"]

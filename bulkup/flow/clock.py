@@ -9,8 +9,9 @@ is made, never before what the journal has recorded, and what was sent before it
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from math import inf
+
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["Clock"]
 

@@ -7,7 +7,6 @@ Each lives as long as its name says, and nothing in it is exchanged for another.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from bulkup.chunk import Chunk
@@ -29,6 +28,7 @@ from bulkup.flow.requests import Requests
 from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import Tally
 from bulkup.journal import LaneJournal
+from bulkup.light_dataclass import dataclass
 from bulkup.pacing import ByteBudget, Rate
 from bulkup.settings.config import RunSettings
 from bulkup.sources import Cursor, Source

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import xxhash
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState
 from bulkup.errors import SourceUnreadable
 from bulkup.flow.executor import Hold
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, Changes, EncodedBlock, LongRow, Reject
 
 __all__ = ["Draft", "Drafted", "Keep", "Placed"]

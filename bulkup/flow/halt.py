@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio
 
 from bulkup.errors import BulkupError, ExitCode
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["Halt", "Halted", "Reason"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence, Set
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil, log2
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState
@@ -18,6 +18,7 @@ from bulkup.flow.draft import Drafted, Keep, Placed
 from bulkup.flow.prepared import Prepared, changed, listed
 from bulkup.flow.tiling import Limits
 from bulkup.journal.dead_letter import dead_letter
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, Reject, Stage
 from bulkup.outcome import RowsRefused, TooLarge
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
 import anyio
@@ -32,6 +32,7 @@ from bulkup.flow.orders import (
     SourceRange,
 )
 from bulkup.flow.prepared import Items, from_file, from_memory, used_up
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Accepted, Outcome
 from bulkup.sources import Cursor

@@ -6,11 +6,12 @@ Keys are chosen by the lane, so that it can let go of what it has asked for whet
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from bulkup.chunk import Chunk
 from bulkup.flow.tiling import Limits
 from bulkup.journal.facts import PlanRecord
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Outcome
 from bulkup.sources import SourceFile

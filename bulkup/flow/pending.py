@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from bulkup.chunk import FAILED_ONCE, Chunk
 from bulkup.destinations.base import ReadBackUnavailable
 from bulkup.flow.context import PlannedLane
@@ -11,6 +9,7 @@ from bulkup.flow.isolation import Splitter
 from bulkup.flow.prepared import Prepared
 from bulkup.flow.recorder import Recorder
 from bulkup.flow.settler import count_out
+from bulkup.light_dataclass import dataclass
 from bulkup.outcome import Accepted, RemoteStatus
 from bulkup.pacing import ByteBudget
 

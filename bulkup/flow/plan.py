@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 
 from bulkup.encoding import RowPlan, Target
 from bulkup.errors import JournalUnusable
 from bulkup.flow.tiling import Limits
 from bulkup.journal.facts import PlanRecord
+from bulkup.light_dataclass import dataclass
 from bulkup.rows.function import Function
 
 __all__ = ["LanePlan"]

@@ -12,7 +12,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
@@ -29,6 +28,7 @@ from bulkup.flow.prepared import Items, Prepared, listed
 from bulkup.flow.tiling import Limits
 from bulkup.journal.dead_letter import dead_letter
 from bulkup.journal.facts import BASES
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, LongRow
 from bulkup.settings.config import OnDoubt
 

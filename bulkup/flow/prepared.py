@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 
 import xxhash
 
@@ -12,6 +11,7 @@ from bulkup.chunk import Chunk
 from bulkup.errors import SourceChanged
 from bulkup.flow.draft import with_commas
 from bulkup.flow.executor import Hold
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, LongRow
 from bulkup.rows.function import Function
 from bulkup.sources import Cursor

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import assert_never
 
 from bulkup.errors import ExitCode
+from bulkup.light_dataclass import dataclass
 from bulkup.outcome import CloseGate, InDoubt, StopLane, TokenRejected, TryAgain
 from bulkup.pacing import Impatience, full_jitter_s
 

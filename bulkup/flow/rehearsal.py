@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 
 import anyio
 
@@ -19,6 +18,7 @@ from bulkup.flow.rounds import new_round
 from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import Tally
 from bulkup.journal.facts import PLANNED_WHOLE, UNREADABLE
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block
 from bulkup.pacing.quota import time_for_s
 from bulkup.scan.found import Found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from math import inf
 from typing import NoReturn, TypeVar, assert_never
@@ -14,6 +13,7 @@ from bulkup.flow.clock import Clock
 from bulkup.flow.halt import Halt, Halted, Reason
 from bulkup.flow.reaction import Failure, Reaction, RenewToken, RetryAfter, Standing, Stop, reaction, until_text
 from bulkup.flow.trouble import Troubles
+from bulkup.light_dataclass import dataclass
 from bulkup.outcome import (
     Accepted,
     CloseGate,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 
 import xxhash
 from anyio.lowlevel import checkpoint
@@ -16,6 +15,7 @@ from bulkup.errors import SourceChanged
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.draft import hash_raw
 from bulkup.flow.prepared import changed
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, EncodedLine
 from bulkup.sources import Cursor, Item, Source
 

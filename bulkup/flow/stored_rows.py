@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence, Set
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from anyio import create_task_group
 
@@ -18,6 +17,7 @@ from bulkup.flow.looking import row_pages
 from bulkup.flow.prepared import changed
 from bulkup.flow.sent_rows import RowsHash
 from bulkup.journal import every_ids, landed_without_ids
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block
 
 __all__ = ["StoredRows"]

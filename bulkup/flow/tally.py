@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 
 from bulkup.chunk import Chunk, ChunkState, Totals
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["Tally", "ToldTotals"]
 

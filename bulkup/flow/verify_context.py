@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bulkup.account.row_numbers import RowNumbers
@@ -26,6 +25,7 @@ from bulkup.flow.sent_rows import SentRows
 from bulkup.flow.tally import Tally
 from bulkup.journal import every_chunk
 from bulkup.journal.facts import Survey
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["Findings", "LandedChunks", "VerifyContext"]
 

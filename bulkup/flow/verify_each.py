@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Set
 from contextlib import suppress
-from dataclasses import dataclass
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
@@ -17,6 +16,7 @@ from bulkup.doubt.verification import KEY_BYTES, compare_in_order
 from bulkup.flow.ahead import begun_ahead
 from bulkup.flow.halt import Halted
 from bulkup.flow.verify_context import VerifyContext
+from bulkup.light_dataclass import dataclass
 from bulkup.outcome import RemoteStatus
 
 __all__ = ["READ_AT_ONCE", "EachDataset"]

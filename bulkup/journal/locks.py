@@ -8,11 +8,11 @@ import os
 import socket
 import struct
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from bulkup.errors import RunLocked
 from bulkup.journal.state_files import NO_LOCKS, make_folder, open_in, refused
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["Holder", "Lock", "Still", "holder_of"]
 

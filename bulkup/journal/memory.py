@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TypeVar
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
@@ -13,6 +13,7 @@ from bulkup.errors import JournalUnusable
 from bulkup.journal.base import BY_A_PERSON, LOST, PAGE_BYTES, PAGE_CHUNKS
 from bulkup.journal.facts import DECISIONS, SURVEY, Decided, Fact, LaneFact, RunFact
 from bulkup.journal.sidecars import IdsLine, decode_ids
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["MemoryJournal", "MemoryLane"]
 

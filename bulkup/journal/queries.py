@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -21,6 +20,7 @@ from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.journal.base import BY_A_PERSON, LOST, PAGE_CHUNKS
 from bulkup.journal.facts import DECISIONS, SURVEY, Decided, Fact
 from bulkup.journal.schema import CHANGED, OPEN, OPEN_CHUNKS, shown_as
+from bulkup.light_dataclass import dataclass
 
 T = TypeVar("T")
 

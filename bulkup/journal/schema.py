@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import msgspec
 
 from bulkup.journal.sidecars import IDS, lines_of
 from bulkup.journal.soundness import Objects, objects_in
+from bulkup.light_dataclass import dataclass
 
 __all__ = [
     "APPLICATION_ID",

@@ -12,10 +12,10 @@ import pwd
 import secrets
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from bulkup.errors import BulkupError, JournalUnusable, LocalDisk
+from bulkup.light_dataclass import dataclass
 
 __all__ = [
     "NO_LOCKS",

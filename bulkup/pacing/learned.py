@@ -9,7 +9,8 @@ other kind: so the greater of those that can be had is believed.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["LearnedRate"]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from math import sqrt
+
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["Ending", "Goodput", "Measured", "RoundTrip", "Trips", "Window", "mean_trip_s"]
 

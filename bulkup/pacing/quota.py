@@ -7,8 +7,7 @@ is learned in `window.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from bulkup.light_dataclass import dataclass
 from bulkup.pacing.learned import LearnedRate
 from bulkup.pacing.told import QuotaTold
 from bulkup.pacing.window import ToldWindow

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["QuotaTold", "quota_told", "quotas_told"]
 

@@ -12,8 +12,8 @@ Nothing goes faster than what was seen allows. What cannot be learned is a minut
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
+from bulkup.light_dataclass import dataclass
 from bulkup.pacing.told import QuotaTold
 
 __all__ = ["ToldWindow"]

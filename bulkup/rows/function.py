@@ -6,13 +6,13 @@ import hashlib
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from bulkup.errors import SourceChanged, UsageProblem
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["Function", "RowFunction", "function_given", "function_of", "line_at_fault"]
 

@@ -20,10 +20,10 @@ import json
 import re
 import warnings
 from collections.abc import Mapping as Table
-from dataclasses import dataclass
 from typing import Any
 
 from bulkup.errors import UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.refusal import Refusal, attempt
 from bulkup.settings.json_values import trouble_in
 

@@ -8,11 +8,11 @@ are, and the others are their own characters; all else is its JSON text.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from bulkup.errors import UsageProblem
+from bulkup.light_dataclass import dataclass
 
 __all__ = [
     "Column",

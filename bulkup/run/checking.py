@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from bulkup.flow.rehearsal import Rehearsed, estimate, first_row, rehearse
 from bulkup.flow.scanned import scanned
 from bulkup.journal.facts import UNREADABLE
 from bulkup.journal.reading import view
+from bulkup.light_dataclass import dataclass
 from bulkup.rows.schema import Kind
 from bulkup.run.folder import LIMITS, StateDir
 from bulkup.run.interrupt import Interrupt

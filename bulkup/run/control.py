@@ -9,11 +9,11 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bulkup.journal.state_files import open_in, read_in
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["ANSWERS", "COMMANDS", "Command", "Inbox", "answer_to", "send_command"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import xxhash
@@ -13,6 +12,7 @@ from bulkup.chunk import Chunk
 from bulkup.errors import SourceChanged
 from bulkup.flow.draft import hash_raw
 from bulkup.journal.facts import FileRecord
+from bulkup.light_dataclass import dataclass
 from bulkup.path_text import portable
 from bulkup.sources import Cursor, SourceFile, Unit
 

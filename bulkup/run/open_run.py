@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from functools import partial
 from math import inf
@@ -35,6 +35,7 @@ from bulkup.flow.tally import Tally
 from bulkup.flow.user_code import PrintsToStderr
 from bulkup.journal import Journal, Lock
 from bulkup.journal.facts import BASES, FILES, STARTED_AT, UPLOAD
+from bulkup.light_dataclass import dataclass
 from bulkup.model import BLOCK_BYTES
 from bulkup.pacing import Concurrency, Gate, Pacing, Patience
 from bulkup.run.build import reading_of, refuse_secrets, row_options, token_of

@@ -6,7 +6,6 @@ import json
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from bulkup.event import LaneSnapshot, Trouble
 from bulkup.journal.locks import holder_of
 from bulkup.journal.reading import view
 from bulkup.journal.state_files import read_in
+from bulkup.light_dataclass import dataclass
 from bulkup.run.accounting import read_record
 from bulkup.run.control import ANSWERS, COMMANDS
 from bulkup.run.folder import RunFolder, StateDir

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from bulkup.account.reasons import Reasons, RejectedFor
 from bulkup.account.row_numbers import first_rows
 from bulkup.chunk import Chunk
 from bulkup.journal.facts import FILES
 from bulkup.journal.reading import JournalView
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Stage
 from bulkup.path_text import readable
 

@@ -6,7 +6,6 @@ import base64
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +23,7 @@ from bulkup.journal.facts import PLAN, UPLOAD, PlanRecord
 from bulkup.journal.reading import view
 from bulkup.journal.sidecars import REJECTS, read_letters
 from bulkup.journal.state_files import open_in
+from bulkup.light_dataclass import dataclass
 from bulkup.model import BLOCK_BYTES, HEAD_BYTES, Validation
 from bulkup.refusal import attempt
 from bulkup.rows.function import Function, function_of

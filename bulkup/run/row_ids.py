@@ -6,7 +6,6 @@ from array import array
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, closing
-from dataclasses import dataclass
 from functools import partial
 
 import anyio
@@ -23,6 +22,7 @@ from bulkup.flow.draft import hash_raw
 from bulkup.flow.user_code import PrintsToStderr, in_user_thread
 from bulkup.journal.facts import FILES, PLAN
 from bulkup.journal.reading import JournalView
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, Validation
 from bulkup.path_text import readable
 from bulkup.rows.function import function_of

@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import anyio
 
@@ -18,6 +17,7 @@ from bulkup.flow.planning import frozen_plan
 from bulkup.flow.scanned import record_of, scanned
 from bulkup.flow.user_code import in_user_thread
 from bulkup.journal.facts import BASES, SCAN
+from bulkup.light_dataclass import dataclass
 from bulkup.path_text import readable
 from bulkup.run.kept_scans import LEAST_BYTES, KeptScans, key_of
 from bulkup.run.open_run import OpenRun

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bulkup.encoding import RowOptions
 from bulkup.encoding.decision import readable_rows
 from bulkup.errors import SourceUnreadable, UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block
 from bulkup.refusal import Refusal, attempt
 from bulkup.scan.spread import Part, spread_over

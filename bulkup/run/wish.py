@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import unquote
@@ -17,6 +16,7 @@ from bulkup.destinations.registry import find_service
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import JournalUnusable, UsageProblem
 from bulkup.journal.facts import UploadRecord
+from bulkup.light_dataclass import dataclass
 from bulkup.path_text import as_text, is_unicode, local, portable
 from bulkup.settings.config import RunSettings
 from bulkup.sources.places import is_many, is_remote

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from bulkup.flow.lane_worker import LaneWorker, ToldLayout
 from bulkup.flow.orders import CpuUsed, LaneOrder, OpenLane, QuotaHeaders, Stalled
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.user_code import PrintsToStderr, in_user_thread
+from bulkup.light_dataclass import dataclass
 from bulkup.rows.function import Function
 from bulkup.sources import open_files
 from bulkup.tokens.secret import Token

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from bulkup.encoding.lines import Line, lines_of
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, EncodedBlock, EncodedRow, Reject
 from bulkup.scan.reasons import Rejects
 from bulkup.scan.seen import Place

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from bulkup.encoding import RowPlan
+from bulkup.light_dataclass import dataclass
 from bulkup.scan.reasons import Reason
 from bulkup.scan.seen import Seen
 

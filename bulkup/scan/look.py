@@ -7,7 +7,7 @@ fault is looked at by itself (`open_to_all`): it brings something new, or it is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
@@ -20,6 +20,7 @@ from bulkup.encoding.row_types import row_type
 from bulkup.encoding.shortcuts import Shortcut, turns_as_text
 from bulkup.encoding.target import INT64, Codec, Irregular
 from bulkup.encoding.utf8 import Utf8
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Validation
 from bulkup.rows.schema import Column, Holds, Kind, infer_column
 from bulkup.scan.seen import Seen

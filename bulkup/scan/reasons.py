@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from bulkup.account.reasons import kind_of_reason
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Reject
 from bulkup.scan.seen import Place
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from bulkup.encoding import RowOptions, Target
 from bulkup.encoding.decision import exploder_of, readable_rows
 from bulkup.encoding.exploding import block_of
 from bulkup.errors import SourceUnreadable
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block
 from bulkup.scan.by_function import MadeRows
 from bulkup.scan.counting import Check

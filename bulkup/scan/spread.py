@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from bulkup.light_dataclass import dataclass
 from bulkup.sources import SourceFile
 
 __all__ = ["Part", "spread_over"]

@@ -8,12 +8,13 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from io import RawIOBase
 from typing import Any
 
 from bulkup.errors import SourceUnreadable, UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.path_text import as_text
 from bulkup.sources.archive_stream import Unpacked
 from bulkup.sources.decompress import Compression, DamagedError, decoder_for

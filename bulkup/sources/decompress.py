@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from isal import isal_zlib
 
+from bulkup.light_dataclass import dataclass
 from bulkup.sources.decoder import Chain, DamagedError, Decoder, decoded
 from bulkup.sources.zstd import DEFAULT_WINDOW_BYTES, Zstd
 

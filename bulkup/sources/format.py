@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import Any, Protocol, assert_never
 
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, LongRow
 from bulkup.sources.decoder import Chain, Decoder
 from bulkup.sources.decompress import Compression, decoder_for

@@ -7,11 +7,12 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from bulkup.errors import SourceUnreadable, UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.model import BLOCK_BYTES
 from bulkup.sources.archives import Kind, archive_kind, members_of
 from bulkup.sources.decompress import Compression, bare_name

@@ -5,10 +5,11 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from bulkup.errors import UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.settings.near import similar_file
 from bulkup.sources.places.address import Access, is_remote
 from bulkup.sources.places.place import Entry

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
 from bulkup.errors import BulkupError, SourceUnreadable, UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.refusal import Refusal, attempt
 from bulkup.sources.head import SPACE, Head
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from bulkup.encoding.faults import one_line
 from bulkup.errors import SourceUnreadable, UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.model import BLOCK_BYTES
 from bulkup.sources.any_range import AnyRangeSource
 from bulkup.sources.beginning import Beginning, BeginningInput, WholeInput

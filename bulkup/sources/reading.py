@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from bulkup.light_dataclass import dataclass
 from bulkup.sources.separated.kinds import Kind
 from bulkup.sources.zstd import DEFAULT_WINDOW_BYTES
 

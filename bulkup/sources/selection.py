@@ -6,9 +6,10 @@ import functools
 import posixpath
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from bulkup.light_dataclass import dataclass
 from bulkup.sources.decompress import Compression, bare_name
 from bulkup.sources.places.place import Entry
 from bulkup.sources.registry import formats

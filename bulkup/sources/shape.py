@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
+from bulkup.light_dataclass import dataclass
 from bulkup.refusal import Refusal, attempt
 from bulkup.sources.element_ends import ObjectScanner
 from bulkup.sources.format import Format

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from bulkup.light_dataclass import dataclass
 from bulkup.sources.format import Item, SourceFile
 
 __all__ = ["Cursor", "FirstRows", "Item", "Source"]

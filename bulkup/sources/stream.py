@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from bulkup.errors import BulkupError, SourceUnreadable
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block
 from bulkup.sources.decoder import DamagedError
 from bulkup.sources.format import Item, Reader, SourceFile

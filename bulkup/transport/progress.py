@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
 
 from bulkup.authority import LAST_WORD_BYTES, UNENDING, USER_TIMEOUT_S, Authority
+from bulkup.light_dataclass import dataclass
 from bulkup.transport.failure import Phase, TransportFailure, Withheld
 from bulkup.transport.sockets import Line
 from bulkup.transport.stalls import GIVE_UP_TIMES, GiveUp, RoundTrips, SlowAnswer, StallWatch, Tell, Wait, quiet_s

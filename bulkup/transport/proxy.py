@@ -6,10 +6,11 @@ import base64
 import os
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from bulkup.errors import UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.tokens.secret import remember_secret
 from bulkup.transport.base_url import is_loopback
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["GiveUp", "RoundTrips", "SlowAnswer", "StallWatch", "Tell", "Wait", "again_s", "quiet_s"]
 

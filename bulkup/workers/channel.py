@@ -10,7 +10,8 @@ import pickle
 import socket
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
+
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["Ask", "Cancel", "Channel", "Here", "Message", "News", "Raised", "Returned", "Told"]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from io import RawIOBase
 from itertools import accumulate
 from struct import Struct
 from typing import Any
 
 from bulkup.errors import SourceUnreadable, UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.refusal import Refusal, attempt
 from bulkup.sources.format import Access, Format, Reader, SourceFile, Unit
 from bulkup.sources.head import Head

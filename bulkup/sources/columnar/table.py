@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import anyio.to_thread
 
 from bulkup.errors import SourceUnreadable, UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block
 from bulkup.refusal import Refusal
 from bulkup.sources.columnar.loading import tried

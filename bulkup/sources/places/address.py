@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from bulkup.errors import UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.tokens.secret import remember_secret
 
 __all__ = [

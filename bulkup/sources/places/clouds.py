@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
 from bulkup.errors import BulkupError, TokenRefused, UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.sources.places.address import PlaceAt
 from bulkup.tokens.secret import redact, remember_secret
 

@@ -8,10 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from bulkup.light_dataclass import dataclass
 from bulkup.sources.places.address import Remote
 from bulkup.sources.places.place import Buffer, OutOfReach, Unreachable, opened
 from bulkup.tokens.secret import redact

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from bulkup.light_dataclass import dataclass
 from bulkup.sources.places.place import Unreachable
 
 __all__ = ["Host", "is_loopback", "looked_up"]

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from bulkup.errors import TokenRefused, UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.sources.places.address import Access, Hidden, PlaceAt, Remote
 from bulkup.sources.places.clouds import INSTALL
 from bulkup.sources.places.place import Buffer, Entry, Unreachable

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from bulkup.errors import BulkupError, ExitCode, UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.sources.places.address import BUCKETS, HUB, WEB, PlaceAt, Remote
 
 __all__ = ["Entry", "OutOfReach", "Place", "Unreachable", "close_all", "opened"]

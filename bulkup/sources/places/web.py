@@ -16,13 +16,14 @@ import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from time import time
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from bulkup.errors import BulkupError, SourceChanged, TokenRefused, UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.sources.places.address import Hidden, PlaceAt, Remote
 from bulkup.sources.places.hosts import Host, is_loopback, looked_up
 from bulkup.sources.places.place import Entry, Unreachable

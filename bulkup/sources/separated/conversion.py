@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from bulkup.encoding.lines import line_count
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, LongRow
 from bulkup.sources.columnar.loading import polars, tried
 from bulkup.sources.columnar.marks import BEFORE, BEHIND, unmarked

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, compress, pairwise, repeat
 
+from bulkup.light_dataclass import dataclass
 from bulkup.model import HEAD_BYTES
 from bulkup.sources.separated.records import QUOTE, RowEnd, opens_quotes, rows_in
 

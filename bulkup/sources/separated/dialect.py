@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count, islice
 
 from bulkup.errors import UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.refusal import Refusal, attempt
 from bulkup.sources.not_rows import NotRows, encodings_offered
 from bulkup.sources.reading import Reading

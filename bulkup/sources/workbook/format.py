@@ -9,12 +9,12 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 import anyio.to_thread
 
 from bulkup.errors import SourceUnreadable, UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, LongRow
 from bulkup.refusal import Refusal, attempt
 from bulkup.sources.format import Format, Item, Reader, SourceFile, Unit
