@@ -23,7 +23,18 @@ from bulkup.run.story import execute
 from bulkup.run.wish import Upload
 from bulkup.settings.config import RunSettings
 
-__all__ = ["SPACE", "TOKENS", "WORKERS", "Bench", "as_collinear", "canonical", "gsm8k_rows", "one", "twice", "write_rows"]
+__all__ = [
+    "SPACE",
+    "TOKENS",
+    "WORKERS",
+    "Bench",
+    "as_collinear",
+    "canonical",
+    "gsm8k_rows",
+    "one",
+    "twice",
+    "write_rows",
+]
 
 SPACE = "3c90c3cc-0d44-4b50-8888-8dd25736052a"
 TOKENS = {"NEBIUS_API_KEY": "nb-token-5f0c8d3a91", "COLLINEAR_API_KEY": "co-token-77aa10c2e4"}
