@@ -19,6 +19,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from bulkup.chunk import WHOLE, Chunk, ChunkId, ChunkState, TileSpan
 from bulkup.doubt.naming import widest_name
 from bulkup.errors import SourceUnreadable
+from bulkup.flow.bases import BasesKept
 from bulkup.flow.chunker import MAX_REJECT_BYTES, is_one_chunk
 from bulkup.flow.context import PlannedLane, SendingRound
 from bulkup.flow.draft import Drafted
@@ -27,14 +28,12 @@ from bulkup.flow.orders import SourceRange
 from bulkup.flow.prepared import Items, Prepared, listed
 from bulkup.flow.tiling import Limits
 from bulkup.journal.dead_letter import dead_letter
-from bulkup.journal.facts import BASES
 from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, LongRow
 from bulkup.settings.config import OnDoubt
 
 __all__ = ["Preparer"]
 
-KEEP_BASES_EVERY_S = 2.0
 UNPLANNED = 64
 """How many drafts and tiles may wait for a second chunk before the source is taken to need several."""
 
@@ -94,7 +93,7 @@ class Preparer:
         self._names_are_settled = not destination.policy.has_dataset_per_chunk
         self._is_family = False
         self._expect_clean = source.verbatim
-        self._bases_kept, self._keep_bases_at = len(source.bases), 0.0
+        self._bases = BasesKept(source, lane.journal, lane.clock.monotonic)
         self.unreadable: SourceUnreadable | None = None
 
     async def run(self, out: MemoryObjectSendStream[Prepared]) -> None:
@@ -206,15 +205,6 @@ class Preparer:
         self._unplanned.append(TileSpan(tile, read.of.span.start, read.of.span.stop))
         if len(self._unplanned) > UNPLANNED:
             await self._flush(out, family=True)
-        await self._keep_bases()
-
-    async def _keep_bases(self) -> None:
-        """Have it in the journal where the files begin, now and then: who goes on after a kill passes over those that are done."""
-        known, now = self._source.bases, self._lane.clock.monotonic()
-        if self._source.any_range or len(known) <= self._bases_kept or now < self._keep_bases_at:
-            return
-        self._bases_kept, self._keep_bases_at = len(known), now + KEEP_BASES_EVERY_S
-        await self._journal.set_fact(BASES, known)
 
     async def _read_tile(
         self, tile: _Tile, out: MemoryObjectSendStream[Prepared], turn: anyio.Event, next_turn: anyio.Event
@@ -299,6 +289,7 @@ class Preparer:
         rejects = b"".join(self._dead_letters(m.draft) for m in made)
         if self._planning is not None:
             await self._planning
+        await self._bases.keep()
         self._planning = self._journal.plan(
             chunks, rejects=rejects, tiles=[span for span in unplanned if isinstance(span, TileSpan)]
         )

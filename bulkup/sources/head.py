@@ -19,6 +19,7 @@ SPACE = b" \t\r\n"
 
 _JSON_STARTS = (b"{", b"[", b" ", b"\t", b"\r", b"\n")
 _MAGIC_BYTES = 16
+_FIRST_BYTES = 4096
 
 
 class Head:
@@ -39,6 +40,7 @@ class Head:
         self.is_pipe = is_pipe
         self.too_wide: str | None = None
         self._read = read
+        self._next_bytes = BLOCK_BYTES if is_pipe else _FIRST_BYTES
         self._decoded = b""
         self._all_read = self._ended = False
         self.raw = self._raw_start()
@@ -112,7 +114,7 @@ class Head:
                 if self._all_read:
                     self._ended = True
                 else:
-                    raw = self._read(BLOCK_BYTES)
+                    raw = self._read_some()
                     self._all_read = not raw
                     self._decoder.push(raw)
         except DamagedError as error:
@@ -141,6 +143,11 @@ class Head:
     def _raw_start(self) -> bytes:
         """Of the first bytes on disk enough to tell: one, where it could begin JSON (a slow pipe gives no more)."""
         raw = b""
-        while len(raw) < _MAGIC_BYTES and raw[:1] not in _JSON_STARTS and (more := self._read(BLOCK_BYTES)):
+        while len(raw) < _MAGIC_BYTES and raw[:1] not in _JSON_STARTS and (more := self._read_some()):
             raw += more
         return raw
+
+    def _read_some(self) -> bytes:
+        """Little at first: mostly it is enough, and of many small files it would soon be all that they hold."""
+        count, self._next_bytes = self._next_bytes, min(2 * self._next_bytes, BLOCK_BYTES)
+        return self._read(count)

@@ -174,8 +174,10 @@ def _is_plain_lines(fd: int, uri: str, reading: Reading) -> bool:
     """Whether a short look shows what the long way would find: of ten thousand small files that is most of the work."""
     if reading.rows_at is not None or reading.encoding is not None:
         return False
+    if os.pread(fd, 2, 0) != b'{"':
+        return False
     start = os.pread(fd, SURE_BYTES, 0)
-    return start.startswith(b'{"') and is_plainly_lines(start) and not uri.lower().endswith(_suffixes())
+    return is_plainly_lines(start) and not uri.lower().endswith(_suffixes())
 
 
 @functools.cache

@@ -107,11 +107,11 @@ class SequentialCursor:
         return await self._front(0)
 
     async def more(self, position: int) -> bool:
-        self._go_to(position)
+        await self._go_to(position)
         return await self._front(position) is not None
 
     async def read(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
-        self._go_to(start)
+        await self._go_to(start)
         while (item := await self._front(start)) is not None and item.start < stop:
             self._pending.popleft()
             wanted, rest = cut_at(item, stop)
@@ -141,23 +141,27 @@ class SequentialCursor:
             stream.close()
         self._inputs.close()
 
-    def _go_to(self, start: int) -> None:
-        if not self._moved:
-            self._pass_over_files(start)
-        self._moved = True
+    async def _go_to(self, start: int) -> None:
         if start < self._floor:
             raise ValueError(f"position {start} was passed: a sequential source goes forward only")
+        await self._pass_over_files(start)
+        self._moved = True
         self._floor = start
 
-    def _pass_over_files(self, start: int) -> None:
-        """Begin with the file that *start* lies in, where it is known where that begins. Before anything is read."""
+    async def _pass_over_files(self, start: int) -> None:
+        """Go on with the file that *start* lies in, where it is known where that begins, and whole files lie between."""
         index, offset = file_at(start, self._source.bases)
-        if index and self._stream is not None and self._ahead is None and not self._pending:
-            self._stream.close()
-            self._inputs.close()
-            self._passed = sum(file.size or 0 for file in self._source.files[:index])
-            self._index = index
-            self._stream = self._open(index, start - offset)
+        if self._stream is None or self._error is not None or index < self._index + (2 if self._moved else 1):
+            return
+        if self._ahead is not None:  # not while it is read from
+            await asyncio.wait({self._ahead})
+            self._ahead = None
+        self._stream.close()
+        self._inputs.close()
+        self._pending.clear()
+        self._passed = sum(file.size or 0 for file in self._source.files[:index])
+        self._index = index
+        self._stream = self._open(index, start - offset)
 
     async def _front(self, start: int) -> Item | None:
         """What comes next, from the first row that begins at or behind *start*; None at the end."""

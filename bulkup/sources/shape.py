@@ -54,7 +54,9 @@ def shape_of(head: Head, name: str, reading: Reading) -> Format | NotRows:
     if not text.startswith(b"{"):
         return _lines_or_nothing(head, name, reading)
     if b"\n" not in text and b"\r" not in text.rstrip(SPACE):
-        text = head.text() if head.is_pipe and not _grown_to_line(head) else head.whole().lstrip(SPACE)
+        text = head.text() if not _grown_to_line(head) else head.whole().lstrip(SPACE)
+    while len(text) < SURE_BYTES and not head.is_pipe and head.grow():
+        text = head.text()
     if is_plainly_lines(text[:SURE_BYTES]):
         return JSON_LINES
     shape = _objects(head, reading)
@@ -81,7 +83,7 @@ def _utf8(text: bytes) -> None:
 
 
 def _grown_to_line(head: Head) -> bool:
-    """Have a first line of a pipe; whether all of the head was needed for it."""
+    """Have a first line; whether all of the head was needed for it."""
     while b"\n" not in head.text():
         if not head.grow():
             return True

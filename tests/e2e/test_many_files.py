@@ -36,7 +36,6 @@ async def test_shards_that_are_done_are_not_read_again(
     emulator: Spawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scan: str
 ) -> None:
     """It is stopped when the thirtieth file is opened to be sent."""
-    monkeypatch.setattr("bulkup.flow.prepare.KEEP_BASES_EVERY_S", 0.0)
     bench = Bench(emulator, tmp_path, gsm8k_rows(3000))
     source, lane = sharded(tmp_path / "shards", bench), bench.collinear(max_chunk_bytes=50_000)
     opened: list[str] = []

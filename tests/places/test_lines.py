@@ -11,7 +11,7 @@ import pytest
 from bulkup.errors import ExitCode, TokenRefused, UsageProblem
 from bulkup.sources import PlaceAccess, open_source
 from bulkup.sources.places import fetching, place
-from tests.cli.shell import Shell
+from tests.cli.shell import Shell, eventually
 from tests.e2e.harness import Bench
 from tests.places.servers import AWS, S3, SIGNATURE, Web, WebFile
 
@@ -106,7 +106,13 @@ async def test_what_happens_in_the_middle_ends_in_order_and_goes_on(
     rows = [{"text": f"row {number}", "note": "x" * 100} for number in range(5000)]
     bench = Bench(shell.emulator, shell.folder, rows)
     file = web.files["/rows.jsonl"] = WebFile(bench.source.read_bytes())
-    web.on_request = lambda _: damage(web) if len(web.asked) == 110 else None
+
+    def on_request(_: object) -> None:
+        if len(web.asked) == 200:
+            eventually(lambda: shell.emulator.summary()["nebius"]["uploads_received"] >= 3)
+            damage(web)
+
+    web.on_request = on_request
     lane = bench.nebius(max_chunk_bytes=8000)
 
     first = await bench.run(lane, source=f"{web.url}/rows.jsonl", scan="none")  # type: ignore[arg-type]

@@ -100,3 +100,19 @@ def test_a_pipe_by_name_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(UsageProblem, match="is not a regular file; pipe it in"):
         inspect(str(path))
+
+
+def test_a_packed_file_is_known_by_its_first_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four hundred shards, a longer look would soon be all that they hold."""
+    rows = b"".join(b'{"text": "%s"}\n' % os.urandom(100).hex().encode() for _ in range(3000))
+    (tmp_path / "rows.jsonl.gz").write_bytes(packed(rows, "gzip"))
+    read: list[int] = []
+    real = os.read
+
+    def counted(fd: int, count: int) -> bytes:
+        read.append(count)
+        return real(fd, count)
+
+    monkeypatch.setattr(os, "read", counted)
+    assert inspect(str(tmp_path / "rows.jsonl.gz")).format is JSON_LINES
+    assert sum(read) < 32 * 1024

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import tracemalloc
 from contextlib import aclosing
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from bulkup.errors import BulkupError, SourceChanged, SourceUnreadable
 from bulkup.model import Block
-from bulkup.sources import Item, Source, open_source
+from bulkup.sources import Item, Source, SourceFile, inputs, open_source
 from bulkup.sources.sequential import SequentialSource
 from tests.examples import examples
 from tests.sources import reading
@@ -236,3 +237,33 @@ def test_a_plain_file_among_others_that_became_shorter_is_a_changed_source(tmp_p
     rows, error = rows_until_error(source)
     assert not rows
     assert isinstance(error, SourceChanged)
+
+
+async def test_whole_files_between_what_is_wanted_are_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier process has said where the files begin. What is wanted lies in files 2 and 3, 7, and 9."""
+    contents = [b"".join(b'{"a": %d}\n' % number for number in range(file * 7, file * 9 + 3)) for file in range(10)]
+    paths = [tmp_path / f"{number}.jsonl.gz" for number in range(10)]
+    for path, data in zip(paths, contents, strict=True):
+        path.write_bytes(gzip.compress(data))
+    bases = [0, *accumulate(map(len, contents[:-1]))]
+    expected = expected_rows(contents, 1000)
+    opened: list[str] = []
+    real = inputs.open_file
+
+    def open_file(file: SourceFile) -> int:
+        opened.append(Path(file.uri).name[0])
+        return real(file)
+
+    monkeypatch.setattr(inputs, "open_file", open_file)
+    source = open_source([str(path) for path in paths], max_row_bytes=1000, block_bytes=64)
+    source.learn(bases)
+    wanted = [(bases[2] + 5, bases[3] + 20), (bases[7] + 30, bases[7] + 60), (bases[9] + 1, 1 << 60)]
+    async with aclosing(source.cursor()) as cursor:
+        for start, stop in wanted:
+            assert await cursor.more(start)
+            got = [row async for item in cursor.read(start, stop) for row in rows_of(item)]
+            assert got == [row for row in expected if start <= row.start < stop]
+        assert cursor.progress == sum(path.stat().st_size for path in paths)
+    assert opened == ["2", "3", "4", "7", "8", "9"], "what comes next is begun while the last is worked on"
