@@ -11,7 +11,7 @@ import pytest
 
 from bulkup.errors import DestinationNotEmpty
 from bulkup.event import Note
-from bulkup.flow import pending, sending
+from bulkup.flow import pending, rounds
 from bulkup.pacing import ByteBudget
 from bulkup.run.interrupt import Interrupt
 from tests.e2e.harness import SPACE, Bench, as_collinear, twice
@@ -31,7 +31,7 @@ def budgets(monkeypatch: pytest.MonkeyPatch) -> list[ByteBudget]:
             await super().take(size)
             self.most = max(self.most, self.held_bytes)
 
-    monkeypatch.setattr(sending, "ByteBudget", Watched)
+    monkeypatch.setattr(rounds, "ByteBudget", Watched)
     return made
 
 
