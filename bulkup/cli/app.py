@@ -567,7 +567,7 @@ def main(arguments: list[str] | None = None) -> int:
         is_reader_gone = isinstance(left.__context__, BrokenPipeError)  # which typer makes this of
         if left.code in (None, 0, 1) and not is_reader_gone:  # completion, which has said what it had to say
             return int(left.code or 0)
-        return exit_code_of(left, is_verbose=is_verbose)
+        return exit_code_of(left, is_verbose=is_verbose, arguments=arguments)
     except BaseException as error:  # noqa: BLE001 - the last stop: every error becomes a line and an exit code
-        return exit_code_of(error, is_verbose=is_verbose)
+        return exit_code_of(error, is_verbose=is_verbose, arguments=arguments)
     return int(code or 0)

@@ -37,7 +37,7 @@ def choose(sources: list[str], given: Given, environment: Mapping[str, str]) -> 
     file = File(Path(config)) if config else None
     run = file.run() if file else {}
     destinations: list[DestinationSettings] = []
-    for service in _services(given, environment, file):
+    for service in _services(sources, given, environment, file):
         values = file.lane(service.name) if file else {}
         values |= asked_of(given, environment, _every(service))
         destinations.append(_checked(service, values, _called(_every(service), given, environment)))
@@ -123,12 +123,12 @@ def state_dir(flag: str | None, environment: Mapping[str, str]) -> Path:
     return Path(flag or environment.get("BULKUP_STATE_DIR") or ".bulkup")
 
 
-def _services(given: Given, environment: Mapping[str, str], file: File | None) -> list[Service]:
+def _services(sources: list[str], given: Given, environment: Mapping[str, str], file: File | None) -> list[Service]:
     named = given.get("to") or [environment.get("BULKUP_TO", "")]
     lanes = [word.strip().lower() for text in named for word in text.split(",") if word.strip()]
     lanes = lanes or (file.to() if file else [])
     if not lanes:
-        raise nowhere()
+        raise nowhere(sources)
     return [service_named(lane) for lane in dict.fromkeys(lanes)]
 
 

@@ -12,6 +12,8 @@ from bulkup.settings.quantities import parse_size
 
 __all__ = ["emulate", "switches"]
 
+READ_BACK = ("on", "off", "forbidden", "lagging")
+
 
 def emulate(given: Mapping[str, Any]) -> int:
     """Serve until a signal. Raises `UsageProblem` for switches that do not exist and for a port that is taken."""
@@ -39,6 +41,8 @@ def emulate(given: Mapping[str, Any]) -> int:
 def switches(given: Mapping[str, Any]) -> dict[str, Any]:
     """The patch that the flags ask for; single flags go before `--settings`. Raises `UsageProblem`."""
     patch = _settings(given["settings"]) if given["settings"] else {}
+    if given["readback"] not in (None, *READ_BACK):
+        raise UsageProblem(f"--readback {given['readback']!r}: give {', '.join(READ_BACK[:-1])} or {READ_BACK[-1]}")
     for key in ("latency_ms", "seed", "pending_polls", "readback"):
         if given[key] is not None:
             patch[key] = given[key]

@@ -8,6 +8,7 @@ import re
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 
 from bulkup.cli.figures import printable
@@ -22,6 +23,11 @@ READER_LEFT = 141
 """What a shell reports of a program whose reader closed the pipe (128 + SIGPIPE)."""
 
 _NO_COMMAND = re.compile(r"No such command '([^']*)'")
+_TOO_MANY = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)")
+_OTHER_WORDS = {"help": "bulkup --help", "version": "bulkup --version"}
+"""What other tools have as commands."""
+_ASKED_NUMBERS = {"int": "a whole number", "float": "a number"}
+_RANGES = {"greater_than_equal": ("ge", "of at least"), "less_than_equal": ("le", "of at most")}
 _TOKEN_FLAG = re.compile(r"--?[a-z-]*(token(?!izer)|api-?key|secret|password|bearer|authorization)", re.IGNORECASE)
 
 
@@ -42,14 +48,14 @@ def _variables() -> str:
     return listed((service.token_variable for service in BUILT_IN.values()), "or")
 
 
-def exit_code_of(error: BaseException, *, is_verbose: bool) -> int:
-    """Say what *error* is, in one line, and return the process's exit code."""
+def exit_code_of(error: BaseException, *, is_verbose: bool, arguments: Sequence[str] = ()) -> int:
+    """Say what *error* is, in one line, and return the process's exit code. *arguments*: the command line that led to it."""
     if isinstance(error, BrokenPipeError) or isinstance(
         error.__context__, BrokenPipeError
     ):  # typer makes it SystemExit
         forget(OUT)
         return READER_LEFT
-    line, code = _answer(_leading(error))
+    line, code = _answer(_leading(error), arguments)
     line += _lost_directory()
     with suppress(OSError, ValueError):
         if is_verbose and not _is_mistake(error, code):
@@ -83,7 +89,7 @@ def leave_if_stuck(code: int) -> None:
         os._exit(code)
 
 
-def _answer(error: BaseException) -> tuple[str, int]:
+def _answer(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
     match error:
         case BulkupError():
             return str(error), int(error.exit_code)
@@ -107,22 +113,54 @@ def _answer(error: BaseException) -> tuple[str, int]:
                     "Please report it; -v shows where it happened",
                     int(ExitCode.INTERNAL),
                 )
-            return _of_command_line(error, str(said())), int(getattr(error, "exit_code", ExitCode.USAGE))
+            return _of_command_line(error, str(said()), arguments), int(getattr(error, "exit_code", ExitCode.USAGE))
 
 
-def _of_command_line(error: BaseException, said: str) -> str:
+def _of_command_line(error: BaseException, said: str, arguments: Sequence[str]) -> str:
     """What typer finds wrong with the command line, in our words."""
     context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "bulkup"
+    command = "bulkup" if context is None else context.command_path
+    if command == "bulkup" and arguments and not arguments[0].startswith("-"):  # it does not say where it was
+        command = f"bulkup {arguments[0]}"
     option, possible = getattr(error, "option_name", None), getattr(error, "possibilities", None) or ()
     if type(error).__name__ == "NoSuchOption":
-        return f"{command} has no option {option}{did_you_mean(str(option), possible)}; {command} --help lists them"
+        hint = _file_of_that_name(arguments) or did_you_mean(str(option), possible)
+        return f"{command} has no option {option}{hint}; {command} --help lists them"
     if (word := _NO_COMMAND.match(said)) is not None and context is not None:
         commands = context.command.list_commands(context)
-        hint = did_you_mean(word[1], commands)
+        other = _OTHER_WORDS.get(word[1])
+        hint = f" (did you mean {other}?)" if other else did_you_mean(word[1], commands)
         return f"bulkup has no command {word[1]!r}{hint}; there are {', '.join(commands)}"
+    if (words := _TOO_MANY.match(said)) is not None:
+        return f"{command} does not know what to do with {words[1]!r}; {command} --help shows what it takes"
+    if (value := _of_value(error)) is not None:
+        return value
+    if type(error).__name__ == "MissingParameter" and getattr(error.param, "name", "") == "run":  # type: ignore[attr-defined]
+        return f"{command} needs RUN, a run's name or a beginning of it; bulkup runs lists them"
     text = said.rstrip(".")
     return f"{text[:1].lower()}{text[1:]} ({command} --help shows what there is)"
+
+
+def _of_value(error: BaseException) -> str | None:
+    """What is wrong with the value of an option that typer reads; None where it is something else."""
+    details = getattr(error.__cause__, "errors", None)
+    option = next(iter(getattr(getattr(error, "param", None), "opts", ())), None)
+    if details is None or option is None:
+        return None
+    (detail, *_) = details(include_url=False)
+    kind, given = str(detail["type"]), detail["input"]
+    if (asked := _ASKED_NUMBERS.get(kind.partition("_")[0])) is not None:
+        return f"{option} {given!r}: give {asked}"
+    if kind not in _RANGES:
+        return None
+    key, words = _RANGES[kind]
+    return f"{option} {given}: give a number {words} {detail['ctx'][key]:,}"
+
+
+def _file_of_that_name(arguments: Sequence[str]) -> str:
+    """Where an argument is taken for options, and a file is called so."""
+    found = next((a for a in arguments if a.startswith("-") and "." in a and os.path.exists(a)), None)  # noqa: PTH110
+    return "" if found is None else f" (for the file of that name write ./{found})"
 
 
 def _leading(error: BaseException) -> BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -93,6 +94,8 @@ async def _watched(
     interrupt = Interrupt()
     loop = asyncio.get_running_loop()
     answered = _answered(interrupt)
+    if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
+        answered[signal.SIGTSTP] = partial(_step_aside, loop, display)
     for number, answer in answered.items():
         loop.add_signal_handler(number, answer)
     try:
@@ -112,6 +115,14 @@ def _answered(interrupt: Interrupt) -> dict[signal.Signals, Callable[[], None]]:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         answers[signal.SIGHUP] = interrupt.hang_up
     return answers
+
+
+def _step_aside(loop: asyncio.AbstractEventLoop, display: Display) -> None:
+    """Ctrl-Z: the shell finds its terminal as it was, with a cursor; the next snapshot after `fg` draws the display again."""
+    display.close()
+    loop.remove_signal_handler(signal.SIGTSTP)
+    os.kill(os.getpid(), signal.SIGTSTP)  # the process stops here
+    loop.add_signal_handler(signal.SIGTSTP, partial(_step_aside, loop, display))
 
 
 def _tell(display: Display, verbosity: int, event: Event) -> None:

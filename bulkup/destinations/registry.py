@@ -77,10 +77,11 @@ def unknown(name: str) -> UsageProblem:
     return UsageProblem(f"there is no destination {name!r}{hint}; --to takes {listed(service_names(), 'or')}")
 
 
-def nowhere() -> UsageProblem:
-    """The error for an upload without a destination."""
+def nowhere(sources: Iterable[object] = ()) -> UsageProblem:
+    """The error for an upload without a destination. One of the *sources* may be one."""
     flags = ", ".join(f"--to {name}" for name in BUILT_IN)
-    return UsageProblem(f"nowhere to upload to: give {flags}, or several of them")
+    meant = next((f" (did you mean --to {source}?)" for source in sources if source in BUILT_IN), "")
+    return UsageProblem(f"nowhere to upload to{meant}: give {flags}, or several of them")
 
 
 def listed(words: Iterable[str], last: str) -> str:

@@ -66,7 +66,8 @@ class Lane:
         """What an earlier process left: doubts, totals, and whether the source was planned whole."""
         lane = self.context
         if lost := await lane.journal.recover(lane.clock.unix()):
-            lane.say(f"{lost} chunks were being sent when the last process ended; they are in doubt")
+            what = "1 chunk was" if lost == 1 else f"{lost:,} chunks were"
+            lane.say(f"{what} being sent when the last process ended: in doubt")
         lane.tally.totals = ToldTotals.of(await lane.journal.totals(), self._log_move)
         lane.log("taken_up", asdict(await lane.journal.totals()))
         self._planned_whole = await lane.journal.fact(PLANNED_WHOLE)

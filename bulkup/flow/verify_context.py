@@ -78,7 +78,8 @@ class LandedChunks:
         if not self._sample.is_all:
             async for chunk, _ in self.landed():
                 self._sample.show_again(chunk.start)
-        self._lane.say(f"comparing the rows of {self._sample.count:,} of {self._sample.total:,} chunks")
+        total = self._sample.total
+        self._lane.say(f"comparing the rows of {self._sample.count:,} of {total:,} chunk{'' if total == 1 else 's'}")
         self._lane.tally.begin_stage(COMPARED, self._sample.count)
 
     def parts(self, rows: int) -> int:

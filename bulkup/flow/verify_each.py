@@ -53,10 +53,9 @@ class EachDataset:
         """With what *look* shows."""
         there = _Listed(look)
         self._found.datasets = self._with.lane.tally.totals.chunks_landed
-        self._with.lane.say(
-            f"asking about {self._with.lane.tally.totals.chunks_landed:,} datasets: status, schema and rows"
-        )
         tally = self._with.lane.tally
+        count = tally.totals.chunks_landed
+        self._with.lane.say(f"asking about {count:,} dataset{'' if count == 1 else 's'}: status, schema and rows")
         tally.begin_stage("datasets asked about", tally.totals.chunks_landed)
         wrong: set[int] = set()
         waiting, taken = anyio.create_memory_object_stream[Chunk](0)

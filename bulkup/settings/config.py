@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from bulkup.errors import UsageProblem
 from bulkup.path_text import is_unicode
@@ -54,6 +55,14 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_yes_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python takes true for 1."""
+        if isinstance(value, bool) and "bool" not in str(cls.model_fields[str(info.field_name)].annotation):
+            raise PydanticCustomError("int_type", "true and false are no value of it")
+        return value
+
     @model_validator(mode="after")
     def _texts(self) -> Self:
         """What goes to a service is Unicode. Paths stay here, and may be any bytes."""
@@ -88,6 +97,9 @@ def load_file(path: Path) -> dict[str, Any]:
         raise UsageProblem(f"config file {path}: larger than {_LARGEST_FILE_BYTES // MIB} MiB, so it is no config file")
     _check_keys(data, path)
     found = attempt(lambda: tomllib.loads(data.decode()))
+    if isinstance(found, Refusal) and isinstance(found.why, UnicodeDecodeError):
+        line = data.count(b"\n", 0, found.why.start) + 1
+        raise UsageProblem(f"config file {path}: line {line} is not UTF-8; save the file as UTF-8")
     if isinstance(found, Refusal):
         deep = isinstance(found.why, RecursionError)
         raise UsageProblem(f"config file {path}: {'nested too deeply to be read' if deep else found.why}") from None

@@ -88,5 +88,5 @@ def _unlike_a_token(text: str) -> str | None:
     if text[0] == "{":
         return "it holds JSON; give the token alone"
     if not text.isascii() or not text.isprintable() or " " in text:
-        return "a token is printable ASCII without spaces"
+        return "a token is one line of printable ASCII without spaces"
     return None

@@ -69,6 +69,12 @@ class Terminal:
         """The same as one text."""
         return "\n".join(self.lines)
 
+    @property
+    def has_cursor(self) -> bool:
+        """Whether the cursor is seen."""
+        self.take_in()
+        return not self._screen.cursor.hidden
+
     def colour_of(self, words: str) -> str:
         """The colour in which *words* stand on the screen."""
         self.take_in()

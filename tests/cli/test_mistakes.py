@@ -14,7 +14,8 @@ PRESETS = "auto, identity, chat, sharegpt, alpaca, prompt-completion, question-a
 UP = ("upload", "rows.jsonl", "--to", "nebius")
 A_SIZE = "a size is a number of bytes, or such as 8MiB or 16MB"
 A_TIME = "a time is a number of seconds, or such as 30s, 10m or 2h"
-HERE = "http://127.0.0.1:9"
+_ABOUT_RUNS = "resume, status, runs, logs, clean, pause, continue, stop, set, settle, verify, rejects, ids"
+COMMANDS = f"upload, check, {_ABOUT_RUNS}, bench, emulator, demo"
 
 MISTAKES: list[tuple[tuple[str, ...], str]] = [
     # files
@@ -24,8 +25,12 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("upload", "rows.jsonl", "rows.jsonl", "--to", "nebius"),
      "several files, a folder, a glob or standard input need --name NAME"),
     (("upload", "-", "--to", "nebius"), "several files, a folder, a glob or standard input need --name NAME"),
+    (("upload", "-dash.jsonl", "--to", "nebius"),
+     "bulkup upload has no option -d (for the file of that name write ./-dash.jsonl); bulkup upload --help lists them"),
     # where to
     (("upload", "rows.jsonl"), "nowhere to upload to: give --to nebius, --to collinear, or several of them"),
+    (("upload", "rows.jsonl", "nebius"),
+     "nowhere to upload to (did you mean --to nebius?): give --to nebius, --to collinear, or several of them"),
     (("upload", "rows.jsonl", "--to", "nebuis"),
      "there is no destination 'nebuis' (did you mean nebius?); --to takes nebius or collinear"),
     (("upload", "rows.jsonl", "--to", "s3"), "there is no destination 's3'; --to takes nebius or collinear"),
@@ -66,7 +71,18 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ((*UP, "--threads", "3"), "bulkup upload has no option --threads; bulkup upload --help lists them"),
     ((*UP, "--token", "SECRET"),
      "a token is never an option: set NEBIUS_API_KEY or COLLINEAR_API_KEY, or name a token_file in the config file"),
-    (("resume",), "missing argument 'RUN' (bulkup resume --help shows what there is)"),
+    (("resume",), "bulkup resume needs RUN, a run's name or a beginning of it; bulkup runs lists them"),
+    (("uplod", "rows.jsonl"), f"bulkup has no command 'uplod' (did you mean upload?); there are {COMMANDS}"),
+    (("help",), f"bulkup has no command 'help' (did you mean bulkup --help?); there are {COMMANDS}"),
+    (("version",), f"bulkup has no command 'version' (did you mean bulkup --version?); there are {COMMANDS}"),
+    (("--verison",), "bulkup has no option --verison (did you mean --version?); bulkup --help lists them"),
+    (("upload", "--to"), "option '--to' requires an argument (bulkup upload --help shows what there is)"),
+    (("upload", "--json=3", "x"), "option '--json' does not take a value (bulkup upload --help shows what there is)"),
+    (("runs", "mine"), "bulkup runs does not know what to do with 'mine'; bulkup runs --help shows what it takes"),
+    (("emulator", "--port", "http"), "--port 'http': give a whole number"),
+    (("emulator", "--port", "99999"), "--port 99999: give a number of at most 65,535"),
+    (("emulator", "--latency-ms", "long"), "--latency-ms 'long': give a number"),
+    (("emulator", "--readback", "maybe"), "--readback 'maybe': give on, off, forbidden or lagging"),
     (("status",), ".bulkup: there are no runs here; --state-dir says where else to look"),
     (("resume", "rows-1"), ".bulkup: there are no runs here; --state-dir says where else to look"),
     (("settle", "x", "--chunk", "3"),
@@ -84,6 +100,13 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
      f"line 6: nebius.max_chunk_bytes: '8 apples': {A_SIZE}; line 7: nebius.folder 3: give a text; "
      "line 8: nebius.concurrency 0: give a whole number from 1 to 256; "
      "line 11: rejects.maxx: there is no such setting (did you mean max?)"),
+    (("upload", "rows.jsonl", "--config", "types.toml"),
+     'config file types.toml: line 1: to: must be such as "nebius", or ["nebius", "collinear"]; line 2: name: give a text; '
+     "line 3: workers true: give a whole number from 1 to 64; "
+     "line 4: concurrency: there is no such setting; it belongs under [nebius] or [collinear]; "
+     "line 6: nebus: there is no such setting (did you mean nebius?)"),
+    (("upload", "rows.jsonl", "--config", "latin.toml"),
+     "config file latin.toml: line 2 is not UTF-8; save the file as UTF-8"),
     (("upload", "rows.jsonl", "--config", "torn.toml"), "config file torn.toml: Unclosed array (at end of document)"),
     (("upload", "rows.jsonl", "--config", "place.toml"),
      "config file place.toml: line 2: space_id: there is no such setting; it belongs under [collinear]"),
@@ -94,6 +117,8 @@ FILES = {
     "good.toml": "[nebius]\nconcurrency = 3\n",
     "bad.toml": 'to = "nebius"\nfoldr = "x"\n\n[nebius]\nconcurency = 3\nmax_chunk_bytes = "8 apples"\nfolder = 3\n'
     "concurrency = 0\n\n[rejects]\nmaxx = 3\n",
+    "types.toml": 'to = 3\nname = ["a"]\nworkers = true\nconcurrency = 3\n\n[nebus]\nfolder = "y"\n',
+    "-dash.jsonl": '{"text": "a"}\n',
     "torn.toml": 'to = ["nebius"\n',
     "place.toml": 'to = "nebius"\nspace_id = "x"\n',
 }  # fmt: skip
@@ -103,6 +128,7 @@ FILES = {
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
+    (tmp_path / "latin.toml").write_bytes(b'to = "nebius"\nname = "caf\xe9"\n')
     monkeypatch.chdir(tmp_path)
     for name, value in TOKENS.items():
         monkeypatch.setenv(name, value)
@@ -129,6 +155,7 @@ ENVIRONMENT = [
     ({"BULKUP_CONCURRENCY": "0"}, "BULKUP_CONCURRENCY 0: give a whole number from 1 to 256", 2),
     ({"BULKUP_RETRY_FOR": "soon"}, f"BULKUP_RETRY_FOR 'soon': {A_TIME}", 2),
     ({"NEBIUS_API_KEY": ""}, "nebius: no token: set NEBIUS_API_KEY in the environment, or name a token_file in the config", 77),
+    ({"NEBIUS_API_KEY": "two\nlines"}, "nebius: NEBIUS_API_KEY: a token is one line of printable ASCII without spaces", 77),
     ({"HTTPS_PROXY": "socks5://127.0.0.1:1"},
      "HTTPS_PROXY: bulkup does not speak socks5://; name an HTTP proxy, such as http://HOST:PORT", 2),
 ]  # fmt: skip

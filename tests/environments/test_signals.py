@@ -9,11 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
-from bulkup.cli.runner import _answered
+from bulkup.cli.display import Screen
+from bulkup.cli.runner import _answered, _step_aside
+from bulkup.event import Note, Snapshot
 from bulkup.run.interrupt import Interrupt
+from tests.cli.pictures import RUNNING
+from tests.cli.screens import Terminal
 from tests.environments.fixtures import machine, served
 from tests.environments.processes import ROWS, Machine
 from tests.forking import Forked
@@ -112,3 +117,47 @@ def test_which_signals_are_answered() -> None:
         assert signal.SIGHUP not in _answered(Interrupt())
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_the_shell_gets_its_terminal_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At Ctrl-Z, before the process stops: the display is gone and the cursor there. The next snapshot draws it again."""
+    with Terminal(80, 24) as terminal, os.fdopen(os.dup(terminal.fd), "w", encoding="utf-8") as stream:
+        screen = Screen(stream)
+        screen.note(Note("", "run a-1"))
+        screen.show(Snapshot(0.0, (RUNNING,)))
+        assert terminal.text.startswith("run a-1\nnebius  ")
+        assert not terminal.has_cursor
+        stopped = []
+        monkeypatch.setattr(
+            os, "kill", lambda pid, number: stopped.append((number, terminal.text, terminal.has_cursor))
+        )
+        loop = SimpleNamespace(remove_signal_handler=lambda _: None, add_signal_handler=lambda *_: None)
+        _step_aside(loop, screen)  # type: ignore[arg-type]
+        assert stopped == [(signal.SIGTSTP, "run a-1", True)]
+        screen.show(Snapshot(1.0, (RUNNING,)))
+        assert terminal.text.startswith("run a-1\nnebius  ")
+
+
+@pytest.mark.slow
+def test_ctrl_z_and_fg(machine: Machine) -> None:
+    """For real, in a process group of its own as shells make them; nothing is lost by it."""
+    machine.rows.write_text(('{"question":"' + "q" * 200 + '","answer":"a"}\n') * ROWS, encoding="utf-8")
+    machine.emulator.patch(latency_ms=400)
+    command = machine.upload("rows.jsonl", "--max-chunk-bytes", "1KiB", "--concurrency", "1")
+    with Terminal(80, 24) as terminal:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "bulkup", *map(os.fsdecode, command)], cwd=machine.folder, stderr=terminal.fd,
+            stdout=subprocess.DEVNULL, env=machine.environment(TERM="xterm"), process_group=0,
+        )  # fmt: skip
+        eventually(lambda: "rows landed" in terminal.text)
+        for _ in range(2):
+            os.killpg(running.pid, signal.SIGTSTP)
+            assert os.WIFSTOPPED(os.waitpid(running.pid, os.WUNTRACED)[1])
+            assert "rows landed" not in terminal.text
+            assert terminal.has_cursor
+            os.killpg(running.pid, signal.SIGCONT)
+            eventually(lambda: "rows landed" in terminal.text)
+        machine.emulator.patch(latency_ms=0)
+        while running.poll() is None:
+            terminal.take_in(0.05)
+    assert (running.returncode, machine.landed) == (0, ROWS)
