@@ -204,7 +204,13 @@ def texts(draw: st.DrawFn) -> tuple[bytes, Dialect]:
 
 def cut(text: bytes, dialect: Dialect, size: int, step: Callable[[], int]) -> list[Records | LongRecord]:
     cutter = RecordCutter(
-        7, delimiter=dialect.delimiter, line_break=dialect.line_break, line=1, size=size, max_row_bytes=10_000
+        7,
+        delimiter=dialect.delimiter,
+        line_break=dialect.line_break,
+        line=1,
+        size=size,
+        max_row_bytes=10_000,
+        fields=len(dialect.names),
     )
     found, at = [], 0
     while at < len(text):

@@ -50,7 +50,7 @@ class JsonMaker:
             made = tried(self._by_polars, found.data)
             if isinstance(made, bytes):
                 blocks: list[Item] = list(self._blocks(made, found.offsets, found.end))
-                if sum(len(block.offsets or ()) for block in blocks if isinstance(block, Block)) == len(found.lengths):
+                if sum(len(block.offsets or ()) for block in blocks if isinstance(block, Block)) == len(found.offsets):
                     return blocks
         return list(self._one_by_one(found))
 
@@ -154,10 +154,7 @@ def cells_of(row: bytes, dialect: Dialect) -> list[str | None] | str:
 
 def is_plain(records: Records, dialect: Dialect) -> bool:
     """Whether every row has all fields."""
-    fields = len(dialect.names)
-    if records.counts is None or set(records.counts) != {fields - 1}:
-        return False
-    return fields > 1 or all(row.strip(_SPACE) for row in records.rows())
+    return records.are_even and (len(dialect.names) > 1 or all(row.strip(_SPACE) for row in records.rows()))
 
 
 def text_frame(data: bytes, dialect: Dialect, columns: Sequence[int] | None = None) -> Any:

@@ -1,46 +1,38 @@
-"""Separated text cut into whole rows: by arithmetic on quotes where that is sure, else row by row."""
+"""Separated text cut into whole rows: many at once where that is sure, else row by row."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, compress, pairwise, repeat
+from itertools import pairwise
 
 from bulkup.light_dataclass import dataclass
 from bulkup.model import HEAD_BYTES
-from bulkup.sources.separated.records import QUOTE, RowEnd, opens_quotes, rows_in
+from bulkup.sources.columnar.loading import tried
+from bulkup.sources.separated.records import QUOTE, RowEnd, rows_in
+from bulkup.sources.separated.structure import Structure, structure_of
 
 __all__ = ["LongRecord", "RecordCutter", "Records"]
-
-_MISSING = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
     """Whole rows. *data* ends with a break; the break of the last row may not stand in the file.
 
-    *lengths* are the rows', breaks included. *counts* are how often a delimiter stands in each, outside of quotes, where that is
-    known: then quotes stand at the ends of fields alone, and no return within a row. *line* is the number of the first one's line
-    in the file.
+    *offsets* are where each row begins. *are_even*: it is known that each has all fields, that quotes stand at the ends of fields
+    alone, and that no return stands within a row. *line* is the number of the first one's line in the file.
     """
 
     data: bytes
     start: int
     end: int
     line: int
-    lengths: Sequence[int]
-    counts: Sequence[int] | None
+    offsets: Sequence[int]
+    are_even: bool
 
     def rows(self) -> Iterator[bytes]:
         """Each row with its break."""
-        at = 0
-        for length in self.lengths:
-            yield self.data[at : at + length]
-            at += length
-
-    @property
-    def offsets(self) -> list[int]:
-        """Where each row begins."""
-        return list(accumulate(self.lengths, initial=self.start))[:-1]
+        for begin, end in pairwise([*self.offsets, self.start + len(self.data)]):
+            yield self.data[begin - self.start : end - self.start]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +48,7 @@ class LongRecord:
 
 class RecordCutter:
     """Cuts what it is fed into `Records` of about *size* bytes, which depend on the content alone. Holds *max_row_bytes* and a
-    piece. *start* is the position of the first byte fed, and *line* its line's number. Where it is not to be *is_exact*,
-    records are what stands between breaks with even quotes before them, and nothing is known of their rows."""
+    piece. *start* is the position of the first byte fed, and *line* its line's number. Rows should have so many *fields*."""
 
     def __init__(
         self,
@@ -68,13 +59,13 @@ class RecordCutter:
         line: int,
         size: int,
         max_row_bytes: int,
-        is_exact: bool = True,
+        fields: int,
     ) -> None:
         self._delimiter = delimiter
         self._break = line_break
         self._size = size
         self._max_row_bytes = max(max_row_bytes, HEAD_BYTES)
-        self._is_exact = is_exact
+        self._fields = fields
         self._held = bytearray()
         self._start = start
         self._line = line
@@ -138,7 +129,7 @@ class RecordCutter:
         self._scanner = None
         if self._head is not None:
             return self._end_long(end)
-        return self._taken(end, [end], None)
+        return self._one_by_one(self._first(end), [self._start])
 
     def _end_long(self, end: int) -> LongRecord:
         assert self._head is not None
@@ -164,67 +155,38 @@ class RecordCutter:
 
     def _sure(self, end: int) -> Records | None:
         """The first *end* bytes, if every quote in them stands where a field begins or ends, and every return before a newline."""
-        if not self._is_exact:
-            return self._taken(end, (), None)
-        data = bytes(self._held[:end])
-        if not opens_quotes(data, self._delimiter, self._break):
-            outside = data
-            lengths = [length + 1 for length in map(len, data.split(self._break)[:-1])]
-        else:
-            parts = data.split(QUOTE)
-            bare = parts[0::2]
-            outside = QUOTE.join(bare)
-            if not self._are_ends(outside):
-                return None
-            lengths = self._lengths(parts, bare, outside.count(self._break))
-        if self._break == b"\n" and outside.count(b"\r") != outside.count(b"\r\n"):
+        data = self._first(end)
+        found = tried(structure_of, data, self._delimiter, self._break, self._fields, self._start)
+        if not isinstance(found, Structure):
             return None
-        lines = outside.split(self._break)
-        lines.pop()
-        return self._taken(end, lengths, list(map(bytes.count, lines, repeat(self._delimiter))))
-
-    def _are_ends(self, outside: bytes) -> bool:
-        """Whether each quoted text, which is one quote in *outside*, begins behind a field and ends before one. Several quotes
-        side by side are one text with quotes in it."""
-        while QUOTE + QUOTE in outside:
-            outside = outside.replace(QUOTE + QUOTE, QUOTE)
-        opened = (outside.count(self._delimiter + QUOTE), outside.count(self._break + QUOTE), outside.startswith(QUOTE))
-        closed = [outside.count(QUOTE + self._delimiter), outside.count(QUOTE + self._break)]  # it ends with a break
-        if self._break == b"\n":
-            closed.append(outside.count(QUOTE + b"\r\n"))
-        return outside.count(QUOTE) == sum(opened) == sum(closed)
-
-    def _lengths(self, parts: list[bytes], bare: list[bytes], rows: int) -> list[int]:
-        """How long each of the *rows* is. Every second one of *parts*, which quotes separate, stands outside of quotes: these are
-        *bare*. Texts have many quotes, rows few breaks."""
-        begins = list(accumulate(map(len, parts), initial=0))  # without the quotes between
-        first = list(map(bytes.find, bare, repeat(self._break)))
-        with_break = list(compress(range(len(bare)), map(_MISSING.__lt__, first)))
-        ends = [begins[2 * number] + 2 * number + first[number] + 1 for number in with_break]
-        if len(ends) != rows:  # rows without quotes between others
-            ends = [
-                begins[2 * number] + 2 * number + at
-                for number in with_break
-                for at in accumulate(len(line) + 1 for line in bare[number].split(self._break)[:-1])
-            ]
-        return [end - begin for begin, end in pairwise([0, *ends])]
+        return self._taken(data, found.begins, found.breaks, are_even=found.is_even)
 
     def _slow(self, stop: int) -> Records | None:
         """The rows that end within the first *stop* bytes, one by one; None where none does."""
-        data = bytes(self._held[:stop])
-        lengths = [end - begin for begin, end in rows_in(data, self._delimiter, self._break)]
-        return self._taken(sum(lengths), lengths, None) if lengths else None
+        data = self._first(stop)
+        places = list(rows_in(data, self._delimiter, self._break))
+        if not places:
+            return None
+        return self._one_by_one(data[: places[-1][1]], [self._start + begin for begin, _ in places])
 
-    def _taken(self, end: int, lengths: Sequence[int], counts: Sequence[int] | None) -> Records:
-        records = Records(bytes(self._held[:end]), self._start, self._end_of(end), self._line, lengths, counts)
-        self._drop(end)
+    def _first(self, count: int) -> bytes:
+        with memoryview(self._held) as held:
+            return bytes(held[:count])
+
+    def _one_by_one(self, data: bytes, offsets: Sequence[int]) -> Records:
+        return self._taken(data, offsets, data.count(self._break), are_even=False)
+
+    def _taken(self, data: bytes, offsets: Sequence[int], breaks: int, *, are_even: bool) -> Records:
+        records = Records(data, self._start, self._end_of(len(data)), self._line, offsets, are_even)
+        self._drop(len(data), breaks)
         return records
 
     def _end_of(self, count: int) -> int:
         """The position behind the first *count* bytes."""
         return self._start + count - (self._lacks_break and count == len(self._held))
 
-    def _drop(self, count: int) -> None:
-        self._line += self._held.count(self._break, 0, count)
+    def _drop(self, count: int, breaks: int | None = None) -> None:
+        """The first *count* bytes, in which so many *breaks* stand."""
+        self._line += self._held.count(self._break, 0, count) if breaks is None else breaks
         del self._held[:count]
         self._start += count

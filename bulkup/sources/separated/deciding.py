@@ -7,7 +7,6 @@ that a person gives a type.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -41,10 +40,6 @@ class KindFinder:
         self._possible: dict[str, set[int]] = {}
         self._has_values: set[str] = set()
 
-    def become(self, other: KindFinder) -> None:
-        """Know what *other* knows."""
-        self._possible, self._has_values = other._possible, other._has_values
-
     def undecided(self, dialect: Dialect) -> list[int]:
         """The columns, by their numbers, of which more rows could say anything."""
         return [
@@ -53,25 +48,19 @@ class KindFinder:
             if kind is None and self._possible.get(name, {0})
         ]
 
-    def see(self, records: Records, dialect: Dialect) -> bool:
-        """Take rows into account. False, and they are not, where nothing is known of them (`RecordCutter`) and they do not look
-        like rows."""
+    def see(self, records: Records, dialect: Dialect) -> None:
+        """Take rows into account."""
         numbers = self.undecided(dialect)
         if not numbers:
-            return True
-        fitting: Any = None
-        if not records.lengths or is_plain(records, dialect):
-            fitting = tried(_fitting, records.data, dialect, numbers, is_sure=bool(records.lengths))
+            return
+        fitting = tried(_fitting, records.data, dialect, numbers) if is_plain(records, dialect) else None
         if fitting is None or isinstance(fitting, Refusal):
-            if not records.lengths:
-                return False
             fitting = _fitting_row_by_row(records, dialect, numbers)
         for number, (count, ways) in zip(numbers, fitting, strict=True):
             if count:
                 name = dialect.names[number]
                 self._has_values.add(name)
                 self._possible.setdefault(name, set(range(len(_WAYS)))).intersection_update(ways)
-        return True
 
     def kind(self, name: str) -> Kind:
         """What the column holds."""
@@ -79,17 +68,10 @@ class KindFinder:
         return _KINDS[min(ways)] if ways else Kind.STRING
 
 
-def _fitting(
-    data: bytes, dialect: Dialect, numbers: Sequence[int], *, is_sure: bool
-) -> list[tuple[int, set[int]]] | None:
-    """How many values each of the columns has, and which of the ways all of them are written in. None where it is not *is_sure*
-    that *data* is rows that have all fields, and there are more or fewer delimiters than such rows have."""
+def _fitting(data: bytes, dialect: Dialect, numbers: Sequence[int]) -> list[tuple[int, set[int]]]:
+    """How many values each of the columns of plain rows has, and which of the ways all of them are written in."""
     pl = polars()
-    frame = text_frame(data, dialect, numbers if is_sure else None)
-    if not is_sure:
-        within = frame.select(pl.all().str.count_matches(dialect.delimiter.decode(), literal=True).sum()).row(0)
-        if data.count(dialect.delimiter) - sum(within) != (len(dialect.names) - 1) * frame.height:
-            return None
+    frame = text_frame(data, dialect, numbers)
     asked = [
         expression
         for name in map(str, numbers)
@@ -142,28 +124,23 @@ def _decided(dialect: Dialect, finder: KindFinder) -> Dialect:
 
 
 def _look_through(file: SourceFile, finder: KindFinder, inputs: FileInputs) -> None:
-    """As far as more rows could say anything: quickly, and once more and slowly where rows are not told that way."""
-    before = deepcopy(finder)
-    if not _looked_through(file, finder, inputs, is_exact=False):
-        finder.become(before)
-        _looked_through(file, finder, inputs, is_exact=True)
-
-
-def _looked_through(file: SourceFile, finder: KindFinder, inputs: FileInputs, *, is_exact: bool) -> bool:
-    """Whether all of it could be. What is wrong with the file is said when its rows are read."""
+    """As far as more rows could say anything. What is wrong with the file is said when its rows are read."""
     dialect: Dialect = file.detail
     if not finder.undecided(dialect):
-        return True
-    cutter = record_cutter(0, dialect, CHUNK_BYTES, max_row_bytes=CHUNK_BYTES, is_exact=is_exact)
+        return
+    cutter = record_cutter(0, dialect, CHUNK_BYTES, max_row_bytes=CHUNK_BYTES)
     try:
         for piece in _text(file, inputs, skip=dialect.data_at):
-            if not all(finder.see(found, dialect) for found in cutter.feed(piece) if isinstance(found, Records)):
-                return False
+            for found in cutter.feed(piece):
+                if isinstance(found, Records):
+                    finder.see(found, dialect)
             if not finder.undecided(dialect):
-                return True
+                return
     except (BulkupError, DamagedError):
         pass
-    return all(finder.see(found, dialect) for found in cutter.finish() if isinstance(found, Records))
+    for found in cutter.finish():
+        if isinstance(found, Records):
+            finder.see(found, dialect)
 
 
 def _text(file: SourceFile, inputs: FileInputs, skip: int) -> Iterable[bytes]:
@@ -185,9 +162,7 @@ def _text(file: SourceFile, inputs: FileInputs, skip: int) -> Iterable[bytes]:
         source.close()
 
 
-def record_cutter(
-    start: int, dialect: Dialect, size: int, *, max_row_bytes: int, is_exact: bool = True
-) -> RecordCutter:
+def record_cutter(start: int, dialect: Dialect, size: int, *, max_row_bytes: int) -> RecordCutter:
     """A cutter whose first byte, the first of the first row, has the position *start*."""
     return RecordCutter(
         start,
@@ -196,5 +171,5 @@ def record_cutter(
         line=dialect.data_line,
         size=size,
         max_row_bytes=max_row_bytes,
-        is_exact=is_exact,
+        fields=len(dialect.names),
     )
