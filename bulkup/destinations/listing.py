@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bulkup.destinations.base import ReadBackUnavailable
+from bulkup.destinations.scratch import scratch
 
 __all__ = ["MARGIN_DATASETS", "MARGIN_PAGES", "Listing"]
 
@@ -29,24 +30,21 @@ class Listing:
         """*request* names it in errors; *known* datasets the run knows of."""
         self._request = request
         self._known = known
-        self._ids: set[int] = set()
+        self._ids = scratch("CREATE TABLE ids (hash INTEGER PRIMARY KEY)", self)
         self._cursors: set[int] = set()
         self._pages = 0
-
-    @property
-    def datasets(self) -> int:
+        self.datasets = 0
         """How many different ones were listed."""
-        return len(self._ids)
 
     def page(self, ids: Sequence[str]) -> None:
         """The next page shows *ids*, more than none."""
         self._pages += 1
-        before = len(self._ids)
-        self._ids.update(map(hash, ids))
-        if len(self._ids) == before:
+        new = self._ids.executemany("INSERT OR IGNORE INTO ids VALUES (?)", ((hash(id_),) for id_ in ids)).rowcount
+        if not new:
             raise self.broke("gives the same page again")
-        if len(self._ids) > self._known + MARGIN_DATASETS or self._pages > self._known + MARGIN_PAGES:
-            so_far = f"{len(self._ids):,} datasets in {self._pages:,} pages"
+        self.datasets += new
+        if self.datasets > self._known + MARGIN_DATASETS or self._pages > self._known + MARGIN_PAGES:
+            so_far = f"{self.datasets:,} datasets in {self._pages:,} pages"
             raise self.broke(f"does not come to its end: {so_far}, where the run knows of {self._known:,}")
 
     def cursor(self, after: str) -> None:

@@ -81,7 +81,7 @@ class Look:
     counts all datasets that were listed, of whatever name."""
 
     at: float
-    seen: tuple[Seen, ...] = ()
+    seen: Sequence[Seen] = ()
     unavailable: str | None = None
     listed: int = 0
     took_s: float = 0.0

@@ -142,14 +142,14 @@ class Settler:
 
     async def _polled(self, look: Look, names: set[str]) -> Look:
         """*look* with the latest status of what it shows as PENDING under *names*: a list may say so for longer than it is."""
-        seen = []
-        for dataset in look.seen:
-            status = dataset.status
-            if status == RemoteStatus.PENDING and dataset.name in names:
-                with suppress(ReadBackUnavailable):
-                    status = await self._destination.poll(self._requests.ask, dataset.id)
-            seen.append(replace(dataset, status=status))
-        return replace(look, seen=tuple(seen))
+        latest = {one.id: one for one in look.seen if one.status == RemoteStatus.PENDING and one.name in names}
+        if not latest:
+            return look
+        for pending in list(latest.values()):
+            with suppress(ReadBackUnavailable):
+                status = await self._destination.poll(self._requests.ask, pending.id)
+                latest[pending.id] = replace(pending, status=status)
+        return replace(look, seen=[latest.get(one.id, one) for one in look.seen])
 
     async def _known(self) -> Known | None:
         survey = await self._journal.fact(SURVEY)

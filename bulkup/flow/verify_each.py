@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Set
 from contextlib import suppress
 
@@ -11,6 +10,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from bulkup.chunk import Chunk
 from bulkup.destinations.base import PAGE_ROWS, NotThere, ReadBackUnavailable
+from bulkup.destinations.sightings import Sightings
 from bulkup.doubt.settlement import Look, Match, Seen
 from bulkup.doubt.verification import KEY_BYTES, compare_in_order
 from bulkup.flow.ahead import begun_ahead
@@ -51,7 +51,7 @@ class EachDataset:
 
     async def compare(self, look: Look) -> None:
         """With what *look* shows."""
-        there = _Listed(look)
+        there = look.seen if isinstance(look.seen, Sightings) else Sightings(look.seen)
         self._found.datasets = self._with.lane.tally.totals.chunks_landed
         tally = self._with.lane.tally
         count = tally.totals.chunks_landed
@@ -78,20 +78,20 @@ class EachDataset:
         await self._chunks.choose()
         await self._compare_datasets(wrong, there)
 
-    async def _check_chunk(self, chunk: Chunk, there: _Listed) -> bool:
+    async def _check_chunk(self, chunk: Chunk, there: Sightings) -> bool:
         """Whether the rows of the chunk's dataset can be compared. What is wrong otherwise is noted."""
         self._name_doubles(chunk, there)
-        dataset_id = there.id_of(chunk)
+        dataset_id = _id_of(chunk, there)
         if dataset_id is None:
             self._found.unverifiable.append(f"which dataset holds chunk {chunk.id} is not known")
             return False
-        return await self._check_dataset(chunk, dataset_id, there.by_id.get(dataset_id))
+        return await self._check_dataset(chunk, dataset_id, there.of_id(dataset_id))
 
-    def _name_doubles(self, chunk: Chunk, there: _Listed) -> None:
+    def _name_doubles(self, chunk: Chunk, there: Sightings) -> None:
         """Two datasets under one chunk's name hold its rows twice."""
         if self._with.survey is None or not chunk.remote_id:
             return
-        for dataset in there.by_name.get(chunk.name, ()):
+        for dataset in there.of_name(chunk.name):
             if (
                 dataset.id != chunk.remote_id
                 and dataset.id not in self._before
@@ -140,13 +140,13 @@ class EachDataset:
             self._findings.differs(dataset_id, f"holds {count}, and chunk {chunk.id} had {chunk.rows:,}")
         return True
 
-    async def _compare_datasets(self, wrong: Set[int], there: _Listed) -> None:
+    async def _compare_datasets(self, wrong: Set[int], there: Sightings) -> None:
         """Several are read at once, and compared in their chunks' order: the source is read forwards."""
 
         async def chosen() -> AsyncIterator[tuple[_Read, int]]:
             async for chunk, first in self._chunks.landed():
                 if chunk.start in self._chunks and chunk.start not in wrong:
-                    yield _Read(chunk, first, there.id_of(chunk) or ""), KEY_BYTES * chunk.rows
+                    yield _Read(chunk, first, _id_of(chunk, there) or ""), KEY_BYTES * chunk.rows
 
         await begun_ahead(
             chosen(),
@@ -181,16 +181,9 @@ class EachDataset:
         )
 
 
-class _Listed:
-    """What a look shows, by id and by name."""
-
-    def __init__(self, look: Look) -> None:
-        self.by_id = {dataset.id: dataset for dataset in look.seen}
-        self.by_name: defaultdict[str, list[Seen]] = defaultdict(list)
-        for dataset in look.seen:
-            self.by_name[dataset.name].append(dataset)
-
-    def id_of(self, chunk: Chunk) -> str | None:
-        """The dataset that holds *chunk*, None where that is not known: nobody knew its id, and not just one has its name."""
-        named = self.by_name.get(chunk.name, ())
-        return chunk.remote_id or (named[0].id if len(named) == 1 else None)
+def _id_of(chunk: Chunk, there: Sightings) -> str | None:
+    """The dataset that holds *chunk*, None where that is not known: nobody knew its id, and not just one has its name."""
+    if chunk.remote_id:
+        return chunk.remote_id
+    named = there.of_name(chunk.name)
+    return named[0].id if len(named) == 1 else None

@@ -28,7 +28,7 @@ class TestNebius(contract.Contract):
         assert {one.name for one in found} == {contract.NAME, contract.FAMILY, "gsm8k-100000-0123abcd"}
         elsewhere = bench.destination
         elsewhere._folder = "/elsewhere"  # type: ignore[attr-defined]
-        assert (await elsewhere.look(at_once)).seen == ()
+        assert not (await elsewhere.look(at_once)).seen
 
     async def test_polling_another_dataset_is_no_answer(self, bench: ServedBench) -> None:
         with pytest.raises(ReadBackUnavailable):

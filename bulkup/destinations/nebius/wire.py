@@ -38,6 +38,7 @@ from bulkup.destinations.listing import Listing
 from bulkup.destinations.nebius import NEBIUS
 from bulkup.destinations.nebius.rows import TARGET, wire_schema
 from bulkup.destinations.row_keys import key_of, unreadable_key
+from bulkup.destinations.sightings import Sightings
 from bulkup.doubt.by_name import BY_NAME
 from bulkup.doubt.settlement import Look, Match, Seen
 from bulkup.encoding import RowPlan, Target
@@ -179,7 +180,7 @@ class NebiusDestination:
         """The list of the whole account, and of the project where one is named: whether the plain list leaves its datasets out is
         open, so absence needs both."""
         at = time.time()
-        seen: dict[str, Seen] = {}
+        seen = Sightings()
         listed = 0
         scopes: list[dict[str, str]] = [{}]
         if self._ai_project_id is not None:
@@ -188,14 +189,14 @@ class NebiusDestination:
             try:
                 listed = max(listed, await self._list(asking, scope, seen))
             except ReadBackUnavailable as why:
-                return Look(at, tuple(seen.values()), unavailable=str(why))
-        return Look(at, tuple(seen.values()), listed=listed)
+                return Look(at, seen, unavailable=str(why))
+        return Look(at, seen, listed=listed)
 
     async def is_there(self, asking: Asking) -> bool:
         return await has_path(asking, self._transport, self.token, UPLOAD_PATH)
 
-    async def _list(self, asking: Asking, scope: dict[str, str], seen: dict[str, Seen]) -> int:
-        """Add to *seen* the datasets of our names that a list shows, by id; how many it shows in all.
+    async def _list(self, asking: Asking, scope: dict[str, str], seen: Sightings) -> int:
+        """Add to *seen* the datasets of our names that a list shows; how many it shows in all.
 
         Raises `ReadBackUnavailable` where the list cannot be read to its end.
         """
@@ -203,11 +204,13 @@ class NebiusDestination:
         params = {"limit": str(PAGE), **scope}
         while True:
             page = await ask(asking, self._transport, self.token, "GET", "/v1/datasets", _PAGE, params=params)
+            ours: list[Seen] = []
             for record in page.data:
                 if record.name is not None and self._is_ours(record, record.name):
                     if not is_usable_id(record.id):
                         raise listing.broke("shows a dataset of our name with an id that is not valid")
-                    seen[record.id] = Seen(record.id, record.name, _status(record), None)
+                    ours.append(Seen(record.id, record.name, _status(record), None))
+            seen.add(ours)
             if page.data:
                 listing.page([record.id for record in page.data])
             if page.has_more is False or (page.has_more is None and not page.data):
