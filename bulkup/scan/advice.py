@@ -42,7 +42,8 @@ def advice(plan: RowPlan, found: Found | None, datasets: int) -> tuple[str, ...]
 def _of_rows(plan: RowPlan, found: Found) -> list[str]:
     said: list[str] = []
     size = found.measure
-    if size.line_bytes and size.body_bytes > MANY_TIMES * size.line_bytes:
+    is_sparse = any(column.nullable for column in plan.columns or ())  # a preset adds to each row, and nothing is amiss
+    if is_sparse and size.line_bytes and size.body_bytes > MANY_TIMES * size.line_bytes:
         said.append(
             f"rows as they are sent take {size.body_bytes / size.line_bytes:.1f} times their size: a key that few rows have is "
             "null in all others"

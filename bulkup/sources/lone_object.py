@@ -121,13 +121,36 @@ def _columnar(fields: Fields) -> str | None:
         if rows and all(row.startswith(b"[") for row in rows):
             orient = ", orient='split'"
             return f"is columnar, as pandas writes it with orient='split' ({len(rows):,} rows); {way.format(orient)}"
-    if all(value.startswith(b"[") for value in fields.values()):
-        columns = [_listed(value) for value in fields.values()]
-        lengths = {len(column) for column in columns}
-        are_rows = all(value.startswith(b"{") for column in columns for value in column)
-        if len(lengths) == 1 and lengths != {0} and not are_rows:
-            return f"is columnar: each key holds a list of {lengths.pop():,} values; {way.format('')}"
-    return _by_index(fields, way)
+    return _by_lists(fields, way) or _by_index(fields, way)
+
+
+def _by_lists(fields: Fields, way: str) -> str | None:
+    """How lists under several keys are columns: those of objects are rows under a key, and none."""
+    lists = {key: _listed(value) for key, value in fields.items() if value.startswith(b"[")}
+    lengths = {key: len(column) for key, column in lists.items() if not _are_objects(column)}
+    different = set(lengths.values()) - {0}
+    if not different or len(lengths) < len(lists):
+        return None
+    longest = max(different)
+    if len(lists) == len(fields) and len(different) == 1 and min(lengths.values()) == longest:
+        return f"is columnar: each key holds a list of {longest:,} values; {way.format('')}"
+    if len(lists) < 2 or longest < 2:
+        return None
+    if len(lists) == len(fields):
+        named = ", ".join(f"{key} {number:,}" for key, number in list(lengths.items())[:_MOST_OFFERED])
+        return f"is columnar, with lists that are not equally long ({named}), so they make no rows"
+    if len(different) == 1 and min(lengths.values()) == longest:
+        named = ", ".join(list(lengths)[:_MOST_OFFERED])
+        return (
+            f"is columnar: the keys {named} hold lists of {longest:,} values each; make rows of these alone: "
+            f"pandas.DataFrame({{k: json.load(open(FILE))[k] for k in {list(lengths)[:_MOST_OFFERED]}}})"
+            ".to_json(NEW, orient='records', lines=True)"
+        )
+    return None
+
+
+def _are_objects(column: Sequence[bytes]) -> bool:
+    return bool(column) and all(value.startswith(b"{") for value in column)
 
 
 def _by_index(fields: Fields, way: str) -> str | None:

@@ -116,6 +116,13 @@ def test_what_cannot_be_taken_back_is_warned_of(capsys: pytest.CaptureFixture[st
     assert quotes.startswith("plain strings in v are sent as JSON text")
 
 
+def test_what_a_preset_adds_to_short_rows_is_not_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    write(*({"prompt": "p", "completion": "c"} for _ in range(9)))
+    lane = checked(capsys, *TO)["destinations"]["collinear"]
+    assert lane["bytes"] > 3 * Path("rows.jsonl").stat().st_size
+    assert lane["warnings"] == []
+
+
 def test_of_a_part_all_figures_are_estimates(capsys: pytest.CaptureFixture[str]) -> None:
     write(*({"n": n, "text": "x" * 100} for n in range(4000)))
     lane = checked(capsys, "--to", "nebius", "--scan", "200KB")["destinations"]["nebius"]

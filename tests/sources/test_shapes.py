@@ -123,6 +123,9 @@ def test_of_a_very_large_object_the_beginning_is_looked_into(tmp_path: Path) -> 
         (b'{"a": [1, 2], "b": ["x", "y"]}', UsageProblem, "is columnar: each key holds a list of 2 values"),
         (b'{"prompt": ["x", "y"], "completion": ["p", "q"]}', UsageProblem, "is columnar"),
         (b'{"messages": [[{"role": "user"}], [{"role": "user"}]], "id": [1, 2]}', UsageProblem, "is columnar"),
+        (b'{"a": ["x", "y"], "b": ["z"]}', UsageProblem, "lists that are not equally long (a 2, b 1)"),
+        (b'{"a": [1, 2, 3], "b": []}', UsageProblem, "lists that are not equally long (a 3, b 0)"),
+        (b'{"version": 1, "a": [1, 2], "b": ["x", "y"]}', UsageProblem, "the keys a, b hold lists of 2 values each"),
         (b'{"a": {"0": 1, "1": 2}, "b": {"0": 1, "1": 2}}', UsageProblem, "values by their number"),
         (b'{"0": {"a": 1, "b": 2}, "1": {"a": 1, "b": 2}}', UsageProblem, "holds 2 rows, each under a key of its own"),
         (b'{"columns": ["a"], "index": [0], "data": [[1]]}', UsageProblem, "orient='split'"),
@@ -146,6 +149,19 @@ def test_what_is_not_rows_is_refused_by_its_name(
     assert said in str(caught.value)
     assert str(caught.value).startswith(str(tmp_path / "rows.data"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"tags": ["a", "b"], "text": "x"}',
+        b'{"a": [1], "b": [1, 2], "text": "x"}',
+        b'{"a": [], "b": []}',
+        b'{"a": [1], "b": []}',
+    ],
+)
+def test_a_lone_row_with_lists_is_one(tmp_path: Path, content: bytes) -> None:
+    assert _inspected(tmp_path, content) == "jsonl"
 
 
 def test_a_few_rows_in_another_encoding_are_rows_that_are_rejected(tmp_path: Path) -> None:
