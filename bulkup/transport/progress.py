@@ -59,6 +59,7 @@ class Progress:
         self._trips = trips
         self._quiet_s = quiet_s(timeouts.stall_s, trips)
         self._body = body
+        self._size = 0 if body is None else body.content_length
         self._on_bytes = on_bytes
         self._on_stall = on_stall
         self._authority = authority
@@ -85,9 +86,10 @@ class Progress:
         self._look()
 
     def close(self) -> None:
-        """Watch no more."""
+        """Watch no more, and let go of the body: this and its line refer to each other, so both may stay for a while."""
         if self._timer is not None:
             self._timer.cancel()
+        self._body = None
 
     def _look(self) -> None:
         assert self._scope is not None
@@ -102,14 +104,13 @@ class Progress:
                 self._scope.cancel()
 
     def _what(self) -> str:
-        size = self._body.content_length if self._body is not None else 0
         if self.phase is Phase.BODY:
-            return f"the service to take more of the body ({self._sent:,} of {size:,} bytes are sent)"
-        of_body = f" to a body of {size:,} bytes" if self._body is not None else ""
+            return f"the service to take more of the body ({self._sent:,} of {self._size:,} bytes are sent)"
+        of_body = f" to a body of {self._size:,} bytes" if self._body is not None else ""
         return ("the rest of the answer" if self._is_answered else "an answer") + of_body
 
     def _is_handed_over(self) -> bool:
-        return self._body is None or self._sent >= self._body.content_length
+        return self._sent >= self._size
 
     def moved(self) -> None:
         self._expect(0.0)
@@ -151,7 +152,7 @@ class Progress:
             raise
         self.phase = Phase.ANSWER
         self._body_ended_at = self._loop.time()
-        drain_s = self._body.content_length / self._timeouts.answer_bytes_per_s
+        drain_s = self._size / self._timeouts.answer_bytes_per_s
         self._expect(drain_s)
 
     async def _under_authority(self, body: Body) -> AsyncIterator[bytes | bytearray | memoryview]:

@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from bulkup.refusal import Refusal, attempt
 
-__all__ = ["polars", "pyarrow", "tried"]
+__all__ = ["compute", "polars", "pyarrow", "tried"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,9 +40,15 @@ def tried(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | Ref
 def pyarrow() -> Any:
     """The library, with what bulkup uses of it."""
     import pyarrow as pa
-    import pyarrow.compute
     import pyarrow.ipc
     import pyarrow.parquet
 
     pa.set_memory_pool(pa.system_memory_pool())  # the other ones keep some 40 MB that they do not use
     return pa
+
+
+def compute() -> Any:
+    """pyarrow's functions on arrays, which take 10 MB: many files need none."""
+    import pyarrow.compute as found
+
+    return found

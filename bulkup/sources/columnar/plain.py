@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bulkup.sources.columnar.loading import polars, pyarrow
+from bulkup.sources.columnar.loading import compute, polars, pyarrow
 from bulkup.sources.columnar.marks import BEFORE, BEHIND, unmarked
 
 __all__ = ["LineMaker", "without_form"]
@@ -53,7 +53,7 @@ class LineMaker:
         if types.is_dictionary(kind):
             return self._plain(array.dictionary_decode(), is_key=is_key)
         if types.is_run_end_encoded(kind):
-            return self._plain(pa.compute.run_end_decode(array), is_key=is_key)
+            return self._plain(compute().run_end_decode(array), is_key=is_key)
         if types.is_floating(kind):
             return self._float(array)
         if types.is_decimal(kind):
@@ -96,7 +96,7 @@ class LineMaker:
         pa, pl = pyarrow(), polars()
         if pa.types.is_float16(array.type):
             array = array.cast(pa.float32())
-        if pa.compute.all(pa.compute.is_finite(array)).as_py() is not False:
+        if compute().all(compute().is_finite(array)).as_py() is not False:
             return array
         self._marked = True
         series = pl.from_arrow(array)
@@ -111,7 +111,7 @@ class LineMaker:
 
     def _marking(self, texts: Any) -> Any:
         self._marked = True
-        join = pyarrow().compute.binary_join_element_wise
+        join = compute().binary_join_element_wise
         return join(BEFORE, texts, BEHIND, "")
 
     def _struct(self, array: Any) -> Any:
@@ -132,7 +132,7 @@ def _compact(array: Any, *children: Any) -> tuple[Any, list[Any]]:
     if not len(array):
         return pyarrow().array([0], array.offsets.type), [child.slice(0, 0) for child in children]
     first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
-    offsets = pyarrow().compute.subtract(array.offsets, pyarrow().scalar(first, array.offsets.type))
+    offsets = compute().subtract(array.offsets, pyarrow().scalar(first, array.offsets.type))
     return offsets, [child.slice(first, last - first) for child in children]
 
 
@@ -146,7 +146,7 @@ def _moments(array: Any) -> Any:
     fixed = _OFFSET.fullmatch(zone or "")
     if fixed is not None:
         seconds = (int(fixed[2]) * 60 + int(fixed[3])) * (-60 if fixed[1] == "-" else 60)
-        shifted = pa.compute.add(array.cast(pa.int64()), seconds * _UNITS[array.type.unit])
+        shifted = compute().add(array.cast(pa.int64()), seconds * _UNITS[array.type.unit])
         local = polars().from_arrow(shifted.cast(pa.timestamp(array.type.unit))).dt.to_string(_MOMENT)
         return (local + f"{fixed[1]}{fixed[2]}:{fixed[3]}").to_arrow()
     return polars().from_arrow(array).dt.to_string(_MOMENT + ("%:z" if zone else "")).to_arrow()

@@ -21,7 +21,7 @@ from bulkup.sources.separated.dialect import names_of
 
 __all__ = ["Table", "TableReader", "Walk", "described", "readable"]
 
-_BATCH_BYTES = 512 * 1024
+_BATCH_BYTES = 1024 * 1024
 """So much is read and made JSON at once, about."""
 
 _PARKED = 2
@@ -148,10 +148,11 @@ class TableReader:
         batch = self._sure(row, lambda: walk.next(last - row))
         maker = LineMaker(batch.schema, self._table.names)
         lines = self._sure(row, lambda: maker.lines(batch))
-        if lines.count(b"\n") != batch.num_rows:
-            raise SourceUnreadable(f"{self._file.uri}: its rows from {row + 1:,} on cannot be written as JSON")
         begin = self._base + row * step
-        return list(_cut(lines, begin, step, self._block_bytes))
+        blocks = _cut(lines, begin, step, self._block_bytes)
+        if (blocks[-1].end if blocks else begin) != begin + batch.num_rows * step:
+            raise SourceUnreadable(f"{self._file.uri}: its rows from {row + 1:,} on cannot be written as JSON")
+        return blocks
 
     def _sure(self, row: int, work: Callable[[], Any]) -> Any:
         found = tried(work)
