@@ -13,6 +13,8 @@ import io
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,6 +53,8 @@ def destination_at(url: str, wanted: argparse.Namespace) -> Collinear | Nebius:
 async def _upload(wanted: argparse.Namespace) -> dict[str, object]:
     settings = _settings(wanted)
     destination = destination_at(wanted.url, wanted)
+    with suppress(ImportError):  # an older bulkup has it loaded
+        import_module(f"bulkup.destinations.{wanted.to}.wire")
     clock = Stopwatch()
     watch = _Watch()
     if wanted.watched:
