@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bulkup.encoding.faults import Fault, one_line
@@ -16,6 +16,7 @@ __all__ = [
     "LEAST_PERCENT",
     "Choice",
     "NoPresetFits",
+    "choose_for",
     "choose_preset",
     "fitting",
     "missing_in",
@@ -96,6 +97,20 @@ def choose_preset(
     what = f"{target.name}: no preset fits {LEAST_PERCENT} % of {of_what} ({rows:,})"
     fit = f"in the shape of {', '.join(said)}" if said else "none is in the shape of any"
     raise NoPresetFits(one_line(f"{what}: {fit}{missing}; {', or '.join(ways)}", _PROBLEM_CHARS))
+
+
+def choose_for(rows: Sequence[_Row], target: Target, turns: str | None, of_what: str) -> Choice:
+    """The preset for *rows*, as `choose_preset` says. Where most of them may go as they are, they are not tried in other shapes."""
+    if isinstance(target.rows, FixedRows):
+        as_they_are = sum(missing_in(row, "identity", target, turns) is None for row in rows)
+        if as_they_are * 100 >= LEAST_PERCENT * len(rows):
+            return Choice("identity")
+    counts = Counter(fit for row in rows for fit in fitting(row, target, turns))
+    try:
+        return choose_preset(target, counts, len(rows), of_what=of_what)
+    except NoPresetFits:
+        missing = what_is_missing(rows, target, turns)
+        return choose_preset(target, counts, len(rows), of_what=of_what, missing=missing)
 
 
 def what_is_missing(rows: Iterable[_Row], target: Target, turns: str | None = None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import msgspec
 
 from bulkup.encoding.by_row import RewrittenRows
-from bulkup.encoding.choosing import Choice, choose_preset, fitting, missing_in, offered, what_is_missing
-from bulkup.encoding.doubled_keys import doubled_key
+from bulkup.encoding.choosing import Choice, choose_for, missing_in, offered
+from bulkup.encoding.doubled_keys import doubled_key, may_hold_doubled_keys
 from bulkup.encoding.drop import is_nested, without
 from bulkup.encoding.exploding import Exploder, block_of
 from bulkup.encoding.faults import one_line
@@ -53,9 +52,11 @@ def decide(sample: Block | None, target: Target, options: RowOptions, chosen: Ch
     mender = Mender(options.repairs)
     _check(target, options)
     doubles_count = options.validation is Validation.FULL and Repair.DUPLICATE_KEYS not in options.repairs
-    # what is rejected anyway says nothing
-    good = (line for line in lines if not doubles_count or doubled_key(line) is None)
-    found = [row for row in (_read(line, mender) for line in good) if row is not None]
+    if doubles_count and may_hold_doubled_keys(b"\n".join(lines)):
+        lines_said = [line for line in lines if doubled_key(line) is None]  # what is rejected anyway says nothing
+    else:
+        lines_said = lines
+    found = [row for row in (_read(line, mender) for line in lines_said) if row is not None]
     top = tuple(key for key in dict.fromkeys(options.drop) if any(key in row for row in found) or not is_nested(key))
     nested = tuple(key for key in options.drop if key not in top)
     rows = [without(row, top, nested) for row in found]
@@ -178,9 +179,7 @@ def _preset(rows: Sequence[_Row], target: Target, options: RowOptions) -> Choice
             raise UsageProblem(f"{target.name}: the preset {name} and a mapping exclude each other; leave one out")
         return Choice("mapping")
     if name == "auto":
-        counts = Counter(fit for row in rows for fit in fitting(row, target, options.turns))
-        missing = what_is_missing(rows, target, options.turns)
-        return choose_preset(target, counts, len(rows), of_what="the rows of the first block", missing=missing)
+        return choose_for(rows, target, options.turns, "the rows of the first block")
     if name not in offered(target):
         known = name in PRESETS
         why = f"{target.title} has no place for {name} rows" if known else f"there is no preset {name!r}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 import string
+import sys
 from collections.abc import Iterator, Sequence
 from typing import cast
 
@@ -84,10 +85,29 @@ def redact(text: str) -> str:
 
 def holds_secret(texts: Sequence[str | int]) -> bool:
     """Whether a known secret stands in one of *texts*, written in one of the ways that `redact` knows."""
-    words = cast("Sequence[str]", texts) if set(map(type, texts)) == {str} else list(map(str, texts))
-    longest = max(map(len, words), default=0)
-    fitting = [secret for secret in _known if secret.least <= longest]  # no way to write one makes it shorter than that
-    return bool(fitting) and next(_spans("\n".join(words), fitting), None) is not None
+    if not texts or not _known:
+        return False
+    # No way to write a secret makes it shorter than its `least`, and most ids are shorter than that.
+    longest = _longest(texts)
+    fitting = [secret for secret in _known if secret.least <= longest]
+    return bool(fitting) and next(_spans(_lines(texts), fitting), None) is not None
+
+
+def _longest(texts: Sequence[str | int]) -> int:
+    """At least the length of the longest of *texts*; exactly, if the first of them is short."""
+    if len(str(texts[0])) >= LONG:
+        return sys.maxsize
+    if set(map(type, texts)) == {int}:
+        numbers = cast("Sequence[int]", texts)
+        return max(len(str(min(numbers))), len(str(max(numbers))))
+    return max(map(len, map(str, texts)))
+
+
+def _lines(texts: Sequence[str | int]) -> str:
+    try:
+        return "\n".join(cast("Sequence[str]", texts))
+    except TypeError:  # there is a number among them
+        return "\n".join(map(str, texts))
 
 
 class _Secret:
