@@ -441,6 +441,41 @@ def bench(
     return measure(context.params, os.environ, OutputMode(json=json, quiet=quiet, verbosity=verbose))
 
 
+@app.command(short_help="Work for a run on another machine.")
+def worker(
+    connect: Annotated[
+        str, typer.Option("--connect", metavar="HOST:PORT", help="Where the run listens (`bulkup upload --listen`).")
+    ],
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            metavar="FILE",
+            help="The run's worker.key. Default: what stands in the environment variable BULKUP_WORKER_KEY.",
+            show_default=False,
+        ),
+    ] = None,
+    processes: Annotated[
+        str, typer.Option("--processes", metavar="N|auto", help="How many work; auto is one for each core.")
+    ] = "1",
+    retry_for: Annotated[
+        str,
+        typer.Option(
+            "--retry-for", metavar="SECONDS", help="Give up after this long without reaching the run (exit code 75)."
+        ),
+    ] = "600s",
+    verbose: o.Verbose = 0,
+) -> int:
+    """Work for a run on another machine, until the run is over: read, encode and send what it asks for. It writes nothing on this
+    machine. It needs the run's files at the same paths, or in object stores, and the run's exact version of bulkup.
+
+    Exit code 0: the run is over; 2: the run has no use for this worker, and says why; 75: it could not be reached for too long;
+    143: it was told to end, and has finished what it was sending. See docs/cluster.md."""
+    from bulkup.cli.working import work
+
+    return work(connect, key=key, processes=processes, retry_for=retry_for, verbosity=verbose)
+
+
 @app.command(short_help="Serve both services on this machine, to try things out.")
 def emulator(
     context: typer.Context,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import anyio
 
@@ -76,6 +76,8 @@ class WorkerProcess:
             if isinstance(order, SendChunk) and not is_over:  # nobody knows what has left, nor what still would
                 self._pool.kill(self._number)
                 told(0)
+                with anyio.CancelScope(shield=True):
+                    await self._pool.silence(self._number)
             raise
 
     async def ship(self, order: LaneOrder) -> None:
@@ -102,6 +104,11 @@ class LaneWorkers:
         return self._pool.alive
 
     @property
+    def may_help(self) -> bool:
+        """Whether some are there, or may come."""
+        return bool(self._pool.alive) or self._pool.expects_more
+
+    @property
     def ready(self) -> list[WorkerProcess]:
         """Those that know the lane."""
         return [worker for worker in self._opened if worker.is_there]
@@ -123,10 +130,17 @@ class LaneWorkers:
 
     async def _open(self, order: OpenLane) -> None:
         async def open_one(number: int) -> None:
-            with suppress(WorkerLost):  # one that cannot be opened is no help, and no harm
+            try:
                 await self._pool.ask(number, order)
+            except WorkerLost:  # one that cannot be opened is no help, and no harm
+                return
+            except Exception as error:
+                if not self._pool.is_far(number):
+                    raise
+                self._pool.dismiss(number, f"{self._lane}: {error}")
+            else:
                 self._opened.append(WorkerProcess(self._pool, number, self._lane))
 
         async with anyio.create_task_group() as tasks:
-            for number in self._pool.numbers:
+            async for number in self._pool.arrivals():
                 tasks.start_soon(open_one, number)

@@ -19,6 +19,7 @@ from typing import Any
 import anyio
 
 from bulkup.account.finished import Event
+from bulkup.authority import UNENDING
 from bulkup.destinations.base import Destination
 from bulkup.destinations.registry import nowhere, service_named
 from bulkup.destinations.settings import DestinationSettings
@@ -51,6 +52,7 @@ from bulkup.run.run_workers import RunWorkers, worker_count
 from bulkup.run.wish import Upload, full_name, known_run_id
 from bulkup.run.worker import LaneOpening
 from bulkup.settings.config import OnSourceChange, RunSettings
+from bulkup.settings.quantities import host_and_port
 from bulkup.sources import Held, PlaceAccess, Selection, Source, open_source
 from bulkup.tokens.secret import LONG, Token
 from bulkup.tokens.token_source import TokenSource
@@ -351,6 +353,16 @@ async def _start_workers(run: OpenRun, locks: list[Lock], stack: AsyncExitStack)
         held = [*([run.folder.held] if run.folder.held is not None else []), *locks]
         prints = any(lane.context.chosen.rows.function is not None for lane in run.lanes)
         await run.workers.start(count, stack, keep_fds=[lock.fd for lock in held], prints=prints)
+    chosen = run.wish.upload.settings
+    if chosen.listen is not None:
+        run.workers.listen(
+            host_and_port(chosen.listen),
+            stack,
+            folder=run.folder,
+            key_file=chosen.worker_key,
+            authority=UNENDING,
+            max_row_bytes=chosen.max_row_bytes,
+        )
 
 
 def _hear_quota(lanes: list[Lane], name: str, headers: Mapping[str, str]) -> None:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bulkup.authority import Authority
 from bulkup.errors import UsageProblem
 from bulkup.flow.orders import CpuUsed, QuotaHeaders, Stalled
 from bulkup.flow.processes import LaneWorkers
 from bulkup.run.cpus import usable_cpus
+from bulkup.run.folder import RunFolder
 from bulkup.run.worker import LaneOpening
 from bulkup.sources import Source
 from bulkup.workers import Pool
+
+if TYPE_CHECKING:
+    from bulkup.run.far_workers import FarWorkers
 
 __all__ = ["RunWorkers", "worker_count"]
 
@@ -45,6 +52,7 @@ class RunWorkers:
         self._on_quota = on_quota
         self._cpu_s: dict[int, float] = {}
         self._pool = Pool(news=self._news, lost=self._lost)
+        self._far: FarWorkers | None = None
 
     @property
     def cpu_s(self) -> float:
@@ -71,6 +79,31 @@ class RunWorkers:
             raise UsageProblem(f"--workers {count}: the system refused to start a process: {error.strerror}") from None
         stack.push_async_callback(self._pool.aclose)
 
+    def listen(
+        self,
+        address: tuple[str, int],
+        stack: AsyncExitStack,
+        *,
+        folder: RunFolder,
+        key_file: Path | None,
+        authority: Authority,
+        max_row_bytes: int,
+    ) -> None:
+        """Let workers of other machines in, until *stack* ends; they work like those that were started. Raises `UsageProblem`."""
+        from bulkup.run.far_workers import FarWorkers
+
+        self._far = far = FarWorkers(
+            self._pool, authority, lambda text: self._say("", text), max_row_bytes=max_row_bytes
+        )
+        found = far.listen(*address, folder, key_file)
+        self._pool.expects_more = True
+        stack.push_async_callback(self._pool.aclose)
+        stack.push_async_callback(far.close)
+        self._say(
+            "",
+            f"listening for workers: bulkup worker --connect {found.address} --key {found.key} (the key file is a secret)",
+        )
+
     def _lost(self, worker: int) -> None:
         left = self._pool.alive
         doing = (
@@ -80,7 +113,15 @@ class RunWorkers:
             if left
             else "the main process continues its work"
         )
-        self._say("", f"worker process {worker} has ended; what it was sending is in doubt, and {doing}")
+        name = None if self._far is None else self._far.name(worker)
+        if self._far is None or name is None:
+            self._say("", f"worker process {worker} has ended; what it was sending is in doubt, and {doing}")
+        elif reason := self._far.sent_away(worker):
+            self._say("", f"{name} was sent away: {reason}")
+        elif self._far.has_left(worker):
+            self._say("", f"{name} has left; {doing}")
+        else:
+            self._say("", f"{name} is lost; what it was sending is in doubt, and {doing}")
 
     def _news(self, worker: int, word: object) -> None:
         match word:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 
+from bulkup.authority import UNENDING, Authority
 from bulkup.destinations.registry import service_named
 from bulkup.destinations.service import DatasetAt
 from bulkup.flow.chunker import Chunker
@@ -18,6 +19,7 @@ from bulkup.flow.plan import LanePlan
 from bulkup.flow.user_code import PrintsToStderr, in_user_thread
 from bulkup.light_dataclass import dataclass
 from bulkup.rows.function import Function
+from bulkup.run.same_files import check_here
 from bulkup.sources import open_files
 from bulkup.tokens.secret import Token
 from bulkup.tokens.token_source import TokenSource
@@ -46,8 +48,11 @@ class LaneOpening:
 class Worker:
     """One worker process's lanes."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: Tell, *, authority: Authority = UNENDING, is_far: bool = False) -> None:
+        """Without *authority* it ends no request. *is_far*: its files may be others than the run's, so they are compared."""
         self._tell = tell
+        self._authority = authority
+        self._is_far = is_far
         self._lanes: dict[str, LaneWorker] = {}
         self._transports: dict[str, Transport] = {}
         self._next_word_at = 0.0
@@ -62,6 +67,11 @@ class Worker:
             return await self._lanes[order.lane].carry_out(order, tell)
         raise TypeError(f"a worker knows no order {type(order).__name__}")
 
+    async def aclose(self) -> None:
+        """Close its lanes' sessions."""
+        for transport in self._transports.values():
+            await transport.__aexit__()
+
     async def _open(self, order: OpenLane) -> None:
         opening = order.opening
         assert isinstance(opening, LaneOpening)
@@ -72,6 +82,7 @@ class Worker:
             ca_file=opening.ca_file,
             on_stall=lambda text: self._tell(Stalled(order.lane, text)),
             on_quota=lambda headers: self._tell(QuotaHeaders(order.lane, dict(headers))),
+            authority=self._authority,
         )
         if (before := self._transports.pop(order.lane, None)) is not None:
             await before.__aexit__()
@@ -84,6 +95,8 @@ class Worker:
             await in_user_thread(plan.function.load)
         halt = Halt()  # nothing stops a worker's work but the order to
         if all(file.any_range for file in order.files):
+            if self._is_far:
+                await anyio.to_thread.run_sync(check_here, order.files)
             source = await anyio.to_thread.run_sync(
                 partial(open_files, order.files, max_row_bytes=opening.max_row_bytes, block_bytes=opening.block_bytes)
             )

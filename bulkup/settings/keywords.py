@@ -47,5 +47,7 @@ class RunKeywords(TypedDict, total=False):
     validation: Validation | Literal["full", "trust"]
     memory_bytes: int
     workers: int | Literal["auto"]
+    listen: str | None
+    worker_key: str | PathLike[str] | None
     connect_timeout_s: float
     stall_timeout_s: float

@@ -7,7 +7,9 @@ from math import isfinite
 from pathlib import Path
 
 __all__ = [
+    "host_and_port",
     "limit_of",
+    "parse_address",
     "parse_number",
     "parse_path",
     "parse_scan",
@@ -24,6 +26,7 @@ _UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)}
 _UNITS |= {f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", 1)}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]*)")
 _TIME = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h|)")
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>\d{1,5})")
 _ROWS = re.compile(r"(\d+(?:\.\d+)?) ?([kKMG]?) ?rows?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 _TRUTHS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -38,6 +41,20 @@ def parse_size(text: str) -> int:
     if size >= 2**63:
         raise ValueError("a size must be less than 8 EiB")
     return round(size)
+
+
+def parse_address(text: str) -> str:
+    """`HOST:PORT` as it is; an IPv6 address stands in brackets."""
+    host_and_port(text)
+    return text
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """The two parts of `HOST:PORT`. Raises `ValueError`."""
+    found = _ADDRESS.fullmatch(text.strip())
+    if found is None or int(found["port"]) > 65_535:
+        raise ValueError("give HOST:PORT, such as 10.0.0.5:7420, 0.0.0.0:7420 (all interfaces) or [::1]:7420")
+    return found["v6"] or found["host"], int(found["port"])
 
 
 def parse_seconds(text: str) -> float:

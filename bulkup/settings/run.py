@@ -12,6 +12,8 @@ from bulkup.errors import UsageProblem
 from bulkup.path_text import as_text
 from bulkup.settings.option import Bounds, Option, OptionTable
 from bulkup.settings.quantities import (
+    parse_address,
+    parse_path,
     parse_scan,
     parse_seconds,
     parse_size,
@@ -440,6 +442,26 @@ class RunOptions(OptionTable):
             commands=ON_THE_WAY,
         ),
     ] = 1
+    listen: Annotated[
+        str | None,
+        Option(
+            metavar="HOST:PORT",
+            meaning="let workers of other machines in here, by `bulkup worker` (docs/cluster.md); they work besides `--workers`",
+            default="nobody is let in",
+            parse=parse_address,
+            commands=ON_THE_WAY,
+        ),
+    ] = None
+    worker_key: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            meaning="with `--listen`: write the key that workers need to this file too; it is a secret",
+            default="only `worker.key` in the run's folder",
+            parse=parse_path,
+            commands=ON_THE_WAY,
+        ),
+    ] = None
     connect_timeout_s: Annotated[float, Bounds(gt=0), Option(meaning="how long it may take to make a connection")] = (
         30.0
     )

@@ -118,9 +118,10 @@ class Format:
     regular file that is not packed, with the *access* that is stated. At least one is given. *length* is how many positions a
     file takes, where these are not its bytes; it is asked once, in a thread, when the file is frozen.
 
-    *examine* looks at a file's beginning (and its place, where that is no local disk); what it finds is its *detail*. *agree*
-    sees all files of the format together, before any is read, may look through them, and gives them with other details. *note* says
-    what a person should know of a file.
+    *examine* looks at a file's beginning (and its place, where that is no local disk); what it finds is the file's detail, of the
+    class that *detail* gives: a dataclass of plain values, which can go to other machines. *agree* sees all files of the format
+    together, before any is read, may look through them, and gives them with other details. *note* says what a person should know of
+    a file.
 
     *verbatim*: the bytes of a range are its rows as JSON lines, so they may be sent from the file as they are. *takes_path*: the
     cutter is told where the rows stand, as *rows_at*. *reads_remote*: the reader is a `RemoteReader`.
@@ -145,6 +146,7 @@ class Format:
     agree: Callable[[Sequence[SourceFile]], Sequence[SourceFile]] | None = None
     note: Callable[[SourceFile], str | None] = lambda _: None
     columns: Callable[[SourceFile], Sequence[str]] | None = None
+    detail: Callable[[], type[Any]] | None = None
 
     def __post_init__(self) -> None:
         if self.cutter is None and self.reader is None:

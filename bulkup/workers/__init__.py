@@ -1,4 +1,4 @@
-"""Worker processes: started, asked, cancelled, and missed when they die. What they are asked is none of this package's business."""
+"""Workers: started or let in, asked, cancelled, and missed when they die. What they are asked is not its business."""
 
 from bulkup.workers.pool import Pool, WorkerLost
 from bulkup.workers.serving import Handler, Tell, serve

@@ -10,10 +10,11 @@ import pickle
 import socket
 import struct
 from contextlib import suppress
+from typing import Protocol
 
 from bulkup.light_dataclass import dataclass
 
-__all__ = ["Ask", "Cancel", "Channel", "Here", "Message", "News", "Raised", "Returned", "Told"]
+__all__ = ["Ask", "Cancel", "Channel", "Here", "Leaving", "Link", "Message", "News", "Raised", "Returned", "Told"]
 
 _LENGTH = struct.Struct("!Q")
 _BUFFER_BYTES = 1024 * 1024
@@ -72,7 +73,37 @@ class News:
     word: object
 
 
-Message = Ask | Cancel | Here | Returned | Raised | Told | News
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """From a worker: it finishes what it was asked, and is to be asked for nothing more."""
+
+
+Message = Ask | Cancel | Here | Returned | Raised | Told | News | Leaving
+
+
+class Link(Protocol):
+    """The run's end of what leads to a worker. Messages arrive whole and in order, or not at all."""
+
+    async def send(self, message: Message) -> None:
+        """Hand *message* over; it waits while the other end reads slowly. Raises `OSError` where that is gone."""
+
+    def post(self, message: Message) -> None:
+        """As `send` for a small message, without waiting."""
+
+    async def receive(self) -> Message | None:
+        """The next message; None once the other end is gone."""
+
+    def end(self) -> None:
+        """Say no more: the other end sees that, and ends too."""
+
+    def dismiss(self, reason: str) -> None:
+        """As `end`, for that *reason*: the other end cannot be made use of."""
+
+    def close(self) -> None:
+        """Let go of the socket."""
+
+    async def silence(self) -> None:
+        """Wait until nothing more can come of a worker that is gone: neither here, nor where it was sending."""
 
 
 class Channel:
@@ -112,6 +143,12 @@ class Channel:
         with suppress(OSError):
             self._writer.write_eof()
 
+    def dismiss(self, reason: str) -> None:
+        """As a link's. A worker of this machine stays: it does what it can."""
+
     def close(self) -> None:
         """Let go of the socket."""
         self._writer.close()
+
+    async def silence(self) -> None:
+        """As a link's. Such a worker is gone when its socket is, and the kernel has reset what it was sending."""

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +19,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from bulkup.workers.channel import Ask, Cancel, Channel, Here, News, Raised, Returned, Told
+from bulkup.workers.channel import Ask, Cancel, Channel, Here, Leaving, Link, News, Raised, Returned, Told
 from bulkup.workers.serving import THE_PARENTS
 
 __all__ = ["Pool", "WorkerLost"]
@@ -29,6 +29,9 @@ END_S = 2.0
 
 CANCEL_S = 0.5
 """How long a worker may take to answer that it has stopped something."""
+
+FAR_CANCEL_S = 3.0
+"""The same for one on another machine."""
 
 logger = logging.getLogger("bulkup")
 
@@ -46,15 +49,22 @@ class _Asked:
 @dataclass(slots=True, eq=False)
 class _Worker:
     number: int
-    channel: Channel
+    channel: Link
     pid: int = 0
+    is_far: bool = False
+    is_leaving: bool = False
     asked: dict[int, _Asked] = field(default_factory=dict)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     listening: asyncio.Task[None] | None = None
 
+    @property
+    def is_there(self) -> bool:
+        return not self.gone.is_set() and not self.is_leaving
+
 
 class Pool:
-    """Worker processes. Whoever asks gets the answer, or `WorkerLost` where the worker died before it gave one."""
+    """Worker processes: those that it has started, and those of other machines that have come. Whoever asks gets the answer, or
+    `WorkerLost` where the worker died before it gave one."""
 
     def __init__(self, *, news: Callable[[int, object], None], lost: Callable[[int], None]) -> None:
         """None at first: `start` starts them.
@@ -67,6 +77,33 @@ class Pool:
         self._is_closing = False
         self._numbers = itertools.count()
         self._news = news
+        self._came = asyncio.Event()
+        self.expects_more = False
+        """Whether workers may come."""
+
+    def adopt(self, channel: Link) -> int:
+        """The number of a worker that has come by itself and stands at the other end of *channel*."""
+        worker = _Worker(len(self._workers), channel, is_far=True)
+        self._take_in([worker])
+        return worker.number
+
+    async def arrivals(self) -> AsyncIterator[int]:
+        """The workers that are there, by number, and then each that comes. It does not end by itself."""
+        seen = 0
+        while True:
+            came = self._came
+            while seen < len(self._workers):
+                seen += 1
+                if self._workers[seen - 1].is_there:
+                    yield seen - 1
+            await came.wait()
+
+    def _take_in(self, workers: Sequence[_Worker]) -> None:
+        for worker in workers:
+            self._workers.append(worker)
+            worker.listening = asyncio.create_task(self._listen(worker))
+        came, self._came = self._came, asyncio.Event()
+        came.set()
 
     async def start(self, count: int, *, module: str, keep_fds: Sequence[int], verbose: bool) -> None:
         """Start *count* processes that run *module*, whose arguments are the numbers of their sockets' descriptors. Once only.
@@ -90,9 +127,8 @@ class Pool:
         finally:
             for _, theirs in pairs:
                 theirs.close()
-        self._workers = [_Worker(number, await Channel.over(ours)) for number, (ours, _) in enumerate(pairs)]
-        for worker in self._workers:
-            worker.listening = asyncio.create_task(self._listen(worker))
+        first = len(self._workers)
+        self._take_in([_Worker(first + place, await Channel.over(ours)) for place, (ours, _) in enumerate(pairs)])
 
     @property
     def alive(self) -> int:
@@ -102,11 +138,23 @@ class Pool:
     @property
     def numbers(self) -> tuple[int, ...]:
         """The workers that are there, by number."""
-        return tuple(worker.number for worker in self._workers if not worker.gone.is_set())
+        return tuple(worker.number for worker in self._workers if worker.is_there)
 
     def is_alive(self, number: int) -> bool:
-        """Whether worker *number* is there."""
-        return not self._workers[number].gone.is_set()
+        """Whether worker *number* is there, to stay."""
+        return self._workers[number].is_there
+
+    def is_far(self, number: int) -> bool:
+        """Whether worker *number* came by itself, maybe from another machine."""
+        return self._workers[number].is_far
+
+    async def silence(self, number: int) -> None:
+        """Wait until nothing can come any more of worker *number*, which is gone: neither here, nor where it was sending."""
+        await self._workers[number].channel.silence()
+
+    def dismiss(self, number: int, reason: str) -> None:
+        """Have no use for worker *number*, for that *reason*."""
+        self._workers[number].channel.dismiss(reason)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -124,7 +172,7 @@ class Pool:
         until then still reach *told*.
         """
         asked = self._workers[worker]
-        if asked.gone.is_set():
+        if not asked.is_there:
             raise WorkerLost(f"worker process {worker} is gone")
         number = next(self._numbers)
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
@@ -135,7 +183,7 @@ class Pool:
             return await asyncio.shield(answer)
         except asyncio.CancelledError:
             asked.channel.post(Cancel(number))
-            with anyio.CancelScope(shield=True), anyio.move_on_after(CANCEL_S):
+            with anyio.CancelScope(shield=True), anyio.move_on_after(FAR_CANCEL_S if asked.is_far else CANCEL_S):
                 await asyncio.wait({answer})
             raise
         finally:
@@ -162,24 +210,28 @@ class Pool:
     def kill(self, number: int) -> None:
         """End worker *number* at once, as by `kill -9`: what it was sending is reset."""
         worker = self._workers[number]
-        if worker.pid and not worker.gone.is_set():
+        if worker.is_far:
+            worker.channel.close()
+        elif worker.pid and not worker.gone.is_set():
             with suppress(ProcessLookupError):
                 os.kill(worker.pid, signal.SIGKILL)
 
     async def aclose(self) -> None:
         """Let go of the workers, which end, and see that they have."""
-        if self._first is None:
+        if self._is_closing:
             return
         self._is_closing = True
         for worker in self._workers:
-            worker.channel.end()
+            if not worker.gone.is_set():
+                worker.channel.end()
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(END_S):
                 for worker in self._workers:
                     await worker.gone.wait()
             for worker in self._workers:
                 self.kill(worker.number)
-            await anyio.to_thread.run_sync(_reap, self._first)
+            if self._first is not None:
+                await anyio.to_thread.run_sync(_reap, self._first)
         for worker in self._workers:
             worker.channel.close()
             if worker.listening is not None:
@@ -193,13 +245,15 @@ class Pool:
         except Exception:  # what it would have answered must not be waited for for ever
             logger.error("worker %d: a message that cannot be taken in", worker.number, exc_info=True)
             self.kill(worker.number)  # what it sends from now on would be sent again by others
-        self._miss(worker)
+        await self._miss(worker)
 
-    def _miss(self, worker: _Worker) -> None:
+    async def _miss(self, worker: _Worker) -> None:
         worker.gone.set()
         worker.channel.close()  # a worker that is still there ends
         if not self._is_closing:
             self._lost(worker.number)
+        if worker.asked:
+            await worker.channel.silence()
         for asked in worker.asked.values():
             _settle(asked.answer, None, WorkerLost(f"worker process {worker.number} has ended"))
 
@@ -214,6 +268,8 @@ class Pool:
                     worker.asked[number].told(word)
                 case Returned(number, result) if number in worker.asked:
                     _settle(worker.asked[number].answer, result, None)
+                case Leaving():
+                    worker.is_leaving = True
                 case Raised(number, error) if number in worker.asked:
                     _settle(worker.asked[number].answer, None, error)
                 case _:

@@ -15,7 +15,7 @@ from typing import NoReturn, Protocol
 from bulkup.errors import BulkupError
 from bulkup.workers.channel import Ask, Cancel, Channel, Here, News, Raised, Returned, Told
 
-__all__ = ["THE_PARENTS", "Handler", "Tell", "serve"]
+__all__ = ["THE_PARENTS", "Asker", "Handler", "Serving", "Tell", "serve"]
 
 Tell = Callable[[object], None]
 
@@ -61,23 +61,48 @@ def serve(fds: Sequence[int], make: Callable[[Tell], Handler]) -> NoReturn:
     raise AssertionError("unreachable")
 
 
+class Asker(Protocol):
+    """A worker's end of what leads to its run."""
+
+    async def send(self, message: Returned, /) -> None: ...
+
+    def post(self, message: Returned | Raised | Told | News, /) -> None: ...
+
+    async def receive(self) -> object | None: ...
+
+
+class Serving:
+    """Carries out what *asker* asks for, each order as a task, by the handler that *make* makes."""
+
+    def __init__(self, asker: Asker, make: Callable[[Tell], Handler]) -> None:
+        self._asker = asker
+        self._handler = make(lambda word: asker.post(News(word)))
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Until the asker is gone, or has let go. Whatever is under way must not go on alone: then it is cancelled."""
+        while (message := await self._asker.receive()) is not None:
+            match message:
+                case Ask(number, order):
+                    self._tasks[number] = asyncio.create_task(_carry_out(self._asker, self._handler, number, order))
+                    self._tasks[number].add_done_callback(lambda _, number=number: self._tasks.pop(number))  # type: ignore[misc]
+                case Cancel(number) if number in self._tasks:
+                    self._tasks[number].cancel()
+                case _:
+                    pass
+        for task in self._tasks.values():
+            task.cancel()
+
+    async def idle(self) -> None:
+        """Wait until nothing is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks.values())
+
+
 async def _serve(end: socket.socket, make: Callable[[Tell], Handler], others: Sequence[int]) -> None:
     channel = await Channel.over(end)
     channel.post(Here(os.getpid()))
-    handler = make(lambda word: channel.post(News(word)))
-    tasks: dict[int, asyncio.Task[None]] = {}
-    while (message := await channel.receive()) is not None:
-        match message:
-            case Ask(number, order):
-                tasks[number] = asyncio.create_task(_carry_out(channel, handler, number, order))
-                tasks[number].add_done_callback(lambda _, number=number: tasks.pop(number))  # type: ignore[misc]
-            case Cancel(number) if number in tasks:
-                tasks[number].cancel()
-            case _:
-                pass
-    # The parent is gone, or has let go. Whatever is under way must not go on alone: it ends as if the process had been killed.
-    for task in tasks.values():
-        task.cancel()
+    await Serving(channel, make).run()  # what was under way ends as if the process had been killed
     await _collect(others)
     os._exit(0)
 
@@ -91,7 +116,7 @@ async def _collect(others: Sequence[int]) -> None:
         await asyncio.sleep(0.01)
 
 
-async def _carry_out(channel: Channel, handler: Handler, number: int, order: object) -> None:
+async def _carry_out(channel: Asker, handler: Handler, number: int, order: object) -> None:
     try:
         result = await handler(order, lambda word: channel.post(Told(number, word)))
     except asyncio.CancelledError:

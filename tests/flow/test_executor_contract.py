@@ -1,4 +1,5 @@
-"""What every executor promises, the run's own process and a worker process alike: the same orders, the same answers."""
+"""What every executor promises, the run's own process, a worker process and a worker on another machine alike: the same orders, the
+same answers."""
 
 from __future__ import annotations
 
@@ -42,13 +43,15 @@ from bulkup.flow.processes import ThisProcess, WorkerProcess
 from bulkup.flow.tiling import Limits
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Accepted
+from bulkup.run import worker
 from bulkup.run.worker import LaneOpening
 from bulkup.sources import Source, open_source
 from bulkup.tokens.secret import known_secrets
 from bulkup.transport import Timeouts
 from bulkup.workers import Pool, WorkerLost
 from tests.flow.rig import LANE, MAX_ROW, NAME, echo, rows_plan
-from tests.workers.echo_lane import body_of
+from tests.workers.echo_lane import Echoes, body_of
+from tests.workers.far import adopted
 
 BLOCK = 64
 ROWS = [b'{"t":"%d"}' % n for n in range(30)]
@@ -115,13 +118,21 @@ def pool() -> Iterator[tuple[asyncio.Runner, Pool]]:
     with asyncio.Runner() as runner:
         made = Pool(news=lambda *_: None, lost=lambda _: None)
         runner.run(made.start(1, module="tests.workers.echo_lane", keep_fds=[], verbose=True))
-        yield runner, made
-        runner.run(made.aclose())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(worker, "service_named", lambda name: Echoes())
+            number, working = runner.run(adopted(made))
+            assert number == FAR
+            yield runner, made
+            runner.run(made.aclose())
+            runner.run(asyncio.wait_for(working, 10))
 
 
-@pytest.fixture(params=["this process", "a worker process"])
+FAR = 1
+
+
+@pytest.fixture(params=["this process", "a worker process", "a far worker"])
 def opens(request: pytest.FixtureRequest, pool: tuple[asyncio.Runner, Pool], tmp_path: Path) -> Opens:
-    """What asks an executor of one of the two kinds about a file with the bytes that it is given."""
+    """What asks an executor of one of the three kinds about a file with the bytes that it is given."""
 
     def opens(content: bytes, name: str = "rows.jsonl") -> Asked:
         path = tmp_path / name
@@ -145,8 +156,9 @@ def opened(kind: str, runner: asyncio.Runner, pool: Pool, path: Path) -> Asked:
         return Asked(runner, ThisProcess(LaneWorker(echo(), rows, chunker, cursor)), source, path)
     opening = LaneOpening(Nebius(url="http://127.0.0.1:1").dataset(NAME), Timeouts(), MAX_ROW, BLOCK)
     plan = LanePlan(1 << 16, rows, 1 << 16, None, MAX_ROW)
-    runner.run(pool.ask(0, OpenLane(LANE, opening, source.files, plan.to_record())))
-    return Asked(runner, WorkerProcess(pool, 0, LANE), source, path)
+    number = FAR if kind == "a far worker" else 0
+    runner.run(pool.ask(number, OpenLane(LANE, opening, source.files, plan.to_record())))
+    return Asked(runner, WorkerProcess(pool, number, LANE), source, path)
 
 
 def chunk_of(drafted: Drafted, name: str = "n") -> Chunk:

@@ -17,7 +17,7 @@ from bulkup.transport import Transport
 from bulkup.workers import serve
 from tests.destinations.memory import MemoryDestination
 
-__all__ = ["Echo", "body_of"]
+__all__ = ["Echo", "Echoes", "body_of"]
 
 
 class Echo(MemoryDestination):
@@ -43,7 +43,7 @@ def body_of(sent: Sent) -> bytes:
     return sent.outcome.remote_id.encode("latin-1")
 
 
-class _Echoes:
+class Echoes:
     """As a service."""
 
     def destination(self, dataset: DatasetAt, transport: Transport, token: TokenSource) -> Echo:
@@ -51,5 +51,5 @@ class _Echoes:
 
 
 if __name__ == "__main__":
-    worker.service_named = lambda name: cast("Service", _Echoes())  # type: ignore[attr-defined]
+    worker.service_named = lambda name: cast("Service", Echoes())  # type: ignore[attr-defined]
     serve(list(map(int, sys.argv[1:])), worker.Worker)

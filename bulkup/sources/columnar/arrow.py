@@ -283,6 +283,12 @@ def _is_arrow(head: Head) -> bool:
     return len(start) == 8 and 0 < _int32.unpack(start[4:])[0] < _LONGEST_SCHEMA
 
 
+def _detail() -> type[Any]:
+    from bulkup.sources.columnar.table import Table
+
+    return Table
+
+
 ARROW = Format(
     name="arrow",
     title="Arrow",
@@ -295,6 +301,7 @@ ARROW = Format(
     reads_remote=True,
     length=lambda file: file.detail.length,
     examine=_examined,
+    detail=_detail,
     note=lambda file: file.detail.note,
     columns=lambda file: file.detail.names,
 )

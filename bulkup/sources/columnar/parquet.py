@@ -77,6 +77,12 @@ def _reader(file: SourceFile, base: int, *, block_bytes: int, max_row_bytes: int
     return TableReader(file, base, block_bytes=block_bytes, walk=_ParquetWalk)
 
 
+def _detail() -> type[Any]:
+    from bulkup.sources.columnar.table import Table
+
+    return Table
+
+
 PARQUET = Format(
     name="parquet",
     title="Parquet",
@@ -89,6 +95,7 @@ PARQUET = Format(
     reads_remote=True,
     length=lambda file: file.detail.length,
     examine=_examined,
+    detail=_detail,
     note=lambda file: file.detail.note,
     columns=lambda file: file.detail.names,
 )

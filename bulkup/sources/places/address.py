@@ -18,6 +18,7 @@ __all__ = [
     "PlaceAt",
     "Remote",
     "full",
+    "hidden",
     "hide",
     "is_many",
     "is_remote",
@@ -37,7 +38,7 @@ _FULL: dict[str, Hidden] = {}
 
 
 class Hidden:
-    """A text that shows nowhere by accident. It may be pickled: only a run's own worker processes get it."""
+    """A text that shows nowhere by accident. Only a run's own workers get it."""
 
     __slots__ = ("text",)
 
@@ -48,7 +49,7 @@ class Hidden:
         return "Hidden(***)"
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        return _hidden, (self.text,)
+        return hidden, (self.text,)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Hidden) and other.text == self.text
@@ -57,7 +58,8 @@ class Hidden:
         return hash(self.text)
 
 
-def _hidden(text: str) -> Hidden:
+def hidden(text: str) -> Hidden:
+    """A hidden text that another process has handed over: what in it is secret is kept out of what others say."""
     _remember(urlsplit(text))
     return Hidden(text)
 

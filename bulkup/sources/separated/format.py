@@ -56,6 +56,7 @@ SEPARATED = Format(
     title="separated text",
     cutter=SeparatedCutter,
     examine=_examined,
+    detail=lambda: Dialect,
     agree=_agreed,
     note=lambda file: file.detail.note,
     columns=lambda file: file.detail.names,

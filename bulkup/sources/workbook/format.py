@@ -212,6 +212,7 @@ WORKBOOK = Format(
     reader=_reader,
     length=lambda file: file.detail.length,
     examine=_examined,
+    detail=lambda: Sheet,
     note=lambda file: file.detail.note,
     columns=lambda file: file.detail.names,
 )

@@ -1,0 +1,227 @@
+"""A worker on this machine for a run on another: `bulkup worker --connect HOST:PORT`.
+
+The process that a person starts does no work. It keeps worker processes: each is forked, goes to the run, and ends with it, so that
+a worker that may not send any more ends as a whole and its sockets are reset. One that was lost is forked anew, and goes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn
+
+from bulkup.errors import BulkupError, ExitCode
+from bulkup.run.wire import at_worker
+from bulkup.run.worker import Worker
+from bulkup.version import VERSION
+from bulkup.workers.channel import Leaving
+from bulkup.workers.door import PROTOCOL, Hello, NotThere, TurnedAway, knock
+from bulkup.workers.far import FarRun, Ping
+from bulkup.workers.keys import WorkerKey
+from bulkup.workers.lease import Lease, machine_clock
+from bulkup.workers.serving import Serving
+
+__all__ = ["Joining", "join"]
+
+LEAVE_S = 25.0
+"""How long a worker that is told to leave may finish what it is sending: less than what Kubernetes waits before it kills."""
+
+WAS_LOST = 76
+"""How a worker's process ends that was at work, and has lost its run. No other program sees it."""
+
+AGAIN_S, AGAIN_AT_MOST_S = 0.5, 5.0
+"""How long a worker waits before it goes there again: twice as long each time."""
+
+_EPOCH = struct.Struct("!Q")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joining:
+    """Where to go, with which key, and how long to try, s; *processes* go there. *say* gets lines for a person."""
+
+    host: str
+    port: int
+    key: WorkerKey
+    processes: int
+    retry_for_s: float
+    say: Callable[[str], None]
+
+    @property
+    def address(self) -> str:
+        """As a person writes it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def join(joining: Joining) -> ExitCode:
+    """Work until the run is over. What it ended with: 0; 2 where the run has no use for this worker; 75 where it could not be
+    reached for too long; 143 where this process was told to end. This process must have one thread."""
+    return _Keeper(joining).keep()
+
+
+class _Keeper:
+    """Keeps the worker processes."""
+
+    def __init__(self, joining: Joining) -> None:
+        self._joining = joining
+        self._epoch = mmap.mmap(-1, _EPOCH.size)  # the highest that any of them has heard of
+        self._running: dict[int, float] = {}
+        self._due: list[tuple[float, float]] = [(0.0, AGAIN_S)] * joining.processes
+        self._waits: dict[int, float] = {}
+        self._seen_at = time.monotonic()
+        self._is_told_to_end = False
+        self._ends: list[ExitCode] = []
+
+    def keep(self) -> ExitCode:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._told_to_end)
+        while self._running or self._due:
+            self._start_those_that_are_due()
+            self._hear_of_one()
+        if self._is_told_to_end:
+            return ExitCode.TERMINATED
+        return next((end for end in self._ends if end is not ExitCode.ALL_LANDED), ExitCode.ALL_LANDED)
+
+    def _told_to_end(self, *_: object) -> None:
+        self._is_told_to_end = True
+        self._due.clear()
+        for pid in self._running:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    def _start_those_that_are_due(self) -> None:
+        now = time.monotonic()
+        for entry in [entry for entry in self._due if entry[0] <= now]:
+            self._due.remove(entry)
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+            pid = os.fork()
+            if pid == 0:
+                _be_a_worker(self._joining, self._epoch, is_first=entry[1] <= AGAIN_S, unblock=blocked)
+            self._running[pid] = now
+            self._waits[pid] = entry[1]
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    def _hear_of_one(self) -> None:
+        pid, status = os.waitpid(-1, os.WNOHANG) if self._running else (0, 0)
+        if pid == 0:
+            time.sleep(0.05)
+            return
+        wait_s = self._waits.pop(pid)
+        self._running.pop(pid)
+        code = os.waitstatus_to_exitcode(status)
+        if code in (ExitCode.ALL_LANDED, ExitCode.USAGE, ExitCode.INTERNAL) or self._is_told_to_end:
+            self._ends.append(ExitCode.TERMINATED if self._is_told_to_end else ExitCode(code))
+            return
+        now = time.monotonic()
+        if code != ExitCode.TRY_LATER:  # it had reached the run
+            self._seen_at, wait_s = now, AGAIN_S
+        if now - self._seen_at > self._joining.retry_for_s:
+            self._ends.append(ExitCode.TRY_LATER)
+            return
+        self._due.append((now + wait_s, min(2 * wait_s, AGAIN_AT_MOST_S)))
+
+
+def _be_a_worker(joining: Joining, epoch: mmap.mmap, *, is_first: bool, unblock: set[int | signal.Signals]) -> NoReturn:
+    """In a process that was just forked."""
+    code = int(ExitCode.INTERNAL)
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's goes to all; what it means is the keeper's to say
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblock)
+        code = asyncio.run(_session(joining, epoch, is_first=is_first))
+    except BulkupError as error:
+        joining.say(str(error))
+        code = int(error.exit_code)
+    except BaseException as error:  # noqa: BLE001 - the last stop of this process
+        joining.say(f"internal error: {type(error).__name__}: {error}")
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+async def _session(joining: Joining, epoch: mmap.mmap, *, is_first: bool) -> int:
+    """From the knock to the end; the process's exit code."""
+    hello = Hello(
+        protocol=PROTOCOL,
+        version=VERSION,
+        secret=joining.key.secret,
+        host=socket.gethostname()[:200],
+        pid=os.getpid(),
+        epoch=_EPOCH.unpack(epoch[:])[0],
+    )
+    asked_at = machine_clock()
+    try:
+        frames, welcome = await knock(joining.host, joining.port, joining.key, hello)
+    except TurnedAway as error:
+        joining.say(f"{joining.address}: {error}")
+        return ExitCode.USAGE
+    except NotThere as error:
+        if is_first:
+            joining.say(f"{joining.address}: {error}; trying again for up to {joining.retry_for_s:,.0f} s")
+        return ExitCode.TRY_LATER
+    if welcome.epoch < hello.epoch:  # it has been succeeded, and does not know yet
+        frames.abort()
+        return ExitCode.TRY_LATER
+    epoch[:] = _EPOCH.pack(welcome.epoch)
+    lease = Lease(welcome.epoch, asked_at, welcome.lease_s)
+    run = FarRun(frames, at_worker, lease)
+    joining.say(f"at work for the run at {joining.address}")
+    return await _work(joining, run, lease)
+
+
+async def _work(joining: Joining, run: FarRun, lease: Lease) -> int:
+    serving = Serving(run, partial(Worker, authority=lease, is_far=True))
+    is_leaving = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, is_leaving.set)
+    beside = [
+        asyncio.create_task(_keep_the_lease(joining, run, lease, is_leaving)),
+        asyncio.create_task(_leave(joining, run, serving, is_leaving)),
+    ]
+    await serving.run()
+    if run.end is None:
+        joining.say(f"the run at {joining.address} is gone")
+        os._exit(WAS_LOST)  # what was being sent is reset
+    await serving.idle()
+    for task in beside:
+        task.cancel()
+    await run.finish()
+    if run.end.reason:
+        joining.say(f"the run at {joining.address} has no use for this worker: {run.end.reason}")
+        return ExitCode.USAGE
+    joining.say(f"the run at {joining.address} is over")
+    return ExitCode.ALL_LANDED
+
+
+async def _keep_the_lease(joining: Joining, run: FarRun, lease: Lease, is_leaving: asyncio.Event) -> None:
+    parent = os.getppid()
+    while lease.holds():
+        if os.getppid() != parent:  # the keeper was killed
+            is_leaving.set()
+        with suppress(OSError):
+            run.post(Ping(machine_clock()))
+        await asyncio.sleep(lease.ask_every_s)
+    joining.say(f"the run at {joining.address} has been silent for too long")
+    os._exit(WAS_LOST)  # what was being sent is reset
+
+
+async def _leave(joining: Joining, run: FarRun, serving: Serving, is_leaving: asyncio.Event) -> None:
+    """Once told to: finish what is under way, and go."""
+    await is_leaving.wait()
+    joining.say("told to end: what is being sent may finish")
+    with suppress(OSError):
+        run.post(Leaving())
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LEAVE_S):
+            await serving.idle()
+            await run.finish()
+    os._exit(ExitCode.TERMINATED)

@@ -1,0 +1,62 @@
+"""How long a worker on another machine may go on without a word from its run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+__all__ = ["LEASE_S", "LOST_S", "Lease", "machine_clock"]
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+LEASE_S = 10.0
+"""A worker sends nothing to its end once its run has been silent for so long."""
+
+LOST_S = 12.0
+"""A worker of which nothing was heard for so long is lost: by then its lease has run out, whatever it does."""
+
+
+def machine_clock() -> float:
+    """Seconds that never go back, and go on while the machine sleeps, where the system tells them."""
+    return time.clock_gettime(_CLOCK)
+
+
+class Lease:
+    """A worker's right to end a request, on its own clock (`bulkup.authority.Authority`).
+
+    The worker asks, and its run answers only while it has that right itself. A lease runs from the moment of the question, not of
+    the answer: an answer may have waited in a socket while the worker, or the network, stood still.
+    """
+
+    def __init__(
+        self, epoch: int, asked_at: float, lease_s: float = LEASE_S, *, clock: Callable[[], float] = machine_clock
+    ) -> None:
+        """*epoch*: of the run's process that gave it, when it was asked for the first time at *asked_at*."""
+        self._epoch = epoch
+        self._lease_s = lease_s
+        self._clock = clock
+        self._until = asked_at + lease_s
+
+    @property
+    def epoch(self) -> int:
+        """As an authority has it."""
+        return self._epoch
+
+    @property
+    def ask_every_s(self) -> float:
+        """How often to ask for it: ten times while it lasts."""
+        return self._lease_s / 10
+
+    @property
+    def left_s(self) -> float:
+        """How long it still holds, unless it is renewed. Not above 0: it has run out."""
+        return self._until - self._clock()
+
+    def holds(self) -> bool:
+        """As an authority has it."""
+        return self.left_s > 0
+
+    def renew(self, asked_at: float) -> None:
+        """An answer came to the question of *asked_at*. A lease that has run out stays so."""
+        if self.holds():
+            self._until = max(self._until, min(asked_at, self._clock()) + self._lease_s)

@@ -1,0 +1,271 @@
+"""An upload by workers that come over TCP: the same rows land, each once, whatever becomes of a worker or of the way to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from bulkup.emulator import Spawned
+from bulkup.flow.draft import Drafted
+from bulkup.flow.executor import Executor
+from bulkup.flow.executors import Executors
+from bulkup.flow.orders import SourceRange
+from bulkup.flow.processes import WorkerProcess
+from bulkup.run import far_workers
+from tests.cli.shell import eventually
+from tests.e2e.harness import Bench, gsm8k_rows
+from tests.e2e.test_workers import LANES, assert_landed, has_received
+from tests.forking import Forked
+
+SILENT_S = 1.0
+"""How long a lease is here: tests do not wait for ten seconds."""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+class Far:
+    """An upload that listens, and workers that go to it, by *through* where they do not go directly."""
+
+    def __init__(self, bench: Bench, through: int | None = None) -> None:
+        self.bench = bench
+        self.port = free_port()
+        self.key = bench.folder / "far.key"
+        self._to = through or self.port
+        self.workers: list[Forked] = []
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"listen": f"127.0.0.1:{self.port}", "worker_key": self.key, "workers": 1, "settle_after_s": 0.1}
+
+    def said(self, text: str) -> int:
+        return sum(text in note.text for note in self.bench.notes)
+
+    async def start(self, count: int, folder: Path) -> None:
+        """Workers, once the run listens; until they are at work."""
+        await wait_for(lambda: self.said("listening for workers"))
+        before = self.said("has come")
+        for _ in range(count):
+            environment = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")}
+            self.workers.append(
+                Forked(
+                    *("worker", "--connect", f"127.0.0.1:{self._to}", "--key", str(self.key), "--retry-for", "20"),
+                    cwd=folder,
+                    env=environment,
+                )
+            )
+        await wait_for(lambda: self.said("has come") >= before + count)
+
+    def pids(self) -> list[int]:
+        """The processes that work: each was forked by one that was started."""
+        children = (Path(f"/proc/{one.pid}/task/{one.pid}/children").read_text().split() for one in self.workers)
+        return [int(pid) for found in children for pid in found]
+
+    async def ended(self) -> list[tuple[int | None, str]]:
+        """What the started processes ended with, and said."""
+        found = []
+        for one in self.workers:
+            _, said = await anyio.to_thread.run_sync(partial(one.communicate, 60))
+            found.append((one.returncode, said))
+        return found
+
+
+async def wait_for(holds: Callable[[], Any]) -> None:
+    await anyio.to_thread.run_sync(eventually, holds)
+
+
+@asynccontextmanager
+async def far(bench: Bench, through: int | None = None) -> AsyncIterator[Far]:
+    made = Far(bench, through)
+    try:
+        yield made
+    finally:
+        for one in made.workers:
+            with suppress(ProcessLookupError):
+                one.kill()
+            one.__exit__(None, None, None)
+
+
+@pytest.fixture
+def slow(emulator: Spawned, tmp_path: Path) -> Bench:
+    """Long enough that each worker has a request in flight at any time."""
+    emulator.patch(latency_ms=100, store_delay_ms=5)
+    return Bench(emulator, tmp_path, gsm8k_rows(300))
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Uploads do nothing before so many workers are ready."""
+
+    def wait(count: int) -> None:
+        draft, is_on = Executors.clean, asyncio.Event()
+
+        async def when_ready(self: Executors, span: SourceRange) -> Drafted | None:
+            while not is_on.is_set():
+                if len(self._workers.ready) >= count:
+                    is_on.set()
+                await asyncio.sleep(0.005)
+            return await draft(self, span)
+
+        monkeypatch.setattr(Executors, "clean", when_ready)
+
+    return wait
+
+
+async def test_workers_that_come_do_the_work_and_write_nothing(
+    slow: Bench, monkeypatch: pytest.MonkeyPatch, waits: Callable[[int], None]
+) -> None:
+    waits(2)
+    by_worker: list[bool] = []
+    rows_of = Executors._rows_of
+
+    async def noted(self: Executors, prepared: Any) -> tuple[Executor, int | None]:
+        executor, key = await rows_of(self, prepared)
+        by_worker.append(isinstance(executor, WorkerProcess))
+        return executor, key
+
+    monkeypatch.setattr(Executors, "_rows_of", noted)
+    home = slow.folder / "home"
+    home.mkdir()
+    async with far(slow) as there, anyio.create_task_group() as tasks:
+        tasks.start_soon(there.start, 2, home)
+        receipt = await slow.run(slow.nebius(max_chunk_rows=10), slow.collinear(max_chunk_rows=10), **there.settings)
+        assert_landed(slow, receipt)
+        assert [code for code, _ in await there.ended()] == [0, 0]
+    assert len(by_worker) >= 60
+    assert all(by_worker)
+    assert not list(home.iterdir())
+    assert there.key.stat().st_mode & 0o777 == 0o600
+    lane = receipt.to_json()["destinations"]["collinear"]
+    assert lane["evidence"] == {"answer": lane["chunks_landed"]}
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped", "cut off"])
+async def test_a_worker_that_is_lost_in_mid_run_loses_and_doubles_nothing(
+    slow: Bench, monkeypatch: pytest.MonkeyPatch, waits: Callable[[int], None], how: str
+) -> None:
+    waits(2)
+    monkeypatch.setattr(far_workers, "LEASE_S", SILENT_S)
+    monkeypatch.setattr(far_workers, "LOST_S", 1.3 * SILENT_S)
+    relay = Relay()
+    async with far(slow, await relay.open() if how == "cut off" else None) as there, anyio.create_task_group() as tasks:
+        relay.port = there.port
+
+        async def lose() -> None:
+            await there.start(2, slow.folder)
+            await wait_for(partial(has_received, slow.emulator, 12))
+            pids = await anyio.to_thread.run_sync(eventually, there.pids)
+            match how:
+                case "killed":
+                    os.kill(pids[0], signal.SIGKILL)
+                case "stopped":
+                    os.kill(pids[0], signal.SIGSTOP)
+                    await wait_for(lambda: there.said("is lost"))
+                    os.kill(pids[0], signal.SIGCONT)
+                case _:
+                    relay.cut()
+            await wait_for(lambda: there.said("is lost"))
+
+        tasks.start_soon(lose)
+        receipt = await slow.run(slow.nebius(max_chunk_rows=10), slow.collinear(max_chunk_rows=10), **there.settings)
+        assert there.said("is lost"), "the upload was over before the worker was lost"
+        slow.emulator.idle()
+        assert_landed(slow, receipt)
+    await relay.close()
+    lost = sum(lane.this_invocation.attempts_by_outcome.get("in_doubt", 0) for lane in receipt.destinations.values())
+    assert lost >= 1
+
+
+async def test_a_worker_without_the_files_is_sent_away_by_name(slow: Bench) -> None:
+    async with far(slow) as there, anyio.create_task_group() as tasks:
+
+        async def come() -> None:
+            await wait_for(lambda: there.said("listening for workers"))
+            os.utime(slow.source, (1, 1))  # it is another file now than the run has opened
+            await there.start(1, slow.folder)
+
+        tasks.start_soon(come)
+        receipt = await slow.run(slow.collinear(max_chunk_rows=10), **there.settings)
+        assert slow.stored("collinear") == slow.expected("collinear")
+        assert receipt.exit_code == 0
+        ((code, said),) = await there.ended()
+    assert code == 2
+    assert f"{slow.source}: on " in said
+    assert there.said("was sent away: collinear: ") == 1
+
+
+async def test_a_worker_that_is_told_to_end_finishes_what_it_sends(slow: Bench, waits: Callable[[int], None]) -> None:
+    waits(2)
+    async with far(slow) as there, anyio.create_task_group() as tasks:
+
+        async def leave() -> None:
+            await there.start(2, slow.folder)
+            await wait_for(partial(has_received, slow.emulator, 12))
+            os.kill(there.workers[0].pid, signal.SIGTERM)
+            await wait_for(lambda: there.said("has left"))
+
+        tasks.start_soon(leave)
+        receipt = await slow.run(slow.nebius(max_chunk_rows=10), slow.collinear(max_chunk_rows=10), **there.settings)
+        assert_landed(slow, receipt)
+        assert [code for code, _ in await there.ended()] == [143, 0]
+    for lane in LANES:
+        assert not receipt.destinations[lane].this_invocation.attempts_by_outcome.get("in_doubt", 0)
+
+
+class Relay:
+    """Passes bytes on to *port*, until the way is cut: then nothing goes any more, and nobody is told."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self._is_cut = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> int:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def cut(self) -> None:
+        self._is_cut.set()
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        there, write = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pass(reader, write))
+                tasks.create_task(self._pass(there, writer))
+        finally:
+            write.transport.abort()
+            writer.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                if self._is_cut.is_set():
+                    await asyncio.Event().wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()
