@@ -5,10 +5,11 @@ from __future__ import annotations
 from bulkup.encoding import RowPlan, Target
 from bulkup.errors import JournalUnusable
 from bulkup.journal import LaneJournal
-from bulkup.journal.facts import SCAN, ReasonRecord, ScanRecord
+from bulkup.journal.facts import SCAN, CountedKeys, ReasonRecord, ScannedFile, ScanRecord
 from bulkup.rows.function import Function
 from bulkup.rows.schema import Kind
 from bulkup.scan.found import Found, Measure
+from bulkup.scan.learned import FileCounts, FileRead, KeyCounts
 from bulkup.scan.reasons import Reason
 from bulkup.scan.seen import Place, Seen
 
@@ -44,7 +45,23 @@ def record_of(found: Found) -> ScanRecord:
         skipped=found.skipped,
         made=found.made,
         bytes_looked_at=found.bytes_looked_at,
+        files=_files_recorded(found),
+        counted=CountedKeys(found.counted.rows, dict(found.counted.present), dict(found.counted.null)),
     )
+
+
+def _files_recorded(found: Found) -> tuple[ScannedFile, ...]:
+    counted = {counts.file: counts for counts in found.files}
+    made = []
+    for read in found.read:
+        counts = counted.get(read.file, FileCounts(read.file))
+        last_line = -1 if read.last_line is None else read.last_line
+        made.append(
+            ScannedFile(
+                read.file, read.lines, read.end, last_line, counts.rows, counts.blank, counts.rejected, counts.largest
+            )
+        )
+    return tuple(made)
 
 
 def _found(record: ScanRecord, target: Target, function: Function | None) -> Found:
@@ -64,6 +81,11 @@ def _found(record: ScanRecord, target: Target, function: Function | None) -> Fou
             skipped=record.skipped,
             made=record.made,
             bytes_looked_at=record.bytes_looked_at,
+            files=tuple(FileCounts(f.file, f.rows, f.blank, f.rejected, f.largest) for f in record.files),
+            read=tuple(
+                FileRead(f.file, f.lines, f.end, None if f.last_line < 0 else f.last_line) for f in record.files
+            ),
+            counted=KeyCounts(record.counted.rows, record.counted.present, record.counted.null),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         said = " ".join(str(error).split())

@@ -44,6 +44,7 @@ __all__ = [
     "UNREADABLE",
     "UPLOAD",
     "Anchor",
+    "CountedKeys",
     "Decided",
     "Fact",
     "FileRecord",
@@ -53,6 +54,7 @@ __all__ = [
     "RunEnd",
     "RunFact",
     "ScanRecord",
+    "ScannedFile",
     "Survey",
     "UploadRecord",
 ]
@@ -201,6 +203,28 @@ class ReasonRecord(Struct, frozen=True, array_like=True):
     places: tuple[PlaceRecord, ...]
 
 
+class ScannedFile(Struct, frozen=True, array_like=True):
+    """What a scan found of a file: its number, lines, where it ends (decoded, in positions), where its last line begins (-1: it has
+    none), rows that would be sent, blank lines, rejected rows, the largest row (0: no more than 4 KiB)."""
+
+    file: _Count
+    lines: _Count
+    end: _Count
+    last_line: Annotated[int, Meta(ge=-1)]
+    rows: _Count
+    blank: _Count
+    rejected: _Count
+    largest: _Count
+
+
+class CountedKeys(Struct, frozen=True, array_like=True):
+    """In how many of some rows each key is there, and null."""
+
+    rows: _Count
+    present: dict[str, _Count]
+    null: dict[str, _Count]
+
+
 class ScanRecord(Struct, frozen=True):
     """What a scan found for a lane: how rows are made, how many would be sent and not, what was seen of each column, by kind with
     the first place of it, and how rows become bodies. See `bulkup.scan.found`."""
@@ -217,6 +241,8 @@ class ScanRecord(Struct, frozen=True):
     made: _Count = 0
     bytes_looked_at: _Count | None = None
     line_bytes: _Count = 0
+    files: tuple[ScannedFile, ...] = ()
+    counted: CountedKeys = CountedKeys(0, {}, {})
 
 
 class Found(Struct, frozen=True, array_like=True):

@@ -68,6 +68,16 @@ class RunWorkers:
         """The workers as *lane* sees them: none before they are started."""
         return LaneWorkers(self._pool, lane, opening)
 
+    @property
+    def near(self) -> tuple[int, ...]:
+        """The workers that this run has started: they read the very files that it does."""
+        return tuple(number for number in self._pool.numbers if not self._pool.is_far(number))
+
+    async def ask(self, worker: int, order: object, told: Callable[[object], None]) -> object:
+        """What worker number *worker* answers to *order*; *told* gets its words before that. Raises `WorkerLost`, and what the
+        worker raised."""
+        return await self._pool.ask(worker, order, told=told)
+
     async def start(self, count: int, stack: AsyncExitStack, *, keep_fds: Sequence[int], prints: bool) -> None:
         """*count* processes, which end with *stack*. *prints*: what they print is for the user to see.
 

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import accumulate
 
 import anyio
 
-from bulkup.encoding import RowOptions, Target
 from bulkup.errors import BulkupError, TooManyRejects
 from bulkup.event import Progress, Stage
 from bulkup.flow.context import LaneContext
 from bulkup.flow.planning import frozen_plan
 from bulkup.flow.scanned import record_of, scanned
-from bulkup.flow.user_code import in_user_thread
-from bulkup.journal.facts import BASES, SCAN
+from bulkup.journal.facts import BASES, SCAN, ScanRecord
 from bulkup.light_dataclass import dataclass
 from bulkup.path_text import readable
-from bulkup.run.kept_scans import LEAST_BYTES, KeptScans, key_of
+from bulkup.run.kept_scans import LEAST_BYTES, KeptParts, KeptScans, key_of
 from bulkup.run.open_run import OpenRun
+from bulkup.run.scan_hands import ThisHand, WorkerHand
+from bulkup.run.scan_worker import ScannedLane
 from bulkup.scan.found import Found
+from bulkup.scan.judging import Way
 from bulkup.scan.reasons import Reason
-from bulkup.scan.scanner import scan
+from bulkup.scan.scanner import Hand, first_rows, made_way, scan
 from bulkup.scan.seen import Place
-from bulkup.scan.spread import Part, spread_over
+from bulkup.scan.spread import Part, spread_over, whole_in_parts
 from bulkup.settings.config import RejectLimit
 from bulkup.sources import Source
 
@@ -70,31 +71,47 @@ async def look_at_all(run: OpenRun, kept: KeptScans) -> None:
     if not lanes:
         return
     has_function = any(lane.chosen.rows.function is not None for lane in lanes)
-    parts = _parts(source, chosen, has_function=has_function) if beginning is None else None
+    spread = _spread(source, chosen, has_function=has_function) if beginning is None else None
     goes_on = beginning is not None and not beginning.are_all
     is_large = sum(file.size or 0 for file in run.source.files) >= LEAST_BYTES
-    keys = {lane.name: key_of(lane, parts) if is_large else None for lane in lanes}
-    known = {name: kept.find(key) for name, key in keys.items() if key is not None}
-    if any(known.values()):
+    keys = {lane.name: key for lane in lanes if is_large and (key := key_of(lane, spread)) is not None}
+    records = {name: record for name, key in keys.items() if (record := kept.find(key)) is not None}
+    if records:
         run.say("the source was checked before, and has not changed since")
-    wanted = {lane.name: (lane.destination.target, lane.chosen.rows) for lane in lanes if known.get(lane.name) is None}
-    found: dict[str, Found] = {}
+    wanted = [lane for lane in lanes if lane.name not in records]
     if wanted:
-        found = await _scanned_in_a_thread(run, source, wanted, parts, goes_on=goes_on)
+        parts = _whole(source) if spread is None else spread
+        keys_wanted = {lane.name: keys[lane.name] for lane in wanted if lane.name in keys}
+        scanning = _Scanning(run, source, wanted, parts, is_whole=spread is None and not goes_on)
+        found = await scanning.found(kept.parts(keys_wanted))
         if not all(one.is_whole for one in found.values()):
             run.say(
                 "not all of the source was looked at (--scan all does that): a later row that does not fit is rejected"
             )
-    if goes_on and not any(one.rows for one in found.values()):
-        return  # too little has come: the first block decides, when it is there
+        if goes_on and not any(one.rows for one in found.values()):
+            return  # too little has come: the first block decides, when it is there
+        records |= {name: record_of(one) for name, one in found.items()}
     for lane in lanes:
-        record = known.get(lane.name) or record_of(found[lane.name])
+        record = records[lane.name]
         await lane.journal.set_fact(SCAN, record)
-        key = keys[lane.name]
-        if key is not None:
-            kept.keep(key, record)
+        if lane.name in keys:
+            kept.keep(keys[lane.name], record)
         if not run.source.any_range:
+            run.source.learn(_bases(record))
             await lane.journal.set_fact(BASES, run.source.bases)
+
+
+def _whole(source: Source) -> list[Part]:
+    """What is not on disk under a name is one part."""
+    return whole_in_parts(source.files) if source.rereadable else [Part(0, files=len(source.files))]
+
+
+def _bases(record: ScanRecord) -> list[int]:
+    """Where files begin, as far as all before them were read to their ends."""
+    if record.bytes_looked_at is not None:
+        return []
+    ends = [file.end for file in record.files[: -1 if record.broke_off else None]]
+    return list(accumulate(ends, initial=0))[: len(record.files)]
 
 
 async def look_early(run: OpenRun) -> None:
@@ -120,11 +137,7 @@ async def _unplanned(run: OpenRun) -> list[LaneContext]:
     return [lane.context for lane in run.lanes if await frozen_plan(lane.context) is None]
 
 
-class _Unwanted(BaseException):
-    """Nobody waits for the scan any more."""
-
-
-def _parts(source: Source, chosen: int | str | None, *, has_function: bool) -> list[Part] | None:
+def _spread(source: Source, chosen: int | str | None, *, has_function: bool) -> list[Part] | None:
     """What is looked at; None: all."""
     if chosen is None:
         is_slow = has_function or any(file.remote is not None for file in source.files)
@@ -132,39 +145,61 @@ def _parts(source: Source, chosen: int | str | None, *, has_function: bool) -> l
     return spread_over(source.files, chosen) if isinstance(chosen, int) else None
 
 
-async def _scanned_in_a_thread(
-    run: OpenRun,
-    source: Source,
-    lanes: Mapping[str, tuple[Target, RowOptions]],
-    parts: Sequence[Part] | None,
-    *,
-    goes_on: bool,
-) -> dict[str, Found]:
-    """The scan has an event loop of its own, since it keeps that from everything else."""
-    stopped = threading.Event()
-    progress = _Progress(run, parts)
+class _Scanning:
+    """The scan of *parts* of *source* for *lanes*. *is_whole*: that is all of the run's source."""
 
-    def check() -> None:
-        if stopped.is_set():
-            raise _Unwanted
+    def __init__(
+        self, run: OpenRun, source: Source, lanes: Sequence[LaneContext], parts: Sequence[Part], *, is_whole: bool
+    ) -> None:
+        self._run = run
+        self._source = source
+        self._lanes = lanes
+        self._parts = parts
+        self._is_whole = is_whole
+        self._max_row_bytes = lanes[0].chosen.run.max_row_bytes
+        self._progress = _Progress(run, parts if not is_whole else None)
+        self._here = ThisHand(
+            source,
+            self._max_row_bytes,
+            self._progress.reached,
+            goes_on=not is_whole,
+            runs_user_code=any(lane.chosen.rows.function is not None for lane in lanes),
+        )
 
-    def work() -> dict[str, Found]:
-        try:
-            return asyncio.run(scan(source, lanes, check, progress.reached, parts, goes_on=goes_on))
-        except _Unwanted:
-            return {}
-
-    try:
+    async def found(self, kept: KeptParts) -> dict[str, Found]:
+        """What was found for each lane. Raises `UsageProblem`, `SourceChanged`."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(progress.show)
-            if any(options.function is not None for _, options in lanes.values()):
-                found = await in_user_thread(work)
-            else:
-                found = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+            tasks.start_soon(self._progress.show)
+            scanned_lanes = {lane.name: await self._lane(lane) for lane in self._lanes}
+            ways = {lane.name: await self._way(lane, scanned_lanes[lane.name]) for lane in self._lanes}
+            hands = [*self._workers(scanned_lanes), self._here]
+            found = await scan(ways, self._parts, hands, kept, self._here, is_whole=self._is_whole)
             tasks.cancel_scope.cancel()
         return found
-    finally:
-        stopped.set()
+
+    async def _lane(self, lane: LaneContext) -> ScannedLane:
+        target, options = lane.destination.target, lane.chosen.rows
+        first = await self._here.check(lambda check: first_rows(self._source, target, options, check))
+        return ScannedLane(lane.chosen.destination.dataset(lane.chosen.run.name), options, first)
+
+    async def _way(self, lane: LaneContext, scanned_lane: ScannedLane) -> Way:
+        return await self._here.do(partial(made_way, lane.destination.target, lane.chosen.rows, scanned_lane.first))
+
+    def _workers(self, lanes: Mapping[str, ScannedLane]) -> list[Hand]:
+        if len(self._parts) == 1:
+            return []
+        return [
+            WorkerHand(
+                self._run.workers,
+                number,
+                lanes,
+                self._source,
+                self._max_row_bytes,
+                self._progress.reached,
+                goes_on=not self._is_whole,
+            )
+            for number in self._run.workers.near
+        ]
 
 
 class _Progress:
@@ -174,17 +209,17 @@ class _Progress:
         self._run = run
         files = run.source.files
         self._total = sum(file.size or 0 for file in files) if parts is None else sum(map(_size, parts))
-        self._done = 0
+        self._done: dict[object, int] = {}
 
-    def reached(self, done: int) -> None:
-        """Called by the scan's thread."""
-        self._done = done
+    def reached(self, part: object, done: int) -> None:
+        """*done* bytes of *part* were read. May be called by another thread."""
+        self._done[part] = done
 
     async def show(self) -> None:
         """Tell it four times a second, from the second half second on."""
         await anyio.sleep(_FIRST_SHOWN_S)
         while True:
-            stage = Stage("", "checked", self._done, self._total, are_bytes=True)
+            stage = Stage("", "checked", sum(self._done.copy().values()), self._total, are_bytes=True)
             self._run.wish.tell(Progress(time.monotonic() - self._run.began_s, (stage,)))
             await anyio.sleep(_SHOWN_EVERY_S)
 

@@ -11,6 +11,7 @@ import anyio
 from bulkup.authority import UNENDING, Authority
 from bulkup.destinations.registry import service_named
 from bulkup.destinations.service import DatasetAt
+from bulkup.encoding import Target
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.halt import Halt
 from bulkup.flow.lane_worker import LaneWorker, ToldLayout
@@ -20,6 +21,7 @@ from bulkup.flow.user_code import PrintsToStderr, in_user_thread
 from bulkup.light_dataclass import dataclass
 from bulkup.rows.function import Function
 from bulkup.run.same_files import check_here
+from bulkup.run.scan_worker import LookAtPart, PartLooker
 from bulkup.sources import open_files
 from bulkup.tokens.secret import Token
 from bulkup.tokens.token_source import TokenSource
@@ -45,6 +47,12 @@ class LaneOpening:
     function: Function | None = None
 
 
+def _target_of(dataset: DatasetAt) -> Target:
+    """Nothing is asked of the service."""
+    transport = Transport(dataset.url, user_agent=USER_AGENT)
+    return service_named(dataset.service).destination(dataset, transport, TokenSource.of(Token(""))).target
+
+
 class Worker:
     """One worker process's lanes."""
 
@@ -55,6 +63,7 @@ class Worker:
         self._is_far = is_far
         self._lanes: dict[str, LaneWorker] = {}
         self._transports: dict[str, Transport] = {}
+        self._looker = PartLooker(_target_of)
         self._next_word_at = 0.0
 
     async def __call__(self, order: object, tell: Tell) -> object:
@@ -65,6 +74,9 @@ class Worker:
         if isinstance(order, LaneOrder):
             self._say_how_much_cpu()
             return await self._lanes[order.lane].carry_out(order, tell)
+        if isinstance(order, LookAtPart):
+            self._say_how_much_cpu()
+            return await self._looker.look(order, tell)
         raise TypeError(f"a worker knows no order {type(order).__name__}")
 
     async def aclose(self) -> None:

@@ -2,34 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bulkup.encoding import RowOptions
 from bulkup.encoding.exploding import Exploder, MadeLine, block_of
 from bulkup.model import Block, LongRow
-from bulkup.scan.counting import line_behind
+from bulkup.scan.counting import Check, Counts, line_behind
 from bulkup.scan.found import Found
-from bulkup.scan.judging import Judge
-from bulkup.scan.reasons import Rejects
-from bulkup.scan.sample import Sample
+from bulkup.scan.judging import Judge, Stage, Way
+from bulkup.scan.learned import FileCounts, Learned
+from bulkup.scan.reasons import joined_reasons
 from bulkup.scan.seen import Place
 
 __all__ = ["MadeRows"]
 
 
 class MadeRows:
-    """A judge: *judge* sees what *exploder* makes of the source's rows, each row where that one stands. *options* are those of the
+    """A way: *way* judges what *exploder* makes of the source's rows, each row where that one stands. *options* are those of the
     source's rows."""
 
-    def __init__(self, judge: Judge, options: RowOptions, exploder: Exploder) -> None:
-        self._judge = judge
+    def __init__(self, way: Way, options: RowOptions, exploder: Exploder) -> None:
+        self._way = way
         self._options = options
         self._exploder = exploder
-        self._rejects = Rejects()
-        self._blank = self._skipped = self._made = 0
+
+    @property
+    def stage(self) -> Stage:
+        """As `Way.stage`."""
+        return self._way.stage
+
+    def judge(self, check: Check, counted_every: int) -> Judge:
+        """As `Way.judge`."""
+        self._exploder.between = check
+        return _MadeRowsJudge(self._way.judge(check, counted_every), self._exploder)
+
+    def next(self, learned: Learned) -> MadeRows | None:
+        """As `Way.next`."""
+        following = self._way.next(learned)
+        return None if following is None else MadeRows(following, self._options, self._exploder)
+
+    def found(self, learned: Learned) -> Found:
+        """As `Way.found`."""
+        self._exploder.between = lambda: None  # the last part's judge is done
+        blocks = (block_of(self._exploder.lines(block), block) for block in learned.sample)
+        made = tuple(block for block in blocks if block is not None)
+        found = self._way.found(replace(learned, sample=made))
+        return replace(found, plan=self._options.with_makers(found.plan))
+
+
+class _MadeRowsJudge:
+    def __init__(self, judge: Judge, exploder: Exploder) -> None:
+        self._judge = judge
+        self._exploder = exploder
+        self._counts = Counts()
+        self._skipped = self._made = 0
 
     def take(self, item: Block | LongRow, place: Place) -> int:
-        """As `Judge.take`."""
         if isinstance(item, LongRow):
             return self._judge.take(item, place)
         lines = self._exploder.lines(item)
@@ -47,8 +76,8 @@ class MadeRows:
     def _count(self, line: MadeLine, block: Block, place: Place) -> None:
         at = line_behind(block, place, line.line)
         if line.reject is not None:
-            self._rejects.add(line.reject, at)
-        self._blank += not line.line.row
+            self._counts.rejected(line.reject, at)
+        self._counts.blank(not line.line.row, at)
         self._skipped += line.is_skipped
         if len(line.rows) > 1:
             self._made += len(line.rows) - 1
@@ -60,26 +89,23 @@ class MadeRows:
         if made is not None:
             self._judge.take(made, line_behind(block, place, lines[0].line))
 
-    def next(self) -> MadeRows | None:
-        """As `Judge.next`."""
-        following = self._judge.next()
-        return None if following is None else MadeRows(following, self._options, self._exploder)
-
-    def found(self, sample: Sample, broke_off: str | None) -> Found:
-        """As `Judge.found`."""
-        blocks = (block_of(self._exploder.lines(block), block) for block in sample.blocks)
-        made = Sample()
-        made.blocks = [block for block in blocks if block is not None]
-        made.is_whole = sample.is_whole
-        found = self._judge.found(made, broke_off)
+    def learned(self) -> Learned:
+        of_made = self._judge.learned()
+        reasons = sorted(
+            joined_reasons(of_made.reasons, self._counts.rejects.reasons), key=lambda reason: reason.places[0]
+        )
         return replace(
-            found,
-            plan=self._options.with_makers(found.plan),
-            blank=found.blank + self._blank,
-            rejected=found.rejected + self._rejects.count,
-            reasons=tuple(
-                sorted((*found.reasons, *self._rejects.reasons()), key=lambda why: (-why.count, why.places[0]))
-            ),
+            of_made,
+            files=_both(of_made.files, self._counts.files),
+            reasons=tuple(reasons),
             skipped=self._skipped,
             made=self._made,
         )
+
+
+def _both(of_made: Sequence[FileCounts], of_source: Sequence[FileCounts]) -> tuple[FileCounts, ...]:
+    """Together, by file."""
+    found = {counts.file: counts for counts in of_source}
+    for counts in of_made:
+        found[counts.file] = counts.also(found.get(counts.file, FileCounts(counts.file)))
+    return tuple(found[number] for number in sorted(found))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import field
 from typing import Protocol
 
 from bulkup.encoding.lines import Line, lines_of
 from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, EncodedBlock, EncodedRow, Reject
+from bulkup.scan.learned import FileCounts
 from bulkup.scan.reasons import Rejects
 from bulkup.scan.seen import Place
 
@@ -20,30 +20,62 @@ SMALL_ROW = 4096
 
 
 @dataclass(slots=True)
-class Counts:
-    """*largest* is the length of the largest row that would be sent, as it stands in the source, if that is over `SMALL_ROW`."""
-
+class _OfFile:
     rows: int = 0
     blank: int = 0
-    rejects: Rejects = field(default_factory=Rejects)
+    rejected: int = 0
     largest: int = SMALL_ROW
 
-    def block(self, block: Block, made: EncodedBlock) -> int:
-        """All of *block* would be sent, as *made* has it; how many lines it has."""
-        self.rows += made.rows
-        self.blank += made.blank
+
+class Counts:
+    """What is counted, file by file."""
+
+    def __init__(self) -> None:
+        self.rejects = Rejects()
+        self._files: dict[int, _OfFile] = {}
+
+    @property
+    def files(self) -> tuple[FileCounts, ...]:
+        """In the order in which they came."""
+        return tuple(
+            FileCounts(n, f.rows, f.blank, f.rejected, f.largest if f.largest > SMALL_ROW else 0)
+            for n, f in self._files.items()
+        )
+
+    @property
+    def rows(self) -> int:
+        """Rows that would be sent."""
+        return sum(file.rows for file in self._files.values())
+
+    def block(self, block: Block, made: EncodedBlock, place: Place) -> int:
+        """All of *block*, which begins at *place*, would be sent, as *made* has it; how many lines it has."""
+        file = self._of(place)
+        file.rows += made.rows
+        file.blank += made.blank
         if made.rows:
-            self.largest = largest_line(block.data, self.largest)
+            file.largest = largest_line(block.data, file.largest)
         return made.lines
 
-    def row(self, line: Line) -> None:
-        """The row on *line* would be sent."""
-        self.rows += 1
-        self.largest = max(self.largest, len(line.row))
+    def row(self, line: Line, place: Place) -> None:
+        """The row on *line*, at *place*, would be sent."""
+        file = self._of(place)
+        file.rows += 1
+        file.largest = max(file.largest, len(line.row))
+
+    def blank(self, count: int, place: Place) -> None:
+        """There are *count* blank lines in the file of *place*."""
+        self._of(place).blank += count
 
     def rejected(self, reject: Reject, place: Place) -> None:
         """The row at *place* would not be sent."""
+        self._of(place).rejected += 1
         self.rejects.add(reject, place)
+
+    def _of(self, place: Place) -> _OfFile:
+        file = self._files.get(place.file)
+        if file is None:
+            file = self._files[place.file] = _OfFile()
+        return file
 
 
 class Taker(Protocol):

@@ -7,10 +7,12 @@ from dataclasses import field
 
 from bulkup.encoding import RowPlan
 from bulkup.light_dataclass import dataclass
+from bulkup.rows.schema import Kind
+from bulkup.scan.learned import FileCounts, FileRead, KeyCounts
 from bulkup.scan.reasons import Reason
 from bulkup.scan.seen import Seen
 
-__all__ = ["Found", "Measure"]
+__all__ = ["Found", "KeyCount", "Measure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,23 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyCount:
+    """In how many rows a key is there, and in how many of these it is null. *is_estimate*: not all were counted."""
+
+    present: int
+    null: int
+    is_estimate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """One destination's part of a scan.
 
     *plan* is how rows are made, decided on all that was read. *rows* would be sent, *rejected* not, for *reasons*; *blank* lines
     are none. *keys* is what was seen of the columns' values where the destination has a schema. *broke_off* says why the source
     could not be read further; what came before counts. *bytes_looked_at*: so much of the files, None where that is all. *skipped*
-    rows are left out by the user's function, and it makes *made* more than it is given.
+    rows are left out by the user's function, and it makes *made* more than it is given. *files* and *read* say how much of that is
+    of each file, *counted* how often keys are there in some of the rows.
     """
 
     plan: RowPlan
@@ -46,6 +58,21 @@ class Found:
     skipped: int = 0
     made: int = 0
     bytes_looked_at: int | None = None
+    files: tuple[FileCounts, ...] = ()
+    read: tuple[FileRead, ...] = ()
+    counted: KeyCounts = KeyCounts()
+
+    def key(self, name: str) -> KeyCount:
+        """How often the key *name* is there in the rows that would be sent."""
+        kinds = self.keys[name].first.keys()
+        absent = self._share(self.counted.rows - self.counted.present.get(name, 0)) if Kind.ABSENT in kinds else 0
+        null = self._share(self.counted.null.get(name, 0)) if Kind.NULL in kinds else 0
+        is_known = self.counted.rows == self.rows or not kinds & {Kind.ABSENT, Kind.NULL}
+        return KeyCount(present=self.rows - absent, null=null, is_estimate=not is_known)
+
+    def _share(self, count: int) -> int:
+        """So many of the rows that were counted, of all rows: one at least, since there is one."""
+        return max(1, round(count * self.rows / self.counted.rows)) if self.counted.rows else 1
 
     @property
     def is_whole(self) -> bool:

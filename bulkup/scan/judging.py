@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import Protocol
 
 from bulkup.encoding import ColumnRows, RowOptions, RowPlan, Target, decide
 from bulkup.encoding.choosing import (
     LEAST_PERCENT,
+    Choice,
     NoPresetFits,
     choose_preset,
     fitting,
@@ -20,52 +20,102 @@ from bulkup.encoding.lines import Line, line_count
 from bulkup.model import Block, LongRow
 from bulkup.scan.counting import Check, Counts, alone, look_by_halves
 from bulkup.scan.found import Found
-from bulkup.scan.measuring import measure
-from bulkup.scan.sample import Sample
+from bulkup.scan.learned import Learned, ShapeCounts
+from bulkup.scan.measuring import found_of
 from bulkup.scan.seen import Place
 from bulkup.scan.widening import Widening
 
-__all__ = ["Judge", "judge_of"]
+__all__ = ["ALL_SHAPES", "Judge", "Stage", "Way", "way_of"]
 
 
 class Judge(Protocol):
-    """One destination's part of a scan: takes all that is read, in order. It works in one thread, and blocks."""
+    """Looks at one part of a source for one destination: takes all that is read of it, in order. In one thread, which it blocks."""
 
     def take(self, item: Block | LongRow, place: Place) -> int:
         """Look at *item*, which begins at *place*; how many lines it has."""
 
-    def next(self) -> Judge | None:
-        """Who must see all rows from the beginning, now that they are known; None where that is not needed. Raises `UsageProblem`
-        where the destination cannot take these rows."""
-
-    def found(self, sample: Sample, broke_off: str | None) -> Found:
-        """What was found. *sample* is of what was read, which ended early if *broke_off* says why. Raises `UsageProblem`."""
+    def learned(self) -> Learned:
+        """What that has taught."""
 
 
-def judge_of(target: Target, options: RowOptions, first: Block | None, check: Check) -> Judge:
-    """The judge of rows for *target*. *first* is the first block that holds a row that can be read. Raises `UsageProblem`."""
+class Way(Protocol):
+    """How the rows of a source are judged for one destination, in one pass over it, part by part. For one thread at a time."""
+
+    @property
+    def stage(self) -> Stage:
+        """What makes the same way of the same rows and options elsewhere."""
+
+    def judge(self, check: Check, counted_every: int) -> Judge:
+        """Who looks at a part. Keys are counted in one block of *counted_every*."""
+
+    def next(self, learned: Learned) -> Way | None:
+        """The way of another pass, now that all that was *learned* is known; None where none is needed. Raises `UsageProblem` where
+        the destination cannot take these rows."""
+
+    def found(self, learned: Learned) -> Found:
+        """What was found. Raises `UsageProblem`."""
+
+
+Stage = Choice | str | None
+"""What an earlier pass has found: nothing, that shapes are to be counted (`ALL_SHAPES`), or the preset."""
+
+ALL_SHAPES = "all shapes"
+
+
+def way_of(target: Target, options: RowOptions, first: Block | None, stage: Stage = None) -> Way:
+    """The way for *target*. *first* is the first block that holds a row that can be read. Raises `UsageProblem`."""
+    if stage == ALL_SHAPES:
+        return _Shapes(target, options, first)
+    assert stage is None or isinstance(stage, Choice), "there are no other stages"
     try:
-        plan = decide(first, target, options)
+        plan = decide(first, target, options, stage)
     except NoPresetFits:
-        return _Shapes(target, options, first, check)
+        return _Shapes(target, options, first)
     if isinstance(target.rows, ColumnRows) and options.schema is None and first is not None:
-        return Widening(plan, options, check)
-    return _Fixed(plan, options, first, check)
+        return Widening(plan, options)
+    return _Fixed(plan, options, first, stage)
 
 
 class _Fixed:
     """Rows of one shape, or of columns that are given: nothing is learned but which rows fit."""
 
-    def __init__(self, plan: RowPlan, options: RowOptions, first: Block | None, check: Check) -> None:
-        self._plan = plan
+    def __init__(self, plan: RowPlan, options: RowOptions, first: Block | None, stage: Stage) -> None:
+        self.stage = stage
+        self.plan = plan
+        self.encoder = plan.encoder()
+        self.is_chosen = options.preset == "auto" and plan.mapping is None
+        """Whether the preset was chosen by the rows."""
         self._options = options
         self._first = first
+
+    def judge(self, check: Check, counted_every: int) -> Judge:
+        return _FixedJudge(self, check)
+
+    def next(self, learned: Learned) -> Way | None:
+        fit, rows = _fit(learned)
+        if not self.is_chosen or fit * 100 >= LEAST_PERCENT * rows:
+            return None
+        return _Shapes(self.plan.target, self._options, self._first)
+
+    def found(self, learned: Learned) -> Found:
+        plan = self.plan
+        if plan.fit is not None and self.is_chosen:
+            plan = replace(plan, fit=_fit(learned))
+        return found_of(plan, learned)
+
+
+def _fit(learned: Learned) -> tuple[int, int]:
+    return learned.rows + learned.misfits, learned.rows + learned.readable
+
+
+class _FixedJudge:
+    def __init__(self, way: _Fixed, check: Check) -> None:
+        self._plan = way.plan
+        self._encoder = way.encoder
+        self._is_chosen = way.is_chosen
         self._check = check
-        self._encoder = plan.encoder()
         self._counts = Counts()
-        self._readable = self._others = (
-            0  # of the rows that are rejected; and those of them that are in the preset's shape
-        )
+        self._readable = self._misfits = 0
 
     def take(self, item: Block | LongRow, place: Place) -> int:
         if isinstance(item, LongRow):
@@ -73,90 +123,80 @@ class _Fixed:
             return 1
         made = self._encoder.encode_whole(item)
         if made is not None:
-            return self._counts.block(item, made)
+            return self._counts.block(item, made, place)
         lines, blank = look_by_halves(item, self, place, self._check)
-        self._counts.blank += blank
+        self._counts.blank(blank, place)
         return lines
 
-    def fits(self, part: Block, _place: Place) -> bool:
+    def fits(self, part: Block, place: Place) -> bool:
         made = self._encoder.encode_whole(part)
         if made is not None:
-            self._counts.block(part, made)
+            self._counts.block(part, made, place)
         return made is not None
 
     def one(self, part: Block, line: Line, place: Place) -> None:
         made = alone(self._encoder.encode_rows(part))
         if made.reject is None:
-            self._counts.row(line)
+            self._counts.row(line, place)
             return
         self._counts.rejected(made.reject, place)
         for row in readable_rows(part, self._plan) if self._is_chosen else ():
             self._readable += 1
-            self._others += missing_in(row, self._plan.preset, self._plan.target, self._plan.turns) is None
+            self._misfits += missing_in(row, self._plan.preset, self._plan.target, self._plan.turns) is None
 
     def goes_row_by_row(self) -> bool:
         return False
 
-    @property
-    def _is_chosen(self) -> bool:
-        """Whether the preset was chosen by the rows."""
-        return self._options.preset == "auto" and self._plan.mapping is None
-
-    def _fit(self) -> tuple[int, int]:
-        return self._counts.rows + self._others, self._counts.rows + self._readable
-
-    def next(self) -> Judge | None:
-        fit, rows = self._fit()
-        if not self._is_chosen or fit * 100 >= LEAST_PERCENT * rows:
-            return None
-        return _Shapes(self._plan.target, self._options, self._first, self._check)
-
-    def found(self, sample: Sample, broke_off: str | None) -> Found:
-        plan = self._plan
-        if plan.fit is not None and self._is_chosen:
-            plan = replace(plan, fit=self._fit())
-        return Found(
-            plan=plan,
-            rows=self._counts.rows,
-            blank=self._counts.blank,
-            rejected=self._counts.rejects.count,
-            measure=measure(plan, sample, self._counts.largest),
-            reasons=self._counts.rejects.reasons(),
-            broke_off=broke_off,
+    def learned(self) -> Learned:
+        return Learned(
+            files=self._counts.files,
+            reasons=self._counts.rejects.reasons,
+            readable=self._readable,
+            misfits=self._misfits,
         )
 
 
 class _Shapes:
     """Counts in which shapes all rows are, one by one: the first block, or what came after it, has left that open."""
 
-    def __init__(self, target: Target, options: RowOptions, first: Block | None, check: Check) -> None:
-        self._target = target
-        self._options = options
+    stage: Stage = ALL_SHAPES
+
+    def __init__(self, target: Target, options: RowOptions, first: Block | None) -> None:
+        self.target = target
+        self.options = options
         self._first = first
+
+    def judge(self, check: Check, counted_every: int) -> Judge:
+        return _ShapesJudge(self, check)
+
+    def next(self, learned: Learned) -> Way:
+        shapes = learned.shapes
+        choice = choose_preset(
+            self.target, shapes.fit, shapes.rows, of_what="the rows of the source", missing=shapes.missing
+        )
+        plan = decide(self._first, self.target, self.options, choice)
+        return _Fixed(plan, self.options, self._first, choice)
+
+    def found(self, learned: Learned) -> Found:
+        raise AssertionError("the next one finds")
+
+
+class _ShapesJudge:
+    def __init__(self, way: _Shapes, check: Check) -> None:
+        self._target = way.target
+        self._options = way.options
         self._check = check
-        self._counts: Counter[str] = Counter()
-        self._rows = 0
-        self._missing = ""
+        self._shapes = ShapeCounts()
 
     def take(self, item: Block | LongRow, place: Place) -> int:
         if isinstance(item, LongRow):
             return 1
         for row in readable_rows(item, self._options):
             self._check()
-            self._rows += 1
-            found = fitting(row, self._target, self._options.turns)
-            self._counts.update(found)
-            self._missing = self._missing or (
-                "" if found else what_is_missing([row], self._target, self._options.turns)
-            )
+            fit = fitting(row, self._target, self._options.turns)
+            missing = "" if fit else what_is_missing([row], self._target, self._options.turns)
+            self._shapes = self._shapes.also(ShapeCounts(1, dict.fromkeys(fit, 1), missing))
         return line_count(item.data)
 
-    def next(self) -> Judge:
-        choice = choose_preset(
-            self._target, self._counts, self._rows, of_what="the rows of the source", missing=self._missing
-        )
-        plan = decide(self._first, self._target, self._options, choice)
-        return _Fixed(plan, self._options, self._first, self._check)
-
-    def found(self, sample: Sample, broke_off: str | None) -> Found:
-        raise AssertionError("the next one finds")
+    def learned(self) -> Learned:
+        return Learned(shapes=self._shapes)

@@ -1,11 +1,15 @@
-"""The pass over a source: every block, in order, to every judge."""
+"""The pass over a source: every part of it to every judge, by whoever has a hand free, and what all of it comes to."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from typing import Protocol, TypeVar
+
+import anyio
 
 from bulkup.encoding import RowOptions, Target
 from bulkup.encoding.decision import exploder_of, readable_rows
@@ -16,76 +20,272 @@ from bulkup.model import Block
 from bulkup.scan.by_function import MadeRows
 from bulkup.scan.counting import Check
 from bulkup.scan.found import Found
-from bulkup.scan.judging import Judge, judge_of
+from bulkup.scan.judging import Judge, Stage, Way, way_of
+from bulkup.scan.learned import FileRead, Learned, joined
 from bulkup.scan.sample import Sample
 from bulkup.scan.seen import Place
-from bulkup.scan.spread import Part
-from bulkup.sources import Cursor, Item, Source, open_files
-from bulkup.sources.positions import file_at
+from bulkup.scan.spread import END, Part
+from bulkup.sources import Cursor, Item, Source
+from bulkup.sources.positions import file_at, last_row
 
-__all__ = ["scan"]
+__all__ = ["Hand", "Here", "Kept", "first_rows", "look_at_part", "made_way", "scan"]
+
+T = TypeVar("T")
 
 _UNREADABLE_BLOCKS = 1024
 """Before the first row that can be read; behind so many nobody looks for one."""
 
-_END = 2**62
-"""A position behind every source."""
+
+class Hand(Protocol):
+    """Looks at one part at a time."""
+
+    async def look(self, lanes: Mapping[str, Way], part: Part) -> Mapping[str, Learned] | None:
+        """What *part* has taught, for each of *lanes*; None where this hand can look at no more. Raises `SourceChanged`,
+        `UsageProblem`."""
+
+
+class Here(Protocol):
+    """Where that is done which takes long, and is done once."""
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """What *work* gives, or raises."""
+
+
+class Kept(Protocol):
+    """What an earlier process has looked at, kept where a kill does not take it."""
+
+    def of(self, lane: str, stage: Stage, part: Part) -> Learned | None:
+        """What *part* has taught; None where nobody has looked at it."""
+
+    async def keep(self, lane: str, stage: Stage, part: Part, learned: Learned) -> None:
+        """Keep that."""
 
 
 async def scan(
-    source: Source,
-    lanes: Mapping[str, tuple[Target, RowOptions]],
-    check: Check,
-    reached: Callable[[int], None],
-    parts: Sequence[Part] | None = None,
+    ways: Mapping[str, Way],
+    parts: Sequence[Part],
+    hands: Sequence[Hand],
+    kept: Kept,
+    here: Here,
     *,
-    goes_on: bool = False,
+    is_whole: bool,
 ) -> dict[str, Found]:
-    """What becomes of the rows of *source*, or where *parts* are given of these, in each of *lanes*. *reached* hears how many bytes
-    of the files were read. *goes_on*: the source is the beginning of another.
+    """What becomes of the rows in *parts* in each lane, judged in its way. The last of the *hands* can always look,
+    and does what the others leave. *is_whole*: the parts are all of the source.
 
-    It blocks its event loop while it works, so it has one of its own. What cannot be read further is no error: what came before
-    counts. Raises `UsageProblem` where a destination cannot take these rows at all, and `SourceChanged`.
+    What cannot be read further is no error: what came before counts. Raises as `Hand.look`.
     """
-    options = next(iter(lanes.values()))[1]
     found: dict[str, Found] = {}
-    judges = {name: await _judge(source, target, options, check) for name, (target, options) in lanes.items()}
-    while judges:
-        reading = _Reading(judges, check, reached)
-        if parts is None:
-            await reading.whole(source, goes_on=goes_on)
-        else:
-            await reading.parts(source, parts, options.max_row_bytes)
-        again: dict[str, Judge] = {}
-        for name, judge in judges.items():
-            following = judge.next()
-            if following is None:
-                made = judge.found(reading.sample, reading.broke_off)
-                found[name] = replace(made, bytes_looked_at=None if reading.is_whole else reading.done)
-            else:
+    left = dict(ways)
+    while left:
+        learned = await _Pass(left, parts, kept).learned(hands)
+        again: dict[str, Way] = {}
+        for name, way in left.items():
+            of_lane = learned[name]
+            following = await here.do(partial(way.next, of_lane))
+            if following is not None:
                 again[name] = following
-        judges = again
+                continue
+            made = await here.do(partial(way.found, of_lane))
+            found[name] = made if is_whole else replace(made, bytes_looked_at=of_lane.disk_bytes)
+        left = again
     return found
 
 
-async def _judge(source: Source, target: Target, options: RowOptions, check: Check) -> Judge:
-    """Of the rows of *source*, or of those that are made of them."""
+class _Pass:
+    """One pass over *parts*. What is known of the parts from the first on is put together as it comes, so little is held."""
+
+    def __init__(self, ways: Mapping[str, Way], parts: Sequence[Part], kept: Kept) -> None:
+        self._ways = ways
+        self._parts = parts
+        self._kept = kept
+        self._todo = list(reversed(range(len(parts))))
+        self._ahead: dict[int, Mapping[str, Learned]] = {}
+        self._known: dict[str, Learned] = {}
+        self._joined = 0
+
+    async def learned(self, hands: Sequence[Hand]) -> dict[str, Learned]:
+        """Of each lane."""
+        if len(hands) > 1:
+            async with anyio.create_task_group() as tasks:
+                for hand in hands[:-1]:
+                    tasks.start_soon(self._work, hand)
+        await self._work(hands[-1])  # what is left, if others could not look any more
+        return self._known
+
+    async def _work(self, hand: Hand) -> None:
+        while self._todo and not self._is_broken_off:
+            number = self._todo.pop()
+            part = self._parts[number]
+            known = {name: self._kept.of(name, way.stage, part) for name, way in self._ways.items()}
+            wanted = {name: way for name, way in self._ways.items() if known[name] is None}
+            found = await hand.look(wanted, part) if wanted else {}
+            if found is None:
+                self._todo.append(number)
+                return
+            for name, learned in found.items():
+                await self._kept.keep(name, self._ways[name].stage, part, learned)
+            self._take(number, {**{name: one for name, one in known.items() if one is not None}, **found})
+
+    @property
+    def _is_broken_off(self) -> bool:
+        """Whether nothing counts that is still to be looked at: parts are taken in their order."""
+        held = (*self._known.values(), *(learned for found in self._ahead.values() for learned in found.values()))
+        return any(learned.broke_off is not None for learned in held)
+
+    def _take(self, number: int, found: Mapping[str, Learned]) -> None:
+        self._ahead[number] = found
+        while self._joined in self._ahead:
+            for name, learned in self._ahead.pop(self._joined).items():
+                before = self._known.get(name)
+                self._known[name] = learned if before is None else joined([before, learned])
+            self._joined += 1
+
+
+# --- a part -----------------------------------------------------------------------------------------------------------
+
+
+def look_at_part(
+    source: Source,
+    part: Part,
+    ways: Mapping[str, Way],
+    check: Check,
+    reached: Callable[[int], None],
+    *,
+    goes_on: bool = False,
+) -> dict[str, Learned]:
+    """What *part* has taught, of whose files alone *source* consists. *reached* hears how many bytes of the disk were read.
+    *goes_on*: where it cannot be read further there is more. It blocks: its event loop is its own. Raises `SourceChanged`."""
+    judges = {name: way.judge(check, part.counted_every) for name, way in ways.items()}
+    reading = _Reading(source, part, judges, check, reached)
+    broke_off = asyncio.run(reading.run())
+    return {
+        name: replace(
+            judge.learned(),
+            read=reading.read,
+            sample=tuple(reading.sample.blocks),
+            broke_off=None if goes_on else broke_off,
+            disk_bytes=reading.disk_bytes,
+        )
+        for name, judge in judges.items()
+    }
+
+
+@dataclass(slots=True)
+class _File:
+    """How many lines of a file have come, and how far it was read."""
+
+    lines: int = 0
+    end: int = 0
+    last_line: int | None = None
+
+
+class _Reading:
+    """Reads one part."""
+
+    def __init__(
+        self,
+        source: Source,
+        part: Part,
+        judges: Mapping[str, Judge],
+        check: Check,
+        reached: Callable[[int], None],
+    ) -> None:
+        self.sample = Sample(part.sampled)
+        self.disk_bytes = 0
+        self._source = source
+        self._part = part
+        self._judges = judges
+        self._check = check
+        self._reached = reached
+        self._files: dict[int, _File] = {}
+
+    @property
+    def read(self) -> tuple[FileRead, ...]:
+        """Each file that it has come to."""
+        first = self._part.file
+        return tuple(FileRead(first + n, f.lines, f.end, f.last_line) for n, f in sorted(self._files.items()))
+
+    async def run(self) -> str | None:
+        """Why it could not be read further; None where it was."""
+        part, broke_off = self._part, None
+        cursor = self._source.cursor()
+        try:
+            is_over = await self._read(cursor.read(part.start, part.stop), cursor)
+            if is_over and part.stop == END:
+                self._ends()
+        except SourceUnreadable as error:
+            # of a part behind which others are passed over the upload finds out
+            broke_off = str(error) if part.most_bytes == END else None
+        finally:
+            self.disk_bytes = self._disk_bytes(cursor.progress)
+            await cursor.aclose()
+        return broke_off
+
+    async def _read(self, rows: AsyncGenerator[Item, None], cursor: Cursor) -> bool:
+        """Whether it has come to the end."""
+        part = self._part
+        async with aclosing(rows) as items:
+            async for item in items:
+                self._check()
+                number, offset = file_at(item.start, self._source.bases)
+                file = self._files.setdefault(number, _File())
+                place = Place(part.file + number, offset, file.lines + 1 if part.has_lines else None)
+                lines = 0
+                for judge in self._judges.values():
+                    lines = judge.take(item, place)
+                base = item.start - offset
+                file.lines, file.end, file.last_line = file.lines + lines, item.end - base, last_row(item) - base
+                if isinstance(item, Block):
+                    self.sample.add(item)
+                self._reached(self._disk_bytes(cursor.progress))
+                if cursor.progress >= part.most_bytes:
+                    return False
+        return True
+
+    def _ends(self) -> None:
+        """Files end where the next ones begin, whatever stands behind their last rows."""
+        bases, end = self._source.bases, self._source.end
+        if end is not None and len(bases) == self._part.files:
+            for number, (base, stop) in enumerate(zip(bases, (*bases[1:], end), strict=True)):
+                self._files.setdefault(number, _File()).end = stop - base
+
+    def _disk_bytes(self, progress: int) -> int:
+        """Of the part: the cursor of a file of any range counts positions from its beginning on."""
+        part, file = self._part, self._source.files[0]
+        if not self._source.any_range or part.files > 1 or not file.length:
+            return progress
+        stop = min(part.stop, file.length)
+        return max(0, min(progress, stop) - part.start) * (file.size or 0) // file.length
+
+
+# --- before the first pass --------------------------------------------------------------------------------------------
+
+
+def first_rows(source: Source, target: Target, options: RowOptions, check: Check) -> Block | None:
+    """The first block of *source* in which there is a row that can be read, as its rows are made for *target*; where there is none
+    the first. It has an event loop of its own, and blocks. Raises `UsageProblem`, `SourceChanged`."""
     if not options.makes_several:
-        return judge_of(target, options, await _first_block(source, options, lambda block: block), check)
+        return asyncio.run(_first_block(source, options, lambda block: block))
     exploder = exploder_of(target, options)
     exploder.between = check
-    of_made = options.of_made_rows()
-    first = await _first_block(source, of_made, lambda block: block_of(exploder.lines(block), block))
-    return MadeRows(judge_of(target, of_made, first, check), options, exploder)
+    return asyncio.run(_first_block(source, options.of_made_rows(), lambda b: block_of(exploder.lines(b), b)))
+
+
+def made_way(target: Target, options: RowOptions, first: Block | None, stage: Stage = None) -> Way:
+    """The way for *target* of rows, or of those that are made of them, which begin with *first*. Raises `UsageProblem`,
+    `SourceChanged`."""
+    if not options.makes_several:
+        return way_of(target, options, first, stage)
+    return MadeRows(way_of(target, options.of_made_rows(), first, stage), options, exploder_of(target, options))
 
 
 async def _first_block(source: Source, options: RowOptions, made: Callable[[Block], Block | None]) -> Block | None:
-    """What is *made* of the first block in which that has a row that can be read; where there is none of the first one."""
     first: Block | None = None
     count = 0
     cursor = source.cursor()
     try:
-        async with aclosing(cursor.read(0, _END)) as items:
+        async with aclosing(cursor.read(0, END)) as items:
             async for item in items:
                 if isinstance(item, Block):
                     rows = made(item)
@@ -100,97 +300,3 @@ async def _first_block(source: Source, options: RowOptions, made: Callable[[Bloc
     finally:
         await cursor.aclose()
     return first
-
-
-@dataclass(slots=True)
-class _File:
-    """Where a file begins among the source's positions, and how many lines of it have come; None once some were passed over."""
-
-    number: int
-    base: int
-    lines: int | None = 0
-
-
-class _Reading:
-    """One pass. *done* counts bytes of the files."""
-
-    def __init__(self, judges: Mapping[str, Judge], check: Check, reached: Callable[[int], None]) -> None:
-        self.sample = Sample()
-        self.broke_off: str | None = None
-        self.is_whole = True
-        self.done = 0
-        self._judges = judges
-        self._check = check
-        self._reached = reached
-
-    async def whole(self, source: Source, *, goes_on: bool) -> None:
-        """All of *source*, which is the beginning of another if it *goes_on*."""
-        self.is_whole = not goes_on
-        files: dict[int, _File] = {}
-        cursor = source.cursor()
-
-        def file_of(item: Item) -> _File:
-            number, offset = file_at(item.start, source.bases)
-            return files.setdefault(number, _File(number, item.start - offset))
-
-        try:
-            await self._read(cursor.read(0, _END), cursor, file_of, _END)
-        except SourceUnreadable as error:
-            self.broke_off = None if goes_on else str(error)
-        finally:
-            self.done = cursor.progress
-            await cursor.aclose()
-
-    async def parts(self, source: Source, parts: Sequence[Part], max_row_bytes: int) -> None:
-        """These *parts*, of each file by itself."""
-        self.is_whole = False
-        for number, of_file in _by_file(parts):
-            one = open_files((source.files[number],), max_row_bytes=max_row_bytes)
-            file = _File(number, 0)
-            before = self.done
-            for part in of_file:
-                cursor = one.cursor()
-                if part.start:
-                    file.lines = None
-                try:
-                    await self._read(cursor.read(part.start, part.stop), cursor, partial(_given, file), part.most_bytes)
-                except SourceUnreadable:  # the upload comes to it
-                    pass
-                finally:
-                    await cursor.aclose()
-                self.done = before + cursor.progress if part.stop == _END else self.done + part.stop - part.start
-
-    async def _read(
-        self,
-        rows: AsyncGenerator[Item, None],
-        cursor: Cursor,
-        file_of: Callable[[Item], _File],
-        most_bytes: int,
-    ) -> None:
-        before = self.done
-        async with aclosing(rows) as items:
-            async for item in items:
-                self._check()
-                file = file_of(item)
-                place = Place(file.number, item.start - file.base, None if file.lines is None else file.lines + 1)
-                lines = 0
-                for judge in self._judges.values():
-                    lines = judge.take(item, place)
-                if file.lines is not None:
-                    file.lines += lines
-                if isinstance(item, Block):
-                    self.sample.add(item)
-                self._reached(before + cursor.progress)
-                if cursor.progress >= most_bytes:
-                    return
-
-
-def _given(file: _File, _item: Item) -> _File:
-    return file
-
-
-def _by_file(parts: Sequence[Part]) -> Iterator[tuple[int, list[Part]]]:
-    found: dict[int, list[Part]] = {}
-    for part in parts:
-        found.setdefault(part.file, []).append(part)
-    return iter(found.items())

@@ -14,6 +14,7 @@ __all__ = ["Place", "Seen", "kind_of_token", "with_row"]
 _SURELY_64_BITS = 18
 """Digits of an integer."""
 
+_ANY_NUMBER = (Kind.LARGE, Kind.NUMBER)
 _BEGINS = {
     '"': Kind.STRING,
     "{": Kind.OBJECT,
@@ -44,6 +45,15 @@ class Seen:
         """With *kind* at *place*, too."""
         known = self.first.get(kind)
         return self if known is not None and known <= place else replace(self, first={**self.first, kind: place})
+
+    def as_told(self) -> Seen:
+        """Without numbers of another kind behind the first one that is no integer of 64 bits: from there on a decoder takes every
+        number, so only some of them were noticed."""
+        first = min((place for kind, place in self.first.items() if kind in _ANY_NUMBER), default=None)
+        if first is None:
+            return self
+        numbers = (Kind.INTEGER, *_ANY_NUMBER)
+        return Seen({kind: place for kind, place in self.first.items() if kind not in numbers or place <= first})
 
 
 def with_row(

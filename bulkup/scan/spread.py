@@ -1,30 +1,65 @@
-"""Which parts of a source are looked at where not all of it is: the beginning and the end of each file, and pieces between."""
+"""The parts in which a source is scanned: all of it, or the beginning and the end of each file, and pieces between.
+
+Parts depend on the files alone, never on who reads them: so a scan goes on after a kill, and more processes find the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from bulkup.light_dataclass import dataclass
-from bulkup.sources import SourceFile
+from bulkup.scan.sample import MOST_BLOCKS
+from bulkup.sources import Compression, SourceFile
 
-__all__ = ["Part", "spread_over"]
+__all__ = ["END", "Part", "spread_over", "whole_in_parts"]
+
+PART_BYTES = 128 * 1024 * 1024
+"""On disk: what is lost by a kill, and what one process does while others do the rest."""
+
+_MOST_PARTS = 1024
+_COUNTED_WHOLE_BYTES = 16 * 1024 * 1024
+"""Of a source that is no larger every key is counted."""
 
 _PIECE_BYTES = 4 * 1024 * 1024
 _MOST_PIECES = 64
 _LEAST_OF_A_FILE = 128 * 1024
 
+END = 2**62
+"""A position behind every source."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The rows of file number *file* that begin in [start, stop), counted in the file, up to *most_bytes* of it on disk."""
+    """The rows of *files* files, from number *file* on, that begin in [start, stop), counted in the file where there is one, up to
+    *most_bytes* of it on disk. *has_lines*: all before it in its file is in parts too, so lines can be counted. *sampled*: so many
+    blocks are kept for a sample. Keys are counted in one block of *counted_every*."""
 
     file: int
-    start: int
-    stop: int
-    most_bytes: int
+    start: int = 0
+    stop: int = END
+    most_bytes: int = END
+    files: int = 1
+    has_lines: bool = True
+    sampled: int = MOST_BLOCKS
+    counted_every: int = 1
 
 
-_END = 2**62
+def whole_in_parts(files: Sequence[SourceFile]) -> list[Part]:
+    """All of *files*: small ones together, large ones in pieces where they can be read so."""
+    total = sum(file.size or 0 for file in files)
+    size = max(PART_BYTES, total // _MOST_PARTS)
+    parts: list[Part] = []
+    for number, count in _together(files, size):
+        file = files[number]
+        length = file.length if count == 1 and file.any_range else None
+        pieces = -(-(file.size or 0) // size) if length is not None else 1
+        if length is None or pieces < 2:
+            parts.append(Part(number, files=count))
+            continue
+        starts = [i * length // pieces for i in range(pieces)]
+        parts += [Part(number, start, stop) for start, stop in zip(starts, [*starts[1:], END], strict=True)]
+    return _sampled(parts, 1 if total <= _COUNTED_WHOLE_BYTES else 64)
 
 
 def spread_over(files: Sequence[SourceFile], most_bytes: int) -> list[Part] | None:
@@ -42,12 +77,40 @@ def spread_over(files: Sequence[SourceFile], most_bytes: int) -> list[Part] | No
         if file.any_range and file.length is not None and share < size:
             parts += _pieces(number, file.length, share * file.length // size)
         else:
-            parts.append(Part(number, 0, _END, share))
-    return parts
+            parts.append(Part(number, most_bytes=share))
+    return _sampled(parts, 1 if most_bytes <= _COUNTED_WHOLE_BYTES else 64)
 
 
 def _pieces(number: int, length: int, wanted: int) -> list[Part]:
     count = min(_MOST_PIECES, max(2, wanted // _PIECE_BYTES))
     piece = max(1, wanted // count)
     starts = [i * (length - piece) // (count - 1) for i in range(count)]
-    return [Part(number, start, start + piece, _END) for start in starts]
+    return [Part(number, start, start + piece, has_lines=start == 0) for start in starts]
+
+
+def _together(files: Sequence[SourceFile], size: int) -> Iterator[tuple[int, int]]:
+    """Runs of files that are read as one part, each as its first file and how many there are: small ones, and the members of an
+    archive that can only be unpacked from its beginning."""
+    first, held = 0, 0
+    for number, file in enumerate(files):
+        is_one = number > first and _is_one_stream(files[number - 1], file)
+        if number > first and not is_one and held + (file.size or size) > size:
+            yield first, number - first
+            first, held = number, 0
+        held += file.size or size
+    yield first, len(files) - first
+
+
+def _is_one_stream(before: SourceFile, file: SourceFile) -> bool:
+    if before.member is None or file.member is None:
+        return False
+    return before.path == file.path and file.member.outer is not Compression.NONE
+
+
+def _sampled(parts: Sequence[Part], counted_every: int) -> list[Part]:
+    """*parts*, of which no more than sixteen blocks are kept in all, spread evenly."""
+    count = len(parts)
+    if count <= MOST_BLOCKS:
+        return [replace(part, sampled=MOST_BLOCKS // count, counted_every=counted_every) for part in parts]
+    chosen = {i * (count - 1) // (MOST_BLOCKS - 1) for i in range(MOST_BLOCKS)}
+    return [replace(part, sampled=int(i in chosen), counted_every=counted_every) for i, part in enumerate(parts)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
@@ -17,12 +17,12 @@ from bulkup.encoding.doubled_keys import DoubledKeys
 from bulkup.encoding.lines import Line
 from bulkup.errors import UsageProblem
 from bulkup.model import Block, EncodedBlock, LongRow, Validation
-from bulkup.rows.schema import Column, Holds, given_columns, infer_column
+from bulkup.rows.schema import Column, Holds, Kind, given_columns, infer_column
 from bulkup.scan.counting import Check, Counts, alone, look_by_halves
 from bulkup.scan.found import Found
+from bulkup.scan.learned import KeyCounts, Learned
 from bulkup.scan.look import known, open_to_all, tokens_in
-from bulkup.scan.measuring import measure
-from bulkup.scan.sample import Sample
+from bulkup.scan.measuring import found_of
 from bulkup.scan.seen import Place, Seen, with_row
 
 __all__ = ["MOST_COLUMNS", "Widening"]
@@ -33,6 +33,9 @@ MOST_COLUMNS = 5000
 _MOST_CODECS = 2
 """In one block: what its other rows bring makes one more."""
 
+_KEPT_CODECS = 16
+"""Of earlier parts: the next one comes to the same."""
+
 _SETTLED = 64
 """After so many blocks that brought nothing new an automaton is made for the next; it costs as much as some hundred blocks."""
 
@@ -42,41 +45,113 @@ _WHOLE_SHARE = 0.9
 _FIT_ROWS = 64
 """Of each block of the sample, where that has several: rows are held against every preset one by one."""
 
+_Kinds = tuple[tuple[str, frozenset[Kind]], ...]
+
 
 class Widening:
     """Learns the columns. *plan* is as decided on the first rows, but for those."""
 
-    def __init__(self, plan: RowPlan, options: RowOptions, check: Check) -> None:
-        self._plan = plan
+    stage = None
+
+    def __init__(self, plan: RowPlan, options: RowOptions) -> None:
+        self.plan = plan
+        self.given = given_columns(options.columns)
+        self.dropped = set(plan.drop) if plan.mapping is None else set()
+        self.open = open_to_all(plan, list(self.given.values())).encoder()
         self._options = options
+        self._doubled = DoubledKeys()
+        self._known: OrderedDict[_Kinds, tuple[BlockEncoder, bool]] = OrderedDict()
+
+    def judge(self, check: Check, counted_every: int) -> WideningJudge:
+        """As `Way.judge`."""
+        return WideningJudge(self, check, counted_every)
+
+    def next(self, learned: Learned) -> None:
+        """As `Way.next`: the first pass has seen all there is."""
+
+    def encoder_for(self, seen: Mapping[str, Seen], *, is_settled: bool) -> tuple[BlockEncoder, bool]:
+        """What takes rows in which there is only what was *seen*, and whether it is as fast as it can be: it is made so if that
+        *is_settled*, and may be so from an earlier part."""
+        kinds = tuple((name, frozenset(found.first)) for name, found in seen.items())
+        kept = self._known.get(kinds)
+        if kept is None or (is_settled and not kept[1]):
+            plan = known(self.plan, seen, list(self.given.values()), is_settled=is_settled)
+            kept = self._known[kinds] = BlockEncoder(plan, self._doubled), is_settled
+            while len(self._known) > _KEPT_CODECS:
+                self._known.popitem(last=False)
+        self._known.move_to_end(kinds)
+        return kept
+
+    def columns(self, seen: Mapping[str, Seen]) -> tuple[Column, ...]:
+        """The columns that take what was *seen*. Given ones keep their place among the rows' keys, as far as the first rows tell.
+        Raises `UsageProblem`."""
+        if len(seen) > MOST_COLUMNS:
+            raise UsageProblem(
+                f"{self.plan.target.name}: the rows have more than {MOST_COLUMNS:,} different keys, and each would be a column. "
+                "If keys are values, put them under one key (a mapping does that: docs/mapping.md)"
+            )
+        inferred = {name: infer_column(name, found.first, self._options.nested) for name, found in seen.items()}
+        first = [column.name for column in self.plan.columns or ()]
+        order = dict.fromkeys([*first, *seen, *self.given])
+        return tuple((inferred | self.given)[name] for name in order if name in inferred or name in self.given)
+
+    def found(self, learned: Learned) -> Found:
+        """As `Way.found`."""
+        plan = self._fitted(replace(self.plan, columns=self.columns(learned.keys)), learned.sample)
+        if not plan.columns and learned.rows:
+            raise UsageProblem(f"{plan.target.name}: the schema has no columns (every row is empty)")
+        return found_of(replace(plan, rewrite=self._is_rewritten(plan, learned.sample)), learned)
+
+    def _is_rewritten(self, plan: RowPlan, sample: tuple[Block, ...]) -> bool:
+        columns = plan.columns or ()
+        if self.dropped or any(column.holds is Holds.TEXT for column in columns):
+            return True
+        as_they_are, anew = (replace(plan, rewrite=rewrite).encoder() for rewrite in (False, True))
+        sent = sum(as_they_are.encode_whole(block) is not None for block in sample)
+        return sent < _WHOLE_SHARE * sum(anew.encode_whole(block) is not None for block in sample)
+
+    def _fitted(self, plan: RowPlan, sample: tuple[Block, ...]) -> RowPlan:
+        """*plan* with the preset that the rows of *sample* are in the shape of."""
+        if self._options.preset != "auto" or plan.mapping is not None:
+            return plan
+        most = _FIT_ROWS if len(sample) > 1 else None
+        rows = [row for block in sample for row in islice(readable_rows(block, plan), most)]
+        counts = Counter(fit for row in rows for fit in fitting(row, plan.target, plan.turns))
+        choice = choose_preset(plan.target, counts, len(rows))
+        return replace(plan, preset=choice.preset, fit=choice.fit)
+
+
+class WideningJudge:
+    """Learns the columns of one part. What it says depends on that alone: of earlier parts it only has what is ready to be used."""
+
+    def __init__(self, way: Widening, check: Check, counted_every: int) -> None:
+        self._way = way
         self._check = check
-        self._given = given_columns(options.columns)
-        self._dropped = set(plan.drop) if plan.mapping is None else set()
+        self._without = way.dropped | way.given.keys()
         self._seen: Mapping[str, Seen] = {}
         self._first_row: Place | None = None
         self._counts = Counts()
-        self._doubled = DoubledKeys()
-        self._open = open_to_all(plan, list(self._given.values())).encoder()
+        self._keys = _KeyCounter(counted_every)
         self._known: BlockEncoder | None = None
+        self._is_fast = False
         self._codecs = 0  # made within this block
         self._quiet, self._settles_at = 0, _SETTLED
-
-    # --- what is read -------------------------------------------------------------------------------------------------
 
     def take(self, item: Block | LongRow, place: Place) -> int:
         """As `Judge.take`."""
         if isinstance(item, LongRow):
-            self._counts.rejected(self._open.reject_long(item), place)
+            self._counts.rejected(self._way.open.reject_long(item), place)
             return 1
+        self._keys.next_block()
         made = self._encoder().encode_whole(item)
         if made is not None:
             self._quiet += 1
-            if self._quiet == self._settles_at:
+            if self._quiet == self._settles_at and not self._is_fast:
                 self._known = None
             return self._take_whole(item, made, place)
         self._codecs = 0
         lines, blank = look_by_halves(item, self, place, self._check)
-        self._counts.blank += blank
+        self._counts.blank(blank, place)
         return lines
 
     def fits(self, part: Block, place: Place) -> bool:
@@ -89,44 +164,40 @@ class Widening:
     def _take_whole(self, block: Block, made: EncodedBlock, place: Place) -> int:
         if made.rows:
             self._first_row = self._first_row or place
-        return self._counts.block(block, made)
+            if self._keys.counts:
+                self._keys.add(_rows_of(made.body.replace(b"\n", b",")))  # a shortcut leaves breaks
+        return self._counts.block(block, made, place)
 
     def one(self, part: Block, line: Line, place: Place) -> None:
         """As `Taker.one`."""
-        made = alone(self._open.encode_rows(part))
-        if made.body is None and self._plan.validation is Validation.TRUST:
-            made = alone(replace(self._plan, columns=self._columns()).encoder().encode_rows(part))
+        plan = self._way.plan
+        made = alone(self._way.open.encode_rows(part))
+        if made.body is None and plan.validation is Validation.TRUST:
+            made = alone(replace(plan, columns=self._way.columns(self._seen)).encoder().encode_rows(part))
             if made.body is not None:
-                self._counts.row(line)
+                self._counts.row(line, place)
                 return
         if made.body is None:
             assert made.reject is not None, "a row is taken or rejected"
             self._counts.rejected(made.reject, place)
             return
-        self._counts.row(line)
-        self._learn(made.body, place)
+        self._counts.row(line, place)
+        for row in _rows_of(made.body):
+            self._learn({key: token for key, token in row.items() if key not in self._without}, place)
+            if self._keys.counts:
+                self._keys.add([row])
+            self._first_row = self._first_row or place
 
     def goes_row_by_row(self) -> bool:
         """As `Taker.goes_row_by_row`."""
         return self._codecs >= _MOST_CODECS
 
-    def _learn(self, body: bytes, place: Place) -> None:
-        without = self._dropped | self._given.keys()
-        with room_to_recurse():
-            rows = tokens_in(b"[" + body + b"]")
-        for row in rows:
-            self._learn_of({key: token for key, token in row.items() if key not in without}, place)
-            self._first_row = self._first_row or place
-
-    def _learn_of(self, tokens: Mapping[str, msgspec.Raw], place: Place) -> None:
+    def _learn(self, tokens: Mapping[str, msgspec.Raw], place: Place) -> None:
         wider = with_row(self._seen, tokens, place, self._first_row)
         if wider is None:
             return
         if len(wider) > MOST_COLUMNS:
-            raise UsageProblem(
-                f"{self._plan.target.name}: the rows have more than {MOST_COLUMNS:,} different keys, and each would be a column. "
-                "If keys are values, put them under one key (a mapping does that: docs/mapping.md)"
-            )
+            self._way.columns(wider)
         self._seen = wider
         if self._known is not None:
             self._known = None
@@ -138,56 +209,55 @@ class Widening:
     def _encoder(self) -> BlockEncoder:
         if self._known is None:
             is_settled = self._quiet >= self._settles_at
-            given = list(self._given.values())
-            self._known = BlockEncoder(known(self._plan, self._seen, given, is_settled=is_settled), self._doubled)
+            self._known, self._is_fast = self._way.encoder_for(self._seen, is_settled=is_settled)
         return self._known
 
-    # --- what is found ------------------------------------------------------------------------------------------------
-
-    def next(self) -> None:
-        """As `Judge.next`: the first pass has seen all there is."""
-
-    def found(self, sample: Sample, broke_off: str | None) -> Found:
-        """As `Judge.found`."""
-        plan = self._fitted(replace(self._plan, columns=self._columns()), sample)
-        if not plan.columns and self._counts.rows:
-            raise UsageProblem(f"{plan.target.name}: the schema has no columns (every row is empty)")
-        plan = replace(plan, rewrite=self._is_rewritten(plan, sample))
-        return Found(
-            plan=plan,
-            rows=self._counts.rows,
-            blank=self._counts.blank,
-            rejected=self._counts.rejects.count,
-            measure=measure(plan, sample, self._counts.largest),
-            reasons=self._counts.rejects.reasons(),
+    def learned(self) -> Learned:
+        """As `Judge.learned`."""
+        return Learned(
+            files=self._counts.files,
+            reasons=self._counts.rejects.reasons,
             keys=self._seen,
-            broke_off=broke_off,
+            first_row=self._first_row,
+            counted=self._keys.found(self._seen),
         )
 
-    def _columns(self) -> tuple[Column, ...]:
-        inferred = {name: infer_column(name, seen.first, self._options.nested) for name, seen in self._seen.items()}
-        order = {**dict.fromkeys(self._order()), **dict.fromkeys(self._given)}
-        return tuple((inferred | self._given)[name] for name in order if name in inferred or name in self._given)
 
-    def _order(self) -> list[str]:
-        """Given columns keep their place among the rows' keys, as far as the first rows tell."""
-        first = [column.name for column in self._plan.columns or ()]
-        return [*first, *self._seen]
+def _rows_of(body: bytes) -> list[dict[str, msgspec.Raw]]:
+    with room_to_recurse():
+        return tokens_in(b"[" + body + b"]")
 
-    def _is_rewritten(self, plan: RowPlan, sample: Sample) -> bool:
-        columns = plan.columns or ()
-        if self._dropped or any(column.holds is Holds.TEXT for column in columns):
-            return True
-        as_they_are, anew = (replace(plan, rewrite=rewrite).encoder() for rewrite in (False, True))
-        sent = sum(as_they_are.encode_whole(block) is not None for block in sample.blocks)
-        return sent < _WHOLE_SHARE * sum(anew.encode_whole(block) is not None for block in sample.blocks)
 
-    def _fitted(self, plan: RowPlan, sample: Sample) -> RowPlan:
-        """*plan* with the preset that the rows of *sample* are in the shape of."""
-        if self._options.preset != "auto" or plan.mapping is not None:
-            return plan
-        most = _FIT_ROWS if len(sample.blocks) > 1 else None
-        rows = [row for block in sample.blocks for row in islice(readable_rows(block, plan), most)]
-        counts = Counter(fit for row in rows for fit in fitting(row, plan.target, plan.turns))
-        choice = choose_preset(plan.target, counts, len(rows))
-        return replace(plan, preset=choice.preset, fit=choice.fit)
+class _KeyCounter:
+    """Counts keys, and nulls, in the rows of one block of *every* so many: that costs more than the look."""
+
+    def __init__(self, every: int) -> None:
+        self.counts = False
+        self._every = every
+        self._blocks = 0
+        self._rows = 0
+        self._present: Counter[str] = Counter()
+        self._null: Counter[str] = Counter()
+
+    def next_block(self) -> None:
+        """Another block begins."""
+        self.counts = self._blocks % self._every == 0
+        self._blocks += 1
+
+    def add(self, rows: list[dict[str, msgspec.Raw]]) -> None:
+        """Count *rows* of the block."""
+        self._rows += len(rows)
+        for row in rows:
+            self._present.update(row.keys())
+            self._null.update([key for key, token in row.items() if token == _NULL])
+
+    def found(self, seen: Mapping[str, Seen]) -> KeyCounts:
+        """Of the keys that were *seen*."""
+        return KeyCounts(
+            self._rows,
+            {name: self._present[name] for name in seen},
+            {name: self._null[name] for name in seen if Kind.NULL in seen[name].first},
+        )
+
+
+_NULL = msgspec.Raw(b"null")

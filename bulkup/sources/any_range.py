@@ -59,6 +59,11 @@ class AnyRangeSource:
         *bases, self.size = accumulate((file.length or 0 for file in files), initial=0)
         self.bases: tuple[int, ...] = tuple(bases)
 
+    @property
+    def end(self) -> int:
+        """As the seam says."""
+        return self.size
+
     def learn(self, bases: Sequence[int]) -> None:
         """They are arithmetic."""
 

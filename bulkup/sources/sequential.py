@@ -50,6 +50,7 @@ class SequentialSource:
         self.notes = notes
         self._close = close
         self._bases = [0]
+        self.end: int | None = None
 
     @property
     def bases(self) -> tuple[int, ...]:
@@ -61,8 +62,10 @@ class SequentialSource:
             self._bases = list(bases)
 
     def reached(self, index: int, base: int) -> None:
-        """A cursor has found that file *index* begins at *base*."""
-        if index == len(self._bases):
+        """A cursor has found that file *index* begins at *base*, or if there is none that the one before ends there."""
+        if index == len(self.files):
+            self.end = base
+        elif index == len(self._bases):
             self._bases.append(base)
         elif base != self._bases[index]:
             raise SourceChanged(f"{self.files[index - 1].uri}: has another length than when it was read before")
@@ -212,9 +215,9 @@ class SequentialCursor:
         self._stream = self._open(self._index, done.end)
 
     def _open(self, index: int, base: int = 0) -> Stream | None:
+        self._source.reached(index, base)
         if index == len(self._source.files):
             return None
-        self._source.reached(index, base)
         file = self._source.files[index]
         block_bytes, max_row_bytes = self._source.block_bytes, self._source.max_row_bytes
         if file.format.cutter is None:

@@ -54,6 +54,10 @@ class Source(Protocol):
     def bases(self) -> tuple[int, ...]:
         """The positions at which the files begin, as far as known; one that is read forward only learns them as it is read."""
 
+    @property
+    def end(self) -> int | None:
+        """Where the last file ends; None as long as that is not known."""
+
     def learn(self, bases: Sequence[int]) -> None:
         """Take what an earlier process found `bases` to be: then files that are passed over need not be read."""
 

@@ -21,9 +21,9 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(scanning, "LEAST_BYTES", 1)
     made: list[str] = []
 
-    def counted(source: Any, lanes: Any, *more: Any, **options: Any) -> Any:
-        made.extend(lanes)
-        return scan(source, lanes, *more, **options)
+    def counted(ways: Any, *more: Any, **options: Any) -> Any:
+        made.extend(ways)
+        return scan(ways, *more, **options)
 
     monkeypatch.setattr(scanning, "scan", counted)
     return made

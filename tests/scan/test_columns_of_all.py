@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import random
@@ -24,11 +23,11 @@ from bulkup.rows.schema import Kind, words
 from bulkup.scan import widening
 from bulkup.scan.counting import largest_line
 from bulkup.scan.found import Found
-from bulkup.scan.scanner import scan
 from bulkup.scan.spread import spread_over
 from bulkup.sources import Reading, open_source
 from tests.encoding import lines as ln
 from tests.examples import examples
+from tests.scan.whole import found_in
 
 MIB = 1024 * 1024
 
@@ -46,8 +45,7 @@ def scanned(
     reading = Reading(as_lines=True, max_row_bytes=options.get("max_row_bytes", MIB))
     source = open_source([str(path)], max_row_bytes=reading.max_row_bytes, block_bytes=block_bytes, reading=reading)
     parts = spread_over(source.files, most_bytes)
-    lanes = {"lane": (target, RowOptions(**options))}
-    return asyncio.run(scan(source, lanes, lambda: None, lambda _: None, parts))["lane"]
+    return found_in(source, target, RowOptions(**options), parts, is_whole=parts is None, block_bytes=block_bytes)
 
 
 def lines(*rows: object) -> bytes:

@@ -22,7 +22,6 @@ def test_it_is_spread_evenly(count: int) -> None:
     steps = {after - before for before, after in pairwise(at)}
     assert at[0] == 0
     assert len(steps) <= 1
-    assert sample.is_whole == (len(at) == count)
     assert min(count, 8) <= len(at) <= 16
     assert count - at[-1] <= max(steps, default=1)
 

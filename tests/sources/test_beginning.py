@@ -16,8 +16,8 @@ from bulkup.encoding import RowOptions
 from bulkup.model import Block
 from bulkup.rows.schema import words
 from bulkup.scan.found import Found
-from bulkup.scan.scanner import scan
 from bulkup.sources import Held, Source, open_source
+from tests.scan.whole import found_in
 
 ROWS = [b'{"n":%d,"text":"%s"}\n' % (n, b"x" * 100) for n in range(2000)]
 LATE = b'{"n":1.5,"text":"late"}\n'
@@ -32,8 +32,7 @@ def opened(fd: int, folder: Path, *, most_bytes: int = 2**40, wait_s: float = 60
 def looked_at(source: Source) -> Found:
     assert source.beginning is not None
     first = source.beginning
-    lanes = {"x": (TARGET, RowOptions())}
-    return asyncio.run(scan(first.source, lanes, lambda: None, lambda _: None, goes_on=not first.are_all))["x"]
+    return found_in(first.source, TARGET, RowOptions(), goes_on=not first.are_all)
 
 
 def read(source: Source, lanes: int = 1) -> list[bytes]:

@@ -1,0 +1,107 @@
+"""Who looks at the parts of a source: a thread of this process, and the run's worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
+
+from bulkup.run.run_workers import RunWorkers
+from bulkup.run.scan_worker import LookAtPart, Reached, ScannedLane, blocking
+from bulkup.scan.judging import Way
+from bulkup.scan.learned import Learned
+from bulkup.scan.scanner import look_at_part
+from bulkup.scan.spread import Part
+from bulkup.sources import Source, open_files
+from bulkup.workers import WorkerLost
+
+__all__ = ["ThisHand", "WorkerHand"]
+
+T = TypeVar("T")
+
+
+class ThisHand:
+    """Looks in a thread of this process: the user's where *runs_user_code*. *source* is all of it."""
+
+    def __init__(
+        self,
+        source: Source,
+        max_row_bytes: int,
+        reached: Callable[[object, int], None],
+        *,
+        goes_on: bool,
+        runs_user_code: bool,
+    ) -> None:
+        self._source = source
+        self._max_row_bytes = max_row_bytes
+        self._reached = reached
+        self._goes_on = goes_on
+        self._is_users = runs_user_code
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """What *work* gives, in that thread."""
+        return await blocking(lambda _: work(), is_users=self._is_users)
+
+    async def check(self, work: Callable[[Callable[[], None]], T]) -> T:
+        """As `do`; *work* calls what it is given now and then."""
+        return await blocking(work, is_users=self._is_users)
+
+    async def look(self, lanes: Mapping[str, Way], part: Part) -> Mapping[str, Learned]:
+        """As `Hand.look`."""
+        source = self._source_of(part)
+
+        def work(check: Callable[[], None]) -> Mapping[str, Learned]:
+            return look_at_part(source, part, lanes, check, partial(self._reached, part), goes_on=self._goes_on)
+
+        return await blocking(work, is_users=self._is_users)
+
+    def _source_of(self, part: Part) -> Source:
+        files = self._source.files[part.file : part.file + part.files]
+        if len(files) == len(self._source.files):
+            return self._source
+        return open_files(files, max_row_bytes=self._max_row_bytes)
+
+
+class WorkerHand:
+    """Has worker number *number* look. *lanes* are all that are scanned, *files* all of the source's."""
+
+    def __init__(
+        self,
+        workers: RunWorkers,
+        number: int,
+        lanes: Mapping[str, ScannedLane],
+        source: Source,
+        max_row_bytes: int,
+        reached: Callable[[object, int], None],
+        *,
+        goes_on: bool,
+    ) -> None:
+        self._workers = workers
+        self._number = number
+        self._lanes = lanes
+        self._source = source
+        self._max_row_bytes = max_row_bytes
+        self._reached = reached
+        self._goes_on = goes_on
+
+    async def look(self, lanes: Mapping[str, Way], part: Part) -> Mapping[str, Learned] | None:
+        """As `Hand.look`: None where the worker has ended."""
+        order = LookAtPart(
+            lanes={name: self._lanes[name] for name in lanes},
+            stages={name: way.stage for name, way in lanes.items()},
+            files=self._source.files[part.file : part.file + part.files],
+            part=part,
+            max_row_bytes=self._max_row_bytes,
+            goes_on=self._goes_on,
+        )
+
+        def told(word: object) -> None:
+            if isinstance(word, Reached):
+                self._reached(part, word.bytes)
+
+        try:
+            answer = await self._workers.ask(self._number, order, told)
+        except WorkerLost:
+            return None
+        assert isinstance(answer, dict), "a part that was looked at"
+        return answer
