@@ -507,8 +507,8 @@ MUTATIONS = (
         "worker",
         "the first worker's requests go on while it waits for the others",
         "bulkup/workers/serving.py",
-        "        task.cancel()\n    await _collect(others)\n",
-        "        pass\n    await _collect(others)\n",
+        "        for task in self._tasks.values():\n            task.cancel()\n\n    async def idle",
+        "        pass\n\n    async def idle",
         ("tests/workers/test_pool.py::test_what_a_worker_is_doing_stops_at_once_when_its_parent_is_killed",),
     ),
     Mutation(

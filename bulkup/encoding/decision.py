@@ -27,7 +27,7 @@ from bulkup.rows.mapping import Mapping
 from bulkup.rows.schema import Column, Holds, given_columns, infer_columns
 from bulkup.settings.repair import Repair
 
-__all__ = ["decide", "exploder_of", "readable_rows"]
+__all__ = ["decide", "exploder_of", "readable_rows", "tells_columns"]
 
 _Row = dict[str, Any]
 _PROBLEM_CHARS = 2000
@@ -51,12 +51,7 @@ def decide(sample: Block | None, target: Target, options: RowOptions, chosen: Ch
     lines = [line.row for line in lines_of(sample) if line.row] if sample is not None else []
     mender = Mender(options.repairs)
     _check(target, options)
-    doubles_count = options.validation is Validation.FULL and Repair.DUPLICATE_KEYS not in options.repairs
-    if doubles_count and may_hold_doubled_keys(b"\n".join(lines)):
-        lines_said = [line for line in lines if doubled_key(line) is None]  # what is rejected anyway says nothing
-    else:
-        lines_said = lines
-    found = [row for row in (_read(line, mender) for line in lines_said) if row is not None]
+    found = [row for row in (_read(line, mender) for line in _without_doubled(lines, options)) if row is not None]
     top = tuple(key for key in dict.fromkeys(options.drop) if any(key in row for row in found) or not is_nested(key))
     nested = tuple(key for key in options.drop if key not in top)
     rows = [without(row, top, nested) for row in found]
@@ -83,11 +78,10 @@ def decide(sample: Block | None, target: Target, options: RowOptions, chosen: Ch
         if chosen is not None:  # the first rows may be the few that are in another shape
             rows = [row for row in rows if missing_in(row, chosen.preset, target, options.turns) is None]
         return _fixed(plan, target.rows, rows, lines)
-    if lines and not found and options.schema is None:
-        raise UsageProblem(
-            f"{target.name}: no row of the first block can be read, so there is no schema; "
-            f"give one as [{target.name}.schema]"
-        )
+    if sample is not None and lines and not found and options.schema is None:
+        first = _with_columns(plan, [], [], options).encoder().encode(sample).rejects[0]
+        said = f"{target.name}: none of the first rows can be sent, so its columns are not known. The first: "
+        raise UsageProblem(one_line(said + first.reason, _PROBLEM_CHARS))
     return _with_columns(plan, rows, lines, options)
 
 
@@ -99,6 +93,22 @@ def readable_rows(block: Block, options: RowOptions | RowPlan) -> Iterator[_Row]
         row = _read(line.row, mender) if line.row else None
         if row is not None:
             yield without(row, options.drop, nested)
+
+
+def _without_doubled(lines: list[bytes], options: RowOptions | RowPlan) -> list[bytes]:
+    """*lines* without those in which a key stands twice, where that rejects them: what is rejected anyway says nothing."""
+    counts = options.validation is Validation.FULL and Repair.DUPLICATE_KEYS not in options.repairs
+    if not counts or not may_hold_doubled_keys(b"\n".join(lines)):
+        return lines
+    return [line for line in lines if doubled_key(line) is None]
+
+
+def tells_columns(block: Block, options: RowOptions) -> bool:
+    """Whether `decide` learns something of the rows of *block*: one with keys is not rejected anyway."""
+    mender = Mender(options.repairs)
+    lines = [line.row for line in lines_of(block) if line.row]
+    rows = (_read(line, mender) for line in _without_doubled(lines, options))
+    return any(row and without(row, options.drop, ()) for row in rows)
 
 
 def exploder_of(target: Target, options: RowOptions) -> Exploder:

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 import anyio
 
 from bulkup.encoding import RowOptions, Target
-from bulkup.encoding.decision import exploder_of, readable_rows
+from bulkup.encoding.decision import exploder_of, tells_columns
 from bulkup.encoding.exploding import block_of
 from bulkup.errors import SourceUnreadable
 from bulkup.light_dataclass import dataclass
@@ -290,7 +290,7 @@ async def _first_block(source: Source, options: RowOptions, made: Callable[[Bloc
                 if isinstance(item, Block):
                     rows = made(item)
                     first = first or rows
-                    if rows is not None and any(readable_rows(rows, options)):  # a row without keys says nothing
+                    if rows is not None and tells_columns(rows, options):
                         return rows
                     count += 1
                 if count > _UNREADABLE_BLOCKS:

@@ -59,7 +59,8 @@ class Listed:
         """What a person should know of the archive at *uri*; None where that is nothing."""
         if not self.passed:
             return None
-        return f"{uri}: {len(self.files):,} members hold rows; passed over: {some_of(self.passed)}"
+        held = "1 member holds" if len(self.files) == 1 else f"{len(self.files):,} members hold"
+        return f"{uri}: {held} rows; passed over: {some_of(self.passed)}"
 
 
 def archive_kind(head: Head) -> Kind | None:

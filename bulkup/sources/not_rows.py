@@ -109,6 +109,10 @@ def no_json(text: bytes) -> NotRows:
     """*text*, in which there is no row."""
     if text.strip(SPACE) == b"null":
         return NotRows("holds null and no rows")
+    line = text.lstrip(SPACE).partition(b"\n")[0]
+    if isinstance(value := attempt(msgspec.json.decode, line), str | int | float):
+        kind = "true or false" if isinstance(value, bool) else "a string" if isinstance(value, str) else "a number"
+        return NotRows(f"has {kind} in each line, and a row is an object; make rows of them: jq -c '{{text: .}}'")
     return NotRows("is neither JSON lines nor a JSON array, nor CSV; convert it to JSON lines, or say --delimiter")
 
 

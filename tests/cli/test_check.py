@@ -108,6 +108,20 @@ def test_what_no_upload_would_take_is_one_line(capsys: pytest.CaptureFixture[str
     assert main(["check", "rows.jsonl", "--to", "nebius", "-q"]) == 65
 
 
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [("{bad}", "not valid JSON"), ('{"text":"a","text":"b"}', "the key stands twice"), ('{"n":NaN}', "NaN is not")],
+)
+def test_rows_that_are_rejected_may_fill_the_first_block(
+    capsys: pytest.CaptureFixture[str], bad: str, said: str
+) -> None:
+    """What the columns are is seen further on."""
+    write(*[bad + " " * 60] * 3000, *[{"text": "a"}] * 4000)
+    lane = checked(capsys, "--to", "nebius", "--max-rejects", "50%")["destinations"]["nebius"]
+    assert (lane["rows_to_send"], lane["rows_rejected"]) == (4000, 3000)
+    assert said in lane["rejected_for"][0]["reason"]
+
+
 def test_what_cannot_be_taken_back_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     write(*({f"key{n}": "x"} for n in range(250)), {"v": [1]}, {"v": "plain"})
     few, times, quotes = checked(capsys, "--to", "nebius")["destinations"]["nebius"]["warnings"]

@@ -236,7 +236,13 @@ def test_plain_columns_are_sent_as_their_own_bytes() -> None:
 def test_rows_without_any_column_and_unreadable_first_blocks_are_refused() -> None:
     with pytest.raises(UsageProblem, match="no columns"):
         decided({}, {})
-    with pytest.raises(UsageProblem, match="no row of the first block can be read"):
-        decide(ln.block(b"junk\n"), NEBIUS, RowOptions())
+    for row, fault in (
+        (b'{"a": 1]', "not valid JSON"),
+        (b'{"a": 1, "a": 2}', "a: the key stands twice"),
+        (b'{"a": NaN}', "NaN"),
+    ):
+        with pytest.raises(UsageProblem, match=r"none of the first rows can be sent.* The first: ") as caught:
+            decide(ln.block(row + b"\njunk\n"), NEBIUS, RowOptions())
+        assert fault in str(caught.value)
     assert decide(None, NEBIUS, RowOptions()).schema == ()
     assert decide(ln.block(b"\n \n"), NEBIUS, RowOptions()).encoder().encode(ln.block(b"\n \n")).blank == 2
