@@ -40,8 +40,8 @@ __all__ = ["Chosen", "LaneContext", "PlannedLane", "SendingRound"]
 class Chosen:
     """What the user chose, as one lane has it: the run's settings, the destination's, and how *rows* are made by both.
 
-    *memory_bytes* is the lane's share of the memory. *learned_limit* is the largest body that the destination is known to take
-    from earlier runs, in bytes; None where it has never refused one.
+    *memory_bytes* is the lane's share of the memory, *far_memory_bytes* its share of that of each far worker. *learned_limit* is
+    the largest body that the destination is known to take from earlier runs, in bytes; None where it has never refused one.
     """
 
     run: RunSettings
@@ -49,6 +49,7 @@ class Chosen:
     rows: RowOptions
     memory_bytes: int
     learned_limit: int | None = None
+    far_memory_bytes: int = 0
 
     @property
     def rate(self) -> Rate:

@@ -32,7 +32,7 @@ from bulkup.flow.orders import (
     SourceRange,
 )
 from bulkup.flow.prepared import Prepared, changed
-from bulkup.flow.processes import LaneWorkers, ThisProcess
+from bulkup.flow.processes import LaneWorkers, ThisProcess, WorkerProcess
 from bulkup.flow.tiling import Limits
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Accepted, InDoubt
@@ -45,6 +45,12 @@ from bulkup.workers import WorkerLost
 __all__ = ["Executors"]
 
 AHEAD_A_WORKER = 2
+
+BUSIER = 4
+"""A chunk of a plain file goes to the far worker that has read it, unless that one has so many orders more than the least busy."""
+
+DRAFTERS = 4096
+"""Of so many chunks it is known which far worker has read them."""
 
 SHIP_BYTES = 1024 * 1024
 """How much of a source that is read here goes to an executor in one message."""
@@ -74,6 +80,7 @@ class Executors:
         self._cursor = cursor
         self._token = token
         self._keys = itertools.count()
+        self._drafters: dict[int, WorkerProcess] = {}
 
     @property
     def ahead(self) -> int:
@@ -83,7 +90,16 @@ class Executors:
     async def clean(self, span: SourceRange) -> Drafted | None:
         """A draft of rows that are sent as their own bytes, holding nothing; None where one is not, or cannot be read."""
         order = DraftClean(self._lane, span)
-        return cast("Drafted | None", await self._by_any(lambda executor: executor.ask(order)))
+
+        async def asked(executor: Executor) -> Drafted | None:
+            drafted = cast("Drafted | None", await executor.ask(order))
+            if drafted is not None and isinstance(executor, WorkerProcess) and executor.is_far:
+                self._drafters[drafted.start] = executor
+                if len(self._drafters) > DRAFTERS:
+                    del self._drafters[next(iter(self._drafters))]
+            return drafted
+
+        return await self._by_any(asked)
 
     async def draft(
         self, span: SourceRange, limits: Limits | None, has_read: Callable[[], None] = lambda: None
@@ -173,6 +189,13 @@ class Executors:
         """The worker that is asked least, else this process."""
         return self._workers.least_asked() or self._here
 
+    def _reader_of(self, chunk: Chunk) -> Executor:
+        """Who reads the rows of *chunk* from the file: its page cache may have them already."""
+        least, drafter = self._somebody(), self._drafters.pop(chunk.start, None)
+        if drafter is not None and drafter.is_there and isinstance(least, WorkerProcess):
+            return drafter if drafter.asked <= least.asked + BUSIER else least
+        return least
+
     async def _by_any(self, work: Callable[[Executor], Awaitable[T]]) -> T:
         """What *work* comes to with an executor that lives to see it."""
         while True:
@@ -251,7 +274,7 @@ class Executors:
         """Who can send the chunk, and under which key it holds the rows: None where they are read from the file."""
         hold = prepared.hold
         if hold is None:
-            return self._somebody(), None
+            return self._reader_of(prepared.chunk), None
         if not hold.executor.is_there:  # its rows are made once more
             anew = (await self.draft_again(prepared.chunk, prepared.raw)).hold
             assert anew is not None, "a chunk that is sent has rows"

@@ -57,6 +57,11 @@ class WorkerProcess:
         return self._pool.is_alive(self._number)
 
     @property
+    def is_far(self) -> bool:
+        """Whether it came by itself, maybe from another machine."""
+        return self._pool.is_far(self._number)
+
+    @property
     def asked(self) -> int:
         """How many orders it has under way, of all lanes."""
         return self._pool.asked(self._number)
@@ -107,6 +112,11 @@ class LaneWorkers:
     def may_help(self) -> bool:
         """Whether some are there, or may come."""
         return bool(self._pool.alive) or self._pool.expects_more
+
+    @property
+    def far(self) -> int:
+        """How many know the lane and came by themselves."""
+        return sum(worker.is_far for worker in self.ready)
 
     @property
     def ready(self) -> list[WorkerProcess]:

@@ -29,8 +29,13 @@ def new_round(
     """A round of *planned* that reads by *cursor*. *creation* and *rules* outlive it."""
     lane = planned.lane
     budget = reading = ByteBudget(lane.chosen.memory_bytes)
-    if lane.workers.count:  # half of it for what is read ahead
-        budget, reading = (ByteBudget(lane.chosen.memory_bytes // 2) for _ in range(2))
+    if lane.workers.may_help:  # half of it for what is read ahead
+
+        def of_far_workers() -> int:
+            """What they hold they hold there; of a source that is read here the lines are held here too, whoever encodes them."""
+            return lane.workers.far * lane.chosen.far_memory_bytes // 2 if lane.source.any_range else 0
+
+        budget, reading = (ByteBudget(lane.chosen.memory_bytes // 2, more=of_far_workers) for _ in range(2))
     here = ThisProcess(LaneWorker(lane.destination, planned.plan.rows, planned.chunker, cursor))
     return SendingRound(
         cursor=cursor,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import anyio
 
@@ -12,10 +13,17 @@ __all__ = ["ByteBudget"]
 class ByteBudget:
     """A first-come, first-served budget of bytes. One request above the whole budget is granted when nothing else is held."""
 
-    def __init__(self, total_bytes: int) -> None:
-        self.total_bytes = total_bytes
+    def __init__(self, total_bytes: int, *, more: Callable[[], int] = lambda: 0) -> None:
+        """*more*: how many bytes there are besides at the moment."""
+        self._least_bytes = total_bytes
+        self._more = more
         self.held_bytes = 0
         self._queue: deque[tuple[int, anyio.Event]] = deque()
+
+    @property
+    def total_bytes(self) -> int:
+        """How many bytes may be held."""
+        return self._least_bytes + self._more()
 
     async def take(self, size: int) -> None:
         """Wait until *size* bytes fit, and hold them. Give them back with `give`."""

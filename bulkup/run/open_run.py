@@ -24,7 +24,7 @@ from bulkup.destinations.base import Destination
 from bulkup.destinations.registry import nowhere, service_named
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.doubt.settlement import Others
-from bulkup.errors import as_one_error
+from bulkup.errors import UsageProblem, as_one_error
 from bulkup.event import Logged, Note
 from bulkup.flow.clock import Clock
 from bulkup.flow.context import Chosen, LaneContext
@@ -61,6 +61,9 @@ from bulkup.version import USER_AGENT, VERSION
 
 __all__ = ["OpenRun", "Purpose", "Wish", "open_run", "service_at"]
 
+
+MOST_AT_ONCE_HERE = 256
+"""So many requests at once are enough for one machine."""
 
 _HELD_BYTES, _HELD_WAIT_S = 64 * 1024 * 1024, 5.0
 """Of standard input so much is held, or what has come by then, unless the user wants it whole."""
@@ -161,6 +164,11 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
         raise nowhere()
     for destination in upload.destinations:  # before anything is written down: a URL may hold a password
         check_base_url(destination.url)
+        if destination.concurrency > MOST_AT_ONCE_HERE and upload.settings.listen is None:
+            raise UsageProblem(
+                f"--concurrency {destination.concurrency:,}: more than {MOST_AT_ONCE_HERE} needs workers on other machines "
+                "(--listen)"
+            )
     tokens = [_no_token() if wish.is_to_check else token_of(d) for d in upload.destinations]
     refuse_secrets(upload)
     state = StateDir(upload.settings.state_dir)
@@ -326,6 +334,7 @@ def _chosen(run: OpenRun, settings: DestinationSettings) -> Chosen:
         rows=row_options(settings, upload.settings),
         memory_bytes=memory_bytes // len(upload.destinations),
         learned_limit=run.state.learned_limit(service_at(settings)),
+        far_memory_bytes=upload.settings.memory_bytes // len(upload.destinations),
     )
 
 

@@ -119,10 +119,11 @@ class DestinationOptions(OptionTable):
     ] = None
     concurrency: Annotated[
         int,
-        Bounds(ge=1, le=256),
+        Bounds(ge=1, le=4096),
         Option(
             metavar="N",
-            meaning="the most requests at once, 1 to 256; bulkup starts with 4, and sends more at once while that is faster",
+            meaning="the most requests at once, 1 to 256, with `--listen` to 4,096; bulkup starts with 4, and sends more at once "
+            "while that is faster",
             parse=parse_whole,
             commands=(*ON_THE_WAY, *SETTABLE),
         ),

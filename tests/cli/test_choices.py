@@ -122,7 +122,7 @@ def test_lists_in_the_environment() -> None:
         ("[rejects]\nkeep = 1", ["c.toml", "rejects.keep"]),
         ("nebius = 5", ["c.toml", "nebius", "table"]),
         ("[nebius]\nmax_chunk_bytes = 'many'", ["c.toml", "nebius.max_chunk_bytes", "8MiB"]),
-        ("[nebius]\nconcurrency = 0", ["c.toml", "line 2: nebius.concurrency 0: give a whole number from 1 to 256"]),
+        ("[nebius]\nconcurrency = 0", ["c.toml", "line 2: nebius.concurrency 0: give a whole number from 1 to 4,096"]),
         ("retry_for_s = -1\n[nebius]", ["c.toml", "retry_for_s"]),
         ("[rejects]\nmax = '200%'", ["c.toml", "rejects.max"]),
         ("to = 7", ["c.toml", "to"]),
@@ -139,8 +139,8 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, text: str, words: list
 
 
 def test_a_flag_at_fault_is_not_blamed_on_the_file(file: str) -> None:
-    with pytest.raises(UsageProblem, match=r"^--concurrency 1000: "):
-        nebius({"config": file, "concurrency": "1000"})
+    with pytest.raises(UsageProblem, match=r"^--concurrency 9000: "):
+        nebius({"config": file, "concurrency": "9000"})
 
 
 def test_a_variable_at_fault_is_named() -> None:

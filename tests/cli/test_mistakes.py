@@ -15,7 +15,7 @@ UP = ("upload", "rows.jsonl", "--to", "nebius")
 A_SIZE = "a size is a number of bytes, or such as 8MiB or 16MB"
 A_TIME = "a time is a number of seconds, or such as 30s, 10m or 2h"
 _ABOUT_RUNS = "resume, status, runs, logs, clean, pause, continue, stop, set, settle, verify, rejects, ids"
-COMMANDS = f"upload, check, {_ABOUT_RUNS}, bench, emulator, demo"
+COMMANDS = f"upload, check, {_ABOUT_RUNS}, bench, worker, emulator, demo"
 
 MISTAKES: list[tuple[tuple[str, ...], str]] = [
     # files
@@ -44,9 +44,9 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ((*UP, "--max-chunk-bytes", "8 apples"), f"--max-chunk-bytes '8 apples': {A_SIZE}"),
     ((*UP, "--max-chunk-bytes", "10"), "--max-chunk-bytes 10: give a size of at least 1,024 bytes"),
     ((*UP, "--max-chunk-rows", "0"), "--max-chunk-rows 0: give a whole number of at least 1"),
-    ((*UP, "--concurrency", "0"), "--concurrency 0: give a whole number from 1 to 256"),
-    ((*UP, "--concurrency", "1000"), "--concurrency 1000: give a whole number from 1 to 256"),
-    ((*UP, "--concurrency", "many"), "--concurrency 'many': give a whole number from 1 to 256"),
+    ((*UP, "--concurrency", "0"), "--concurrency 0: give a whole number from 1 to 4,096"),
+    ((*UP, "--concurrency", "1000"), "--concurrency 1,000: more than 256 needs workers on other machines (--listen)"),
+    ((*UP, "--concurrency", "many"), "--concurrency 'many': give a whole number from 1 to 4,096"),
     ((*UP, "--requests-per-minute", "-3"), "--requests-per-minute -3: give a number above 0"),
     ((*UP, "--requests-per-minute", "60/min"), "--requests-per-minute '60/min': give a number above 0"),
     ((*UP, "--retry-for", "soon"), f"--retry-for 'soon': {A_TIME}"),
@@ -98,7 +98,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
      "config file bad.toml: line 2: foldr: there is no such setting; "
      "line 5: nebius.concurency: there is no such setting (did you mean concurrency?); "
      f"line 6: nebius.max_chunk_bytes: '8 apples': {A_SIZE}; line 7: nebius.folder 3: give a text; "
-     "line 8: nebius.concurrency 0: give a whole number from 1 to 256; "
+     "line 8: nebius.concurrency 0: give a whole number from 1 to 4,096; "
      "line 11: rejects.maxx: there is no such setting (did you mean max?)"),
     (("upload", "rows.jsonl", "--config", "types.toml"),
      'config file types.toml: line 1: to: must be such as "nebius", or ["nebius", "collinear"]; line 2: name: give a text; '
@@ -152,7 +152,7 @@ def test_the_whole_message(
 ENVIRONMENT = [
     ({"BULKUP_CONCURENCY": "3"},
      "BULKUP_CONCURENCY: bulkup has no such variable (did you mean BULKUP_CONCURRENCY?) (unset it to go on)", 2),
-    ({"BULKUP_CONCURRENCY": "0"}, "BULKUP_CONCURRENCY 0: give a whole number from 1 to 256", 2),
+    ({"BULKUP_CONCURRENCY": "0"}, "BULKUP_CONCURRENCY 0: give a whole number from 1 to 4,096", 2),
     ({"BULKUP_RETRY_FOR": "soon"}, f"BULKUP_RETRY_FOR 'soon': {A_TIME}", 2),
     ({"NEBIUS_API_KEY": ""}, "nebius: no token: set NEBIUS_API_KEY in the environment, or name a token_file in the config", 77),
     ({"NEBIUS_API_KEY": "two\nlines"}, "nebius: NEBIUS_API_KEY: a token is one line of printable ASCII without spaces", 77),
@@ -179,7 +179,7 @@ def test_what_is_wrong_with_the_environment(
 def test_verbose_shows_no_traceback_of_a_mistake(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It lies in what was given, not in the code."""
     assert main([*UP, "--concurrency", "0", "-v"]) == 2
-    assert capsys.readouterr().err == "bulkup: --concurrency 0: give a whole number from 1 to 256\n"
+    assert capsys.readouterr().err == "bulkup: --concurrency 0: give a whole number from 1 to 4,096\n"
 
 
 @pytest.mark.parametrize("command", [("status",), ("runs",), ("resume", "x"), ("pause",)])

@@ -24,7 +24,7 @@ from bulkup.flow.orders import SourceRange
 from bulkup.flow.processes import WorkerProcess
 from bulkup.run import far_workers
 from tests.cli.shell import eventually
-from tests.e2e.harness import Bench, gsm8k_rows
+from tests.e2e.harness import SPACE, TOKENS, Bench, gsm8k_rows
 from tests.e2e.test_workers import LANES, assert_landed, has_received
 from tests.forking import Forked
 
@@ -59,15 +59,13 @@ class Far:
         await wait_for(lambda: self.said("listening for workers"))
         before = self.said("has come")
         for _ in range(count):
-            environment = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")}
-            self.workers.append(
-                Forked(
-                    *("worker", "--connect", f"127.0.0.1:{self._to}", "--key", str(self.key), "--retry-for", "20"),
-                    cwd=folder,
-                    env=environment,
-                )
-            )
+            self.add_worker(folder)
         await wait_for(lambda: self.said("has come") >= before + count)
+
+    def add_worker(self, folder: Path) -> None:
+        environment = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")}
+        arguments = ("worker", "--connect", f"127.0.0.1:{self._to}", "--key", str(self.key), "--retry-for", "20")
+        self.workers.append(Forked(*arguments, cwd=folder, env=environment))
 
     def pids(self) -> list[int]:
         """The processes that work: each was forked by one that was started."""
@@ -223,6 +221,35 @@ async def test_a_worker_that_is_told_to_end_finishes_what_it_sends(slow: Bench, 
         assert [code for code, _ in await there.ended()] == [143, 0]
     for lane in LANES:
         assert not receipt.destinations[lane].this_invocation.attempts_by_outcome.get("in_doubt", 0)
+
+
+async def test_a_run_that_is_killed_and_started_again_gets_its_workers_back(slow: Bench) -> None:
+    async with far(slow) as there:
+        command = (
+            "upload", str(slow.source), "--to", "collinear", "--name", "rows", "--space-id", SPACE,
+            "--collinear-url", slow.emulator.url, "--state-dir", str(slow.folder / "state"), "--max-chunk-rows", "5",
+            "--settle-after", "0.1", "--listen", f"127.0.0.1:{there.port}", "--worker-key", str(there.key), "--json",
+        )  # fmt: skip
+        environment = {**os.environ, **TOKENS}
+        with Forked(*command, cwd=slow.folder, env=environment) as first:
+            await wait_for(there.key.exists)
+            there.add_worker(slow.folder)
+            await wait_for(lambda: "has come" in log_of(slow.folder))
+            await wait_for(partial(has_received, slow.emulator, 8))
+            first.kill()
+        with Forked(*command, cwd=slow.folder, env=environment) as again:
+            _, said = await anyio.to_thread.run_sync(partial(again.communicate, 60))
+        assert again.returncode == 0, said
+        ((code, told),) = await there.ended()
+    assert code == 0
+    assert "is gone" in told
+    assert said.count("has come") == 1
+    slow.emulator.idle()
+    assert slow.stored("collinear") == slow.expected("collinear")
+
+
+def log_of(folder: Path) -> str:
+    return "".join(path.read_text() for path in (folder / "state").glob("*/events.jsonl"))
 
 
 class Relay:

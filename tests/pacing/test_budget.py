@@ -115,3 +115,13 @@ async def test_cancelled_in_the_moment_of_the_grant() -> None:
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert budget.held_bytes == 0
+
+
+async def test_a_budget_that_grows_admits_more() -> None:
+    more = [0]
+    budget = ByteBudget(10, more=lambda: more[0])
+    await budget.take(10)
+    assert not budget.has_room(5)
+    more[0] = 5
+    assert budget.has_room(5)
+    assert budget.total_bytes == 15

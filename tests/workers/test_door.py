@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import random
+import resource
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from bulkup.errors import UsageProblem
@@ -188,3 +193,100 @@ def test_a_damaged_key_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_key_is_loaded_where_there_are_no_files_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("os.memfd_create", raising=False)
     assert keys()[0].context().verify_mode is ssl.CERT_REQUIRED
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"\x16\x03\x01",
+        b"GET / HTTP/1.1\r\n\r\n",
+        bytes(range(256)) * 8,
+        b"\x16\x03\x01\x40\x00" + b"\xff" * 16_384,
+    ],
+)
+async def test_what_is_no_tls_ends_at_once(said: bytes) -> None:
+    async with opened(deadline_s=0.5) as there:
+        reader, writer = await asyncio.open_connection("127.0.0.1", there.port)
+        writer.write(said)
+        if said:
+            writer.write_eof()
+        assert len(await asyncio.wait_for(_rest(reader), 10)) < 64, "an alert at the most"
+        writer.close()
+        assert not there.taken
+
+
+@pytest.mark.parametrize("data", [b"\xc1", b"\x80", b"\x93\x01\x02\x03", bytes(4096)])
+async def test_who_has_the_certificate_and_makes_no_sense_is_hung_up_on(data: bytes) -> None:
+    async with opened() as there:
+        reader, writer = await asyncio.open_connection("127.0.0.1", there.port, ssl=keys()[1].context())
+        frames = Frames(reader, writer, 1 << 20)
+        frames.put(data)
+        assert await asyncio.wait_for(frames.get(), 10) is None
+        frames.abort()
+        reader, writer = await asyncio.open_connection("127.0.0.1", there.port, ssl=keys()[1].context())
+        writer.write((2**31).to_bytes(4, "big"))
+        assert await asyncio.wait_for(reader.read(), 10) == b"", "nobody waits for two gigabytes"
+        writer.close()
+        assert not there.taken
+
+
+@pytest.mark.slow
+async def test_ten_thousand_strangers_get_nothing_and_cost_little() -> None:
+    """Silent ones, noise, TLS without a certificate and with another run's, a wrong secret: two minutes. A worker gets in,
+    and then nothing is left of them. `python -m pytest -m slow tests/workers/test_door.py`"""
+    dice = random.Random(5)
+    no_certificate = ssl.create_default_context()
+    no_certificate.check_hostname, no_certificate.verify_mode = False, ssl.CERT_NONE
+    contexts = [None, None, no_certificate, other_keys()[1].context(), keys()[1].context()]
+    contexts[3].verify_mode = ssl.CERT_NONE  # type: ignore[union-attr]
+    left = iter(range(10_000))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    async def strangers(port: int) -> None:
+        for number in left:
+            context = contexts[number % len(contexts)]
+            try:
+                async with asyncio.timeout(20):
+                    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+                    noise = dice.randbytes(dice.choice((0, 1, 5, 300, 5000)))
+                    if number % len(contexts) == 4:
+                        noise = msgspec.msgpack.encode(hello(secret="guess" * 10))
+                        noise = len(noise).to_bytes(4, "big") + noise
+                    writer.write(noise)
+                    if dice.random() < 0.5:
+                        writer.write_eof() if context is None else writer.close()
+                    assert len(await _rest(reader)) < 64
+                    writer.transport.abort()
+            except (OSError, TimeoutError):
+                pass
+
+    async with opened() as there:
+        begun = time.process_time()
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(100):
+                tasks.create_task(strangers(there.port))
+            for _ in range(5):
+                await asyncio.sleep(5)
+                frames = await _in_at_last(there.port)
+                frames.abort()
+        took_s = time.process_time() - begun
+        assert len(there.taken) == 5
+        await asyncio.sleep(6)
+        assert there.door.waiting == 0
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 20
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
+    print(f"10,000 strangers: {took_s:.1f} CPU seconds of both ends, {grown / 1024:.0f} MiB more at the most")
+    assert took_s < 120
+    assert grown < 200 * 1024
+
+
+async def _in_at_last(port: int) -> Frames:
+    """A worker tries again, as it does."""
+    for _ in range(50):
+        try:
+            return (await knock("127.0.0.1", port, keys()[1], hello()))[0]
+        except NotThere:
+            await asyncio.sleep(0.2)
+    raise AssertionError("it never got in")
