@@ -368,6 +368,7 @@ def rejects(
             lane=lane,
             output=output,
             state_dir=state_dir,
+            journal=context.params["journal"],
             function=context.params["map"],
             environment=os.environ,
         )
@@ -377,11 +378,9 @@ def rejects(
         raise UsageProblem("a FILE needs --retry; to write the export to a file, give --output FILE")
     from pathlib import Path
 
-    from bulkup.cli.choices import state_dir as chosen
     from bulkup.cli.exporting import export_rejects
-    from bulkup.run.folder import StateDir
 
-    folder = StateDir(chosen(state_dir, os.environ)).find(run).path
+    folder = _state(context).find(run).path
     count = export_rejects(folder, lane=lane, output=Path(output) if output else None)
     if output:
         say(f"{count:,} rejected rows written to {printable(output)}")
@@ -533,10 +532,11 @@ def demo(
 
 def _state(context: typer.Context) -> Any:
     """Where the runs are kept that a command is about."""
-    from bulkup.cli.choices import state_dir
+    from bulkup.cli.choices import journal, state_dir
     from bulkup.run.folder import StateDir
 
-    return StateDir(state_dir(context.params["state_dir"], os.environ))
+    params = context.params
+    return StateDir(state_dir(params["state_dir"], os.environ), journal(params.get("journal"), os.environ))
 
 
 def _log(*, verbose: int) -> None:

@@ -19,8 +19,9 @@ from bulkup.run.wish import Upload
 from bulkup.settings.config import RunSettings, settings_from
 from bulkup.settings.near import did_you_mean
 from bulkup.settings.option import Setting
+from bulkup.tokens.database import shown_address
 
-__all__ = ["asked_of", "choose", "override", "refuse_unknown_variables", "state_dir"]
+__all__ = ["asked_of", "choose", "journal", "override", "refuse_unknown_variables", "state_dir"]
 
 PREFIX, FOR_TESTS = "BULKUP_", "BULKUP_TEST_"
 OWN_VARIABLES = {"BULKUP_CONFIG", "BULKUP_TO"}
@@ -121,6 +122,12 @@ def state_dir(flag: str | None, environment: Mapping[str, str]) -> Path:
     """Where runs are kept, for the commands that look at them. Raises `UsageProblem` for a variable of ours that nothing reads."""
     refuse_unknown_variables(environment)
     return Path(flag or environment.get("BULKUP_STATE_DIR") or ".bulkup")
+
+
+def journal(flag: str | None, environment: Mapping[str, str]) -> str | None:
+    """The database that has journals, as it is shown. Raises `UsageProblem`."""
+    address = flag or environment.get("BULKUP_JOURNAL")
+    return shown_address(address) if address else None
 
 
 def _services(sources: list[str], given: Given, environment: Mapping[str, str], file: File | None) -> list[Service]:

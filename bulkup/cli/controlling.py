@@ -10,7 +10,7 @@ from bulkup.cli.choices import asked_of
 from bulkup.cli.parameters import options_of
 from bulkup.cli.streams import put
 from bulkup.errors import LocalDisk, RunLocked, UsageProblem
-from bulkup.journal.locks import holder_of
+from bulkup.journal.place import holder_in
 from bulkup.run.control import answer_to, send_command
 from bulkup.run.folder import RunFolder
 
@@ -36,7 +36,7 @@ def command_run(run: RunFolder, verb: str, values: Mapping[str, Any] | None = No
 
     Raises `UsageProblem` where none works on it, and `RunLocked` where it does not answer within two seconds.
     """
-    holder = holder_of(run.path / "lock")
+    holder = holder_in(run.path)
     if holder is None:
         raise UsageProblem(
             f"run {run.run_id}: no process works on it, so there is nothing to {verb}; bulkup status {run.run_id} says how it ended"

@@ -17,8 +17,6 @@ from bulkup.cli.streams import say, to_stdout
 from bulkup.errors import LocalDisk, UsageProblem
 from bulkup.journal.facts import UPLOAD
 from bulkup.journal.reading import view
-from bulkup.journal.sidecars import REJECTS
-from bulkup.journal.state_files import open_in
 from bulkup.run.rejected import Place, RowNumbers, commonest_reasons, files_of
 
 __all__ = ["export_rejects", "reason_lines", "sink"]
@@ -62,11 +60,9 @@ def export_rejects(folder: Path, *, lane: str | None, output: Path | None) -> in
             name: RowNumbers(journal, name, files, ((at, stage) for at, its, _, stage in found if its == name))
             for name in {its for _, its, _, _ in found}
         }
-        letters = os.fdopen(open_in(folder, REJECTS, os.O_RDONLY), "rb")
-        with letters, sink(output) as out:
+        with journal.lines_of_rejects() as line_at, sink(output) as out:
             for _, _, offset, _ in found:
-                letters.seek(offset)
-                record = orjson.loads(letters.readline())
+                record = orjson.loads(line_at(offset))
                 position, line = record.pop("position"), record.pop("line_in_chunk")
                 record["row_number"] = numbers[record["lane"]].of(
                     Place(record["file"], position, line, record["stage"])

@@ -16,7 +16,7 @@ from bulkup.cli.picture import Line, Part, lane_lines
 from bulkup.cli.standing_lines import status_lines
 from bulkup.cli.streams import put, put_json, say, to_stdout
 from bulkup.errors import UsageProblem
-from bulkup.journal.locks import holder_of
+from bulkup.journal.place import holder_in
 from bulkup.journal.state_files import read_in
 from bulkup.run.event_text import event_text
 from bulkup.run.folder import RunFolder, StateDir
@@ -79,7 +79,7 @@ def _log_of(run: RunFolder) -> list[str]:
 def _followed(run: RunFolder) -> Iterator[str]:
     count = 0
     while True:
-        is_over = holder_of(run.path / "lock") is None  # asked first: what it wrote last is read then
+        is_over = holder_in(run.path) is None  # asked first: what it wrote last is read then
         lines = _log_of(run)
         yield from lines[min(count, len(lines)) :]
         count = len(lines)
@@ -130,7 +130,7 @@ def watch_run(run: RunFolder) -> int:
     seen: dict[str, Any] | None = None
     next_line_s = 0.0
     with suppress(KeyboardInterrupt):
-        while holder_of(run.path / "lock") is not None:
+        while holder_in(run.path) is not None:
             live = live_status(run)
             if live is not None and live != seen and live.get("lanes"):
                 seen = live

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bulkup.cli.choices import override, state_dir
+from bulkup.cli.choices import journal, override, state_dir
 from bulkup.cli.runner import OutputMode, carry_out
 from bulkup.errors import UsageProblem
 from bulkup.journal.facts import UPLOAD
@@ -48,9 +48,9 @@ def recorded(run: str, given: Mapping[str, Any], environment: Mapping[str, str],
 def the_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Upload, RunFolder]:
     """The upload of *run* as its journal has it, with the options in *given* over it, and its folder. Raises `UsageProblem`."""
     state = state_dir(given.get("state_dir"), environment)
-    folder = StateDir(state).find(run)
-    with view(folder.path) as journal:
-        record = journal.fact(UPLOAD)
+    folder = StateDir(state, journal(given.get("journal"), environment)).find(run)
+    with view(folder.path) as looked:
+        record = looked.fact(UPLOAD)
     if record is None:
         raise UsageProblem(f"run {folder.run_id} was stopped before it had begun: run the upload command again")
     function = given.get("map") or environment.get("BULKUP_MAP")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from bulkup.cli.choices import journal as journal_at
 from bulkup.cli.choices import state_dir as chosen
 from bulkup.cli.figures import plural
 from bulkup.cli.runner import OutputMode, carry_out
@@ -24,13 +25,14 @@ def retry_rejects(
     lane: str | None,
     output: str | None,
     state_dir: str | None,
+    journal: str | None = None,
     function: str | None = None,
     environment: Mapping[str, str],
 ) -> int:
     """Send the rejected rows of *run*, or those in *file*, again; the exit code. Raises `BulkupError`."""
     if output is not None:
         raise UsageProblem("--output goes with an export, not with --retry")
-    state = StateDir(chosen(state_dir, environment))
+    state = StateDir(chosen(state_dir, environment), journal_at(journal, environment))
     codes: list[ExitCode] = []
     named = function or environment.get("BULKUP_MAP")
     retries = prepare_retries(

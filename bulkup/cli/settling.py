@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from bulkup.account.receipt import Receipt
-from bulkup.cli.choices import state_dir
+from bulkup.cli.choices import journal, state_dir
 from bulkup.cli.resuming import recorded
 from bulkup.cli.runner import OutputMode, report, with_signals
 from bulkup.errors import UsageProblem
@@ -33,9 +33,10 @@ def settle_run(run: str, given: Mapping[str, Any], environment: Mapping[str, str
             lambda tell, interrupt: settle(upload, tell=tell, interrupt=interrupt, resume=run_id),
         )
         return report(upload, receipt, output)
-    folder = StateDir(state_dir(given.get("state_dir"), environment)).find(run)
-    with view(folder.path) as journal:
-        record = journal.fact(UPLOAD)
+    database = journal(given.get("journal"), environment)
+    folder = StateDir(state_dir(given.get("state_dir"), environment), database).find(run)
+    with view(folder.path) as looked:
+        record = looked.fact(UPLOAD)
     if record is None:
         raise UsageProblem(f"run {folder.run_id} was stopped before it had begun: nothing is in doubt")
     receipt = asyncio.run(settle_by_hand(folder, chunk=given["chunk"], lane=given.get("lane"), decision=decision))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from bulkup.authority import UNENDING, Authority
 from bulkup.chunk import Chunk
 from bulkup.destinations.base import Destination
 from bulkup.destinations.settings import DestinationSettings
@@ -92,6 +93,8 @@ class LaneContext:
     say: Callable[[str], None]
     owners: Callable[[], Awaitable[tuple[str, ...]]] = _nobody
     log: Callable[[str, dict[str, Any]], None] = _unheard
+    authority: Authority = UNENDING
+    """Without it nothing is sent."""
 
     @property
     def name(self) -> str:

@@ -17,13 +17,17 @@ from bulkup.flow.pending import PendingDatasets, Share
 from bulkup.flow.prepared import Prepared
 from bulkup.flow.recorder import Recorder
 from bulkup.flow.requests import Slot
-from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus, RowsRefused, TooLarge
+from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus, RowsRefused, TooLarge, TryAgain
 from bulkup.settings.config import OnDoubt
 
 __all__ = ["Delivery"]
 
 LOSSES_TO_SPLIT = 2
 """A chunk that was lost so often and was not there afterwards is halved: something on the way may not let so much through."""
+
+
+_LOOKS_FOR_AUTHORITY, _LOOK_S = 50, 0.05
+"""How often, and after how long each, it is asked whether this process may send again."""
 
 
 class Delivery:
@@ -132,6 +136,14 @@ class Delivery:
         finally:
             await self._round.fence.leave()
 
+    async def _may_send(self) -> bool:
+        """Whether this process has the right to send. Where the database was away for longer than the lease, it is renewed soon."""
+        for _ in range(_LOOKS_FOR_AUTHORITY):
+            if self._lane.authority.holds():
+                return True
+            await self._clock.sleep(_LOOK_S)
+        return False
+
     async def _send(self, slot: Slot, chunk: Chunk, prepared: Prepared, size: int) -> Outcome:
         def sent(count: int) -> None:
             slot.sent()
@@ -143,6 +155,9 @@ class Delivery:
             await self._journal.sending(chunk.id, self._clock.unix())
         if chunk.state is ChunkState.IN_DOUBT:
             self._tally.totals.move(chunk, ChunkState.IN_DOUBT, ChunkState.PLANNED)
+        if not await self._may_send():
+            await self._recorder.not_stored(chunk)
+            return TryAgain("the journal's database has not renewed this run's right to send")
         self._tally.requests += 1
         self._tally.in_flight += 1
         slot.begin()

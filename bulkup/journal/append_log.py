@@ -20,8 +20,10 @@ class AppendLog:
     that bulkup made, and `ValueError` where it lacks what the journal counts on.
     """
 
-    def __init__(self, path: Path, *, good_length: int) -> None:
+    def __init__(self, path: Path, *, good_length: int, base: int = 0) -> None:
+        """*base*: bytes that stand in files before this one, of which it is the last; positions count them."""
         self.path = path
+        self.base = base
         self._fd = open_in(path.parent, path.name, os.O_RDWR | os.O_CREAT)
         self.length = good_length
         self._written = good_length
@@ -37,7 +39,7 @@ class AppendLog:
 
     def append(self, data: bytes) -> int:
         """Put *data* behind what stands; where it begins. It is durable after `sync`, and kept after `keep`."""
-        at = self._written + self._held_bytes
+        at = self.base + self._written + self._held_bytes
         self._held.append(data)
         self._held_bytes += len(data)
         if self._held_bytes >= HELD_BYTES:

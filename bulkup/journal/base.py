@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
+from bulkup.authority import Authority
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.journal.facts import LaneFact, RunFact
 from bulkup.journal.sidecars import IdsLine
@@ -53,6 +55,19 @@ class Journal(Protocol):
 
     async def latest_time(self) -> float:
         """The latest time (Unix seconds) of anything that was sent or looked at, 0 where nothing was. Reads every chunk."""
+
+    @property
+    def authority(self) -> Authority:
+        """The right of this process to send for the run, as long as it has the journal."""
+
+    @property
+    def shared_lease(self) -> tuple[Path, int] | None:
+        """Where this machine's workers find how long that right goes on, and its epoch (`bulkup.journal.lease_cell`); None where it
+        does not end."""
+
+    async def claim_dataset(self, identity: str) -> None:
+        """Take a destination's dataset for this run, where the journal is what tells runs apart: else its lock in the state
+        directory does. Raises `RunLocked` where another run has it."""
 
     def close(self) -> None:
         """Finish what waits and close the files."""

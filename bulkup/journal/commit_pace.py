@@ -18,6 +18,7 @@ class CommitPace:
     """Commits are earned with time, and spent. *clock* gives seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_second = PER_SECOND
         self._clock = clock
         self._saved = AT_ONCE
         self._at = clock()
@@ -25,12 +26,12 @@ class CommitPace:
     def earn(self) -> None:
         """Take in the time that has passed."""
         now = self._clock()
-        self._saved = min(AT_ONCE, self._saved + (now - self._at) * PER_SECOND)
+        self._saved = min(AT_ONCE, self._saved + (now - self._at) * self.per_second)
         self._at = now
 
     def wait_s(self) -> float:
         """Seconds until a commit is earned, 0 if one is."""
-        return max(0.0, (1.0 - self._saved) / PER_SECOND)
+        return max(0.0, (1.0 - self._saved) / self.per_second)
 
     def spend(self) -> None:
         """A commit is made. One that could not wait is paid for later, within limits."""

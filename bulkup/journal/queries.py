@@ -10,14 +10,14 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
-import orjson
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
+from bulkup.journal import chunk_rows
 from bulkup.journal.base import BY_A_PERSON, LOST, PAGE_CHUNKS
+from bulkup.journal.chunk_rows import ENDS, FIELDS, to_row
 from bulkup.journal.facts import DECISIONS, SURVEY, Decided, Fact
 from bulkup.journal.schema import CHANGED, OPEN, OPEN_CHUNKS, shown_as
 from bulkup.light_dataclass import dataclass
@@ -26,68 +26,25 @@ T = TypeVar("T")
 
 # --- chunks as rows ---------------------------------------------------------------------------------------------------
 
-_FIELDS = (
-    "lane", "tile", "child", "start", "stop", "file", "byte_offset", "rows", "blank", "rejected", "lines", "body_bytes",
-    "raw_hash", "rows_hash", "name", "verbatim", "state", "attempts", "remote_id", "reason", "last_byte_at", "was_answered",
-    "absences", "evidence", "ids_at", "skipped", "made", "changes",
-)  # fmt: skip
-_COLUMNS = ", ".join(_FIELDS)
-_INSERT = f"INSERT INTO chunks ({_COLUMNS}, line_count, ended) VALUES ({', '.join('?' * (len(_FIELDS) + 2))})"  # noqa: S608
-_KEY = attrgetter("id.lane", "id.tile", "id.child")
-_PLAIN = attrgetter(*_FIELDS[3 : _FIELDS.index("lines")])
-_REST = attrgetter(*_FIELDS[_FIELDS.index("attempts") : _FIELDS.index("was_answered")])
-_HASHED = attrgetter("body_bytes", "raw_hash", "rows_hash", "name")
+_COLUMNS = ", ".join(FIELDS)
+_INSERT = f"INSERT INTO chunks ({_COLUMNS}, line_count, ended) VALUES ({', '.join('?' * (len(FIELDS) + 2))})"  # noqa: S608
 
 _changes = msgspec.json.Decoder(list[tuple[str, int]])
-
-ENDS = frozenset({ChunkState.LANDED, ChunkState.REFUSED, ChunkState.SPLIT, ChunkState.EMPTY})
-
-
-def to_row(chunk: Chunk) -> tuple[object, ...]:
-    """As it is inserted. SQLite's binding is quick with plain types only, so no enum and no bool goes there."""
-    evidence = chunk.evidence
-    return (
-        *_KEY(chunk),
-        *_PLAIN(chunk),
-        orjson.dumps(chunk.lines).decode(),
-        *_HASHED(chunk),
-        int(chunk.verbatim),
-        chunk.state.value,
-        *_REST(chunk),
-        int(chunk.was_answered),
-        chunk.absences,
-        None if evidence is None else evidence.value,
-        chunk.ids_at,
-        chunk.skipped,
-        chunk.made,
-        orjson.dumps(chunk.changes).decode() if chunk.changes else None,
-        chunk.line_count,
-        int(chunk.state in ENDS),
-    )
 
 
 def to_chunk(row: tuple[Any, ...]) -> Chunk:
     """Out of the columns. Raises `sqlite3.DatabaseError` where what stands there is no chunk."""
     try:
-        values = dict(zip(_FIELDS[3:], row[3:], strict=True))
-        values["lines"] = orjson.loads(values["lines"])
-        values["changes"] = orjson.loads(values["changes"] or "[]")
-        values["verbatim"] = bool(values["verbatim"])
-        values["was_answered"] = bool(values["was_answered"])
-        values["id"] = dict(zip(("lane", "tile", "child"), row[:3], strict=True))
-        chunk = msgspec.convert(values, Chunk, builtin_types=(bytes,))  # a bit may make another type of a value, too
-    except (ValueError, TypeError) as error:
-        raise sqlite3.DatabaseError(f"a chunk that makes no sense: {error}") from error
-    if chunk.line_count != chunk.rows + chunk.blank + chunk.rejected + chunk.skipped - chunk.made:
-        raise sqlite3.DatabaseError(f"a chunk that makes no sense: {chunk.id} counts {chunk.line_count} lines")
-    return chunk
+        return chunk_rows.to_chunk(row)
+    except ValueError as error:
+        raise sqlite3.DatabaseError(str(error)) from error
 
 
 @cache
 def _columns(known: int) -> str:
     """The columns as a journal of format *known* has them."""
     shown = shown_as(known)
-    return ", ".join(shown.get(column, column) for column in _FIELDS)
+    return ", ".join(shown.get(column, column) for column in FIELDS)
 
 
 # --- facts ------------------------------------------------------------------------------------------------------------

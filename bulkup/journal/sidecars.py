@@ -46,23 +46,26 @@ LETTER_KEYS: dict[str, type] = {
 """What every line of `rejects.jsonl` has."""
 
 
-def read_ids(folder: Path, size: int, *, at: int = 0) -> Generator[tuple[IdsLine, int], None, None]:
-    """What stands in `ids.jsonl` in *folder* from byte *at* to byte *size*, a line at a time, each with where the next begins.
+def read_ids(folder: Path, size: int, *, at: int = 0, name: str = IDS) -> Generator[tuple[IdsLine, int], None, None]:
+    """What stands in `ids.jsonl` (or *name*) in *folder* from byte *at* to byte *size*, a line at a time, each with where the
+    next begins.
 
     Raises `JournalUnusable` where they are not as they were written, `LocalDisk`."""
-    for begin, line in lines_of(folder, IDS, size, at=at):
+    for begin, line in lines_of(folder, name, size, at=at):
         try:
             yield decode_ids(line), begin + len(line)
         except ValueError as error:
-            raise _damaged(folder / IDS, begin, error) from None
+            raise _damaged(folder / name, begin, error) from None
 
 
-def page_of_ids(folder: Path, lane: str, at: int, size: int, page_bytes: int) -> tuple[list[IdsLine], int | None]:
-    """The ids of *lane* in `ids.jsonl` in *folder* from byte *at* on, about *page_bytes* of it, and where the next page begins,
-    None where that is at byte *size*. Raises as `read_ids`."""
+def page_of_ids(
+    folder: Path, lane: str, at: int, size: int, page_bytes: int, name: str = IDS
+) -> tuple[list[IdsLine], int | None]:
+    """The ids of *lane* in `ids.jsonl` (or *name*) in *folder* from byte *at* on, about *page_bytes* of it, and where the next
+    page begins, None where that is at byte *size*. Raises as `read_ids`."""
     found: list[IdsLine] = []
     after = at
-    for line, after in read_ids(folder, size, at=at):
+    for line, after in read_ids(folder, size, at=at, name=name):
         if line.lane == lane:
             found.append(line)
         if after - at >= page_bytes:
@@ -75,22 +78,25 @@ def decode_ids(line: bytes) -> IdsLine:
     return _ids_line.decode(line)
 
 
-def read_letters(folder: Path, size: int, lanes: Sequence[str]) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
-    """The dead letters in the first *size* bytes of `rejects.jsonl` in *folder*, each with its byte offset there and its line.
+def read_letters(
+    folder: Path, size: int, lanes: Sequence[str], name: str = REJECTS
+) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
+    """The dead letters in the first *size* bytes of `rejects.jsonl` (or *name*) in *folder*, each with its byte offset there and
+    its line.
 
     *lanes* are the run's. Raises as `read_ids`."""
-    for at, line in lines_of(folder, REJECTS, size):
+    for at, line in lines_of(folder, name, size):
         try:
             letter = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            raise _damaged(folder / REJECTS, at, error) from None
+            raise _damaged(folder / name, at, error) from None
         if not isinstance(letter, dict):
-            raise _damaged(folder / REJECTS, at, "no rejected row")
+            raise _damaged(folder / name, at, "no rejected row")
         for key, kind in LETTER_KEYS.items():
             if type(letter.get(key)) is not kind:
-                raise _damaged(folder / REJECTS, at, f"no rejected row: {key} is not what it should be")
+                raise _damaged(folder / name, at, f"no rejected row: {key} is not what it should be")
         if letter["lane"] not in lanes:
-            raise _damaged(folder / REJECTS, at, f"the run has no lane {letter['lane']}")
+            raise _damaged(folder / name, at, f"the run has no lane {letter['lane']}")
         yield at, line, letter
 
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bulkup.authority import UNENDING, Authority
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.errors import JournalUnusable
 from bulkup.journal import queries
@@ -78,6 +79,17 @@ class SqliteJournal:
 
     async def latest_time(self) -> float:
         return await self._writer.run(queries.latest_time)
+
+    @property
+    def authority(self) -> Authority:
+        return UNENDING
+
+    @property
+    def shared_lease(self) -> tuple[Path, int] | None:
+        return None
+
+    async def claim_dataset(self, identity: str) -> None:
+        pass  # its lock says who has it
 
     def close(self) -> None:
         self._writer.close()
@@ -233,4 +245,4 @@ class SqliteLane:
 
     def _ask(self, query: Callable[..., T], *values: Any) -> asyncio.Future[T]:
         """What *query* says of the lane, or does in it."""
-        return self._writer.submit(lambda db: query(db, self.name, *values))
+        return self._writer.ask(lambda db: query(db, self.name, *values))

@@ -8,43 +8,48 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import orjson
 
 from bulkup.account.receipt import Receipt
 from bulkup.doubt.verification import Verification
 from bulkup.errors import UsageProblem
 from bulkup.journal.facts import UPLOAD
 from bulkup.journal.reading import view
-from bulkup.journal.sidecars import REJECTS
-from bulkup.journal.state_files import read_in
 from bulkup.notebook import shown
 from bulkup.run import story
 from bulkup.run.folder import RunFolder, StateDir
 from bulkup.run.standing import status_json
 from bulkup.run.wish import Upload
 from bulkup.settings.config import RunSettings, settings_from
+from bulkup.tokens.database import shown_address
 
 __all__ = ["rejects", "resume", "settle", "status", "verify"]
 
 STATE_DIR = ".bulkup"
 
 
-async def resume(run: str | None = None, *, state_dir: str | Path = STATE_DIR, **settings: Any) -> Receipt:
+async def resume(
+    run: str | None = None, *, state_dir: str | Path = STATE_DIR, journal: str | None = None, **settings: Any
+) -> Receipt:
     """Go on with *run* (its name or a beginning of it; the newest), with its own options and *settings* over them. The receipt."""
-    upload, name = await _recorded(run, state_dir, settings)
+    upload, name = await _recorded(run, _state(state_dir, journal), settings)
     with shown() as tell:
         return await story.execute(upload, tell=tell, resume=name)
 
 
-async def settle(run: str | None = None, *, state_dir: str | Path = STATE_DIR) -> Receipt:
+async def settle(run: str | None = None, *, state_dir: str | Path = STATE_DIR, journal: str | None = None) -> Receipt:
     """Find out what became of *run*'s chunks in doubt; nothing is sent. The receipt."""
-    upload, name = await _recorded(run, state_dir, {})
+    upload, name = await _recorded(run, _state(state_dir, journal), {})
     with shown() as tell:
         return await story.settle(upload, tell=tell, resume=name)
 
 
 async def verify(
-    run: str | None = None, *, sample: float = 0.05, seed: int | None = None, state_dir: str | Path = STATE_DIR
+    run: str | None = None,
+    *,
+    sample: float = 0.05,
+    seed: int | None = None,
+    state_dir: str | Path = STATE_DIR,
+    journal: str | None = None,
 ) -> Verification:
     """Read back what *run* has landed, the contents of a *sample* (0 to 1) of its chunks, and compare.
 
@@ -52,37 +57,48 @@ async def verify(
     """
     if not 0 <= sample <= 1:
         raise UsageProblem(f"sample {sample!r}: give a share of the chunks from 0 to 1")
-    upload, name = await _recorded(run, state_dir, {})
+    upload, name = await _recorded(run, _state(state_dir, journal), {})
     chosen = secrets.randbelow(1_000_000) if seed is None else seed
     with shown() as tell:
         return await story.verify(upload, tell=tell, resume=name, sample=sample, seed=chosen)
 
 
-async def status(run: str | None = None, *, state_dir: str | Path = STATE_DIR) -> Mapping[str, Any]:
+async def status(
+    run: str | None = None, *, state_dir: str | Path = STATE_DIR, journal: str | None = None
+) -> Mapping[str, Any]:
     """Where *run* stands, also while another process works on it: what `bulkup status --json` prints."""
-    return await anyio.to_thread.run_sync(lambda: status_json(StateDir(Path(state_dir)).find(run)))
+    return await anyio.to_thread.run_sync(lambda: status_json(_state(state_dir, journal).find(run)))
 
 
-async def rejects(run: str | None = None, *, state_dir: str | Path = STATE_DIR) -> list[dict[str, Any]]:
+async def rejects(
+    run: str | None = None, *, state_dir: str | Path = STATE_DIR, journal: str | None = None
+) -> list[dict[str, Any]]:
     """The rejected rows of *run*: `lane`, `file`, `byte_offset`, `stage`, `field`, `reason`, and `row` where it was kept."""
 
     def read() -> list[dict[str, Any]]:
-        return list(_rejected(StateDir(Path(state_dir)).find(run)))
+        return list(_rejected(_state(state_dir, journal).find(run)))
 
     return await anyio.to_thread.run_sync(read)
 
 
 def _rejected(folder: RunFolder) -> Iterator[dict[str, Any]]:
-    lines = (read_in(folder.path, REJECTS) or b"").splitlines()
-    for record in sorted(map(orjson.loads, lines), key=lambda found: (found["position"], found["lane"])):
+    with view(folder.path) as journal:
+        upload = journal.fact(UPLOAD)
+        letters = [] if upload is None else [found for _, found in journal.rejects(list(upload.destinations))]
+    for record in sorted(letters, key=lambda found: (found["position"], found["lane"])):
         yield {key: value for key, value in record.items() if key not in ("position", "line_in_chunk")}
 
 
-async def _recorded(run: str | None, state_dir: str | Path, settings: Mapping[str, Any]) -> tuple[Upload, str]:
+def _state(state_dir: str | Path, journal: str | None) -> StateDir:
+    """Where runs are kept; *journal* is the address of a database that has journals too."""
+    return StateDir(Path(state_dir), None if journal is None else shown_address(journal))
+
+
+async def _recorded(run: str | None, state: StateDir, settings: Mapping[str, Any]) -> tuple[Upload, str]:
     """The upload of *run* as its journal has it, with *settings* over it, and the run's whole name. Raises `UsageProblem`."""
 
     def read() -> tuple[Upload, str]:
-        folder = StateDir(Path(state_dir)).find(run)
+        folder = state.find(run)
         with view(folder.path) as journal:
             record = journal.fact(UPLOAD)
         if record is None:
@@ -90,7 +106,7 @@ async def _recorded(run: str | None, state_dir: str | Path, settings: Mapping[st
         found = Upload.of_record(record)
         if not found.is_resumable:
             raise UsageProblem(f"run {folder.run_id} read standard input, which cannot be read again")
-        values = {**found.settings.model_dump(), **settings, "state_dir": Path(state_dir)}
+        values = {**found.settings.model_dump(), **settings, "state_dir": state.path}
         return Upload(found.sources, found.destinations, settings_from(RunSettings, values, "")), folder.run_id
 
     return await anyio.to_thread.run_sync(read)

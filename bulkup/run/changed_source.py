@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, aclosing
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -15,11 +16,13 @@ import orjson
 from bulkup.account.finished import Event
 from bulkup.errors import JournalUnusable, LocalDisk, SourceChanged
 from bulkup.event import Note
-from bulkup.journal import Journal, Lock, SqliteJournal, every_chunk
+from bulkup.journal import Journal, every_chunk
 from bulkup.journal.facts import FILES, PLAN, PLANNED_WHOLE, UNREADABLE, FileRecord
+from bulkup.journal.postgres.wanted import Wanted
 from bulkup.journal.state_files import read_in, warning_of
 from bulkup.run.fingerprint import Change, change_of, check_end, check_ranges, was_touched
 from bulkup.run.folder import RECEIPT, RunFolder
+from bulkup.run.journals import locked, opened, with_lock
 from bulkup.run.lifetime import forget_end
 from bulkup.settings.config import OnSourceChange
 from bulkup.sources import Source, Unit
@@ -117,18 +120,24 @@ async def open_journal(
     tell: Callable[[Event], None],
     *,
     append: bool,
+    wanted: Wanted,
 ) -> Journal:
-    """The run's folder, locked, with a journal that fits *source*; *stack* gives both back.
+    """The run's folder, locked, with a journal that fits *source*; *stack* gives both back. *wanted*: how it is taken where it is
+    in a database.
 
     Raises `SourceChanged`, `RunLocked`, `JournalUnusable`, `LocalDisk`.
     """
-    lock = _lock(folder)
-    stack.callback(lock.release)
+    address = await anyio.to_thread.run_sync(folder.journal)
+    lock = await anyio.to_thread.run_sync(locked, folder, address)
+    if lock is not None:
+        stack.callback(lock.release)
+    wanted = with_lock(wanted, lock)
     warning = await anyio.to_thread.run_sync(warning_of, folder.path)
     if warning is not None:
         tell(Note("", warning))
-    opened = stack.enter_context(ExitStack())
-    journal = await anyio.to_thread.run_sync(_open, folder, opened)
+    files = stack.enter_context(ExitStack())
+    opening = partial(_open, folder, files, address, wanted)
+    journal = await anyio.to_thread.run_sync(opening, abandon_on_cancel=wanted.stands_by)
     await _refuse_older(folder, journal, lanes)
     try:
         await check_source(journal, source, lanes, choice, tell)
@@ -136,11 +145,15 @@ async def open_journal(
         if choice is not OnSourceChange.RESTART:
             raise
         await _refuse_to_forget(journal, lanes, change, append=append)
-        await anyio.to_thread.run_sync(opened.close)
-        kept = _set_aside(folder)
-        stack.callback(_lock(folder).release)
-        lock.release()  # of the folder that is set aside: not before there is another
-        journal = await anyio.to_thread.run_sync(_open, folder, opened)
+        await anyio.to_thread.run_sync(files.close)
+        kept = await anyio.to_thread.run_sync(_set_aside, folder, address)
+        other = await anyio.to_thread.run_sync(locked, folder, address)
+        if other is not None:
+            stack.callback(other.release)
+        if lock is not None:
+            lock.release()  # of the folder that is set aside: not before there is another
+        wanted = with_lock(wanted, other)
+        journal = await anyio.to_thread.run_sync(_open, folder, files, address, wanted)
         tell(
             Note(
                 "", f"the source has changed: bulkup begins the run again, and keeps the files of the old one in {kept}"
@@ -149,14 +162,9 @@ async def open_journal(
     return journal
 
 
-def _lock(folder: RunFolder) -> Lock:
-    folder.create()
-    return folder.lock()
-
-
-def _open(folder: RunFolder, opened: ExitStack) -> Journal:
-    journal = SqliteJournal.open(folder.path, create=True)
-    opened.callback(journal.close)
+def _open(folder: RunFolder, stack: ExitStack, address: str | None, wanted: Wanted) -> Journal:
+    journal = opened(folder, address, wanted)
+    stack.callback(journal.close)
     return journal
 
 
@@ -183,10 +191,14 @@ def _landed_by(receipt: bytes | None, lane: str) -> int:
     return rows if isinstance(rows, int) else 0
 
 
-def _set_aside(folder: RunFolder) -> Path:
-    """The old folder under the first name that is free."""
+def _set_aside(folder: RunFolder, address: str | None) -> Path:
+    """The old folder under the first name that is free, and the run in its database."""
     number = next(n for n in count(1) if not os.path.lexists(folder.generation(n)))
     kept = folder.generation(number)
+    if address is not None:
+        from bulkup.journal.postgres.runs import rename_run
+
+        rename_run(address, folder.run_id, kept.name)
     try:
         folder.path.rename(kept)
     except OSError as error:

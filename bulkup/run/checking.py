@@ -101,7 +101,7 @@ async def check(
     with tempfile.TemporaryDirectory(prefix="bulkup-check-", ignore_cleanup_errors=True) as folder:
         state = Path(folder) / "state"
         _know_limits(upload.settings.state_dir, state)
-        settings = upload.settings.model_copy(update={"state_dir": state, "rejects_content": False})
+        settings = upload.settings.model_copy(update={"state_dir": state, "rejects_content": False, "journal": None})
         wish = Wish(
             replace(upload, settings=settings), Purpose.CHECK, None, _of_the_run(tell), interrupt or Interrupt()
         )

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from bulkup.errors import BulkupError, LocalDisk, UsageProblem
 from bulkup.journal import Lock
+from bulkup.journal.place import MARKER, kept_in, mark
 from bulkup.journal.sqlite import DATABASE
 from bulkup.journal.state_files import check_folder, make_folder, read_in, refused
 from bulkup.settings.near import did_you_mean
@@ -28,8 +29,10 @@ OTHER_NAMES = "names"
 class StateDir:
     """Everything that bulkup keeps between invocations."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, journal: str | None = None) -> None:
+        """*journal*: the address (as it is shown) of the database that has journals too."""
         self.path = path
+        self.journal = journal
 
     def create(self) -> None:
         """Make the directory. Raises `LocalDisk`."""
@@ -37,22 +40,26 @@ class StateDir:
 
     def run(self, run_id: str) -> RunFolder:
         """The folder of one run, whether it exists or not."""
-        return RunFolder(self.path / run_id)
+        return RunFolder(self.path / run_id, self.journal)
 
     def runs(self) -> list[str]:
         """The names of the runs, the newest last. What cannot be looked into is none. Raises `LocalDisk`."""
-        found = []
+        found = {}
         try:
             with os.scandir(self.path) as entries:
                 for entry in entries:
-                    with suppress(OSError):
-                        at = (self.path / entry.name / DATABASE).stat(follow_symlinks=False).st_mtime
-                        found.append((at, entry.name))
+                    for name in (DATABASE, MARKER):
+                        with suppress(OSError):
+                            found[entry.name] = (self.path / entry.name / name).stat(follow_symlinks=False).st_mtime
         except (FileNotFoundError, NotADirectoryError):
-            return []
+            pass
         except OSError as error:
             raise refused(self.path, error) from error
-        return [name for _, name in sorted(found)]
+        if self.journal is not None:
+            from bulkup.journal.postgres.runs import names_of_runs
+
+            found = {**found, **{name: at for at, name in names_of_runs(self.journal)}}
+        return sorted(found, key=lambda name: (found[name], name))
 
     def called(self, name: str) -> str | None:
         """The run that is called *name*, or was given it as another name; None if there is none.
@@ -88,6 +95,10 @@ class StateDir:
         matches = [name for name in runs if name == run] or [name for name in runs if name.startswith(run)]
         if matches and all(name.startswith(min(matches, key=len)) for name in matches):
             matches = [min(matches, key=len)]  # the others are its retries, and what it was before it was begun anew
+        if len(matches) == 1 and self.journal is not None and not self.run(matches[0]).exists:
+            self.create()  # the run was begun on another machine
+            self.run(matches[0]).create()
+            mark(self.run(matches[0]).path, self.journal)
         if len(matches) != 1:
             what = "is the beginning of several runs" if matches else "is no run here"
             hint = "" if matches else did_you_mean(run, runs)
@@ -123,15 +134,42 @@ class StateDir:
 class RunFolder:
     """One run's files."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, journal: str | None = None) -> None:
+        """*journal*: the address of the database where the run's journal is to be, where its folder says nothing else."""
         self.path = path
         self.run_id = path.name
+        self._journal = journal
         self.held: Lock | None = None
 
     @property
     def exists(self) -> bool:
-        """There is a journal in it."""
-        return os.path.lexists(self.path / DATABASE)
+        """There is a journal in it, or it says where that is."""
+        return os.path.lexists(self.path / DATABASE) or os.path.lexists(self.path / MARKER)
+
+    @property
+    def database(self) -> str | None:
+        """Where the journal of a run is that was begun on another machine, so that it has no folder here; None for others."""
+        return None if self.exists else self._journal
+
+    def journal(self) -> str | None:
+        """The address of the database where the run's journal is or is to be; None where it is in the folder. Asks that database.
+
+        Raises `UsageProblem` where the run's journal is not where it is looked for."""
+        wanted, known = self._journal, kept_in(self.path)
+        if wanted is None or wanted == known:
+            return known
+        if os.path.lexists(self.path / DATABASE):
+            raise UsageProblem(
+                f"run {self.run_id} keeps its journal in {self.path}: leave out --journal, or give another --state-dir"
+            )
+        if known is not None:
+            from bulkup.journal.postgres.runs import has_run
+
+            if not has_run(wanted, self.run_id):
+                raise UsageProblem(
+                    f"run {self.run_id} keeps its journal in {known}, and {wanted} does not have it: leave out --journal"
+                )
+        return wanted
 
     def create(self) -> None:
         """Make the folder, or see that it is to be trusted. Raises `LocalDisk`, `JournalUnusable`."""

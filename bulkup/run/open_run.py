@@ -7,7 +7,7 @@ import shutil
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import field, replace
 from enum import StrEnum
 from functools import partial
@@ -24,7 +24,7 @@ from bulkup.destinations.base import Destination
 from bulkup.destinations.registry import nowhere, service_named
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.doubt.settlement import Others
-from bulkup.errors import UsageProblem, as_one_error
+from bulkup.errors import BulkupError, UsageProblem, as_one_error
 from bulkup.event import Logged, Note
 from bulkup.flow.clock import Clock
 from bulkup.flow.context import Chosen, LaneContext
@@ -36,6 +36,8 @@ from bulkup.flow.tally import Tally
 from bulkup.flow.user_code import PrintsToStderr
 from bulkup.journal import Journal, Lock
 from bulkup.journal.facts import BASES, FILES, STARTED_AT, UPLOAD
+from bulkup.journal.place import kept_in
+from bulkup.journal.postgres.wanted import Wanted
 from bulkup.light_dataclass import dataclass
 from bulkup.model import BLOCK_BYTES
 from bulkup.pacing import Concurrency, Gate, Pacing, Patience
@@ -44,6 +46,7 @@ from bulkup.run.changed_source import open_journal
 from bulkup.run.fingerprint import to_records
 from bulkup.run.folder import RunFolder, StateDir
 from bulkup.run.interrupt import Interrupt
+from bulkup.run.journals import said_in_the_loop
 from bulkup.run.neighbours import others_since, owners
 from bulkup.run.overseeing import overseen
 from bulkup.run.record import RunRecord
@@ -132,6 +135,12 @@ class OpenRun:
 
     def discard(self) -> None:
         """Leave nothing behind of a run that was refused before it had planned anything."""
+        address = kept_in(self.folder.path)
+        if address is not None:
+            from bulkup.journal.postgres.runs import discard_run
+
+            with suppress(BulkupError):  # then it stays, with nothing in it
+                discard_run(address, self.folder.run_id)
         shutil.rmtree(self.folder.path, ignore_errors=True)
 
 
@@ -171,7 +180,7 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
             )
     tokens = [_no_token() if wish.is_to_check else token_of(d) for d in upload.destinations]
     refuse_secrets(upload)
-    state = StateDir(upload.settings.state_dir)
+    state = StateDir(upload.settings.state_dir, upload.settings.journal)
     source = await anyio.to_thread.run_sync(partial(_open_source, upload, state), abandon_on_cancel=True)
     stack.callback(source.close)
     for note in source.notes:
@@ -190,6 +199,7 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
         upload.settings.on_source_change if wish.is_to_send else OnSourceChange.REFUSE,
         wish.tell,
         append=upload.settings.append,
+        wanted=_wanted(wish),
     )
     await journal.set_fact(FILES, to_records(source.files))
     for destination in upload.destinations:
@@ -224,6 +234,17 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
             stack.callback(run.discard)
         raise
     return run
+
+
+def _wanted(wish: Wish) -> Wanted:
+    """How the run is taken where its journal is in a database."""
+    chosen = wish.upload.settings
+    return Wanted(
+        stands_by=chosen.stand_by and wish.is_to_send,
+        lease_s=chosen.lease_s,
+        retry_for_s=chosen.retry_for_s,
+        say=said_in_the_loop(lambda text: wish.tell(Note("", text))),
+    )
 
 
 def _no_token() -> TokenSource:
@@ -263,8 +284,10 @@ def _held(chosen: RunSettings) -> Held | None:
             return Held(min(size or _HELD_BYTES, _HELD_BYTES), _HELD_WAIT_S)
 
 
-async def _open_lane(run: OpenRun, settings: DestinationSettings, token: TokenSource, stack: AsyncExitStack) -> Lock:
-    """Add a lane to *run*; the lock on its dataset."""
+async def _open_lane(
+    run: OpenRun, settings: DestinationSettings, token: TokenSource, stack: AsyncExitStack
+) -> Lock | None:
+    """Add a lane to *run*; the lock on its dataset, where that is what tells runs apart."""
     chosen, name = run.wish.upload.settings, settings.service
     transport = await stack.enter_async_context(
         Transport(
@@ -274,11 +297,16 @@ async def _open_lane(run: OpenRun, settings: DestinationSettings, token: TokenSo
             ca_file=settings.ca_file,
             on_stall=lambda text: run.say(text, name),
             on_quota=partial(_hear_quota, run.lanes, name),
+            authority=run.journal.authority,
         )
     )
     destination = service_named(name).destination(settings.dataset(chosen.name), transport, token)
-    lock = run.state.lock_dataset(destination.identity)
-    stack.callback(lock.release)
+    if run.journal.authority is UNENDING:
+        lock = run.state.lock_dataset(destination.identity)
+        stack.callback(lock.release)
+    else:
+        await run.journal.claim_dataset(destination.identity)
+        lock = None
     run.lanes.append(Lane(_lane_context(run, settings, destination)))
     return lock
 
@@ -306,11 +334,13 @@ def _lane_context(run: OpenRun, settings: DestinationSettings, destination: Dest
         BLOCK_BYTES,
         settings.ca_file,
         chosen.rows.function,
+        run.journal.shared_lease,
     )
     return LaneContext(
         destination=destination,
         source=run.source,
         journal=run.journal.lane(destination.name),
+        authority=run.journal.authority,
         workers=run.workers.of(destination.name, opening),
         chosen=chosen,
         clock=clock,
@@ -355,11 +385,14 @@ def _read_once(read: Callable[[float], Others]) -> Callable[[float], Awaitable[O
     return others
 
 
-async def _start_workers(run: OpenRun, locks: list[Lock], stack: AsyncExitStack) -> None:
+async def _start_workers(run: OpenRun, locks: list[Lock | None], stack: AsyncExitStack) -> None:
     """Worker processes, where there are to be several: they get ready while the run does."""
     count = worker_count(run.wish.upload.settings.workers, run.source)
     if count > 1:
-        held = [*([run.folder.held] if run.folder.held is not None else []), *locks]
+        held = [
+            *([run.folder.held] if run.folder.held is not None else []),
+            *(lock for lock in locks if lock is not None),
+        ]
         prints = any(lane.context.chosen.rows.function is not None for lane in run.lanes)
         await run.workers.start(count, stack, keep_fds=[lock.fd for lock in held], prints=prints)
     chosen = run.wish.upload.settings
@@ -369,7 +402,7 @@ async def _start_workers(run: OpenRun, locks: list[Lock], stack: AsyncExitStack)
             stack,
             folder=run.folder,
             key_file=chosen.worker_key,
-            authority=UNENDING,
+            authority=run.journal.authority,
             max_row_bytes=chosen.max_row_bytes,
         )
 

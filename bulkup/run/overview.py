@@ -12,7 +12,7 @@ from typing import Any
 from bulkup.account.verdict import run_verdict
 from bulkup.errors import BulkupError, ExitCode
 from bulkup.event import LaneSnapshot, Trouble
-from bulkup.journal.locks import holder_of
+from bulkup.journal.place import holder_in
 from bulkup.journal.reading import view
 from bulkup.journal.state_files import read_in
 from bulkup.light_dataclass import dataclass
@@ -77,7 +77,7 @@ def _line(run: RunFolder) -> RunLine:
     age_s = max(0.0, time.time() - _last_sign(run, live))
     holder = None
     with suppress(BulkupError, OSError):
-        holder = holder_of(run.path / "lock")
+        holder = holder_in(run.path, run.database)
     if live is not None and (holder is not None or is_elsewhere(live)):
         is_silent = holder is None and age_s > STALE_AFTER_S
         lanes = live.get("lanes", {}).values()
@@ -93,7 +93,7 @@ def _line(run: RunFolder) -> RunLine:
             age_s=age_s,
         )
     try:
-        with view(run.path) as journal:
+        with view(run.path, run.database) as journal:
             record = read_record(journal)
     except (BulkupError, OSError) as error:
         return RunLine(run.run_id, "unreadable", str(error), None, None, 0, None, age_s)

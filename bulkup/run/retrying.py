@@ -18,16 +18,18 @@ from bulkup.destinations.registry import service_named
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.encoding.shapes import PRESETS
 from bulkup.errors import JournalUnusable, UsageProblem
-from bulkup.journal import SqliteJournal
 from bulkup.journal.facts import PLAN, UPLOAD, PlanRecord
+from bulkup.journal.place import kept_in
+from bulkup.journal.postgres.wanted import Wanted
 from bulkup.journal.reading import view
-from bulkup.journal.sidecars import REJECTS, read_letters
+from bulkup.journal.sidecars import REJECTS
 from bulkup.journal.state_files import open_in
 from bulkup.light_dataclass import dataclass
 from bulkup.model import BLOCK_BYTES, HEAD_BYTES, Validation
 from bulkup.refusal import attempt
 from bulkup.rows.function import Function, function_of
 from bulkup.run.folder import RunFolder, StateDir, private_file
+from bulkup.run.journals import opened
 from bulkup.run.wish import Upload
 from bulkup.settings.config import LONGEST_NAME, RejectLimit
 from bulkup.sources.json_array import json_line
@@ -81,13 +83,12 @@ def prepare_retries(
         parent = Upload.of_record(record)
         lanes = [destination.service for destination in parent.destinations]
         plans = {name: journal.fact(PLAN, name) for name in lanes}
-        size = journal.rejects_bytes()
     if lane is not None and lane not in lanes:
         raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
     wanted = [name for name in lanes if lane in (None, name)]
 
     def rows() -> Iterator[_Row]:
-        return _rejected(folder.path, size, lanes) if file is None else _given(file, wanted, lanes)
+        return _rejected(folder.path, lanes) if file is None else _given(file, wanted, lanes)
 
     lost = sum(row.data is None and row.lane in wanted for row in rows())
     if functions and all(d.map is None for d in parent.destinations):
@@ -129,9 +130,10 @@ def _function_for(lane: str, began_with: Function, given: Sequence[Function]) ->
     return same[0] if same else None
 
 
-def _rejected(folder: Path, size: int, lanes: Sequence[str]) -> Iterator[_Row]:
-    for at, line, letter in read_letters(folder, size, lanes):
-        yield _Row(letter["lane"], _row_of(letter, f"{folder / REJECTS}, byte {at:,}", line), "part" in letter)
+def _rejected(folder: Path, lanes: Sequence[str]) -> Iterator[_Row]:
+    with view(folder) as journal:
+        for at, line, letter in journal.letters(lanes):
+            yield _Row(letter["lane"], _row_of(letter, f"{folder / REJECTS}, byte {at:,}", line), "part" in letter)
 
 
 def _given(path: Path, wanted: Sequence[str], lanes: Sequence[str]) -> Iterator[_Row]:
@@ -235,7 +237,7 @@ def _retry(
     if not count:
         return None
     mark = hasher.hexdigest()[:8]
-    child = state.run(f"{folder.run_id}-retry-{lane}-{mark}")
+    child = RunFolder(state.path / f"{folder.run_id}-retry-{lane}-{mark}", kept_in(folder.path))
     child.create()
     with ExitStack() as held:
         held.callback(child.lock().release)
@@ -247,7 +249,9 @@ def _retry(
             rows_by |= {"sides": None} if is_made else {}
             anyio.run(_adopt_plan, child, lane, msgspec.structs.replace(plan, rows=rows_by))
     return Retry(
-        child.run_id, _upload(parent, lane, child, state.path, mark, is_made=is_made, function=function), count
+        child.run_id,
+        _upload(parent, lane, child, state.path, mark, folder.run_id, is_made=is_made, function=function),
+        count,
     )
 
 
@@ -289,7 +293,7 @@ def _write(out: IO[bytes], rows: Iterator[bytes]) -> None:
 
 async def _adopt_plan(child: RunFolder, lane: str, plan: PlanRecord) -> None:
     """Rows are made as the run had decided to, whatever the few that are left look like."""
-    with closing(SqliteJournal.open(child.path, create=True)) as journal:
+    with closing(opened(child, child.journal(), Wanted())) as journal:
         if await journal.lane(lane).fact(PLAN) is None:
             await journal.lane(lane).set_fact(PLAN, msgspec.structs.replace(plan, segments=((0, 0),)))
 
@@ -300,6 +304,7 @@ def _upload(
     child: RunFolder,
     state_dir: Path,
     mark: str,
+    parent_id: str,
     *,
     is_made: bool | None,
     function: Function | None,
@@ -313,6 +318,7 @@ def _upload(
         "name": _beside(parent.settings.name, f"-retry-{mark}") if is_new else parent.settings.name,
         "append": not is_new,
         "state_dir": state_dir,
+        "journal": kept_in(child.path.parent / parent_id),
         "rows_at": None,
         "encoding": None,
         "scan": "all",

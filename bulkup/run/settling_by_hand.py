@@ -6,15 +6,18 @@ import re
 import time
 from contextlib import ExitStack
 from enum import StrEnum
+from functools import partial
 
 import anyio
 
 from bulkup.account.receipt import Receipt
 from bulkup.chunk import Chunk, ChunkState
 from bulkup.errors import UsageProblem
-from bulkup.journal import Journal, LaneJournal, SqliteJournal
+from bulkup.journal import Journal, LaneJournal
 from bulkup.journal.facts import UPLOAD
+from bulkup.journal.postgres.wanted import Wanted
 from bulkup.run.folder import RunFolder
+from bulkup.run.journals import locked, opened, with_lock
 from bulkup.run.lifetime import begin, conclude
 from bulkup.run.run_clock import run_clock
 
@@ -37,8 +40,12 @@ async def settle_by_hand(folder: RunFolder, *, chunk: str, lane: str | None, dec
     `UsageProblem` where it is not in doubt, `RunLocked`, `JournalUnusable`.
     """
     with ExitStack() as stack:
-        stack.callback(folder.lock().release)
-        journal = await anyio.to_thread.run_sync(lambda: SqliteJournal.open(folder.path, create=False))
+        address = await anyio.to_thread.run_sync(folder.journal)
+        lock = await anyio.to_thread.run_sync(locked, folder, address)
+        if lock is not None:
+            stack.callback(lock.release)
+        wanted = with_lock(Wanted(), lock)
+        journal = await anyio.to_thread.run_sync(partial(opened, folder, address, wanted, create=False))
         stack.callback(journal.close)
         upload = await journal.fact(UPLOAD)
         lanes = list(upload.destinations) if upload else []

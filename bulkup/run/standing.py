@@ -26,7 +26,7 @@ from bulkup.journal.facts import (
     FileRecord,
     UploadRecord,
 )
-from bulkup.journal.locks import holder_of
+from bulkup.journal.place import holder_in
 from bulkup.journal.reading import JournalView, view
 from bulkup.journal.state_files import read_in
 from bulkup.run.accounting import read_record
@@ -49,7 +49,7 @@ def status_json(run: RunFolder) -> dict[str, Any]:
     with view(run.path) as journal:
         upload = journal.fact(UPLOAD) or UploadRecord([], {}, {})
         files = journal.fact(FILES) or ()
-        running = _running(run.path / "lock")
+        running = _running(run.path)
         record = read_record(journal)
         return {
             "run_id": run.run_id,
@@ -185,7 +185,7 @@ def _receipt(folder: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _running(lock: Path) -> dict[str, Any] | None:
-    """The process that holds *lock*, if one does."""
-    holder = holder_of(lock)
+def _running(folder: Path) -> dict[str, Any] | None:
+    """The process that works on the run in *folder*, if one does."""
+    holder = holder_in(folder)
     return None if holder is None else {"pid": holder.pid, "host": holder.host}

@@ -18,6 +18,7 @@ from bulkup.flow.lane_worker import LaneWorker, ToldLayout
 from bulkup.flow.orders import CpuUsed, LaneOrder, OpenLane, QuotaHeaders, Stalled
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.user_code import PrintsToStderr, in_user_thread
+from bulkup.journal.lease_cell import SharedLease
 from bulkup.light_dataclass import dataclass
 from bulkup.rows.function import Function
 from bulkup.run.same_files import check_here
@@ -45,6 +46,8 @@ class LaneOpening:
     block_bytes: int
     ca_file: Path | None = None
     function: Function | None = None
+    lease: tuple[Path, int] | None = None
+    """How long the run's process has the right to send, and its epoch; None where that does not end."""
 
 
 def _target_of(dataset: DatasetAt) -> Target:
@@ -94,7 +97,7 @@ class Worker:
             ca_file=opening.ca_file,
             on_stall=lambda text: self._tell(Stalled(order.lane, text)),
             on_quota=lambda headers: self._tell(QuotaHeaders(order.lane, dict(headers))),
-            authority=self._authority,
+            authority=self._authority if self._is_far or opening.lease is None else SharedLease(*opening.lease),
         )
         if (before := self._transports.pop(order.lane, None)) is not None:
             await before.__aexit__()

@@ -34,6 +34,9 @@ class RunKeywords(TypedDict, total=False):
     log_file: str | None
     log_format: LogFormat | Literal["text", "json"]
     state_dir: str | PathLike[str]
+    journal: str | None
+    stand_by: bool
+    lease_s: float
     on_doubt: OnDoubt | Literal["hold", "resend"]
     settle_after_s: float
     on_source_change: OnSourceChange | Literal["refuse", "append", "restart"]

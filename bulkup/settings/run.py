@@ -3,10 +3,11 @@
 Annotations are values here: the command line reads them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from bulkup.errors import UsageProblem
 from bulkup.path_text import as_text
@@ -23,6 +24,7 @@ from bulkup.settings.quantities import (
     parse_workers,
 )
 from bulkup.settings.validation import Validation
+from bulkup.tokens.database import shown_address
 
 __all__ = ["Empty", "LogFormat", "OnDoubt", "OnSourceChange", "RejectLimit", "RunOptions"]
 
@@ -34,6 +36,7 @@ SETTLING = (*ON_THE_WAY, "settle")
 ASKING = (*SETTLING, "verify")
 CONTROL = ("pause", "continue", "stop", "set")
 LISTING = ("runs", "logs", "clean")
+JOURNALED = (*ASKING, "runs", "status", "rejects", "ids", "logs", *CONTROL)
 EVERYWHERE = (*ASKING, *CONTROL, *LISTING, "status", "rejects", "ids", "bench")
 
 
@@ -117,6 +120,15 @@ class LogFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+class _Shown:
+    """That an address of a database is kept without its password."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        from pydantic_core import core_schema  # not for a command that only prints its help
+
+        return core_schema.no_info_after_validator_function(shown_address, handler(source))
 
 
 class RunOptions(OptionTable):
@@ -329,6 +341,38 @@ class RunOptions(OptionTable):
     state_dir: Annotated[Path, Option(metavar="DIR", meaning="where runs are kept", commands=EVERYWHERE)] = Path(
         ".bulkup"
     )
+    journal: Annotated[
+        Annotated[str, _Shown()] | None,
+        Option(
+            metavar="URL",
+            meaning="keep the run's journal in PostgreSQL, `postgresql://USER@HOST/DATABASE`, so that any machine may go on "
+            "with it; the password by `PGPASSWORD` or `~/.pgpass` (docs/postgres.md; needs `bulkup[postgres]`)",
+            default="in the state directory",
+            parse=shown_address,
+            commands=JOURNALED,
+        ),
+    ] = None
+    stand_by: Annotated[
+        bool,
+        Option(
+            metavar="",
+            meaning="with `--journal`: wait while another process works on the run, and take over when it ends or dies",
+            default="end with exit code 8",
+            parse=parse_truth,
+            commands=ON_THE_WAY,
+        ),
+    ] = False
+    lease_s: Annotated[
+        float,
+        Bounds(ge=1),
+        Option(
+            metavar="SECONDS",
+            meaning="with `--journal`: how long this process may send after it last reached the database; another one takes over "
+            "no earlier",
+            parse=parse_seconds,
+            commands=ASKING,
+        ),
+    ] = 25.0
     on_doubt: Annotated[
         OnDoubt,
         Option(

@@ -131,4 +131,10 @@ def test_every_command_has_help_and_the_page_names_its_options(command: str) -> 
     options = re.findall(r"(?<![\w-])--[a-z][a-z-]+", said)
     assert "--help" in options
     for option in options:
-        assert option in page or option in ("--no-append", "--no-lines", "--no-anonymous", "--no-both-sides"), option
+        assert option in page or option in (
+            "--no-append",
+            "--no-lines",
+            "--no-anonymous",
+            "--no-both-sides",
+            "--no-stand-by",
+        ), option

@@ -24,22 +24,34 @@ from bulkup.journal import (
 from bulkup.journal.base import BY_A_PERSON, LOST
 from bulkup.journal.facts import DECISIONS, PLANNED_WHOLE, SURVEY, Decided, LaneFact, RunFact, Survey
 from bulkup.journal.memory import MemoryJournal
+from bulkup.journal.postgres import keeper, questions
+from bulkup.journal.postgres.keeper import PostgresJournal
+from bulkup.journal.postgres.wanted import Wanted
 from tests.flow.rig import scratch_dir
 from tests.journal.chunks import LANE, NUMBERS, chunk, ids_line
+from tests.journal.postgres_server import postgres_server, unique
 
 ONE = chunk(0)
 SENDING = replace(ONE, state=ChunkState.SENDING, attempts=1, last_byte_at=5.0)
 DOUBT = replace(SENDING, state=ChunkState.IN_DOUBT, reason="lost", last_byte_at=6.0)
 
 
-@pytest.fixture(params=["on disk", "in memory"])
+@pytest.fixture(params=["on disk", "in memory", "in PostgreSQL"])
 async def journal(request: pytest.FixtureRequest) -> AsyncIterator[Journal]:
     with scratch_dir() as scratch:
-        opened: Journal = (
-            MemoryJournal() if request.param == "in memory" else SqliteJournal.open(Path(scratch), create=True)
-        )
+        opened = _opened(request.param, Path(scratch))
         yield opened
         opened.close()
+
+
+def _opened(kind: str, folder: Path) -> Journal:
+    match kind:
+        case "on disk":
+            return SqliteJournal.open(folder, create=True)
+        case "in memory":
+            return MemoryJournal()
+        case _:
+            return PostgresJournal.open(postgres_server().address(), folder, unique(), Wanted())
 
 
 @pytest.fixture
@@ -249,7 +261,7 @@ async def test_row_ids_are_those_of_what_has_landed_with_ids(journal: Journal, l
 
 
 async def test_ids_come_in_pages(lane: LaneJournal, monkeypatch: pytest.MonkeyPatch) -> None:
-    for kept in (sqlite, memory):
+    for kept in (sqlite, memory, keeper):
         monkeypatch.setattr(kept, "PAGE_BYTES", 400)
     chunks = [chunk(n) for n in range(20)]
     await lane.plan(chunks)
@@ -267,7 +279,7 @@ async def test_chunks_come_in_pages_by_position(
     lane: LaneJournal, monkeypatch: pytest.MonkeyPatch, per_page: int
 ) -> None:
     """Whatever order they were numbered in, the empty ones too, and a page may end within a tile."""
-    for kept in (queries, memory):
+    for kept in (queries, memory, questions):
         monkeypatch.setattr(kept, "PAGE_CHUNKS", per_page)
     whole, cut, empty = chunk(0), chunk(1), replace(chunk(2, rows=0), stop=2000)
     pieces = [

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from bulkup.chunk import ChunkState, Evidence, TileSpan
 from bulkup.journal import SqliteJournal, queries
 from bulkup.journal.facts import PLAN
+from bulkup.journal.grouping import AHEAD
 from bulkup.journal.memory import MemoryJournal
-from bulkup.journal.reading import JournalView, view
-from bulkup.journal.writer import AHEAD
+from bulkup.journal.reading import SqliteView, view
 from tests.examples import examples
 from tests.journal.chunks import LANE, NUMBERS, Step, assert_knows, assert_same, chunk, steps
 
@@ -208,6 +208,7 @@ async def test_no_question_reads_the_whole_journal(tmp_path: Path, monkeypatch: 
         }
         steps[count] = {what: await _steps(journal, question) for what, question in asked.items()}
         with view(folder) as shown:
+            assert isinstance(shown, SqliteView)
             looked: dict[str, Callable[[], object]] = {
                 "evidence": partial(shown.evidence, LANE),
                 "datasets": partial(shown.datasets, LANE),
@@ -229,7 +230,7 @@ async def _steps(journal: SqliteJournal, question: Callable[[], Awaitable[object
     return len(taken)
 
 
-def _steps_of(shown: JournalView, look: Callable[[], object]) -> int:
+def _steps_of(shown: SqliteView, look: Callable[[], object]) -> int:
     """The same for who only looks."""
     taken: list[None] = []
     shown._db.set_progress_handler(lambda: taken.append(None), 1)

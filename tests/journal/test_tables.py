@@ -14,7 +14,8 @@ from bulkup.account.receipt import RemoteEntry
 from bulkup.chunk import ChunkId, Evidence
 from bulkup.errors import JournalUnusable
 from bulkup.journal import SqliteJournal
-from bulkup.journal.queries import to_chunk, to_row
+from bulkup.journal.chunk_rows import to_row
+from bulkup.journal.queries import to_chunk
 from bulkup.journal.reading import read_chunks, view
 from bulkup.journal.sqlite import SqliteLane
 from tests.journal.chunks import LANE, chunk

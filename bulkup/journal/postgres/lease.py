@@ -1,0 +1,332 @@
+"""Who may write a run: a row with an epoch, its holder, and when that one's right ends by the database's clock.
+
+A holder renews its lease as long as it runs. Another takes the run over only where the lease was given back or has ended, and
+raises the epoch: every commit of the old holder looks for its own, finds none, and comes to nothing. No advisory lock is part of
+it: a process that is stopped would keep one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bulkup.errors import RunLocked
+from bulkup.journal.lease_cell import LeaseCell
+from bulkup.journal.locks import Holder
+from bulkup.journal.postgres.client import Connection, connect, is_outage
+from bulkup.journal.postgres.schema import check, prepare
+
+__all__ = ["Claim", "Lease", "Standing", "acquire", "claim_dataset", "standing_of"]
+
+MARGIN = 0.04
+"""So much of its time earlier the holder takes its lease for ended: clocks of two machines do not run quite alike."""
+
+RENEWALS = 5
+"""So often a lease is renewed in its time."""
+
+_LOOK_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who holds a run, as the database has it. *left_s*: how long its lease goes on by the database's clock; 0 where it has
+    ended."""
+
+    run: int
+    epoch: int
+    holder: dict[str, Any]
+    left_s: float
+
+    @property
+    def process(self) -> Holder | None:
+        """The holder, where its lease goes on."""
+        try:
+            found = Holder(int(self.holder["pid"]), str(self.holder["host"]))
+        except (KeyError, TypeError, ValueError):
+            found = Holder(0, "another machine")
+        return found if self.left_s > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run that was taken: its number, this process's epoch, and until when (monotonic clock) it may send."""
+
+    run: int
+    epoch: int
+    until: float
+    database: tuple[int | None, int | None]
+    """The system's id and its timeline."""
+    has_failed_over: bool
+
+
+_STANDING = """SELECT run, epoch, holder, CASE WHEN expires_at > clock_timestamp() THEN extract(epoch FROM expires_at -
+clock_timestamp()) ELSE 0 END::float8 FROM bulkup.runs WHERE name = %s"""
+
+
+def standing_of(db: Connection, name: str) -> Standing | None:
+    """Who holds the run called *name*; None where there is no such run."""
+    if not check(db):
+        return None
+    row = db.execute(_STANDING, (name,)).fetchone()
+    return None if row is None else _standing(row)
+
+
+def _standing(row: Any) -> Standing:
+    run, epoch, holder, left_s = row
+    try:
+        found = json.loads(holder or "{}")
+    except ValueError:
+        found = {}
+    return Standing(run, epoch, found if isinstance(found, dict) else {}, float(left_s))
+
+
+def database_of(db: Connection) -> tuple[int | None, int | None]:
+    """The system's id and the timeline that it writes now, None where this user may not know."""
+    found: list[int | None] = []
+    for query in (
+        "SELECT system_identifier FROM pg_control_system()",
+        "SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int",
+    ):
+        try:
+            row = db.execute(query).fetchone()
+            found.append(None if row is None else int(row[0]))
+        except Exception as error:
+            if is_outage(error):
+                raise
+            found.append(None)
+    return found[0], found[1]
+
+
+def _take(
+    db: Connection, name: str, holder: str, lease_s: float, *, is_known_dead: Callable[[Standing], bool]
+) -> Claim | Standing:
+    """The run, or who holds it. In one transaction with the rows of the datasets that it writes to."""
+    database = database_of(db)
+    db.execute(
+        "INSERT INTO bulkup.runs (name, epoch, holder, expires_at) VALUES (%s, 0, '', '-infinity') ON CONFLICT DO NOTHING",
+        (name,),
+    )
+    with db.transaction():
+        row = db.execute(_STANDING + " FOR UPDATE", (name,)).fetchone()
+        if row is None:  # it was discarded just now
+            return Standing(0, 0, {}, _LOOK_S)
+        standing = _standing(row)
+        if standing.left_s > 0 and not is_known_dead(standing):
+            return standing
+        began = time.monotonic()
+        told = db.execute(
+            """UPDATE bulkup.runs SET epoch = epoch + 1, holder = %s, expires_at = clock_timestamp() + make_interval(secs => %s),
+                changed_at = clock_timestamp() WHERE run = %s RETURNING epoch, system_id, timeline""",
+            (holder, lease_s, standing.run),
+        ).fetchone()
+        assert told is not None
+        epoch, *before = told
+        # Where another database answers now, it may not know what was sent: all that is not at its end counts as being sent.
+        failed_over = any(
+            old is not None and new is not None and old != new for old, new in zip(before, database, strict=True)
+        )
+        if failed_over:
+            db.execute(
+                "UPDATE bulkup.chunks SET state = 'sending' WHERE run = %s AND ended = 0 AND state = 'planned'",
+                (standing.run,),
+            )
+        db.execute(
+            "UPDATE bulkup.runs SET system_id = coalesce(%s, system_id), timeline = coalesce(%s, timeline) WHERE run = %s",
+            (*database, standing.run),
+        )
+        db.execute("UPDATE bulkup.targets SET epoch = %s WHERE run = %s", (epoch, standing.run))
+        db.execute(
+            """INSERT INTO bulkup.commits VALUES (%s, %s, 0)
+                ON CONFLICT (run) DO UPDATE SET epoch = excluded.epoch, number = 0""",
+            (standing.run, epoch),
+        )
+    return Claim(standing.run, epoch, began + lease_s * (1 - MARGIN), database, failed_over)
+
+
+def acquire(
+    db: Connection,
+    name: str,
+    folder: Path,
+    *,
+    lease_s: float,
+    has_lock: bool,
+    stands_by: bool,
+    say: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> Claim:
+    """Take the run called *name* for this process, whose files are in *folder*.
+
+    *has_lock*: this process holds the folder's lock, which all processes of a holder on this machine hold too: so one that had it
+    is dead. Else a holder's lease must have ended: that is waited for where it is not renewed, and *stands_by* waits for that as
+    long as it takes. Raises `RunLocked` where the holder is alive, and as psycopg does.
+    """
+    prepare(db)
+    here = {"host": socket.gethostname(), "folder": os.path.realpath(folder), "locked": True}
+    me = json.dumps({**here, "pid": os.getpid(), "locked": has_lock})
+
+    def is_known_dead(standing: Standing) -> bool:
+        return has_lock and here.items() <= standing.holder.items()
+
+    seen: Standing | None = None
+    while True:
+        found = _take(db, name, me, lease_s, is_known_dead=is_known_dead)
+        if isinstance(found, Claim):
+            return found
+        is_renewed = seen is not None and (found.epoch != seen.epoch or found.left_s > seen.left_s)
+        if is_renewed and not stands_by:
+            raise RunLocked(f"run {name} is held by {_named(found)}; wait for it to end, or stop it")
+        if seen is None:
+            until = "until it ends or dies" if stands_by else f"for its lease to end, {found.left_s:.0f} s at most"
+            say(f"run {name} was last held by {_named(found)}: waiting {until}")
+        seen = found
+        sleep(_LOOK_S)
+
+
+def _named(standing: Standing) -> str:
+    holder = standing.holder
+    return f"process {holder.get('pid', '?')} on {holder.get('host', 'another machine')}"
+
+
+def claim_dataset(
+    db: Connection, claim: Claim, identity: str, *, sleep: Callable[[float], None] = time.sleep, waits: bool = True
+) -> None:
+    """Take the dataset *identity* for the run. Another run that has it, and whose lease has ended, loses its epoch with it.
+
+    Raises `RunLocked` where another run that is alive holds it, or this one has been taken over."""
+    seen: float | None = None
+    while True:
+        with db.transaction():
+            mine = db.execute(
+                "SELECT 1 FROM bulkup.runs WHERE run = %s AND epoch = %s FOR SHARE", (claim.run, claim.epoch)
+            ).fetchone()
+            if mine is None:
+                raise RunLocked("another process has taken the run over")
+            db.execute(
+                "INSERT INTO bulkup.targets VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+                (identity, claim.run, claim.epoch),
+            )
+            row = db.execute(
+                """SELECT t.run, r.name, r.holder, r.epoch = t.epoch,
+                    CASE WHEN r.expires_at > clock_timestamp() THEN extract(epoch FROM r.expires_at - clock_timestamp()) ELSE 0
+                    END::float8
+                FROM bulkup.targets t LEFT JOIN bulkup.runs r ON r.run = t.run WHERE identity = %s FOR UPDATE OF t""",
+                (identity,),
+            ).fetchone()
+            assert row is not None
+            run, name, holder, is_current, left_s = row
+            if run == claim.run or not is_current or not left_s:
+                if run != claim.run and is_current:
+                    db.execute(
+                        """UPDATE bulkup.runs SET epoch = epoch + 1, expires_at = '-infinity', holder = ''
+                            WHERE run = %s AND expires_at <= clock_timestamp()""",
+                        (run,),
+                    )
+                db.execute(
+                    "UPDATE bulkup.targets SET run = %s, epoch = %s WHERE identity = %s",
+                    (claim.run, claim.epoch, identity),
+                )
+                return
+        if not waits or (seen is not None and left_s > seen):
+            named = _named(_standing((run, 0, holder, left_s)))
+            raise RunLocked(f"the dataset ({identity}) is held by run {name}, {named}; wait for it to end, or stop it")
+        seen = left_s
+        sleep(_LOOK_S)
+
+
+class Lease:
+    """This process's right to write and to send: an `Authority`. A thread with a connection of its own renews it."""
+
+    def __init__(self, address: str, claim: Claim, lease_s: float, folder: Path) -> None:
+        """*folder*: where this machine's workers find the lease."""
+        self._cell = LeaseCell(folder, claim.epoch)
+        self._cell.set(claim.until)
+        self._address = address
+        self._claim = claim
+        self._lease_s = lease_s
+        self._until = claim.until
+        self._is_lost = False
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="bulkup-lease", daemon=True)
+        self._thread.start()
+
+    @property
+    def epoch(self) -> int:
+        return self._claim.epoch
+
+    def holds(self) -> bool:
+        return not self._is_lost and time.monotonic() < self._until
+
+    @property
+    def is_lost(self) -> bool:
+        """Another process has taken the run over."""
+        return self._is_lost
+
+    def lose(self) -> None:
+        """Another process has taken the run over: nothing is sent from here on."""
+        self._is_lost = True
+        self._cell.set(0.0)
+
+    @property
+    def shared(self) -> tuple[Path, int]:
+        """Where this machine's workers find it, and of which epoch it is."""
+        return self._cell.path, self._claim.epoch
+
+    def close(self) -> None:
+        """Give the lease back. Blocks until the thread has ended."""
+        self._ends.set()
+        self._thread.join()
+        self._cell.close()
+
+    def _renew(self) -> None:
+        db: Connection = None
+        while not self._ends.wait(self._lease_s / RENEWALS if db is not None else 0.0 if self._until else 0.2):
+            if self._is_lost:
+                break
+            try:
+                if db is None or db.closed:
+                    db = connect(self._address)
+                    db.execute(f"SET statement_timeout = {int(self._lease_s * 1000 / RENEWALS) + 1000}")
+                began = time.monotonic()
+                renewed = db.execute(
+                    """UPDATE bulkup.runs SET expires_at = clock_timestamp() + make_interval(secs => %s)
+                        WHERE run = %s AND epoch = %s""",
+                    (self._lease_s, self._claim.run, self._claim.epoch),
+                ).rowcount
+                if renewed:
+                    self._until = began + self._lease_s * (1 - MARGIN)
+                    self._cell.set(self._until)
+                else:
+                    self.lose()
+            except Exception:  # noqa: BLE001 - the lease ends by itself where it cannot be renewed; the writer tells why
+                _close(db)
+                db = None
+                if self._ends.wait(min(1.0, self._lease_s / RENEWALS / 2)):
+                    break
+        self._give_back(db)
+
+    def _give_back(self, db: Connection) -> None:
+        if self._is_lost:
+            _close(db)
+            return
+        with suppress(Exception):  # else it ends by itself
+            if db is None or db.closed:
+                db = connect(self._address)
+            db.execute(
+                "UPDATE bulkup.runs SET expires_at = '-infinity', holder = '' WHERE run = %s AND epoch = %s",
+                (self._claim.run, self._claim.epoch),
+            )
+        _close(db)
+
+
+def _close(db: Connection) -> None:
+    if db is not None:
+        with suppress(Exception):
+            db.close()

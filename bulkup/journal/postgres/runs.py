@@ -1,0 +1,71 @@
+"""The runs of a database: which there are, who holds them, and what is done with a run as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bulkup.errors import BulkupError
+from bulkup.journal.locks import Holder
+from bulkup.journal.postgres.client import Connection, connect, meaning
+from bulkup.journal.postgres.lease import standing_of
+from bulkup.journal.postgres.schema import check
+
+__all__ = ["connected", "discard_run", "has_run", "holder_of_run", "names_of_runs", "rename_run"]
+
+_TABLES = ("chunks", "tiles", "facts", "logs", "sums", "datasets", "commits", "targets", "runs")
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Connection]:
+    """A connection to the database at *address*, whose errors are bulkup's."""
+    db: Connection = None
+    try:
+        db = connect(address)
+        yield db
+    except BulkupError:
+        raise
+    except Exception as error:  # noqa: BLE001 - psycopg's, which need not be there to be named
+        raise (meaning(error, address) if type(error).__module__.startswith("psycopg") else error) from None
+    finally:
+        if db is not None:
+            db.close()
+
+
+def names_of_runs(address: str) -> list[tuple[float, str]]:
+    """Every run's name, with the Unix time at which a process last took it."""
+    with connected(address) as db:
+        if not check(db):
+            return []
+        found = db.execute("SELECT extract(epoch FROM changed_at)::float8, name FROM bulkup.runs").fetchall()
+        return [(float(at), str(name)) for at, name in found]
+
+
+def has_run(address: str, name: str) -> bool:
+    """Whether there is a run called *name*."""
+    with connected(address) as db:
+        return standing_of(db, name) is not None
+
+
+def holder_of_run(address: str, name: str) -> Holder | None:
+    """The process that holds the run called *name*, as long as its lease goes on."""
+    with connected(address) as db:
+        standing = standing_of(db, name)
+        return None if standing is None else standing.process
+
+
+def rename_run(address: str, name: str, other: str) -> None:
+    """Call the run *name* otherwise: another begins under its name."""
+    with connected(address) as db:
+        db.execute("UPDATE bulkup.runs SET name = %s WHERE name = %s", (other, name))
+
+
+def discard_run(address: str, name: str) -> None:
+    """Forget the run called *name*, which nobody holds."""
+    with connected(address) as db, db.transaction():
+        row = db.execute(
+            "SELECT run FROM bulkup.runs WHERE name = %s AND expires_at <= clock_timestamp() FOR UPDATE", (name,)
+        ).fetchone()
+        if row is not None:
+            for table in _TABLES:
+                db.execute(f"DELETE FROM bulkup.{table} WHERE run = %s", row)  # noqa: S608 - of our tables

@@ -1,0 +1,464 @@
+"""The journal in PostgreSQL: what only a database does. That it keeps what the others keep is `test_contract`'s matter."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkup.chunk import ChunkState, Evidence
+from bulkup.errors import ExitCode, JournalUnusable, RunLocked, TokenRefused, UsageProblem
+from bulkup.journal.facts import RunFact
+from bulkup.journal.memory import MemoryJournal
+from bulkup.journal.place import kept_in, mark
+from bulkup.journal.postgres import client
+from bulkup.journal.postgres.client import DatabaseAway
+from bulkup.journal.postgres.keeper import PostgresJournal
+from bulkup.journal.postgres.lease import Lease, claim_dataset
+from bulkup.journal.postgres.runs import discard_run, has_run, holder_of_run, names_of_runs
+from bulkup.journal.postgres.wanted import Wanted
+from bulkup.journal.reading import view
+from bulkup.journal.state_files import make_folder
+from bulkup.tokens.database import full_address, shown_address
+from bulkup.tokens.secret import redact
+from tests.examples import examples
+from tests.flow.rig import scratch_dir
+from tests.journal.chunks import LANE, NUMBERS, Step, answers, assert_shows, chunk, ids_line, steps
+from tests.journal.postgres_server import PostgresServer, postgres_server, unique
+
+_RUN_NUMBER: RunFact[int] = RunFact("a number", int, 0)
+
+
+@pytest.fixture
+def server() -> PostgresServer:
+    return postgres_server()
+
+
+@contextmanager
+def opened(folder: Path, name: str, **wanted: Any) -> Iterator[PostgresJournal]:
+    make_folder(folder)
+    journal = PostgresJournal.open(postgres_server().address(), folder, name, Wanted(**wanted))
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def taken(folder: Path, name: str, **wanted: Any) -> PostgresJournal:
+    """By a process without the folder's lock."""
+    return PostgresJournal.open(postgres_server().address(), folder, name, Wanted(has_lock=False, **wanted))
+
+
+def execute(statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """Done by somebody else."""
+    with psycopg.connect(postgres_server().address(), autocommit=True) as db:
+        cursor = db.execute(statement.encode(), values)
+        return cursor.fetchall() if cursor.description else []
+
+
+def expire(name: str) -> None:
+    """As if the holder of the run had not reached the database for the time of its lease."""
+    execute("UPDATE bulkup.runs SET expires_at = now() - interval '1 ms' WHERE name = %s", name)
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+@examples(3)
+@given(steps, st.integers(0, 24))
+def test_any_operations_and_then_opened_elsewhere(done: list[Step], moment: int) -> None:
+    """Every answer is that of the journal in memory, after another process has gone on with it, and for who only looks."""
+
+    async def main(folder: Path) -> None:
+        name, twin = unique(), MemoryJournal()
+        for part in (done[:moment], done[moment:]):
+            with opened(folder / name, name) as journal:
+                for step in part:
+                    await step.apply(journal.lane(LANE), twin.lane(LANE))
+                assert await answers(journal.lane(LANE)) == await answers(twin.lane(LANE))
+                assert await journal.latest_time() == await twin.latest_time()
+        mark(folder / name, postgres_server().address())
+        await assert_shows(folder / name, twin.lane(LANE))
+
+    with scratch_dir() as scratch:
+        asyncio.run(main(Path(scratch)))
+
+
+async def test_pieces_of_a_group_that_touch_one_chunk_keep_their_order(tmp_path: Path) -> None:
+    """They are submitted together, so they become few statements."""
+    with opened(tmp_path, unique()) as journal:
+        lane = journal.lane(LANE)
+        one, two = chunk(0), chunk(1)
+        planned = lane.plan([one, two])
+        await asyncio.gather(
+            planned,
+            lane.sending(one.id, 1.0),
+            lane.set_fact(NUMBERS[0], 1),
+            lane.sending(two.id, 2.0),
+            lane.in_doubt(one.id, "lost", 3.0),
+            lane.set_fact(NUMBERS[0], 2),
+            lane.absent(one.id),
+            lane.landed(two.id, "ds", evidence=Evidence.ANSWER),
+            lane.sending(one.id, 4.0),
+        )
+        assert await lane.chunk(0, 0) == replace(
+            one, state=ChunkState.SENDING, attempts=2, absences=1, last_byte_at=4.0, reason=None
+        )
+        assert (await lane.totals()).rows_landed == 3
+        assert await lane.fact(NUMBERS[0]) == 2
+
+
+async def test_runs_share_a_database_and_nothing_else(tmp_path: Path) -> None:
+    names = [unique("a"), unique("b")]
+    with opened(tmp_path / "a", names[0]) as one, opened(tmp_path / "b", names[1]) as other:
+        await one.lane(LANE).plan([chunk(0)])
+        await one.lane(LANE).set_fact(NUMBERS[0], 7)
+        assert await other.is_blank()
+        assert await other.lane(LANE).chunk(0, 0) is None
+        assert await other.lane(LANE).fact(NUMBERS[0]) == 0
+    assert set(names) <= {name for _, name in names_of_runs(postgres_server().address())}
+    discard_run(postgres_server().address(), names[0])
+    assert not has_run(postgres_server().address(), names[0])
+    assert has_run(postgres_server().address(), names[1])
+
+
+async def test_what_text_cannot_hold_is_escaped(tmp_path: Path) -> None:
+    with opened(tmp_path, unique()) as journal:
+        lane = journal.lane(LANE)
+        await lane.plan([replace(chunk(0), name="nul \0 é \ud800")])
+        await lane.sending(chunk(0).id, 1.0)
+        await lane.in_doubt(chunk(0).id, "said \0 \udcff", 2.0)
+        found = await lane.chunk(0, 0)
+        assert found is not None
+        assert (found.name, found.reason) == ("nul \\x00 é \\ud800", "said \\x00 \\udcff")
+
+
+async def test_ids_and_rejected_rows_of_another_machine_are_missed_and_named(tmp_path: Path) -> None:
+    """Its files are not here: rows are told by their content then, and the rejected ones are asked for where they are."""
+    name = unique()
+    here, there = tmp_path / "here" / name, tmp_path / "there" / name
+    with opened(there, name) as journal:
+        lane = journal.lane(LANE)
+        await lane.plan([chunk(0), chunk(1)], rejects=_letter(5))
+        await lane.landed(chunk(0).id, "ds", evidence=Evidence.ANSWER, ids=ids_line(chunk(0), "a"))
+    with opened(here, name) as journal:
+        lane = journal.lane(LANE)
+        await lane.landed(chunk(1).id, "ds", evidence=Evidence.ANSWER, ids=ids_line(chunk(1), "b"))
+        assert [one.id.tile for one in await lane.page_without_ids()] == [0]
+        assert [one.ids_at is None for one in await lane.page()] == [True, False]
+        page, after = await lane.page_of_ids()
+        assert page == []
+        assert after is not None
+        page, after = await lane.page_of_ids(after)
+        assert [line.ids for line in page] == [["b"]]
+        assert after is None
+    for folder, known in ((here, [None, ["b"]]), (there, [["a"], None])):
+        mark(folder, postgres_server().address())
+        with view(folder) as looked:
+            assert [looked.ids_at(one.ids_at) for one in looked.chunks(LANE)] == known
+    with view(there) as looked:
+        assert [letter["position"] for _, letter in looked.rejects([LANE])] == [5]
+    with view(here) as looked, pytest.raises(UsageProblem, match=rf"{there}/rejects.1.jsonl on {socket.gethostname()}"):
+        list(looked.rejects([LANE]))
+
+
+def _letter(position: int) -> bytes:
+    letter = {"id": "x", "lane": LANE, "file": "f", "stage": "client", "reason": "r", "length": 1}
+    return json.dumps({**letter, "line_in_chunk": 0, "position": position}).encode() + b"\n"
+
+
+# --- who may write ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_process_that_lives_keeps_its_run(tmp_path: Path) -> None:
+    """The second one sees that the lease is renewed, and says who has the run."""
+    name, waits = unique(), threading.Event()
+    with opened(tmp_path / "a", name) as journal:
+        refused = asyncio.create_task(asyncio.to_thread(taken, tmp_path, name, say=lambda _: waits.set()))
+        assert await asyncio.to_thread(waits.wait, 60)
+        assert not refused.done()
+        execute(
+            "UPDATE bulkup.runs SET expires_at = now() + interval '60 s' WHERE name = %s", name
+        )  # as the holder would
+        with pytest.raises(RunLocked, match=f"held by process {os.getpid()} on {socket.gethostname()}"):
+            await refused
+        assert journal.authority.holds()
+        holder = holder_of_run(postgres_server().address(), name)
+        assert holder is not None
+        assert holder.pid == os.getpid()
+    assert holder_of_run(postgres_server().address(), name) is None
+
+
+async def test_whoever_was_taken_over_writes_nothing_and_sends_nothing(tmp_path: Path) -> None:
+    """A process that was stopped, and wakes: each of its commits looks for its epoch."""
+    name = unique()
+    with opened(tmp_path / "a", name) as old:
+        await old.lane(LANE).plan([chunk(0), chunk(1)])
+        await old.lane(LANE).sending(chunk(0).id, 1.0)
+        expire(name)
+        with opened(tmp_path / "b", name, has_lock=False) as new:
+            assert new.authority.epoch == old.authority.epoch + 1
+            with pytest.raises(RunLocked, match="another process has taken this run over"):
+                await old.lane(LANE).sending(chunk(1).id, 2.0)
+            with pytest.raises(RunLocked):
+                await old.lane(LANE).landed(chunk(0).id, "ds", evidence=Evidence.ANSWER, ids=ids_line(chunk(0), "a"))
+            assert not old.authority.holds()
+            assert new.authority.holds()
+            assert await new.lane(LANE).recover(9.0) == 1
+            assert [one.id.tile for one in await new.lane(LANE).open_chunks(ChunkState.IN_DOUBT)] == [0]
+            assert await new.lane(LANE).page_of_ids() == ([], None)
+    assert RunLocked.exit_code == ExitCode.LOCKED
+
+
+async def test_a_dead_process_with_the_folder_s_lock_is_followed_at_once(tmp_path: Path) -> None:
+    """Its lease goes on for 25 s, but whoever has the folder's lock on the same machine knows that all of its processes are
+    gone."""
+    name = unique()
+    with opened(tmp_path, name, lease_s=25.0) as dead:
+        dead._lease._ends.set()
+        dead._lease.lose()
+        with opened(tmp_path, name) as journal:
+            assert journal.authority.holds()
+
+
+async def test_who_stands_by_takes_over_when_the_other_ends(tmp_path: Path) -> None:
+    name, waits = unique(), threading.Event()
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        waits.set()
+
+    with opened(tmp_path / "a", name):
+        second = asyncio.create_task(asyncio.to_thread(taken, tmp_path, name, stands_by=True, say=say))
+        assert await asyncio.to_thread(waits.wait, 60)
+        assert not second.done()
+    journal = await second
+    try:
+        assert journal.authority.epoch == 2
+        assert "waiting until it ends or dies" in said[0]
+    finally:
+        journal.close()
+
+
+async def test_a_dataset_has_one_run(tmp_path: Path) -> None:
+    """Another run gets it when the first has given its lease back, or when that has ended: then the first can write nothing
+    more."""
+    dataset = unique("https://service dataset")
+    with opened(tmp_path / "a", unique("a")) as one, opened(tmp_path / "b", unique("b")) as other:
+        await one.claim_dataset(dataset)
+        await one.claim_dataset(dataset)
+        with (
+            psycopg.connect(postgres_server().address(), autocommit=True) as db,
+            pytest.raises(RunLocked, match=r"the dataset .* is held by run a-"),
+        ):
+            claim_dataset(db, other._claim, dataset, waits=False)
+    stopped = unique("c")
+    with opened(tmp_path / "c", stopped) as one, opened(tmp_path / "d", unique("d")) as other:
+        await one.claim_dataset(dataset)
+        expire(stopped)
+        await other.claim_dataset(dataset)
+        with pytest.raises(RunLocked):
+            await one.set_fact(_RUN_NUMBER, 1)
+        await other.set_fact(_RUN_NUMBER, 1)
+
+
+def test_a_lease_ends_by_this_machine_s_clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with opened(tmp_path, unique()) as journal:
+        lease = journal.authority
+        assert isinstance(lease, Lease)
+        assert lease.holds()
+        until = lease._until
+        monkeypatch.setattr("bulkup.journal.postgres.lease.time.monotonic", lambda: until - 0.001)
+        assert lease.holds()
+        monkeypatch.setattr("bulkup.journal.postgres.lease.time.monotonic", lambda: until)
+        assert not lease.holds()
+
+
+async def test_where_another_database_answers_all_that_is_not_at_its_end_is_in_doubt(tmp_path: Path) -> None:
+    """A replica that was promoted may not know what was sent last."""
+    name = unique()
+    said: list[str] = []
+    with opened(tmp_path, name) as journal:
+        await journal.lane(LANE).plan([chunk(0), chunk(1), chunk(2)])
+        await journal.lane(LANE).sending(chunk(1).id, 1.0)
+        await journal.lane(LANE).landed(chunk(2).id, "ds", evidence=Evidence.ANSWER)
+    execute("UPDATE bulkup.runs SET timeline = timeline + 1 WHERE name = %s", name)
+    with opened(tmp_path, name, say=said.append) as journal:
+        assert "has failed over" in said[0]
+        assert await journal.lane(LANE).recover(9.0) == 2
+    with opened(tmp_path, name) as journal:
+        assert await journal.lane(LANE).recover(9.0) == 0
+        assert len(await journal.lane(LANE).open_chunks(ChunkState.IN_DOUBT)) == 2
+
+
+# --- a database that is away ------------------------------------------------------------------------------------------
+
+
+async def test_what_is_told_while_the_database_is_away_is_kept_when_it_is_back(tmp_path: Path) -> None:
+    name = unique()
+    said: list[str] = []
+    away = threading.Event()
+
+    def say(text: str) -> None:
+        said.append(text)
+        away.set()
+
+    with opened(tmp_path, name, say=say) as journal:
+        lane = journal.lane(LANE)
+        await lane.plan([chunk(0), chunk(1)])
+        await lane.sending(chunk(0).id, 1.0)
+        server = postgres_server()
+        server.stop()
+        landing = asyncio.ensure_future(lane.landed(chunk(0).id, "ds", evidence=Evidence.ANSWER))
+        assert await asyncio.to_thread(away.wait, 30)
+        sending = asyncio.ensure_future(lane.sending(chunk(1).id, 2.0))
+        assert not landing.done()
+        server.start()
+        await asyncio.gather(landing, sending)
+        assert [found.state for found in await lane.page()] == [ChunkState.LANDED, ChunkState.SENDING]
+    assert "the journal's database is away" in said[0]
+    assert "the journal's database is back" in said[1]
+
+
+async def test_a_database_that_stays_away_ends_the_run(tmp_path: Path) -> None:
+    with opened(tmp_path, unique(), retry_for_s=0.0) as journal:
+        lane = journal.lane(LANE)
+        await lane.plan([chunk(0)])
+        postgres_server().stop()
+        try:
+            with pytest.raises(DatabaseAway, match="the same command goes on when it is back"):
+                await lane.sending(chunk(0).id, 1.0)
+            assert DatabaseAway.exit_code == ExitCode.TRY_LATER
+        finally:
+            postgres_server().start()  # by this thread: the server ends with the one that started it
+
+
+@pytest.mark.parametrize("has_counted", [True, False])
+async def test_a_connection_that_breaks_in_mid_commit_makes_it_count_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_counted: bool
+) -> None:
+    """Whether the commit counted is asked; the outcome is not told twice: that would count its rows twice."""
+    with opened(tmp_path, unique()) as journal:
+        lane = journal.lane(LANE)
+        await lane.plan([chunk(0)])
+        await lane.sending(chunk(0).id, 1.0)
+        writer = journal._writer
+        whole, broken = psycopg.Connection.execute, threading.Event()
+
+        def breaks(self: psycopg.Connection[Any], query: Any, *rest: Any, **more: Any) -> Any:
+            if query == "COMMIT" and self is writer._db and not broken.is_set():
+                broken.set()
+                if has_counted:
+                    whole(self, query)
+                self.close()
+                raise psycopg.OperationalError("the connection is gone")
+            return whole(self, query, *rest, **more)
+
+        monkeypatch.setattr(psycopg.Connection, "execute", breaks)
+        await lane.landed(chunk(0).id, "ds", evidence=Evidence.ANSWER, ids=ids_line(chunk(0), "a"))
+        assert broken.is_set()
+        assert (await lane.totals()).rows_landed == 3
+        assert [line.ids for line in (await lane.page_of_ids())[0]] == [["a"]]
+
+
+# --- addresses and what is said ---------------------------------------------------------------------------------------
+
+SECRET = "pa55/w+rd-0a81c2"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://me:pa55%2Fw%2Brd-0a81c2@db.example.com:5432/journals",
+        "postgres://me@db.example.com/journals?password=pa55%2Fw%2Brd-0a81c2&sslmode=require",
+        "postgresql://me@db.example.com/journals?sslmode=require&sslpassword=pa55/w%2Brd-0a81c2",
+    ],
+)
+def test_an_address_is_kept_without_its_password(address: str) -> None:
+    shown = shown_address(address)
+    assert shown.startswith("postgresql://me@db.example.com")
+    assert "pa55" not in shown
+    assert shown_address(shown) == shown
+    assert full_address(shown) == address
+    assert redact(f"they say {SECRET}, and {SECRET.upper()}") == "they say ***, and ***"
+    if "sslmode" in address:
+        assert shown.endswith("?sslmode=require")
+
+
+@pytest.mark.parametrize("address", ["sqlite:///x", "db.example.com", "postgresql://[x/y", "postgresql://a@b/c\n", ""])
+def test_what_is_no_address_is_not_repeated(address: str) -> None:
+    with pytest.raises(UsageProblem, match="give postgresql://USER@HOST/DATABASE") as refused:
+        shown_address(address)
+    assert not address or address not in str(refused.value)
+
+
+def test_a_database_that_is_not_there_or_lets_nobody_in_is_one_line(server: PostgresServer, tmp_path: Path) -> None:
+    for address, kind, words in (
+        (server.address(database="none"), UsageProblem, 'database "none" does not exist; create it'),
+        (server.address(user="nobody", password=SECRET), UsageProblem, 'role "nobody" does not exist'),
+        ("postgresql://me@127.0.0.1:1/x", DatabaseAway, "cannot be reached"),
+    ):
+        shown = shown_address(address)
+        with pytest.raises(kind, match=words) as said:
+            PostgresJournal.open(shown, tmp_path, "run", Wanted())
+        assert "\n" not in str(said.value)
+        assert "pa55" not in str(said.value)
+    assert isinstance(client.meaning(psycopg.OperationalError("password authentication failed"), "x"), TokenRefused)
+
+
+def test_without_psycopg_the_command_to_install_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
+    with pytest.raises(UsageProblem, match=r"pip install 'bulkup\[postgres\]'"):
+        PostgresJournal.open("postgresql://me@localhost/x", tmp_path, "run", Wanted())
+
+
+def test_a_newer_bulkup_s_journals_are_refused(tmp_path: Path, server: PostgresServer) -> None:
+    execute("CREATE DATABASE newer")
+    with psycopg.connect(server.address(database="newer"), autocommit=True) as db:
+        db.execute(
+            "CREATE SCHEMA bulkup; CREATE TABLE bulkup.format (known int); INSERT INTO bulkup.format VALUES (99)"
+        )
+    with pytest.raises(JournalUnusable, match="newer bulkup"):
+        PostgresJournal.open(server.address(database="newer"), tmp_path, "run", Wanted())
+
+
+def test_many_that_make_the_tables_at_once_make_them_once(tmp_path: Path, server: PostgresServer) -> None:
+    execute("CREATE DATABASE fresh")
+    address = server.address(database="fresh")
+    failed: list[BaseException] = []
+
+    def begin(number: int) -> None:
+        try:
+            PostgresJournal.open(address, tmp_path, f"run-{number}", Wanted()).close()
+        except BaseException as error:  # noqa: BLE001
+            failed.append(error)
+
+    threads = [threading.Thread(target=begin, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert len(names_of_runs(address)) == 6
+
+
+def test_the_folder_says_where_the_journal_is(tmp_path: Path) -> None:
+    assert kept_in(tmp_path) is None
+    mark(tmp_path, "postgresql://me@host/x")
+    assert kept_in(tmp_path) == "postgresql://me@host/x"
+    (tmp_path / "journal.json").write_text("{}")
+    with pytest.raises(JournalUnusable, match="names no database"):
+        kept_in(tmp_path)
