@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from bulkup.cli import options as o
-from bulkup.cli.completion import COMPLETE, completed_words, of_runs, wants_completion
+from bulkup.cli.completion import COMPLETE, answer_first_tab, completed_words, of_runs, wants_completion
 from bulkup.cli.figures import printable
 from bulkup.cli.outcome import exit_code_of, refuse_tokens
 from bulkup.cli.streams import put, put_json, say, to_stdout
@@ -601,6 +601,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SystemExit as left:
         is_reader_gone = isinstance(left.__context__, BrokenPipeError)  # which typer makes this of
         if left.code in (None, 0, 1) and not is_reader_gone:  # completion, which has said what it had to say
+            answer_first_tab(arguments)
             return int(left.code or 0)
         return exit_code_of(left, is_verbose=is_verbose, arguments=arguments)
     except BaseException as error:  # noqa: BLE001 - the last stop: every error becomes a line and an exit code

@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
-__all__ = ["COMPLETE", "completed_words", "of_choices", "of_destinations", "of_runs", "wants_completion"]
+__all__ = [
+    "COMPLETE",
+    "answer_first_tab",
+    "completed_words",
+    "of_choices",
+    "of_destinations",
+    "of_runs",
+    "wants_completion",
+]
 
 COMPLETE = "_BULKUP_COMPLETE"
 """Set by the shell's script when it asks."""
@@ -20,6 +29,20 @@ def wants_completion(arguments: Sequence[str], environment: Mapping[str, str]) -
     """Whether the command line is about completion, or lists all options."""
     is_help = not arguments or arguments[0] in ("-h", "--help")
     return COMPLETE in environment or is_help or any(argument.startswith(FLAGS) for argument in arguments)
+
+
+_ZSH_FIRST_TAB = '\n\nif [ "$funcstack[1]" = _bulkup ]; then _bulkup_completion "$@"; fi\n'
+
+
+def answer_first_tab(arguments: Sequence[str]) -> None:
+    """After `--install-completion`: zsh loads typer's file at the first Tab, and it only defines the function. Now it calls it, too."""
+    if not any(argument.startswith(FLAGS[0]) for argument in arguments):
+        return
+    with suppress(OSError, RuntimeError):
+        path = Path.home() / ".zfunc" / "_bulkup"
+        text = path.read_text(encoding="utf-8")
+        if text.startswith("#compdef bulkup") and "funcstack" not in text:
+            path.write_text(text.rstrip() + _ZSH_FIRST_TAB, encoding="utf-8")
 
 
 def completed_words(environment: Mapping[str, str]) -> list[str]:

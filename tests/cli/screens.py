@@ -40,6 +40,10 @@ class Terminal:
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self._screen.resize(lines, columns)
 
+    def type(self, keys: str) -> None:
+        """Press *keys*."""
+        os.write(self._main, keys.encode())
+
     def take_in(self, wait_s: float = 0.0) -> bool:
         """Take in what was written; whether there was anything."""
         took = False

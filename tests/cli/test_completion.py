@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
 
 from bulkup.journal.sqlite import DATABASE
 from bulkup.version import VERSION
+from tests.cli.screens import Terminal
+from tests.cli.shell import eventually
 
 
 def asked(words: list[str], tmp_path: Path, *, shell: str = "bash") -> list[str]:
@@ -68,28 +72,85 @@ def test_the_shell_s_script_is_shown(shell: str, tmp_path: Path) -> None:
         assert subprocess.run([shell, "-n", str(tmp_path / "script")], timeout=60).returncode == 0
 
 
-def test_bash_completes_by_its_own_function(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shell", ["bash", "fish"])
+def test_a_shell_completes_by_its_own_function(shell: str, tmp_path: Path) -> None:
+    """Without a terminal, which zsh needs."""
+    if shutil.which(shell) is None and shell != "bash":
+        pytest.skip(f"{shell} is not installed")
     environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     script = subprocess.run(
-        [sys.executable, "-m", "bulkup", "--show-completion", "bash"], env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "bulkup", "--show-completion", shell], env=environment, capture_output=True, text=True
     ).stdout
     shim = tmp_path / "bulkup"
     shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m bulkup "$@"\n')
     shim.chmod(0o755)
-    program = (
-        f"{script}\nCOMP_WORDS=(bulkup upload --to col); COMP_CWORD=3; "
-        '_bulkup_completion bulkup; echo "${COMPREPLY[@]}"'
-    )
-    path = f"{tmp_path}:{os.environ['PATH']}"
+    asked = {
+        "bash": "COMP_WORDS=(bulkup upload --to col); COMP_CWORD=3; _bulkup_completion bulkup; echo ${COMPREPLY[@]}",
+        "fish": "complete -C 'bulkup upload --to col'",
+    }
     done = subprocess.run(
-        ["bash", "-c", program],
+        [shell, "-c", f"{script}\n{asked[shell]}"],
         cwd=tmp_path,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert done.stdout.strip() == "collinear", done.stderr
+
+
+PROMPT = "ready> "
+SHELLS = {
+    "bash": (".bashrc", f"PS1='{PROMPT}'\n", ["bash", "-i"]),
+    "zsh": (".zshrc", f"PS1='{PROMPT}'\n", ["zsh", "-i"]),
+    "fish": (".config/fish/config.fish", f"function fish_prompt; echo -n '{PROMPT}'; end\n", ["fish", "-i"]),
+}
+"""Of each shell: what it reads when a person starts it, how to give it a prompt, how it is started."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", SHELLS)
+def test_tab_in_a_shell(shell: str, tmp_path: Path) -> None:
+    """`bulkup --install-completion` in the shell itself; then a new one on a real terminal, where a person presses Tab."""
+    if shutil.which(shell) is None and shell != "bash":
+        pytest.skip(f"{shell} is not installed")
+    home, work = tmp_path / "home", tmp_path / "work"
+    settings, prompt, command = SHELLS[shell]
+    (home / settings).parent.mkdir(parents=True)
+    (home / settings).write_text(prompt)
+    (work / ".bulkup" / "mine-4b1d").mkdir(parents=True)
+    (work / ".bulkup" / "mine-4b1d" / DATABASE).touch()
+    (work / "rows.jsonl").touch()
+    (tmp_path / "bulkup").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m bulkup "$@"\n')
+    (tmp_path / "bulkup").chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(home), "TERM": "xterm", "LANG": "C.UTF-8",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }  # fmt: skip
+    asked = "bulkup --install-completion; exit $?" if shell != "fish" else "bulkup --install-completion; exit $status"
+    installed = subprocess.run(
+        [shell, "-c", asked], cwd=work, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert installed.returncode == 0, installed.stderr
+    with Terminal(100, 30) as terminal:
+        running = subprocess.Popen(
+            command, cwd=work, env=environment, stdin=terminal.fd, stdout=terminal.fd, stderr=terminal.fd,
+            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        try:
+            eventually(lambda: PROMPT.strip() in terminal.text)
+            for typed, whole in (
+                ("bulkup upload rows.jsonl --to neb", "bulkup upload rows.jsonl --to nebius"),
+                ("bulkup stat", "bulkup status"),
+                ("bulkup upload ro", "bulkup upload rows.jsonl"),
+                ("bulkup resume mi", "bulkup resume mine-4b1d"),
+            ):
+                terminal.type(f"{typed}\t")
+                eventually(lambda whole=whole: whole in terminal.text)
+                terminal.type("\x15")  # Ctrl-U: the line is empty again
+        finally:
+            running.kill()
+            running.wait()
 
 
 def test_the_version_for_a_bug_report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
