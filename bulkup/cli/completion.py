@@ -35,7 +35,7 @@ _ZSH_FIRST_TAB = '\n\nif [ "$funcstack[1]" = _bulkup ]; then _bulkup_completion 
 
 
 def answer_first_tab(arguments: Sequence[str]) -> None:
-    """After `--install-completion`: zsh loads typer's file at the first Tab, and it only defines the function. Now it calls it, too."""
+    """After `--install-completion`: zsh loads the file at the first Tab, and it only defined the function. Now it calls it, too."""
     if not any(argument.startswith(FLAGS[0]) for argument in arguments):
         return
     with suppress(OSError, RuntimeError):

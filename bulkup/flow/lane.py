@@ -69,6 +69,8 @@ class Lane:
             what = "1 chunk was" if lost == 1 else f"{lost:,} chunks were"
             lane.say(f"{what} being sent when the last process ended: in doubt")
         lane.tally.totals = ToldTotals.of(await lane.journal.totals(), self._log_move)
+        if (planned_to := await lane.journal.planned_to()) is not None:
+            self.cursor.reached(planned_to)  # so that the share shown does not begin at 0 again
         lane.log("taken_up", asdict(await lane.journal.totals()))
         self._planned_whole = await lane.journal.fact(PLANNED_WHOLE)
 

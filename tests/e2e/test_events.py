@@ -55,6 +55,22 @@ async def whole(bench: Bench) -> None:
     assert bench.stored("nebius") == bench.expected("nebius")
 
 
+async def test_a_run_that_goes_on_shows_where_it_stands(bench: Bench) -> None:
+    """From the first snapshot on: not 0% for as long as it settles doubts."""
+    bench.emulator.patch(latency_ms=0)
+    stopped = await bulkup.upload(bench.source, stop_after="100rows", **arguments(bench))
+    landed = stopped.destinations["nebius"].rows_landed
+    assert 0 < landed < 300
+    async with contextlib.aclosing(happenings(bench)) as events:
+        async for event in events:
+            if isinstance(event, Snapshot):
+                break
+    assert isinstance(event, Snapshot)
+    share = event.lanes[0].done_share
+    assert share is not None
+    assert share >= 0.2
+
+
 async def test_a_lane_that_has_ended_cannot_be_interrupted(bench: Bench) -> None:
     """Each lane ends with what it came to; the run with what interrupted the other."""
     bench.emulator.patch(latency_ms=0, faults={"collinear": {"hang": 1.0}})
