@@ -152,7 +152,7 @@ def _headline(lane: LaneSnapshot, pace: Pace) -> list[Part]:
     if lane.left_s is not None and lane.left_s >= 1:
         parts.append(Part(f"{time_text(lane.left_s, whole=True)} left"))
     parts.append(Part(f"{size_text(pace.bytes_per_s)}/s"))
-    parts.append(Part(f"{pace.rows_per_s:,.0f} rows/s"))
+    parts.append(Part(f"{plural(round(pace.rows_per_s), 'row')}/s"))
     return [*parts, _rows(lane)]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from bulkup.cli.display import Screen
 from bulkup.event import LaneSnapshot, Note, Progress, Snapshot, Stage, Trouble
 from tests.cli.screens import Terminal
 
-__all__ = ["PAGE", "page"]
+__all__ = ["PAGE", "REFUSED", "REFUSING", "RUNNING", "page", "screen_on", "show"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "display.md"
 
@@ -51,7 +52,15 @@ REFUSING = replace(
 )
 
 
-def _show(screen: Screen, *lanes: LaneSnapshot) -> None:
+@contextmanager
+def screen_on(terminal: Terminal) -> Iterator[Screen]:
+    """The display on *terminal*."""
+    with os.fdopen(os.dup(terminal.fd), "w", encoding="utf-8") as stream:
+        yield Screen(stream)
+
+
+def show(terminal: Terminal, screen: Screen, *lanes: LaneSnapshot, at_s: float = 60.0) -> None:
+    """Three seconds of *lanes*: those without trouble go on."""
     for second in range(3):
         moved = (
             replace(
@@ -61,26 +70,27 @@ def _show(screen: Screen, *lanes: LaneSnapshot) -> None:
             )
             for lane in lanes
         )
-        screen.show(Snapshot(60.0 + second, tuple(moved)))
+        screen.show(Snapshot(at_s + second, tuple(moved)))
+        terminal.take_in()  # or the terminal takes no more
 
 
-def _upload(screen: Screen) -> None:
+def _upload(terminal: Terminal, screen: Screen) -> None:
     screen.note(Note("", "run train-1a2b3c4d, kept in .bulkup/train-1a2b3c4d"))
     screen.note(Note("nebius", "about 63 datasets, named train-<tile>-<hash>: each request makes one"))
-    _show(screen, RUNNING)
+    show(terminal, screen, RUNNING)
 
 
-def _trouble(screen: Screen) -> None:
+def _trouble(terminal: Terminal, screen: Screen) -> None:
     screen.note(Note("collinear", f"{REFUSED.reason}; retrying, giving up in 10 min 00 s"))
-    _show(screen, RUNNING, REFUSING)
+    show(terminal, screen, RUNNING, REFUSING)
 
 
-def _verify(screen: Screen) -> None:
+def _verify(_: Terminal, screen: Screen) -> None:
     screen.progress(Progress(2.0, (Stage("nebius", "chunks compared", 0, 63),)))
     screen.progress(Progress(20.0, (Stage("nebius", "chunks compared", 27, 63),)))
 
 
-PICTURES: tuple[tuple[str, int, Callable[[Screen], None]], ...] = (
+PICTURES: tuple[tuple[str, int, Callable[[Terminal, Screen], None]], ...] = (
     ("An upload, in a window of 80 columns", 80, _upload),
     ("The same in 120 columns", 120, _upload),
     ("In 50 columns: details fall away, and no word is cut", 50, _upload),
@@ -99,8 +109,8 @@ def page() -> str:
         "every 10 s. What the words mean stands in [design.md](design.md#the-words).",
     ]
     for title, columns, draw in PICTURES:
-        with Terminal(columns, 24) as terminal, os.fdopen(os.dup(terminal.fd), "w", encoding="utf-8") as stream:
-            draw(Screen(stream))
+        with Terminal(columns, 24) as terminal, screen_on(terminal) as screen:
+            draw(terminal, screen)
             parts.append(f"**{title}**\n\n```text\n{terminal.text}\n```")
     return "\n\n".join(parts) + "\n"
 

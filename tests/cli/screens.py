@@ -59,6 +59,10 @@ class Terminal:
             self._stream.feed(data)
         return took
 
+    def __contains__(self, words: object) -> bool:
+        """Whether these words stand on a line of the screen."""
+        return str(words) in self.text
+
     @property
     def lines(self) -> list[str]:
         """What stands on the screen, without the empty lines at the end."""

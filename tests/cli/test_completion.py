@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import operator
 import os
 import shutil
 import subprocess
 import sys
 import termios
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -146,7 +148,7 @@ def test_tab_in_a_shell(shell: str, tmp_path: Path) -> None:
                 ("bulkup resume mi", "bulkup resume mine-4b1d"),
             ):
                 terminal.type(f"{typed}\t")
-                eventually(lambda whole=whole: whole in terminal.text)
+                eventually(partial(operator.contains, terminal, whole))
                 terminal.type("\x15")  # Ctrl-U: the line is empty again
         finally:
             running.kill()

@@ -2,73 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
-from bulkup.cli.display import Screen
-from bulkup.event import LaneSnapshot, Note, Progress, Snapshot, Stage, Trouble
-from tests.cli.pictures import PAGE, page
+from bulkup.event import Note, Progress, Stage
+from tests.cli.pictures import PAGE, REFUSED, REFUSING, RUNNING, page, screen_on, show
 from tests.cli.screens import Terminal
-
-NEBIUS = LaneSnapshot(
-    lane="nebius",
-    rows_read=100_000,
-    rows_landed=28_590,
-    rows_rejected=0,
-    rows_in_doubt=0,
-    chunks_landed=14,
-    chunks_in_doubt=0,
-    bytes_sent=200_000_000,
-    in_flight=3,
-    concurrency_limit=5,
-    retries=0,
-    waiting_for="",
-    source_done=0.5,
-    ended=False,
-    limited_by="quota",
-    quota_per_minute=300,
-    left_s=7800,
-    chunks_expected=63,
-)
-REFUSED = Trouble(
-    "cannot reach https://api.tokenfactory.nebius.com (connection refused)", 0.0, "retrying, giving up in"
-)
-IN_TROUBLE = replace(NEBIUS, lane="collinear", trouble=REFUSED, trouble_left_s=590.0, rows_in_doubt=512, left_s=None)
-
-
-@contextmanager
-def screen_on(terminal: Terminal) -> Iterator[Screen]:
-    with os.fdopen(os.dup(terminal.fd), "w", encoding="utf-8") as stream:
-        yield Screen(stream)
-
-
-def shown(terminal: Terminal, screen: Screen, *lanes: LaneSnapshot, at_s: float = 0.0) -> None:
-    for second in range(3):
-        now = at_s + second
-        moved = (
-            replace(
-                lane,
-                bytes_sent=lane.bytes_sent + int(now) * 12_000_000,
-                rows_landed=lane.rows_landed + int(now) * 1200,
-            )
-            for lane in lanes
-        )
-        screen.show(Snapshot(now, tuple(moved)))
-        terminal.take_in()  # or the terminal takes no more
 
 
 def test_80_columns() -> None:
     """Share, time left, rate and rows stand there, and the limit; the bar takes what is left."""
     with Terminal(80, 24) as terminal, screen_on(terminal) as screen:
-        shown(terminal, screen, NEBIUS)
+        show(terminal, screen, RUNNING)
         assert terminal.lines == [
             "nebius  ━━━─────────────────────  15%  2 h 10 min left  12.0 MB/s  1,200 rows/s",
             "        30,990 rows landed, limited by the quota (300 requests/min)",
-            "        14 of about 63 chunks, 2 s elapsed, 3 of 5 in flight, 224 MB sent",
+            "        14 of about 63 chunks, 1 min 02 s elapsed, 3 of 5 in flight",
         ]
         screen.close()
         assert terminal.lines == []
@@ -76,15 +26,15 @@ def test_80_columns() -> None:
 
 def test_200_columns() -> None:
     with Terminal(200, 50) as terminal, screen_on(terminal) as screen:
-        shown(terminal, screen, NEBIUS, IN_TROUBLE)
+        show(terminal, screen, RUNNING, REFUSING)
         first, second, _, _, trouble = terminal.lines
         assert first.endswith("15%  2 h 10 min left  12.0 MB/s  1,200 rows/s  30,990 rows landed")
         assert len(first) == 199
         assert second.strip() == (
-            "limited by the quota (300 requests/min), 14 of about 63 chunks, 2 s elapsed, 3 of 5 in flight, 224 MB sent"
+            "limited by the quota (300 requests/min), 14 of about 63 chunks, 1 min 02 s elapsed, 3 of 5 in flight, 224 MB sent"
         )
         assert trouble.strip() == (
-            "cannot reach https://api.tokenfactory.nebius.com (connection refused); retrying, giving up in 9 min 50 s"
+            "cannot reach https://api.collinear.ai (connection refused); retrying, giving up in 9 min 50 s"
         )
 
 
@@ -92,14 +42,14 @@ def test_200_columns() -> None:
 def test_no_line_is_too_wide_and_no_word_is_cut(columns: int) -> None:
     """Whatever the width: what does not fit falls away whole."""
     with Terminal(columns, 40) as terminal, screen_on(terminal) as screen:
-        shown(terminal, screen, NEBIUS, IN_TROUBLE)
+        show(terminal, screen, RUNNING, REFUSING)
         lines = terminal.lines
         assert all(len(line) < columns for line in lines)
         assert "15%" in next(line for line in lines if line.startswith("nebius"))
         assert "2 h 10 min left" in terminal.text
         if columns >= 60:  # else a URL is broken where there is no room for it
             with Terminal(400, 40) as wide, screen_on(wide) as whole:
-                shown(wide, whole, NEBIUS, IN_TROUBLE)
+                show(wide, whole, RUNNING, REFUSING)
                 known = {word.rstrip(",") for word in wide.text.split()}
             words = {word.rstrip(",") for word in terminal.text.split() if word.strip("━─")}
             assert words - known == set()
@@ -107,7 +57,7 @@ def test_no_line_is_too_wide_and_no_word_is_cut(columns: int) -> None:
 
 def test_colours_tell_doubt_and_trouble() -> None:
     with Terminal(80, 24) as terminal, screen_on(terminal) as screen:
-        shown(terminal, screen, replace(IN_TROUBLE, retries=3))
+        show(terminal, screen, replace(REFUSING, retries=3))
         assert terminal.colour_of("512 rows in doubt") == "brown"  # as terminals call SGR 33
         assert terminal.colour_of("3 retries") == "brown"
         assert terminal.colour_of("cannot reach") == "red"
@@ -117,11 +67,11 @@ def test_a_window_that_shrinks_and_grows_leaves_no_fragments() -> None:
     """Every line on the screen is a note, or belongs to the newest picture."""
     with Terminal(200, 50) as terminal, screen_on(terminal) as screen:
         screen.note(Note("nebius", "about 63 datasets"))
-        shown(terminal, screen, NEBIUS, IN_TROUBLE)
-        at_s = 3.0
+        show(terminal, screen, RUNNING, REFUSING)
+        at_s = 63.0
         for columns, lines in ((80, 24), (60, 20), (120, 30), (200, 50), (70, 12)):
             terminal.resize(columns, lines)
-            shown(terminal, screen, NEBIUS, IN_TROUBLE, at_s=at_s)
+            show(terminal, screen, RUNNING, REFUSING, at_s=at_s)
             at_s += 3.0
             text = terminal.text
             for words in ("about 63 datasets", "nebius  ", "collinear  ", "cannot reach"):
@@ -132,7 +82,7 @@ def test_a_window_that_shrinks_and_grows_leaves_no_fragments() -> None:
 
 def test_a_note_stands_above_and_is_broken_between_words() -> None:
     with Terminal(80, 24) as terminal, screen_on(terminal) as screen:
-        shown(terminal, screen, NEBIUS)
+        show(terminal, screen, RUNNING)
         screen.note(
             Note("nebius", "waiting until 2026-11-29 18:54:06 UTC, as the service asked for it (HTTP 429: slow down)")
         )
@@ -146,7 +96,7 @@ def test_a_note_stands_above_and_is_broken_between_words() -> None:
 def test_the_last_trouble_stays_after_it_is_over() -> None:
     with Terminal(120, 24) as terminal, screen_on(terminal) as screen:
         over = replace(REFUSED, is_over=True)
-        shown(terminal, screen, replace(IN_TROUBLE, trouble=over, rows_in_doubt=0))
+        show(terminal, screen, replace(REFUSING, trouble=over, rows_in_doubt=0))
         assert terminal.lines[-1].strip() == f"last trouble: {REFUSED.reason}"
         assert terminal.colour_of("last trouble") == "default"
 
@@ -154,7 +104,7 @@ def test_the_last_trouble_stays_after_it_is_over() -> None:
 def test_no_colour_where_the_user_wants_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     with Terminal(80, 24) as terminal, screen_on(terminal) as screen:
-        shown(terminal, screen, IN_TROUBLE)
+        show(terminal, screen, REFUSING)
         assert terminal.colour_of("cannot reach") == "default"
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
 
 from tests.cli.screens import Terminal
-from tests.cli.shell import TOKENS, Shell, eventually
+from tests.cli.shell import Shell, eventually
 from tests.forking import Forked
 
 
@@ -21,27 +20,82 @@ def closed_port() -> int:
         return int(free.getsockname()[1])
 
 
-@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (200, 50)])
-def test_a_service_that_cannot_be_reached(columns: int, lines: int, tmp_path: Path) -> None:
-    """At the first failure: what is wrong, what bulkup does, and until when. `status` and the receipt say it too."""
-    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n')
-    url = f"http://127.0.0.1:{closed_port()}"
-    environment = {**TOKENS, "PATH": os.environ["PATH"], "TERM": "xterm", "PYTHONUTF8": "1"}
-    command = ("upload", "rows.jsonl", "--to", "nebius", "--nebius-url", url, "--state-dir", "s")
+UNREACHABLE = r"cannot reach http://127.0.0.1:\d+ \(connection refused\)"
+GIVING_UP = r"retrying, giving up in (\d+ min )?\d+ s"
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A service that takes no row. *script* is what the emulator answers; without one nobody listens. *reason* is what goes wrong,
+    *doing* what follows from it, *note* the line that stays, *shown* what the display says, if that is not both together."""
+
+    reason: str
+    doing: str = GIVING_UP
+    note: str = ""
+    shown: str = ""
+    script: tuple[str, ...] = ()
+    url: str = ""
+    proxy: str = ""
+
+
+TOLD = r"waiting until 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC, as the service asked for it \({}\)"
+ASKED = r"the service asks bulkup to wait (\d+ min )?\d+ s"
+FAILING = {
+    "refused": Failing(UNREACHABLE),
+    "no such host": Failing(r"cannot reach https://nowhere\.invalid \(DNS[^)]*\)", url="https://nowhere.invalid"),
+    "proxy": Failing(
+        r"cannot reach the proxy in HTTPS_PROXY, http://127.0.0.1:\d+ \(connection refused\)",
+        url="https://bulkup.test", proxy="http://127.0.0.1:{port}",
+    ),
+    "Retry-After": Failing("HTTP 503: Emulated fault 503_retry_after", ASKED, TOLD, script=("503_retry_after",)),
+    "429": Failing("HTTP 429: Emulated fault 429", ASKED, TOLD, script=("429",)),
+    "500": Failing(
+        "HTTP 500: Emulated fault not_stored_500", note="{}; these rows are in doubt: bulkup looks whether they are stored",
+        shown="last trouble: {}", script=("not_stored_500",) * 9,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind", ["refused", *(pytest.param(kind, marks=pytest.mark.slow) for kind in FAILING if kind != "refused")]
+)
+def test_why_nothing_moves_stands_on_the_screen(kind: str, shell: Shell) -> None:
+    """From the first failure on: what is wrong, what bulkup does, and until when; in a window that is made large and small again.
+    Then in `status` and in the receipt."""
+    failing = FAILING[kind]
+    (shell.folder / "rows.jsonl").write_text('{"text": "a"}\n')
+    shell.emulator.patch(script={"nebius": failing.script}, retry_after_s=120)
+    port = closed_port()
+    url = failing.url or (shell.emulator.url if failing.script else f"http://127.0.0.1:{port}")
+    environment = {**shell.environment, "PYTHONUTF8": "1", "HTTPS_PROXY": failing.proxy.format(port=port)}
+    command = ("upload", "rows.jsonl", "--to", "nebius", "--nebius-url", url, "--drain-timeout", "0")
     with (
-        Terminal(columns, lines) as terminal,
-        Forked(*command, "--drain-timeout", "0", cwd=tmp_path, env=environment, stderr=terminal.fd) as upload,
+        Terminal(80, 24) as terminal,
+        Forked(*command, cwd=shell.folder, env=environment, stderr=terminal.fd) as upload,
     ):
 
-        def on_screen() -> str:
-            terminal.take_in(0.05)
-            return " ".join(" ".join(terminal.lines).split())
+        def on_screen(words: str, after: int = 0) -> bool:
+            """Whether *words* stand below the line of that number, however the lines are broken."""
+            return re.search(words, " ".join(" ".join(terminal.lines[after:]).split())) is not None
 
-        said = rf"cannot reach {url} \(connection refused\); retrying, giving up in (10 min 00|9 min 59) s"
-        eventually(lambda: re.search("nebius: " + said, on_screen()))  # the note
-        eventually(lambda: len(re.findall(said.replace("(10 min 00|9 min 59)", r"9 min 5\d"), on_screen())) >= 1)
+        def picture() -> int:
+            """Where the display begins: there is one."""
+            lines = [
+                number for number, line in enumerate(terminal.lines) if re.match(r"nebius  .*\d%|nebius  \d", line)
+            ]
+            return lines[0] if len(lines) == 1 else 99
+
+        both = f"{failing.reason}; {failing.doing}"
+        note, shown = (text.format(failing.reason) or both for text in (failing.note, failing.shown))
+        eventually(lambda: on_screen(f"nebius: {note}"))
+        for columns, lines in ((80, 24), (200, 50), (80, 24)):
+            terminal.resize(columns, lines)
+            eventually(lambda: picture() < 99 and on_screen(shown, picture()))
         upload.send_signal(signal.SIGINT)
-        assert upload.wait() == 130
+        assert upload.wait() in (130, 4)
+        eventually(lambda: not on_screen("rows/s"))
+    assert re.search(failing.reason, shell.receipt()["destinations"]["nebius"]["last_trouble"])
+    assert re.search(rf"  last trouble, .* ago: {failing.reason}", shell.run("status").out)
 
 
 def test_status_and_receipt_say_why(shell: Shell) -> None:
