@@ -231,7 +231,9 @@ async def _welcomed(frames: Frames, writer: asyncio.StreamWriter, key: WorkerKey
     await frames.drain()
     try:
         data = await frames.get()
-        answer = None if data is None else msgspec.msgpack.decode(data, type=Welcome | Refused)
+        answer: Welcome | Refused | None = None
+        if data is not None:
+            answer = msgspec.msgpack.decode(data, type=Welcome | Refused)
     except (TooLong, msgspec.MsgspecError):
         raise NotThere("its answer makes no sense") from None
     match answer:
