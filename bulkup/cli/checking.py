@@ -91,7 +91,11 @@ def _lane_json(lane: CheckedLane) -> dict[str, Any]:
     columns = None
     if plan.columns is not None:
         seen = {name: {kind: asdict(row) for kind, row in first.items()} for name, first in lane.made_by.items()}
-        columns = [{**column, "seen": seen.get(column["name"], {})} for column in columns_to_json(plan.columns)]
+        counts = {name: asdict(count) for name, count in lane.keys.items()}
+        columns = [
+            {**column, "seen": seen.get(column["name"], {}), "rows": counts.get(column["name"])}
+            for column in columns_to_json(plan.columns)
+        ]
     return {
         "exit_code": int(lane.exit_code),
         "status": status_of(lane.exit_code),
@@ -99,6 +103,17 @@ def _lane_json(lane: CheckedLane) -> dict[str, Any]:
         "preset": plan.preset,
         "fit": None if plan.fit is None else {"rows": plan.fit[0], "of": plan.fit[1]},
         "columns": columns,
+        "files": [
+            {
+                "uri": printable(file.uri),
+                "lines": file.lines,
+                "rows_to_send": file.counts.rows,
+                "rows_blank": file.counts.blank,
+                "rows_rejected": file.counts.rejected,
+                "largest_row_bytes": file.counts.largest or None,
+            }
+            for file in lane.by_file
+        ],
         "rows_read": totals.rows_read,
         "rows_made": totals.rows_made,
         "rows_blank": totals.rows_blank,
@@ -173,7 +188,7 @@ def _lane_lines(name: str, lane: CheckedLane) -> Iterator[str]:
     yield from ("", f"{name}: {plan.describe()}")
     for column in (plan.columns or ())[:_COLUMNS_SAID]:
         seen = lane.made_by.get(column.name, {})
-        yield f"    {printable(words(column) + _seen(seen))}"
+        yield f"    {printable(words(column) + _seen(seen) + _counted(lane, column.name))}"
     more = len(plan.columns or ()) - _COLUMNS_SAID
     if more > 0:
         yield f"    and {plural(more, 'more column')}: --json lists all"
@@ -193,6 +208,18 @@ def _lane_lines(name: str, lane: CheckedLane) -> Iterator[str]:
 
 def _places(why: CheckedReason) -> str:
     return ("the first: " if why.rows > len(why.places) else "") + "; ".join(printable(row.said) for row in why.places)
+
+
+def _counted(lane: CheckedLane, name: str) -> str:
+    """In how many rows a key is there and null, where it is not there in all, or null in some."""
+    count = lane.keys.get(name)
+    if count is None:
+        return ""
+    rows = sum(file.counts.rows for file in lane.by_file)
+    about = "about " if count.is_estimate else ""
+    said = [f"in {about}{count.present:,} of {plural(rows, 'row')}"] if count.present < rows else []
+    said += [f"null in {about}{count.null:,}"] if count.null else []
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _seen(seen: Mapping[str, RowAt]) -> str:

@@ -25,7 +25,7 @@ class ByCount:
     def chunk_name(self, dataset_name: str, chunk: ChunkId, rows_hash: bytes, *, is_family: bool) -> str:
         return dataset_name
 
-    def announcement(self, dataset_name: str, chunks: int) -> str | None:
+    def announcement(self, dataset_name: str, chunks: int, *, is_exact: bool = False) -> str | None:
         return None
 
     def adding(self, dataset_name: str) -> str:

@@ -23,10 +23,11 @@ class ByName:
     def chunk_name(self, dataset_name: str, chunk: ChunkId, rows_hash: bytes, *, is_family: bool) -> str:
         return family_name(dataset_name, chunk, rows_hash) if is_family else dataset_name
 
-    def announcement(self, dataset_name: str, chunks: int) -> str | None:
+    def announcement(self, dataset_name: str, chunks: int, *, is_exact: bool = False) -> str | None:
         if chunks == 1:
             return f"one dataset, {dataset_name}"
-        return f"about {chunks:,} datasets, named {dataset_name}-<tile>-<hash>: each request makes one"
+        about = "" if is_exact else "about "
+        return f"{about}{chunks:,} datasets, named {dataset_name}-<tile>-<hash>: each request makes one"
 
     def adding(self, dataset_name: str) -> str:
         return f"makes another dataset named {dataset_name} (or of that family) beside what is there: nothing is added to that one"

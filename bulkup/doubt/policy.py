@@ -42,8 +42,8 @@ class Policy(Protocol):
     def chunk_name(self, dataset_name: str, chunk: ChunkId, rows_hash: bytes, *, is_family: bool) -> str:
         """What a chunk is called at the destination. *is_family*: it is one of several."""
 
-    def announcement(self, dataset_name: str, chunks: int) -> str | None:
-        """What a person is told before about *chunks* chunks are sent."""
+    def announcement(self, dataset_name: str, chunks: int, *, is_exact: bool = False) -> str | None:
+        """What a person is told before *chunks* chunks are sent, or about so many unless that *is_exact*."""
 
     def adding(self, dataset_name: str) -> str:
         """What `--append` does where there is such a dataset already, in words: `it …`."""

@@ -10,6 +10,7 @@ from bulkup.doubt.naming import widest_name
 from bulkup.encoding import RowPlan, decide
 from bulkup.errors import BulkupError, UsageProblem
 from bulkup.flow.context import LaneContext
+from bulkup.flow.forecast import certain_chunks
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.scanned import scanned
 from bulkup.flow.tiling import tile_bytes
@@ -85,7 +86,10 @@ async def _first_plan(lane: LaneContext, cursor: Cursor) -> LanePlan:
     )
     chunks = max(1, -(-lane.source.size // size)) if lane.source.size is not None and may_hold_rows else 0
     if chunks:
-        _announce(lane, lane.destination.policy.announcement(lane.destination.dataset_name, chunks))
+        certain = None if found is None else certain_chunks(found, lane.source, tile_bytes=size, limits=limits)
+        chunks = certain or chunks
+        policy, name = lane.destination.policy, lane.destination.dataset_name
+        _announce(lane, policy.announcement(name, chunks, is_exact=certain is not None))
     if found is not None:
         for line in advice(rows, found, chunks if lane.destination.policy.has_dataset_per_chunk else 0):
             lane.say(f"warning: {line}")

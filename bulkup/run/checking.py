@@ -24,6 +24,7 @@ from bulkup.flow.scanned import scanned
 from bulkup.journal.facts import UNREADABLE
 from bulkup.journal.reading import view
 from bulkup.light_dataclass import dataclass
+from bulkup.path_text import readable
 from bulkup.rows.schema import Kind
 from bulkup.run.folder import LIMITS, StateDir
 from bulkup.run.interrupt import Interrupt
@@ -34,12 +35,13 @@ from bulkup.run.scanning import RowAt, look_at_all, row_at, too_many_rejects
 from bulkup.run.text_tokens import Counter, TextTokens, counter_of, text_tokens
 from bulkup.run.wish import Upload
 from bulkup.scan.advice import advice
-from bulkup.scan.found import Found
+from bulkup.scan.found import Found, KeyCount
+from bulkup.scan.learned import FileCounts
 from bulkup.scan.seen import Place
 from bulkup.settings.run import Empty
 from bulkup.sources import Item, SourceFile
 
-__all__ = ["Checked", "CheckedLane", "CheckedReason", "check"]
+__all__ = ["Checked", "CheckedFile", "CheckedLane", "CheckedReason", "check"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,19 @@ class CheckedReason:
     places: tuple[RowAt, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedFile:
+    """A file: its *lines*, blank ones and all others, and what they come to."""
+
+    uri: str
+    lines: int
+    counts: FileCounts
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedLane:
-    """What an upload would do for one destination. *made_by*: for each column the first place of each kind of value in it.
+    """What an upload would do for one destination. *made_by*: for each column the first place of each kind of value in it; *keys*:
+    in how many of the rows that would be sent it is there and null. *by_file*: as far as files were looked at.
     *reason* says why not all would land."""
 
     plan: RowPlan
@@ -62,6 +74,8 @@ class CheckedLane:
     first_row: bytes | None
     reasons: tuple[CheckedReason, ...]
     made_by: Mapping[str, Mapping[str, RowAt]]
+    keys: Mapping[str, KeyCount]
+    by_file: tuple[CheckedFile, ...]
     advice: tuple[str, ...]
     exit_code: ExitCode
     reason: str | None
@@ -159,6 +173,8 @@ async def _checked_lane(run: OpenRun, lane: Lane, found: Found | None) -> Checke
         first_row=row,
         reasons=_reasons(run, lane.name, found, totals, is_estimate=sent.is_estimate),
         made_by=_made_by(run, found),
+        keys={} if found is None else {name: found.key(name) for name in found.keys},
+        by_file=_by_file(run, found),
         advice=advice(planned.plan.rows, found, sent.datasets),
         exit_code=verdict.exit_code if refused is None else worst([verdict.exit_code, refused.exit_code]),
         reason=verdict.reason if refused is None else str(refused),
@@ -215,6 +231,20 @@ def _made_by(run: OpenRun, found: Found | None) -> Mapping[str, Mapping[str, Row
         name: {str(kind): row_at(place, run.source) for kind, place in sorted(seen.first.items(), key=_by_place)}
         for name, seen in found.keys.items()
     }
+
+
+def _by_file(run: OpenRun, found: Found | None) -> tuple[CheckedFile, ...]:
+    if found is None:
+        return ()
+    counted = {counts.file: counts for counts in found.files}
+    return tuple(
+        CheckedFile(
+            readable(run.source.files[read.file].uri),
+            read.lines,
+            counted.get(read.file, FileCounts(read.file)),
+        )
+        for read in found.read
+    )
 
 
 def _by_place(first: tuple[Kind, Place]) -> Place:

@@ -227,7 +227,7 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
             await _open_lane(run, settings, token, stack)
             for settings, token in zip(upload.destinations, tokens, strict=True)
         ]
-        if wish.is_to_send or wish.is_to_check:
+        if wish.is_to_send:
             await _start_workers(run, locks, stack)
     except BaseException:
         if run.is_new:

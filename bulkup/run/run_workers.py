@@ -21,7 +21,7 @@ from bulkup.workers import Pool
 if TYPE_CHECKING:
     from bulkup.run.far_workers import FarWorkers
 
-__all__ = ["RunWorkers", "worker_count"]
+__all__ = ["RunWorkers", "hand_count", "worker_count"]
 
 LEAST_BYTES = 64 * 1024 * 1024
 """A smaller source is sent before other processes would have begun."""
@@ -38,6 +38,14 @@ def worker_count(chosen: int | str, source: Source) -> int:
     if sum(file.size or 0 for file in source.files) < LEAST_BYTES:
         return 1
     return usable_cpus()
+
+
+def hand_count(chosen: int | str, source: Source) -> int:
+    """How many processes scan *source*: here a packed file is as good as any other, if it is not fetched."""
+    if chosen != "auto":
+        return int(chosen)
+    is_near = all(file.remote is None for file in source.files)
+    return usable_cpus() if is_near and sum(file.size or 0 for file in source.files) >= LEAST_BYTES else 1
 
 
 class RunWorkers:

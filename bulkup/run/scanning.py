@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from itertools import accumulate
 
@@ -19,6 +20,7 @@ from bulkup.light_dataclass import dataclass
 from bulkup.path_text import readable
 from bulkup.run.kept_scans import LEAST_BYTES, KeptParts, KeptScans, key_of
 from bulkup.run.open_run import OpenRun
+from bulkup.run.run_workers import RunWorkers, hand_count
 from bulkup.run.scan_hands import ThisHand, WorkerHand
 from bulkup.run.scan_worker import ScannedLane
 from bulkup.scan.found import Found
@@ -168,11 +170,12 @@ class _Scanning:
 
     async def found(self, kept: KeptParts) -> dict[str, Found]:
         """What was found for each lane. Raises `UsageProblem`, `SourceChanged`."""
-        async with anyio.create_task_group() as tasks:
+        async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
             tasks.start_soon(self._progress.show)
+            workers = await self._started(stack)
             scanned_lanes = {lane.name: await self._lane(lane) for lane in self._lanes}
             ways = {lane.name: await self._way(lane, scanned_lanes[lane.name]) for lane in self._lanes}
-            hands = [*self._workers(scanned_lanes), self._here]
+            hands = [*self._workers(workers, scanned_lanes), self._here]
             found = await scan(ways, self._parts, hands, kept, self._here, is_whole=self._is_whole)
             tasks.cancel_scope.cancel()
         return found
@@ -185,12 +188,25 @@ class _Scanning:
     async def _way(self, lane: LaneContext, scanned_lane: ScannedLane) -> Way:
         return await self._here.do(partial(made_way, lane.destination.target, lane.chosen.rows, scanned_lane.first))
 
-    def _workers(self, lanes: Mapping[str, ScannedLane]) -> list[Hand]:
+    async def _started(self, stack: AsyncExitStack) -> RunWorkers:
+        """The run's workers; or some for the scan alone, where the run has none: a check, or packed files. Raises
+        `UsageProblem`."""
+        run = self._run
+        if run.workers.near or len(self._parts) == 1:
+            return run.workers
+        workers = RunWorkers(say=lambda lane, text: run.say(text, lane), on_quota=lambda _lane, _headers: None)
+        count = min(hand_count(run.wish.upload.settings.workers, self._source), len(self._parts))
+        if count > 1:
+            prints = any(lane.chosen.rows.function is not None for lane in self._lanes)
+            await workers.start(count, stack, keep_fds=(), prints=prints)
+        return workers
+
+    def _workers(self, workers: RunWorkers, lanes: Mapping[str, ScannedLane]) -> list[Hand]:
         if len(self._parts) == 1:
             return []
         return [
             WorkerHand(
-                self._run.workers,
+                workers,
                 number,
                 lanes,
                 self._source,
@@ -198,7 +214,7 @@ class _Scanning:
                 self._progress.reached,
                 goes_on=not self._is_whole,
             )
-            for number in self._run.workers.near
+            for number in workers.near
         ]
 
 

@@ -55,7 +55,18 @@ def test_all_that_is_known_is_said(capsys: pytest.CaptureFixture[str]) -> None:
             "number": {"file": "rows.jsonl", "row": 4, "byte": 123},
             "null": {"file": "rows.jsonl", "row": 8, "byte": 208},
         },
+        "rows": {"present": 5, "null": 1, "is_estimate": False},
     }
+    assert lane["files"] == [
+        {
+            "uri": "rows.jsonl",
+            "lines": 8,
+            "rows_to_send": 5,
+            "rows_blank": 1,
+            "rows_rejected": 2,
+            "largest_row_bytes": None,
+        }
+    ]
     assert [[place["row"] for place in why["places"]] for why in lane["rejected_for"]] == [[5], [7]]
     assert json.loads(lane["first_row"]) == {"question": "q", "answer": "a", "n": "1"}
 
@@ -66,18 +77,20 @@ def test_a_dry_run_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    write(*[GOOD] * 3, GOOD | {"question": 5}, "not json")
+    write(*[GOOD] * 3, GOOD | {"question": 5}, "not json", GOOD | {"late": None, "n": None})
     assert main(["check", "rows.jsonl", "--to", "nebius"]) == 3
     out = capsys.readouterr().out
-    assert "rows.jsonl: JSON lines, 171 B" in out
+    assert "rows.jsonl: JSON lines, 229 B" in out
     assert "some rows would be rejected" in out
     assert (
         "question string (other values as their characters): string from rows.jsonl, row 1, integer from rows.jsonl, row 4"
         in out
     )
+    assert "n integer?: integer from rows.jsonl, row 1, null from rows.jsonl, row 6 (null in 1)" in out
+    assert "late string?: absent from rows.jsonl, row 1, null from rows.jsonl, row 6 (in 1 of 5 rows, null in 1)" in out
     assert '1 row changed: 42 -> "42"' in out
     assert "1 rejected: not valid JSON: expecting value at byte 0 (rows.jsonl, row 5)" in out
-    assert 'first row: {"question": "q", "answer": "a", "n": 1}' in out
+    assert 'first row: {"question":"q","answer":"a","n":1,"late":null}' in out
 
 
 @pytest.mark.parametrize(

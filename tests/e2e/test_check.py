@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bulkup.run.checking import check
 from tests.e2e.harness import Bench
 
 FEW, ALL = range(8), range(8, 30)
+DATASETS = re.compile(r"(about )?([\d,]+) datasets, named")
 
 
 def turn(rng: random.Random, role: str) -> dict[str, Any]:
@@ -98,6 +100,7 @@ async def _agree(bench: Bench, path: Path, lane: Nebius | Collinear) -> None:
             refusals.append((10, said.reason or ""))
     except BulkupError as error:
         refusals.append((error.exit_code, str(error)))
+    bench.notes.clear()
     before = bench.emulator.summary()[name]["uploads_received"]
     try:
         receipt = await bench.run(lane, source=path)
@@ -119,8 +122,24 @@ async def _agree(bench: Bench, path: Path, lane: Nebius | Collinear) -> None:
         done.rows_rejected,
     )
     assert (said.sent.requests, said.sent.datasets, dict(said.sent.changes)) == (sent, done.datasets, done.changes)
+    announced = [match for note in bench.notes if (match := DATASETS.match(note.text))]
+    assert all(int(match[2].replace(",", "")) == sent for match in announced if not match[1])
     assert said.sent.body_bytes == done.this_invocation.bytes_sent
     assert [why.rows for why in said.reasons][:5] == [why.rows for why in done.rejected_for]
     assert [(row.file, row.row) for why in said.reasons for row in why.places[:1]][:5] == [
         (why.file, why.row_number) for why in done.rejected_for
     ]
+
+
+@pytest.mark.parametrize(("last", "is_exact"), [({"n": 1, "text": "z"}, True), ({"n": 1}, False)])
+async def test_how_many_datasets_is_said_exactly_where_it_is_certain(
+    bench: Bench, tmp_path: Path, last: dict[str, Any], *, is_exact: bool
+) -> None:
+    """The last tile begins within the last row, so no row begins in it."""
+    path = tmp_path / "rows.jsonl"
+    rows = [{"n": 1, "text": "x" * 500}] * 2000 + [last | {"text": "x" * 3000} if is_exact else last]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lane = bench.nebius(max_chunk_bytes=300_000)
+    await _agree(bench, path, lane)
+    (found,) = [match for note in bench.notes if (match := DATASETS.match(note.text))]
+    assert (not found[1]) == is_exact

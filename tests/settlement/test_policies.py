@@ -107,6 +107,8 @@ def test_the_audit_by_count_finds_rows_that_nothing_explains() -> None:
 
 def test_what_is_said_before_sending() -> None:
     assert BY_NAME.announcement("set", 1) == "one dataset, set"
+    exactly = BY_NAME.announcement("set", 1200, is_exact=True)
+    assert exactly == "1,200 datasets, named set-<tile>-<hash>: each request makes one"
     assert BY_NAME.announcement("set", 1200) == "about 1,200 datasets, named set-<tile>-<hash>: each request makes one"
     assert str(BY_NAME.announcement_of_added("set")).endswith("named set-<tile>-<hash>")
     assert (BY_COUNT.announcement("set", 7), BY_COUNT.announcement_of_added("set")) == (None, None)
