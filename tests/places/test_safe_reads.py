@@ -14,7 +14,8 @@ from bulkup.errors import TokenRefused, UsageProblem
 from bulkup.run.wish import Upload, run_id
 from bulkup.sources import hide, open_source
 from bulkup.sources.places import hosts
-from bulkup.sources.places.address import Hidden, full, is_many
+from bulkup.sources.places.address import Access, Hidden, PlaceAt, full, is_many
+from bulkup.sources.places.place import Unreachable, opened
 from bulkup.tokens.secret import redact
 from tests.places.servers import Web, WebFile
 
@@ -93,14 +94,78 @@ def test_what_is_inside() -> None:
         "fd00::1",
         "100.64.0.1",
     ]
-    for address in (*inner, "::ffff:127.0.0.1", "0.0.0.0"):
+    within = [
+        "::ffff:127.0.0.1",
+        "::127.0.0.1",
+        "64:ff9b::a00:1",
+        "64:ff9b:1::808:808",
+        "2002:7f00:1::",
+        "2001:0::80ff:fffe",
+    ]
+    others = ["0.0.0.0", "224.0.0.1", "ff02::1", "fec0::1", "255.255.255.255"]
+    for address in (*inner, *within, *others):
         assert not hosts.Host("x", (address,)).is_public
         assert not hosts.Host("x", ("8.8.8.8", address)).is_public
         assert not hosts.Host(address, ()).is_public
     for address in ("8.8.8.8", "2001:4860:4860::8888"):
         assert hosts.Host("x", (address,)).is_public
-    assert hosts.Host("example.com", ()).is_public
-    assert not hosts.Host("localhost", ()).is_public
+    for name in ("example.com", "1.example.com", "0xfeed.example", "face.b00c.example", "134744072", "8.8.2056"):
+        assert hosts.Host(name, ()).is_public, name
+    for name in (
+        "localhost",
+        "localhost.",
+        "a.localhost",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "0xA9FEA9FE",
+        "0",
+    ):
+        assert not hosts.Host(name, ()).is_public, name  # a proxy looks it up
+
+
+@pytest.mark.parametrize(
+    "where", ["2130706433", "0x7f.1", "0177.0.0.1", "[::ffff:10.0.0.1]", "[::ffff:a9fe:a9fe]", "0"]
+)
+def test_however_an_address_inside_is_written(web: Web, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    test_no_public_server_sends_us_inside(web, monkeypatch, where)
+
+
+async def test_a_name_that_means_another_host_later_is_not_followed_there(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A public server sends us to a public name, which leads inside once the first look was good."""
+    meant: dict[str, type[hosts.Host]] = {"data.example": _Public, "other.example": _Public}
+    loopback = ("127.0.0.1",)
+
+    def looked_up(name: str, port: int) -> hosts.Host:
+        return meant[name](name, loopback)
+
+    monkeypatch.setattr("bulkup.sources.places.web.looked_up", looked_up)
+    monkeypatch.setattr("bulkup.sources.places.web.is_loopback", lambda name: name.endswith(".example"))
+    web.redirects["/x"] = f"http://other.example:{web.port}/rows.jsonl"
+    web.files["/rows.jsonl"] = WebFile(DATA * 100)
+    at = opened(PlaceAt("https", "", Access()))
+    url = f"http://data.example:{web.port}/x"
+    found = at.look("x", url)
+    assert at.read("x", found.remote, 0, 10) == DATA[:10]
+    meant["other.example"] = hosts.Host
+    at._hosts.clear()  # type: ignore[attr-defined]
+    web.asked.clear()
+    with pytest.raises(UsageProblem, match=r"a public server redirects to other\.example, an address inside"):
+        at.read("x", found.remote, 0, 10)
+    assert {asked.path for asked in web.asked} == {"/x"}
+
+
+def test_a_drip_without_end_is_given_up(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.files["/rows.jsonl"] = WebFile(DATA)
+    at = opened(PlaceAt("https", "", Access()))
+    found = at.look("x", f"{web.url}/rows.jsonl")
+    monkeypatch.setattr("bulkup.sources.places.web.FREE_S", -1.0)
+    web.faults.append(("drip", 0.01))
+    with pytest.raises(Unreachable, match=r"only \d+ bytes came in 0 s"):
+        at.read("x", found.remote, 0, len(DATA))
 
 
 def test_credentials_go_to_the_first_host_alone(web: Web) -> None:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from collections.abc import Iterator
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from bulkup.light_dataclass import dataclass
 from bulkup.sources.places.place import Unreachable
 
 __all__ = ["Host", "is_loopback", "looked_up"]
+
+_NUMBERS = re.compile(r"[0-9][0-9a-fx.]*", re.ASCII | re.IGNORECASE)
+_WITH_IPV4 = (IPv6Network("::/96"), IPv6Network("64:ff9b::/96"))
+"""Addresses that end in one of IPv4: RFC 4291, 2.5.5.1, and RFC 6052."""
+
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+"""RFC 8215."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +54,28 @@ def is_loopback(name: str) -> bool:
 
 
 def _is_inner(name: str) -> bool:
-    if is_loopback(name):
-        return True
+    name = name.rstrip(".")
+    return is_loopback(name) or any(map(_is_inner_address, _addresses_in(name)))
+
+
+def _is_inner_address(address: IPv4Address | IPv6Address) -> bool:
+    is_local = isinstance(address, IPv6Address) and (address.is_site_local or address in _LOCAL_NAT64)
+    return is_local or address.is_multicast or not address.is_global
+
+
+def _addresses_in(name: str) -> Iterator[IPv4Address | IPv6Address]:
+    """The address that *name* spells in any way that a resolver takes, and those that it leads on to."""
     address = _address(name)
-    return address is not None and not address.is_global
+    if address is None and _NUMBERS.fullmatch(name):
+        with suppress(OSError):
+            address = IPv4Address(socket.inet_aton(name))  # 2130706433, 0x7f.1 and 0177.0.0.1 are 127.0.0.1
+    if address is None:
+        return
+    yield address
+    if isinstance(address, IPv6Address):
+        yield from (inside for inside in (address.sixtofour, *(address.teredo or ())) if inside is not None)
+        if any(address in net for net in _WITH_IPV4):
+            yield IPv4Address(int(address) & 0xFFFFFFFF)
 
 
 def _address(name: str) -> IPv4Address | IPv6Address | None:

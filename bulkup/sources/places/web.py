@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import field
 from email.utils import parsedate_to_datetime
 from functools import cached_property
-from time import time
+from time import monotonic, time
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from bulkup.errors import BulkupError, SourceChanged, TokenRefused, UsageProblem
@@ -35,6 +35,10 @@ __all__ = ["MOST_REDIRECTS", "Web"]
 MOST_REDIRECTS = 5
 STALL_S = 30.0
 """A connection on which nothing comes for so long is broken."""
+
+FREE_S = 30.0
+LEAST_BYTES_PER_S = 4096
+"""A read that takes longer than `FREE_S` seconds and what it brings at this speed is given up, and tried again."""
 
 CONNECT_S = 15.0
 _IDLE = 8
@@ -106,8 +110,8 @@ class Web:
         self._at = at
         self._pool = _Pool()
         self._hosts: dict[tuple[str, int], Host] = {}
-        self._ends: dict[str, str] = {}
-        """Where a URL's redirects led last."""
+        self._ends: dict[str, tuple[SplitResult, bool]] = {}
+        """Where a URL's redirects led last, and whether over a public host."""
 
     def below(self, uri: str, prefix: str) -> list[Entry]:
         raise AssertionError("a web server lists nothing")
@@ -142,13 +146,7 @@ class Web:
             self._refuse(uri, remote.key.text, answer, SourceChanged)
             _check_version(uri, remote, answer)
             left = answer.total
-            while True:
-                try:
-                    piece = answer.response.read(_PIECE_BYTES)
-                except (OSError, http.client.HTTPException) as error:
-                    raise Unreachable(_why(error)) from error
-                if not piece:
-                    break
+            for piece in _pieces(answer):
                 left = None if left is None else left - len(piece)
                 yield piece
             if left:
@@ -189,11 +187,14 @@ class Web:
     def _follow(self, uri: str, key: str, headers: Mapping[str, str]) -> _Answer:
         known = self._ends.get(key)
         if known is not None:
-            answer = self._get(uri, urlsplit(known), headers)
-            if answer.response.status in (200, 206, 412, 416):
-                return answer
-            answer.connection.close()  # the address to which we were sent has expired, perhaps
-            del self._ends[key]
+            end, was_public = known
+            host = self._host(end)
+            if host.is_public or not was_public:
+                answer = self._get(uri, end, headers, host)
+                if answer.response.status in (200, 206, 412, 416):
+                    return answer
+                answer.connection.close()  # the address to which we were sent has expired, perhaps
+            self._ends.pop(key, None)
         url, seen_public = urlsplit(key), False
         first = url
         for hop in range(MOST_REDIRECTS + 1):
@@ -205,10 +206,10 @@ class Web:
                 )
             seen_public |= host.is_public
             own = self.headers_for(first) if _origin(url) == _origin(first) else {}
-            answer = self._get(uri, url, {**headers, **own})
+            answer = self._get(uri, url, {**headers, **own}, host)
             if answer.response.status not in _REDIRECTS:
                 if hop and _origin(url) != _origin(first):
-                    self._ends[key] = url.geturl()
+                    self._ends[key] = url, seen_public
                 return answer
             where = answer.header("Location") or ""
             answer.connection.close()
@@ -217,14 +218,14 @@ class Web:
                 raise UsageProblem(f"{uri}: the server redirects to what is no address")
         raise UsageProblem(f"{uri}: the server redirects more than {MOST_REDIRECTS} times")
 
-    def _get(self, uri: str, url: SplitResult, headers: Mapping[str, str]) -> _Answer:
+    def _get(self, uri: str, url: SplitResult, headers: Mapping[str, str], host: Host) -> _Answer:
         origin = _origin(url)
         path = _asked_for(url.path or "/") + (f"?{_asked_for(url.query)}" if url.query else "")
         sent = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity", **headers}
         reused = self._pool.take(origin)
         for connection in (reused, None) if reused else (None,):
             try:
-                opened = connection or self._connected(url)
+                opened = connection or self._connected(url, host)
                 try:
                     opened.request("GET", path, headers=sent)
                     return _Answer(opened.getresponse(), opened, origin)
@@ -251,15 +252,15 @@ class Web:
             self._hosts[name, port] = looked_up(name, port)
         return self._hosts[name, port]
 
-    def _connected(self, url: SplitResult) -> http.client.HTTPConnection:
-        """A connection to an address that was looked up, and checked, before."""
+    def _connected(self, url: SplitResult, host: Host) -> http.client.HTTPConnection:
+        """A connection to *host*, which was looked up, and checked, before: what its name means now may be another address."""
         name, port, proxy = url.hostname or "", _port(url), _proxy_for(url)
         is_tls = url.scheme == "https"
         if proxy is not None:
             return self._through(proxy, name, port, is_tls=is_tls)
         connection = http.client.HTTPConnection(name, port, timeout=STALL_S)
         failed: OSError | None = None
-        for address in self._host(url).addresses:
+        for address in host.addresses:
             try:
                 connection.sock = socket.create_connection((address, port), CONNECT_S)
                 break
@@ -337,10 +338,23 @@ def _condition(version: str | None) -> Mapping[str, str]:
 
 
 def _body(answer: _Answer, size: int) -> bytes:
+    return b"".join(_pieces(answer, size)) if size else b""
+
+
+def _pieces(answer: _Answer, size: int | None = None) -> Iterator[bytes]:
+    """What comes, up to *size* bytes. Raises `Unreachable` where that is too little for too long: a server may drip for ever."""
+    took_s, count = 0.0, 0  # without the time that whoever takes them needs
     try:
-        return answer.response.read(size) if size else b""
-    except http.client.IncompleteRead as error:
-        return error.partial
+        while size is None or count < size:
+            began = monotonic()
+            piece = answer.response.read1(_PIECE_BYTES if size is None else min(_PIECE_BYTES, size - count))
+            if not piece:
+                return
+            count, took_s = count + len(piece), took_s + monotonic() - began
+            yield piece
+            if took_s > FREE_S + count / LEAST_BYTES_PER_S and count != size:
+                raise Unreachable(f"only {count:,} bytes came in {took_s:.0f} s")
+        answer.response.read(0)  # with the last byte it is done, and its connection free
     except (OSError, http.client.HTTPException) as error:
         raise Unreachable(_why(error)) from error
 
