@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bulkup.encoding import RowPlan, Target
 from bulkup.errors import JournalUnusable
 from bulkup.journal import LaneJournal
@@ -13,7 +15,20 @@ from bulkup.scan.learned import FileCounts, FileRead, KeyCounts
 from bulkup.scan.reasons import Reason
 from bulkup.scan.seen import Place, Seen
 
-__all__ = ["record_of", "scanned"]
+__all__ = ["reasons_of", "reasons_recorded", "record_of", "scanned"]
+
+
+def reasons_recorded(reasons: Sequence[Reason]) -> tuple[ReasonRecord, ...]:
+    """*reasons* for the journal."""
+    return tuple(
+        ReasonRecord(reason.text, reason.count, tuple((p.file, p.at, p.line) for p in reason.places))
+        for reason in reasons
+    )
+
+
+def reasons_of(records: Sequence[ReasonRecord]) -> tuple[Reason, ...]:
+    """From the journal."""
+    return tuple(Reason(r.text, r.count, tuple(Place(*place) for place in r.places)) for r in records)
 
 
 async def scanned(journal: LaneJournal, target: Target, function: Function | None = None) -> Found | None:
@@ -33,10 +48,7 @@ def record_of(found: Found) -> ScanRecord:
         rejected=found.rejected,
         measure=(measure.raw_bytes, measure.body_bytes, measure.rows, measure.largest_row),
         line_bytes=measure.line_bytes,
-        reasons=tuple(
-            ReasonRecord(reason.text, reason.count, tuple((p.file, p.at, p.line) for p in reason.places))
-            for reason in found.reasons
-        ),
+        reasons=reasons_recorded(found.reasons),
         keys={
             name: {str(kind): (place.file, place.at, place.line) for kind, place in seen.first.items()}
             for name, seen in found.keys.items()
@@ -72,7 +84,7 @@ def _found(record: ScanRecord, target: Target, function: Function | None) -> Fou
             blank=record.blank,
             rejected=record.rejected,
             measure=Measure(*record.measure, record.line_bytes),
-            reasons=tuple(Reason(r.text, r.count, tuple(Place(*place) for place in r.places)) for r in record.reasons),
+            reasons=reasons_of(record.reasons),
             keys={
                 name: Seen({Kind(kind): Place(*place) for kind, place in first.items()})
                 for name, first in record.keys.items()

@@ -22,6 +22,7 @@ from bulkup.event import Trouble
 from bulkup.light_dataclass import dataclass
 
 __all__ = [
+    "ADDED",
     "AUDITED",
     "BASES",
     "CLOCK",
@@ -43,6 +44,7 @@ __all__ = [
     "SURVEY",
     "UNREADABLE",
     "UPLOAD",
+    "AddedRecord",
     "Anchor",
     "CountedKeys",
     "Decided",
@@ -245,6 +247,15 @@ class ScanRecord(Struct, frozen=True):
     counted: CountedKeys = CountedKeys(0, {}, {})
 
 
+class AddedRecord(Struct, frozen=True):
+    """Of the rows that were added behind the position *base*: how many would be sent, and how many rejected, for which reasons."""
+
+    base: _Count
+    rows: _Count
+    rejected: _Count
+    reasons: tuple[ReasonRecord, ...]
+
+
 class Found(Struct, frozen=True, array_like=True):
     """A dataset that a lane's first look found. *rows* is None where the list does not say."""
 
@@ -308,6 +319,9 @@ PLAN: LaneFact[PlanRecord | None] = LaneFact("plan", PlanRecord, None)
 
 SCAN: LaneFact[ScanRecord | None] = LaneFact("scan", ScanRecord, None)
 """What all of the source's rows come to there, found before anything was planned."""
+
+ADDED: LaneFact[AddedRecord | None] = LaneFact("added", AddedRecord, None)
+"""What the rows come to that were added to the source last."""
 
 BASES: LaneFact[tuple[int, ...]] = LaneFact("bases", tuple[_Count, ...], ())
 """Where the source's files begin, as far as that was found: a later process need not read the files before."""

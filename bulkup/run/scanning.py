@@ -32,7 +32,7 @@ from bulkup.scan.spread import Part, spread_over, whole_in_parts
 from bulkup.settings.config import RejectLimit
 from bulkup.sources import Source
 
-__all__ = ["RowAt", "check_rejects", "look_at_all", "look_early", "row_at", "too_many_rejects"]
+__all__ = ["RowAt", "check_rejects", "look_at_all", "look_early", "reasons_said", "row_at", "too_many_rejects"]
 
 _REASONS_SAID = 3
 _FIRST_SHOWN_S, _SHOWN_EVERY_S = 0.5, 0.25
@@ -260,14 +260,19 @@ async def too_many_rejects(lane: LaneContext, source: Source) -> BulkupError | N
 def _too_many(lane: str, found: Found, limit: RejectLimit, source: Source) -> BulkupError:
     share = f" ({100 * found.rejected / (found.rows_read + found.made):.1f} %)"
     looked_at = "" if found.is_whole else " looked at"
-    reasons = "; ".join(_said(reason, source) for reason in found.reasons[:_REASONS_SAID])
-    more = len(found.reasons) - _REASONS_SAID
-    others = f"; and {more} other reasons" if more > 0 else ""
     return TooManyRejects(
         f"{lane}: {found.rejected:,} of {found.rows_read + found.made:,} rows{looked_at} would be rejected{share}, more than "
-        f"--max-rejects {limit} allows, so nothing was sent. {reasons}{others}. Fix the rows or the options, or give a larger "
+        f"--max-rejects {limit} allows, so nothing was sent. "
+        f"{reasons_said(found.reasons, source)}. Fix the rows or the options, or give a larger "
         "--max-rejects (100% never stops)"
     )
+
+
+def reasons_said(reasons: Sequence[Reason], source: Source) -> str:
+    """The first three of *reasons* in words, each with its first place."""
+    said = "; ".join(_said(reason, source) for reason in reasons[:_REASONS_SAID])
+    more = len(reasons) - _REASONS_SAID
+    return said + (f"; and {more} other reasons" if more > 0 else "")
 
 
 def _said(reason: Reason, source: Source) -> str:

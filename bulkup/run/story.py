@@ -27,6 +27,7 @@ from bulkup.run.kept_scans import KeptScans
 from bulkup.run.lifetime import begin, conclude
 from bulkup.run.open_run import OpenRun, Purpose, Wish, open_run, service_at
 from bulkup.run.scanning import check_rejects, look_at_all, look_early
+from bulkup.run.scanning_added import look_at_added
 from bulkup.run.snapshots import Snapshots, stages_shown
 from bulkup.run.stopping import see_through
 from bulkup.run.wish import Upload
@@ -52,6 +53,7 @@ async def execute(
                 await wish.interrupt.unless_requested(partial(look_early, run))
                 await wish.interrupt.unless_requested(partial(look_at_all, run, KeptScans(run.state.path)))
                 await check_rejects(run)
+                await wish.interrupt.unless_requested(partial(look_at_added, run))
                 await wish.interrupt.unless_requested(partial(_look_everywhere, run))
             not_begun = None
             await run.keep()

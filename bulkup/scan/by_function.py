@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from bulkup.encoding import RowOptions
+from bulkup.encoding import RowPlan
 from bulkup.encoding.exploding import Exploder, MadeLine, block_of
 from bulkup.model import Block, LongRow
 from bulkup.scan.counting import Check, Counts, line_behind
@@ -19,12 +19,12 @@ __all__ = ["MadeRows"]
 
 
 class MadeRows:
-    """A way: *way* judges what *exploder* makes of the source's rows, each row where that one stands. *options* are those of the
-    source's rows."""
+    """A way: *way* judges what *exploder* makes of the source's rows, each row where that one stands. *source_plan* makes the plan
+    of the source's rows of one for these."""
 
-    def __init__(self, way: Way, options: RowOptions, exploder: Exploder) -> None:
+    def __init__(self, way: Way, source_plan: Callable[[RowPlan], RowPlan], exploder: Exploder) -> None:
         self._way = way
-        self._options = options
+        self._source_plan = source_plan
         self._exploder = exploder
 
     @property
@@ -40,7 +40,7 @@ class MadeRows:
     def next(self, learned: Learned) -> MadeRows | None:
         """As `Way.next`."""
         following = self._way.next(learned)
-        return None if following is None else MadeRows(following, self._options, self._exploder)
+        return None if following is None else MadeRows(following, self._source_plan, self._exploder)
 
     def found(self, learned: Learned) -> Found:
         """As `Way.found`."""
@@ -48,7 +48,7 @@ class MadeRows:
         blocks = (block_of(self._exploder.lines(block), block) for block in learned.sample)
         made = tuple(block for block in blocks if block is not None)
         found = self._way.found(replace(learned, sample=made))
-        return replace(found, plan=self._options.with_makers(found.plan))
+        return replace(found, plan=self._source_plan(found.plan))
 
 
 class _MadeRowsJudge:

@@ -25,7 +25,7 @@ from bulkup.scan.measuring import found_of
 from bulkup.scan.seen import Place
 from bulkup.scan.widening import Widening
 
-__all__ = ["ALL_SHAPES", "Judge", "Stage", "Way", "way_of"]
+__all__ = ["ALL_SHAPES", "Judge", "Stage", "Way", "frozen_way", "way_of"]
 
 
 class Judge(Protocol):
@@ -76,14 +76,19 @@ def way_of(target: Target, options: RowOptions, first: Block | None, stage: Stag
     return _Fixed(plan, options, first, stage)
 
 
-class _Fixed:
-    """Rows of one shape, or of columns that are given: nothing is learned but which rows fit."""
+def frozen_way(plan: RowPlan) -> Way:
+    """The way for rows that are made by *plan*, whatever they are."""
+    return _Fixed(plan, None, None, None)
 
-    def __init__(self, plan: RowPlan, options: RowOptions, first: Block | None, stage: Stage) -> None:
+
+class _Fixed:
+    """Rows of one shape, or of columns that are given: nothing is learned but which fit. Without *options* the plan is frozen."""
+
+    def __init__(self, plan: RowPlan, options: RowOptions | None, first: Block | None, stage: Stage) -> None:
         self.stage = stage
         self.plan = plan
         self.encoder = plan.encoder()
-        self.is_chosen = options.preset == "auto" and plan.mapping is None
+        self.is_chosen = options is not None and options.preset == "auto" and plan.mapping is None
         """Whether the preset was chosen by the rows."""
         self._options = options
         self._first = first
@@ -93,7 +98,7 @@ class _Fixed:
 
     def next(self, learned: Learned) -> Way | None:
         fit, rows = _fit(learned)
-        if not self.is_chosen or fit * 100 >= LEAST_PERCENT * rows:
+        if self._options is None or not self.is_chosen or fit * 100 >= LEAST_PERCENT * rows:
             return None
         return _Shapes(self.plan.target, self._options, self._first)
 

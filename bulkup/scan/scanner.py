@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 import anyio
 
-from bulkup.encoding import RowOptions, Target
+from bulkup.encoding import RowOptions, RowPlan, Target
 from bulkup.encoding.decision import exploder_of, tells_columns
 from bulkup.encoding.exploding import block_of
 from bulkup.errors import SourceUnreadable
@@ -20,7 +20,7 @@ from bulkup.model import Block
 from bulkup.scan.by_function import MadeRows
 from bulkup.scan.counting import Check
 from bulkup.scan.found import Found
-from bulkup.scan.judging import Judge, Stage, Way, way_of
+from bulkup.scan.judging import Judge, Stage, Way, frozen_way, way_of
 from bulkup.scan.learned import FileRead, Learned, joined
 from bulkup.scan.sample import Sample
 from bulkup.scan.seen import Place
@@ -28,7 +28,7 @@ from bulkup.scan.spread import END, Part
 from bulkup.sources import Cursor, Item, Source
 from bulkup.sources.positions import file_at, last_row
 
-__all__ = ["Hand", "Here", "Kept", "first_rows", "look_at_part", "made_way", "scan"]
+__all__ = ["Hand", "Here", "Kept", "first_rows", "look_at_part", "made_way", "planned_way", "scan"]
 
 T = TypeVar("T")
 
@@ -277,7 +277,15 @@ def made_way(target: Target, options: RowOptions, first: Block | None, stage: St
     `SourceChanged`."""
     if not options.makes_several:
         return way_of(target, options, first, stage)
-    return MadeRows(way_of(target, options.of_made_rows(), first, stage), options, exploder_of(target, options))
+    way = way_of(target, options.of_made_rows(), first, stage)
+    return MadeRows(way, options.with_makers, exploder_of(target, options))
+
+
+def planned_way(plan: RowPlan) -> Way:
+    """The way for rows whose *plan* is frozen. Raises as `made_way`."""
+    if plan.function is None and plan.sides is None:
+        return frozen_way(plan)
+    return MadeRows(frozen_way(plan.of_made_rows()), lambda _: plan, plan.exploder())
 
 
 async def _first_block(source: Source, options: RowOptions, made: Callable[[Block], Block | None]) -> Block | None:

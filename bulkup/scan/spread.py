@@ -12,7 +12,7 @@ from bulkup.light_dataclass import dataclass
 from bulkup.scan.sample import MOST_BLOCKS
 from bulkup.sources import Compression, SourceFile
 
-__all__ = ["END", "Part", "spread_over", "whole_in_parts"]
+__all__ = ["END", "Part", "behind", "spread_over", "whole_in_parts"]
 
 PART_BYTES = 128 * 1024 * 1024
 """On disk: what is lost by a kill, and what one process does while others do the rest."""
@@ -60,6 +60,12 @@ def whole_in_parts(files: Sequence[SourceFile]) -> list[Part]:
         starts = [i * length // pieces for i in range(pieces)]
         parts += [Part(number, start, stop) for start, stop in zip(starts, [*starts[1:], END], strict=True)]
     return _sampled(parts, 1 if total <= _COUNTED_WHOLE_BYTES else 64)
+
+
+def behind(files: Sequence[SourceFile], number: int, start: int) -> list[Part]:
+    """All from *start* on in file number *number*, and in the files behind it."""
+    parts = [Part(number, start, has_lines=start == 0), *(Part(n) for n in range(number + 1, len(files)))]
+    return _sampled(parts, 64)
 
 
 def spread_over(files: Sequence[SourceFile], most_bytes: int) -> list[Part] | None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from bulkup.account.receipt import Receipt
-from bulkup.errors import SourceChanged
+from bulkup.errors import SourceChanged, TooManyRejects
+from bulkup.settings.config import RejectLimit
 from tests.e2e.harness import Bench, Row, gsm8k_rows
 
 LANES = ("nebius", "collinear")
@@ -220,3 +221,26 @@ async def test_a_second_restart_or_an_unchanged_source_changes_nothing(small: Be
     for how in ("append", "restart"):
         _check(small, await _run(small, small.source, how), small.rows)
     assert not list(small.folder.glob("state/*.1"))
+
+
+async def test_what_was_added_is_scanned_before_any_of_it_is_sent(small: Bench, more: list[Row]) -> None:
+    """The plan is frozen: what does not fit it is counted and said, and ends the run where it is too much."""
+    old = _lines(small.rows)
+    small.source.write_bytes(old)
+    await _run(small, small.source)
+    bad = [json.dumps(row | {"question": [1]}).encode() + b"\n" for row in more[:3]]
+    small.source.write_bytes(old + _lines(more[3:]) + b"".join(bad))
+    before = {lane: small.emulator.summary()[lane]["uploads_received"] for lane in LANES}
+    for _ in range(2):
+        with pytest.raises(
+            TooManyRejects, match=r"3 of 700 rows that were added would be rejected: .*question: expected"
+        ):
+            await _run(small, small.source, "append", max_rejects=RejectLimit(rows=2))
+    assert {lane: small.emulator.summary()[lane]["uploads_received"] for lane in LANES} == before
+    small.notes.clear()
+    receipt = await _run(small, small.source, "append")
+    _check(small, receipt, [*small.rows, *more[3:]], code=3)
+    said = {note.lane: note.text for note in small.notes if "that were added would be rejected" in note.text}
+    assert {text.split(".")[0] for text in said.values()} == {"3 of 700 rows that were added would be rejected"}
+    assert set(said) == set(LANES)
+    assert "rows.jsonl, the row at byte" in said["nebius"]
