@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import repeat
@@ -12,15 +12,18 @@ from typing import Annotated, Any
 import msgspec
 
 from bulkup.encoding.carried import MinusZero
+from bulkup.encoding.doubled_keys import DoubledKeys
 from bulkup.encoding.faults import Fault, said
 from bulkup.encoding.identity import VerbatimCodec
 from bulkup.encoding.language import BOOLEAN, INTEGER, STRING, Form, nullable, record
+from bulkup.encoding.members import Members
 from bulkup.encoding.row_types import RowType, is_odd, line_decoder, row_maker, row_type
 from bulkup.encoding.shapes import Change
 from bulkup.encoding.shortcuts import turns_as_text
 from bulkup.encoding.target import INT64, Codec, Irregular
 from bulkup.encoding.utf8 import Utf8
 from bulkup.model import Stage
+from bulkup.refusal import Refusal, attempt
 from bulkup.rows.schema import Column, Holds
 
 __all__ = ["ColumnsCodec", "column_codecs", "column_fault", "columns_form"]
@@ -41,6 +44,8 @@ _EXPECTED = {
     Holds.CHARACTERS: "a string, a number, true or false",
 }
 _NULL = msgspec.Raw(b"null")
+_REMADE = frozenset({Holds.TEXT, Holds.CHARACTERS})
+_MAY_NEST = frozenset({Holds.TEXT, Holds.AS_IS})
 _CARRIED = frozenset({Holds.AS_IS, Holds.CHARACTERS})
 """What is written anew as the token that it is, since a value of any type may hold a number that a double does not."""
 
@@ -102,22 +107,27 @@ class ColumnsCodec:
         self._columns = columns
         self._skips = bool(dropped)
         self._utf8 = Utf8()
+        self._members = Members()
         row = partial(_row_type, columns, dropped, absent_is_null=True)
         self._decode = line_decoder(row(tokens=_CARRIED))
-        self._integers = [i for i, column in enumerate(columns) if column.holds is Holds.INTEGER]
+        self._decode_complete = line_decoder(_row_type(columns, dropped, tokens=_CARRIED))
         self._minus_zero = MinusZero()
+        self._has_integers = any(column.holds is Holds.INTEGER for column in columns)
         self._decode_tokens = line_decoder(row(tokens=_CARRIED | {Holds.INTEGER}))
         self._as_is = [
-            (getter, msgspec.json.Decoder(list[_nullable(column)]).decode)  # type: ignore[misc]
-            for column, getter in ((column, attrgetter(f"c{i}")) for i, column in enumerate(columns))
+            (i, msgspec.json.Decoder(list[_nullable(column)]).decode)  # type: ignore[misc]
+            for i, column in enumerate(columns)
             if column.holds is Holds.AS_IS
         ]
         self._getters = [attrgetter(f"c{i}") for i in range(len(columns))]
         self._encode = msgspec.json.Encoder().encode
         names = [column.name for column in columns]
         self._out = row_maker("WrittenRow", names)
-        remade = (Holds.TEXT, Holds.CHARACTERS)
-        self._remade = self._skips or any(column.holds in remade for column in columns) or is_odd(names)
+        self._is_made_anew = self._skips or is_odd(names)
+        self._remade = [(i, column) for i, column in enumerate(columns) if column.holds in _REMADE]
+        self._nested = [(i, self._getters[i]) for i, column in enumerate(columns) if column.holds in _MAY_NEST]
+        self._doubled = DoubledKeys()
+        self._objects: list[bytes] | None = None
         has_characters = any(column.holds is Holds.CHARACTERS for column in columns)
         self.changes: Counter[str] | None = Counter() if has_characters else None
         """As `Pipeline` has them."""
@@ -128,37 +138,53 @@ class ColumnsCodec:
 
     def body(self, data: bytes, rows: int) -> bytes:
         """As `Codec.body`."""
-        self._utf8.check(data)  # a value that is left out, or is there again, is decoded by nobody
-        decoded = self._decode(data)
+        decoded, is_complete = self._decoded(data, rows)
         if len(decoded) != rows or not self._columns:
             raise Irregular
-        for getter, check in self._as_is:
-            check(b"[" + b",".join(map(getter, decoded)) + b"]")
-        if not self._remade:
-            if self._integers and self._minus_zero.may_be_in(data):
-                decoded = self._decode_tokens(data)  # one may be -0, of which a decoder makes 0
-            return self._encode(decoded)[1:-1]
-        values: list[Iterable[Any]] = [map(getter, decoded) for getter in self._getters]
-        for i in self._integers:
-            values[i] = list(values[i])
-        if any(0 in values[i] for i in self._integers) and self._minus_zero.may_be_in(data):
-            decoded = self._decode_tokens(data)
-            values = [map(getter, decoded) for getter in self._getters]
+        tokens = {i: b"\n".join(map(getter, decoded)) for i, getter in self._nested}  # none holds a break
+        self._objects = [token for token in tokens.values() if b"{" in token] if is_complete else None
+        for i, check in self._as_is:
+            check(b"[" + tokens[i].replace(b"\n", b",") + b"]")
+        if self._has_integers and self._minus_zero.may_be_in(data):
+            decoded = self._decode_tokens(data)  # a decoder makes 0 of -0
         changed: set[int] = set()
-        written = [self._written(column, value, changed) for column, value in zip(self._columns, values, strict=True)]
+        written: dict[int, Iterable[Any]] = {
+            i: self._texts(column, tokens[i])
+            if column.holds is Holds.TEXT
+            else self._as_characters(column, list(map(bytes, map(self._getters[i], decoded))), changed)
+            for i, column in self._remade
+        }
+        if self._is_made_anew:
+            values = (written[i] if i in written else map(getter, decoded) for i, getter in enumerate(self._getters))
+            decoded = list(map(self._out, *values))
+        else:
+            for i, made in written.items():
+                deque(map(setattr, decoded, repeat(f"c{i}"), made), maxlen=0)
         if self.changes is not None:
             self.changes.clear()
             if changed:
                 self.changes[Change.AS_TEXT] = len(changed)
-        return self._encode(list(map(self._out, *written)))[1:-1]
+        return self._encode(decoded)[1:-1]
 
-    def _written(self, column: Column, values: Iterable[Any], changed: set[int]) -> Iterable[Any]:
-        """What becomes of *values* of *column*; the numbers of the rows in which a value becomes a string join *changed*."""
-        if column.holds is Holds.CHARACTERS:
-            return self._as_characters(column, list(map(bytes, values)), changed)
-        if column.holds is not Holds.TEXT:
-            return values
-        texts = list(map(str, values, repeat("utf-8")))
+    def _decoded(self, data: bytes, rows: int) -> tuple[list[Any], bool]:
+        """The rows, and whether each has every column once for sure, and nothing besides."""
+        members = self._members.of(data)
+        if members is None:
+            self._utf8.check(data)  # a value that is left out, or is there again, is decoded by nobody
+        if members == rows * len(self._columns) and not self._skips:
+            complete = attempt(self._decode_complete, data)
+            if not isinstance(complete, Refusal):
+                return complete, True
+        return self._decode(data), False
+
+    def saw_each_key_once(self, _data: bytes, _rows: int, _body: bytes) -> bool:
+        """As `Witness`: the rows have as many members as there are columns, and each column. Their values are looked at besides."""
+        objects, self._objects = self._objects, None
+        return objects is not None and not (objects and self._doubled.may_be_in(b"\n".join(objects)))
+
+    def _texts(self, column: Column, tokens: bytes) -> list[str] | list[str | None]:
+        """The texts of a column's *tokens*, one a line; None for a null."""
+        texts = tokens.decode().split("\n")
         if "null" not in texts:
             return texts
         if not column.nullable:

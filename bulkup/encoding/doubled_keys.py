@@ -6,6 +6,8 @@ it takes and a decoder takes too has no key twice. It need not know JSON, since 
 What it does not take is decoded. Decoders keep the last of two members and tell nobody. So a block is decoded and written again:
 where no member was lost there are as many colons as before, whatever stands in its strings. A block with a colon in an escape, and
 one that has lost some, is looked at row by row, the odd rows with Python's decoder, which shows every member.
+
+A codec that writes rows anew has decoded them, and may know by itself that it has lost nothing: a `Witness`.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import orjson
 
@@ -21,7 +23,7 @@ from bulkup.encoding.depth import room_to_recurse
 from bulkup.encoding.language import Form, Lines, exactly
 from bulkup.refusal import Refusal, attempt
 
-__all__ = ["DoubledKeys", "doubled_key", "form_of", "may_hold_doubled_keys"]
+__all__ = ["ESCAPED_COLON", "DoubledKeys", "Witness", "colons", "doubled_key", "form_of", "may_hold_doubled_keys"]
 
 _LEAST_BYTES = 16 * 1024
 """Of a block that an automaton is made of."""
@@ -31,7 +33,15 @@ _MISSED, _MOST_LEARNED = 8, 3
 
 _MOST_KEYS = 64
 _COLON = b":"
-_ESCAPED_COLON = b"\\u003"
+ESCAPED_COLON = b"\\u003"
+
+
+@runtime_checkable
+class Witness(Protocol):
+    """A codec that sees at little cost that it has lost no member."""
+
+    def saw_each_key_once(self, data: bytes, rows: int, body: bytes) -> bool:
+        """Whether no key stands twice in an object of *data*, of which it has just made *body*. True is sure, False is not."""
 
 
 class DoubledKeys:
@@ -123,18 +133,18 @@ def _order(tables: Sequence[dict[str, Any]]) -> list[str]:
 
 def may_hold_doubled_keys(lines: bytes) -> bool:
     """Whether a key may stand twice in one of *lines*, rows of JSON joined by `\\n`. False is sure, True is not."""
-    if _ESCAPED_COLON in lines:
+    if ESCAPED_COLON in lines:
         return True
     written = attempt(_written, lines)
-    return isinstance(written, Refusal) or _colons(written) != _colons(lines)
+    return isinstance(written, Refusal) or colons(written) != colons(lines)
 
 
 def _written(lines: bytes) -> bytes:
     return orjson.dumps(orjson.loads(b"[" + lines.replace(b"\n", b",") + b"]"))
 
 
-def _colons(data: bytes) -> int:
-    """Taking them out is faster than counting them."""
+def colons(data: bytes) -> int:
+    """How many there are. Taking them out is faster than counting them."""
     return len(data) - len(data.replace(_COLON, b""))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from bulkup.encoding.carried import MinusZero
+from bulkup.encoding.doubled_keys import ESCAPED_COLON, colons
 from bulkup.encoding.row_types import RowType, line_decoder
 from bulkup.encoding.shortcuts import Shortcut
 from bulkup.encoding.splice import QUOTE
@@ -21,7 +22,11 @@ __all__ = ["Recast", "are_strings"]
 class Recast:
     """Takes rows that decode as *row_type* (which must forbid unknown fields). *made* gives what is to be encoded for them all,
     in the destination's shape, or raises `Irregular`. *of_tokens* is the same row with its *integer* field as a token: for rows in
-    which one may be `-0`, of which a decoder makes 0."""
+    which one may be `-0`, of which a decoder makes 0.
+
+    *usual* is a row, written without white space. The body of any row whose members all come over holds as many colons more than
+    the row as *usual*'s does, and if *keeps_length* as many bytes more. None holds more of them than that: what is lost, left out
+    or written shorter makes it less. But for *text*, a field that is written anew, and may have held colons in escapes."""
 
     is_verbatim = False
     shortcuts: Sequence[Shortcut] = ()
@@ -32,6 +37,10 @@ class Recast:
         made: Callable[[list[Any]], list[Any]],
         of_tokens: RowType | None = None,
         integer: str = "",
+        *,
+        usual: bytes = b"",
+        keeps_length: bool = False,
+        text: str = "",
     ) -> None:
         self._utf8 = Utf8()
         self._decode = line_decoder(row_type)
@@ -40,6 +49,11 @@ class Recast:
         self._minus_zero = MinusZero()
         self._encode = msgspec.json.Encoder().encode
         self._made = made
+        self._text = attrgetter(text) if text else None
+        self._last: list[Any] = []
+        body = self.body(usual, 1) if usual else b""
+        self._colons_more = colons(body) - colons(usual) if usual else None
+        self._bytes_more = len(body) - len(usual) if usual and keeps_length else None
 
     def body(self, data: bytes, rows: int) -> bytes:
         """As `Codec.body`; *data* is lines of the source."""
@@ -49,7 +63,18 @@ class Recast:
             raise Irregular
         if self._decode_tokens is not None and 0 in map(self._integer, decoded) and self._minus_zero.may_be_in(data):
             decoded = self._decode_tokens(data)
-        return self._encode(self._made(decoded))[1:-1]
+        self._last = self._made(decoded)
+        return self._encode(self._last)[1:-1]
+
+    def saw_each_key_once(self, data: bytes, rows: int, body: bytes) -> bool:
+        """As `Witness`: what was lost is missing in the body."""
+        made, self._last = self._last, []
+        if self._bytes_more is not None and len(body) == len(data) + rows * self._bytes_more:
+            return True
+        wrote_text = self._text is not None and set(map(self._text, made)) != {None}
+        if self._colons_more is None or (wrote_text and ESCAPED_COLON in data):
+            return False
+        return colons(body) == colons(data) + rows * self._colons_more
 
 
 def are_strings(tokens: Iterable[msgspec.Raw]) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from bulkup.encoding.by_row import RewrittenRows
 from bulkup.encoding.depth import MOST_NESTED, depth_of, room_to_recurse
-from bulkup.encoding.doubled_keys import DoubledKeys, doubled_key
+from bulkup.encoding.doubled_keys import DoubledKeys, Witness, doubled_key
 from bulkup.encoding.drop import without
 from bulkup.encoding.faults import TOO_DEEP, Fault, one_line, read_row, unfit
 from bulkup.encoding.language import Automaton, automaton_of
@@ -48,6 +48,7 @@ class BlockEncoder:
         self._pipelines = plan.pipelines()
         usual = self._pipelines[0]
         self._doubled = (doubled or DoubledKeys()) if plan.finds_doubled_keys else None
+        self._witness = usual.codec if not usual.rewriters and isinstance(usual.codec, Witness) else None
         self._mender = Mender(plan.repairs) if plan.repairs else None
         self._verbatim = not usual.rewriters and usual.codec.is_verbatim
         self._first = plan.first_rewriters()
@@ -90,13 +91,23 @@ class BlockEncoder:
         whole = whole_lines(block.data)
         is_bare = whole is None
         whole = without_blanks(block.data) if is_bare else whole
-        if whole is None or (self._doubled is not None and self._doubled.may_be_in(whole.data)):
+        found = None if whole is None else self._body(whole.data, whole.count)
+        if whole is None or found is None:
             return None
-        usual = self._pipelines[0]
-        body = usual.body(whole.data, whole.count)
         blank = line_count(block.data) - whole.count if is_bare else 0
         verbatim = self._verbatim and not is_bare and block.offsets is None
-        return EncodedBlock(body, whole.count, blank, (), verbatim, _counted(usual.changes))
+        return EncodedBlock(found, whole.count, blank, (), verbatim, _counted(self._pipelines[0].changes))
+
+    def _body(self, lines: bytes, rows: int) -> bytes | None:
+        """The body of *rows* whole *lines*, None where a key may stand twice. Raises where a row is not taken."""
+        usual = self._pipelines[0]
+        if self._doubled is None:
+            return usual.body(lines, rows)
+        if self._witness is None:
+            return None if self._doubled.may_be_in(lines) else usual.body(lines, rows)
+        body = usual.body(lines, rows)
+        is_sure = self._witness.saw_each_key_once(lines, rows, body)
+        return body if is_sure or not self._doubled.may_be_in(lines) else None
 
     def encode_lines(self, block: Block) -> list[EncodedLine]:
         """Every line of *block* by itself, blank ones too, in order, with what came of it."""
@@ -137,14 +148,13 @@ class BlockEncoder:
         wins once stays, since one measurement is noise."""
         if shortcut.begins in self._timed or len(data) < _LEAST_TIMED_BYTES:
             return
-        rows, usual = data.removesuffix(b"\n"), self._pipelines[0]
+        rows = data.removesuffix(b"\n")
 
         def short() -> bool:
             return automaton.takes(data) and bool(shortcut.body(rows))
 
         def long() -> bool:
-            is_sure = self._doubled is None or not self._doubled.may_be_in(rows)
-            return is_sure and bool(usual.body(rows, line_count(rows)))
+            return bool(self._body(rows, line_count(rows)))
 
         tried = [(_seconds(short), _seconds(long)) for _ in range(3)]
         if min(its for its, _ in tried) < min(others for _, others in tried):

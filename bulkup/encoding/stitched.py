@@ -168,6 +168,7 @@ class Stitched:
                 literal = b""
         self._end = literal
         self.shortcuts = self._strings_moved()
+        self._bytes_more = self._longer_by() if self._keeps_tokens() else None
 
     def _strings_moved(self) -> tuple[Shortcut, ...]:
         places = [place for _, _, place in self._columns]
@@ -179,6 +180,24 @@ class Stitched:
         return strings_moved(
             keys, [comma + before for comma, before in zip(commas, (*befores, self._end), strict=True)]
         )
+
+    def _keeps_tokens(self) -> bool:
+        """Whether each place holds the value of a key of its own as it stands, in every row."""
+        places = [place for _, _, place in self._columns]
+        keys = {place.path.steps[0] for place in places}
+        return len(keys) == len(places) and all(
+            place.must and place.path.regex is None and not place.path.integer for place in places
+        )
+
+    def _longer_by(self) -> int:
+        """How many bytes the body of a row is longer than the row, if that has just the keys that are needed and no white space."""
+        values = {str(place.path.steps[0]): place.kind.value[0] for _, _, place in self._columns}
+        row = b"{%b}" % b",".join(_encode(key) + b":" + value for key, value in values.items())
+        return len(self.body(row, 1)) - len(row)
+
+    def saw_each_key_once(self, data: bytes, rows: int, body: bytes) -> bool:
+        """As `Witness`: what was lost is missing in the body; so is all else that a row may hold, and no place is ever longer."""
+        return self._bytes_more is not None and len(body) == len(data) + rows * self._bytes_more
 
     def body(self, data: bytes, rows: int) -> bytes:
         """As `Codec.body`; *data* is lines of the source."""

@@ -13,12 +13,12 @@ from typing import Any
 
 from bulkup.refusal import Refusal, attempt
 
-__all__ = ["Utf8"]
+__all__ = ["MOST_BYTES", "Utf8", "reliable_parser"]
 
 _LEAST_BYTES = 4 * 1024
 """Below this the decoder is as fast."""
 
-_MOST_BYTES = 1024 * 1024
+MOST_BYTES = 1024 * 1024
 """simdjson may need fourteen times the memory of what it looks at."""
 
 _PIECE_BYTES = 32 * 1024
@@ -46,7 +46,7 @@ class Utf8:
         """Whether *data*, whole lines of JSON, is UTF-8. It may be anything else, which only takes longer."""
         if data.isascii():
             return True
-        if _LEAST_BYTES <= len(data) <= _MOST_BYTES and self._parser_says_so(data):
+        if _LEAST_BYTES <= len(data) <= MOST_BYTES and self._parser_says_so(data):
             return True
         try:
             _decoded(data)
@@ -61,7 +61,7 @@ class Utf8:
 
     def _parser_says_so(self, data: bytes) -> bool:
         if not self._is_ready:
-            self._parser, self._is_ready = _reliable_parser(), True
+            self._parser, self._is_ready = reliable_parser(), True
         return self._parser is not None and _said(self._parser, data)
 
 
@@ -76,7 +76,7 @@ def _decoded(data: bytes) -> None:
     utf_8_decode(view[at:], "strict", True)
 
 
-def _reliable_parser() -> Any:
+def reliable_parser() -> Any:
     """A parser, or None where there is none that can be relied on."""
     try:
         import simdjson

@@ -257,7 +257,7 @@ def test_where_a_quick_check_raises_the_decoder_decides(raised: Exception, monke
     class Parser:
         parse = broken
 
-    monkeypatch.setattr("bulkup.encoding.utf8._reliable_parser", Parser)
+    monkeypatch.setattr("bulkup.encoding.utf8.reliable_parser", Parser)
     monkeypatch.setattr("bulkup.encoding.language._Scanner.end_of_match", broken)
     verbatim = line({"a": "日本" * 40, "b": 1})
     for plan, good in ((plan_of(GOOD), GOOD), (plan_of(verbatim), verbatim)):
@@ -294,7 +294,7 @@ OWNERS = {
     "a row: it is rejected": """
         journal.dead_letter rows.exact rows.numerals encoding.by_function encoding.by_row encoding.carried encoding.columns
         encoding.decision encoding.doubled_keys encoding.drop encoding.faults encoding.meant_shapes encoding.repairing
-        encoding.shapes encoding.identity encoding.language encoding.mapped encoding.meaning encoding.recast
+        encoding.shapes encoding.identity encoding.language encoding.mapped encoding.meaning encoding.members encoding.recast
         encoding.row_types encoding.searching encoding.shortcuts encoding.splice encoding.stitched encoding.target
         encoding.utf8 destinations.collinear.presets destinations.collinear.shape destinations.nebius.presets
         run.retrying run.spooling bench.sweep_rows scan.look scan.seen scan.widening""",

@@ -92,7 +92,7 @@ def test_the_same_bytes_pass_as_with_the_decoder(changes: list[tuple[int, bytes]
     assert is_utf8(data) == decodes(data)
 
 
-@pytest.mark.parametrize("size", [0, 1, utf8._LEAST_BYTES, utf8._MOST_BYTES, utf8._MOST_BYTES + 1])
+@pytest.mark.parametrize("size", [0, 1, utf8._LEAST_BYTES, utf8.MOST_BYTES, utf8.MOST_BYTES + 1])
 def test_data_of_any_size_and_that_is_no_json(size: int) -> None:
     data = ("ä語" * (size // 5 + 1)).encode()[:size]
     assert is_utf8(data) == decodes(data)
@@ -128,7 +128,7 @@ class _Other:
 @pytest.mark.parametrize("parser", [_Agreeing, _Other])
 def test_a_parser_that_answers_otherwise_is_not_asked(parser: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "simdjson", SimpleNamespace(Parser=parser))
-    assert utf8._reliable_parser() is None
+    assert utf8.reliable_parser() is None
 
 
 def test_without_the_parser_the_decoder_looks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,9 +93,12 @@ def _recast(
     optional: Sequence[tuple[str, str]],
     conversations: Callable[[list[Any]], _Conversations],
     dropped: tuple[str, ...],
+    usual: bytes = b"",
+    *,
+    keeps_length: bool = False,
 ) -> Pipeline:
     """Rows of *required* fields (name, key and type each), *optional* ones (a token, null where absent) and labels.
-    *conversations* gives the turns of them all, an answer last."""
+    *conversations* gives the turns of them all, an answer last. *usual* and *keeps_length* as `Recast` has them."""
     labels = {"ground_truth": Annotated[int, INT64] | None, "context": str | None}
     kept = [key for key in labels if key not in dropped]
     gone = [key for key in dropped if key not in [key for _, key, *_ in (*required, *optional)]]
@@ -124,7 +127,10 @@ def _recast(
             columns[0] = [None if truth == _NULL else truth for truth in columns[0]]
         return list(map(_MadeOfTurns, turns, answers, *columns))
 
-    way = Recast(row, made, row_of_tokens, "ground_truth") if "ground_truth" in kept else Recast(row, made)
+    of_tokens, integer = (row_of_tokens, "ground_truth") if "ground_truth" in kept else (None, "")
+    usual = b"" if gone else usual
+    text = "context" if "context" in kept else ""
+    way = Recast(row, made, of_tokens, integer, usual=usual, keeps_length=keeps_length, text=text)
     return Pipeline((), way)
 
 
@@ -133,7 +139,10 @@ _turns = attrgetter("turns")
 
 def _chat(key: str, dropped: tuple[str, ...]) -> _Ways:
     kind = Annotated[list[_TurnToken], Meta(min_length=2)]
-    return (_recast([("turns", key, kind)], (), lambda rows: list(map(_turns, rows)), dropped),)
+    turns = [{"role": "user", "content": ""}, {"role": "assistant", "content": ""}]
+    usual = msgspec.json.encode({key: turns})
+    way = _recast([("turns", key, kind)], (), lambda rows: list(map(_turns, rows)), dropped, usual, keeps_length=True)
+    return (way,)
 
 
 def _sharegpt(key: str, dropped: tuple[str, ...]) -> _Ways:
@@ -143,7 +152,9 @@ def _sharegpt(key: str, dropped: tuple[str, ...]) -> _Ways:
         made: Iterator[_TurnToken] = map(_turn, map(SHARED_ROLES.__getitem__, map(_role, every)), map(_content, every))
         return [list(islice(made, size)) for size in map(len, found)]
 
-    return (_recast([("turns", key, Annotated[list[_SharedToken], Meta(min_length=2)])], (), conversations, dropped),)
+    kind = Annotated[list[_SharedToken], Meta(min_length=2)]
+    usual = msgspec.json.encode({key: [{"from": "human", "value": ""}, {"from": "gpt", "value": ""}]})
+    return (_recast([("turns", key, kind)], (), conversations, dropped, usual),)
 
 
 _EMPTY = {b"null", b'""'}
