@@ -44,6 +44,7 @@ _COLUMNS: dict[str, tuple[_Column, ...]] = {
         *(_Column(f"plateau {n}, MB/s", f"plateau_{n}_mb_per_s", 2) for n in (1, 2, 3)),
     ),
     "places": (_SPEED, _CPU, _PEAK),
+    "cluster": (_SPEED, _CPU, _Column("requests", "requests", 0), _SIZE),
     "growth": (_SPEED, _PEAK, _SIZE, _Column("resume s", "resume_s", 3, spread=True)),
 }
 

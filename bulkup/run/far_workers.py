@@ -73,7 +73,7 @@ class FarWorkers:
             host, port = self._door.open(host, port)
         except OSError as error:
             raise UsageProblem(
-                f"--listen {host}:{port}: {error.strerror or error}; choose another port (0: a free one)"
+                f"--listen {host}:{port}: {os.strerror(error.errno or 0)}; choose another port (0: a free one)"
             ) from None
         return Listening(host, port, key_at)
 

@@ -13,6 +13,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -145,7 +146,11 @@ class Door:
                 random.choice(list(self._at_the_door)).cancel()  # noqa: S311 - no secret hangs on it
             task = asyncio.create_task(self._greet(sock))
             self._at_the_door[task] = None
-            task.add_done_callback(lambda done: self._at_the_door.pop(done, None))
+            task.add_done_callback(partial(self._gone, sock))
+
+    def _gone(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        del self._at_the_door[task]
+        sock.close()  # one that has its transport belongs to that, and is closed by it
 
     async def _greet(self, sock: socket.socket) -> None:
         frames: Frames | None = None
@@ -158,17 +163,15 @@ class Door:
         except (OSError, TimeoutError, TooLong, msgspec.MsgspecError):
             pass  # a stranger, or a worker that has gone again
         finally:
-            if not is_in:
-                if frames is not None:
-                    frames.abort()
-                sock.close()
+            if not is_in and frames is not None:
+                frames.abort()
 
     async def _behind_tls(self, sock: socket.socket) -> Frames:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=STREAM_BYTES)
         protocol = asyncio.StreamReaderProtocol(reader)
         transport, _ = await loop.connect_accepted_socket(
-            lambda: protocol, sock, ssl=self._tls, ssl_handshake_timeout=self._deadline_s
+            lambda: protocol, socket.socket(fileno=sock.detach()), ssl=self._tls, ssl_handshake_timeout=self._deadline_s
         )
         return Frames(reader, asyncio.StreamWriter(transport, protocol, reader, loop), HELLO_BYTES)
 

@@ -232,6 +232,9 @@ async def test_who_has_the_certificate_and_makes_no_sense_is_hung_up_on(data: by
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # of the strangers
 async def test_ten_thousand_strangers_get_nothing_and_cost_little() -> None:
     """Silent ones, noise, TLS without a certificate and with another run's, a wrong secret: two minutes. A worker gets in,
     and then nothing is left of them. `python -m pytest -m slow tests/workers/test_door.py`"""
