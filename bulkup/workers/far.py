@@ -115,8 +115,7 @@ class Frames:
             raise TooLong(f"a message of {len(data):,} bytes; {self.max_bytes:,} is the most")
         if self._writer.is_closing():
             return
-        self._writer.write(_LENGTH.pack(len(data)))
-        self._writer.write(data)
+        self._writer.write(_LENGTH.pack(len(data)) + data)  # each write is a TLS record by itself
 
     async def get(self) -> bytes | None:
         """The next piece; None once the other end is gone. Raises `TooLong`."""
