@@ -48,7 +48,7 @@ from bulkup.run.folder import RunFolder, StateDir
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.journals import said_in_the_loop
 from bulkup.run.neighbours import others_since, owners
-from bulkup.run.overseeing import overseen
+from bulkup.run.overseeing import MOST_AT_ONCE_HERE, overseen
 from bulkup.run.record import RunRecord
 from bulkup.run.run_clock import run_clock
 from bulkup.run.run_workers import RunWorkers, worker_count
@@ -64,9 +64,6 @@ from bulkup.version import USER_AGENT, VERSION
 
 __all__ = ["OpenRun", "Purpose", "Wish", "open_run", "service_at"]
 
-
-MOST_AT_ONCE_HERE = 256
-"""So many requests at once are enough for one machine."""
 
 _HELD_BYTES, _HELD_WAIT_S = 64 * 1024 * 1024, 5.0
 """Of standard input so much is held, or what has come by then, unless the user wants it whole."""

@@ -17,15 +17,19 @@ from bulkup.settings.quantities import limit_of, parse_number, parse_size, parse
 if TYPE_CHECKING:
     from bulkup.run.open_run import OpenRun
 
-__all__ = ["overseen"]
+__all__ = ["MOST_AT_ONCE_HERE", "overseen"]
 
 POLL_EVERY_S = 0.4
 
-_SETTABLE: dict[str, tuple[Callable[[str], float], float, float]] = {
-    "concurrency": (parse_whole, 1, 256),
-    "requests_per_minute": (parse_number, 1e-6, float("inf")),
-    "bytes_per_second": (parse_size, 1, float("inf")),
+_SETTABLE: dict[str, tuple[Callable[[str], float], float]] = {
+    "concurrency": (parse_whole, 1),
+    "requests_per_minute": (parse_number, 1e-6),
+    "bytes_per_second": (parse_size, 1),
 }
+"""How each is read, and the least that it may be."""
+
+MOST_AT_ONCE_HERE, MOST_AT_ONCE_FAR = 256, 4096
+"""So many requests at once are enough for one machine, and with workers on others."""
 
 
 @asynccontextmanager
@@ -80,13 +84,15 @@ def _set(run: OpenRun, values: dict[str, Any]) -> tuple[bool, str]:
     for name, text in values.items():
         if name not in _SETTABLE:
             return False, f"{name} cannot be changed while it runs"
-        parse, low, high = _SETTABLE[name]
+        parse, low = _SETTABLE[name]
         try:
             value = parse(str(text))
         except ValueError as error:
             return False, f"{name} {text!r}: {error}"
-        if not low <= value <= high:
-            return False, f"{name} {text!r}: out of range"
+        most = MOST_AT_ONCE_HERE if run.wish.upload.settings.listen is None else MOST_AT_ONCE_FAR
+        if value < low or (name == "concurrency" and value > most):
+            hint = " to 256, or to 4,096 with workers on other machines (--listen)" if name == "concurrency" else ""
+            return False, f"--{name.replace('_', '-')} {value:,.12g}: give a number from {low:g}{hint}"
         read[name] = value
     for lane in run.lanes:
         lane.context.requests.pacing.change(
@@ -94,7 +100,7 @@ def _set(run: OpenRun, values: dict[str, Any]) -> tuple[bool, str]:
             requests_per_minute=read.get("requests_per_minute"),
             bytes_per_second=read.get("bytes_per_second"),
         )
-    said = ", ".join(f"{name} {value:g}" for name, value in read.items())
+    said = ", ".join(f"--{name.replace('_', '-')} {value:,.12g}" for name, value in read.items())
     run.log("set", {"values": read})
     run.say(f"set by another process, for this session: {said}")
     return True, f"set: {said}"

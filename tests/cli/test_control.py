@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 import re
+import signal
+import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,11 +78,14 @@ def test_paused_set_continued_and_stopped_under_faults(shell: Shell, rows: list[
     told = r"\npaused: process \d+ on .*\n  nebius: .*waiting for `bulkup continue`: it is paused"
     eventually(lambda: re.search(told, shell.run("status").out))
     assert shell.run("set", "--concurrency", "2", "--bytes-per-second", "1MB").out.endswith(
-        "set: concurrency 2, bytes_per_second 1e+06\n"
+        "set: --concurrency 2, --bytes-per-second 1,000,000\n"
     )
     assert sent(shell) == before
     wrong = shell.run("set", "--concurrency", "900")
-    assert (wrong.code, wrong.err) == (2, "bulkup: --concurrency 900: give a number from 1 to 256\n")
+    assert (wrong.code, wrong.err) == (
+        2,
+        "bulkup: --concurrency 900: give a number from 1 to 256, or to 4,096 with workers on other machines (--listen)\n",
+    )
     assert shell.run("continue").code == 0
     eventually(lambda: sent(shell) > before + 2)
     eventually(lambda: all(lane["concurrency_limit"] <= 2 for lane in live(shell)["lanes"].values()))
@@ -94,8 +101,96 @@ def test_paused_set_continued_and_stopped_under_faults(shell: Shell, rows: list[
     assert "no process works on it, so there is nothing to stop" in late.err
     shell.emulator.patch(faults={"nebius": {}, "collinear": {}}, latency_ms=0)
     assert shell.run("resume", live(shell)["run_id"]).code == 0
+    assert_whole(shell, rows)
+
+
+def assert_whole(shell: Shell, rows: list[dict[str, Any]]) -> None:
+    """Each row is stored once at each service: no two of them are equal."""
     for service in ("nebius", "collinear"):
-        assert len(shell.emulator.rows(service)) == len(rows), service
+        stored = shell.emulator.rows(service)
+        assert len(stored) == len({json.dumps(row, sort_keys=True) for row in stored}) == len(rows), service
+
+
+def test_a_command_without_an_answer_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that works on the run does not look: it may be stopped. The command stays for it."""
+    from bulkup.cli import controlling
+    from bulkup.errors import RunLocked
+    from bulkup.run.folder import RunFolder
+
+    monkeypatch.setattr(controlling, "holder_in", lambda _: SimpleNamespace(pid=7, host="elsewhere"))
+    monkeypatch.setattr(controlling, "ANSWERED_WITHIN_S", 0.1)
+    with pytest.raises(RunLocked) as told:
+        controlling.command_run(RunFolder(tmp_path), "pause")
+    assert str(told.value) == (
+        f"run {tmp_path.name}: process 7 on elsewhere has not answered within 0.1 s. It will obey as soon as it can, if it lives: "
+        "it may be stopped, or still be opening its source"
+    )
+
+
+@pytest.mark.slow
+def test_a_stopped_process_obeys_when_it_goes_on(shell: Shell, rows: list[dict[str, Any]]) -> None:
+    """Ctrl-Z, or a machine that hangs: the command is not answered within two seconds, and obeyed afterwards."""
+    running = started(shell)
+    running.interrupt(signal.SIGSTOP)
+    began_s = time.monotonic()
+    unanswered = shell.run("pause")
+    assert time.monotonic() - began_s >= 2
+    assert (unanswered.code, "has not answered within 2 s" in unanswered.err) == (8, True)
+    running.interrupt(signal.SIGCONT)
+    eventually(lambda: live(shell)["state"] == "paused")
+    assert shell.run("stop").code == 0
+    assert running.wait().code == 10
+
+
+LOUD = {
+    "nebius": {"not_stored_500": 0.05, "429": 0.05, "stored_then_reset": 0.05, "reset_in_body": 0.05},
+    "collinear": {"not_stored_502": 0.05, "503_retry_after": 0.05, "stored_then_reset": 0.03},
+}
+VERBS = (
+    ("pause",),
+    ("continue",),
+    ("continue",),
+    ("set", "--concurrency", "1"),
+    ("set", "--concurrency", "8"),
+    ("stop",),
+    (),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_commanded_nothing_is_lost(seed: int, shell: Shell, rows: list[dict[str, Any]]) -> None:
+    """Commands at random, kills among them, under faults: each row is there once at the end, and each process's log comes to its
+    receipt."""
+    chance = random.Random(seed)
+    shell.emulator.patch(faults=LOUD, retry_after_s=0, latency_ms=20, seed=seed)
+    command = ("upload", "rows.jsonl", *shell.both, "--preset", "question-answer", "--max-chunk-bytes", "2KiB", *QUICK)
+    for _ in range(40):
+        running = shell.start(*command, "--workers", "2")
+        was_killed = False
+        while running.process.poll() is None:
+            verb = chance.choice(VERBS)
+            if verb:
+                done = shell.run(*verb)
+                assert done.code in (0, 2, 8), done
+            elif chance.random() < 0.3:
+                was_killed = True
+                running.process.kill()
+        ended = running.wait()
+        assert was_killed or ended.code in (0, 4, 10), ended
+        if not was_killed:
+            events, receipt = events_of(shell), shell.receipt()
+            for lane, counts in receipt["destinations"].items():
+                found = counted(events, lane)
+                found.pop("requests", None)
+                found["rows_left"] += (
+                    counts["rows_left"] - counts["rows_planned"]
+                )  # what no chunk is planned of is in no log
+                found["rows_read"] += counts["rows_left"] - counts["rows_planned"]
+                assert found == {key: counts[key] for key in found}, lane
+        if ended.code == 0:
+            break
+    assert_whole(shell, rows)
 
 
 def test_a_run_that_was_killed_is_called_dead(shell: Shell, rows: list[dict[str, Any]]) -> None:
