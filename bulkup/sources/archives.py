@@ -8,7 +8,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import field
+from dataclasses import field, replace
 from enum import StrEnum
 from io import RawIOBase
 from typing import Any
@@ -23,7 +23,7 @@ from bulkup.sources.head import Head
 from bulkup.sources.places.file import AsFile, Bytes, bytes_of, where_in
 from bulkup.sources.places.place import Entry
 from bulkup.sources.reading import Reading
-from bulkup.sources.selection import PERHAPS, ROWS, some_of, suffix_of
+from bulkup.sources.selection import PERHAPS, ROWS, some_of, suffix_of, suffixes_of_formats
 
 __all__ = ["Kind", "Listed", "archive_kind", "members_of"]
 
@@ -37,8 +37,8 @@ _METHODS = {
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _LOCAL_HEADER_BYTES = 30
 
-Tell = Callable[[str, Head], Any]
-"""What kind of text a member of that name holds, as `inspection.tell_head`."""
+Tell = Callable[[str, Head, Member, int], Any]
+"""What a member holds, by its name, its beginning, its place and its size in the archive."""
 
 
 class Kind(StrEnum):
@@ -104,25 +104,25 @@ def members_of(
             if not _is_named_rows(name) and not inside.text().startswith((b"{", b"[")):
                 listed.passed.append(name)
                 continue
-            told = tell(f"{uri}::{name}", inside)
+            told = tell(f"{uri}::{name}", inside, member, size)
             compression, inner = (told.compression, told.inner) if packed is None else (told.inner, Compression.NONE)
-            listed.files.append(
-                SourceFile(
-                    f"{uri}::{name}", size, mtime_ns, inode, compression, told.format, told.bom, size,
-                    inner=inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window, member=member,
-                    detail=told.detail, remote=None if entry is None else entry.remote,
-                )
+            file = SourceFile(
+                f"{uri}::{name}", size, mtime_ns, inode, compression, told.format, told.bom, size,
+                inner=inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window, member=member,
+                detail=told.detail, remote=None if entry is None else entry.remote, part=told.part,
             )  # fmt: skip
+            length = told.format.length
+            listed.files.append(file if length is None else replace(file, length=length(file)))
     except (tarfile.TarError, zipfile.BadZipFile, DamagedError, EOFError) as error:
         raise SourceUnreadable(f"{uri}: damaged {kind} ({error})") from error
     if not listed.files:
         there = f"; it has {some_of(listed.passed)}" if listed.passed else ""
-        raise UsageProblem(f"{uri}: no member of this {kind} archive holds JSON lines, JSON or CSV{there}")
+        raise UsageProblem(f"{uri}: no member of this {kind} archive holds rows{there}")
     return listed
 
 
 def _is_named_rows(name: str) -> bool:
-    return suffix_of(name) in ROWS
+    return suffix_of(name) in (*ROWS, *suffixes_of_formats())
 
 
 def _is_hidden(name: str) -> bool:
@@ -130,7 +130,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _may_hold_rows(name: str) -> bool:
-    return not _is_hidden(name) and suffix_of(name) in (*ROWS, *PERHAPS)
+    return not _is_hidden(name) and (_is_named_rows(name) or suffix_of(name) in PERHAPS)
 
 
 _Found = tuple[str, int, Member, Callable[[int], bytes]]

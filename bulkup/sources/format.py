@@ -13,6 +13,7 @@ from bulkup.sources.decoder import Chain, Decoder
 from bulkup.sources.decompress import Compression, decoder_for
 from bulkup.sources.head import Head
 from bulkup.sources.places.address import Remote
+from bulkup.sources.places.part import Part
 from bulkup.sources.places.place import Entry
 from bulkup.sources.reading import Reading
 from bulkup.sources.zstd import DEFAULT_WINDOW_BYTES
@@ -124,7 +125,8 @@ class Format:
     a file.
 
     *verbatim*: the bytes of a range are its rows as JSON lines, so they may be sent from the file as they are. *takes_path*: the
-    cutter is told where the rows stand, as *rows_at*. *reads_remote*: the reader is a `RemoteReader`.
+    cutter is told where the rows stand, as *rows_at*. *reads_remote*: the reader is a `RemoteReader`. *is_unpacked*: where there is
+    no cutter, what is packed, or comes through a pipe, is unpacked onto the disk first; reader and *examine* find it by its `path`.
 
     *columns* are the keys of all rows, where a file has columns: then its rows come under the keys that a person wants.
     """
@@ -142,7 +144,8 @@ class Format:
     length: Callable[[SourceFile], int] | None = None
     takes_path: bool = False
     reads_remote: bool = False
-    examine: Callable[[Head, str, Reading, Entry | None], Any] | None = None
+    is_unpacked: bool = False
+    examine: Callable[[Head, str, Reading, Entry | Part | None], Any] | None = None
     agree: Callable[[Sequence[SourceFile]], Sequence[SourceFile]] | None = None
     note: Callable[[SourceFile], str | None] = lambda _: None
     columns: Callable[[SourceFile], Sequence[str]] | None = None
@@ -189,6 +192,11 @@ class Member:
     unpacked: int | None = None
     archive_bytes: int | None = None
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether its own bytes stand in the archive."""
+        return self.outer is self.method is Compression.NONE
+
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
@@ -201,8 +209,8 @@ class SourceFile:
     What is packed twice has an *inner* compression. Text in another *encoding* than UTF-8 is made UTF-8; positions count that.
     *rows_at* are the keys under which the rows stand, where the format has such. A *member* of an archive has the size that it
     takes there, and the uri `ARCHIVE::NAME`. *detail* is what its format has found out.
-    *remote*: where it stands, if that is no local disk; *mtime_ns* and *inode* are None then. *renames* are keys of its rows that
-    get other names.
+    *part*: where its bytes stand as they are, if that is no file of its own. *remote*: where it stands, if that is no local disk;
+    *mtime_ns* and *inode* are None then. *renames* are keys of its rows that get other names.
     """
 
     uri: str
@@ -221,11 +229,19 @@ class SourceFile:
     detail: Any = None
     remote: Remote | None = None
     renames: tuple[tuple[str, str], ...] = ()
+    part: Part | None = None
 
     @property
     def path(self) -> str:
         """The file on disk."""
+        if self.part is not None:
+            return self.part.path
         return self.uri if self.member is None else self.member.archive
+
+    @property
+    def where(self) -> Remote | Part | None:
+        """Where its bytes stand, if that is no local file of its own."""
+        return self.remote if self.part is None else self.part
 
     @property
     def packing(self) -> str:
@@ -279,7 +295,12 @@ class SourceFile:
     @property
     def any_range(self) -> bool:
         """Whether its rows can be read in any order: the format allows it, in a regular file that is not packed."""
-        is_bare = self.size is not None and self.compression is Compression.NONE and self.encoding is None
+        is_bare = (
+            self.size is not None
+            and self.compression is Compression.NONE
+            and self.encoding is None
+            and self.part is None
+        )
         has_ranges = self.remote is None or (self.remote.ranges and self.format.reads_remote)
         return is_bare and has_ranges and self.member is None and self.format.access is Access.ANY_RANGE
 

@@ -34,6 +34,8 @@ def open_file(file: SourceFile) -> int:
 
 def _bytes_on_disk(file: SourceFile) -> int | None:
     """How long the file on disk has to be; None where that is not known."""
+    if file.part is not None:
+        return file.part.start + file.part.size
     if file.member is None or file.size is None:
         return file.size
     return file.member.offset + file.size if file.member.outer is Compression.NONE else None

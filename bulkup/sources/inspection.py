@@ -16,24 +16,26 @@ from bulkup.light_dataclass import dataclass
 from bulkup.model import BLOCK_BYTES
 from bulkup.sources.archives import Kind, archive_kind, members_of
 from bulkup.sources.decompress import Compression, bare_name
-from bulkup.sources.format import Format, Sign, SourceFile
+from bulkup.sources.format import Format, Member, Sign, SourceFile
 from bulkup.sources.head import Head
 from bulkup.sources.json_lines import JSON_LINES
 from bulkup.sources.locators import STDIN
 from bulkup.sources.not_rows import NotRows, other_bytes
+from bulkup.sources.places.part import Part
 from bulkup.sources.places.place import Entry
 from bulkup.sources.places.reading import input_of, whole_pieces
 from bulkup.sources.reading import Reading
 from bulkup.sources.registry import formats, formats_of_others
 from bulkup.sources.shape import SURE_BYTES, is_plainly_lines, shape_of
-from bulkup.sources.workbook.format import is_workbook
+from bulkup.sources.unpacking import unpacked
+from bulkup.sources.workbook.format import is_named_workbook, is_workbook, may_be_workbook
 
 __all__ = ["Found", "Told", "begins_as_json", "inspect", "look_into", "tell"]
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the first bytes say."""
+    """What the first bytes say. *part*: where the bytes stand, unpacked."""
 
     compression: Compression
     inner: Compression
@@ -41,6 +43,7 @@ class Told:
     bom: bool
     rows_at: tuple[str, ...] | None
     detail: Any = None
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +83,11 @@ def look_into(uri: str, reading: Reading, entry: Entry | None = None) -> Found:
             )
         head = Head(lambda count: os.read(fd, count), encoding=reading.encoding, zstd_window=reading.zstd_window)
         kind = archive_kind(head)
-        if kind is not None and not (kind is Kind.ZIP and head.compression is Compression.NONE and is_workbook(uri)):
-            listed = members_of(uri, kind, head, found, reading, partial(_tell_member, reading))
+        if kind is not None and not _is_workbook(uri, kind, head):
+            listed = members_of(uri, kind, head, found, reading, partial(_tell_member, reading, True))
             return Found(tuple(listed.files), listed.note(uri))
-        told = _tell(uri, head, reading)
         size = found.st_size
+        told = _tell(uri, head, reading, packed_bytes=size)
     except OSError as error:
         raise SourceUnreadable(f"{uri}: cannot be read: {error.strerror}") from error
     finally:
@@ -92,17 +95,31 @@ def look_into(uri: str, reading: Reading, entry: Entry | None = None) -> Found:
     file = SourceFile(
         uri, size, found.st_mtime_ns, found.st_ino, told.compression, told.format, told.bom, size,
         inner=told.inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window,
-        detail=told.detail,
+        detail=told.detail, part=told.part,
     )  # fmt: skip
-    if told.format.length is not None:
-        file = replace(file, length=told.format.length(file))
-    return Found((file,))
+    return Found((_with_length(file),))
 
 
-def _tell_member(reading: Reading, name: str, inside: Head) -> Told:
-    if archive_kind(inside) is not None:
+def _is_workbook(uri: str, kind: Kind, head: Head) -> bool:
+    """Whether the archive of that *kind* at *uri* is a workbook. Raises `UsageProblem` where it is a zip file that is packed."""
+    if kind is not Kind.ZIP:
+        return False
+    if head.compression is Compression.NONE:
+        return is_workbook(uri)
+    if not is_named_workbook(_bare(uri, head)):
+        raise UsageProblem(f"{uri}: is a zip archive packed by {head.compression}; unpack it, and name the zip file")
+    return True
+
+
+def _with_length(file: SourceFile) -> SourceFile:
+    return file if file.format.length is None else replace(file, length=file.format.length(file))
+
+
+def _tell_member(reading: Reading, is_local: bool, name: str, inside: Head, member: Member, size: int) -> Told:
+    if archive_kind(inside) is not None and not is_named_workbook(name):
         raise UsageProblem(f"{name}: is an archive in an archive; unpack it, and name its files")
-    return _tell(name, inside, reading, is_member=True)
+    stands = Part(member.archive, member.offset, size) if is_local and member.is_bare else None
+    return _tell(name, inside, reading, is_member=True, packed_bytes=size, stands=stands, crc=member.crc)
 
 
 def _look_into_remote(entry: Entry, reading: Reading) -> Found:
@@ -113,17 +130,15 @@ def _look_into_remote(entry: Entry, reading: Reading) -> Found:
                 raise UsageProblem(
                     f"{entry.uri}: its server gives no parts of this {kind} archive; fetch it, and name that file"
                 )
-            listed = members_of(entry.uri, kind, head, None, reading, partial(_tell_member, reading), entry)
+            listed = members_of(entry.uri, kind, head, None, reading, partial(_tell_member, reading, False), entry)
             return Found(tuple(listed.files), listed.note(entry.uri))
-        told = _tell(entry.uri, head, reading, entry=entry)
+        told = _tell(entry.uri, head, reading, packed_bytes=entry.size, entry=entry)
     file = SourceFile(
         entry.uri, entry.size, None, None, told.compression, told.format, told.bom, entry.size,
         inner=told.inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window,
-        detail=told.detail, remote=entry.remote,
+        detail=told.detail, remote=entry.remote, part=told.part,
     )  # fmt: skip
-    if told.format.length is not None:
-        file = replace(file, length=told.format.length(file))
-    return Found((file,))
+    return Found((_with_length(file),))
 
 
 def begins_as_json(uri: str, reading: Reading, entry: Entry | None = None) -> bool:
@@ -140,34 +155,62 @@ def begins_as_json(uri: str, reading: Reading, entry: Entry | None = None) -> bo
         raise UsageProblem(f"{uri}: cannot be read: {error.strerror}") from error
 
 
-def tell(read: Callable[[int], bytes], reading: Reading) -> Told:
-    """Tell what standard input is from as few calls of *read* as needed (each gives what there is, empty at the end).
+def tell(read: Callable[[int], bytes], reading: Reading, unpacking: Callable[[], None]) -> Told:
+    """Tell what standard input is from as few calls of *read* as needed (each gives what there is, empty at the end). *unpacking*
+    is called before all of it is read, and put onto the disk.
 
     Raises as `look_into`.
     """
     head = Head(read, is_pipe=True, encoding=reading.encoding, zstd_window=reading.zstd_window)
+    stands = None
     if (kind := archive_kind(head)) is not None:
-        raise UsageProblem(
-            f"standard input: a {kind} archive is not read from a pipe: write it to a file, and name that file"
-        )
-    return _tell(STDIN, head, reading)
+        if kind is Kind.ZIP and may_be_workbook(head.start(64)):
+            unpacking()
+            stands = unpacked(_name(STDIN), head, reading.unpack_in, packed_bytes=None)
+        if stands is None or not is_workbook(stands.path):
+            raise UsageProblem(
+                f"standard input: a {kind} archive is not read from a pipe: write it to a file, and name that file"
+            )
+    return _tell(STDIN, head, reading, stands=stands, unpacking=unpacking)
 
 
-def _tell(uri: str, head: Head, reading: Reading, *, is_member: bool = False, entry: Entry | None = None) -> Told:
+def _tell(
+    uri: str,
+    head: Head,
+    reading: Reading,
+    *,
+    is_member: bool = False,
+    packed_bytes: int | None = None,
+    stands: Part | None = None,
+    crc: int | None = None,
+    entry: Entry | None = None,
+    unpacking: Callable[[], None] = lambda: None,
+) -> Told:
+    """*packed_bytes*: its size on disk. *stands*: where its bytes are found as they are, if it is a member of an archive that does
+    not pack it; else *crc* is the checksum of what it unpacks to, if that is known."""
     if head.is_packed_thrice:
         raise UsageProblem(f"{_name(uri)}: is packed more than twice; unpack it")
     found = _format_of(uri, head, reading)
-    if found.cutter is None and (uri == STDIN or is_member or head.compression is not Compression.NONE):
-        packed = "an archive" if is_member else head.compression
-        what = "a pipe: write it to a file, and name" if uri == STDIN else f"{packed}: unpack it, and name"
-        raise UsageProblem(f"{_name(uri)}: {found.title} is not read from {what} that file")
-    if entry is not None and found.cutter is None and not found.reads_remote:
-        raise UsageProblem(f"{uri}: {found.title} is read from a local disk only; fetch it, and name that file")
     if head.too_wide is not None:
         raise UsageProblem(f"{_name(uri)}: {head.too_wide}")
     rows_at = reading.rows_at if found.takes_path else None
-    detail = None if found.examine is None else found.examine(head, _bare(uri, head), reading, entry)
-    return Told(head.compression, head.inner, found, head.bom, rows_at, detail)
+    is_packed = head.compression is not Compression.NONE
+    part = None
+    if found.cutter is None:
+        if stands is not None and (stands.held is not None or (found.reads_remote and not is_packed)):
+            part = stands
+        elif uri == STDIN or is_member or is_packed or (entry is not None and not found.reads_remote):
+            if not found.is_unpacked:
+                where = "a pipe" if uri == STDIN else "an archive" if is_member else head.compression
+                where = "another place" if entry is not None and not is_packed else where
+                raise UsageProblem(
+                    f"{_name(uri)}: {found.title} is not read from {where}: unpack it, and name that file"
+                )
+            unpacking()
+            part = unpacked(_name(uri), head, reading.unpack_in, packed_bytes=packed_bytes, crc=crc)
+    name = _bare(uri, head) if part is None else _name(uri)
+    detail = None if found.examine is None else found.examine(head, name, reading, part or entry)
+    return Told(head.compression, head.inner, found, head.bom, rows_at, detail, part)
 
 
 def _is_plain_lines(fd: int, uri: str, reading: Reading) -> bool:

@@ -59,7 +59,7 @@ def open_source(
     and globs give, *access* says how other places are opened. Raises `UsageProblem` and `SourceUnreadable` as `resolve` and
     `look_into` do.
     """
-    reading = reading or Reading(max_row_bytes=max_row_bytes)
+    reading = replace(reading or Reading(max_row_bytes=max_row_bytes), unpack_in=spool_dir)
     resolved = resolve(locators, selection, access)
     if resolved.uris == (STDIN,):
         return _open_stdin(stdin_fd, max_row_bytes, block_bytes, reading, lanes, spool_dir, stdin_held)
@@ -154,23 +154,34 @@ def _open_stdin(
     lanes: int,
     spool_dir: Path | None,
     held: Held | None,
-) -> SequentialSource:
-    head = bytearray()
+) -> Source:
+    head, is_kept = bytearray(), True
 
     def read(count: int) -> bytes:
         try:
             data = os.read(fd, count)
         except OSError as error:
             raise SourceUnreadable(f"standard input: cannot be read: {error.strerror}") from error
-        head.extend(data)
+        if is_kept:
+            head.extend(data)
         return data
 
-    told = tell(read, reading)
+    def keep_no_more() -> None:
+        nonlocal is_kept
+        is_kept = False
+        head.clear()
+
+    told = tell(read, reading, keep_no_more)
     file = SourceFile(
         STDIN, None, None, None, told.compression, told.format, told.bom, None,
         inner=told.inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window,
-        detail=told.detail, renames=reading.renames,
+        detail=told.detail, renames=reading.renames, part=told.part,
     )  # fmt: skip
+    if told.part is not None:  # it has come whole
+        assert told.format.length is not None
+        file = replace(file, size=told.part.size)
+        file = replace(file, length=told.format.length(file))
+        return open_files((file,), max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=tuple(_notes((file,))))
     stdin: Input = PipeInput(fd, bytes(head))
     beginning, looked_at = None, None
     if held is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bulkup.light_dataclass import dataclass
 from bulkup.sources.separated.kinds import Kind
 from bulkup.sources.zstd import DEFAULT_WINDOW_BYTES
@@ -20,6 +22,8 @@ class Reading:
     *delimiter*: of separated text, None where the content has to tell; *has_header*: whether its header names the columns, and
     *header_row*: in which of its rows that stands, from 1. *kinds*: what a person says of columns, by their names. *renames*: keys,
     each with its new name. *sheet*: of a workbook, by its name or its number.
+
+    *unpack_in*: a folder for what has to be unpacked before it can be read.
     """
 
     rows_at: tuple[str, ...] | None = None
@@ -34,6 +38,7 @@ class Reading:
     kinds: tuple[tuple[str, Kind], ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     sheet: str | None = None
+    unpack_in: Path | None = None
 
     @property
     def is_separated(self) -> bool:

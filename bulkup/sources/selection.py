@@ -15,7 +15,16 @@ from bulkup.sources.places.place import Entry
 from bulkup.sources.registry import formats
 from bulkup.sources.separated.dialect import SUFFIXES
 
-__all__ = ["Listed", "Selection", "Wanted", "glob_pattern", "natural_key", "some_of", "suffix_of"]
+__all__ = [
+    "Listed",
+    "Selection",
+    "Wanted",
+    "glob_pattern",
+    "natural_key",
+    "some_of",
+    "suffix_of",
+    "suffixes_of_formats",
+]
 
 ROWS = (".json", ".jsonl", ".ndjson", ".jl", *SUFFIXES)
 """Names that end so hold rows."""
@@ -95,7 +104,7 @@ class Listed:
 def by_name(path: str) -> Wanted:
     """What the name of the file at *path* says of it."""
     suffix = suffix_of(path)
-    if suffix in (*ROWS, *_ARCHIVES) or path.lower().endswith(_suffixes_of_formats()):
+    if suffix in (*ROWS, *_ARCHIVES) or path.lower().endswith(suffixes_of_formats()):
         return Wanted.YES
     return Wanted.PERHAPS if suffix in PERHAPS else Wanted.NO
 
@@ -156,5 +165,6 @@ def _names_hidden(pattern: str) -> bool:
 
 
 @functools.cache
-def _suffixes_of_formats() -> tuple[str, ...]:
+def suffixes_of_formats() -> tuple[str, ...]:
+    """How the names of files end that are of a format with names."""
     return tuple(suffix for one in formats() for suffix in one.suffixes)

@@ -43,7 +43,7 @@ class SequentialSource:
     ) -> None:
         self.files = files
         self.beginning = beginning
-        self.rereadable = all(file.uri != STDIN for file in files)
+        self.rereadable = all(file.uri != STDIN or file.part is not None for file in files)
         self.max_row_bytes = max_row_bytes
         self.block_bytes = block_bytes
         self.open_input = open_input

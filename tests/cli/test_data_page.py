@@ -109,6 +109,7 @@ FILES: dict[str, bytes] = {
     "headers.csv": b"Question,Model answer\n" + b"q,a\n" * COUNT,
     "people.xlsx": workbook(),
     "rows.parquet": parquet(TABLE),
+    "rows.parquet.gz": gzip.compress(parquet(TABLE)),
     "rows.arrow": arrow(TABLE),
     "saved/data-00000-of-00001.arrow": arrow(TABLE),
     "saved/cache-123.arrow": arrow(TABLE),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import re
@@ -287,23 +286,6 @@ def test_what_is_encrypted_is_told(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"PARE" + b"\0" * 100 + b"PARE")
     with pytest.raises(UsageProblem, match="encrypted Parquet is not read yet"):
         lines(tmp_path / "a")
-
-
-def test_it_is_not_read_packed_nor_out_of_an_archive(tmp_path: Path) -> None:
-    import gzip
-    import zipfile
-
-    out = io.BytesIO()
-    pq.write_table(pa.table({"x": [1]}), out)
-    (tmp_path / "a.parquet.gz").write_bytes(gzip.compress(out.getvalue()))
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("a.json", out.getvalue())
-    with pytest.raises(
-        UsageProblem, match=r"a\.parquet\.gz: Parquet is not read from gzip: unpack it, and name that file"
-    ):
-        lines(tmp_path / "a.parquet.gz")
-    with pytest.raises(UsageProblem, match=r"a\.json: Parquet is not read from an archive: unpack it"):
-        lines(tmp_path / "a.zip")
 
 
 def test_rows_at_the_end_of_a_row_group_of_many_pages_are_found(tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ def test_a_cursor_begins_anywhere_in_an_archive(tmp_path: Path, name: str) -> No
 @pytest.mark.parametrize(
     ("members", "said"),
     [
-        ({"a.txt": b"words"}, "no member of this .* archive holds JSON lines, JSON or CSV; it has a.txt"),
+        ({"a.txt": b"words"}, "no member of this .* archive holds rows; it has a.txt"),
         ({"a.jsonl": b'{"a":1}\n'.decode().encode("utf-16")}, r"::a\.jsonl: is UTF-16"),
         (
             {"a.json": b'{"data": [{"x": 1}]}'},

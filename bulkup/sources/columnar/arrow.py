@@ -14,6 +14,7 @@ from bulkup.refusal import Refusal, attempt
 from bulkup.sources.format import Access, Format, Reader, SourceFile, Unit
 from bulkup.sources.head import Head
 from bulkup.sources.places.file import AsFile, Bytes, bytes_of, where_in
+from bulkup.sources.places.part import Part
 from bulkup.sources.places.place import Entry
 from bulkup.sources.reading import Reading
 
@@ -181,7 +182,7 @@ class _ArrowWalk:
 
         pa = pyarrow()
         self._batch_rows = batch_rows
-        self._file = bytes_of(file.path, file.remote, file.size)
+        self._file = bytes_of(file.path, file.where, file.size)
         messages = _messages(self._file)
         batches = [message for message in messages if message.kind == _BATCH]
         firsts = list(accumulate((batch.rows for batch in batches), initial=0))
@@ -191,7 +192,7 @@ class _ArrowWalk:
         self._number = first
         self._whole_file = None
         if _is_file(self._file):
-            self._whole_file = pa.ipc.open_file(AsFile(bytes_of(file.path, file.remote, file.size)))
+            self._whole_file = pa.ipc.open_file(AsFile(bytes_of(file.path, file.where, file.size)))
         self._stream = None
         if self._whole_file is None:
             self._schema = pa.ipc.read_schema(pa.py_buffer(_read(self._file, messages[0])))
@@ -225,7 +226,7 @@ class _ArrowWalk:
         return pa.ipc.read_record_batch(pa.py_buffer(_read(self._file, self._batches.pop(0))), self._schema)
 
 
-def _examined(_: Head, uri: str, reading: Reading, entry: Entry | None) -> Any:
+def _examined(_: Head, uri: str, reading: Reading, entry: Entry | Part | None) -> Any:
     from bulkup.sources.columnar.table import described, readable
 
     file = bytes_of(uri, *where_in(entry))
@@ -250,7 +251,7 @@ def _examined(_: Head, uri: str, reading: Reading, entry: Entry | None) -> Any:
     return described(schema, sum(batch.rows for batch in batches), size, reading)
 
 
-def _schema(file: Bytes, messages: list[_Message], uri: str, entry: Entry | None) -> Any:
+def _schema(file: Bytes, messages: list[_Message], uri: str, entry: Entry | Part | None) -> Any:
     from bulkup.sources.columnar.loading import pyarrow
 
     pa = pyarrow()
@@ -299,6 +300,7 @@ ARROW = Format(
     recognise=_is_arrow,
     reader=_reader,
     reads_remote=True,
+    is_unpacked=True,
     length=lambda file: file.detail.length,
     examine=_examined,
     detail=_detail,

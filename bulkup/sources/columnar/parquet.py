@@ -10,6 +10,7 @@ from bulkup.sources.format import Access, Format, Reader, SourceFile, Unit
 from bulkup.sources.head import Head
 from bulkup.sources.places.address import Remote
 from bulkup.sources.places.file import AsFile, bytes_of, where_in
+from bulkup.sources.places.part import Part
 from bulkup.sources.places.place import Entry
 from bulkup.sources.reading import Reading
 
@@ -19,12 +20,12 @@ _BUFFER_BYTES = 256 * 1024
 _ALL_BUFFERS_BYTES = 32 * 1024 * 1024
 
 
-def _opened(path: str, remote: Remote | None, size: int | None, metadata: Any = None) -> Any:
+def _opened(path: str, where: Remote | Part | None, size: int | None, metadata: Any = None) -> Any:
     from bulkup.sources.columnar.loading import pyarrow
 
     columns = 1 if metadata is None else max(metadata.num_columns, 1)
     return pyarrow().parquet.ParquetFile(
-        path if remote is None else AsFile(bytes_of(path, remote, size)),
+        path if where is None else AsFile(bytes_of(path, where, size)),
         metadata=metadata,
         pre_buffer=False,
         buffer_size=max(min(_BUFFER_BYTES, _ALL_BUFFERS_BYTES // columns), 4096),
@@ -33,13 +34,13 @@ def _opened(path: str, remote: Remote | None, size: int | None, metadata: Any = 
 
 class _ParquetWalk:
     def __init__(self, file: SourceFile, row: int, batch_rows: int) -> None:
-        with _opened(file.path, file.remote, file.size) as whole:
+        with _opened(file.path, file.where, file.size) as whole:
             metadata = whole.metadata
         groups = range(metadata.num_row_groups)
         firsts = list(accumulate((metadata.row_group(number).num_rows for number in groups), initial=0))
         first = min(bisect_right(firsts, row) - 1, len(groups) - 1)
         self.row = firsts[first]
-        self._file = _opened(file.path, file.remote, file.size, metadata)
+        self._file = _opened(file.path, file.where, file.size, metadata)
         self._batches = (  # not over several groups at once: pyarrow cannot make one batch of two nested dictionaries
             batch
             for number in range(first, len(groups))
@@ -59,7 +60,7 @@ class _ParquetWalk:
         return batch
 
 
-def _examined(_: Head, uri: str, reading: Reading, entry: Entry | None) -> Any:
+def _examined(_: Head, uri: str, reading: Reading, entry: Entry | Part | None) -> Any:
     from bulkup.sources.columnar.table import described, readable
 
     def look() -> Any:
@@ -93,6 +94,7 @@ PARQUET = Format(
     recognise=lambda head: head.starts_with(b"PAR1"),
     reader=_reader,
     reads_remote=True,
+    is_unpacked=True,
     length=lambda file: file.detail.length,
     examine=_examined,
     detail=_detail,

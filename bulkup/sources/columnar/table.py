@@ -85,7 +85,7 @@ class TableReader:
     def __init__(
         self, file: SourceFile, base: int, *, block_bytes: int, walk: Callable[[SourceFile, int, int], Walk]
     ) -> None:
-        self._fd = open_file(file) if file.remote is None else None
+        self._fd = open_file(file) if file.where is None else None
         self._file = file
         self._table: Table = file.detail
         self._base = base

@@ -54,7 +54,8 @@ def written(
     """The lines. *names* are the keys, once they are known."""
     import openpyxl
 
-    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    file = open(path, "rb")  # noqa: PTH123, SIM115 - by its path it is opened only if that ends as it should
+    book = openpyxl.load_workbook(file, read_only=True, data_only=True)
     chosen = _sheet(book, sheet)
     chosen.reset_dimensions()  # some writers say wrong ones
     rows = ((number, row) for number, row in enumerate(chosen.iter_rows(), 1) if number >= (header_row or 1))

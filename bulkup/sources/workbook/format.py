@@ -20,13 +20,15 @@ from bulkup.refusal import Refusal, attempt
 from bulkup.sources.format import Format, Item, Reader, SourceFile, Unit
 from bulkup.sources.head import Head
 from bulkup.sources.inputs import open_file
+from bulkup.sources.places.part import Part
 from bulkup.sources.reading import Reading
 from bulkup.sources.separated.dialect import names_of
 
-__all__ = ["WORKBOOK", "is_workbook"]
+__all__ = ["WORKBOOK", "is_named_workbook", "is_workbook", "may_be_workbook"]
 
 MOST_UNPACKED_BYTES = 256 * 1024 * 1024
 _MAGIC = b"PK\x03\x04"
+_SUFFIXES = (".xlsx", ".xlsm")
 _BATCH_BYTES = 256 * 1024
 
 
@@ -46,6 +48,16 @@ class Sheet:
     def length(self) -> int:
         """How many positions it takes."""
         return self.rows * self.step
+
+
+def is_named_workbook(name: str) -> bool:
+    """Whether a file's *name* says that it is a workbook."""
+    return name.lower().endswith(_SUFFIXES)
+
+
+def may_be_workbook(start: bytes) -> bool:
+    """Whether the zip file that begins with *start* has a workbook's first member."""
+    return start[30:].startswith((b"[Content_Types].xml", b"_rels/", b"docProps/", b"xl/"))
 
 
 def is_workbook(path: str) -> bool:
@@ -80,10 +92,11 @@ def _checked(uri: str, line: bytes) -> bytes:
     return line
 
 
-def _examined(_: Head, uri: str, reading: Reading, __: object) -> Sheet:
+def _examined(_: Head, uri: str, reading: Reading, part: object) -> Sheet:
+    path = part.path if isinstance(part, Part) else uri
     if importlib.util.find_spec("openpyxl") is None:
         raise UsageProblem(f"{uri}: is an Excel workbook; to read it: pip install 'bulkup[xlsx]'")
-    with zipfile.ZipFile(uri) as archive:
+    with zipfile.ZipFile(path) as archive:
         unpacked = sum(info.file_size for info in archive.infolist())
     if unpacked > MOST_UNPACKED_BYTES:
         raise UsageProblem(
@@ -96,7 +109,7 @@ def _examined(_: Head, uri: str, reading: Reading, __: object) -> Sheet:
         "has_header": reading.has_header,
         "names": None,
     }
-    with _child(uri, options) as child:
+    with _child(path, options) as child:
         out = cast("BinaryIO", child.stdout)
         told = json.loads(_checked(uri, out.readline()))
         rows = size = 0
@@ -207,9 +220,10 @@ WORKBOOK = Format(
     title="an Excel workbook",
     unit=Unit.ROW,
     magic=(_MAGIC,),
-    suffixes=(".xlsx", ".xlsm"),
+    suffixes=_SUFFIXES,
     recognise=lambda head: head.starts_with(_MAGIC),
     reader=_reader,
+    is_unpacked=True,
     length=lambda file: file.detail.length,
     examine=_examined,
     detail=lambda: Sheet,
