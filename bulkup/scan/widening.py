@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 
@@ -100,12 +100,16 @@ class Widening:
         plan = self._fitted(replace(self.plan, columns=self.columns(learned.keys)), learned.sample)
         if not plan.columns and learned.rows:
             raise UsageProblem(f"{plan.target.name}: the schema has no columns (every row is empty)")
-        return found_of(replace(plan, rewrite=self._is_rewritten(plan, learned.sample)), learned)
+        lacks_keys = any(Kind.ABSENT in seen.first for seen in learned.keys.values())
+        rewrite = self._is_rewritten(plan, learned.sample, lacks_keys=lacks_keys)
+        return found_of(replace(plan, rewrite=rewrite), learned)
 
-    def _is_rewritten(self, plan: RowPlan, sample: tuple[Block, ...]) -> bool:
+    def _is_rewritten(self, plan: RowPlan, sample: tuple[Block, ...], *, lacks_keys: bool) -> bool:
         columns = plan.columns or ()
         if self.dropped or any(column.holds is Holds.TEXT for column in columns):
             return True
+        if not (lacks_keys or self.given or any(column.holds is Holds.CHARACTERS for column in columns)):
+            return False  # every row that is sent has all columns as they are
         as_they_are, anew = (replace(plan, rewrite=rewrite).encoder() for rewrite in (False, True))
         sent = sum(as_they_are.encode_whole(block) is not None for block in sample)
         return sent < _WHOLE_SHARE * sum(anew.encode_whole(block) is not None for block in sample)
@@ -164,9 +168,16 @@ class WideningJudge:
     def _take_whole(self, block: Block, made: EncodedBlock, place: Place) -> int:
         if made.rows:
             self._first_row = self._first_row or place
-            if self._keys.counts:
+            if self._keys.counts and self._has_gaps:
                 self._keys.add(_rows_of(made.body.replace(b"\n", b",")))  # a shortcut leaves breaks
+            elif self._keys.counts:
+                self._keys.add_full(self._seen, made.rows)
         return self._counts.block(block, made, place)
+
+    @property
+    def _has_gaps(self) -> bool:
+        """Whether a key is absent or null in some row so far."""
+        return any(Kind.ABSENT in seen.first or Kind.NULL in seen.first for seen in self._seen.values())
 
     def one(self, part: Block, line: Line, place: Place) -> None:
         """As `Taker.one`."""
@@ -250,6 +261,11 @@ class _KeyCounter:
         for row in rows:
             self._present.update(row.keys())
             self._null.update([key for key, token in row.items() if token == _NULL])
+
+    def add_full(self, keys: Iterable[str], rows: int) -> None:
+        """Count *rows* rows, each of which has all *keys*, and none of them null."""
+        self._rows += rows
+        self._present.update(dict.fromkeys(keys, rows))
 
     def found(self, seen: Mapping[str, Seen]) -> KeyCounts:
         """Of the keys that were *seen*."""
