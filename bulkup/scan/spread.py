@@ -17,7 +17,10 @@ __all__ = ["END", "Part", "behind", "spread_over", "whole_in_parts"]
 PART_BYTES = 128 * 1024 * 1024
 """On disk: what is lost by a kill, and what one process does while others do the rest."""
 
-_MOST_PARTS = 1024
+LEAST_BYTES = 16 * 1024 * 1024
+"""Of a part, but for the last one of a file."""
+
+_LEAST_PARTS, _MOST_PARTS = 8, 1024
 _COUNTED_WHOLE_BYTES = 16 * 1024 * 1024
 """Of a source that is no larger every key is counted."""
 
@@ -48,7 +51,7 @@ class Part:
 def whole_in_parts(files: Sequence[SourceFile]) -> list[Part]:
     """All of *files*: small ones together, large ones in pieces where they can be read so."""
     total = sum(file.size or 0 for file in files)
-    size = max(PART_BYTES, total // _MOST_PARTS)
+    size = max(min(PART_BYTES, max(LEAST_BYTES, total // _LEAST_PARTS)), total // _MOST_PARTS)
     parts: list[Part] = []
     for number, count in _together(files, size):
         file = files[number]

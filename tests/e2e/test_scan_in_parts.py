@@ -28,7 +28,7 @@ from bulkup.run.wish import Upload
 from bulkup.scan import spread
 from bulkup.settings.config import RunSettings
 
-spread.PART_BYTES, scanning.LEAST_BYTES = 4096, 1
+spread.PART_BYTES, spread.LEAST_BYTES, scanning.LEAST_BYTES = 4096, 1, 1
 look, looked_at = scan_hands.look_at_part, 0
 
 def look_until_killed(*args, **more):
@@ -49,6 +49,7 @@ asyncio.run(check(upload, tell=lambda _: None))
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file in many parts, with something new and something wrong in each."""
     monkeypatch.setattr(spread, "PART_BYTES", 4096)
+    monkeypatch.setattr(spread, "LEAST_BYTES", 1)
     monkeypatch.setattr(scanning, "LEAST_BYTES", 1)
     lines = [json.dumps({"n": n, "text": "x" * 40, **({f"late {n}": n} if n % 50 == 49 else {})}) for n in range(500)]
     lines[::70] = [line[:-5] for line in lines[::70]]

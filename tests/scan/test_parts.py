@@ -132,6 +132,7 @@ def rows_of(count: int) -> bytes:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spread, "PART_BYTES", 4096)
+    monkeypatch.setattr(spread, "LEAST_BYTES", 1)
 
 
 def test_hands_that_end_leave_their_parts_to_the_last(tmp_path: Path, small_parts: None) -> None:
@@ -189,6 +190,7 @@ def test_what_an_earlier_scan_has_looked_at_is_not_looked_at_again(tmp_path: Pat
 
 def test_parts_depend_on_the_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spread, "PART_BYTES", 1000)
+    monkeypatch.setattr(spread, "LEAST_BYTES", 1000)
     sizes = [10, 20, 30, 2500, 400, 500, 600]
     paths = [tmp_path / f"{n}.jsonl" for n in range(len(sizes))]
     for path, size in zip(paths, sizes, strict=True):
