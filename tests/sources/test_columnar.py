@@ -98,6 +98,13 @@ TYPES: list[tuple[str, pa.Array, list[str]]] = [
     ("binary", pa.array([b"\xff\0"], pa.binary_view()), ['"/wA="']),
     ("date", pa.array([date(2024, 1, 2), None]), ['"2024-01-02"', "null"]),
     ("date", pa.array([date(2024, 1, 2)], pa.date64()), ['"2024-01-02"']),
+    ("date or timestamp before", pa.array([0, -719_162, -719_163, 2_932_896, 2_932_897, 2**31 - 1], pa.date32()),
+     ['"1970-01-01"', '"0001-01-01"', "date out of range", '"9999-12-31"', "date out of range", "date out of range"]),
+    ("date or timestamp before", pa.array([None, 253_402_300_800_000, -(2**63)], pa.timestamp("ms")),
+     ["null", "date out of range", "date out of range"]),
+    ("date or timestamp before", pa.array([2**63 - 1, 0], pa.timestamp("us", "UTC")),
+     ["date out of range", '"1970-01-01T00:00:00+00:00"']),
+    ("timestamp with a zone", pa.array([0], pa.timestamp("ns", "Z")), ['"1970-01-01T00:00:00+00:00"']),
     ("timestamp", pa.array([TWO, datetime(2024, 1, 2)]), ['"2024-01-02T03:04:05.000006"', '"2024-01-02T00:00:00"']),  # noqa: DTZ001
     ("timestamp", pa.array([1], pa.timestamp("ns")), ['"1970-01-01T00:00:00.000000001"']),
     ("timestamp with a zone", pa.array([datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)], pa.timestamp("ms", "Europe/Berlin")),
@@ -142,6 +149,19 @@ def test_each_type_comes_to_what_the_page_says(tmp_path: Path, name: str, array:
 def test_what_only_arrow_has(tmp_path: Path, name: str, array: pa.Array, wanted: list[str]) -> None:
     stream(pa.table({"x": array}), tmp_path / "a")
     assert lines(tmp_path / "a") == [f'{{"x":{value}}}' for value in wanted]
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (pa.array([0], pa.timestamp("us", "Mars/Base")), "column x: the time zone 'Mars/Base' is not known"),
+        (pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], ["y", "y"]), "two of its fields are called 'y'"),
+    ],
+)
+def test_a_column_that_cannot_be_sent_is_told_before_rows_are_read(tmp_path: Path, array: pa.Array, said: str) -> None:
+    parquet(pa.table({"x": pa.ListArray.from_arrays([0, 1], array)}), tmp_path / "a")
+    with pytest.raises(UsageProblem, match=said):
+        open_source([str(tmp_path / "a")], max_row_bytes=1000)
 
 
 def test_the_page_and_the_table_agree() -> None:

@@ -84,7 +84,7 @@ def test_errors_and_cells_beside_the_header_reject_their_rows(tmp_path: Path) ->
 def test_sheet_and_header_are_chosen(tmp_path: Path) -> None:
     first: list[list[Any]] = [["a"], [1]]
     save(tmp_path / "a.xlsx", first, Other=[["Title"], [None], ["x", None, "x"], [1, 2, 3]])
-    assert read(tmp_path / "a.xlsx") == (['{"a":1}'], "sheet 'Sheet' of 2 (--sheet takes another); 1 columns")
+    assert read(tmp_path / "a.xlsx") == (['{"a":1}'], "sheet 'Sheet' of 2 (--sheet takes another); 1 column")
     rows, note = read(tmp_path / "a.xlsx", sheet="Other", header_row=3)
     assert rows == ['{"x":1,"column_2":2,"x_2":3}']
     assert "the header is row 3" in note
@@ -119,3 +119,13 @@ def test_what_cannot_be_read_is_one_clear_line(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UsageProblem, match=r"a\.xlsx: is an Excel workbook; to read it: pip install 'bulkup\[xlsx\]'"):
         read(tmp_path / "a.xlsx")
+
+
+def test_a_formula_without_its_value_is_no_null(tmp_path: Path) -> None:
+    """A program wrote it, and Excel has not reckoned since. A text that came to nothing has a value."""
+    save(tmp_path / "a.xlsx", [["a", "b"], [1, "=A2+1"], [2, '=""'], [3, None]])
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as old, zipfile.ZipFile(tmp_path / "b.xlsx", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b'<c r="B3">', b'<c r="B3" t="str">'))
+    said = "row 2: cell B2 holds a formula without its value; open the file in Excel, and save it"
+    assert read(tmp_path / "b.xlsx")[0] == [said, '{"a":2,"b":null}', '{"a":3,"b":null}']

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from bulkup.sources.columnar.loading import compute, polars, pyarrow
+from bulkup.refusal import Refusal
+from bulkup.sources.columnar.loading import compute, polars, pyarrow, tried
 from bulkup.sources.columnar.marks import BEFORE, BEHIND, unmarked
 
 __all__ = ["LineMaker", "without_form"]
@@ -20,6 +21,12 @@ __all__ = ["LineMaker", "without_form"]
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _MOMENT = "%Y-%m-%dT%H:%M:%S%.f"
+_FIRST_DAY, _DAYS_END = -719_162, 2_932_897
+"""From the year 1 to the end of 9999, in days from 1970 on: what ISO 8601 has four digits for."""
+
+_DAY_S = 86_400
+OUT_OF_RANGE = "date out of range"
+"""Stands where a date of another year would, and makes the row one that is rejected."""
 
 
 class LineMaker:
@@ -61,9 +68,10 @@ class LineMaker:
         if _is_bytes(kind):
             return polars().from_arrow(array).bin.encode("base64").to_arrow()
         if types.is_date(kind):
-            return array.cast(pa.date32()).cast(pa.string())
+            days = array.cast(pa.date32(), safe=False)
+            return self._dated(days, pa.int32(), 1, lambda found: found.cast(pa.string()))
         if types.is_timestamp(kind):
-            return _moments(array)
+            return self._dated(array, pa.int64(), _DAY_S * _UNITS[kind.unit], _moments)
         if types.is_time(kind):
             return polars().from_arrow(array).dt.to_string("%H:%M:%S%.f").to_arrow()
         if types.is_duration(kind):
@@ -109,6 +117,22 @@ class LineMaker:
         chosen = pl.when(series.is_not_null()).then(pl.concat_str(pl.lit(BEFORE), words, pl.lit(BEHIND)))
         return pl.select(chosen).to_series().to_arrow()
 
+    def _dated(self, array: Any, whole: Any, in_a_day: int, as_text: Callable[[Any], Any]) -> Any:
+        """*array* as texts, but for what lies outside of the years with four digits: libraries write that wrongly or not at all."""
+        pa = pyarrow()
+        least, end = max(_FIRST_DAY * in_a_day, -(2**63)), min(_DAYS_END * in_a_day, 2**63)
+        lowest, highest = _ends(array.cast(whole))
+        if lowest is None or highest is None or (least <= lowest and highest < end):
+            return as_text(array)
+        self._marked = True
+        numbers = array.cast(whole)
+        inside = compute().and_(
+            compute().greater_equal(numbers, pa.scalar(least, whole)),
+            compute().less_equal(numbers, pa.scalar(end - 1, whole)),
+        )
+        texts = as_text(compute().if_else(inside, array, pa.scalar(None, array.type))).cast(pa.string())
+        return compute().if_else(inside, texts, pa.scalar(f"{BEFORE}{OUT_OF_RANGE}{BEHIND}", pa.string()))
+
     def _marking(self, texts: Any) -> Any:
         self._marked = True
         join = compute().binary_join_element_wise
@@ -136,13 +160,20 @@ def _compact(array: Any, *children: Any) -> tuple[Any, list[Any]]:
     return offsets, [child.slice(first, last - first) for child in children]
 
 
+def _ends(numbers: Any) -> tuple[int | None, int | None]:
+    """The lowest and the highest of *numbers*; None where there is none."""
+    found = compute().min_max(numbers)
+    return found["min"].as_py(), found["max"].as_py()
+
+
 def _nulls(array: Any) -> Any:
     return array.is_null() if array.null_count else None
 
 
 def _moments(array: Any) -> Any:
     """ISO 8601 with a `T`, and with the offset of the zone, where there is one."""
-    pa, zone = pyarrow(), array.type.tz
+    pa, zone = pyarrow(), _zone(array.type)
+    array = array.cast(pa.timestamp(array.type.unit, zone))
     fixed = _OFFSET.fullmatch(zone or "")
     if fixed is not None:
         seconds = (int(fixed[2]) * 60 + int(fixed[3])) * (-60 if fixed[1] == "-" else 60)
@@ -150,6 +181,10 @@ def _moments(array: Any) -> Any:
         local = polars().from_arrow(shifted.cast(pa.timestamp(array.type.unit))).dt.to_string(_MOMENT)
         return (local + f"{fixed[1]}{fixed[2]}:{fixed[3]}").to_arrow()
     return polars().from_arrow(array).dt.to_string(_MOMENT + ("%:z" if zone else "")).to_arrow()
+
+
+def _zone(kind: Any) -> str | None:
+    return "UTC" if kind.tz in ("Z", "z") else kind.tz or None
 
 
 def _is_bytes(kind: Any) -> bool:
@@ -160,6 +195,12 @@ def _is_bytes(kind: Any) -> bool:
         or types.is_fixed_size_binary(kind)
         or types.is_binary_view(kind)
     )
+
+
+def _is_known(kind: Any) -> bool:
+    """Whether the zone of the timestamps is one."""
+    moment = pyarrow().array([0], pyarrow().timestamp("s", kind.tz))
+    return not isinstance(tried(_moments, moment), Refusal)
 
 
 def _children(kind: Any) -> Iterator[Any]:
@@ -185,12 +226,17 @@ def _changes(kind: Any) -> bool:
     return True
 
 
-def without_form(kind: Any) -> Any | None:
-    """The type in *kind* that has no form in JSON, None where there is none."""
+def without_form(kind: Any) -> str | None:
+    """What in *kind* has no form in JSON, in words, None where there is nothing."""
     pa = pyarrow()
     types = pa.types
-    if types.is_union(kind) or (types.is_interval(kind)):
-        return kind
-    if types.is_map(kind) and types.is_nested(kind.key_type):
-        return kind
+    if types.is_union(kind) or types.is_interval(kind) or (types.is_map(kind) and types.is_nested(kind.key_type)):
+        return f"{kind} has no form in JSON"
+    if types.is_struct(kind):
+        names = [kind.field(number).name for number in range(kind.num_fields)]
+        double = next((name for name in names if names.count(name) > 1), None)
+        if double is not None:
+            return f"two of its fields are called {double!r}"
+    if types.is_timestamp(kind) and not _is_known(kind):
+        return f"the time zone {kind.tz!r} is not known"
     return next((found for found in map(without_form, _children(kind)) if found is not None), None)

@@ -55,11 +55,9 @@ class Walk(Protocol):
 def described(schema: Any, rows: int, size: int, reading: Reading) -> Table:
     """What a file of *schema* holds, whose values take *size* bytes. Raises `UsageProblem` where a column has no form in JSON."""
     for field in schema:
-        kind = without_form(field.type)
-        if kind is not None:
-            raise UsageProblem(
-                f"column {field.name}: {kind} has no form in JSON; write the file without it, or as text"
-            )
+        fault = without_form(field.type)
+        if fault is not None:
+            raise UsageProblem(f"column {field.name}: {fault}; write the file without it, or as text")
     names, said = names_of(schema.names, reading)
     return Table(rows, max(size // rows, 1) if rows else 1, names, "; ".join(said) or None)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from bulkup.encoding.faults import one_line
 from bulkup.errors import BulkupError
 from bulkup.model import BLOCK_BYTES
 from bulkup.refusal import Refusal
@@ -18,6 +19,7 @@ from bulkup.sources.columnar.loading import polars, tried
 from bulkup.sources.decoder import DamagedError
 from bulkup.sources.format import SourceFile
 from bulkup.sources.head import BOM
+from bulkup.sources.selection import some_of
 from bulkup.sources.separated.conversion import cells_of, is_plain, text_frame
 from bulkup.sources.separated.cutter import RecordCutter, Records
 from bulkup.sources.separated.dialect import Dialect
@@ -116,7 +118,7 @@ def _decided(dialect: Dialect, finder: KindFinder) -> Dialect:
         finder.kind(name) if kind is None else kind for name, kind in zip(dialect.names, dialect.kinds, strict=True)
     )
     said = [
-        f"{title}: {', '.join(names)}"
+        one_line(f"{title}: {some_of(names)}")
         for kind, title in ((Kind.INTEGER, "integers"), (Kind.NUMBER, "numbers"), (Kind.BOOLEAN, "true or false"))
         if (names := [name for name, its in zip(dialect.names, kinds, strict=True) if its is kind])
     ]

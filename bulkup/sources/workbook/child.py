@@ -8,8 +8,10 @@ for what is not there.
 from __future__ import annotations
 
 import json
+import re
 import resource
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, BinaryIO
@@ -18,6 +20,9 @@ __all__ = ["MOST_MEMORY_BYTES", "main", "written"]
 
 MOST_MEMORY_BYTES = 1024 * 1024 * 1024
 _EXACT = 2**53
+_FORMULA = re.compile(rb"<(?:\w+:)?f[ >/]")
+_FORMULA_BYTES = 64
+_PIECE_BYTES = 256 * 1024
 
 
 class _Wrong(Exception):
@@ -57,22 +62,45 @@ def written(
     file = open(path, "rb")  # noqa: PTH123, SIM115 - by its path it is opened only if that ends as it should
     book = openpyxl.load_workbook(file, read_only=True, data_only=True)
     chosen = _sheet(book, sheet)
-    chosen.reset_dimensions()  # some writers say wrong ones
-    rows = ((number, row) for number, row in enumerate(chosen.iter_rows(), 1) if number >= (header_row or 1))
-    first = next(((number, row) for number, row in rows if header_row or any(map(_is_there, row))), None)
+    rows = ((number, *row) for number, row in enumerate(_rows(path, chosen), 1) if number >= (header_row or 1))
+    first = next((row for row in rows if header_row or any(map(_is_there, row[1]))), None)
     if first is None:
         yield json.dumps({"sheets": book.sheetnames, "sheet": chosen.title, "header": [], "row": 0}).encode()
         return
-    number, cells = first
+    number, cells, formulas = first
     width = max((place for place, cell in enumerate(cells, 1) if _is_there(cell)), default=0)
     header = [None if cell.value is None else str(cell.value) for cell in cells[:width]]
     about = {"sheets": book.sheetnames, "sheet": chosen.title, "header": header, "row": number}
     yield json.dumps(about).encode()
     keys = [json.dumps(name, ensure_ascii=False) for name in names or [f"{place}" for place in range(width)]]
     if not has_header:
-        yield _line(number, cells, keys)
-    for number, cells in rows:
-        yield _line(number, cells, keys)
+        yield _line(number, cells, keys, formulas)
+    for number, cells, formulas in rows:
+        yield _line(number, cells, keys, formulas)
+
+
+def _rows(path: str, sheet: Any) -> Iterator[tuple[Sequence[Any], Sequence[Any]]]:
+    """The rows of *sheet*, with the values that were saved, and where it has formulas, once more with these."""
+    import openpyxl
+
+    sheet.reset_dimensions()  # some writers say wrong ones
+    if not _has_formulas(path, sheet):
+        yield from ((row, ()) for row in sheet.iter_rows())
+        return
+    with open(path, "rb") as file:  # noqa: PTH123
+        same = openpyxl.load_workbook(file, read_only=True)[sheet.title]
+        same.reset_dimensions()
+        yield from zip(sheet.iter_rows(), same.iter_rows(), strict=True)
+
+
+def _has_formulas(path: str, sheet: Any) -> bool:
+    with zipfile.ZipFile(path) as archive, archive.open(sheet._worksheet_path) as xml:
+        end = b""
+        while piece := xml.read(_PIECE_BYTES):
+            if _FORMULA.search(end + piece):
+                return True
+            end = piece[-_FORMULA_BYTES:]
+    return False
 
 
 def _sheet(book: Any, wanted: str | None) -> Any:
@@ -91,9 +119,12 @@ def _is_there(cell: Any) -> bool:
     return cell.value is not None
 
 
-def _line(number: int, cells: Sequence[Any], keys: Sequence[str]) -> bytes:
+def _line(number: int, cells: Sequence[Any], keys: Sequence[str], formulas: Sequence[Any] = ()) -> bytes:
     values = []
     for place, cell in enumerate(cells):
+        if place < len(formulas) and formulas[place].data_type == "f" and cell.value is None and cell.data_type == "n":
+            where = formulas[place].coordinate
+            return f"!row {number:,}: cell {where} holds a formula without its value; open the file in Excel, and save it".encode()
         if cell.data_type == "e":
             return f"!row {number:,}: cell {cell.coordinate} holds {cell.value}".encode()
         if place >= len(keys):

@@ -125,7 +125,7 @@ def _examined(_: Head, uri: str, reading: Reading, part: object) -> Sheet:
     others = len(told["sheets"]) - 1
     about = [f"sheet {told['sheet']!r}" + (f" of {others + 1} (--sheet takes another)" if others else "")]
     about += [f"the header is row {told['row']}"] if told["row"] > 1 and reading.has_header else []
-    about += [f"{len(names):,} columns", *said]
+    about += [f"{len(names):,} column{'s' * (len(names) != 1)}", *said]
     return Sheet(
         sheet=told["sheet"],
         header_row=told["row"] or None,
