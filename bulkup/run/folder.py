@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,14 @@ LIMITS = "limits.json"
 SHOWN_RUNS = 5
 OTHER_NAMES = "names"
 """A folder of the state directory: a file for each further name of a run, with the run in it."""
+
+
+NAMELESS = "run"
+
+
+def slug_of(name: str) -> str:
+    """What of a dataset's *name* stands in the name of its run; `NAMELESS` where nothing can."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or NAMELESS
 
 
 class StateDir:
@@ -93,6 +102,8 @@ class StateDir:
         if run is None:
             return self.run(runs[-1])
         matches = [name for name in runs if name == run] or [name for name in runs if name.startswith(run)]
+        if not matches and (slug := slug_of(run)) != NAMELESS:  # the dataset's name, as it stands in the run's
+            matches = [name for name in runs if name.rpartition("-")[0] == slug]
         if matches and all(name.startswith(min(matches, key=len)) for name in matches):
             matches = [min(matches, key=len)]  # the others are its retries, and what it was before it was begun anew
         if len(matches) == 1 and self.journal is not None and not self.run(matches[0]).exists:

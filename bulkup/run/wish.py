@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -18,6 +17,7 @@ from bulkup.errors import JournalUnusable, UsageProblem
 from bulkup.journal.facts import UploadRecord
 from bulkup.light_dataclass import dataclass
 from bulkup.path_text import as_text, is_unicode, local, portable
+from bulkup.run.folder import slug_of
 from bulkup.settings.config import RunSettings
 from bulkup.sources.places import is_many, is_remote
 
@@ -176,13 +176,13 @@ def run_id(upload: Upload) -> str:
     Neither a token nor the content is part of it, nor is what only concerns the pace. Standard input makes a new run each time.
     """
     if not upload.is_resumable:
-        return f"{_slug(upload)}-{secrets.token_hex(4)}"
+        return f"{slug_of(upload.settings.name)}-{secrets.token_hex(4)}"
     return _run_id(upload, _from_state(upload))
 
 
 def _run_id(upload: Upload, sources: Sequence[str]) -> str:
     """The name of a run with *sources* spelled so."""
-    slug = _slug(upload)
+    slug = slug_of(upload.settings.name)
     lanes = {destination.service: destination.identity() for destination in upload.destinations}
     key = {"sources": list(map(portable, sources)), "name": upload.settings.name, "lanes": lanes}
     chosen = upload.settings.model_dump(mode="json", include=set(_ROW_SETTINGS), exclude_defaults=True)
@@ -190,7 +190,3 @@ def _run_id(upload: Upload, sources: Sequence[str]) -> str:
         key["rows"] = chosen
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return f"{slug}-{digest[:8]}"
-
-
-def _slug(upload: Upload) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", upload.settings.name).strip("-.")[:60] or "run"

@@ -92,6 +92,17 @@ def test_a_whole_name_wins_over_longer_ones(tmp_path: Path) -> None:
         state.find("b-")
 
 
+def test_a_dataset_s_name_finds_its_run(tmp_path: Path) -> None:
+    """Spaces and brackets of it do not stand in the run's name. One of which nothing stands there finds no run of another."""
+    for name in ("with-space-v1-5a24576b", "run-8b1a1396"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / DATABASE).touch()
+    state = StateDir(tmp_path)
+    assert state.find("with space [v1]").run_id == "with-space-v1-5a24576b"
+    with pytest.raises(UsageProblem, match="'データ' is no run here"):
+        state.find("データ")
+
+
 class _Nowhere(BaseHTTPRequestHandler):
     asked: list[str]
 
