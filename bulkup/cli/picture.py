@@ -61,8 +61,12 @@ def lane_lines(lane: LaneSnapshot, pace: Pace, *, elapsed_s: float, width: int, 
     lines = [first]
     trouble = trouble_of(lane)
     room = max(1, width - indent)
-    rest = [*headline[told:], *_rest(lane, elapsed_s)]
+    waiting = _waiting(lane)
+    is_long = _cells(waiting) > room  # it would fall away whole
+    rest = [*headline[told:], *_rest(lane, elapsed_s, "" if is_long else waiting)]
     lines += [[_space(indent), *line] for line in _flowed(rest, room, most=DETAIL_LINES)]
+    if is_long:
+        lines += [[_space(indent), Part(text, Style.DIM)] for text in wrapped(waiting, room, most=TROUBLE_LINES)]
     style = Style.DIM if lane.trouble is None or lane.trouble.is_over else Style.ERROR
     lines += [[_space(indent), Part(text, style)] for text in wrapped(trouble, room, most=TROUBLE_LINES)]
     return lines
@@ -73,7 +77,7 @@ def parts_of(lane: LaneSnapshot, pace: Pace, *, elapsed_s: float) -> list[Part]:
     share = lane.done_share
     head = [*([Part(f"{share:.0%}")] if share is not None else []), *_headline(lane, pace)]
     trouble = trouble_of(lane)
-    return [*head, *([Part(trouble)] if trouble else []), *_rest(lane, elapsed_s)]
+    return [*head, *([Part(trouble)] if trouble else []), *_rest(lane, elapsed_s, _waiting(lane))]
 
 
 def stage_line(stage: Stage, left_s: float | None, *, width: int, indent: int) -> Line:
@@ -160,13 +164,16 @@ def _rows(lane: LaneSnapshot) -> Part:
     return Part(f"{plural(lane.rows_landed, 'row')} landed")
 
 
-def _rest(lane: LaneSnapshot, elapsed_s: float) -> list[Part]:
-    """What it waits for, what went wrong, what limits it, and the details."""
-    parts: list[Part] = []
+def _waiting(lane: LaneSnapshot) -> str:
+    """What it waits for, where no trouble tells that."""
     is_in_trouble = lane.trouble is not None and not lane.trouble.is_over
-    is_told = is_in_trouble and "paused" not in lane.waiting_for  # by the trouble
-    if lane.waiting_for and not lane.ended and not is_told:
-        parts.append(Part(f"waiting for {printable(lane.waiting_for)}", Style.DIM))
+    is_told = is_in_trouble and "paused" not in lane.waiting_for
+    return f"waiting for {printable(lane.waiting_for)}" if lane.waiting_for and not lane.ended and not is_told else ""
+
+
+def _rest(lane: LaneSnapshot, elapsed_s: float, waiting: str) -> list[Part]:
+    """What it waits for, what went wrong, what limits it, and the details."""
+    parts = [Part(waiting, Style.DIM)] if waiting else []
     if lane.rows_in_doubt:
         parts.append(Part(f"{plural(lane.rows_in_doubt, 'row')} in doubt", Style.DOUBT))
     if lane.rows_rejected:

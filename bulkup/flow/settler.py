@@ -172,11 +172,12 @@ class Settler:
 
     async def _wait(self, waits: Sequence[NotYet]) -> None:
         until = min(wait.at for wait in waits)
-        self._requests.pacing.waiting_for_evidence = waits[0].why
+        pacing = self._requests.pacing
+        pacing.waiting_for_evidence, pacing.next_look = waits[0].why, until
         try:
             await self._halt.unless_halted(lambda: self._clock.sleep(max(MIN_WAIT_S, until - self._clock.unix())))
         finally:
-            self._requests.pacing.waiting_for_evidence = ""
+            pacing.waiting_for_evidence = ""
 
     async def _carry_out(self, chunk: Chunk, verdict: Verdict) -> None:
         with CancelScope(shield=True):  # journal and totals must not part when the lane ends in between

@@ -72,6 +72,8 @@ class Pacing:
         self._spending = _Spending.NOTHING
         self._body_s = self._answer_s = 0.0
         self._waiting_for_evidence = ""
+        self.next_look = 0.0
+        """The Unix time until which evidence is waited for, while it is."""
         self.waiting = Waiting.NOTHING
         self._goes_on: anyio.Event | None = None
         """Where it is paused, what is set when it goes on."""

@@ -12,6 +12,7 @@ import anyio
 from bulkup.account.receipt import Invocation
 from bulkup.event import LaneSnapshot, Progress, Snapshot, Stage, Trouble
 from bulkup.flow.lane import Lane
+from bulkup.flow.trouble import duration_text
 from bulkup.journal.facts import LAST_TROUBLE, LIMITED_BY
 from bulkup.pacing import Eta, Waiting
 from bulkup.run.open_run import OpenRun
@@ -174,7 +175,10 @@ def _waiting_for(lane: Lane) -> str:
     pacing = lane.context.requests.pacing
     if pacing.is_paused:
         return Waiting.PAUSED
-    return f"evidence: {pacing.waiting_for_evidence}" if pacing.waiting_for_evidence else pacing.waiting
+    if not pacing.waiting_for_evidence:
+        return pacing.waiting
+    left_s = pacing.next_look - lane.context.clock.unix()
+    return f"evidence: {pacing.waiting_for_evidence} ({duration_text(left_s)} more)"
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -93,6 +93,15 @@ def test_a_note_stands_above_and_is_broken_between_words() -> None:
         ]
 
 
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_what_is_waited_for_never_falls_away(columns: int) -> None:
+    """However long it is to say."""
+    waiting = "evidence: nothing has landed after it that a look could show (1 min 26 s more)"
+    with Terminal(columns, 24) as terminal, screen_on(terminal) as screen:
+        show(terminal, screen, replace(RUNNING, waiting_for=waiting))
+        assert f"waiting for {waiting}" in " ".join(" ".join(terminal.lines).split())
+
+
 def test_the_last_trouble_stays_after_it_is_over() -> None:
     with Terminal(120, 24) as terminal, screen_on(terminal) as screen:
         over = replace(REFUSED, is_over=True)
