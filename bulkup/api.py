@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import anyio
@@ -16,7 +16,6 @@ from bulkup.account.receipt import Receipt
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.errors import UsageProblem
 from bulkup.event import Logged
-from bulkup.notebook import shown
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.spooling import Rows, are_rows, spooled_rows
 from bulkup.run.story import execute
@@ -65,6 +64,15 @@ def _all_of(path: str) -> bytes:
         return stream.read()
 
 
+def _shown() -> AbstractContextManager[Callable[[Event], None]]:
+    """As `bulkup.notebook.shown`. What draws is loaded only where a notebook may be."""
+    if "IPython" not in sys.modules:
+        return nullcontext(lambda _: None)
+    from bulkup.notebook import shown
+
+    return shown()
+
+
 async def upload(
     sources: Sources | Rows,
     *,
@@ -90,7 +98,7 @@ async def upload(
     loop = _loop()
     wanted = await _wanted(sources, destinations, name, settings)
     await _left_behind(loop)
-    with shown() as tell:
+    with _shown() as tell:
         return await execute(wanted, tell=tell)
 
 
@@ -124,7 +132,7 @@ async def check(
     from bulkup.run.checking import check as checked
 
     wanted = await _wanted(sources, destinations, name, settings)
-    with shown() as tell:
+    with _shown() as tell:
         return await checked(wanted, tell=tell)
 
 

@@ -1,4 +1,4 @@
-"""Dataclasses with slots whose `__init__` is compiled when the first instance is made, and whose other methods all classes share.
+"""Dataclasses with slots whose `__init__` is compiled once there are some instances, and whose other methods all classes share.
 
 Python's `dataclass` writes and compiles six methods for each class while its module is imported. For the 270 classes of an upload
 that was a quarter of the instructions of its start, and few of these methods are ever called. All else is Python's own: the
@@ -10,11 +10,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import MISSING, FrozenInstanceError
+from itertools import count
 from operator import attrgetter
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, NoReturn
 
-__all__ = ["dataclass"]
+__all__ = ["as_dict", "dataclass"]
+
+_set = object.__setattr__
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -24,6 +27,23 @@ else:
         """As `dataclasses.dataclass`. *slots* must be True: a class without them has nothing to gain here."""
         assert slots, "a class without slots is for Python's own dataclass"
         return lambda plain: _with_methods(plain, frozen, kw_only)
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """As `dataclasses.asdict`, for what is going to be written down: values that hold no dataclass are not copied."""
+    return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case str() | int() | float() | None:
+            return value
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)([_plain(item) for item in value])
+        case _:
+            return as_dict(value) if hasattr(type(value), "__dataclass_fields__") else value
 
 
 def _with_methods(plain: type, frozen: bool, kw_only: bool) -> Any:
@@ -41,17 +61,50 @@ def _with_methods(plain: type, frozen: bool, kw_only: bool) -> Any:
     return made
 
 
+_FEW = 4
+"""Most classes have fewer instances than that: to bind their arguments here costs less than to compile what does it."""
+
+
 def _first_init(made: Any) -> Callable[..., None]:
+    first = count()
+
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        made.__init__ = _compiled_init(made)
-        made.__init__(self, *args, **kwargs)
+        values = _bound(made, args, kwargs) if next(first) < _FEW else None
+        if values is None:
+            made.__init__ = _compiled_init(made)  # which says what is wrong with the arguments, if anything is
+            made.__init__(self, *args, **kwargs)
+            return
+        for name, value in values.items():
+            _set(self, name, value)
+        if hasattr(made, "__post_init__"):
+            self.__post_init__()
 
     return init
 
 
+def _bound(made: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    """The fields' values, in their order; None where the arguments are not as they should be."""
+    items = dataclasses.fields(made)
+    names = [item.name for item in items if not item.kw_only]
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    values: dict[str, Any] = {}
+    taken = 0
+    for item in items:
+        if item.name in given:
+            values[item.name] = given[item.name]
+            taken += 1
+        elif item.default is not MISSING:
+            values[item.name] = item.default
+        elif item.default_factory is not MISSING:
+            values[item.name] = item.default_factory()
+        else:
+            return None
+    return values if taken == len(args) + len(kwargs) else None  # else there is one too many, twice or unknown
+
+
 def _compiled_init(made: Any) -> Any:
     """What Python's dataclass compiles. Every field is set past the class's own `__setattr__`."""
-    known: dict[str, Any] = {"_set": object.__setattr__, "_missing": MISSING}
+    known: dict[str, Any] = {"_set": _set, "_missing": MISSING}
     positional, by_keyword, body = ["self"], list[str](), list[str]()
     for item in dataclasses.fields(made):
         name = item.name

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from bulkup.light_dataclass import dataclass
+from bulkup.light_dataclass import as_dict, dataclass
 
 
 def _both(make: Callable[[Any], Any]) -> tuple[Any, Any]:
@@ -84,9 +84,22 @@ def _made(kind: Any) -> list[Any]:
 
 
 def test_frozen_values_behave_as_pythons() -> None:
-    """Made, shown, compared, hashed, refused, copied, replaced: all the same."""
+    """Made, shown, compared, hashed, refused, copied, replaced: all the same, with the first instances and with later ones."""
     mine, its = _both(_point)
-    assert _made(mine) == _made(its)
+    assert [_made(mine) for _ in range(3)] == [_made(its) for _ in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [((), {}), ((1,), {}), ((1, 2, 3, 4, 5), {}), ((1,), {"x": 2}), ((), {"x": 1, "z": 2}), ((1, 2), {"secret": "s"})],
+)
+def test_the_first_instance_takes_what_later_ones_take(args: tuple[int, ...], kwargs: dict[str, Any]) -> None:
+    """And says of what is wrong the same."""
+    mine, its = _both(_point)
+    first = _said(lambda: mine(*args, **kwargs).secret)
+    for number in range(9):
+        mine(number)
+    assert first == _said(lambda: mine(*args, **kwargs).secret) == _said(lambda: its(*args, **kwargs).secret)
 
 
 def test_values_that_change_behave_as_pythons() -> None:
@@ -119,6 +132,18 @@ def test_values_come_back_from_a_pickle(value: Any) -> None:
     assert pickle.loads(pickle.dumps(value)) == value
     assert value != _Base("b")
     assert type(value)(**dataclasses.asdict(value)) == value
+
+
+def test_a_value_with_others_in_it_is_written_as_python_writes_it() -> None:
+    """In lists, tuples and tables."""
+
+    @dataclass(slots=True)
+    class Holder:
+        one: Any
+        many: Any
+
+    value = Holder(_Below("a"), {"x": [_Base("b"), (1, None, "c")], "y": {"z": _Base("d")}})
+    assert as_dict(value) == dataclasses.asdict(value)
 
 
 def test_values_match_by_place() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, field
+from dataclasses import field
 from datetime import datetime
 from html import escape
 from typing import Any
 
 from bulkup.account.reasons import RejectedFor
 from bulkup.account.verdict import LaneRecord, lane_verdict
-from bulkup.light_dataclass import dataclass
+from bulkup.light_dataclass import as_dict, dataclass
 
 __all__ = [
     "REMOTE_LISTED",
@@ -177,7 +177,7 @@ class Receipt:
 
     def to_json(self) -> dict[str, Any]:
         """As `receipt.json` has it."""
-        return asdict(self)
+        return as_dict(self)
 
     def _repr_html_(self) -> str:
         """As a notebook shows it: a table with a column for each destination."""

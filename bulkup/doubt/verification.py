@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from dataclasses import asdict, field
+from dataclasses import field
 from enum import StrEnum
 from functools import cached_property
 from html import escape
@@ -18,7 +18,7 @@ from typing import Any
 import xxhash
 
 from bulkup.errors import ExitCode, worst
-from bulkup.light_dataclass import dataclass
+from bulkup.light_dataclass import as_dict, dataclass
 
 __all__ = [
     "KEY_BYTES",
@@ -290,7 +290,7 @@ class LaneVerification:
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
-        record = asdict(self)
+        record = as_dict(self)
         del record["stopped"]
         return {
             "exit_code": int(self.exit_code),

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
 from bulkup.account.verdict import LaneEnd
 from bulkup.chunk import Chunk, ChunkState
-from bulkup.doubt.verification import Sample
 from bulkup.errors import BulkupError, ExitCode, sole_error
 from bulkup.flow.context import LaneContext, PlannedLane
 from bulkup.flow.first_look import FirstLook
@@ -23,9 +22,13 @@ from bulkup.flow.sending import Sending
 from bulkup.flow.settler import Settler
 from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import ToldTotals
-from bulkup.flow.verifier import Verifier
 from bulkup.journal.facts import AUDITED, LANE_END, LARGEST_BODY, LAST_TROUBLE, PLANNED_WHOLE
+from bulkup.light_dataclass import as_dict
 from bulkup.settings.config import OnDoubt
+
+if TYPE_CHECKING:
+    from bulkup.doubt.verification import Sample
+    from bulkup.flow.verifier import Verifier
 
 __all__ = ["Lane"]
 
@@ -71,7 +74,7 @@ class Lane:
         lane.tally.totals = ToldTotals.of(await lane.journal.totals(), self._log_move)
         if (planned_to := await lane.journal.planned_to()) is not None:
             self.cursor.reached(planned_to)  # so that the share shown does not begin at 0 again
-        lane.log("taken_up", asdict(await lane.journal.totals()))
+        lane.log("taken_up", as_dict(await lane.journal.totals()))
         self._planned_whole = await lane.journal.fact(PLANNED_WHOLE)
 
     def _log_move(self, chunk: Chunk, old: ChunkState | None, new: ChunkState) -> None:
@@ -149,6 +152,8 @@ class Lane:
         if plan is None:
             return None
         planned = PlannedLane.of(self.context, plan)
+        from bulkup.flow.verifier import Verifier  # an upload needs nothing of it
+
         return await Verifier.begin(planned, sample, scratch, read_whole=self._planned_whole)
 
     @asynccontextmanager

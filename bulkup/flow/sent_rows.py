@@ -10,7 +10,6 @@ from anyio.lowlevel import checkpoint
 
 from bulkup.chunk import Chunk
 from bulkup.encoding import RowPlan
-from bulkup.encoding.meaning import as_meant
 from bulkup.errors import SourceChanged
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.draft import hash_raw
@@ -71,6 +70,8 @@ class SentRows:
 
         Chunks are asked for by position, ascending. Raises `SourceChanged`.
         """
+        from bulkup.encoding.meaning import as_meant  # what most uploads need nothing of
+
         keys = bytearray()
         hasher, made = xxhash.xxh3_128(), RowsHash()
         async for item, lines in self._lines(self._cursor, chunk, hasher):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, field
+from dataclasses import field
 
 from bulkup.chunk import Chunk, ChunkState, Totals
-from bulkup.light_dataclass import dataclass
+from bulkup.light_dataclass import as_dict, dataclass
 
 __all__ = ["Tally", "ToldTotals"]
 
@@ -24,7 +24,7 @@ class ToldTotals(Totals):
     @classmethod
     def of(cls, totals: Totals, tell: Callable[[Chunk, ChunkState | None, ChunkState], None]) -> ToldTotals:
         """*totals*, of whose moves *tell* hears."""
-        return cls(tell=tell, **asdict(totals))
+        return cls(tell=tell, **as_dict(totals))
 
     def move(self, chunk: Chunk, old: ChunkState | None, new: ChunkState) -> None:
         super().move(chunk, old, new)

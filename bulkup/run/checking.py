@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from bulkup.flow.rehearsal import Rehearsed, estimate, first_row, rehearse
 from bulkup.flow.scanned import scanned
 from bulkup.journal.facts import UNREADABLE
 from bulkup.journal.reading import view
-from bulkup.light_dataclass import dataclass
+from bulkup.light_dataclass import as_dict, dataclass
 from bulkup.path_text import readable
 from bulkup.rows.schema import Kind
 from bulkup.run.folder import LIMITS, StateDir
@@ -160,7 +160,7 @@ async def _checked_lane(run: OpenRun, lane: Lane, found: Found | None) -> Checke
         sent, totals = estimate(planned, found)
     verdict = lane_verdict(
         LaneRecord(
-            totals=Totals(**asdict(totals) | {"rows_landed": totals.rows_left, "rows_left": 0}),
+            totals=Totals(**as_dict(totals) | {"rows_landed": totals.rows_left, "rows_left": 0}),
             planned_whole=True,
             unreadable=await context.journal.fact(UNREADABLE),
             empty_is_ok=context.chosen.run.empty is Empty.OK,

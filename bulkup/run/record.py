@@ -10,7 +10,6 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import anyio
 from bulkup.account.finished import Event, Finished
 from bulkup.event import LaneSnapshot, Logged, Note, Progress, Snapshot
 from bulkup.journal.line_log import LineLog
+from bulkup.light_dataclass import as_dict
 from bulkup.run.event_text import event_text
 from bulkup.run.folder import RunFolder
 from bulkup.run.pace import Pace
@@ -84,7 +84,7 @@ class RunRecord:
             case Progress():
                 if event.elapsed_s >= self._next_status_s:
                     self._next_status_s = event.elapsed_s + STATUS_EVERY_S
-                    self._write_status({**self._status, "stages": [asdict(stage) for stage in event.stages]})
+                    self._write_status({**self._status, "stages": [as_dict(stage) for stage in event.stages]})
             case _:
                 if isinstance(event, Logged) and event.kind in ("paused", "continued"):
                     self._state = "paused" if event.kind == "paused" else "running"
@@ -104,7 +104,7 @@ class RunRecord:
                 self._put(Logged("progress", lane.lane, _progress(lane)))
         if snapshot.elapsed_s >= self._next_status_s or all(lane.ended for lane in snapshot.lanes):
             self._next_status_s = snapshot.elapsed_s + STATUS_EVERY_S
-            lanes = {lane.lane: {**asdict(lane), "done_share": lane.done_share} for lane in snapshot.lanes}
+            lanes = {lane.lane: {**as_dict(lane), "done_share": lane.done_share} for lane in snapshot.lanes}
             rates = {name: (round(p.bytes_per_s), round(p.rows_per_s, 1)) for name, p in self._paces.items()}
             self._write_status({"elapsed_s": round(snapshot.elapsed_s, 3), "lanes": lanes, "rates": rates})
 
@@ -148,7 +148,7 @@ def logged_of(event: Event) -> Logged:
         case Snapshot():
             return Logged("progress", "", {lane.lane: _progress(lane) for lane in event.lanes})
         case Progress():
-            return Logged("stage", "", {"stages": [asdict(stage) for stage in event.stages]})
+            return Logged("stage", "", {"stages": [as_dict(stage) for stage in event.stages]})
         case Logged():
             return event
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from bulkup.journal.facts import (
 from bulkup.journal.place import holder_in
 from bulkup.journal.reading import JournalView, view
 from bulkup.journal.state_files import read_in
+from bulkup.light_dataclass import as_dict
 from bulkup.run.accounting import read_record
 from bulkup.run.folder import RECEIPT, RunFolder, StateDir
 from bulkup.run.overview import is_elsewhere, live_status
@@ -128,7 +128,7 @@ def _lane(
     return {
         **_came_to(verdict),
         "reason": verdict.reason if verdict else None,
-        "last_trouble": None if lane.trouble is None else asdict(lane.trouble),
+        "last_trouble": None if lane.trouble is None else as_dict(lane.trouble),
         "rows_read": totals.rows_read + lane.rows_unread,
         "rows_blank": totals.rows_blank,
         "rows_landed": totals.rows_landed,

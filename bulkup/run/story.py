@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from bulkup.account.finished import Event, Finished
 from bulkup.account.receipt import Receipt
-from bulkup.doubt.verification import LaneVerification, Sample, Verification
 from bulkup.errors import BulkupError, as_one_error, worst
 from bulkup.flow.lane import Lane
 from bulkup.run.interrupt import Interrupt
@@ -31,6 +30,9 @@ from bulkup.run.scanning_added import look_at_added
 from bulkup.run.snapshots import Snapshots, stages_shown
 from bulkup.run.stopping import see_through
 from bulkup.run.wish import Upload
+
+if TYPE_CHECKING:
+    from bulkup.doubt.verification import LaneVerification, Sample, Verification
 
 __all__ = ["execute", "settle", "verify"]
 
@@ -83,6 +85,8 @@ async def verify(
 ) -> Verification:
     """Compare what the destinations hold with what the run named *resume* has sent. Raises `BulkupError` as `execute` does, and
     `SourceChanged` where the source is not what was sent."""
+    from bulkup.doubt.verification import LaneVerification, Sample, Verification  # an upload needs nothing of it
+
     wish = Wish(upload, Purpose.VERIFY, resume, tell, interrupt or Interrupt())
     async with open_run(wish) as run:
         found = {lane.name: LaneVerification(read_whole=False) for lane in run.lanes}
