@@ -115,7 +115,8 @@ def _far_workers(wanted: argparse.Namespace) -> subprocess.Popen[bytes]:
     path: Path = wanted.state_dir / _KEY
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(keys[1].to_json())
-    arguments = ("--connect", f"127.0.0.1:{wanted.far_port}", "--key", str(path), "--processes", str(wanted.far))
+    arguments = ["--connect", f"127.0.0.1:{wanted.far_port}", "--key", str(path), "--processes", str(wanted.far)]
+    arguments += ["--retry-for", "3s"]  # a small upload may be over before they come
     started = subprocess.Popen(
         [sys.executable, "-m", "bulkup", "worker", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )

@@ -88,13 +88,12 @@ def _the_same_map(recorded: DestinationSettings, named: str | None) -> dict[str,
 
 def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     """Raise `UsageProblem` for a variable of ours that nothing reads: it may be one that was meant to be read."""
-    given = [name for name in environment if name.startswith(PREFIX)]
+    given = [name for name in environment if name.startswith(PREFIX) and not name.startswith(FOR_TESTS)]
     if not given or not (unknown := set(given) - _variables(BUILT_IN.values())):
         return
     known = _variables(every_service())
     for name in sorted(unknown - known):
-        if not name.startswith(FOR_TESTS):
-            raise UsageProblem(f"{name}: bulkup has no such variable{did_you_mean(name, known)} (unset it to go on)")
+        raise UsageProblem(f"{name}: bulkup has no such variable{did_you_mean(name, known)} (unset it to go on)")
 
 
 def _variables(services: Iterable[Service]) -> set[str]:

@@ -182,5 +182,8 @@ def test_without_its_distribution_its_runs_are_kept(site: Path) -> None:
 def test_nothing_of_others_is_loaded_unless_it_is_wanted(place: Place) -> None:
     (place.folder / "site" / "bulkup_thirdparty.py").write_text("raise SystemExit('loaded')\n")
     assert "nebius" not in place.run("--help").split("Commands:")[1].split("Exit codes:")[0]
-    said = place.run("upload", "rows.jsonl", "--to", "nebius", "--nebius-url", "http://127.0.0.1:9", code=77)
+    tests = {"BULKUP_TEST_SEED": "1"}  # a variable that no setting has
+    said = place.run(
+        "upload", "rows.jsonl", "--to", "nebius", "--nebius-url", "http://127.0.0.1:9", code=77, more=tests
+    )
     assert "NEBIUS_API_KEY" in said
