@@ -23,6 +23,7 @@ from bulkup.light_dataclass import dataclass
 
 __all__ = [
     "ADDED",
+    "AGREED",
     "AUDITED",
     "BASES",
     "CLOCK",
@@ -296,6 +297,9 @@ class Decided(Struct, frozen=True):
 
 FILES: RunFact[tuple[FileRecord, ...] | None] = RunFact("files", tuple[FileRecord, ...], None)
 """The source's files, in their order."""
+
+AGREED: RunFact[dict[str, dict[str, str]] | None] = RunFact("agreed", dict[str, dict[str, str]], None)
+"""What files of a format agree on, by the format's name: what columns of separated text hold."""
 
 UPLOAD: RunFact[UploadRecord | None] = RunFact("upload", UploadRecord, None)
 """What was asked for, the last time that something was to be sent."""

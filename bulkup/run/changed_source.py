@@ -17,7 +17,7 @@ from bulkup.account.finished import Event
 from bulkup.errors import JournalUnusable, LocalDisk, SourceChanged
 from bulkup.event import Note
 from bulkup.journal import Journal, every_chunk
-from bulkup.journal.facts import FILES, PLAN, PLANNED_WHOLE, UNREADABLE, FileRecord
+from bulkup.journal.facts import AGREED, FILES, PLAN, PLANNED_WHOLE, UNREADABLE, FileRecord
 from bulkup.journal.postgres.wanted import Wanted
 from bulkup.journal.state_files import read_in, warning_of
 from bulkup.run.fingerprint import Change, change_of, check_end, check_ranges, was_touched
@@ -25,7 +25,7 @@ from bulkup.run.folder import RECEIPT, RunFolder
 from bulkup.run.journals import locked, opened, with_lock
 from bulkup.run.lifetime import forget_end
 from bulkup.settings.config import OnSourceChange
-from bulkup.sources import Source, Unit
+from bulkup.sources import Source, Unit, agree
 
 __all__ = ["check_source", "open_journal"]
 
@@ -139,6 +139,7 @@ async def open_journal(
     opening = partial(_open, folder, files, address, wanted)
     journal = await anyio.to_thread.run_sync(opening, abandon_on_cancel=wanted.stands_by)
     await _refuse_older(folder, journal, lanes)
+    await _agree(journal, source)
     try:
         await check_source(journal, source, lanes, choice, tell)
     except SourceChanged as change:
@@ -154,12 +155,21 @@ async def open_journal(
             lock.release()  # of the folder that is set aside: not before there is another
         wanted = with_lock(wanted, other)
         journal = await anyio.to_thread.run_sync(_open, folder, files, address, wanted)
+        await _agree(journal, source)
         tell(
             Note(
                 "", f"the source has changed: bulkup begins the run again, and keeps the files of the old one in {kept}"
             )
         )
     return journal
+
+
+async def _agree(journal: Journal, source: Source) -> None:
+    """Have the files agree as they did when the run began: rows that were added since change nothing."""
+    known = await journal.fact(AGREED)
+    agreed = await anyio.to_thread.run_sync(agree, source, known, abandon_on_cancel=True)
+    if agreed and known is None:
+        await journal.set_fact(AGREED, {name: dict(found) for name, found in agreed.items()})
 
 
 def _open(folder: RunFolder, stack: ExitStack, address: str | None, wanted: Wanted) -> Journal:

@@ -180,8 +180,6 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
     state = StateDir(upload.settings.state_dir, upload.settings.journal)
     source = await anyio.to_thread.run_sync(partial(_open_source, upload, state), abandon_on_cancel=True)
     stack.callback(source.close)
-    for note in source.notes:
-        wish.tell(Note("", note))
     state.create()
     folder = state.run(wish.resume or known_run_id(upload, state.called))
     other_name = None if wish.resume else full_name(upload)
@@ -198,6 +196,8 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
         append=upload.settings.append,
         wanted=_wanted(wish),
     )
+    for note in source.notes:
+        wish.tell(Note("", note))
     await journal.set_fact(FILES, to_records(source.files))
     for destination in upload.destinations:
         known = await journal.lane(destination.service).fact(BASES)
@@ -267,6 +267,7 @@ def _open_source(upload: Upload, state: StateDir) -> Source:
         stdin_held=_held(upload.settings),
         selection=Selection(upload.settings.include, upload.settings.exclude),
         access=PlaceAccess(upload.settings.anonymous, upload.settings.endpoint_url),
+        agrees_later=True,
     )
 
 

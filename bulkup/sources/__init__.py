@@ -1,5 +1,6 @@
 """What is read: files and standard input, plain or compressed, as blocks of JSON lines by ranges of positions."""
 
+from bulkup.sources.agreement import agree
 from bulkup.sources.beginning import EndOfBeginning
 from bulkup.sources.decompress import Compression
 from bulkup.sources.format import Access, Cutter, Format, Reader, SourceFile, Unit
@@ -34,6 +35,7 @@ __all__ = [
     "Source",
     "SourceFile",
     "Unit",
+    "agree",
     "encoding_named",
     "hide",
     "inspect",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from typing import Any, Protocol, assert_never
@@ -108,6 +108,14 @@ class MakeReader(Protocol):
     def __call__(self, file: SourceFile, base: int, *, block_bytes: int, max_row_bytes: int) -> Reader: ...
 
 
+class Agree(Protocol):
+    """Gives files of one format with what they agree on. *known* is what they agreed on when their run began; None: look."""
+
+    def __call__(
+        self, files: Sequence[SourceFile], known: Mapping[str, str] | None
+    ) -> tuple[Sequence[SourceFile], Mapping[str, str]]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """One format. *name* stands in journals and must never change; *title* is for people.
@@ -121,8 +129,8 @@ class Format:
 
     *examine* looks at a file's beginning (and its place, where that is no local disk); what it finds is the file's detail, of the
     class that *detail* gives: a dataclass of plain values, which can go to other machines. *agree* sees all files of the format
-    together, before any is read, may look through them, and gives them with other details. *note* says what a person should know of
-    a file.
+    together, before any is read, may look through them, and gives them with other details, and what they agree on in a few words; a
+    run that goes on gives it these again. *note* says what a person should know of a file.
 
     *verbatim*: the bytes of a range are its rows as JSON lines, so they may be sent from the file as they are. *takes_path*: the
     cutter is told where the rows stand, as *rows_at*. *reads_remote*: the reader is a `RemoteReader`. *is_unpacked*: where there is
@@ -146,7 +154,7 @@ class Format:
     reads_remote: bool = False
     is_unpacked: bool = False
     examine: Callable[[Head, str, Reading, Entry | Part | None], Any] | None = None
-    agree: Callable[[Sequence[SourceFile]], Sequence[SourceFile]] | None = None
+    agree: Agree | None = None
     note: Callable[[SourceFile], str | None] = lambda _: None
     columns: Callable[[SourceFile], Sequence[str]] | None = None
     detail: Callable[[], type[Any]] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from bulkup.encoding.faults import one_line
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.light_dataclass import dataclass
 from bulkup.model import BLOCK_BYTES
+from bulkup.sources.agreement import agreed_files
 from bulkup.sources.any_range import AnyRangeSource
 from bulkup.sources.beginning import Beginning, BeginningInput, WholeInput
 from bulkup.sources.decompress import Compression
@@ -23,7 +24,7 @@ from bulkup.sources.places import Access, close_all
 from bulkup.sources.places.fetching import side_by_side
 from bulkup.sources.reading import Reading
 from bulkup.sources.selection import Selection, some_of
-from bulkup.sources.sequential import SequentialSource
+from bulkup.sources.sequential import SequentialSource, notes_of
 from bulkup.sources.source import FirstRows, Source
 from bulkup.sources.spool import Spool, SpoolInput
 
@@ -50,13 +51,15 @@ def open_source(
     selection: Selection = Selection(),  # noqa: B008 - it is frozen
     access: Access = Access(),  # noqa: B008 - it is frozen
     stdin_held: Held | None = None,
+    agrees_later: bool = False,
 ) -> Source:
     """Resolve *locators*, look into every file, freeze them.
 
     Blocks (for stdin until its first bytes are there): call it before the event loop runs, or in a thread.
     For stdin there may be *lanes* cursors; more than one spool it to a file without a name in *spool_dir*, and so much of it as
     *stdin_held* says is held there for a look. *reading* says how the files are read, *selection* chooses among those that folders
-    and globs give, *access* says how other places are opened. Raises `UsageProblem` and `SourceUnreadable` as `resolve` and
+    and globs give, *access* says how other places are opened. *agrees_later*: `agree` is called before
+    anything is read. Raises `UsageProblem` and `SourceUnreadable` as `resolve` and
     `look_into` do.
     """
     reading = replace(reading or Reading(max_row_bytes=max_row_bytes), unpack_in=spool_dir)
@@ -64,8 +67,13 @@ def open_source(
     if resolved.uris == (STDIN,):
         return _open_stdin(stdin_fd, max_row_bytes, block_bytes, reading, lanes, spool_dir, stdin_held)
     files, notes = _look_into_all(resolved, reading)
-    files = _agreed(_with_renames(files, reading))
-    return open_files(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=(*notes, *_notes(files)))
+    files = _with_renames(files, reading)
+    if agrees_later and any(file.format.agree is not None for file in files):
+        return SequentialSource(
+            files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=notes, close=close_all, agrees_later=True
+        )
+    files, _ = agreed_files(files)
+    return open_files(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=(*notes, *notes_of(files)))
 
 
 def _look_into_all(resolved: Resolved, reading: Reading) -> tuple[tuple[SourceFile, ...], tuple[str, ...]]:
@@ -120,27 +128,6 @@ def _with_renames(files: tuple[SourceFile, ...], reading: Reading) -> tuple[Sour
     return tuple(replace(file, renames=reading.renames) for file in files)
 
 
-def _agreed(files: tuple[SourceFile, ...]) -> tuple[SourceFile, ...]:
-    """*files*, those of each format having agreed with each other."""
-    found = dict(enumerate(files))
-    for one in dict.fromkeys(file.format for file in files if file.format.agree is not None):
-        assert one.agree is not None
-        numbers = [number for number, file in found.items() if file.format is one]
-        found.update(zip(numbers, one.agree([found[number] for number in numbers]), strict=True))
-    return tuple(found.values())
-
-
-def _notes(files: tuple[SourceFile, ...]) -> Iterator[str]:
-    """What their formats say of *files*; files of which the same is said share a line."""
-    said: dict[str, list[str]] = {}
-    for file in files:
-        if (note := file.format.note(file)) is not None:
-            said.setdefault(note, []).append("standard input" if file.uri == STDIN else file.uri)
-    for note, names in said.items():
-        more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
-        yield f"{names[0]}{more}: {note}"
-
-
 def _beginning_of(beginning: Beginning, file: SourceFile) -> Input:
     is_packed = file.compression is not Compression.NONE or file.encoding is not None
     return BeginningInput(beginning, is_packed=is_packed)
@@ -181,7 +168,7 @@ def _open_stdin(
         assert told.format.length is not None
         file = replace(file, size=told.part.size)
         file = replace(file, length=told.format.length(file))
-        return open_files((file,), max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=tuple(_notes((file,))))
+        return open_files((file,), max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=tuple(notes_of((file,))))
     stdin: Input = PipeInput(fd, bytes(head))
     beginning, looked_at = None, None
     if held is not None:
@@ -215,6 +202,6 @@ def _open_stdin(
         block_bytes=block_bytes,
         open_input=open_input,
         close=close,
-        notes=tuple(_notes((file,))),
+        notes=tuple(notes_of((file,))),
         beginning=looked_at,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
 from bulkup.errors import BulkupError, SourceChanged
 from bulkup.model import BLOCK_BYTES
@@ -16,14 +16,14 @@ from bulkup.sources.positions import cut_at, file_at, last_row
 from bulkup.sources.source import FirstRows, Item
 from bulkup.sources.stream import Batch, DecodedStream, ReaderStream, Stream
 
-__all__ = ["SequentialCursor", "SequentialSource"]
+__all__ = ["SequentialCursor", "SequentialSource", "notes_of"]
 
 
 class SequentialSource:
     """Files decoded one after the other. Where each begins is known once it has been reached.
 
     *open_input* gives a new reader of a file's raw bytes, where that is not the file itself; *close* gives back what they share.
-    *beginning* as the seam has it.
+    *beginning* as the seam has it. *agrees_later*: the files are *undecided* until they agree (`agreement.agree`).
     """
 
     any_range = False
@@ -40,8 +40,11 @@ class SequentialSource:
         close: Callable[[], None] = lambda: None,
         notes: tuple[str, ...] = (),
         beginning: FirstRows | None = None,
+        agrees_later: bool = False,
     ) -> None:
         self.files = files
+        self.undecided = files if agrees_later else None
+        self._notes = notes
         self.beginning = beginning
         self.rereadable = all(file.uri != STDIN or file.part is not None for file in files)
         self.max_row_bytes = max_row_bytes
@@ -55,6 +58,11 @@ class SequentialSource:
     @property
     def bases(self) -> tuple[int, ...]:
         return tuple(self._bases)
+
+    def decide(self, files: tuple[SourceFile, ...]) -> None:
+        """These are its files now, that they agree."""
+        self.files = files
+        self.notes = (*self._notes, *notes_of(files))
 
     def learn(self, bases: Sequence[int]) -> None:
         """As the seam says."""
@@ -79,6 +87,17 @@ class SequentialSource:
 
     def close(self) -> None:
         self._close()
+
+
+def notes_of(files: tuple[SourceFile, ...]) -> Iterator[str]:
+    """What their formats say of *files*; files of which the same is said share a line."""
+    said: dict[str, list[str]] = {}
+    for file in files:
+        if (note := file.format.note(file)) is not None:
+            said.setdefault(note, []).append("standard input" if file.uri == STDIN else file.uri)
+    for note, names in said.items():
+        more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+        yield f"{names[0]}{more}: {note}"
 
 
 class SequentialCursor:

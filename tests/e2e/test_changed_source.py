@@ -65,6 +65,28 @@ async def test_a_file_that_grew(small: Bench, more: list[Row], last_break: bytes
         assert [first for first, _ in firsts] == [1 + sum(count for _, count in firsts[:n]) for n in range(len(firsts))]
 
 
+async def test_columns_of_csv_hold_what_they_held_when_the_run_began(
+    small: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that goes on does not look for that again, and rows that were added do not change it."""
+    source = small.folder / "rows.csv"
+    old = b"prompt,completion,n\n" + b"".join(b"q %d,a,%d\n" % (number, number) for number in range(300))
+    source.write_bytes(old)
+    receipt = await small.run(small.nebius(max_chunk_bytes=4000), source=source, append=False)
+    assert (receipt.exit_code, receipt.destinations["nebius"].rows_landed) == (0, 300)
+
+    def see(*_: object) -> None:
+        raise AssertionError("it is known")
+
+    monkeypatch.setattr("bulkup.sources.separated.deciding.KindFinder.see", see)
+    source.write_bytes(old + b"q,a,301\n" * 50 + b"q,a,x\n")
+    receipt = await small.run(
+        small.nebius(max_chunk_bytes=4000), source=source, append=False, on_source_change="append"
+    )
+    lane = receipt.destinations["nebius"]
+    assert (receipt.exit_code, lane.rows_landed, lane.rows_rejected) == (3, 350, 1)
+
+
 async def test_a_file_that_grows_again_and_again(small: Bench, more: list[Row]) -> None:
     """Also by less than a tile, by an empty line, and while the run is not done."""
     small.source.write_bytes(_lines(small.rows[:300]))

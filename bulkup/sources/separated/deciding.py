@@ -6,7 +6,7 @@ that a person gives a type.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -100,8 +100,13 @@ def _fitting_row_by_row(records: Records, dialect: Dialect, numbers: Sequence[in
     return found
 
 
-def agreed(files: Sequence[SourceFile]) -> list[SourceFile]:
-    """*files*, of separated text, with what their columns hold: a column of one name holds the same in all of them. Blocks."""
+def agreed(files: Sequence[SourceFile], known: Mapping[str, str] | None) -> tuple[list[SourceFile], dict[str, str]]:
+    """*files*, of separated text, with what their columns hold, and that by the columns' names: a column of one name holds the same
+    in all of them. Blocks. Where that is *known* nothing is looked for, and another column holds text."""
+    if known is not None:
+        kinds = {name: Kind(kind) for name, kind in known.items()}
+        decided = [_decided(file.detail, lambda name: kinds.get(name, Kind.STRING)) for file in files]
+        return [replace(file, detail=detail) for file, detail in zip(files, decided, strict=True)], dict(known)
     finder = KindFinder()
     inputs = FileInputs()
     try:
@@ -110,12 +115,13 @@ def agreed(files: Sequence[SourceFile]) -> list[SourceFile]:
                 _look_through(file, finder, inputs)
     finally:
         inputs.close()
-    return [replace(file, detail=_decided(file.detail, finder)) for file in files]
+    found = {name: str(finder.kind(name)) for file in files for name in file.detail.names}
+    return [replace(file, detail=_decided(file.detail, finder.kind)) for file in files], found
 
 
-def _decided(dialect: Dialect, finder: KindFinder) -> Dialect:
+def _decided(dialect: Dialect, kind_of: Callable[[str], Kind]) -> Dialect:
     kinds = tuple(
-        finder.kind(name) if kind is None else kind for name, kind in zip(dialect.names, dialect.kinds, strict=True)
+        kind_of(name) if kind is None else kind for name, kind in zip(dialect.names, dialect.kinds, strict=True)
     )
     said = [
         one_line(f"{title}: {some_of(names)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bulkup.sources.format import Format, Item, SourceFile
 from bulkup.sources.head import Head
@@ -45,10 +45,12 @@ def _examined(head: Head, name: str, reading: Reading, _: object) -> Dialect:
     return found
 
 
-def _agreed(files: Sequence[SourceFile]) -> Sequence[SourceFile]:
+def _agreed(
+    files: Sequence[SourceFile], known: Mapping[str, str] | None
+) -> tuple[Sequence[SourceFile], Mapping[str, str]]:
     from bulkup.sources.separated.deciding import agreed
 
-    return agreed(files)
+    return agreed(files, known)
 
 
 SEPARATED = Format(
