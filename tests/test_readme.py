@@ -60,16 +60,20 @@ def test_it_holds_under_mypy(tmp_path: Path) -> None:
     script, cell = BLOCKS
     lines = "".join(f"    {line}\n" for line in cell.splitlines())
     wrong = script.replace('name="my-dataset"', 'name="my-dataset", on_dout="hold"')
-    for name, text in (("script", script), ("cell", f"async def cell() -> None:\n{lines}"), ("wrong", wrong)):
+    lines_again = ('await bulkup.resume("a", workers=2)', 'await bulkup.resume("a", on_dout="x")')
+    again = "import bulkup\n\n\nasync def cell() -> None:\n" + "".join(f"    {line}\n" for line in lines_again)
+    texts = {"script": script, "cell": f"async def cell() -> None:\n{lines}", "wrong": wrong, "again": again}
+    for name, text in texts.items():
         (tmp_path / f"{name}.py").write_text(text)
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", *(f"{name}.py" for name in ("script", "cell", "wrong"))],
+        [sys.executable, "-m", "mypy", "--strict", *(f"{name}.py" for name in texts)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
-    assert re.findall(r"^(\w+)\.py:\d+: error: .*on_dout", done.stdout, re.MULTILINE) == ["wrong"], done.stdout
-    assert "Found 1 error" in done.stdout, done.stdout
+    found = re.findall(r"^(\w+)\.py:\d+: error: .*on_dout", done.stdout, re.MULTILINE)
+    assert sorted(found) == ["again", "wrong"], done.stdout
+    assert "Found 2 errors" in done.stdout, done.stdout
 
 
 def test_the_keywords_are_the_settings() -> None:

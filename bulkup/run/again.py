@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import anyio
 
@@ -20,6 +21,7 @@ from bulkup.run.folder import RunFolder, StateDir
 from bulkup.run.standing import status_json
 from bulkup.run.wish import Upload
 from bulkup.settings.config import RunSettings, settings_from
+from bulkup.settings.keywords import RunKeywords
 from bulkup.tokens.database import shown_address
 
 __all__ = ["rejects", "resume", "settle", "status", "verify"]
@@ -27,11 +29,11 @@ __all__ = ["rejects", "resume", "settle", "status", "verify"]
 STATE_DIR = ".bulkup"
 
 
-async def resume(
-    run: str | None = None, *, state_dir: str | Path = STATE_DIR, journal: str | None = None, **settings: Any
-) -> Receipt:
+async def resume(run: str | None = None, **settings: Unpack[RunKeywords]) -> Receipt:
     """Go on with *run* (its name or a beginning of it; the newest), with its own options and *settings* over them. The receipt."""
-    upload, name = await _recorded(run, _state(state_dir, journal), settings)
+    state = _state(settings.get("state_dir", STATE_DIR), settings.get("journal"))
+    chosen = {name: value for name, value in settings.items() if name not in ("state_dir", "journal")}
+    upload, name = await _recorded(run, state, chosen)
     with shown() as tell:
         return await story.execute(upload, tell=tell, resume=name)
 
@@ -89,7 +91,7 @@ def _rejected(folder: RunFolder) -> Iterator[dict[str, Any]]:
         yield {key: value for key, value in record.items() if key not in ("position", "line_in_chunk")}
 
 
-def _state(state_dir: str | Path, journal: str | None) -> StateDir:
+def _state(state_dir: str | PathLike[str], journal: str | None) -> StateDir:
     """Where runs are kept; *journal* is the address of a database that has journals too."""
     return StateDir(Path(state_dir), None if journal is None else shown_address(journal))
 
