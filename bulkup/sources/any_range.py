@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -9,8 +10,9 @@ from contextlib import aclosing
 from itertools import accumulate
 from typing import cast
 
-from bulkup.model import BLOCK_BYTES
+from bulkup.model import BLOCK_BYTES, Block
 from bulkup.sources.format import Reader, RemoteReader, SourceFile
+from bulkup.sources.json_lines import small_file
 from bulkup.sources.positions import file_at
 from bulkup.sources.readers import Readers
 from bulkup.sources.source import Item
@@ -85,6 +87,7 @@ class AnyRangeCursor:
         self._source = source
         self._readers = Readers(block_bytes=source.block_bytes, max_row_bytes=source.max_row_bytes)
         self._progress = 0
+        self._is_cold = not (hasattr(os, "RWF_NOWAIT") and hasattr(os, "preadv"))
 
     @property
     def progress(self) -> int:
@@ -105,10 +108,20 @@ class AnyRangeCursor:
 
     async def read(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
         ranges = self._ranges(start, stop)
-        soon: deque[tuple[_Range, Reader]] = deque()
+        soon: deque[tuple[_Range, Reader | None]] = deque()
         try:
             while self._take_up(ranges, soon):
-                (base, _, begin, end), reader = soon[0]
+                (base, file, begin, end), reader = soon[0]
+                if reader is None:
+                    data = small_file(file)
+                    if data is not None:
+                        soon.popleft()
+                        self.reached(base + end)
+                        yield Block(data, base, base + end)
+                        continue
+                    reader = self._taken(base, file, begin, end)
+                    soon[0] = (soon[0][0], reader)
+                    self._is_cold = True
                 async with aclosing(reader.rows(begin, end)) as rows:
                     async for item in rows:
                         self.reached(item.end)
@@ -116,27 +129,49 @@ class AnyRangeCursor:
                 soon.popleft()
                 self._readers.give_back(base)
         finally:
-            for (base, *_), _ in soon:
-                self._readers.give_back(base)
+            for (base, *_), reader in soon:
+                if reader is not None:
+                    self._readers.give_back(base)
 
-    def _take_up(self, ranges: Iterator[_Range], soon: deque[tuple[_Range, Reader]]) -> bool:
-        """Have the next range in *soon*, and those behind it too where each would be waited for; False where none is left."""
-        while not soon or (len(soon) < _SOON and _is_waited_for(soon[-1][0])):
+    def _take_up(self, ranges: Iterator[_Range], soon: deque[tuple[_Range, Reader | None]]) -> bool:
+        """Have the next range in *soon*, and those behind it too where each would be waited for; False where none is left. A small
+        file has no reader as long as the page cache has such files."""
+        while not soon or (len(soon) < _SOON and soon[-1][1] is not None and _is_waited_for(soon[-1][0])):
             found = next(ranges, None)
             if found is None:
                 break
             base, file, begin, end = found
-            reader = self._readers.take(file, base)
-            if file.format.reads_remote:
-                cast("RemoteReader", reader).prepare(begin, end)
-            soon.append((found, reader))
+            is_quick = not self._is_cold and begin == 0 and end == file.length and self._is_small(file, base)
+            soon.append((found, None if is_quick else self._taken(base, file, begin, end)))
         return bool(soon)
+
+    def _is_small(self, file: SourceFile, base: int) -> bool:
+        return (
+            file.verbatim
+            and not file.bom
+            and (file.length or 0) <= self._source.block_bytes
+            and not self._readers.has(base)
+        )
+
+    def _taken(self, base: int, file: SourceFile, begin: int, end: int) -> Reader:
+        reader = self._readers.take(file, base)
+        if file.format.reads_remote:
+            cast("RemoteReader", reader).prepare(begin, end)
+        return reader
 
     async def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
         if not self._source.verbatim:
             raise ValueError("the source's bytes are not its rows")
         held = bytearray()  # of small files, so that each is no piece of its own
         for base, file, begin, end in self._ranges(start, stop):
+            if not self._is_cold and begin == 0 and end == file.length and self._is_small(file, base):
+                data = small_file(file)
+                if data is not None:
+                    held += data if data.endswith(b"\n") else data + b"\n"
+                    if len(held) >= self._source.block_bytes // 2:
+                        yield held
+                        held = bytearray()
+                    continue
             reader = self._readers.take(file, base)
             try:
                 async with aclosing(reader.raw(begin, end)) as pieces:

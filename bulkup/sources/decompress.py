@@ -16,7 +16,7 @@ from bulkup.light_dataclass import dataclass
 from bulkup.sources.decoder import Chain, DamagedError, Decoder, decoded
 from bulkup.sources.zstd import DEFAULT_WINDOW_BYTES, Zstd
 
-__all__ = ["Compression", "DamagedError", "Decoder", "bare_name", "compression_of", "decoder_for"]
+__all__ = ["Compression", "DamagedError", "Decoder", "bare_name", "compression_of", "decoder_for", "suffixes_of"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -140,6 +140,11 @@ def decoder_for(
     """A decoder at the beginning of a file that is packed so, where there is *inner* twice."""
     decoder = _KINDS[compression].decoder(zstd_window)
     return decoder if inner is Compression.NONE else Chain(decoder, _KINDS[inner].decoder(zstd_window))
+
+
+def suffixes_of(compression: Compression) -> tuple[str, ...]:
+    """How the names of files end that are packed so."""
+    return tuple(_KINDS[compression].suffixes)
 
 
 def bare_name(name: str, compression: Compression) -> str:

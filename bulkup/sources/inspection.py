@@ -33,6 +33,10 @@ from bulkup.sources.workbook.format import is_named_workbook, is_workbook, may_b
 __all__ = ["Found", "Told", "begins_as_json", "inspect", "look_into", "tell"]
 
 
+_SHORT_LOOK_BYTES = 8 * 1024
+"""Enough for rows of a kilobyte; of many small files every byte that is looked at counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What the first bytes say. *part*: where the bytes stand, unpacked."""
@@ -217,10 +221,9 @@ def _is_plain_lines(fd: int, uri: str, reading: Reading) -> bool:
     """Whether a short look shows what the long way would find: of ten thousand small files that is most of the work."""
     if reading.rows_at is not None or reading.encoding is not None:
         return False
-    if os.pread(fd, 2, 0) != b'{"':
-        return False
     start = os.pread(fd, SURE_BYTES, 0)
-    return is_plainly_lines(start) and not uri.lower().endswith(_suffixes())
+    is_plain = start.startswith(b'{"') and (is_plainly_lines(start[:_SHORT_LOOK_BYTES]) or is_plainly_lines(start))
+    return is_plain and not uri.lower().endswith(_suffixes())
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from dataclasses import field
 from enum import StrEnum
 
 from bulkup.light_dataclass import dataclass
-from bulkup.sources.decompress import Compression, bare_name
+from bulkup.sources.decompress import Compression, bare_name, suffixes_of
 from bulkup.sources.places.place import Entry
 from bulkup.sources.registry import formats
 from bulkup.sources.separated.dialect import SUFFIXES
@@ -34,6 +34,7 @@ PERHAPS = ("", ".txt", ".data")
 
 _ARCHIVES = (".tar", ".tgz", ".zip")
 _PACKED = tuple(kind for kind in Compression if kind not in (Compression.NONE, Compression.DEFLATE))
+_YES = frozenset((*ROWS, *_ARCHIVES))
 _DIGITS = re.compile(r"(\d+)")
 _SHOWN = 5
 
@@ -104,13 +105,16 @@ class Listed:
 def by_name(path: str) -> Wanted:
     """What the name of the file at *path* says of it."""
     suffix = suffix_of(path)
-    if suffix in (*ROWS, *_ARCHIVES) or path.lower().endswith(suffixes_of_formats()):
+    if suffix in _YES or path.lower().endswith(suffixes_of_formats()):
         return Wanted.YES
     return Wanted.PERHAPS if suffix in PERHAPS else Wanted.NO
 
 
 def suffix_of(name: str) -> str:
     """How *name* ends, in small letters, without what a packing has added."""
+    suffix = posixpath.splitext(name)[1].lower()
+    if suffix not in _packed_suffixes():
+        return suffix
     for kind in _PACKED:
         name = bare_name(name, kind)
     return posixpath.splitext(name)[1].lower()
@@ -162,6 +166,11 @@ def _is_hidden(name: str) -> bool:
 
 def _names_hidden(pattern: str) -> bool:
     return any(_is_hidden(part) for part in pattern.split("/"))
+
+
+@functools.cache
+def _packed_suffixes() -> frozenset[str]:
+    return frozenset(posixpath.splitext(f"a{suffix}")[1] for kind in _PACKED for suffix in suffixes_of(kind))
 
 
 @functools.cache

@@ -22,6 +22,7 @@ __all__ = ["SURE_BYTES", "is_plainly_lines", "shape_of"]
 
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _VALUES = msgspec.json.Decoder(msgspec.Raw).decode_lines
+_ROWS = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode_lines
 _SURE_ROWS = 4
 SURE_BYTES = 16 * 1024
 _LONGEST_LOOK_BYTES = 64 * 1024 * 1024
@@ -74,7 +75,11 @@ def is_plainly_lines(text: bytes) -> bool:
         return False
     if isinstance(attempt(_utf8, text), Refusal):
         return False
-    return all(map(is_row, text.split(b"\n", _SURE_ROWS)[:_SURE_ROWS]))
+    end = 0
+    for _ in range(_SURE_ROWS):
+        end = text.index(b"\n", end) + 1
+    rows = attempt(_ROWS, text[:end])
+    return not isinstance(rows, Refusal) and len(rows) == _SURE_ROWS
 
 
 def _utf8(text: bytes) -> None:
