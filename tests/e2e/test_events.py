@@ -57,8 +57,8 @@ async def whole(bench: Bench) -> None:
 
 async def test_a_run_that_goes_on_shows_where_it_stands(bench: Bench) -> None:
     """From the first snapshot on: not 0% for as long as it settles doubts."""
-    bench.emulator.patch(latency_ms=0)
     stopped = await bulkup.upload(bench.source, stop_after="100rows", **arguments(bench))
+    bench.emulator.patch(latency_ms=0)
     landed = stopped.destinations["nebius"].rows_landed
     assert 0 < landed < 300
     async with contextlib.aclosing(happenings(bench)) as events:
