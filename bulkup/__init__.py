@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -81,20 +84,30 @@ _HOMES = {
 }  # fmt: skip
 
 
+@contextmanager
+def _no_search_for_garbage() -> Iterator[None]:
+    """Importing leaves next to no garbage, and to look for it takes a tenth of the time. What is new then counts as old."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        if gc.get_freeze_count() == 0:
+            gc.freeze()
+            gc.unfreeze()
+        gc.enable()
+
+
 def __getattr__(name: str) -> Any:
     """The public names, imported when they are first used: `import bulkup` alone loads nothing."""
-    import gc
     from importlib import import_module
 
     if name == "__version__":
         return import_module("bulkup.version").VERSION
     for home, names in _HOMES.items():
         if name in names:
-            was_on = gc.isenabled()
-            gc.disable()  # importing leaves next to no garbage, and looking for it takes a tenth of the time
-            try:
+            with _no_search_for_garbage():
                 return getattr(import_module(f"bulkup.{home}"), name)
-            finally:
-                if was_on:
-                    gc.enable()
     raise AttributeError(f"module 'bulkup' has no attribute {name!r}")

@@ -100,17 +100,26 @@ def choose_preset(
 
 
 def choose_for(rows: Sequence[_Row], target: Target, turns: str | None, of_what: str) -> Choice:
-    """The preset for *rows*, as `choose_preset` says. Where most of them may go as they are, they are not tried in other shapes."""
-    if isinstance(target.rows, FixedRows):
-        as_they_are = sum(missing_in(row, "identity", target, turns) is None for row in rows)
-        if as_they_are * 100 >= LEAST_PERCENT * len(rows):
-            return Choice("identity")
+    """The preset for *rows*, as `choose_preset` says. No more of them are tried in a shape than show that it is the one, or not."""
+    is_fixed = isinstance(target.rows, FixedRows)
+    for name in offered(target) if rows else ():
+        if (is_fixed or name != "identity") and _most_fit(rows, name, target, turns):
+            fit = sum(missing_in(row, name, target, turns) is None for row in rows)
+            return choose_preset(target, {name: fit}, len(rows))
+    if not (is_fixed and rows):
+        return Choice("identity")
     counts = Counter(fit for row in rows for fit in fitting(row, target, turns))
-    try:
-        return choose_preset(target, counts, len(rows), of_what=of_what)
-    except NoPresetFits:
-        missing = what_is_missing(rows, target, turns)
-        return choose_preset(target, counts, len(rows), of_what=of_what, missing=missing)
+    return choose_preset(target, counts, len(rows), of_what=of_what, missing=what_is_missing(rows, target, turns))
+
+
+def _most_fit(rows: Sequence[_Row], name: str, target: Target, turns: str | None) -> bool:
+    """Whether `LEAST_PERCENT` of *rows* are in the shape of the preset *name*."""
+    misses = 0
+    for row in rows:
+        misses += missing_in(row, name, target, turns) is not None
+        if misses * 100 > (100 - LEAST_PERCENT) * len(rows):
+            return False
+    return True
 
 
 def what_is_missing(rows: Iterable[_Row], target: Target, turns: str | None = None) -> str:
