@@ -238,10 +238,17 @@ def _with_variant(plan: RowPlan, lines: Sequence[bytes]) -> RowPlan:
     variants = range(len(plan.pipelines()))
     if len(variants) == 1:
         return plan
+    usual = variants[-1] if plan.mapping is not None else 0
+    if lines and _takes_all(replace(plan, variant=usual), lines):
+        return replace(plan, variant=usual)
     taken = [_taken(replace(plan, variant=i), lines) for i in variants]
     if plan.mapping is not None:
-        return replace(plan, variant=variants[-1] if taken[-1] == max(taken) else 0)
+        return replace(plan, variant=usual if taken[-1] == max(taken) else 0)
     return replace(plan, variant=taken.index(max(taken)))
+
+
+def _takes_all(plan: RowPlan, lines: Sequence[bytes]) -> bool:
+    return not isinstance(attempt(plan.pipelines()[0].body, b"\n".join(lines), len(lines)), Refusal)
 
 
 def _taken(plan: RowPlan, lines: Sequence[bytes]) -> int:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from bulkup.encoding.by_row import RewrittenRows
 from bulkup.encoding.depth import MOST_NESTED, depth_of, room_to_recurse
-from bulkup.encoding.doubled_keys import DoubledKeys, Witness, doubled_key
+from bulkup.encoding.doubled_keys import DoubledKeys, Witness, doubled_key, may_hold_doubled_keys
 from bulkup.encoding.drop import without
 from bulkup.encoding.faults import TOO_DEEP, Fault, one_line, read_row, unfit
 from bulkup.encoding.language import Automaton, automaton_of
@@ -122,7 +122,10 @@ class BlockEncoder:
             return [
                 self._rejected(line, line.row) if _MARK in line.row else self._encoded(line) for line in lines_of(block)
             ]
-        return list(map(self._encoded, lines_of(block)))
+        lines = list(lines_of(block))
+        rows = [line.row for line in lines if line.row]
+        once = len(rows) > 1 and self._doubled is not None and not may_hold_doubled_keys(b"\n".join(rows))
+        return [self._encoded(line, once) for line in lines]
 
     def reject_long(self, row: LongRow) -> Reject:
         """The dead letter of a row of which only the head was kept, or of one that its format could not read."""
@@ -164,13 +167,14 @@ class BlockEncoder:
         if self._losses[shortcut.begins] == _MOST_LOSSES:
             self._automata[shortcut.begins] = None
 
-    def _encoded(self, line: Line) -> EncodedRow:
+    def _encoded(self, line: Line, once: bool = False) -> EncodedRow:
+        """*once*: no key stands twice in it."""
         if not line.row:
             return EncodedRow(line.position, None, None)
         if len(line.raw) > self._plan.max_row_bytes:
             reject = self._too_long(line.position, line.number, line.raw[:HEAD_BYTES], len(line.raw))
             return EncodedRow(line.position, None, reject)
-        made = self._tried(line, line.row)
+        made = self._tried(line, line.row, once)
         if made.reject is not None and made.reject.reason == TOO_DEEP and depth_of(line.row) <= MOST_NESTED:
             with room_to_recurse():
                 made = self._tried(line, line.row)
@@ -189,10 +193,10 @@ class BlockEncoder:
             else again
         )
 
-    def _tried(self, line: Line, row: bytes) -> EncodedRow:
-        """*row*, which stands on *line* or was made of what does."""
+    def _tried(self, line: Line, row: bytes, once: bool = False) -> EncodedRow:
+        """*row*, which stands on *line* or was made of what does. *once*: no key stands twice in it."""
         refused: Refusal | None = None
-        doubled = doubled_key(row) if self._plan.finds_doubled_keys else None
+        doubled = doubled_key(row) if self._plan.finds_doubled_keys and not once else None
         for pipeline in self._pipelines if doubled is None else ():
             body = attempt(pipeline.body, row, 1)
             if not isinstance(body, Refusal):

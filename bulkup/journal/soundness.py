@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import struct
 from collections.abc import Mapping
@@ -101,7 +100,7 @@ def objects_in(db: sqlite3.Connection) -> Objects:
 
 
 def _plain(sql: str) -> str:
-    return " ".join(re.sub(r"--[^\n]*", " ", sql).split())
+    return " ".join(" ".join(line.partition("--")[0] for line in sql.split("\n")).split())
 
 
 # --- the log of what is not in the database yet -----------------------------------------------------------------------

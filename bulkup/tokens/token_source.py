@@ -81,9 +81,9 @@ def _unlike_a_token(text: str) -> str | None:
     """What keeps *text* from being a token, and what to do about it; None where nothing does. Nothing of it is repeated."""
     if text[0] in _QUOTES or text[-1] in _QUOTES:
         return "the token stands in quotes; give it without them"
-    if re.match(r"(authorization\s*:\s*)?bearer(\s|$)", text, re.IGNORECASE):
+    if "bearer" in text.lower() and re.match(r"(authorization\s*:\s*)?bearer(\s|$)", text, re.IGNORECASE):
         return "it begins with the word Bearer; give the token alone, bulkup adds the word"
-    if re.match(r"(export\s+)?[A-Z][A-Z0-9_]*(API_KEY|TOKEN)\s*=", text):
+    if "=" in text and re.match(r"(export\s+)?[A-Z][A-Z0-9_]*(API_KEY|TOKEN)\s*=", text):
         return "it holds NAME=TOKEN; give the token alone"
     if text[0] == "{":
         return "it holds JSON; give the token alone"
