@@ -47,6 +47,7 @@ from bulkup.run.fingerprint import to_records
 from bulkup.run.folder import RunFolder, StateDir
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.journals import said_in_the_loop
+from bulkup.run.kept_looks import LEAST_FILES, KeptLooks
 from bulkup.run.neighbours import others_since, owners
 from bulkup.run.overseeing import MOST_AT_ONCE_HERE, overseen
 from bulkup.run.record import RunRecord
@@ -178,7 +179,8 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
     tokens = [_no_token() if wish.is_to_check else token_of(d) for d in upload.destinations]
     refuse_secrets(upload)
     state = StateDir(upload.settings.state_dir, upload.settings.journal)
-    source = await anyio.to_thread.run_sync(partial(_open_source, upload, state), abandon_on_cancel=True)
+    looks = KeptLooks(state.path, upload.sources, reading_of(upload.settings, upload.destinations))
+    source = await anyio.to_thread.run_sync(partial(_open_source, upload, state, looks), abandon_on_cancel=True)
     stack.callback(source.close)
     state.create()
     folder = state.run(wish.resume or known_run_id(upload, state.called))
@@ -199,6 +201,8 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
     for note in source.notes:
         wish.tell(Note("", note))
     await journal.set_fact(FILES, to_records(source.files))
+    if upload.is_resumable and wish.is_to_send and len(source.files) >= LEAST_FILES:
+        await anyio.to_thread.run_sync(looks.keep, source.files)
     for destination in upload.destinations:
         known = await journal.lane(destination.service).fact(BASES)
         source.learn(known)
@@ -255,7 +259,7 @@ def _record(wish: Wish, folder: RunFolder) -> RunRecord:
     return RunRecord(folder, log_file=log_file, log_format=chosen.log_format)
 
 
-def _open_source(upload: Upload, state: StateDir) -> Source:
+def _open_source(upload: Upload, state: StateDir, looks: KeptLooks) -> Source:
     if not upload.is_resumable:  # standard input is spooled there; a missing file leaves no directory behind
         state.create()
     return open_source(
@@ -268,6 +272,7 @@ def _open_source(upload: Upload, state: StateDir) -> Source:
         selection=Selection(upload.settings.include, upload.settings.exclude),
         access=PlaceAccess(upload.settings.anonymous, upload.settings.endpoint_url),
         agrees_later=True,
+        known=looks.find() if upload.is_resumable else None,
     )
 
 

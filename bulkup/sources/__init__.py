@@ -7,6 +7,7 @@ from bulkup.sources.format import Access, Cutter, Format, Reader, SourceFile, Un
 from bulkup.sources.inspection import inspect
 from bulkup.sources.json_path import path_of
 from bulkup.sources.locators import STDIN, listed_in, resolve
+from bulkup.sources.looked import LookedInto, looked_into
 from bulkup.sources.opening import Held, open_files, open_source
 from bulkup.sources.places import Access as PlaceAccess
 from bulkup.sources.places import hide, is_many, is_remote
@@ -28,6 +29,7 @@ __all__ = [
     "Held",
     "Item",
     "Kind",
+    "LookedInto",
     "PlaceAccess",
     "Reader",
     "Reading",
@@ -43,6 +45,7 @@ __all__ = [
     "is_remote",
     "kind_of_type",
     "listed_in",
+    "looked_into",
     "open_files",
     "open_source",
     "parse_renames",

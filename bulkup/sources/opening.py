@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from bulkup.sources.format import SourceFile
 from bulkup.sources.inputs import Input, PipeInput
 from bulkup.sources.inspection import Found, begins_as_json, look_into, tell
 from bulkup.sources.locators import STDIN, Resolved, refuse_doubles, resolve
+from bulkup.sources.looked import LookedInto, file_of
 from bulkup.sources.places import Access, close_all
 from bulkup.sources.places.fetching import side_by_side
 from bulkup.sources.reading import Reading
@@ -52,21 +53,22 @@ def open_source(
     access: Access = Access(),  # noqa: B008 - it is frozen
     stdin_held: Held | None = None,
     agrees_later: bool = False,
+    known: Mapping[str, LookedInto] | None = None,
 ) -> Source:
     """Resolve *locators*, look into every file, freeze them.
 
     Blocks (for stdin until its first bytes are there): call it before the event loop runs, or in a thread.
     For stdin there may be *lanes* cursors; more than one spool it to a file without a name in *spool_dir*, and so much of it as
     *stdin_held* says is held there for a look. *reading* says how the files are read, *selection* chooses among those that folders
-    and globs give, *access* says how other places are opened. *agrees_later*: `agree` is called before
-    anything is read. Raises `UsageProblem` and `SourceUnreadable` as `resolve` and
-    `look_into` do.
+    and globs give, *access* says how other places are opened. *agrees_later*: `agree` is called before anything is read. *known* is
+    what was found before, by the files' names: what has not changed since is not looked into. Raises `UsageProblem` and
+    `SourceUnreadable` as `resolve` and `look_into` do.
     """
     reading = replace(reading or Reading(max_row_bytes=max_row_bytes), unpack_in=spool_dir)
     resolved = resolve(locators, selection, access)
     if resolved.uris == (STDIN,):
         return _open_stdin(stdin_fd, max_row_bytes, block_bytes, reading, lanes, spool_dir, stdin_held)
-    files, notes = _look_into_all(resolved, reading)
+    files, notes = _look_into_all(resolved, reading, known or {})
     files = _with_renames(files, reading)
     if agrees_later and any(file.format.agree is not None for file in files):
         return SequentialSource(
@@ -76,13 +78,17 @@ def open_source(
     return open_files(files, max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=(*notes, *notes_of(files)))
 
 
-def _look_into_all(resolved: Resolved, reading: Reading) -> tuple[tuple[SourceFile, ...], tuple[str, ...]]:
+def _look_into_all(
+    resolved: Resolved, reading: Reading, known: Mapping[str, LookedInto]
+) -> tuple[tuple[SourceFile, ...], tuple[str, ...]]:
     """The files that hold rows, and what a person should know of them."""
     found: list[Found] = []
     passed: list[str] = []
 
     def look(uri: str) -> Found | None:
         entry = resolved.entries.get(uri)
+        if uri in known and (file := file_of(known[uri], reading, entry)) is not None:
+            return Found((file,))
         if uri in resolved.perhaps and not begins_as_json(uri, reading, entry):
             return None
         return look_into(uri, reading, entry)
