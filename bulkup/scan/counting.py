@@ -123,7 +123,7 @@ def line_behind(block: Block, place: Place, line: Line) -> Place:
 
 
 def _part(block: Block, lines: Sequence[Line]) -> Block:
-    data = b"".join([line.row + b"\n" for line in lines])
+    data = b"".join([line.raw + b"\n" for line in lines])
     offsets = None if block.offsets is None else [line.position for line in lines]
     return Block(data, lines[0].position, lines[-1].position + len(lines[-1].raw) + 1, offsets)
 

@@ -14,11 +14,11 @@ from bulkup.encoding.choosing import choose_preset, fitting
 from bulkup.encoding.decision import readable_rows
 from bulkup.encoding.depth import room_to_recurse
 from bulkup.encoding.doubled_keys import DoubledKeys
-from bulkup.encoding.lines import Line
+from bulkup.encoding.lines import Line, lines_of
 from bulkup.errors import UsageProblem
 from bulkup.model import Block, EncodedBlock, LongRow, Validation
 from bulkup.rows.schema import Column, Holds, Kind, given_columns, infer_column
-from bulkup.scan.counting import Check, Counts, alone, look_by_halves
+from bulkup.scan.counting import Check, Counts, alone, line_behind, look_by_halves
 from bulkup.scan.found import Found
 from bulkup.scan.learned import KeyCounts, Learned
 from bulkup.scan.look import known, open_to_all, tokens_in
@@ -167,7 +167,8 @@ class WideningJudge:
 
     def _take_whole(self, block: Block, made: EncodedBlock, place: Place) -> int:
         if made.rows:
-            self._first_row = self._first_row or place
+            if self._first_row is None:
+                self._first_row = next(line_behind(block, place, line) for line in lines_of(block) if line.row)
             if self._keys.counts and self._has_gaps:
                 self._keys.add(_rows_of(made.body.replace(b"\n", b",")))  # a shortcut leaves breaks
             elif self._keys.counts:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
 import json
 import random
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +17,18 @@ import pytest
 from bulkup import Collinear, Nebius
 from bulkup.errors import BulkupError
 from bulkup.run.checking import check
+from bulkup.scan import spread
 from tests.e2e.harness import Bench
 
-FEW, ALL = range(8), range(8, 30)
+FEW, ALL = [*range(7), 81], range(7, 40)
 DATASETS = re.compile(r"(about )?([\d,]+) datasets, named")
+
+
+@pytest.fixture(autouse=True)
+def _in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is scanned in one part otherwise is scanned in several."""
+    monkeypatch.setattr(spread, "PART_BYTES", 16 * 1024)
+    monkeypatch.setattr(spread, "LEAST_BYTES", 16 * 1024)
 
 
 def turn(rng: random.Random, role: str) -> dict[str, Any]:
@@ -39,7 +51,7 @@ def spoilt(rng: random.Random, row: dict[str, Any]) -> bytes:
     """*row* with one fault, or one surprise."""
     key = rng.choice(list(row))
     line = json.dumps(row).encode()
-    match rng.randrange(10):
+    match rng.randrange(12):
         case 0:
             return line[: len(line) // 2]
         case 1:
@@ -58,43 +70,78 @@ def spoilt(rng: random.Random, row: dict[str, Any]) -> bytes:
             return json.dumps(row | {"ground_truth": rng.choice([1, 1.0, "x"])}).encode()
         case 8:
             return line[:-1] + b',"context":"\\ud800"}'
+        case 9:
+            return line[:-1] + b',"more":{"deep":["\\ud83d",NaN]}}'
+        case 10:
+            return line[:-1] + b',"more":{"k":1,"k":1e999}}'
         case _:
             return json.dumps(row | {key: "x" * 5000}).encode()
 
 
-def source(folder: Path, seed: int) -> tuple[Path, dict[str, Any]]:
-    """A file of a few hundred rows, and how it is to be sent."""
+def source(folder: Path, seed: int) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """A file of a few hundred rows, or a folder of some; what is chosen for the destination, and for the run."""
     rng = random.Random(seed)
     make = rng.choice([chat, pair, own])
     dirt = rng.choice([0, 0.01, 0.04])
     rows = [make(rng) for _ in range(rng.randint(1, 400))]
-    lines = [spoilt(rng, row) if rng.random() < dirt else json.dumps(row).encode() for row in rows]
-    data = rng.choice([b"\n", b"\r\n"]).join(lines) + rng.choice([b"", b"\n", b"\n\n"])
+    kind = rng.choice(
+        ["lines", "lines", "lines", "array", "pretty", "gzip", "crlf", "several", "several packed", "table"]
+    )
     path = folder / "dirty.jsonl"
-    if rng.random() < 0.2:
-        data = b"[" + b",\n".join(json.dumps(row).encode() for row in rows) + b"]"
-    path.write_bytes(data)
+    if kind.startswith("several"):
+        path = folder / "rows"
+        path.mkdir()
+        cuts = sorted(rng.randrange(len(rows) + 1) for _ in range(rng.randint(1, 4)))
+        for number, (begin, end) in enumerate(pairwise([0, *cuts, len(rows)])):
+            data = written(rng, rows[begin:end], dirt, b"\n")
+            name = f"{number}.jsonl" + (".gz" if kind == "several packed" else "")
+            (path / name).write_bytes(gzip.compress(data) if kind == "several packed" else data)
+    elif kind == "table":
+        path = folder / "dirty.csv"
+        table = io.StringIO()
+        out = csv.writer(table)
+        out.writerows([["question", "answer"], *([one["question"], one["answer"]] for one in map(pair, [rng] * 50))])
+        out.writerows([["5", "a"], ["only one"]] if dirt else [])
+        path.write_text(table.getvalue(), encoding="utf-8")
+        make = pair
+    elif kind in ("array", "pretty"):
+        path.write_text(json.dumps(rows) if kind == "array" else "\n".join(json.dumps(row, indent=1) for row in rows))
+    else:
+        data = written(rng, rows, dirt, b"\r\n" if kind == "crlf" else b"\n")
+        path = path.with_suffix(".jsonl.gz") if kind == "gzip" else path
+        path.write_bytes(gzip.compress(data) if kind == "gzip" else data)
     chosen: dict[str, Any] = {"max_chunk_bytes": rng.choice([4000, 20_000, 16_000_000])}
     if rng.random() < 0.3:
         chosen["max_chunk_rows"] = rng.choice([7, 50])
     if rng.random() < 0.3:
         chosen["preset"] = {chat: "chat", pair: "question-answer", own: "identity"}[make]
-    return path, chosen
+    settings: dict[str, Any] = {}
+    if rng.random() < 0.2 and not dirt:  # else the service refuses some
+        settings["validation"] = "trust"
+    elif rng.random() < 0.3:
+        chosen["repair"] = "duplicate-keys=last,nan=null,surrogates=replace"
+    return path, chosen, settings
+
+
+def written(rng: random.Random, rows: list[dict[str, Any]], dirt: float, end: bytes) -> bytes:
+    """*rows* as lines, some of them spoilt."""
+    lines = [spoilt(rng, row) if rng.random() < dirt else json.dumps(row).encode() for row in rows]
+    return end.join(lines) + rng.choice([b"", end, end * 2])
 
 
 @pytest.mark.parametrize("seed", [*FEW, *(pytest.param(seed, marks=pytest.mark.slow) for seed in ALL)])
 async def test_what_is_said_is_what_is_done(bench: Bench, tmp_path: Path, seed: int) -> None:
-    path, chosen = source(tmp_path, seed)
+    path, chosen, settings = source(tmp_path, seed)
     for lane in (bench.nebius(**chosen), bench.collinear(**chosen)):
-        await _agree(bench, path, lane)
+        await _agree(bench, path, lane, **settings)
 
 
-async def _agree(bench: Bench, path: Path, lane: Nebius | Collinear) -> None:
+async def _agree(bench: Bench, path: Path, lane: Nebius | Collinear, **settings: Any) -> None:
     name = lane.service
     said = done = None
     refusals: list[tuple[int, str]] = []
     try:
-        checked = await check(bench.upload(lane, source=path, workers=1), tell=lambda _: None)
+        checked = await check(bench.upload(lane, source=path, **{"workers": 1, **settings}), tell=lambda _: None)
         said = checked.lanes[name]
         if said.exit_code == 10:
             refusals.append((10, said.reason or ""))
@@ -103,7 +150,7 @@ async def _agree(bench: Bench, path: Path, lane: Nebius | Collinear) -> None:
     bench.notes.clear()
     before = bench.emulator.summary()[name]["uploads_received"]
     try:
-        receipt = await bench.run(lane, source=path)
+        receipt = await bench.run(lane, source=path, **settings)
         done = receipt.destinations[name]
     except BulkupError as error:
         refusals.append((error.exit_code, str(error)))

@@ -241,3 +241,14 @@ def test_half_a_surrogate_pair_is_rejected_by_the_scan_and_by_a_text_column(path
     made = found.plan.encoder().encode_rows(ln.block(data))
     assert [row.reject is not None for row in made] == [False, False, True]
     assert (said(found), found.rejected) == (["a string (JSON text)"], 1)
+
+
+def test_white_space_around_a_row_is_a_part_of_it(path: Path) -> None:
+    """As for an upload: it counts for the longest row, and what is wrong with a row is told of the line as it stands."""
+    data = lines({"a": "x"}, b'{"a":"y"}' + b" " * 1000, b'{"a":"\\u8a9e  ')
+    found = scanned(path, data, max_row_bytes=1000)
+    made = found.plan.encoder().encode_rows(ln.block(data))
+    assert [row.reject is not None for row in made] == [False, True, True]
+    assert made[2].reject is not None
+    assert made[2].reject.reason == found.reasons[1].text
+    assert (found.rows, found.rejected) == (1, 2)
