@@ -36,7 +36,7 @@ class Waiting(StrEnum):
 class _Spending(Enum):
     """What the time of a lane goes to."""
 
-    NOTHING = "not begun, ended, or waiting for evidence"
+    NOTHING = "not begun, ended, paused, or waiting for evidence"
     QUOTA = "something is held back by the gate or the rate"
     FULL = "every permit is taken"
     IDLE = "there is room for more than there is to send"
@@ -87,12 +87,14 @@ class Pacing:
         """Grant no slot until `go_on`. What is under way goes on."""
         if self._goes_on is None:
             self._goes_on = anyio.Event()
+            self._account()
 
     def go_on(self) -> None:
         """Grant slots again."""
         if self._goes_on is not None:
             self._goes_on.set()
             self._goes_on = None
+            self._account()
 
     def change(
         self,
@@ -253,7 +255,9 @@ class Pacing:
         now = self._clock()
         self._spent[self._spending] += now - self._since
         self._since = now
-        if self._throttled:
+        if self.is_paused:
+            self._spending = _Spending.NOTHING
+        elif self._throttled:
             self._spending = _Spending.QUOTA
         elif not self._has_begun or self._waiting_for_evidence:
             self._spending = _Spending.NOTHING

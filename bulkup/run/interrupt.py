@@ -19,6 +19,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.code: ExitCode | None = None
+        self.why = "interrupted"
         self._drain = anyio.Event()
         self._abort = anyio.Event()
         self._is_heard = False
@@ -34,8 +35,13 @@ class Interrupt:
 
     def hang_up(self) -> None:
         """Drain, however often this is said: the kernel and a shell each say that the terminal has gone, and systemd may too."""
+        self.stop(ExitCode.TERMINATED, self.why)
+
+    def stop(self, code: ExitCode, why: str) -> None:
+        """Drain, however often this is said, and end with *code*; *why* is for the receipt."""
         if self.code is None:
-            self.request(ExitCode.TERMINATED)
+            self.why = why
+            self.request(code)
 
     def abort(self) -> None:
         """Abort at once."""

@@ -71,7 +71,7 @@ def _carry_out(run: OpenRun, command: Command) -> tuple[bool, str]:
             run.say("going on")
             return True, "going on"
         case "stop":
-            run.wish.interrupt.request(ExitCode.STOPPED_BY_LIMIT)
+            run.wish.interrupt.stop(ExitCode.STOPPED_BY_LIMIT, "stopped by `bulkup stop`")
             return True, "stopping: requests that are under way end; `bulkup resume` goes on"
         case "set":
             return _set(run, dict(command.values))
@@ -111,7 +111,7 @@ async def _stop_after(run: OpenRun, text: str) -> None:
     while _spent(run, what) < most:  # noqa: ASYNC110 - what is spent is counted elsewhere, by the hundred thousand
         await anyio.sleep(0.1)
     run.say(f"--stop-after {text} is reached")
-    run.wish.interrupt.request(ExitCode.STOPPED_BY_LIMIT)
+    run.wish.interrupt.stop(ExitCode.STOPPED_BY_LIMIT, f"--stop-after {text} was reached")
     await anyio.sleep_forever()
 
 

@@ -100,14 +100,15 @@ def _line(run: RunFolder) -> RunLine:
     verdict = run_verdict(record)
     totals = [lane.totals for lane in record.lanes.values()]
     is_whole = all(lane.planned_whole for lane in record.lanes.values())
-    settled = sum(t.rows_landed + t.rows_rejected for t in totals)
-    read = sum(t.rows_read for t in totals)
+    is_counted = all(lane.planned_whole or lane.source_rows is not None for lane in record.lanes.values())
+    settled = sum(t.rows_landed + t.rows_rejected + t.rows_skipped for t in totals)
+    read = sum(t.rows_read + t.rows_made for t in totals) + sum(lane.rows_unread for lane in record.lanes.values())
     return RunLine(
         run_id=run.run_id,
         state="running" if holder is not None else "ended" if record.has_ended else "dead",
         status="running" if holder is not None else verdict.status if record.has_ended else "its process died",
         exit_code=int(verdict.exit_code) if record.has_ended else None,
-        share=settled / read if is_whole and read else 1.0 if is_whole else None,
+        share=min(1.0, settled / read) if is_counted and read else 1.0 if is_whole else None,
         rows_landed=sum(t.rows_landed for t in totals),
         rows_left=sum(t.rows_left for t in totals),
         age_s=age_s,

@@ -112,7 +112,7 @@ async def stages_shown(run: OpenRun) -> AsyncIterator[None]:
 
 def _lane_snapshot(lane: Lane, eta: Eta, elapsed_s: float) -> LaneSnapshot:
     tally, pacing = lane.context.tally, lane.context.requests.pacing
-    totals, limited_by = tally.totals, pacing.limiting.now
+    totals, limited_by = tally.totals, None if pacing.is_paused else pacing.limiting.now
     now, trouble = lane.context.clock.monotonic(), lane.context.requests.troubles.last
     per_minute = pacing.quota.per_minute(now)
     snapshot = LaneSnapshot(
@@ -146,7 +146,7 @@ def _lane_snapshot(lane: Lane, eta: Eta, elapsed_s: float) -> LaneSnapshot:
         growth=pacing.quota.growth(now),
         limited_by=limited_by,
     )
-    return replace(snapshot, left_s=left_s)
+    return replace(snapshot, left_s=None if pacing.is_paused else left_s)
 
 
 def _invocation(lane: Lane, duration_s: float) -> Invocation:

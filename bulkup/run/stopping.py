@@ -39,7 +39,7 @@ async def _drain_on_request(run: OpenRun, sending: anyio.CancelScope) -> None:
         f"stopping: waiting up to {timeout_s:.0f} s for requests that are under way (press Ctrl-C again to abort them)"
     )
     for lane in run.lanes:
-        lane.context.halt.set(Reason("interrupted", interrupt.code or ExitCode.INTERRUPTED))
+        lane.context.halt.set(Reason(interrupt.why, interrupt.code or ExitCode.INTERRUPTED))
     until = anyio.current_time() + timeout_s
     await anyio.sleep(timeout_s)
     await anyio.sleep(again_s(anyio.current_time() - until, timeout_s))

@@ -94,6 +94,7 @@ def test_paused_set_continued_and_stopped_under_faults(shell: Shell, rows: list[
     assert done.code == 10, done.err
     for words in ("paused: requests that are under way end", "going on", "set by another process"):
         assert words in done.err
+    assert "stopped by `bulkup stop`" in done.err + done.out
     kinds = Counter(event["event"] for event in events_of(shell))
     assert (kinds["paused"], kinds["continued"], kinds["set"], kinds["ended"]) == (1, 1, 1, 1)
     late = shell.run("stop")
@@ -349,6 +350,8 @@ def test_left_is_all_that_has_not_landed(shell: Shell, rows: list[dict[str, Any]
     command = ("upload", "rows.jsonl", "--to", "nebius", *shell.urls, "--max-chunk-bytes", "2KiB", "--concurrency", "1")
     done = shell.run(*command, "--stop-after", "30rows")
     lane = shell.receipt()["destinations"]["nebius"]
+    assert lane["reason"] == "--stop-after 30rows was reached"
+    assert f"  {lane['rows_landed'] / len(rows):.0%}  " in shell.run("runs").out
     assert lane["rows_read"] == len(rows)
     assert lane["rows_left"] == len(rows) - lane["rows_landed"]
     assert 0 < lane["rows_planned"] <= lane["rows_left"]

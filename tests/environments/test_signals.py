@@ -15,6 +15,7 @@ import pytest
 
 from bulkup.cli.display import Screen
 from bulkup.cli.runner import _answered, _step_aside
+from bulkup.errors import ExitCode
 from bulkup.event import Note, Snapshot
 from bulkup.run.interrupt import Interrupt
 from tests.cli.pictures import RUNNING
@@ -106,6 +107,16 @@ async def test_two_signals_at_once_are_one() -> None:
     assert not interrupt._abort.is_set()
     interrupt.request()
     assert interrupt._abort.is_set()
+
+
+def test_a_stop_that_is_asked_for_twice_aborts_nothing() -> None:
+    """By `bulkup stop`, or by it and `--stop-after`: the first is what the receipt says."""
+    interrupt = Interrupt()
+    interrupt._is_heard = True
+    interrupt.stop(ExitCode.STOPPED_BY_LIMIT, "stopped by `bulkup stop`")
+    interrupt.stop(ExitCode.STOPPED_BY_LIMIT, "--stop-after 1rows was reached")
+    assert (interrupt.code, interrupt.why) == (ExitCode.STOPPED_BY_LIMIT, "stopped by `bulkup stop`")
+    assert not interrupt._abort.is_set()
 
 
 def test_which_signals_are_answered() -> None:

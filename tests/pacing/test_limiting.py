@@ -39,7 +39,9 @@ def test_now_is_the_last_second_and_overall_is_all() -> None:
     assert limiting.now == LimitedBy.SOURCE
 
 
-def limited(*, told: float | None, latency_s: float, source_s: float, evidence_s: float = 0.0) -> LimitedBy | None:
+def limited(
+    *, told: float | None, latency_s: float, source_s: float, evidence_s: float = 0.0, paused_s: float = 0.0
+) -> LimitedBy | None:
     """What limits forty requests by five senders, of which each finds the next chunk after *source_s*."""
 
     async def main() -> LimitedBy | None:
@@ -66,6 +68,12 @@ def limited(*, told: float | None, latency_s: float, source_s: float, evidence_s
         pacing.waiting_for_evidence = "a quiet period"
         await asyncio.sleep(evidence_s)
         pacing.waiting_for_evidence = ""
+        pacing.pause()
+        held = asyncio.create_task(pacing.enter(rows=1, size=1))
+        await asyncio.sleep(paused_s)
+        pacing.go_on()
+        await held
+        pacing.leave()
         pacing.finish()
         await asyncio.sleep(1000)
         pacing.take_stock(cpu_s=0)
@@ -78,6 +86,10 @@ def test_the_time_of_a_lane_is_told_apart() -> None:
     assert limited(told=60, latency_s=0.1, source_s=0) is LimitedBy.QUOTA
     assert limited(told=None, latency_s=1, source_s=0) is LimitedBy.SERVER
     assert limited(told=None, latency_s=0.1, source_s=2) is LimitedBy.SOURCE
+
+
+def test_a_pause_is_nobodys_fault() -> None:
+    assert limited(told=None, latency_s=1, source_s=0, paused_s=500) is LimitedBy.SERVER
 
 
 def test_waiting_for_evidence_is_nobodys_fault() -> None:
