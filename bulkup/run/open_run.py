@@ -43,6 +43,7 @@ from bulkup.model import BLOCK_BYTES
 from bulkup.pacing import Concurrency, Gate, Pacing, Patience
 from bulkup.run.build import reading_of, refuse_secrets, row_options, token_of
 from bulkup.run.changed_source import open_journal
+from bulkup.run.cpus import usable_cpus
 from bulkup.run.fingerprint import to_records
 from bulkup.run.folder import RunFolder, StateDir
 from bulkup.run.interrupt import Interrupt
@@ -57,6 +58,7 @@ from bulkup.run.wish import Upload, full_name, known_run_id
 from bulkup.run.worker import LaneOpening
 from bulkup.settings.config import OnSourceChange, RunSettings
 from bulkup.settings.quantities import host_and_port
+from bulkup.settings.run import Engine
 from bulkup.sources import Held, PlaceAccess, Selection, Source, open_source
 from bulkup.tokens.secret import LONG, Token
 from bulkup.tokens.token_source import TokenSource
@@ -360,7 +362,7 @@ def _lane_context(run: OpenRun, settings: DestinationSettings, destination: Dest
 
 def _chosen(run: OpenRun, settings: DestinationSettings) -> Chosen:
     upload = run.wish.upload
-    memory_bytes = worker_count(upload.settings.workers, run.source) * upload.settings.memory_bytes
+    memory_bytes = _near_workers(upload.settings, run.source) * upload.settings.memory_bytes
     return Chosen(
         run=upload.settings,
         destination=settings,
@@ -388,9 +390,18 @@ def _read_once(read: Callable[[float], Others]) -> Callable[[float], Awaitable[O
     return others
 
 
+def _near_workers(chosen: RunSettings, source: Source) -> int:
+    """How many processes of this machine do the work. 1: this one."""
+    return 1 if chosen.engine is Engine.RAY else worker_count(chosen.workers, source)
+
+
 async def _start_workers(run: OpenRun, locks: list[Lock | None], stack: AsyncExitStack) -> None:
     """Worker processes, where there are to be several: they get ready while the run does."""
-    count = worker_count(run.wish.upload.settings.workers, run.source)
+    chosen = run.wish.upload.settings
+    is_by_ray = chosen.engine is Engine.RAY
+    if is_by_ray and chosen.listen is None:
+        raise UsageProblem("--engine ray needs --listen HOST:PORT: an address of this machine that Ray's nodes reach")
+    count = _near_workers(chosen, run.source)
     if count > 1:
         held = [
             *([run.folder.held] if run.folder.held is not None else []),
@@ -398,9 +409,8 @@ async def _start_workers(run: OpenRun, locks: list[Lock | None], stack: AsyncExi
         ]
         prints = any(lane.context.chosen.rows.function is not None for lane in run.lanes)
         await run.workers.start(count, stack, keep_fds=[lock.fd for lock in held], prints=prints)
-    chosen = run.wish.upload.settings
     if chosen.listen is not None:
-        run.workers.listen(
+        listening = run.workers.listen(
             host_and_port(chosen.listen),
             stack,
             folder=run.folder,
@@ -408,6 +418,13 @@ async def _start_workers(run: OpenRun, locks: list[Lock | None], stack: AsyncExi
             authority=run.journal.authority,
             max_row_bytes=chosen.max_row_bytes,
         )
+        if is_by_ray:
+            from bulkup.run.launching import RayLauncher
+
+            processes = usable_cpus() if chosen.workers == "auto" else int(chosen.workers)
+            launcher = RayLauncher(run.say, processes=processes, key_file=chosen.worker_key)
+            stack.push_async_callback(launcher.close)
+            await launcher.start(listening)
 
 
 def _hear_quota(lanes: list[Lane], name: str, headers: Mapping[str, str]) -> None:

@@ -19,7 +19,7 @@ from bulkup.sources import Source
 from bulkup.workers import Pool
 
 if TYPE_CHECKING:
-    from bulkup.run.far_workers import FarWorkers
+    from bulkup.run.far_workers import FarWorkers, Listening
 
 __all__ = ["RunWorkers", "hand_count", "worker_count"]
 
@@ -106,7 +106,7 @@ class RunWorkers:
         key_file: Path | None,
         authority: Authority,
         max_row_bytes: int,
-    ) -> None:
+    ) -> Listening:
         """Let workers of other machines in, until *stack* ends; they work like those that were started. Raises `UsageProblem`."""
         from bulkup.run.far_workers import FarWorkers
 
@@ -121,6 +121,7 @@ class RunWorkers:
             "",
             f"listening for workers: bulkup worker --connect {found.address} --key {found.key} (the key file is a secret)",
         )
+        return found
 
     def _lost(self, worker: int) -> None:
         left = self._pool.alive

@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import Literal, TypedDict
 
-from bulkup.settings.run import Empty, LogFormat, OnDoubt, OnSourceChange, RejectLimit
+from bulkup.settings.run import Empty, Engine, LogFormat, OnDoubt, OnSourceChange, RejectLimit
 from bulkup.settings.validation import Validation
 
 __all__ = ["RunKeywords"]
@@ -51,6 +51,7 @@ class RunKeywords(TypedDict, total=False):
     memory_bytes: int
     workers: int | Literal["auto"]
     listen: str | None
+    engine: Engine | Literal["local", "ray"]
     worker_key: str | PathLike[str] | None
     connect_timeout_s: float
     stall_timeout_s: float

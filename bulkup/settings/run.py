@@ -26,7 +26,7 @@ from bulkup.settings.quantities import (
 from bulkup.settings.validation import Validation
 from bulkup.tokens.database import shown_address
 
-__all__ = ["Empty", "LogFormat", "OnDoubt", "OnSourceChange", "RejectLimit", "RunOptions"]
+__all__ = ["Empty", "Engine", "LogFormat", "OnDoubt", "OnSourceChange", "RejectLimit", "RunOptions"]
 
 MIB = 1024 * 1024
 
@@ -113,6 +113,13 @@ def parse_delimiter(text: str) -> str:
     if len(found) != 1 or not found.isascii() or found in '"\r\n\0':
         raise UsageProblem(f"--delimiter {text!r}: give one ASCII character, or tab, comma, semicolon or space")
     return found
+
+
+class Engine(StrEnum):
+    """Who starts the workers of a run."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 class LogFormat(StrEnum):
@@ -496,6 +503,15 @@ class RunOptions(OptionTable):
             commands=ON_THE_WAY,
         ),
     ] = None
+    engine: Annotated[
+        Engine,
+        Option(
+            metavar="local|ray",
+            meaning="who starts workers: `ray` places one on each node of the Ray cluster that `RAY_ADDRESS` names, with "
+            "`--workers` processes each; it needs `--listen` (docs/cluster.md)",
+            commands=ON_THE_WAY,
+        ),
+    ] = Engine.LOCAL
     worker_key: Annotated[
         Path | None,
         Option(
