@@ -30,6 +30,12 @@ __all__ = ["SPACE_ID", "destination_at", "main"]
 
 SPACE_ID = "3c90c3cc-0d44-4b50-8888-8dd25736052a"
 
+_LOADED_LATER = (
+    *("bulkup.destinations.{}.wire", "bulkup.destinations.{}.rows", "bulkup.destinations.{}.assumptions"),
+    *("bulkup.doubt.by_name", "bulkup.doubt.by_count", "bulkup.doubt.late"),
+)
+"""What an upload imports once it knows its destination: imports are measured apart."""
+
 T = TypeVar("T")
 
 _KEY = "far.key"
@@ -58,8 +64,9 @@ def destination_at(url: str, wanted: argparse.Namespace) -> Collinear | Nebius:
 
 async def _upload(wanted: argparse.Namespace) -> dict[str, object]:
     destination = destination_at(wanted.url, wanted)
-    with suppress(ImportError):  # an older bulkup has it loaded
-        import_module(f"bulkup.destinations.{wanted.to}.wire")
+    for name in _LOADED_LATER:
+        with suppress(ImportError):  # an older bulkup has these loaded, under other names
+            import_module(name.format(wanted.to))
     workers = await asyncio.to_thread(_far_workers, wanted) if wanted.far else None
     settings = _settings(wanted)
     clock = Stopwatch()
