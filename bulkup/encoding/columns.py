@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, partial
 from itertools import repeat
 from operator import attrgetter
 from typing import Annotated, Any
@@ -108,12 +108,9 @@ class ColumnsCodec:
         self._skips = bool(dropped)
         self._utf8 = Utf8()
         self._members = Members()
-        row = partial(_row_type, columns, dropped, absent_is_null=True)
-        self._decode = line_decoder(row(tokens=_CARRIED))
-        self._decode_complete = line_decoder(_row_type(columns, dropped, tokens=_CARRIED))
+        self._row = partial(_row_type, columns, dropped)
         self._minus_zero = MinusZero()
         self._has_integers = any(column.holds is Holds.INTEGER for column in columns)
-        self._decode_tokens = line_decoder(row(tokens=_CARRIED | {Holds.INTEGER}))
         self._as_is = [
             (i, msgspec.json.Decoder(list[_nullable(column)]).decode)  # type: ignore[misc]
             for i, column in enumerate(columns)
@@ -122,7 +119,6 @@ class ColumnsCodec:
         self._getters = [attrgetter(f"c{i}") for i in range(len(columns))]
         self._encode = msgspec.json.Encoder().encode
         names = [column.name for column in columns]
-        self._out = row_maker("WrittenRow", names)
         self._is_made_anew = self._skips or is_odd(names)
         self._remade = [(i, column) for i, column in enumerate(columns) if column.holds in _REMADE]
         self._nested = [(i, self._getters[i]) for i, column in enumerate(columns) if column.holds in _MAY_NEST]
@@ -135,6 +131,24 @@ class ColumnsCodec:
         self.shortcuts = turns_as_text(columns[0].name) if is_one_text else ()
 
     is_verbatim = False
+
+    # Made when they are first used: most uploads need few of them, and each takes a tenth of a millisecond.
+
+    @cached_property
+    def _decode(self) -> Callable[[bytes], list[Any]]:
+        return line_decoder(self._row(absent_is_null=True, tokens=_CARRIED))
+
+    @cached_property
+    def _decode_complete(self) -> Callable[[bytes], list[Any]]:
+        return line_decoder(self._row(tokens=_CARRIED))
+
+    @cached_property
+    def _decode_tokens(self) -> Callable[[bytes], list[Any]]:
+        return line_decoder(self._row(absent_is_null=True, tokens=_CARRIED | {Holds.INTEGER}))
+
+    @cached_property
+    def _out(self) -> Callable[..., Any]:
+        return row_maker("WrittenRow", [column.name for column in self._columns])
 
     def body(self, data: bytes, rows: int) -> bytes:
         """As `Codec.body`."""
