@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from bulkup.errors import UsageProblem
+from bulkup.light_dataclass import dataclass
 from bulkup.refusal import Refusal, attempt
 from bulkup.sources.json_path import path_text
 from bulkup.sources.not_rows import NotRows
@@ -54,14 +55,29 @@ def fault_of_lone(text: bytes, row_keys: Sequence[frozenset[str]], *, is_whole: 
     holders = list(_holders(fields, ()))
     if not holders:
         return None
-    listed = ", ".join(f"{path_text(path)} ({_count(n, is_whole=is_whole)})" for path, n in holders[:_MOST_OFFERED])
+    listed = ", ".join(
+        f"{path_text(one.path)} ({_count(one.number, is_whole=is_whole)})" for one in holders[:_MOST_OFFERED]
+    )
     more = f" and {len(holders) - _MOST_OFFERED:,} more" if len(holders) > _MOST_OFFERED else ""
-    best = path_text(max(holders, key=lambda holder: holder[1])[0])
+    best = path_text(max(holders, key=lambda one: (one.has_one_of(row_keys), one.number)).path)
     return NotRows(
         f"is one object that holds rows under a key: {listed}{more}. Say which with --rows-at, such as --rows-at {_quoted(best)}; "
         "or --rows-at . if the object itself is a row",
         UsageProblem,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """The arrays at *path* hold *number* objects, the first of which has *keys*."""
+
+    path: tuple[str, ...]
+    number: int
+    keys: frozenset[str]
+
+    def has_one_of(self, row_keys: Sequence[frozenset[str]]) -> bool:
+        """Whether the first is in the shape of a row."""
+        return any(keys <= self.keys for keys in row_keys)
 
 
 def _quoted(path: str) -> str:
@@ -72,15 +88,15 @@ def _count(number: int, *, is_whole: bool) -> str:
     return f"{'' if is_whole else 'at least '}{number:,} object{'' if number == 1 else 's'}"
 
 
-def _holders(fields: Fields, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
-    """The arrays of objects in *fields*, by their paths, with how many objects each holds, all arrays at one path together."""
+def _holders(fields: Fields, path: tuple[str, ...]) -> Iterator[_Holder]:
+    """The arrays of objects in *fields*, all arrays at one path together."""
     level: dict[str, list[bytes]] = {}
     for key, value in fields.items():
         level.setdefault(key, []).append(value)
     yield from _in_level(level, path)
 
 
-def _in_level(level: Mapping[str, Sequence[bytes]], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
+def _in_level(level: Mapping[str, Sequence[bytes]], path: tuple[str, ...]) -> Iterator[_Holder]:
     for key, values in level.items():
         objects: list[Fields] = []
         number = 0
@@ -93,7 +109,7 @@ def _in_level(level: Mapping[str, Sequence[bytes]], path: tuple[str, ...]) -> It
                 objects.append(member)
         here = (*path, key)
         if number:
-            yield here, number
+            yield _Holder(here, number, frozenset(objects[0]))
         if objects and len(here) < _DEEPEST:
             below: dict[str, list[bytes]] = {}
             for one in objects:

@@ -75,6 +75,9 @@ _LIKELY = ("shift_jis", "euc_jp", "euc_kr", "gb18030", "big5", "windows-1252", "
 
 _TABLES = {".parquet": "Parquet", ".arrow": "Arrow", ".feather": "Feather", ".xlsx": "workbook"}
 _LFS = b"version https://git-lfs.github.com/spec/"
+_SEPARATOR = b"\x1e"
+_SCRIPT = re.compile(rb"(?:(?:var|let|const|export|window|module)\b[^\n\[{]{0,200}=?|[\w$.]{1,100}\()\s*[\[{]")
+_COMMA_AT_END = re.compile(rb",\s*([}\]])")
 _MARKUP = re.compile(rb"<(?:!doctype|html|head|body|\?xml|[a-z!])", re.IGNORECASE)
 
 
@@ -113,6 +116,15 @@ def no_json(text: bytes) -> NotRows:
     if isinstance(value := attempt(msgspec.json.decode, line), str | int | float):
         kind = "true or false" if isinstance(value, bool) else "a string" if isinstance(value, str) else "a number"
         return NotRows(f"has {kind} in each line, and a row is an object; make rows of them: jq -c '{{text: .}}'")
+    if text.startswith(_SEPARATOR):
+        return NotRows(
+            "is a JSON text sequence (RFC 7464), with a control character before each row; take these out: "
+            "tr -d '\\036' < FILE > NEW"
+        )
+    if _SCRIPT.match(text):
+        return NotRows(
+            "is JavaScript, not JSON; take out what stands before the first [ or { and behind the last ] or }"
+        )
     return NotRows("is neither JSON lines nor a JSON array, nor CSV; convert it to JSON lines, or say --delimiter")
 
 
@@ -123,9 +135,14 @@ def no_table(name: str) -> NotRows | None:
 
 
 def python_repr(lines: Sequence[bytes]) -> NotRows | None:
-    """Where no line is a row, and the first is what Python prints of a dictionary."""
+    """Where no line is a row, and the first is what Python takes for a dictionary."""
     if not lines or not _is_repr(lines[0]) or any(map(is_row, lines)):
         return None
+    if is_row(_COMMA_AT_END.sub(rb"\1", lines[0])):
+        return NotRows(
+            "has a comma behind the last value in each row, which JSON does not allow; take these out, or write the rows "
+            "with json.dumps"
+        )
     return NotRows(
         "is what Python prints, not JSON (single quotes, None, True); write the rows with json.dumps instead of str or repr"
     )

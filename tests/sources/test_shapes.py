@@ -231,3 +231,28 @@ def test_of_a_pipe_an_object_that_holds_rows_is_looked_behind(followed: bool) ->
     finally:
         writer.join()
         os.close(out)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'\x1e{"a": 1}\n\x1e{"a": 2}\n', "is a JSON text sequence"),
+        (b'var rows = [{"a": 1}];', "is JavaScript"),
+        (b'export default [\n{"a": 1}]', "is JavaScript"),
+        (b'window.rows = {"a": [1]};', "is JavaScript"),
+        (b'jQuery.call_1([{"a": 1}])', "is JavaScript"),
+        (b'{"a": 1,}\n{"a": [2,],}\n', "has a comma behind the last value"),
+        (b"{'a': 1,}\n{'a': 2,}\n", "is what Python prints"),
+    ],
+)
+def test_what_is_nearly_json_is_called_by_its_name(tmp_path: Path, content: bytes, said: str) -> None:
+    with pytest.raises(SourceUnreadable, match=said):
+        _inspected(tmp_path, content)
+
+
+@pytest.mark.parametrize("key", ["data", "turns"])
+def test_of_several_keys_the_one_whose_objects_are_rows_is_offered(tmp_path: Path, key: str) -> None:
+    """Not the one with most objects, which may be the parts of the rows."""
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    with pytest.raises(UsageProblem, match=f"such as --rows-at {key};"):
+        _inspected(tmp_path, json.dumps({key: [{"messages": turns}] * 3}).encode())
