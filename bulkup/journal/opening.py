@@ -108,12 +108,13 @@ def _connected(path: Path, *, may_create: bool, wal: bool) -> _Written:
         was_wal = _is_wal(path)
         if was_wal and not wal:  # the index of the log is kept in this process's own memory then
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        if may_create and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+        is_new = may_create and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        if is_new:
             _refuse_emptied(path)
             if wal:
                 connection.execute("PRAGMA journal_mode = WAL")
             create(connection)
-        known = _check(connection, path, to_write=True)
+        known = FORMAT if is_new else _check(connection, path, to_write=True)
         connection.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'TRUNCATE'}")
         connection.execute("PRAGMA synchronous = FULL")
         if was_wal and not wal:
