@@ -155,6 +155,7 @@ def figures(told: dict[str, Any], ended: Ended, size: int) -> Metrics:
         "process_cpu_s": round(ended.cpu_s, 3),
         "peak_pss_mib": None if peak is None else round(peak / _MIB, 1),
         "max_body_bytes": told.get("max_body_bytes"),
+        "database_cpu_s": told.get("database_cpu_s"),
         "throttled_s": told.get("throttled_s"),
         "progress_cpu_s": told.get("progress_cpu_s"),
         "progress_start_cpu_s": told.get("progress_start_cpu_s"),

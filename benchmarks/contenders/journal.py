@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from benchmarks.contenders.told import Stopwatch, tell
 from benchmarks.contenders.upload import without_journal
 from bulkup.chunk import Chunk, ChunkId, Evidence, TileSpan
-from bulkup.journal import LaneJournal, SqliteJournal
+from bulkup.journal import Journal, LaneJournal, SqliteJournal
 
 __all__ = ["main"]
 
@@ -76,14 +77,13 @@ async def _deliver(lane: LaneJournal, incoming: MemoryObjectReceiveStream[Chunk]
             await lane.landed(chunk.id, "3c90c3cc", evidence=Evidence.ANSWER, ids=line)
 
 
-async def _run(folder: Path, chunks: int, per_second: float) -> dict[str, object]:
-    journal = SqliteJournal.open(folder, create=True)
+async def _run(journal: Journal, chunks: int, per_second: float, deliverers: int) -> dict[str, object]:
     clock = Stopwatch()
     out, incoming = anyio.create_memory_object_stream[Chunk](0)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_prepare, journal.lane(LANE), chunks, per_second, out)
         async with incoming:
-            for _ in range(DELIVERERS):
+            for _ in range(deliverers):
                 tasks.start_soon(_deliver, journal.lane(LANE), incoming.clone())
     journal.close()
     return {**clock.read(), "source_bytes": chunks * TILE_BYTES, "chunks": chunks}
@@ -96,11 +96,39 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, required=True)
     parser.add_argument("--per-second", type=float, required=True)
     parser.add_argument("--without", choices=("journal",))
+    parser.add_argument("--deliverers", type=int, default=DELIVERERS)
+    parser.add_argument("--postgres", action="store_true", help="the journal is in a server of its own, with fsync")
     wanted = parser.parse_args()
     if wanted.without:
         without_journal()
     with tempfile.TemporaryDirectory(dir=wanted.source.parent) as folder:
-        tell(lambda: asyncio.run(_run(Path(folder), wanted.chunks, wanted.per_second)))
+        at = Path(folder)
+        if wanted.postgres:
+            tell(lambda: _in_postgres(at, wanted))
+        else:
+            journal = SqliteJournal.open(at, create=True)
+            tell(lambda: asyncio.run(_run(journal, wanted.chunks, wanted.per_second, wanted.deliverers)))
+
+
+def _in_postgres(folder: Path, wanted: argparse.Namespace) -> dict[str, object]:
+    """The same, and the CPU seconds of the database, whose files are in a folder that its user may enter."""
+    from bulkup.journal.postgres.keeper import PostgresJournal
+    from bulkup.journal.postgres.wanted import Wanted
+    from tests.journal.postgres_server import PostgresServer
+
+    at = Path(tempfile.mkdtemp(prefix="bulkup-benchmark-pg-"))
+    at.chmod(0o755)
+    (folder / "run").mkdir()
+    server = PostgresServer(at / "server", fsync="on", full_page_writes="on")
+    try:
+        server.start()
+        journal = PostgresJournal.open(server.address(), folder / "run", "run", Wanted())
+        before_s = server.cpu_s()
+        found = asyncio.run(_run(journal, wanted.chunks, wanted.per_second, wanted.deliverers))
+        return {**found, "database_cpu_s": server.cpu_s() - before_s}
+    finally:
+        server.stop()
+        shutil.rmtree(at, ignore_errors=True)
 
 
 if __name__ == "__main__":

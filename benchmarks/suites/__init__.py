@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from benchmarks.bench import Bench
 from benchmarks.case import Case
-from benchmarks.suites import ceilings, cluster, cost, formats, growth, peers, places, quota, start, uploads
+from benchmarks.suites import ceilings, cluster, cost, formats, growth, journals, peers, places, quota, start, uploads
 
 __all__ = ["SUITES"]
 
@@ -20,6 +20,6 @@ SUITES: dict[str, Callable[[Bench], list[Case]]] = {
     "start": start.cases,
     "quota": quota.cases,
     "growth": growth.cases,
-    "cluster": cluster.cases,
+    "cluster": lambda bench: [*cluster.cases(bench), *journals.cases(bench)],
 }
 """By name, in the order in which a round goes through them."""

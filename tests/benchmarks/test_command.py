@@ -43,7 +43,7 @@ _IDENTITY = Case(
 _A_CASE_OF_EACH_KIND = (
     "msgspec alone", "imports alone", "full, 2 workers", "into Collinear, parquet",
     "aiohttp + gather", "chunks a second, on", "echo off", "--help",
-    "600 requests a minute", "fixed at", "resume of", "bulkup, folder",
+    "600 requests a minute", "fixed at", "resume of", "bulkup, folder", "journal in PostgreSQL",
 )  # fmt: skip
 
 

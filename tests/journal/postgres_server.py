@@ -68,6 +68,13 @@ class PostgresServer:
         word = "" if password is None else f":{quote(password, safe='')}"
         return f"postgresql://{user}{word}@/{database}?host={self.folder}"
 
+    def new_database(self) -> str:
+        """The address of a database that nobody else has."""
+        name = unique("db")
+        with psycopg.connect(self.address(), autocommit=True) as db:
+            db.execute(f'CREATE DATABASE "{name}"'.encode())
+        return self.address(database=name)
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         assert self._postgres is not None
@@ -101,6 +108,21 @@ class PostgresServer:
         """Stop it so, and start it again."""
         self.stop(how)
         self.start()
+
+    def cpu_s(self) -> float:
+        """CPU seconds of the server, of its processes that live and of those that have ended."""
+        assert self.process is not None
+        ticks = 0
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = entry.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(entry.parent.name) == self.process.pid:
+                ticks += sum(map(int, fields[11:15]))
+            elif int(fields[1]) == self.process.pid:
+                ticks += sum(map(int, fields[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def _run(self, *command: str) -> None:
         done = subprocess.run([*self._as, *command], capture_output=True, cwd="/")

@@ -68,8 +68,12 @@ def execute(statement: str, *values: object) -> list[tuple[Any, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
-def expire(name: str) -> None:
-    """As if the holder of the run had not reached the database for the time of its lease."""
+def stop_renewing(journal: PostgresJournal, name: str) -> None:
+    """As if the journal's process had not reached the database for the time of its lease, which it does not know yet."""
+    lease = journal.authority
+    assert isinstance(lease, Lease)
+    lease._ends.set()
+    lease._thread.join()
     execute("UPDATE bulkup.runs SET expires_at = now() - interval '1 ms' WHERE name = %s", name)
 
 
@@ -207,7 +211,8 @@ async def test_whoever_was_taken_over_writes_nothing_and_sends_nothing(tmp_path:
     with opened(tmp_path / "a", name) as old:
         await old.lane(LANE).plan([chunk(0), chunk(1)])
         await old.lane(LANE).sending(chunk(0).id, 1.0)
-        expire(name)
+        stop_renewing(old, name)
+        assert old.authority.holds()
         with opened(tmp_path / "b", name, has_lock=False) as new:
             assert new.authority.epoch == old.authority.epoch + 1
             with pytest.raises(RunLocked, match="another process has taken this run over"):
@@ -220,6 +225,25 @@ async def test_whoever_was_taken_over_writes_nothing_and_sends_nothing(tmp_path:
             assert [one.id.tile for one in await new.lane(LANE).open_chunks(ChunkState.IN_DOUBT)] == [0]
             assert await new.lane(LANE).page_of_ids() == ([], None)
     assert RunLocked.exit_code == ExitCode.LOCKED
+
+
+async def test_a_process_that_is_stopped_in_the_middle_of_a_group_holds_nobody_up(tmp_path: Path) -> None:
+    """It keeps the run's row locked, and the database waits for the rest of its group: whoever takes over ends its connection."""
+    name = unique()
+    with opened(tmp_path / "a", name) as old:
+        stop_renewing(old, name)
+        writer = old._writer
+        pipeline = writer._db.pipeline()
+        pipeline.__enter__()
+        writer._db.execute("BEGIN")
+        writer._db.execute("SELECT 1 FROM bulkup.runs WHERE name = %s FOR SHARE", (name,))
+        writer._db.pgconn.send_flush_request()
+        writer._db.pgconn.flush()  # and no word more: no Sync
+        journal = await asyncio.wait_for(asyncio.to_thread(taken, tmp_path, name), 60)
+        assert journal.authority.epoch == 2
+        journal.close()
+        with pytest.raises(psycopg.OperationalError):
+            pipeline.__exit__(None, None, None)
 
 
 async def test_a_dead_process_with_the_folder_s_lock_is_followed_at_once(tmp_path: Path) -> None:
@@ -268,7 +292,7 @@ async def test_a_dataset_has_one_run(tmp_path: Path) -> None:
     stopped = unique("c")
     with opened(tmp_path / "c", stopped) as one, opened(tmp_path / "d", unique("d")) as other:
         await one.claim_dataset(dataset)
-        expire(stopped)
+        stop_renewing(one, stopped)
         await other.claim_dataset(dataset)
         with pytest.raises(RunLocked):
             await one.set_fact(_RUN_NUMBER, 1)

@@ -1,4 +1,5 @@
-"""`python -m tests.matrix --cells 500 --seed 1`: the crash matrix, as many seeded cells as wanted."""
+"""`python -m tests.matrix --cells 500 --seed 1`: the crash matrix, as many seeded cells as wanted. With `--postgres` their
+journals are in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import argparse
 import sys
 import time
 
+from tests.journal.postgres_server import postgres_server
 from tests.matrix.cells import Cell, cells, smoke
 from tests.matrix.runner import Came, run_cells, summary
 
@@ -22,11 +24,13 @@ def main() -> int:
     parser.add_argument("--number", type=int, help="run only the cell of this number")
     parser.add_argument("--smoke", action="store_true", help="the cells of the default suite")
     parser.add_argument("--times", type=int, default=1, help="run each cell so many times")
+    parser.add_argument("--postgres", action="store_true", help="keep the journals in a PostgreSQL server of its own")
     given = parser.parse_args()
     chosen: list[Cell] = smoke() if given.smoke else cells(given.cells, given.seed)
     chosen = [c for c in chosen if (given.only or "") in str(c) and given.number in (None, c.number)] * given.times
     began = time.monotonic()
-    came = run_cells(chosen, jobs=given.jobs, tell=_tell)
+    journals = postgres_server().new_database if given.postgres else None
+    came = run_cells(chosen, jobs=given.jobs, tell=_tell, journals=journals)
     print(f"{summary(came)}; {time.monotonic() - began:.0f} s, seed {given.seed}")
     return any(one.faults for one in came)
 

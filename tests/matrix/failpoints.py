@@ -12,22 +12,24 @@ from typing import Any
 from bulkup.destinations.base import Payload
 from bulkup.flow.executors import Executors
 from bulkup.flow.settler import Settler
+from bulkup.journal.postgres.keeper import PostgresLane
 from bulkup.journal.sqlite import SqliteLane
 
 __all__ = ["POINTS", "arm"]
 
 Kill = Callable[[], None]
+KEEPERS: tuple[type, ...] = (SqliteLane, PostgresLane)
 
 
-def arm(point: str, number: int) -> None:
-    """Kill this process the *number*-th time (from 1) that *point* is reached. `none` never does."""
+def arm(point: str, number: int, by: signal.Signals = signal.SIGKILL) -> None:
+    """Kill this process the *number*-th time (from 1) that *point* is reached, or stop it (*by* SIGSTOP). `none` never does."""
     left = number
 
     def kill() -> None:
         nonlocal left
         left -= 1
-        if left <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if left == 0 or (left < 0 and by is signal.SIGKILL):
+            os.kill(os.getpid(), by)
 
     POINTS[point](kill)
 
@@ -55,15 +57,30 @@ def _after(owner: type, name: str) -> Callable[[Kill], None]:
     return lambda kill: _around(owner, name, kill, after=True)
 
 
-def _planned(kill: Kill) -> None:
-    inner = SqliteLane.plan
+def _lane(name: str, *, after: bool) -> Callable[[Kill], None]:
+    """Around a method of the journal's lane, wherever the journal is."""
 
-    def plan(self: SqliteLane, *args: Any, **kwargs: Any) -> asyncio.Future[None]:
-        future = inner(self, *args, **kwargs)
+    def point(kill: Kill) -> None:
+        for keeper in KEEPERS:
+            _around(keeper, name, kill, after=after)
+
+    return point
+
+
+def _planned(kill: Kill) -> None:
+    for keeper in KEEPERS:
+        _plan_of(keeper, kill)
+
+
+def _plan_of(keeper: Any, kill: Kill) -> None:
+    inner = keeper.plan
+
+    def plan(self: Any, *args: Any, **kwargs: Any) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = inner(self, *args, **kwargs)
         future.add_done_callback(lambda _: kill())
         return future
 
-    SqliteLane.plan = plan  # type: ignore[method-assign]
+    keeper.plan = plan
 
 
 def _body(blocks: int) -> Callable[[Kill], None]:
@@ -101,18 +118,18 @@ def _whole_body(kill: Kill) -> None:
 
 POINTS: dict[str, Callable[[Kill], None]] = {
     "none": lambda kill: None,
-    "surveyed": _after(SqliteLane, "set_fact"),
+    "surveyed": _lane("set_fact", after=True),
     "planned": _planned,
-    "before sending": _before(SqliteLane, "sending"),
-    "sending": _after(SqliteLane, "sending"),
+    "before sending": _lane("sending", after=False),
+    "sending": _lane("sending", after=True),
     "envelope sent": _body(1),
     "rows sent": _body(2),
     "body sent": _whole_body,
     "answer come": _after(Executors, "send"),
-    "answered": _after(SqliteLane, "answered"),
-    "in doubt": _after(SqliteLane, "in_doubt"),
-    "before landed": _before(SqliteLane, "landed"),
-    "landed": _after(SqliteLane, "landed"),
+    "answered": _lane("answered", after=True),
+    "in doubt": _lane("in_doubt", after=True),
+    "before landed": _lane("landed", after=False),
+    "landed": _lane("landed", after=True),
     "looking": _before(Settler, "_look"),
     "looked": _after(Settler, "_look"),
     "before a verdict": _before(Settler, "_carry_out"),

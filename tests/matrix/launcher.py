@@ -39,7 +39,7 @@ LONGEST_S = 90
 
 def run(given: dict[str, Any]) -> int:
     """One invocation of an upload in this process, with its failpoint armed. The exit code."""
-    arm(given.get("point", "none"), given.get("number", 1))
+    arm(given.get("point", "none"), given.get("number", 1), signal.Signals[given.get("by", "SIGKILL")])
     destinations = tuple(
         service_named(lane).settings.model_validate(chosen) for lane, chosen in given["destinations"].items()
     )

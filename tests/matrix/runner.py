@@ -58,9 +58,10 @@ def run_cells(
     tell: Callable[[Came], None] = lambda _: None,
     serve: Callable[[], AbstractContextManager[Spawned]] = spawned,
     environment: Mapping[str, str] = TOKENS,
+    journals: Callable[[], str] | None = None,
 ) -> list[Came]:
     """All of *cells*, *jobs* at a time, in their order. *tell* hears of each when it is done. *serve* begins the service that they
-    upload to, from processes with *environment*."""
+    upload to, from processes with *environment*. *journals* makes a database for each cell's journal."""
     with ExitStack() as stack:
         places: SimpleQueue[tuple[Spawned, Launcher]] = SimpleQueue()
         for _ in range(jobs):
@@ -71,7 +72,7 @@ def run_cells(
         def one(cell: Cell) -> Came:
             place = places.get()
             try:
-                came = _run(cell, *place)
+                came = _run(cell, *place, None if journals is None else journals())
             finally:
                 places.put(place)
             tell(came)
@@ -91,12 +92,12 @@ def summary(came: Sequence[Came]) -> str:
     )
 
 
-def _run(cell: Cell, emulator: Spawned, launcher: Launcher) -> Came:
+def _run(cell: Cell, emulator: Spawned, launcher: Launcher, journal: str | None) -> Came:
     came = Came(cell)
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="bulkup-cell-"))
     try:
-        _Bench(cell, emulator, launcher, folder, came).run()
+        _Bench(cell, emulator, launcher, folder, came, journal).run()
     except Exception as error:  # noqa: BLE001 - one cell's trouble must not hide the others
         came.faults.append(repr(error))
     came.took_s = time.monotonic() - began
@@ -107,7 +108,10 @@ def _run(cell: Cell, emulator: Spawned, launcher: Launcher) -> Came:
 
 
 class _Bench:
-    def __init__(self, cell: Cell, emulator: Spawned, launcher: Launcher, folder: Path, came: Came) -> None:
+    def __init__(
+        self, cell: Cell, emulator: Spawned, launcher: Launcher, folder: Path, came: Came, journal: str | None
+    ) -> None:
+        self.journal = journal
         self.cell = cell
         self.emulator = emulator
         self.launcher = launcher
@@ -168,6 +172,7 @@ class _Bench:
             "stall_timeout_s": 0.6 if cell.fault in ("hang", "held by the kernel") else 10.0,
             "connect_timeout_s": 2.0,
             "append": cell.fault.startswith("old dataset"),
+            "journal": self.journal,
         }
         return {
             "destinations": {cell.lane: destination}, "source": str(self.source), "settings": settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -13,6 +14,8 @@ __all__ = ["IDLE_S", "Connection", "DatabaseAway", "connect", "is_outage", "mean
 
 Connection = Any
 """A `psycopg.Connection`: named so here, since psycopg need not be installed."""
+
+_psycopg_log = logging.getLogger("psycopg")
 
 CONNECT_S = 5
 """How long one attempt to connect may take."""
@@ -47,18 +50,20 @@ def _psycopg() -> Any:
             f"--journal postgresql://… needs psycopg, which cannot be loaded here ({str(error).splitlines()[0]}): "
             "pip install 'bulkup[postgres]'"
         ) from None
+    if not _psycopg_log.handlers:
+        _psycopg_log.addHandler(logging.NullHandler())  # what it warns of, this module tells
     return psycopg
 
 
-def connect(address: str, *, durable: bool = True) -> Connection:
-    """A connection to *address* (as it is shown), every statement a transaction of its own. *durable*: a commit returns when it is
-    on the database's disk. Raises as psycopg does; `UsageProblem` where that is not installed."""
+def connect(address: str, *, called: str = "bulkup") -> Connection:
+    """A connection to *address* (as it is shown), every statement a transaction of its own, durable when it returns. *called*:
+    how the database shows it. Raises as psycopg does; `UsageProblem` where that is not installed."""
     psycopg = _psycopg()
     connection = psycopg.connect(
         full_address(address),
         autocommit=True,
         connect_timeout=CONNECT_S,
-        application_name="bulkup",
+        application_name=called,
         keepalives_idle=5,
         keepalives_interval=2,
         keepalives_count=3,
@@ -70,10 +75,9 @@ def connect(address: str, *, durable: bool = True) -> Connection:
     connection.execute("SET search_path = pg_catalog")
     # what is kept must be found by index, whatever the database's figures of young tables say
     connection.execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off")
-    if durable:
-        found = connection.execute("SHOW synchronous_commit").fetchone()
-        if found is None or found[0] in ("off", "local"):
-            connection.execute("SET synchronous_commit = on")
+    found = connection.execute("SHOW synchronous_commit").fetchone()
+    if found is None or found[0] in ("off", "local"):
+        connection.execute("SET synchronous_commit = on")
     return connection
 
 

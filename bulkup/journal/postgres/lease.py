@@ -21,7 +21,7 @@ from typing import Any
 from bulkup.errors import RunLocked
 from bulkup.journal.lease_cell import LeaseCell
 from bulkup.journal.locks import Holder
-from bulkup.journal.postgres.client import Connection, connect, is_outage
+from bulkup.journal.postgres.client import IDLE_S, Connection, connect, is_outage
 from bulkup.journal.postgres.schema import check, prepare
 
 __all__ = ["Claim", "Lease", "Standing", "acquire", "claim_dataset", "standing_of"]
@@ -65,6 +65,11 @@ class Claim:
     database: tuple[int | None, int | None]
     """The system's id and its timeline."""
     has_failed_over: bool
+
+    @property
+    def writer(self) -> str:
+        """What the database calls this process's connection that writes: by that name whoever takes over ends it."""
+        return f"bulkup {self.run} {self.epoch}"
 
 
 _STANDING = """SELECT run, epoch, holder, CASE WHEN expires_at > clock_timestamp() THEN extract(epoch FROM expires_at -
@@ -114,7 +119,14 @@ def _take(
         "INSERT INTO bulkup.runs (name, epoch, holder, expires_at) VALUES (%s, 0, '', '-infinity') ON CONFLICT DO NOTHING",
         (name,),
     )
+    row = db.execute(
+        _STANDING, (name,)
+    ).fetchone()  # its lock is taken only where it may be: a process that is stopped may have it
+    if row is not None and (standing := _standing(row)).left_s > 0 and not is_known_dead(standing):
+        return standing
+    _end_writer(db, name)
     with db.transaction():
+        db.execute(f"SET LOCAL lock_timeout = '{IDLE_S + 5}s'")
         row = db.execute(_STANDING + " FOR UPDATE", (name,)).fetchone()
         if row is None:  # it was discarded just now
             return Standing(0, 0, {}, _LOOK_S)
@@ -149,6 +161,20 @@ def _take(
             (standing.run, epoch),
         )
     return Claim(standing.run, epoch, began + lease_s * (1 - MARGIN), database, failed_over)
+
+
+def _end_writer(db: Connection, name: str) -> None:
+    """End the connection by which the holder of the run called *name* writes, if its lease has ended.
+
+    A process that was stopped in the middle of sending a group keeps the run's row locked: the database waits for the rest of
+    it, and its own limit (`IDLE_S`) begins only behind that."""
+    with suppress(Exception):  # of another user, and this one may not: then its limit is waited for, if it comes
+        db.execute(
+            """SELECT pg_terminate_backend(a.pid) FROM bulkup.runs r
+                JOIN pg_stat_activity a ON a.application_name = 'bulkup ' || r.run || ' ' || r.epoch
+                WHERE r.name = %s AND r.expires_at <= clock_timestamp()""",
+            (name,),
+        )
 
 
 def acquire(
@@ -224,6 +250,7 @@ def claim_dataset(
             run, name, holder, is_current, left_s = row
             if run == claim.run or not is_current or not left_s:
                 if run != claim.run and is_current:
+                    _end_writer(db, name)
                     db.execute(
                         """UPDATE bulkup.runs SET epoch = epoch + 1, expires_at = '-infinity', holder = ''
                             WHERE run = %s AND expires_at <= clock_timestamp()""",
@@ -292,8 +319,7 @@ class Lease:
                 break
             try:
                 if db is None or db.closed:
-                    db = connect(self._address)
-                    db.execute(f"SET statement_timeout = {int(self._lease_s * 1000 / RENEWALS) + 1000}")
+                    db = self._connected()
                 began = time.monotonic()
                 renewed = db.execute(
                     """UPDATE bulkup.runs SET expires_at = clock_timestamp() + make_interval(secs => %s)
@@ -312,13 +338,18 @@ class Lease:
                     break
         self._give_back(db)
 
+    def _connected(self) -> Connection:
+        db = connect(self._address)
+        db.execute(f"SET statement_timeout = {int(self._lease_s * 1000 / RENEWALS) + 1000}")
+        return db
+
     def _give_back(self, db: Connection) -> None:
         if self._is_lost:
             _close(db)
             return
         with suppress(Exception):  # else it ends by itself
             if db is None or db.closed:
-                db = connect(self._address)
+                db = self._connected()
             db.execute(
                 "UPDATE bulkup.runs SET expires_at = '-infinity', holder = '' WHERE run = %s AND epoch = %s",
                 (self._claim.run, self._claim.epoch),

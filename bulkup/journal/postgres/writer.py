@@ -49,6 +49,9 @@ class Superseded(RunLocked):
     """Another process has taken the run over: nothing more is written or sent by this one."""
 
 
+_TAKEN_OVER = "another process has taken this run over: nothing more is sent by this one, and nothing is written"
+
+
 class PgWriter(Grouping[Piece]):
     """Does groups of work, each in one transaction that looks first whether the epoch is still this process's.
 
@@ -70,6 +73,7 @@ class PgWriter(Grouping[Piece]):
     ) -> None:
         self._address = address
         self._db: Connection = connection
+        connection.execute(f"SET application_name = '{claim.writer}'")
         self._claim = claim
         self._lease = lease
         self._logs = logs
@@ -128,6 +132,7 @@ class PgWriter(Grouping[Piece]):
                 break
             except Exception as error:
                 if not is_outage(error):
+                    self._refuse_superseded()
                     raise
                 self._drop()
                 now = time.monotonic()
@@ -169,17 +174,26 @@ class PgWriter(Grouping[Piece]):
             pipeline.sync()
             if mine.fetchone() is None:
                 self._lease.lose()
-                raise Superseded(
-                    "another process has taken this run over: nothing more is sent by this one, and nothing is written"
-                )
+                raise Superseded(_TAKEN_OVER)
             for batch, cursor in done:
                 found = cursor.fetchone()[0] if batch.is_checked else None
                 which = " or ".join(sorted(map(str, batch.touched)))
                 assert found in (None, len(batch.rows)), f"chunk {which} is not open in the journal"
         return results
 
+    def _refuse_superseded(self) -> None:
+        """Raise `Superseded` where that is why a statement failed: what it counts on was changed by another process."""
+        with suppress(Exception):
+            self._db.execute("ROLLBACK")
+            query = "SELECT 1 FROM bulkup.runs WHERE run = %s AND epoch = %s"
+            if self._db.execute(query, (self._claim.run, self._claim.epoch)).fetchone() is not None:
+                return
+            self._lease.lose()
+        if self._lease.is_lost:
+            raise Superseded(_TAKEN_OVER)
+
     def _connected_again(self) -> Connection:
-        db = connect(self._address)
+        db = connect(self._address, called=self._claim.writer)
         found = database_of(db)
         if any(
             old is not None and new is not None and old != new
