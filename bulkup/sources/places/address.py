@@ -60,7 +60,7 @@ class Hidden:
 
 def hidden(text: str) -> Hidden:
     """A hidden text that another process has handed over: what in it is secret is kept out of what others say."""
-    _remember(urlsplit(text))
+    _remember(text)
     return Hidden(text)
 
 
@@ -125,7 +125,7 @@ def hide(locator: str) -> str:
         is_url = False
     if not is_url:
         raise UsageProblem(f"{scheme}://…: is no URL that can be read")
-    _remember(parts)
+    _remember(locator)
     shown = urlunsplit((scheme, parts.netloc.rpartition("@")[2].lower(), parts.path or "/", "", ""))
     whole = urlunsplit((scheme, parts.netloc, parts.path or "/", parts.query, ""))
     _FULL[shown] = Hidden(whole)
@@ -147,12 +147,25 @@ def is_many(locator: str) -> bool:
     return locator.endswith("/") or bool(_MAGIC.search(path)) or len(path.split("/")) < least
 
 
-def _remember(parts: object) -> None:
-    """What of a URL is secret is kept out of what others say: passwords, and long words of the query."""
-    password, query = getattr(parts, "password", None), getattr(parts, "query", "")
-    for text in (password, unquote(password) if password else None):
-        if text:
-            remember_secret(text)
+def _remember(url: str) -> None:
+    remember_userinfo(url)
+    remember_query(urlsplit(url).query)
+
+
+def remember_userinfo(url: str) -> None:
+    """The password in *url*, or a long user without one, is kept out of what others say."""
+    try:
+        parts = urlsplit(url if "://" in url else f"//{url}")
+    except ValueError:
+        return
+    secret = parts.password or (parts.username if len(parts.username or "") >= _WORD else None)
+    if secret:
+        remember_secret(secret)
+        remember_secret(unquote(secret))
+
+
+def remember_query(query: str) -> None:
+    """So are long words of a URL's *query*."""
     for word in (query, *(field.partition("=")[2] for field in query.split("&"))):
         if len(word) >= _WORD:
             remember_secret(word)

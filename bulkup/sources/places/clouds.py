@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from bulkup.errors import BulkupError, TokenRefused, UsageProblem
 from bulkup.light_dataclass import dataclass
-from bulkup.sources.places.address import PlaceAt
+from bulkup.sources.places.address import PlaceAt, remember_query
 from bulkup.tokens.secret import redact, remember_secret
 
 __all__ = ["INSTALL", "Opened", "opened_store"]
@@ -72,7 +72,7 @@ def _s3(at: PlaceAt, endpoint: str | None, given: dict[str, Any]) -> Opened:
 
     def credentials() -> Any:
         frozen = found.get_frozen_credentials()
-        for secret in (frozen.secret_key, frozen.token):
+        for secret in (frozen.access_key, frozen.secret_key, frozen.token):
             remember_secret(secret or "")
         return {
             "access_key_id": frozen.access_key,
@@ -119,6 +119,8 @@ def _azure(at: PlaceAt, endpoint: str | None, given: dict[str, Any]) -> Opened:
     ):
         if secret := os.environ.get(variable):
             remember_secret(secret)
+            if setting == "sas_key":
+                remember_query(secret.removeprefix("?"))
             given[setting] = secret
             return Opened(AzureStore(at.name, **given), variable)
     if os.environ.get("AZURE_CLIENT_ID"):

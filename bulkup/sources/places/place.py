@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from typing import Protocol
+from urllib.request import getproxies
 
 from bulkup.errors import BulkupError, ExitCode, UsageProblem
 from bulkup.light_dataclass import dataclass
-from bulkup.sources.places.address import BUCKETS, HUB, WEB, PlaceAt, Remote
+from bulkup.sources.places.address import BUCKETS, HUB, WEB, PlaceAt, Remote, remember_userinfo
+from bulkup.tokens.secret import redact
 
 __all__ = ["Entry", "OutOfReach", "Place", "Unreachable", "close_all", "opened"]
 
@@ -28,7 +30,7 @@ class Unreachable(Exception):
     """One attempt failed, and the next may not. *wait_s*: the place asks for so much time."""
 
     def __init__(self, text: str, wait_s: float = 0.0) -> None:
-        super().__init__(text)
+        super().__init__(redact(text))  # what a server or a library says may hold a secret
         self.wait_s = wait_s
 
 
@@ -74,8 +76,15 @@ def opened(at: PlaceAt) -> Place:
     """The place, opened once in each process. Raises `UsageProblem` for an unknown kind, and where its library is not installed."""
     with _OPENING:
         if at not in _OPENED:
+            _remember_proxies()
             _OPENED[at] = _open(at)
         return _OPENED[at]
+
+
+def _remember_proxies() -> None:
+    """Libraries read through the proxies that the environment names, and may repeat their addresses."""
+    for url in getproxies().values():
+        remember_userinfo(url)
 
 
 def _open(at: PlaceAt) -> Place:

@@ -27,7 +27,7 @@ from bulkup.light_dataclass import dataclass
 from bulkup.sources.places.address import Hidden, PlaceAt, Remote
 from bulkup.sources.places.hosts import Host, is_loopback, looked_up
 from bulkup.sources.places.place import Entry, Unreachable
-from bulkup.tokens.secret import remember_secret
+from bulkup.tokens.secret import redact, remember_secret
 from bulkup.version import USER_AGENT
 
 __all__ = ["MOST_REDIRECTS", "Web"]
@@ -55,6 +55,11 @@ class _Answer:
     response: http.client.HTTPResponse
     connection: http.client.HTTPConnection
     origin: str
+
+    def close(self) -> None:
+        """A response that ends with its connection has taken that over."""
+        self.response.close()
+        self.connection.close()
 
     def header(self, name: str) -> str | None:
         return self.response.getheader(name)
@@ -182,7 +187,7 @@ class Web:
             if answer.response.isclosed() and not answer.response.will_close:
                 self._pool.give(answer.origin, answer.connection)
             else:
-                answer.connection.close()
+                answer.close()
 
     def _follow(self, uri: str, key: str, headers: Mapping[str, str]) -> _Answer:
         known = self._ends.get(key)
@@ -193,7 +198,7 @@ class Web:
                 answer = self._get(uri, end, headers, host)
                 if answer.response.status in (200, 206, 412, 416):
                     return answer
-                answer.connection.close()  # the address to which we were sent has expired, perhaps
+                answer.close()  # the address to which we were sent has expired, perhaps
             self._ends.pop(key, None)
         url, seen_public = urlsplit(key), False
         first = url
@@ -202,7 +207,8 @@ class Web:
             host = self._host(url)
             if seen_public and not host.is_public:
                 raise UsageProblem(
-                    f"{uri}: a public server redirects to {host.name}, an address inside a private network; that is not followed"
+                    f"{uri}: a public server redirects to {_printable(host.name)}, an address inside a private network; that "
+                    "is not followed"
                 )
             seen_public |= host.is_public
             own = self.headers_for(first) if _origin(url) == _origin(first) else {}
@@ -212,7 +218,7 @@ class Web:
                     self._ends[key] = url, seen_public
                 return answer
             where = answer.header("Location") or ""
-            answer.connection.close()
+            answer.close()
             url = urlsplit(urljoin(url.geturl(), where))
             if not url.hostname:
                 raise UsageProblem(f"{uri}: the server redirects to what is no address")
@@ -234,7 +240,7 @@ class Web:
                     raise
             except ssl.SSLCertVerificationError as error:
                 raise UsageProblem(
-                    f"{uri}: the server's certificate is not trusted ({error.verify_message})"
+                    f"{uri}: the server's certificate is not trusted ({_printable(error.verify_message)})"
                 ) from error
             except (OSError, http.client.HTTPException) as error:
                 if connection is None:  # one that had waited may have been closed meanwhile
@@ -311,7 +317,7 @@ class Web:
             raise SourceChanged(f"{uri}: has changed since this run looked at it")
         if status in (408, 425, 429) or status >= 500:
             raise Unreachable(f"the server answered {status}", _retry_after_s(answer.header("Retry-After")))
-        raise UsageProblem(f"{uri}: the server answered {status} {answer.response.reason}")
+        raise UsageProblem(f"{uri}: the server answered {status} {_printable(answer.response.reason)}")
 
 
 def _check_scheme(uri: str, first: SplitResult, url: SplitResult, *, is_redirect: bool) -> None:
@@ -321,7 +327,7 @@ def _check_scheme(uri: str, first: SplitResult, url: SplitResult, *, is_redirect
         return
     if is_redirect:
         raise UsageProblem(
-            f"{uri}: the server redirects to {url.scheme or 'no'}://{url.hostname}, and only https is followed"
+            f"{uri}: the server redirects to {_printable(f'{url.scheme}://{url.hostname}')}, and only https is followed"
         )
     raise UsageProblem(
         f"{uri}: plain http shows the rows to everyone on the way; only https is read, or http from this machine"
@@ -357,6 +363,11 @@ def _pieces(answer: _Answer, size: int | None = None) -> Iterator[bytes]:
         answer.response.read(0)  # with the last byte it is done, and its connection free
     except (OSError, http.client.HTTPException) as error:
         raise Unreachable(_why(error)) from error
+
+
+def _printable(text: str) -> str:
+    """What a server says, on one line and without secrets."""
+    return redact("".join(char if char.isprintable() else " " for char in text))
 
 
 def _origin(url: SplitResult) -> str:
