@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 from bulkup.encoding.faults import Fault, one_line
-from bulkup.encoding.shapes import PRESETS, TURNS_PRESETS
+from bulkup.encoding.shapes import LABELS, PRESETS, TURNS_PRESETS
 from bulkup.encoding.target import ColumnRows, FixedRows, Target
 from bulkup.errors import UsageProblem
 from bulkup.light_dataclass import dataclass
@@ -133,9 +134,31 @@ def what_is_missing(rows: Iterable[_Row], target: Target, turns: str | None = No
     if PRESETS["preference"].is_in(row):
         both = " --both-sides makes two rows of each, labelled 1 and 0;" if _has_sides(target) else ""
         return f"; they are preferences, and a row of {target.title}'s holds one answer:{both} a mapping takes one side"
+    if way := _called_otherwise(row, target):
+        return f". The first {way}"
     keys = list(row)[:_KEYS_SAID]
     more = ", …" if len(row) > len(keys) else ""
     return f". The first has the keys {', '.join(keys)}{more}" if keys else ". The first has no keys"
+
+
+def _called_otherwise(row: _Row, target: Target) -> str:
+    """How *row* would be in a preset's shape if its keys were called otherwise, and what takes it; empty where it would not."""
+    for name in TURNS_PRESETS:
+        for key, value in row.items():
+            if name in offered(target) and key not in LABELS and missing_in({key: value}, name, target, key) is None:
+                return f"has its turns under the key {key}: --preset {name} --turns {quote(key)} takes them"
+    called = {_plain(key): key for key in row}
+    for name in offered(target):
+        for wanted in PRESETS[name].choices if name != "identity" else ():
+            if name not in TURNS_PRESETS and all(_plain(key) in called for key in wanted):
+                names = [(called[_plain(key)], key) for key in wanted if called[_plain(key)] != key]
+                renames = " ".join(f"--rename {quote(f'{old}={new}')}" for old, new in names)
+                return f"has the keys of {name}, called otherwise: {renames} takes them"
+    return ""
+
+
+def _plain(key: str) -> str:
+    return "".join(character for character in key.casefold() if character.isalnum())
 
 
 def _has_sides(target: Target) -> bool:

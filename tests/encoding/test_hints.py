@@ -10,6 +10,7 @@ import pytest
 
 from bulkup.destinations.collinear.rows import TARGET
 from bulkup.encoding import RowOptions, decide
+from bulkup.encoding.choosing import what_is_missing
 from bulkup.errors import UsageProblem
 from bulkup.model import Block
 
@@ -92,3 +93,19 @@ def test_a_row_that_is_rejected_anyway_says_nothing_about_what_may_be_dropped() 
     encoded = decide(block, TARGET, RowOptions(preset="question-answer")).encoder().encode(block)
     assert (encoded.rows, len(encoded.rejects)) == (1, 1)
     assert "--repair duplicate-keys=last" in encoded.rejects[0].reason
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"dialog": [user("q"), said("a")]}, "under the key dialog: --preset chat --turns dialog takes them"),
+        ({"my turns": [user("q"), said("a")], "n": 1}, "--preset chat --turns 'my turns' takes them"),
+        ({"log": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}, "--preset sharegpt --turns log"),
+        ({"Question": "q", "ANSWER": "a"}, "--rename Question=question --rename ANSWER=answer takes them"),
+        ({"prompt": "q", "Response": "a"}, "called otherwise: --rename Response=response takes them"),
+        ({"Model answer": "a"}, "The first has the keys Model answer"),
+        ({"context": [user("q"), said("a")]}, "The first has the keys context"),
+    ],
+)
+def test_keys_that_are_only_called_otherwise_are_told(row: dict[str, Any], words: str) -> None:
+    assert words in what_is_missing([row], TARGET)
