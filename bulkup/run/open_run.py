@@ -12,7 +12,6 @@ from dataclasses import field, replace
 from enum import StrEnum
 from functools import partial
 from math import inf
-from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
@@ -51,7 +50,7 @@ from bulkup.run.journals import said_in_the_loop
 from bulkup.run.kept_looks import LEAST_FILES, KeptLooks
 from bulkup.run.neighbours import others_since, owners
 from bulkup.run.overseeing import MOST_AT_ONCE_HERE, overseen
-from bulkup.run.record import RunRecord
+from bulkup.run.record import RunRecord, checked_log_file
 from bulkup.run.run_clock import run_clock
 from bulkup.run.run_workers import RunWorkers, worker_count
 from bulkup.run.wish import Upload, full_name, known_run_id
@@ -184,10 +183,11 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
     looks = KeptLooks(state.path, upload.sources, reading_of(upload.settings, upload.destinations))
     source = await anyio.to_thread.run_sync(partial(_open_source, upload, state, looks), abandon_on_cancel=True)
     stack.callback(source.close)
+    log_file = None if wish.is_to_check else await anyio.to_thread.run_sync(checked_log_file, upload.settings, source)
     state.create()
     folder = state.run(wish.resume or known_run_id(upload, state.called))
     other_name = None if wish.resume else full_name(upload)
-    record = _record(wish, folder)
+    record = RunRecord(folder, log_file=log_file, log_format=upload.settings.log_format)
     stack.push_async_callback(record.close)
     wish = replace(wish, tell=record.heard_by(wish.tell))
     journal = await open_journal(
@@ -253,12 +253,6 @@ def _wanted(wish: Wish) -> Wanted:
 def _no_token() -> TokenSource:
     """What stands for a token where none is needed."""
     return TokenSource.of(Token(token_hex(LONG)))
-
-
-def _record(wish: Wish, folder: RunFolder) -> RunRecord:
-    chosen = wish.upload.settings
-    log_file = Path(chosen.log_file).absolute() if chosen.log_file and not wish.is_to_check else None
-    return RunRecord(folder, log_file=log_file, log_format=chosen.log_format)
 
 
 def _open_source(upload: Upload, state: StateDir, looks: KeptLooks) -> Source:

@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,46 @@ from typing import Any
 import anyio
 
 from bulkup.account.finished import Event, Finished
+from bulkup.errors import UsageProblem
 from bulkup.event import LaneSnapshot, Logged, Note, Progress, Snapshot
 from bulkup.journal.line_log import LineLog
 from bulkup.light_dataclass import as_dict
+from bulkup.path_text import local
 from bulkup.run.event_text import event_text
 from bulkup.run.folder import RunFolder
 from bulkup.run.pace import Pace
+from bulkup.settings.config import RunSettings
 from bulkup.settings.run import LogFormat
+from bulkup.sources import Source
 from bulkup.version import VERSION
 
-__all__ = ["EVENTS", "STATUS", "RunRecord", "logged_of"]
+__all__ = ["EVENTS", "STATUS", "RunRecord", "checked_log_file", "logged_of"]
 
 EVENTS, STATUS = "events.jsonl", "status.json"
 MAX_EVENTS_BYTES = 64 << 20
 STATUS_EVERY_S, PROGRESS_EVERY_S = 1.0, 10.0
+
+
+def checked_log_file(settings: RunSettings, source: Source) -> Path | None:
+    """The file of `--log-file`, to which lines are appended: never one of the *source*. Raises `UsageProblem`."""
+    if not settings.log_file:
+        return None
+    path = Path(settings.log_file).absolute()
+    what = f"--log-file {settings.log_file}"
+    if path.is_dir():
+        raise UsageProblem(f"{what}: is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise UsageProblem(f"{what}: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageProblem(f"{what}: cannot be written")
+    with suppress(OSError):
+        inode = path.stat().st_ino
+        for file in source.files:
+            if file.inode == inode and path.samefile(local(file.uri.partition("::")[0])):
+                raise UsageProblem(
+                    f"{what}: is a file that is uploaded; the log would be written into it. Name another file"
+                )
+    return path
 
 
 class RunRecord:

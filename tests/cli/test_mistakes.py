@@ -65,6 +65,12 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ((*UP, "--encoding", "utf-33"),
      "--encoding 'utf-33': there is no such encoding; give a name such as utf-16, windows-1252, shift_jis or gb18030"),
     ((*UP, "--drain-timeout", "1 day"), f"--drain-timeout '1 day': {A_TIME}"),
+    ((*UP, "--log-file", "rows.jsonl"),
+     "--log-file rows.jsonl: is a file that is uploaded; the log would be written into it. Name another file"),
+    ((*UP, "--log-file", "here.d"), "--log-file here.d: is a folder; name a file in it"),
+    ((*UP, "--log-file", "/nowhere/x.log"), "--log-file /nowhere/x.log: there is no folder /nowhere"),
+    ((*UP, "--stop-after", "10"),
+     "--stop-after '10': a limit is a time such as 2h, a size such as 10GB, or rows such as 1Mrows"),
     # options, commands, runs
     ((*UP, "--concurency", "3"),
      "bulkup upload has no option --concurency (did you mean --concurrency?); bulkup upload --help lists them"),
@@ -129,6 +135,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "latin.toml").write_bytes(b'to = "nebius"\nname = "caf\xe9"\n')
+    (tmp_path / "here.d").mkdir()
     monkeypatch.chdir(tmp_path)
     for name, value in TOKENS.items():
         monkeypatch.setenv(name, value)
