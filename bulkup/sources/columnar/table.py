@@ -12,7 +12,7 @@ from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.light_dataclass import dataclass
 from bulkup.model import Block
 from bulkup.refusal import Refusal
-from bulkup.sources.columnar.loading import tried
+from bulkup.sources.columnar.loading import pyarrow, tried
 from bulkup.sources.columnar.plain import LineMaker, without_form
 from bulkup.sources.format import Item, SourceFile
 from bulkup.sources.inputs import open_file
@@ -25,6 +25,9 @@ _BATCH_BYTES = 1024 * 1024
 """So much is read and made JSON at once, about."""
 
 _PARKED = 2
+
+_TIDIED_EVERY_BYTES = 32 * 1024 * 1024
+"""After so much JSON the memory that several threads have freed goes back to the system: else it grows with the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ class TableReader:
         self._block_bytes = block_bytes
         self._open = walk
         self._parked: dict[int, Walk] = {}
+        self._made_bytes = 0
 
     async def rows(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
         step = self._table.step
@@ -146,6 +150,10 @@ class TableReader:
         batch = self._sure(row, lambda: walk.next(last - row))
         maker = LineMaker(batch.schema, self._table.names)
         lines = self._sure(row, lambda: maker.lines(batch))
+        self._made_bytes += len(lines)
+        if self._made_bytes >= _TIDIED_EVERY_BYTES:
+            self._made_bytes = 0
+            pyarrow().default_memory_pool().release_unused()
         begin = self._base + row * step
         blocks = _cut(lines, begin, step, self._block_bytes)
         if (blocks[-1].end if blocks else begin) != begin + batch.num_rows * step:
