@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from bulkup.run import scan_hands, scanning
 from bulkup.run.checking import Checked, check
 from bulkup.scan import spread
 from bulkup.scan.spread import Part
+from bulkup.sources.sequential import SequentialSource
 from tests.e2e.harness import Bench
 
 KILLED = """
@@ -109,3 +112,31 @@ async def test_a_scan_that_was_killed_goes_on(
     looked_at.clear()
     await _checked(bench, source, state, 1)
     assert len(looked_at) == len(again) + 3, "of another file nothing is taken"
+
+
+async def test_of_packed_files_it_is_known_where_each_begins(
+    bench: Bench, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a run that goes on, or another process, opens any of them without reading those before: also after a check."""
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    lengths = []
+    for number, end in enumerate((b"", b"\n\n", b"  \n")):
+        data = b"".join(b'{"n":%d}\n' % n for n in range(2000 + number)) + end
+        (shards / f"{number}.jsonl.gz").write_bytes(gzip.compress(data))
+        lengths.append(len(data))
+    monkeypatch.setattr(spread, "PART_BYTES", 1)
+    learned: list[list[int]] = []
+    was = SequentialSource.learn
+
+    def learn(self: SequentialSource, bases: Sequence[int]) -> None:
+        learned.append(list(bases))
+        was(self, bases)
+
+    monkeypatch.setattr(SequentialSource, "learn", learn)
+    await _checked(bench, shards, tmp_path / "state", 1)
+    assert learned[-1] == [0, lengths[0], lengths[0] + lengths[1]]
+    learned.clear()
+    receipt = await bench.run(bench.nebius(), source=shards, state_dir=tmp_path / "state", workers=1)
+    assert learned[-1] == [0, lengths[0], lengths[0] + lengths[1]], "from the scan that the check has kept"
+    assert receipt.destinations["nebius"].rows_landed == 6003
