@@ -8,6 +8,7 @@ import itertools
 import random
 import tarfile
 import zipfile
+from collections.abc import Callable
 from contextlib import aclosing
 
 import pyarrow as pa
@@ -113,6 +114,19 @@ async def test_another_file_of_that_name_is_a_changed_source(web: Web, ranges: b
         await read(source)
     del web.files["/rows.jsonl"]
     with pytest.raises(SourceChanged, match=r"rows\.jsonl: is gone"):
+        await read(source)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+async def test_another_object_of_that_name_is_a_changed_source(s3: S3, pack: Callable[[bytes], bytes]) -> None:
+    s3.put("some/rows", pack(lines(3, 30)))
+    source = opened("s3://rows-of-ours/some/rows", endpoint=s3.url)
+    s3.put("some/rows", pack(lines(4, 30)))
+    with pytest.raises(SourceChanged, match=r"s3://rows-of-ours/some/rows: has changed since") as caught:
+        await read(source)
+    assert caught.value.exit_code == 6
+    s3.delete("some/rows")
+    with pytest.raises(SourceChanged, match=r"s3://rows-of-ours/some/rows: is gone"):
         await read(source)
 
 
