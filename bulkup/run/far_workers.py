@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from bulkup.authority import Authority
 from bulkup.errors import UsageProblem
 from bulkup.journal.state_files import read_in
+from bulkup.light_dataclass import dataclass
 from bulkup.run.folder import RunFolder, write_private
 from bulkup.run.wire import at_run
 from bulkup.version import VERSION

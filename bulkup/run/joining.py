@@ -16,11 +16,11 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
 from bulkup.errors import BulkupError, ExitCode
+from bulkup.light_dataclass import dataclass
 from bulkup.run.wire import at_worker
 from bulkup.run.worker import Worker
 from bulkup.version import VERSION

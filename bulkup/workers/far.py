@@ -11,9 +11,9 @@ import asyncio
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from bulkup.light_dataclass import dataclass
 from bulkup.workers.channel import Ask, Cancel, Leaving, Message, News, Raised, Returned, Told
 from bulkup.workers.lease import LEASE_S, LOST_S, Lease, machine_clock
 

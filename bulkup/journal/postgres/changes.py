@@ -7,7 +7,7 @@ no later one depends on.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan
 from bulkup.journal.base import BY_A_PERSON
 from bulkup.journal.chunk_rows import ENDS, FIELDS, to_row
 from bulkup.journal.postgres.client import Connection
+from bulkup.light_dataclass import dataclass
 
 __all__ = [
     "Ask", "Batch", "Move", "Piece", "Plan", "SetFact", "absent", "absent_by_a_person", "answered", "batched", "held", "in_doubt",

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from bulkup.journal.lease_cell import LeaseCell
 from bulkup.journal.locks import Holder
 from bulkup.journal.postgres.client import IDLE_S, Connection, connect, is_outage
 from bulkup.journal.postgres.schema import check, prepare
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["Claim", "Lease", "Standing", "acquire", "claim_dataset", "standing_of"]
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bulkup.journal.append_log import AppendLog
 from bulkup.journal.postgres.client import Connection
+from bulkup.light_dataclass import dataclass
 
 __all__ = ["IDS", "REJECTS", "Part", "begin_log", "file_name", "missing", "parts_of"]
 
