@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,11 +15,12 @@ from bulkup.account.reasons import RejectedFor
 from bulkup.cli.figures import plural, printable
 from bulkup.cli.streams import say, to_stdout
 from bulkup.errors import LocalDisk, UsageProblem
-from bulkup.journal.facts import UPLOAD
-from bulkup.journal.reading import view
+from bulkup.journal.facts import FILES, UPLOAD
+from bulkup.journal.reading import JournalView, view
+from bulkup.path_text import local
 from bulkup.run.rejected import Place, RowNumbers, commonest_reasons, files_of
 
-__all__ = ["export_rejects", "reason_lines", "sink"]
+__all__ = ["export_rejects", "keep_source", "reason_lines", "sink"]
 
 
 def reason_lines(found: Mapping[str, Sequence[RejectedFor]], rejected: Mapping[str, int]) -> list[str]:
@@ -44,6 +45,7 @@ def export_rejects(folder: Path, *, lane: str | None, output: Path | None) -> in
         lanes = list(upload.destinations) if upload else []
         if lane is not None and lane not in lanes:
             raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
+        keep_source(output, journal)
         files = files_of(journal)
         found = sorted(
             (letter["position"], letter["lane"], at, letter["stage"])
@@ -69,6 +71,20 @@ def export_rejects(folder: Path, *, lane: str | None, output: Path | None) -> in
                 )
                 out.write(orjson.dumps(record) + b"\n")
     return len(found)
+
+
+def keep_source(output: Path | None, journal: JournalView) -> None:
+    """Raise `UsageProblem` where *output*, which is written anew, is a file of the run's source."""
+    if output is None:
+        return
+    with suppress(OSError):
+        inode = output.stat().st_ino
+        for file in journal.fact(FILES) or ():
+            path = Path(local(file.uri.partition("::")[0]))
+            if file.inode == inode and (path.name == output.name or output.samefile(path)):
+                raise UsageProblem(
+                    f"--output {output}: is a file that was uploaded, and would be lost; name another file"
+                )
 
 
 @contextmanager

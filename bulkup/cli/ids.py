@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from bulkup.cli.exporting import sink
+from bulkup.cli.exporting import keep_source, sink
 from bulkup.cli.figures import plural
 from bulkup.cli.resuming import the_run
 from bulkup.cli.streams import say
@@ -52,6 +52,8 @@ def export_ids(
                     count += len(found)
         return count
 
+    with view(folder.path) as journal:
+        keep_source(path, journal)
     with sink(path) as out:
         if lines is _csv:
             out.write(_as_csv([COLUMNS]))

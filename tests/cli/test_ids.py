@@ -83,6 +83,13 @@ def test_every_row_is_found_again(place: Place) -> None:
             assert there["answer"] == row["answer"]
     for lane, destination in shell.receipt()["destinations"].items():
         assert sum(one["lane"] == lane for one in found) == destination["rows_landed"]
+    for command in ("ids", "rejects"):  # what was uploaded is not written over
+        refused = shell.run(command, "x", "--output", "./a.jsonl")
+        assert (refused.code, refused.err.splitlines()[-1]) == (
+            2,
+            "bulkup: --output a.jsonl: is a file that was uploaded, and would be lost; name another file",
+        )
+    assert (shell.folder / "a.jsonl").read_bytes() == data
 
 
 def test_as_csv_of_one_lane(place: Place) -> None:
