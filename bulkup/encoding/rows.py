@@ -35,6 +35,9 @@ _MOST_LOSSES = 3
 
 _MARK = b"\0"
 
+_NOT_FOUND_OUT = "not taken, and why could not be found out"
+"""As where what looks for the reason has no room for a row that is nested deeply."""
+
 
 class BlockEncoder:
     """Carries a `RowPlan` out. What a block comes to depends on nothing before it, so any worker may encode any block. For one
@@ -175,7 +178,8 @@ class BlockEncoder:
             reject = self._too_long(line.position, line.number, line.raw[:HEAD_BYTES], len(line.raw))
             return EncodedRow(line.position, None, reject)
         made = self._tried(line, line.row, once)
-        if made.reject is not None and made.reject.reason == TOO_DEEP and depth_of(line.row) <= MOST_NESTED:
+        wants_room = made.reject is not None and made.reject.reason.startswith((TOO_DEEP, _NOT_FOUND_OUT))
+        if wants_room and depth_of(line.row) <= MOST_NESTED:
             with room_to_recurse():
                 made = self._tried(line, line.row)
         if made.reject is None or self._mender is None:
@@ -208,7 +212,7 @@ class BlockEncoder:
     def _rejected(self, line: Line, row: bytes, refused: Refusal | None = None) -> EncodedRow:
         fault = attempt(self._fault, line.raw if row is line.row else row, refused)
         if isinstance(fault, Refusal):
-            fault = Fault(Stage.READ, None, f"not taken, and why could not be found out ({fault})")
+            fault = Fault(Stage.READ, None, f"{_NOT_FOUND_OUT} ({fault})")
         return EncodedRow(line.position, None, rejected_for(line, fault))
 
     def _too_long(self, position: int, line: int, head: bytes, length: int) -> Reject:

@@ -73,8 +73,8 @@ class RayLauncher:
         await self._end()
 
     async def _end(self) -> None:
-        """Have the process end, and see that it has."""
-        child, self._child = self._child, None
+        """Have the process end, and see that it has. Cancelled meanwhile, it can be called again."""
+        child = self._child
         if child is None:
             return
         assert child.stdin is not None
@@ -86,6 +86,7 @@ class RayLauncher:
             with suppress(ProcessLookupError):
                 child.kill()
             await child.communicate()
+        self._child = None
 
     async def _begin(self, order: dict[str, Any]) -> dict[str, Any]:
         """Start the process; what it says first."""

@@ -307,11 +307,12 @@ OWNERS = {
         sources.decompress sources.separated.conversion sources.json_array
         sources.json_lines sources.json_values sources.lone_object sources.not_rows
         sources.shape sources.stdlib_streams sources.workbook.child sources.workbook.format sources.zstd""",
-    "a message between machines: who sent it is let go": "run.wire workers.door workers.keys",
+    "a message between machines: who sent it is let go": """run.wire workers.door workers.keys run.launching
+        run.ray_launcher""",
     "what bulkup has written itself": """
         journal.facts journal.locks journal.queries journal.schema journal.sidecars run.changed_source
         journal.chunk_rows journal.place journal.postgres.lease journal.postgres.questions
-        run.build run.kept_scans run.settling_by_hand run.folder run.manifest run.story
+        run.build run.kept_scans run.kept_looks sources.looked ray_data run.settling_by_hand run.folder run.manifest run.story
         workers.channel path_text cli.app cli.ids cli.streams cli.exporting cli.settling cli.standing_lines cli.runner cli.verifying
         cli.benching cli.demo run.record run.control run.overview run.standing run.again cli.display cli.listing""",
 }
