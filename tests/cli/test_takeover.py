@@ -19,7 +19,7 @@ from tests.journal.postgres_server import postgres_server
 PASSWORD = "pa55/w+rd-0a81c2f7"
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_stopped_process_that_was_taken_over_sends_nothing_and_ends_with_8(
     shell: Shell, rows: list[dict[str, Any]], workers: str
 ) -> None:

@@ -227,6 +227,49 @@ async def test_whoever_was_taken_over_writes_nothing_and_sends_nothing(tmp_path:
     assert RunLocked.exit_code == ExitCode.LOCKED
 
 
+@pytest.mark.parametrize("takeovers", [8, pytest.param(500, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+async def test_in_a_race_of_takeovers_no_commit_comes_out_of_order(tmp_path: Path, takeovers: int) -> None:
+    """Each holder writes as fast as it can, and goes on when others have taken the run over, until it is told so."""
+    name, folder = unique(), tmp_path / "run"
+    make_folder(folder)
+    database = postgres_server().new_database()
+    PostgresJournal.open(database, folder, name, Wanted()).close()
+    with psycopg.connect(database, autocommit=True) as db:
+        db.execute("""
+            CREATE TABLE public.came (number bigint GENERATED ALWAYS AS IDENTITY, epoch bigint);
+            CREATE FUNCTION public.came() RETURNS trigger LANGUAGE plpgsql AS
+                $$BEGIN INSERT INTO public.came (epoch) VALUES (NEW.value::bigint); RETURN NEW; END$$;
+            CREATE TRIGGER came AFTER INSERT OR UPDATE ON bulkup.facts FOR EACH ROW EXECUTE FUNCTION public.came()""")
+        ended: list[int] = []
+
+        async def write(journal: PostgresJournal) -> None:
+            try:
+                while True:
+                    await journal.set_fact(_RUN_NUMBER, journal.authority.epoch)
+            except RunLocked:
+                ended.append(journal.authority.epoch)
+                await asyncio.to_thread(journal.close)
+
+        wanted = Wanted(has_lock=False, stands_by=True)
+        async with asyncio.TaskGroup() as tasks:
+            for epoch in range(2, takeovers + 2):
+                journal = await asyncio.to_thread(PostgresJournal.open, database, folder, name, wanted)
+                assert journal.authority.epoch == epoch
+                await journal.set_fact(_RUN_NUMBER, epoch)
+                tasks.create_task(write(journal))
+                journal._lease._ends.set()
+                await asyncio.to_thread(
+                    journal._lease._thread.join
+                )  # the lease is given back, which its writer does not know
+            last = await asyncio.to_thread(PostgresJournal.open, database, folder, name, wanted)
+            await last.set_fact(_RUN_NUMBER, takeovers + 2)
+        last.close()
+        assert sorted(ended) == list(range(2, takeovers + 2))
+        came = [epoch for (epoch,) in db.execute("SELECT epoch FROM public.came ORDER BY number").fetchall()]
+        assert came == sorted(came)
+        assert set(came) == set(range(2, takeovers + 3))
+
+
 async def test_a_process_that_is_stopped_in_the_middle_of_a_group_holds_nobody_up(tmp_path: Path) -> None:
     """It keeps the run's row locked, and the database waits for the rest of its group: whoever takes over ends its connection."""
     name = unique()
