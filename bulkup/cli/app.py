@@ -443,7 +443,12 @@ def bench(
 @app.command(short_help="Work for a run on another machine.")
 def worker(
     connect: Annotated[
-        str, typer.Option("--connect", metavar="HOST:PORT", help="Where the run listens (`bulkup upload --listen`).")
+        str,
+        typer.Option(
+            "--connect",
+            metavar="HOST:PORT[,…]",
+            help="Where the run listens (`bulkup upload --listen`); several where another machine may take it over.",
+        ),
     ],
     key: Annotated[
         str | None,

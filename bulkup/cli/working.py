@@ -26,19 +26,28 @@ def work(connect: str, *, key: str | None, processes: str, retry_for: str, verbo
     from bulkup.run.joining import Joining, join
     from bulkup.tokens.logs import log_to_stderr
 
-    host, port = _parsed("--connect", connect, host_and_port)
+    addresses = tuple(_parsed("--connect", one, host_and_port) for one in connect.split(","))
     count = _parsed("--processes", processes, parse_workers)
     count = usable_cpus() if count == "auto" else int(count)
     if not 1 <= count <= MOST_PROCESSES:
         raise UsageProblem(f"--processes {processes}: give a number from 1 to {MOST_PROCESSES}, or auto")
     seconds = _parsed("--retry-for", retry_for, parse_seconds)
-    found = worker_key_at(key, os.environ.pop("BULKUP_WORKER_KEY", None))
+    text = os.environ.pop("BULKUP_WORKER_KEY", None)
+    if key is None:
+        worker_key_at(None, text)  # what is in the environment stays as it is
     log_to_stderr(logging.INFO if verbosity else logging.WARNING, "%(message)s")
 
     def tell(text: str) -> None:
         say(f"bulkup worker {os.getpid()}: {printable(text)}")
 
-    return int(join(Joining(host=host, port=port, key=found, processes=count, retry_for_s=seconds, say=tell)))
+    joining = Joining(
+        addresses=addresses,
+        key=lambda: worker_key_at(key, text),
+        processes=count,
+        retry_for_s=seconds,
+        say=tell,
+    )
+    return int(join(joining))
 
 
 def _parsed(flag: str, text: str, parse: Callable[[str], T]) -> T:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import partial
 from typing import NoReturn
 
-from bulkup.errors import BulkupError, ExitCode
+from bulkup.errors import BulkupError, ExitCode, UsageProblem
 from bulkup.light_dataclass import dataclass
 from bulkup.run.wire import at_worker
 from bulkup.run.worker import Worker
@@ -47,19 +47,21 @@ _EPOCH = struct.Struct("!Q")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joining:
-    """Where to go, with which key, and how long to try, s; *processes* go there. *say* gets lines for a person."""
+    """Where to go, one *address* after the other, and how long to try, s; *processes* go there. *say* gets lines for a person.
 
-    host: str
-    port: int
-    key: WorkerKey
+    *key* gives the key anew each time, as whoever takes over a run may have made another; it raises `UsageProblem`.
+    """
+
+    addresses: tuple[tuple[str, int], ...]
+    key: Callable[[], WorkerKey]
     processes: int
     retry_for_s: float
     say: Callable[[str], None]
 
-    @property
-    def address(self) -> str:
-        """As a person writes it."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+def _written(host: str, port: int) -> str:
+    """An address as a person writes it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def join(joining: Joining) -> ExitCode:
@@ -151,58 +153,65 @@ def _be_a_worker(joining: Joining, epoch: mmap.mmap, *, is_first: bool, unblock:
 
 async def _session(joining: Joining, epoch: mmap.mmap, *, is_first: bool) -> int:
     """From the knock to the end; the process's exit code."""
+    try:
+        key = joining.key()
+    except UsageProblem as error:
+        if is_first:
+            joining.say(f"{error}; trying again for up to {joining.retry_for_s:,.0f} s")
+        return ExitCode.TRY_LATER
     hello = Hello(
         protocol=PROTOCOL,
         version=VERSION,
-        secret=joining.key.secret,
+        secret=key.secret,
         host=socket.gethostname()[:200],
         pid=os.getpid(),
         epoch=_EPOCH.unpack(epoch[:])[0],
     )
-    asked_at = machine_clock()
-    try:
-        frames, welcome = await knock(joining.host, joining.port, joining.key, hello)
-    except TurnedAway as error:
-        joining.say(f"{joining.address}: {error}")
-        return ExitCode.USAGE
-    except NotThere as error:
-        if is_first:
-            joining.say(f"{joining.address}: {error}; trying again for up to {joining.retry_for_s:,.0f} s")
-        return ExitCode.TRY_LATER
-    if welcome.epoch < hello.epoch:  # it has been succeeded, and does not know yet
-        frames.abort()
-        return ExitCode.TRY_LATER
-    epoch[:] = _EPOCH.pack(welcome.epoch)
-    lease = Lease(welcome.epoch, asked_at, welcome.lease_s)
-    run = FarRun(frames, at_worker, lease)
-    joining.say(f"at work for the run at {joining.address}")
-    return await _work(joining, run, lease)
+    for host, port in joining.addresses:
+        address, asked_at = _written(host, port), machine_clock()
+        try:
+            frames, welcome = await knock(host, port, key, hello)
+        except TurnedAway as error:
+            joining.say(f"{address}: {error}")
+            return ExitCode.USAGE
+        except NotThere as error:
+            if is_first:
+                joining.say(f"{address}: {error}; trying again for up to {joining.retry_for_s:,.0f} s")
+            continue
+        if welcome.epoch < hello.epoch:  # it has been succeeded, and does not know yet
+            frames.abort()
+            continue
+        epoch[:] = _EPOCH.pack(welcome.epoch)
+        lease = Lease(welcome.epoch, asked_at, welcome.lease_s)
+        joining.say(f"at work for the run at {address}")
+        return await _work(joining, address, FarRun(frames, at_worker, lease), lease)
+    return ExitCode.TRY_LATER
 
 
-async def _work(joining: Joining, run: FarRun, lease: Lease) -> int:
+async def _work(joining: Joining, address: str, run: FarRun, lease: Lease) -> int:
     serving = Serving(run, partial(Worker, authority=lease, is_far=True))
     is_leaving = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, is_leaving.set)
     beside = [
-        asyncio.create_task(_keep_the_lease(joining, run, lease, is_leaving)),
+        asyncio.create_task(_keep_the_lease(joining, address, run, lease, is_leaving)),
         asyncio.create_task(_leave(joining, run, serving, is_leaving)),
     ]
     await serving.run()
     if run.end is None:
-        joining.say(f"the run at {joining.address} is gone")
+        joining.say(f"the run at {address} is gone")
         os._exit(WAS_LOST)  # what was being sent is reset
     await serving.idle()
     for task in beside:
         task.cancel()
     await run.finish()
     if run.end.reason:
-        joining.say(f"the run at {joining.address} has no use for this worker: {run.end.reason}")
+        joining.say(f"the run at {address} has no use for this worker: {run.end.reason}")
         return ExitCode.USAGE
-    joining.say(f"the run at {joining.address} is over")
+    joining.say(f"the run at {address} is over")
     return ExitCode.ALL_LANDED
 
 
-async def _keep_the_lease(joining: Joining, run: FarRun, lease: Lease, is_leaving: asyncio.Event) -> None:
+async def _keep_the_lease(joining: Joining, address: str, run: FarRun, lease: Lease, is_leaving: asyncio.Event) -> None:
     parent = os.getppid()
     while lease.holds():
         if os.getppid() != parent:  # the keeper was killed
@@ -210,7 +219,7 @@ async def _keep_the_lease(joining: Joining, run: FarRun, lease: Lease, is_leavin
         with suppress(OSError):
             run.post(Ping(machine_clock()))
         await asyncio.sleep(lease.ask_every_s)
-    joining.say(f"the run at {joining.address} has been silent for too long")
+    joining.say(f"the run at {address} has been silent for too long")
     os._exit(WAS_LOST)  # what was being sent is reset
 
 

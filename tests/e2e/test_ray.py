@@ -162,7 +162,10 @@ def test_it_ends_exact_whatever_dies(nodes: Nodes, source: Path, emulator: Spawn
     assert run.returncode == 0, log.read_text()
     receipt: dict[str, Any] = json.loads(out)
     emulator.idle()
-    rows = [{"question": row["question"], "answer": row["answer"]} for row in map(json.loads, source.open())]
+    rows = [
+        {"question": row["question"], "answer": row["answer"]}
+        for row in map(json.loads, source.read_text(encoding="utf-8").splitlines())
+    ]
     makes: dict[ServiceName, Callable[[dict[str, Any]], dict[str, Any]]] = {"nebius": dict, "collinear": as_collinear}
     for lane, make in makes.items():
         assert canonical(
