@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final, Protocol
 
 __all__ = ["LAST_WORD_BYTES", "UNENDING", "USER_TIMEOUT_S", "Authority", "Unending"]
@@ -25,11 +26,16 @@ class Authority(Protocol):
         """Whether the right is held now, by this machine's monotonic clock alone. It may be back later, as long as nobody else has
         taken it. Cheap: it is asked for every body."""
 
+    @property
+    def left_s(self) -> float:
+        """For how long it is held at least, s: nobody may be given it for longer. 0 or less: it is not held."""
+
 
 class Unending:
     """The right of a process that has the run's lock (`flock`): the kernel keeps it until the process ends."""
 
     epoch: Final = 0
+    left_s: Final = inf
 
     def holds(self) -> bool:
         return True

@@ -409,6 +409,7 @@ class Lease:
     """Authority that is there for the first *times* it is asked."""
 
     epoch = 7
+    left_s = 0.0
 
     def __init__(self, times: int) -> None:
         self.times = times
@@ -455,6 +456,7 @@ async def test_under_authority_the_last_piece_waits_until_all_else_has_left() ->
 
     class Asked:
         epoch = 1
+        left_s = 0.0
 
         def holds(self) -> bool:
             asked.set()

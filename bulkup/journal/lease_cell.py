@@ -60,5 +60,9 @@ class SharedLease:
         return self._epoch
 
     def holds(self) -> bool:
+        return self.left_s > 0
+
+    @property
+    def left_s(self) -> float:
         (until,) = _UNTIL.unpack_from(self._cell, 0)
-        return time.monotonic() < float(until)
+        return float(until) - time.monotonic()

@@ -98,9 +98,10 @@ class FarWorkers:
         return found is not None and found[0].said_bye
 
     def _answer(self, hello: Hello) -> Welcome | Refused:
-        if hello.epoch > self._authority.epoch or not self._authority.holds():
+        left_s = self._authority.left_s
+        if hello.epoch > self._authority.epoch or left_s <= 0:
             return Refused("another process has taken over the run", is_final=False)
-        return Welcome(self._authority.epoch, LEASE_S, self._max_bytes)
+        return Welcome(self._authority.epoch, min(left_s, LEASE_S), self._max_bytes)
 
     def _taken(self, frames: Frames, hello: Hello) -> None:
         link = FarWorker(frames, at_run, self._authority, lease_s=LEASE_S, lost_s=LOST_S)

@@ -47,10 +47,12 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """To a worker: what its run says to the `Ping` of that time. It is not answered where the run itself may not send."""
+    """To a worker: what its run says to the `Ping` of that time: it may send for so long from then on, s, and no longer than the
+    run itself may. It is not answered where the run may not send at all."""
 
     at: float
     epoch: int
+    for_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,8 @@ class Holder(Protocol):
     @property
     def epoch(self) -> int: ...
 
-    def holds(self) -> bool: ...
+    @property
+    def left_s(self) -> float: ...
 
 
 class TooLong(ValueError):
@@ -167,6 +170,7 @@ class FarWorker:
         self._end = _End(frames, codec)
         self._frames = frames
         self._authority = authority
+        self._lease_s = lease_s
         self._grace_s = lease_s + (lost_s - lease_s) / 2
         self._lost_s = lost_s
         self._clock = clock
@@ -200,8 +204,8 @@ class FarWorker:
                     return None
                 case Ping(at):
                     self._heard_at = self._clock()
-                    if self._authority.holds():
-                        self._end.say(Pong(at, self._authority.epoch))
+                    if (left_s := self._authority.left_s) > 0:
+                        self._end.say(Pong(at, self._authority.epoch, min(left_s, self._lease_s)))
                 case Bye():
                     self.said_bye = True
                 case _:
@@ -254,10 +258,10 @@ class FarRun:
                 case End() as end:
                     self.end = end
                     return None
-                case Pong(at, epoch):
+                case Pong(at, epoch, for_s):
                     if epoch != self._lease.epoch:
                         return None
-                    self._lease.renew(at)
+                    self._lease.renew(at, for_s)
                 case Ask() | Cancel() as message:
                     return message
 

@@ -31,7 +31,7 @@ class Lease:
     def __init__(
         self, epoch: int, asked_at: float, lease_s: float = LEASE_S, *, clock: Callable[[], float] = machine_clock
     ) -> None:
-        """*epoch*: of the run's process that gave it, when it was asked for the first time at *asked_at*."""
+        """*epoch*: of the run's process that gave it for *lease_s*, when it was asked for the first time at *asked_at*."""
         self._epoch = epoch
         self._lease_s = lease_s
         self._clock = clock
@@ -56,7 +56,7 @@ class Lease:
         """As an authority has it."""
         return self.left_s > 0
 
-    def renew(self, asked_at: float) -> None:
-        """An answer came to the question of *asked_at*. A lease that has run out stays so."""
+    def renew(self, asked_at: float, for_s: float) -> None:
+        """An answer came to the question of *asked_at*: it holds for *for_s* from then. A lease that has run out stays so."""
         if self.holds():
-            self._until = max(self._until, min(asked_at, self._clock()) + self._lease_s)
+            self._until = max(self._until, min(asked_at, self._clock()) + for_s)

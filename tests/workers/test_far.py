@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 import msgspec
 import pytest
@@ -25,20 +26,25 @@ class Right:
 
     epoch: int = 3
     is_held: bool = True
+    left: float = inf
 
     def holds(self) -> bool:
         return self.is_held
+
+    @property
+    def left_s(self) -> float:
+        return self.left if self.is_held else 0.0
 
 
 def test_a_lease_runs_from_the_question_and_once_out_stays_out() -> None:
     now = [100.0]
     lease = Lease(3, 100.0, 10.0, clock=lambda: now[0])
     now[0] = 109.0
-    lease.renew(101.0)
+    lease.renew(101.0, 10.0)
     assert lease.left_s == 2.0
     now[0] = 111.5
     assert not lease.holds(), "the answer came late, and says nothing of the time since its question"
-    lease.renew(111.4)
+    lease.renew(111.4, 10.0)
     assert not lease.holds(), "what was asked before it ran out is answered too late"
 
 
@@ -46,9 +52,9 @@ def test_an_older_answer_and_one_from_the_future_give_no_more() -> None:
     now = [100.0]
     lease = Lease(3, 100.0, 10.0, clock=lambda: now[0])
     now[0] = 105.0
-    lease.renew(104.0)
-    lease.renew(101.0)
-    lease.renew(9999.0)
+    lease.renew(104.0, 10.0)
+    lease.renew(101.0, 10.0)
+    lease.renew(9999.0, 10.0)
     assert lease.left_s == 10.0
 
 
@@ -62,7 +68,10 @@ async def test_a_ping_is_answered_with_its_own_time_while_the_run_may_send() -> 
     worker, mine, theirs = await ends(right)
     hearing = asyncio.create_task(worker.receive())
     theirs.put(at_worker.encode(Ping(41.5)))
-    assert at_worker.decode(await theirs.get() or b"") == Pong(41.5, 3)
+    assert at_worker.decode(await theirs.get() or b"") == Pong(41.5, 3, 10.0)
+    right.left = 4.5
+    theirs.put(at_worker.encode(Ping(41.7)))
+    assert at_worker.decode(await theirs.get() or b"") == Pong(41.7, 3, 4.5), "no longer than the run itself may"
     right.is_held = False
     theirs.put(at_worker.encode(Ping(42.5)))
     theirs.put(at_worker.encode(Returned(7, None)))
@@ -122,7 +131,7 @@ async def test_a_worker_that_says_goodbye_is_over_at_once() -> None:
 async def test_an_answer_of_another_epoch_ends_the_workers_session() -> None:
     mine, theirs = await frames_over()
     run = FarRun(theirs, at_worker, Lease(3, machine_clock()))
-    mine.put(at_run.encode(Pong(0.0, 4)))
+    mine.put(at_run.encode(Pong(0.0, 4, 10.0)))
     assert await asyncio.wait_for(run.receive(), 10) is None
     assert run.end is None
     mine.abort()

@@ -289,7 +289,11 @@ class Lease:
         return self._claim.epoch
 
     def holds(self) -> bool:
-        return not self._is_lost and time.monotonic() < self._until
+        return self.left_s > 0
+
+    @property
+    def left_s(self) -> float:
+        return 0.0 if self._is_lost else self._until - time.monotonic()
 
     @property
     def is_lost(self) -> bool:
