@@ -121,6 +121,7 @@ def test_a_run_by_its_name(emulator: Spawned) -> None:
         Path("mixed.jsonl").write_text('{"text": "a"}\n{broken\n')
         checked = await bulkup.check("mixed.jsonl", destinations=nebius)
         assert checked.exit_code == 3
+        assert "<tr><td>rows that would be rejected</td><td>1</td></tr>" in checked._repr_html_()
         assert emulator.summary()["nebius"]["uploads_received"] == 0
         receipt = await bulkup.upload("mixed.jsonl", destinations=nebius)
         assert (await bulkup.status())["run_id"] == receipt.run_id

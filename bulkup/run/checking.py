@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from html import escape
 from pathlib import Path
 
 from bulkup.account.finished import Event
@@ -97,6 +98,26 @@ class Checked:
     def exit_code(self) -> ExitCode:
         """Of all lanes."""
         return worst([lane.exit_code for lane in self.lanes.values()])
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: a column for each destination, and why rows would be rejected."""
+        figures: tuple[tuple[str, Callable[[CheckedLane], str]], ...] = (
+            ("exit code", lambda lane: str(int(lane.exit_code))),
+            ("preset", lambda lane: lane.plan.preset or ""),
+            ("rows that would be sent", lambda lane: f"{lane.sent.rows:,}"),
+            ("rows that would be rejected", lambda lane: f"{lane.totals.rows_rejected:,}"),
+            ("requests", lambda lane: f"{lane.sent.requests:,}"),
+            ("datasets", lambda lane: f"{lane.sent.datasets:,}"),
+            ("bytes", lambda lane: f"{lane.sent.body_bytes:,}"),
+            ("rejected", lambda lane: "; ".join(f"{why.rows:,} × {why.reason}" for why in lane.reasons)),
+            ("reason", lambda lane: lane.reason or ""),
+        )
+        head = "".join(f"<th>{escape(name)}</th>" for name in self.lanes)
+        body = "".join(
+            f"<tr><td>{title}</td>{''.join(f'<td>{escape(figure(lane))}</td>' for lane in self.lanes.values())}</tr>"
+            for title, figure in figures
+        )
+        return f"<table><caption>what an upload would do</caption><tr><th></th>{head}</tr>{body}</table>"
 
 
 async def check(
