@@ -15,15 +15,28 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Protocol, runtime_checkable
 
+import msgspec
 import orjson
 
 from bulkup.encoding.depth import room_to_recurse
 from bulkup.encoding.language import Form, Lines, exactly
+from bulkup.encoding.members import Members
+from bulkup.encoding.row_types import line_decoder, row_type
 from bulkup.refusal import Refusal, attempt
 
-__all__ = ["ESCAPED_COLON", "DoubledKeys", "Witness", "colons", "doubled_key", "form_of", "may_hold_doubled_keys"]
+__all__ = [
+    "ESCAPED_COLON",
+    "DoubledKeys",
+    "SameKeys",
+    "Witness",
+    "colons",
+    "doubled_key",
+    "form_of",
+    "may_hold_doubled_keys",
+]
 
 _LEAST_BYTES = 16 * 1024
 """Of a block that an automaton is made of."""
@@ -48,13 +61,13 @@ class DoubledKeys:
     """Finds out whether a key stands twice in rows. For one thread at a time; what it says depends on the rows alone."""
 
     def __init__(self) -> None:
-        self._lines: Lines | None = None
+        self._quick: Callable[[bytes], bool] | None = None
         self._missed = 0
         self._learned = 0
 
     def may_be_in(self, lines: bytes) -> bool:
         """As `may_hold_doubled_keys`, quicker for rows that are like the ones before."""
-        if self._lines is not None and self._lines.are_in(lines):
+        if self._quick is not None and self._quick(lines):
             return False
         found = may_hold_doubled_keys(lines)
         if not found and len(lines) >= _LEAST_BYTES and self._learned < _MOST_LEARNED:
@@ -65,16 +78,49 @@ class DoubledKeys:
 
     def _learn(self, lines: bytes) -> None:
         self._missed, self._learned = 0, self._learned + 1
-        form = attempt(form_of, lines)
-        made = attempt(Lines, form) if isinstance(form, Form) else None
-        if isinstance(made, Lines) and made.are_in(lines) and _is_quicker(made, lines):
-            self._lines = made
+        for way in (_automaton, _table):
+            quick = attempt(way, lines)
+            if not isinstance(quick, Refusal) and quick(lines) and _is_quicker(quick, lines):
+                self._quick = quick
+                return
 
 
-def _is_quicker(automaton: Lines, lines: bytes) -> bool:
-    ways: tuple[Callable[[bytes], bool], ...] = (automaton.are_in, may_hold_doubled_keys)
-    its, others = (min(_seconds(way, lines) for _ in range(3)) for way in ways)
+def _is_quicker(quick: Callable[[bytes], bool], lines: bytes) -> bool:
+    its, others = (min(_seconds(way, lines) for _ in range(3)) for way in (quick, may_hold_doubled_keys))
     return its < others
+
+
+def _automaton(lines: bytes) -> Callable[[bytes], bool]:
+    return Lines(form_of(lines)).are_in
+
+
+def _table(lines: bytes) -> Callable[[bytes], bool]:
+    return SameKeys(lines).once_each
+
+
+class SameKeys:
+    """Rows that all have the same keys, too many for an automaton. Each has them once if there are so many members in all."""
+
+    def __init__(self, lines: bytes) -> None:
+        """Raises where the rows of *lines* differ in their keys."""
+        keys = [frozenset(orjson.loads(line)) for line in lines.split(b"\n")]
+        if len(set(keys)) != 1:
+            raise ValueError("rows with different keys")
+        names = {f"k{i}": key for i, key in enumerate(sorted(keys[0]))}
+        row = row_type("SameKeys", [(name, msgspec.Raw) for name in names], rename=names, forbid_unknown_fields=True)
+        self._decode = line_decoder(row)
+        self._getters = [attrgetter(name) for name in names]
+        self._members = Members()
+        self._inner = DoubledKeys()
+
+    def once_each(self, lines: bytes) -> bool:
+        """Whether all *lines* are such rows, and no key stands twice in them or in their values. False is not sure."""
+        rows = attempt(self._decode, lines)
+        if isinstance(rows, Refusal) or self._members.of(lines) != len(rows) * len(self._getters):
+            return False
+        columns = (b"\n".join(map(getter, rows)) for getter in self._getters)
+        objects = [column for column in columns if b"{" in column]
+        return not (objects and self._inner.may_be_in(b"\n".join(objects)))
 
 
 def _seconds(way: Callable[[bytes], bool], lines: bytes) -> float:

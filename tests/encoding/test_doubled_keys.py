@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowOptions, RowPlan, decide
-from bulkup.encoding.doubled_keys import DoubledKeys, doubled_key, may_hold_doubled_keys
+from bulkup.encoding.doubled_keys import DoubledKeys, SameKeys, doubled_key, may_hold_doubled_keys
 from bulkup.encoding.meaning import as_meant
 from bulkup.errors import UsageProblem
 from bulkup.model import Validation
@@ -98,6 +98,23 @@ def test_one_is_found_wherever_it_stands_also_by_what_was_learned_from_such_rows
     assert finder.may_be_in(spoiled)
 
 
+@examples(150)
+@given(st.data(), st.lists(st.fixed_dictionaries({"a": value, "x:y": value, "é": value}), min_size=1, max_size=5))
+def test_rows_of_the_same_keys_are_counted_and_their_values_looked_through(
+    data: st.DataObject, given_rows: list[dict[str, Any]]
+) -> None:
+    pytest.importorskip("simdjson")
+    escape, space = data.draw(st.booleans()), data.draw(st.sampled_from(["", " "]))
+    lines = [spelled(row, escape, space).encode() for row in given_rows]
+    same = SameKeys(b"\n".join(lines))
+    chosen = data.draw(st.integers(0, len(lines) - 1))
+    twice = doubled_somewhere(data, given_rows[chosen], escape, space)
+    assert not same.once_each(b"\n".join([*lines[:chosen], twice, *lines[chosen + 1 :]]))
+    plain = [spelled({"a": n, "x:y": [], "é": {"k": "{"}}, escape, space).encode() for n in range(3)]
+    assert same.once_each(b"\n".join(plain))
+    assert not same.once_each(b"\n".join([*plain, b'{"a":1,"x:y":2}']))
+
+
 CHAT = [
     {"id": n, "messages": [{"role": "user", "content": f"q{n}: why"}, {"role": "assistant", "content": "a"}]}
     for n in range(400)
@@ -110,15 +127,15 @@ def test_an_automaton_is_made_of_rows_that_come_again_and_finds_what_is_new_in_t
     lines = [json.dumps(row).encode() for row in CHAT]
     data = b"\n".join(lines)
     finder._learn(data)
-    assert finder._lines is not None
-    assert finder._lines.are_in(data)
+    assert finder._quick is not None
+    assert finder._quick(data)
     twice = lines[7].replace(b'"role": "user"', b'"role": "user", "role": "user"')
     for spoiled in (
         data.replace(lines[7], twice),
         data[:-1] + b',"id":1}',
         data.replace(b'{"id": 3,', b'{"id": 3,"id": 3,'),
     ):
-        assert not finder._lines.are_in(spoiled)
+        assert not finder._quick(spoiled)
         assert finder.may_be_in(spoiled)
 
 
