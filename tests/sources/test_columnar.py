@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import re
+import weakref
 from collections.abc import Callable
+from contextlib import aclosing
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -300,6 +303,33 @@ def test_columns_without_a_name_of_their_own_get_one(tmp_path: Path) -> None:
     source = open_source([str(tmp_path / "a")], max_row_bytes=100)
     assert "the key of column 2 is 'a_2'; column 3 has no name: its key is 'column_3'" in source.notes[0]
     assert lines(tmp_path / "a") == ['{"a":1,"a_2":2,"column_3":3}']
+
+
+async def test_a_reader_is_gone_once_it_is_closed(tmp_path: Path) -> None:
+    """Not only once garbage is collected: what is known of a file of thousands of row groups takes megabytes."""
+    parquet(pa.table({"x": list(range(10))}), tmp_path / "a")
+    source = open_source([str(tmp_path / "a")], max_row_bytes=1000)
+    gc.disable()
+    try:
+        opened: list[weakref.ref[pq.ParquetFile]] = []
+        real = pq.ParquetFile
+
+        class Watched(real):  # type: ignore[misc,valid-type]
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(*args, **kwargs)
+                opened.append(weakref.ref(self))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pq, "ParquetFile", Watched)
+            cursor = source.cursor()
+            async with aclosing(cursor.read(0, source.files[0].detail.step * 4)) as rows:
+                assert [item async for item in rows]
+            await cursor.aclose()
+            del rows, cursor
+        assert opened
+        assert not any(ref() for ref in opened)
+    finally:
+        gc.enable()
 
 
 def test_what_is_encrypted_is_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -32,6 +33,13 @@ def _opened(path: str, where: Remote | Part | None, size: int | None, metadata: 
     )
 
 
+def _batches(file: Any, groups: Iterable[int], rows: int) -> Iterator[Any]:
+    """Not over several groups at once: pyarrow cannot make one batch of two nested dictionaries. No part of the walk, which would
+    refer to itself: what it knows of a large file, 12 MB and more, would stay until garbage is collected."""
+    for number in groups:
+        yield from file.iter_batches(batch_size=rows, row_groups=[number], use_threads=False)
+
+
 class _ParquetWalk:
     def __init__(self, file: SourceFile, row: int, batch_rows: int) -> None:
         with _opened(file.path, file.where, file.size) as whole:
@@ -40,12 +48,7 @@ class _ParquetWalk:
         firsts = list(accumulate((metadata.row_group(number).num_rows for number in groups), initial=0))
         first = min(bisect_right(firsts, row) - 1, len(groups) - 1)
         self.row = firsts[first]
-        self._file = _opened(file.path, file.where, file.size, metadata)
-        self._batches = (  # not over several groups at once: pyarrow cannot make one batch of two nested dictionaries
-            batch
-            for number in range(first, len(groups))
-            for batch in self._file.iter_batches(batch_size=batch_rows, row_groups=[number], use_threads=False)
-        )
+        self._batches = _batches(_opened(file.path, file.where, file.size, metadata), groups[first:], batch_rows)
         self._rest: Any = None
         while self.row < row:
             self.next(row - self.row)
