@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bulkup.journal.commit_pace import AT_ONCE, PER_SECOND, CommitPace
+from bulkup.journal.postgres.writer import PgPace
 
 
 class Hand:
@@ -51,3 +52,13 @@ def test_commits_that_could_not_wait_cost_no_more_than_a_moment() -> None:
     for _ in range(int(AT_ONCE)):
         commit(pace)
     assert pace.wait_s() > 0.0
+
+
+def test_groups_for_a_database_are_further_apart_where_many_chunks_come_over_many_requests() -> None:
+    """5 ms apart, 20 ms above 500 chunks a second: but few requests would only wait for each other."""
+    for pieces, under_way, per_second in ((200, 100, 200.0), (2000, 100, 50.0), (2000, 16, 200.0)):
+        hand = Hand()
+        pace = PgPace(hand)
+        hand.at += 1.0
+        pace.count(pieces, under_way)
+        assert pace.per_second == per_second

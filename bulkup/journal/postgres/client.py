@@ -17,7 +17,7 @@ Connection = Any
 
 _psycopg_log = logging.getLogger("psycopg")
 
-CONNECT_S = 5
+CONNECT_S = 10
 """How long one attempt to connect may take."""
 
 IDLE_S = 10

@@ -28,6 +28,10 @@ CLOSE_ENOUGH = 1500.0
 """So many pieces of work a second, about 500 chunks, are worth groups that are further apart."""
 
 
+MANY = 64
+"""So many requests at once fill groups that are further apart: fewer would only be slowed down."""
+
+
 class PgPace(CommitPace):
     """Groups 5 ms apart, 20 ms where many chunks come: a group costs the database the same whatever is in it."""
 
@@ -36,12 +40,13 @@ class PgPace(CommitPace):
         self._pieces = 0
         self._counted_from = clock()
 
-    def count(self, pieces: int) -> None:
-        """So many pieces went with a group."""
+    def count(self, pieces: int, under_way: int) -> None:
+        """So many pieces went with a group, and so many requests are under way: few of them would wait for each other."""
         self._pieces += pieces
         now = self._clock()
         if (took_s := now - self._counted_from) >= 0.25:
-            self.per_second = 50.0 if self._pieces / took_s > CLOSE_ENOUGH else 200.0
+            is_worth_it = self._pieces / took_s > CLOSE_ENOUGH and under_way >= MANY
+            self.per_second = 50.0 if is_worth_it else 200.0
             self._pieces, self._counted_from = 0, now
 
 
@@ -103,7 +108,7 @@ class PgWriter(Grouping[Piece]):
 
     def _commit(self, group: Sequence[Piece]) -> tuple[list[Any], BaseException | None]:
         self._number += 1
-        self._pg_pace.count(len(group))
+        self._pg_pace.count(len(group), self.under_way)
         try:
             batches = batched(group, lambda name, data: self._logs[name].append(data))
             lengths = [(name, log.sync()) for name, log in self._logs.items() if log.is_ahead]
