@@ -40,6 +40,8 @@ VERDICT = "tests/test_verdict.py"
 STATUS = "tests/cli/test_looking.py"
 PRESETS = "tests/encoding/test_presets.py"
 DOUBLED = "tests/encoding/test_doubled_keys.py"
+FAR = "tests/workers/test_far.py"
+DOOR = "tests/workers/test_door.py"
 OPTIONS = "tests/cli/test_options.py::test_one_entry_is_enough"
 
 
@@ -56,6 +58,62 @@ class Mutation:
 
 
 MUTATIONS = (
+    Mutation(
+        "far workers",
+        "a lost worker's requests are in doubt before its lease is over",
+        "bulkup/workers/far.py",
+        "        if not self.said_bye:\n",
+        "        if False:\n",
+        (FAR,),
+    ),
+    Mutation(
+        "far workers",
+        "a worker's lease is renewed though the run may not send",
+        "bulkup/workers/far.py",
+        "if (left_s := self._authority.left_s) > 0:",
+        "if (left_s := self._lease_s) > 0:",
+        (FAR,),
+    ),
+    Mutation(
+        "far workers",
+        "a lease runs from the answer",
+        "bulkup/workers/lease.py",
+        "min(asked_at, self._clock()) + for_s",
+        "self._clock() + for_s",
+        (FAR,),
+    ),
+    Mutation(
+        "far workers",
+        "a lease that has run out comes back",
+        "bulkup/workers/lease.py",
+        "        if self.holds():\n            self._until",
+        "        if True:\n            self._until",
+        (FAR,),
+    ),
+    Mutation(
+        "far workers",
+        "an answer of another epoch counts",
+        "bulkup/workers/far.py",
+        "if epoch != self._lease.epoch:",
+        "if False:",
+        (FAR,),
+    ),
+    Mutation(
+        "far workers",
+        "the certificate alone lets a worker in",
+        "bulkup/workers/door.py",
+        "        if not self._key.is_secret(hello.secret):\n            return False\n",
+        "",
+        (DOOR,),
+    ),
+    Mutation(
+        "far workers",
+        "no certificate is asked for",
+        "bulkup/workers/keys.py",
+        "context.verify_mode = ssl.CERT_REQUIRED",
+        "context.verify_mode = ssl.CERT_NONE",
+        (DOOR,),
+    ),
     Mutation(
         "formats",
         "others' formats come before ours",

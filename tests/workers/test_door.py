@@ -113,7 +113,8 @@ async def test_the_secret_alone_is_not_enough() -> None:
     async with opened() as there:
         with pytest.raises((OSError, asyncio.IncompleteReadError)):
             reader, writer = await asyncio.open_connection("127.0.0.1", there.port, ssl=context)
-            writer.write(bytes(100))
+            said = msgspec.msgpack.encode(hello())
+            writer.write(len(said).to_bytes(4, "big") + said)
             await reader.readexactly(1)
         assert not there.taken
 
