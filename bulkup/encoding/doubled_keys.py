@@ -112,15 +112,22 @@ class SameKeys:
         self._getters = [attrgetter(name) for name in names]
         self._members = Members()
         self._inner = DoubledKeys()
+        objects = self._objects(self._decode(lines))
+        if objects:
+            self._inner._learn(objects)
 
     def once_each(self, lines: bytes) -> bool:
         """Whether all *lines* are such rows, and no key stands twice in them or in their values. False is not sure."""
         rows = attempt(self._decode, lines)
         if isinstance(rows, Refusal) or self._members.of(lines) != len(rows) * len(self._getters):
             return False
+        objects = self._objects(rows)
+        return not (objects and self._inner.may_be_in(objects))
+
+    def _objects(self, rows: Sequence[Any]) -> bytes:
+        """The values of the columns that hold an object somewhere, a line each."""
         columns = (b"\n".join(map(getter, rows)) for getter in self._getters)
-        objects = [column for column in columns if b"{" in column]
-        return not (objects and self._inner.may_be_in(b"\n".join(objects)))
+        return b"\n".join(column for column in columns if b"{" in column)
 
 
 def _seconds(way: Callable[[bytes], bool], lines: bytes) -> float:
