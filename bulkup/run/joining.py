@@ -194,7 +194,7 @@ async def _work(joining: Joining, address: str, run: FarRun, lease: Lease) -> in
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, is_leaving.set)
     beside = [
         asyncio.create_task(_keep_the_lease(joining, address, run, lease, is_leaving)),
-        asyncio.create_task(_leave(joining, run, serving, is_leaving)),
+        asyncio.create_task(_leave(joining, run, lease, serving, is_leaving)),
     ]
     await serving.run()
     if run.end is None:
@@ -223,14 +223,19 @@ async def _keep_the_lease(joining: Joining, address: str, run: FarRun, lease: Le
     os._exit(WAS_LOST)  # what was being sent is reset
 
 
-async def _leave(joining: Joining, run: FarRun, serving: Serving, is_leaving: asyncio.Event) -> None:
+async def _leave(joining: Joining, run: FarRun, lease: Lease, serving: Serving, is_leaving: asyncio.Event) -> None:
     """Once told to: finish what is under way, and go."""
     await is_leaving.wait()
     joining.say("told to end: what is being sent may finish")
+    told_at = machine_clock()
     with suppress(OSError):
         run.post(Leaving())
+        run.post(Ping(told_at))
     with suppress(TimeoutError):
         async with asyncio.timeout(LEAVE_S):
+            # what the run had asked before it heard of that may still be on its way
+            while lease.answered < told_at:  # noqa: ASYNC110 - an answer of the run, a second at most
+                await asyncio.sleep(0.02)
             await serving.idle()
             await run.finish()
     os._exit(ExitCode.TERMINATED)

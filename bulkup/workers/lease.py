@@ -36,6 +36,8 @@ class Lease:
         self._lease_s = lease_s
         self._clock = clock
         self._until = asked_at + lease_s
+        self.answered = asked_at
+        """When the last question was asked that has been answered."""
 
     @property
     def epoch(self) -> int:
@@ -58,5 +60,6 @@ class Lease:
 
     def renew(self, asked_at: float, for_s: float) -> None:
         """An answer came to the question of *asked_at*: it holds for *for_s* from then. A lease that has run out stays so."""
+        self.answered = max(self.answered, asked_at)
         if self.holds():
             self._until = max(self._until, min(asked_at, self._clock()) + for_s)
