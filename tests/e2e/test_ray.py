@@ -166,7 +166,7 @@ def test_it_ends_exact_whatever_dies(nodes: Nodes, source: Path, emulator: Spawn
     emulator.idle()
     rows = [
         {"question": row["question"], "answer": row["answer"]}
-        for row in map(json.loads, source.read_text(encoding="utf-8").splitlines())
+        for row in map(json.loads, source.read_bytes().splitlines())
     ]
     makes: dict[ServiceName, Callable[[dict[str, Any]], dict[str, Any]]] = {"nebius": dict, "collinear": as_collinear}
     for lane, make in makes.items():
