@@ -20,6 +20,7 @@ from dataclasses import field
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from time import monotonic, time
+from traceback import clear_frames
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from bulkup.errors import BulkupError, SourceChanged, TokenRefused, UsageProblem
@@ -235,8 +236,11 @@ class Web:
                 try:
                     opened.request("GET", path, headers=sent)
                     return _Answer(opened.getresponse(), opened, origin)
-                except BaseException:
+                except BaseException as error:
                     opened.close()
+                    clear_frames(
+                        error.__traceback__
+                    )  # before Python 3.12 one holds a proxy's refusal, and that its socket
                     raise
             except ssl.SSLCertVerificationError as error:
                 raise UsageProblem(
