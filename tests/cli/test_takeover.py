@@ -26,7 +26,7 @@ def test_a_stopped_process_that_was_taken_over_sends_nothing_and_ends_with_8(
     """Its workers neither. The other machine has the source and the database, and a state directory of its own."""
     journal = postgres_server().new_database()
     command = ["upload", "rows.jsonl", "--to", "nebius", *shell.urls, "--max-chunk-rows", "20", "--journal", journal]
-    command += ["--lease", "1", "--settle-after", "0.2"]
+    command += ["--lease", "3", "--settle-after", "1"]
     first = shell.start(*command, "--requests-per-minute", "120", "--workers", workers)
     eventually(lambda: shell.emulator.rows("nebius"))
     first.interrupt(signal.SIGSTOP)
