@@ -28,10 +28,12 @@ ROWS_HELD = 500_000
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """Ids of rows that landed chunks account for, and the contents of landed rows whose ids are not known."""
+    """Ids of rows that landed chunks account for, and the contents of landed rows whose ids are not known. *hidden* counts rows
+    that landed with ids which none of those read back has."""
 
     ids: Set[str | int]
     rows: Counter[bytes]
+    hidden: int
 
 
 class StoredRows:
@@ -81,6 +83,10 @@ class StoredRows:
         explained = await self._explained({row.id for row in stored})
         unexplained = Counter(row.key for row in stored if row.id not in explained.ids)
         unexplained.subtract(explained.rows)
+        hidden = explained.hidden + (-unexplained).total()  # the count was right with others in their place: it lags
+        if hidden:
+            why = f"the rows read back lack {hidden:,} that have landed"
+            return [wait_or_hold(doubt, looks, self._quiet_s, why) for doubt in page_back.doubts]
         contents = {chunk.id: await self._content(chunk) for chunk in chunks}
         present = judge_by_rows(page_back.doubts, contents, +unexplained, known)
         if present is None:
@@ -136,12 +142,15 @@ class StoredRows:
         """What accounts for rows that are there, under the ids *stored*: the ids of landed chunks, and the rows of those that have
         none."""
         ids: set[str | int] = set()
+        hidden = 0
         async for line in every_ids(self._journal):
-            ids.update(id_ for id_ in line.ids if id_ in stored)
+            shown = [id_ for id_ in line.ids if id_ in stored]
+            ids.update(shown)
+            hidden += len(line.ids) - len(shown)
         rows: Counter[bytes] = Counter()
         async for chunk in landed_without_ids(self._journal):
             rows.update(await self._content(chunk))
-        return Explained(ids, rows)
+        return Explained(ids, rows, hidden)
 
 
 def _all_held(page_back: PageBack, why: str) -> list[Verdict]:

@@ -397,6 +397,24 @@ class TestByRows:
         assert counted.clock.monotonic() == PATIENCE_S + QUIET_S
         assert counted.tally.page_backs == 0
 
+    @pytest.mark.parametrize("ids", [True, False])
+    async def test_a_count_that_lags_may_fit_with_doubts_in_the_place_of_what_has_landed(
+        self, counted: LaneAlone, ids: bool
+    ) -> None:
+        """Two doubts are shown, and the landed chunk is not yet: nothing says that the third doubt is absent."""
+        chunk = counted.chunks[3]
+        await counted.land(3, at=QUIET_S, ids=ids_line(chunk, "ds-0", [4, 5]) if ids else b"")
+        hidden, counted.to.datasets["ds-0"].rows[:] = counted.to.datasets["ds-0"].rows[:], []
+        await counted.doubt(0, 1, 2)
+        counted.store(0)
+        counted.store(1)
+        await counted.settler().settle()
+        assert (await counted.now(2)).reason == "the rows read back lack 2 that have landed"
+        assert await counted.states() == ["in doubt", "in doubt", "in doubt", "landed"]
+        counted.to.datasets["ds-0"].rows += hidden
+        await counted.settler().settle()
+        assert await counted.states() == ["landed", "landed", "planned", "landed"]
+
     async def test_rows_of_nobody_leave_it_open(self, counted: LaneAlone) -> None:
         await self.begin(counted)
         counted.to.datasets["ds-0"].rows[3] = {"t": "of somebody else"}
