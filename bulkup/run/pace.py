@@ -30,7 +30,7 @@ class Pace:
             return
         now = self._marks[-1]
         self.bytes_per_s = (now[1] - size) / span
-        self.rows_per_s = (now[2] - rows) / span
+        self.rows_per_s = max(0.0, (now[2] - rows) / span)  # what was in doubt may be planned again
 
 
 class StageSpeeds:

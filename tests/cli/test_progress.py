@@ -65,6 +65,14 @@ def test_pace() -> None:
     assert pace.rows_per_s == 100
 
 
+def test_no_pace_is_below_nothing() -> None:
+    """Rows that were in doubt turn out to be absent, and are planned again."""
+    pace = Pace()
+    for second in range(4):
+        pace.take(second, replace(LANE, rows_in_doubt=100 * (3 - second)))
+    assert pace.rows_per_s == 0
+
+
 def test_the_pace_forgets() -> None:
     pace = Pace()
     for second in range(60):
