@@ -162,7 +162,8 @@ def check(
     quiet: o.Quiet = False,
 ) -> int:
     """Read all rows and say what `bulkup upload` would do with the same options: columns and what made them so, rejected rows with
-    their places, datasets, requests, the first row as it would be sent. It needs no token and no network, and keeps nothing.
+    their places, datasets, requests, the first row as it would be sent. It needs no token and asks the service nothing. It keeps
+    what it found in a source of 64 MiB or more, so that an upload need not read that again.
 
     Exit code 0: all rows would be sent; 3: some would be rejected; 10: more than --max-rejects allows, so nothing would be sent;
     2, 65 and 66 as upload."""

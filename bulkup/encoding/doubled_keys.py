@@ -28,12 +28,12 @@ from bulkup.encoding.row_types import line_decoder, row_type
 from bulkup.refusal import Refusal, attempt
 
 __all__ = [
-    "ESCAPED_COLON",
     "DoubledKeys",
     "SameKeys",
     "Witness",
     "colons",
     "doubled_key",
+    "escapes_a_colon",
     "form_of",
     "may_hold_doubled_keys",
 ]
@@ -46,7 +46,8 @@ _MISSED, _MOST_LEARNED = 8, 3
 
 _MOST_KEYS = 64
 _COLON = b":"
-ESCAPED_COLON = b"\\u003"
+_ESCAPES, _ESCAPED_COLONS = b"\\u003", (b"\\u003a", b"\\u003A")
+"""Of these escapes Go and PHP write many: those of `<`, `>` and `=`."""
 
 
 @runtime_checkable
@@ -184,9 +185,14 @@ def _order(tables: Sequence[dict[str, Any]]) -> list[str]:
 # --- any rows -------------------------------------------------------------------------------------------------------
 
 
+def escapes_a_colon(data: bytes) -> bool:
+    """Whether an escape in *data* may stand for a colon."""
+    return _ESCAPES in data and any(escape in data for escape in _ESCAPED_COLONS)
+
+
 def may_hold_doubled_keys(lines: bytes) -> bool:
     """Whether a key may stand twice in one of *lines*, rows of JSON joined by `\\n`. False is sure, True is not."""
-    if ESCAPED_COLON in lines:
+    if escapes_a_colon(lines):
         return True
     written = attempt(_written, lines)
     return isinstance(written, Refusal) or colons(written) != colons(lines)

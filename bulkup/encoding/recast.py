@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from bulkup.encoding.carried import MinusZero
-from bulkup.encoding.doubled_keys import ESCAPED_COLON, colons
+from bulkup.encoding.doubled_keys import colons, escapes_a_colon
 from bulkup.encoding.row_types import RowType, line_decoder
 from bulkup.encoding.shortcuts import Shortcut
 from bulkup.encoding.splice import QUOTE
@@ -72,7 +72,7 @@ class Recast:
         if self._bytes_more is not None and len(body) == len(data) + rows * self._bytes_more:
             return True
         wrote_text = self._text is not None and set(map(self._text, made)) != {None}
-        if self._colons_more is None or (wrote_text and ESCAPED_COLON in data):
+        if self._colons_more is None or (wrote_text and escapes_a_colon(data)):
             return False
         return colons(body) == colons(data) + rows * self._colons_more
 

@@ -173,7 +173,7 @@ class Executors:
             came = cast("Sent", await executor.ask(order, told))
         except WorkerLost:
             on_bytes(0)
-            return Sent(InDoubt("the worker process that was sending it has ended"))
+            return Sent(InDoubt("the worker that was sending it has ended, or does not answer any more"))
         return came if known_secrets() == order.secrets else _kept_quiet(came)
 
     def hold(self, encoded: list[bytes]) -> Hold:

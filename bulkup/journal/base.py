@@ -1,4 +1,5 @@
-"""The journal's interface: what a run and its lanes tell it, and what it answers. `sqlite` keeps it on disk, `memory` for tests."""
+"""The journal's interface: what a run and its lanes tell it, and what it answers. `sqlite` keeps it on disk,
+`postgres` in a database, `memory` in memory, for tests."""
 
 from __future__ import annotations
 

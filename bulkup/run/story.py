@@ -3,7 +3,7 @@
     open ─▶ scan ─▶ look ─▶ send ⇄ settle ─▶ audit ─▶ receipt
 
 A run is opened: tokens, locks, journal, source, and a lane for each destination. The source is read once, so that what is planned
-fits all of its rows. Every lane decides its plan and looks at its
+fits all of its rows; where that takes long, the destinations are looked at before. Every lane decides its plan and looks at its
 destination before any of them sends. Then each lane sends round by round what is planned, settles its doubts in between, and looks
 a last time at what it has sent twice. What all of that came to is read from the journal: that is the receipt.
 """

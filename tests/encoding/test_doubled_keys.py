@@ -252,3 +252,11 @@ def test_a_colon_in_an_escape_does_not_make_up_for_the_member_that_was_lost(esca
     assert doubled_key(line) == "a"
     assert may_hold_doubled_keys(line + b"\n" + b'{"a":1}')
     assert doubled_key(f'{{"a":1,"b":"x{escape}y"}}'.encode()) is None
+
+
+@pytest.mark.parametrize(("escape", "may"), [("3c", False), ("3E", False), ("3d", False), ("3a", True), ("3A", True)])
+def test_of_escapes_only_a_colon_s_needs_a_closer_look(escape: str, may: bool) -> None:
+    """Go and PHP write `<` and `>` so: rows of theirs are sent as their own bytes all the same."""
+    rows = b"\n".join(b'{"id":%d,"text":"x \\u00%b y"}' % (number, escape.encode()) for number in range(9))
+    assert may_hold_doubled_keys(rows) is may
+    assert may_hold_doubled_keys(rows + b'\n{"id":1,"id":2,"text":"\\u003c"}')
