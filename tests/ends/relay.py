@@ -196,7 +196,17 @@ class Relay:
         stopped = Stopped(self._fate, writer.get_extra_info("peername")[1], length)
         self.stopped = stopped
         take = {Fate.PAUSED: self._take, Fate.ANSWERED_EARLY: EARLY_BYTES}.get(self._fate, length)
-        body = await reader.readexactly(min(take, length))
+        try:
+            body = await reader.readexactly(min(take, length))
+        except (
+            ConnectionError,
+            ssl.SSLError,
+            asyncio.IncompleteReadError,
+        ):  # whoever sent it died before so much had come
+            stopped.was_reset = True
+            stopped.has_stopped.set()
+            stopped.is_done.set()
+            raise
         stopped.before = len(body)
         if self._fate is Fate.ANSWERED_EARLY:
             success = next(answer for start, answer in self.early_answers.items() if head.startswith(start))
