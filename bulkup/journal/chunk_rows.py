@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 import orjson
 
-from bulkup.chunk import Chunk, ChunkState
+from bulkup.chunk import Chunk, ChunkState, Totals
 
-__all__ = ["ENDS", "FIELDS", "to_chunk", "to_row"]
+__all__ = ["ENDS", "FIELDS", "to_chunk", "to_row", "to_totals"]
 
 FIELDS = (
     "lane", "tile", "child", "start", "stop", "file", "byte_offset", "rows", "blank", "rejected", "lines", "body_bytes",
@@ -65,3 +66,21 @@ def to_chunk(row: tuple[Any, ...]) -> Chunk:
     if chunk.line_count != chunk.rows + chunk.blank + chunk.rejected + chunk.skipped - chunk.made:
         raise ValueError(f"a chunk that makes no sense: {chunk.id} counts {chunk.line_count} lines")
     return chunk
+
+
+def to_totals(sums: Iterable[tuple[Any, ...]]) -> Totals:
+    """Out of a state with its sums each: chunks, lines, rows, blank, rejected, bytes, skipped, made. A state may come twice."""
+    found = Totals()
+    for state, chunks, lines, rows, blank, rejected, body_bytes, skipped, made in sums:
+        found.add(
+            state,
+            chunks=chunks,
+            lines=lines,
+            rows=rows,
+            blank=blank,
+            rejected=rejected,
+            body_bytes=body_bytes,
+            skipped=skipped,
+            made=made,
+        )
+    return found

@@ -17,7 +17,7 @@ import msgspec
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.journal import chunk_rows
 from bulkup.journal.base import BY_A_PERSON, LOST, PAGE_CHUNKS
-from bulkup.journal.chunk_rows import ENDS, FIELDS, to_row
+from bulkup.journal.chunk_rows import ENDS, FIELDS, to_row, to_totals
 from bulkup.journal.facts import DECISIONS, SURVEY, Decided, Fact
 from bulkup.journal.schema import CHANGED, OPEN, OPEN_CHUNKS, shown_as
 from bulkup.light_dataclass import dataclass
@@ -265,20 +265,7 @@ class StateCount:
 
 
 def totals(db: sqlite3.Connection, lane: str) -> Totals:
-    found = Totals()
-    for state, chunks, lines, rows, blank, rejected, body_bytes, skipped, made in _summed(db, lane):
-        found.add(
-            _one_of(ChunkState, state),
-            chunks=chunks,
-            lines=lines,
-            rows=rows,
-            blank=blank,
-            rejected=rejected,
-            body_bytes=body_bytes,
-            skipped=skipped,
-            made=made,
-        )
-    return found
+    return to_totals((_one_of(ChunkState, state), *counts) for state, *counts in _summed(db, lane))
 
 
 def states(db: sqlite3.Connection, lane: str) -> list[StateCount]:

@@ -10,7 +10,7 @@ import msgspec
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, Totals
 from bulkup.journal.base import LOST, PAGE_CHUNKS
-from bulkup.journal.chunk_rows import FIELDS, to_chunk
+from bulkup.journal.chunk_rows import FIELDS, to_chunk, to_totals
 from bulkup.journal.facts import SURVEY, Fact
 from bulkup.journal.postgres.client import Connection
 from bulkup.journal.queries import LANDED_WITHOUT_IDS, NOT_SPLIT, StateCount
@@ -138,20 +138,7 @@ def _sums(db: Connection, run: int, lane: str) -> Iterable[tuple[Any, ...]]:
 
 
 def totals(db: Connection, run: int, lane: str) -> Totals:
-    found = Totals()
-    for state, chunks, lines, rows, blank, rejected, body_bytes, skipped, made in _sums(db, run, lane):
-        found.add(
-            ChunkState(state),
-            chunks=chunks,
-            lines=lines,
-            rows=rows,
-            blank=blank,
-            rejected=rejected,
-            body_bytes=body_bytes,
-            skipped=skipped,
-            made=made,
-        )
-    return found
+    return to_totals((ChunkState(state), *counts) for state, *counts in _sums(db, run, lane))
 
 
 def states(db: Connection, run: int, lane: str) -> list[StateCount]:
