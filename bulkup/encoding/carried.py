@@ -26,7 +26,7 @@ _search = re.compile(_PATTERN).search
 _SMALL_BYTES = 8 * 1024
 """Up to so many bytes `re` has answered before a scanner has begun."""
 
-_STRING_OR_MINUS_ZERO = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|-0(?=[ \t\r\n,\]}])', re.DOTALL)
+_STRING_OR_MINUS_ZERO = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|(?<![eE])-0(?=[ \t\r\n,\]}])', re.DOTALL)
 _LIKE_A_STAND_IN = re.compile(rb"-0e[0-9]++")
 
 

@@ -9,6 +9,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowPlan, Target
+from bulkup.encoding.carried import CarryingDecoder
 from bulkup.model import Validation
 from bulkup.rows.mapping import parse_mapping
 from bulkup.rows.schema import Column, Holds
@@ -235,3 +237,15 @@ def test_a_number_is_named_as_it_is_written() -> None:
     (row,) = plan.encoder().encode_rows(ln.block(b'{"n":1e-400}\n'))
     assert row.reject is not None
     assert "1e-400" in row.reject.reason
+
+
+@pytest.mark.parametrize("number", ["1e-0", "10E-0", "-1e-0", "0e-0", "-0", "-0e-0", "1e-00", "1e-01"])
+def test_an_exponent_of_minus_nothing_is_no_minus_zero(number: str) -> None:
+    """A row with such a number was refused: `-0` was taken out of its end."""
+    row = b'{"v":%b,"w":[-0,%b],"t":"1e-0,-0"}' % (number.encode(), number.encode())
+    (found,) = CarryingDecoder(dict[str, object]).decode_lines(row)
+    assert found == {
+        "v": msgspec.Raw(number.encode()),
+        "w": [msgspec.Raw(b"-0"), msgspec.Raw(number.encode())],
+        "t": "1e-0,-0",
+    }
