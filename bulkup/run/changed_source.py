@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, aclosing
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -131,13 +133,15 @@ async def open_journal(
     lock = await anyio.to_thread.run_sync(locked, folder, address)
     if lock is not None:
         stack.callback(lock.release)
-    wanted = with_lock(wanted, lock)
+    given_up = threading.Event()
+    stack.callback(given_up.set)
+    wanted = replace(with_lock(wanted, lock), given_up=given_up.is_set)
     warning = await anyio.to_thread.run_sync(warning_of, folder.path)
     if warning is not None:
         tell(Note("", warning))
     files = stack.enter_context(ExitStack())
     opening = partial(_open, folder, files, address, wanted)
-    journal = await anyio.to_thread.run_sync(opening, abandon_on_cancel=wanted.stands_by)
+    journal = await anyio.to_thread.run_sync(opening, abandon_on_cancel=wanted.stands_by or wanted.open_for_s > 0)
     await _refuse_older(folder, journal, lanes)
     await _agree(journal, source)
     try:

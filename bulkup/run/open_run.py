@@ -246,6 +246,7 @@ def _wanted(wish: Wish) -> Wanted:
         stands_by=chosen.stand_by and wish.is_to_send,
         lease_s=chosen.lease_s,
         retry_for_s=chosen.retry_for_s,
+        open_for_s=chosen.retry_for_s if wish.is_to_send else 0.0,
         say=said_in_the_loop(lambda text: wish.tell(Note("", text))),
     )
 

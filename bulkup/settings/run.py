@@ -375,7 +375,8 @@ class RunOptions(OptionTable):
         Option(
             metavar="SECONDS",
             meaning="with `--journal`: how long this process may send after it last reached the database; another one takes over "
-            "no earlier",
+            "no earlier. Under 25, the end of a request of the old one may come up to 10 s after that: keep `--settle-after` above "
+            "that",
             parse=parse_seconds,
             commands=ASKING,
         ),

@@ -64,7 +64,7 @@ def test_the_journal_s_password_is_shown_nowhere(shell: Shell, rows: list[Any], 
         shell.run("status", "rows"),
         shell.run("upload", "rows.jsonl", *to, "--name", "b", "--journal", url.replace("db-", "no-")),
         shell.run("upload", "rows.jsonl", *to, "--name", "b", "--journal", url.replace("postgresql", "mysql")),
-        shell.run("upload", "rows.jsonl", *to, "--name", "b", "--config", str(config)),
+        shell.run("upload", "rows.jsonl", *to, "--name", "b", "--config", str(config), "--retry-for", "1"),
         shell.run("upload", "rows.jsonl", *to, "--name", "b", "--config", str(wrong)),
         shell.run("upload", "rows.jsonl", *to, "--name", "b", environment={"BULKUP_JOURNAL": f"x{url}"}),
     ]

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from bulkup.journal.reading import view
 from bulkup.journal.state_files import make_folder
 from bulkup.tokens.database import full_address, shown_address
 from bulkup.tokens.secret import redact
+from tests.cli.shell import eventually
 from tests.examples import examples
 from tests.flow.rig import scratch_dir
 from tests.journal.chunks import LANE, NUMBERS, Step, answers, assert_shows, chunk, ids_line, steps
@@ -484,6 +486,47 @@ def test_a_database_that_is_not_there_or_lets_nobody_in_is_one_line(server: Post
         assert "\n" not in str(said.value)
         assert "pa55" not in str(said.value)
     assert isinstance(client.meaning(psycopg.OperationalError("password authentication failed"), "x"), TokenRefused)
+
+
+def test_who_begins_waits_for_a_database_that_is_away(tmp_path: Path) -> None:
+    """It is back after a while, or the user does not want to wait any more."""
+    server, said, away = postgres_server(), list[str](), threading.Event()
+
+    def say(text: str) -> None:
+        said.append(text)
+        away.set()
+
+    name, given_up = unique(), threading.Event()
+    server.stop()
+    try:
+        with pytest.raises(DatabaseAway):
+            taken(tmp_path, name, open_for_s=60.0, given_up=lambda: True)
+        with ThreadPoolExecutor() as threads:
+            opening = threads.submit(taken, tmp_path, name, open_for_s=60.0, say=say, given_up=given_up.is_set)
+            assert away.wait(30)
+            server.start()
+            opening.result(30).close()
+    finally:
+        if server.process is None:
+            server.start()
+    (text,) = said
+    assert text.startswith("waiting up to 60 s for the journal's database: postgresql://")
+
+
+def test_who_stands_by_goes_on_when_the_database_was_away(tmp_path: Path) -> None:
+    """And whoever is asked to end ends, and keeps nothing."""
+    server, name, said, given_up = postgres_server(), unique(), list[str](), threading.Event()
+    with opened(tmp_path / "a", name), ThreadPoolExecutor() as threads:
+        chosen: dict[str, Any] = {"stands_by": True, "open_for_s": 60.0, "say": said.append}
+        make_folder(tmp_path / "b")
+        waiting = threads.submit(taken, tmp_path / "b", name, given_up=given_up.is_set, **chosen)
+        eventually(lambda: any("until it ends or dies" in text for text in said))
+        server.restart()
+        eventually(lambda: sum("until it ends or dies" in text for text in said) > 1)
+        assert not waiting.done()
+        given_up.set()
+        with pytest.raises(RunLocked):
+            waiting.result(30)
 
 
 def test_without_psycopg_the_command_to_install_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,17 +14,17 @@ import anyio
 
 from bulkup.authority import Authority
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
-from bulkup.errors import BulkupError
+from bulkup.errors import BulkupError, RunLocked
 from bulkup.journal.append_log import AppendLog
 from bulkup.journal.base import PAGE_BYTES
 from bulkup.journal.facts import DECISIONS, Decided, LaneFact, RunFact
 from bulkup.journal.postgres import changes, questions
 from bulkup.journal.postgres.changes import Piece, Plan, SetFact
-from bulkup.journal.postgres.client import Connection, connect, meaning
+from bulkup.journal.postgres.client import Connection, DatabaseAway, connect, meaning
 from bulkup.journal.postgres.lease import Claim, Lease, acquire, claim_dataset
 from bulkup.journal.postgres.logs import IDS, REJECTS, Part, begin_log, missing, parts_of
 from bulkup.journal.postgres.wanted import Wanted
-from bulkup.journal.postgres.writer import PgWriter
+from bulkup.journal.postgres.writer import FIRST_WAIT_S, LONGEST_WAIT_S, PgWriter
 from bulkup.journal.sidecars import IdsLine, page_of_ids
 from bulkup.journal.state_files import refused
 
@@ -48,13 +49,32 @@ class PostgresJournal:
 
     @classmethod
     def open(cls, address: str, folder: Path, name: str, wanted: Wanted) -> PostgresJournal:
-        """Take the run called *name* in the database at *address* (as it is shown), to write it. Blocks while another process may.
+        """Take the run called *name* in the database at *address* (as it is shown), to write it. Blocks while another process may,
+        and while the database is away, within limits.
 
         Raises `RunLocked`, `JournalUnusable`, `LocalDisk`, `UsageProblem`, `TokenRefused`, `DatabaseAway`."""
+        away = _Away(wanted)
+        while True:
+            try:
+                journal = cls._open(address, folder, name, wanted, away.is_over)
+            except DatabaseAway as error:
+                if not away.may_wait(str(error)):
+                    raise
+                continue
+            if wanted.given_up():
+                journal.close()
+                raise RunLocked(f"run {name} was wanted no more")
+            return journal
+
+    @classmethod
+    def _open(
+        cls, address: str, folder: Path, name: str, wanted: Wanted, connected: Callable[[], None]
+    ) -> PostgresJournal:
         with ExitStack() as opened:
             try:
                 connection = connect(address)
                 opened.callback(connection.close)
+                connected()
                 claim = acquire(
                     connection,
                     name,
@@ -63,6 +83,7 @@ class PostgresJournal:
                     has_lock=wanted.has_lock,
                     stands_by=wanted.stands_by,
                     say=wanted.say,
+                    given_up=wanted.given_up,
                 )
                 lease = Lease(address, claim, wanted.lease_s, folder)
                 opened.callback(lease.close)
@@ -139,6 +160,32 @@ class PostgresJournal:
     def close(self) -> None:
         self._writer.close()
         self._lease.close()
+
+
+class _Away:
+    """A database that cannot be reached before a run is taken: how long that is waited for."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._until: float | None = None
+        self._wait_s = FIRST_WAIT_S
+
+    def is_over(self) -> None:
+        """It has answered."""
+        self._until, self._wait_s = None, FIRST_WAIT_S
+
+    def may_wait(self, why: str) -> bool:
+        """Wait a moment, unless that has gone on for too long, or nobody wants the run any more."""
+        now, most_s = time.monotonic(), self._wanted.open_for_s
+        if self._until is None:
+            self._until = now + most_s
+            if most_s > 0:
+                self._wanted.say(f"waiting up to {most_s:,.0f} s for the journal's database: {why}")
+        if now >= self._until or self._wanted.given_up():
+            return False
+        time.sleep(min(self._wait_s, self._until - now))
+        self._wait_s = min(LONGEST_WAIT_S, 2 * self._wait_s)
+        return True
 
 
 def _meant(error: Exception, address: str) -> Exception:

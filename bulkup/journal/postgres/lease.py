@@ -186,13 +186,14 @@ def acquire(
     has_lock: bool,
     stands_by: bool,
     say: Callable[[str], None],
+    given_up: Callable[[], bool] = lambda: False,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Claim:
     """Take the run called *name* for this process, whose files are in *folder*.
 
     *has_lock*: this process holds the folder's lock, which all processes of a holder on this machine hold too: so one that had it
     is dead. Else a holder's lease must have ended: that is waited for where it is not renewed, and *stands_by* waits for that as
-    long as it takes. Raises `RunLocked` where the holder is alive, and as psycopg does.
+    long as it takes, or until it is *given_up*. Raises `RunLocked` where the holder is alive, and as psycopg does.
     """
     prepare(db)
     here = {"host": socket.gethostname(), "folder": os.path.realpath(folder), "locked": True}
@@ -207,7 +208,7 @@ def acquire(
         if isinstance(found, Claim):
             return found
         is_renewed = seen is not None and (found.epoch != seen.epoch or found.left_s > seen.left_s)
-        if is_renewed and not stands_by:
+        if (is_renewed and not stands_by) or given_up():
             raise RunLocked(f"run {name} is held by {_named(found)}; wait for it to end, or stop it")
         if seen is None:
             until = "until it ends or dies" if stands_by else f"for its lease to end, {found.left_s:.0f} s at most"

@@ -18,11 +18,12 @@ from bulkup.journal.postgres.client import Connection, DatabaseAway, connect, is
 from bulkup.journal.postgres.lease import Claim, Lease, database_of
 from bulkup.journal.state_files import refused
 
-__all__ = ["PgPace", "PgWriter"]
+__all__ = ["FIRST_WAIT_S", "LONGEST_WAIT_S", "PgPace", "PgWriter"]
 
 T = TypeVar("T")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0
+"""How long it is waited before a database that is away is tried again: twice as long each time."""
 
 CLOSE_ENOUGH = 1500.0
 """So many pieces of work a second, about 500 chunks, are worth groups that are further apart."""
