@@ -14,10 +14,10 @@ from math import ceil, log2
 from bulkup.chunk import Chunk, ChunkId, ChunkState
 from bulkup.doubt.naming import widest_name
 from bulkup.flow.context import PlannedLane, SendingRound
+from bulkup.flow.dead_letters import dead_letters
 from bulkup.flow.draft import Drafted, Keep, Placed
 from bulkup.flow.prepared import Prepared, changed, listed
 from bulkup.flow.tiling import Limits
-from bulkup.journal.dead_letter import dead_letter
 from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, Reject, Stage
 from bulkup.outcome import RowsRefused, TooLarge
@@ -75,7 +75,7 @@ class Splitter:
         """Every row of the chunk becomes a dead letter with the service's words. Several together were not tried alone."""
         draft = await self._chunker.whole(prepared.items, Keep(encoded=False, raw=True))
         self._see_the_same(prepared.chunk, [draft])
-        letters = self._letters(await self._refused_rows(draft, reason), isolated=prepared.chunk.rows == 1)
+        letters = dead_letters(self._lane, await self._refused_rows(draft, reason), isolated=prepared.chunk.rows == 1)
         await self._journal.refused(prepared.chunk.id, reason, letters)
         self._moved(prepared.chunk, [_refused(prepared.chunk)])
 
@@ -130,7 +130,7 @@ class Splitter:
             id_ = ChunkId(parent.chunk.id.lane, parent.chunk.id.tile, first + place)
             child = draft.chunk(id_, self._name(id_, draft.rows_hash))
             if place in named or place in not_tried:
-                letters += self._letters(await self._refused_rows(draft, reason), isolated=place in named)
+                letters += dead_letters(self._lane, await self._refused_rows(draft, reason), isolated=place in named)
                 child = _refused(child)
             made.append((child, draft))
         children = [child for child, _ in made]
@@ -177,20 +177,6 @@ class Splitter:
                         )
                         found.append(Placed(reject, file, before + reject.line))
         return found
-
-    def _letters(self, rows: Sequence[Placed], *, isolated: bool) -> bytes:
-        return b"".join(
-            dead_letter(
-                self._journal.name,
-                placed.reject,
-                file=self._source.files[placed.file].uri,
-                byte_offset=self._source.locate(placed.reject.position)[1],
-                line_in_chunk=placed.line,
-                with_row=self._lane.chosen.run.rejects_content,
-                isolated=isolated,
-            )
-            for placed in rows
-        )
 
 
 def _with_their_line(rows: Sequence[int], cuts: Sequence[int], count: int) -> list[int]:

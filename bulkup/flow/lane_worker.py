@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import assert_never
 
 import anyio
-import orjson
 
 from bulkup.chunk import Chunk
 from bulkup.destinations.base import Destination, Payload
@@ -32,6 +31,7 @@ from bulkup.flow.orders import (
     SourceRange,
 )
 from bulkup.flow.prepared import Items, from_file, from_memory, used_up
+from bulkup.journal.sidecars import ids_line
 from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Accepted, Outcome
@@ -196,14 +196,4 @@ def _sent(chunk: Chunk, outcome: Outcome) -> Sent:
     """*outcome* with the row ids taken out of it, as the line for `ids.jsonl`."""
     if not isinstance(outcome, Accepted) or not outcome.ids:
         return Sent(outcome)
-    record = {
-        "lane": chunk.id.lane,
-        "chunk": str(chunk.id),
-        "position": chunk.start,
-        "file": chunk.file,
-        "byte_offset": chunk.byte_offset,
-        "dataset_id": outcome.remote_id,
-        "rows": chunk.rows,
-        "ids": outcome.ids,
-    }
-    return Sent(replace(outcome, ids=None), orjson.dumps(record) + b"\n")
+    return Sent(replace(outcome, ids=None), ids_line(chunk, outcome.remote_id, outcome.ids))

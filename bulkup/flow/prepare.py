@@ -22,12 +22,12 @@ from bulkup.errors import SourceUnreadable
 from bulkup.flow.bases import BasesKept
 from bulkup.flow.chunker import MAX_REJECT_BYTES, is_one_chunk
 from bulkup.flow.context import PlannedLane, SendingRound
+from bulkup.flow.dead_letters import dead_letters
 from bulkup.flow.draft import Drafted
 from bulkup.flow.halt import Halted
 from bulkup.flow.orders import SourceRange
 from bulkup.flow.prepared import Items, Prepared, listed
 from bulkup.flow.tiling import Limits
-from bulkup.journal.dead_letter import dead_letter
 from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, LongRow
 from bulkup.settings.config import OnDoubt
@@ -286,7 +286,7 @@ class Preparer:
         self._names_are_settled |= family
         made = [m for m in unplanned if isinstance(m, _Made)]
         chunks = [m.draft.chunk(m.id, self._name(m)) for m in made]
-        rejects = b"".join(self._dead_letters(m.draft) for m in made)
+        rejects = b"".join(dead_letters(self._lane, m.draft.rejects) for m in made)
         if self._planning is not None:
             await self._planning
         await self._bases.keep()
@@ -305,19 +305,6 @@ class Preparer:
     def _name(self, made: _Made) -> str:
         return self._destination.policy.chunk_name(
             self._destination.dataset_name, made.id, made.draft.rows_hash, is_family=self._is_family
-        )
-
-    def _dead_letters(self, draft: Drafted) -> bytes:
-        return b"".join(
-            dead_letter(
-                self._lane.name,
-                placed.reject,
-                file=self._source.files[placed.file].uri,
-                byte_offset=self._source.locate(placed.reject.position)[1],
-                line_in_chunk=placed.line,
-                with_row=self._lane.chosen.run.rejects_content,
-            )
-            for placed in draft.rejects
         )
 
     def _prepared(self, chunk: Chunk, drafted: Drafted, held: int) -> Prepared:

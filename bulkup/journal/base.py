@@ -6,9 +6,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
-from bulkup.authority import Authority
+from bulkup.authority import UNENDING, Authority
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.journal.facts import LaneFact, RunFact
 from bulkup.journal.sidecars import IdsLine
@@ -17,6 +17,7 @@ __all__ = [
     "BY_A_PERSON",
     "LOST",
     "PAGE_CHUNKS",
+    "GuardedByLock",
     "Journal",
     "LaneJournal",
     "every_chunk",
@@ -72,6 +73,17 @@ class Journal(Protocol):
 
     def close(self) -> None:
         """Finish what waits and close the files."""
+
+
+class GuardedByLock:
+    """What holds of a journal whose run is kept from others by locks on this machine: the kernel keeps those until the process
+    ends."""
+
+    authority: Final = UNENDING
+    shared_lease: Final = None
+
+    async def claim_dataset(self, identity: str) -> None:
+        pass  # its lock says who has it
 
 
 class LaneJournal(Protocol):

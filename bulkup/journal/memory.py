@@ -6,13 +6,11 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field, replace
-from pathlib import Path
 from typing import TypeVar
 
-from bulkup.authority import UNENDING, Authority
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.errors import JournalUnusable
-from bulkup.journal.base import BY_A_PERSON, LOST, PAGE_BYTES, PAGE_CHUNKS
+from bulkup.journal.base import BY_A_PERSON, LOST, PAGE_BYTES, PAGE_CHUNKS, GuardedByLock
 from bulkup.journal.facts import DECISIONS, SURVEY, Decided, Fact, LaneFact, RunFact
 from bulkup.journal.sidecars import IdsLine, decode_ids
 from bulkup.light_dataclass import dataclass
@@ -34,7 +32,7 @@ class Held:
     stored_after: dict[ChunkId, float] = field(default_factory=dict)
 
 
-class MemoryJournal:
+class MemoryJournal(GuardedByLock):
     """One run's journal."""
 
     def __init__(self) -> None:
@@ -60,17 +58,6 @@ class MemoryJournal:
         surveys = (_recorded(held.facts, SURVEY) for held in self._lanes.values())
         sent = (chunk.last_byte_at or 0.0 for held in self._lanes.values() for chunk in held.chunks.values())
         return max([0.0, *sent, *(survey.at for survey in surveys if survey is not None)])
-
-    @property
-    def authority(self) -> Authority:
-        return UNENDING
-
-    @property
-    def shared_lease(self) -> tuple[Path, int] | None:
-        return None
-
-    async def claim_dataset(self, identity: str) -> None:
-        pass  # its lock says who has it
 
     def close(self) -> None:
         pass

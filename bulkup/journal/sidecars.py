@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from bulkup.chunk import Chunk
 from bulkup.errors import JournalUnusable
 from bulkup.journal.state_files import open_in, refused
 
@@ -19,6 +20,7 @@ __all__ = [
     "REJECTS",
     "IdsLine",
     "decode_ids",
+    "ids_line",
     "lines_of",
     "page_of_ids",
     "read_ids",
@@ -71,6 +73,21 @@ def page_of_ids(
         if after - at >= page_bytes:
             break
     return found, after if after < size else None
+
+
+def ids_line(chunk: Chunk, dataset_id: str, ids: Sequence[str | int]) -> bytes:
+    """A line for `ids.jsonl`: the ids that the rows of *chunk* have got, in their order."""
+    record = {
+        "lane": chunk.id.lane,
+        "chunk": str(chunk.id),
+        "position": chunk.start,
+        "file": chunk.file,
+        "byte_offset": chunk.byte_offset,
+        "dataset_id": dataset_id,
+        "rows": chunk.rows,
+        "ids": ids,
+    }
+    return orjson.dumps(record) + b"\n"
 
 
 def decode_ids(line: bytes) -> IdsLine:

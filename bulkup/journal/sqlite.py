@@ -10,12 +10,11 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bulkup.authority import UNENDING, Authority
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.errors import JournalUnusable
 from bulkup.journal import queries
 from bulkup.journal.append_log import AppendLog
-from bulkup.journal.base import PAGE_BYTES
+from bulkup.journal.base import PAGE_BYTES, GuardedByLock
 from bulkup.journal.facts import LaneFact, RunFact
 from bulkup.journal.faults import meaning
 from bulkup.journal.opening import connect
@@ -36,7 +35,7 @@ LEFT_BY_A_RUN = (REJECTS, IDS, "journal.db-wal", "manifest.json", "receipt.json"
 """Where one of these holds something, there was a journal."""
 
 
-class SqliteJournal:
+class SqliteJournal(GuardedByLock):
     """One run's journal in a folder. All work is done by one thread; see `Writer`."""
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, logs: dict[str, AppendLog]) -> None:
@@ -79,17 +78,6 @@ class SqliteJournal:
 
     async def latest_time(self) -> float:
         return await self._writer.run(queries.latest_time)
-
-    @property
-    def authority(self) -> Authority:
-        return UNENDING
-
-    @property
-    def shared_lease(self) -> tuple[Path, int] | None:
-        return None
-
-    async def claim_dataset(self, identity: str) -> None:
-        pass  # its lock says who has it
 
     def close(self) -> None:
         self._writer.close()

@@ -8,10 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.cases.test_rows import COLLINEAR, DATA, NEBIUS, one_with_a_file, place, stored, upload, verified
+from tests.cases.test_rows import COLLINEAR, DATA, NEBIUS, stored, upload, verified
 from tests.cli.shell import Shell
-
-__all__ = ["one_with_a_file", "place"]
 
 ROWS_UNDER = "is one object that holds rows under a key: data (50 objects)"
 COLUMNAR = "make rows of it: pandas.read_json(FILE).to_json(NEW, orient='records', lines=True)"

@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from shutil import copytree
 from typing import Any, NamedTuple
 
 import pytest
 
-from bulkup.emulator import Settings, Spawned, spawned
-from tests.cli.conftest import DEFAULTS
 from tests.cli.shell import SPACE, Done, Shell
 
 DATA = Path(__file__).parent / "data"
 NEBIUS, COLLINEAR = "nebius", "collinear"
-
-
-@pytest.fixture(scope="module")
-def one_with_a_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Spawned, Path]]:
-    """An emulator, and the file that holds its rows."""
-    path = tmp_path_factory.mktemp("emulator") / "emulator.db"
-    with spawned(Settings(), db_path=path) as emulator:
-        yield emulator, path
-
-
-@pytest.fixture
-def place(one_with_a_file: tuple[Spawned, Path], tmp_path: Path) -> tuple[Shell, Path]:
-    emulator, path = one_with_a_file
-    emulator.patch(**DEFAULTS)
-    emulator.idle()
-    emulator.reset()
-    return Shell(tmp_path, emulator), path
 
 
 def upload(shell: Shell, source: str, lane: str, *extra: str) -> Done:

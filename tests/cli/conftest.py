@@ -1,3 +1,5 @@
+"""What the tests of the commands share: an emulator, a shell in an empty directory, rows."""
+
 from __future__ import annotations
 
 import gzip
@@ -6,15 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from bulkup.emulator import Settings, Spawned, spawned
+from bulkup.emulator import Spawned, spawned
 from tests.cli.shell import Shell
+from tests.emulators import emptied, with_a_file
 
 DATA = Path(__file__).parents[2] / "bulkup" / "demo_data" / "gsm8k-train.jsonl.gz"
-FIXED = ("keepalive_s", "closed_at_start_s")
-DEFAULTS = {key: value for key, value in msgspec.to_builtins(Settings()).items() if key not in FIXED}
 
 
 @pytest.fixture(scope="session")
@@ -32,10 +32,14 @@ def one_emulator() -> Iterator[Spawned]:
 @pytest.fixture
 def emulator(one_emulator: Spawned) -> Spawned:
     """An emulator in another process, empty and with its default settings."""
-    one_emulator.patch(**DEFAULTS)
-    one_emulator.idle()
-    one_emulator.reset()
-    return one_emulator
+    return emptied(one_emulator)
+
+
+@pytest.fixture(scope="session")
+def one_with_a_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Spawned, Path]]:
+    """Another emulator, and the file that holds its rows; it is as the last test has left it."""
+    with with_a_file(tmp_path_factory.mktemp("emulator")) as served:
+        yield served
 
 
 @pytest.fixture

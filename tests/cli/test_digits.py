@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bulkup.emulator import Settings, Spawned, spawned
-from tests.cli.conftest import DEFAULTS
+from bulkup.emulator import Spawned
 from tests.cli.shell import SPACE, Done, Shell
+from tests.emulators import emptied
 
 ODD = [
     "123456789.123456789123",
@@ -64,22 +63,11 @@ WAYS: dict[str, tuple[list[str], str, list[str]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def one_with_a_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Spawned, Path]]:
-    """An emulator, and the file that holds its rows."""
-    path = tmp_path_factory.mktemp("emulator") / "emulator.db"
-    with spawned(Settings(), db_path=path) as emulator:
-        yield emulator, path
-
-
 @pytest.fixture
 def place(one_with_a_file: tuple[Spawned, Path], tmp_path: Path) -> tuple[Shell, Path]:
     emulator, path = one_with_a_file
-    emulator.patch(**DEFAULTS)
-    emulator.idle()
-    emulator.reset()
     (tmp_path / AS_IS).write_text(AS_IS_TABLE, encoding="utf-8")
-    return Shell(tmp_path, emulator), path
+    return Shell(tmp_path, emptied(emulator)), path
 
 
 def upload(shell: Shell, source: str, *extra: str, lane: str = "nebius") -> Done:

@@ -7,35 +7,24 @@ import gzip
 import io
 import json
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bulkup.emulator import Settings, Spawned, spawned
-from tests.cli.conftest import DEFAULTS
+from bulkup.emulator import Spawned
 from tests.cli.shell import SPACE, Shell
 from tests.e2e.harness import as_collinear
+from tests.emulators import emptied
 
 Place = tuple[Shell, Path]
 CHUNKS = ("--max-chunk-bytes", "8KiB", "--preset", "question-answer", "--max-rejects", "100%")
 
 
-@pytest.fixture(scope="module")
-def one_with_a_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Spawned, Path]]:
-    path = tmp_path_factory.mktemp("emulator") / "emulator.db"
-    with spawned(Settings(), db_path=path) as emulator:
-        yield emulator, path
-
-
 @pytest.fixture
 def place(one_with_a_file: tuple[Spawned, Path], tmp_path: Path) -> Place:
     emulator, path = one_with_a_file
-    emulator.patch(**DEFAULTS)
-    emulator.idle()
-    emulator.reset()
-    return Shell(tmp_path, emulator), path
+    return Shell(tmp_path, emptied(emulator)), path
 
 
 def by_id(path: Path) -> dict[str, Any]:

@@ -6,15 +6,14 @@ import gzip
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bulkup.emulator import Settings, Spawned, spawned
-from tests.cli.conftest import DEFAULTS
+from bulkup.emulator import Spawned
 from tests.cli.shell import SPACE, Done, Shell
+from tests.emulators import emptied
 
 CHUNKS = ["--max-chunk-bytes", "64KiB", "--concurrency", "1", "--preset", "question-answer", "--settle-after", "0.2"]
 SPAN = 1 << 36
@@ -54,25 +53,14 @@ class Damage:
         return int(keys[row])
 
 
-@pytest.fixture(scope="module")
-def one_with_a_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Spawned, Path]]:
-    """An emulator, and the file that holds its rows."""
-    path = tmp_path_factory.mktemp("emulator") / "emulator.db"
-    with spawned(Settings(), db_path=path) as emulator:
-        yield emulator, path
-
-
 @pytest.fixture
 def place(one_with_a_file: tuple[Spawned, Path], tmp_path: Path, gsm8k: list[dict[str, Any]]) -> tuple[Shell, Damage]:
     """Six hundred rows, one of them blank-lined away from its neighbours, and an emulator whose file can be written."""
     emulator, path = one_with_a_file
-    emulator.patch(**DEFAULTS)
-    emulator.idle()
-    emulator.reset()
     lines = [json.dumps(row) for row in gsm8k[:600]]
     lines.insert(100, "")
     (tmp_path / "rows.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    return Shell(tmp_path, emulator), Damage(path)
+    return Shell(tmp_path, emptied(emulator)), Damage(path)
 
 
 def upload(shell: Shell, *lanes: str, extra: tuple[str, ...] = (), source: str = "rows.jsonl") -> Done:

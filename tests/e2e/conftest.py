@@ -1,21 +1,16 @@
+"""What the tests of whole uploads share: tokens, an emulator, rows."""
+
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from bulkup.emulator import Settings, Spawned, spawned
+from bulkup.emulator import Spawned, spawned
 from tests.e2e.harness import TOKENS, Bench, gsm8k_rows
+from tests.emulators import emptied
 from tests.workers.waiting import wait_for_workers
-
-DEFAULTS = {
-    key: value
-    for key, value in msgspec.to_builtins(Settings()).items()
-    if key not in ("keepalive_s", "closed_at_start_s")
-}
 
 
 @pytest.fixture(autouse=True)
@@ -31,20 +26,6 @@ wait_for_workers()
 def one_emulator() -> Iterator[Spawned]:
     with spawned() as emulator:
         yield emulator
-
-
-def emptied(emulator: Spawned) -> Spawned:
-    """*emulator*, empty and with its default settings."""
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            emulator.patch(**DEFAULTS)
-            break
-        except ConnectionError:  # a test before this one had shut it
-            assert time.monotonic() < deadline
-    emulator.idle()
-    emulator.reset()
-    return emulator
 
 
 @pytest.fixture

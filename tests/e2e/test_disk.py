@@ -17,8 +17,8 @@ import pytest
 
 from bulkup.emulator import Spawned
 from tests.cli.shell import eventually
-from tests.e2e.conftest import emptied
 from tests.e2e.harness import SPACE, TOKENS, Bench, gsm8k_rows
+from tests.emulators import emptied
 from tests.forking import Forked
 
 LANES = ("nebius", "collinear")

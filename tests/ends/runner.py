@@ -18,9 +18,9 @@ from queue import SimpleQueue
 
 from benchmarks.certificate import Certificate, make_certificate
 from bulkup.emulator import Spawned, spawned
-from tests.e2e.conftest import emptied
 from tests.e2e.harness import SPACE, TOKENS, Row, as_collinear, canonical, write_rows
 from tests.e2e.test_workers import workers_of
+from tests.emulators import emptied
 from tests.ends.relay import Fate, Relay, Stopped
 from tests.forking import Forked
 

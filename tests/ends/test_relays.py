@@ -13,8 +13,8 @@ from bulkup import Collinear, Nebius
 from bulkup.emulator import Spawned, spawned
 from bulkup.errors import ExitCode
 from bulkup.run.story import verify
-from tests.e2e.conftest import emptied
 from tests.e2e.harness import TOKENS, Bench, gsm8k_rows
+from tests.emulators import emptied
 from tests.ends.relay import Fate, Relay
 
 LANES = ("nebius", "collinear")

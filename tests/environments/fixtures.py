@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bulkup.emulator import Spawned, spawned
-from tests.e2e.conftest import emptied
+from tests.emulators import emptied
 from tests.environments.processes import Machine
 
 __all__ = ["machine", "served"]

@@ -49,7 +49,7 @@ from tests.destinations.memory import MemoryDestination
 from tests.flow import rig
 from tests.flow.alone import UNIX_S, Alone, counted
 
-__all__ = ["QUIET_S", "LaneAlone", "Listed", "ids_line", "lane_of"]
+__all__ = ["QUIET_S", "LaneAlone", "Listed", "lane_of"]
 
 QUIET_S = 30.0
 Send = Callable[[Prepared, Callable[[int], None]], Coroutine[Any, Any, Sent]]
@@ -323,18 +323,3 @@ async def lane_of(
         await lane.begin()
         assert len(lane.chunks) == chunks
         yield lane
-
-
-def ids_line(chunk: Chunk, dataset_id: str, ids: list[int]) -> bytes:
-    """As `ids.jsonl` has it."""
-    record = {
-        "lane": chunk.id.lane,
-        "chunk": str(chunk.id),
-        "position": chunk.start,
-        "file": chunk.file,
-        "byte_offset": chunk.byte_offset,
-        "dataset_id": dataset_id,
-        "rows": chunk.rows,
-        "ids": ids,
-    }
-    return json.dumps(record).encode() + b"\n"

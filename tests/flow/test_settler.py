@@ -18,9 +18,10 @@ from bulkup.errors import SourceChanged
 from bulkup.flow import looking, settler, stored_rows
 from bulkup.flow.settler import Audit
 from bulkup.journal.facts import FAILED_DATASETS, REFUSALS_STORE_NOTHING, SURVEY
+from bulkup.journal.sidecars import ids_line
 from bulkup.outcome import RemoteStatus
 from tests.flow.alone import UNIX_S
-from tests.flow.lane_alone import QUIET_S, LaneAlone, ids_line, lane_of
+from tests.flow.lane_alone import QUIET_S, LaneAlone, lane_of
 from tests.flow.several import MORE, lane_of_several
 
 PATIENCE_S = PATIENCE_QUIET_PERIODS * QUIET_S

@@ -22,16 +22,15 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from bulkup.account.receipt import Receipt
 from bulkup.destinations.collinear.settings import Collinear
 from bulkup.destinations.nebius.settings import Nebius
-from bulkup.emulator import Settings, Spawned, spawned
+from bulkup.emulator import Spawned
 from bulkup.run.story import execute
 from bulkup.run.wish import Upload
 from bulkup.settings.config import RunSettings
 from tests.cli.shell import SPACE, TOKENS
+from tests.emulators import emptied, with_a_file
 from tests.encoding.reference import Number, by_preset, for_nebius, two_sides
 from tests.fuzz.rows import SHAPES, Maker, as_collinear, is_text, is_whole, mutated, read
 
@@ -44,8 +43,6 @@ Judge = Callable[[bytes], Row | list[Row] | None]
 MOST_ROWS = 2500
 DIRT = 0.03
 SPACES = b" \t\r\n"
-FIXED = ("keepalive_s", "closed_at_start_s")
-DEFAULTS = {key: value for key, value in msgspec.to_builtins(Settings()).items() if key not in FIXED}
 KINDS = ("string", "integer", "boolean", "float", "large", "array", "object", "null", "absent")
 
 
@@ -70,9 +67,7 @@ def run_of(case: random.Random, scratch: Path, count: int, *, workers: int) -> i
     judged = [found for found in map(judge, rows) if found is not None]
     wanted = [row for found in judged for row in (found if isinstance(found, list) else [found])]
     emulator, db_path = _emulator()
-    emulator.patch(**DEFAULTS)
-    emulator.idle()
-    emulator.reset()
+    emptied(emulator)
     size = case.choice([4096, 30_000, 1_000_000])
     kind: type[Nebius | Collinear] = Nebius if is_nebius else Collinear
     place = {"folder": "/tests"} if is_nebius else {"space_id": SPACE}
@@ -354,8 +349,8 @@ def _emulator() -> tuple[Spawned, Path]:
     os.environ.update(TOKENS)
     held = ExitStack()
     atexit.register(held.close)
-    path = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="fuzz-emulator-"))) / "emulator.db"
-    return held.enter_context(spawned(Settings(), db_path=path)), path
+    folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="fuzz-emulator-")))
+    return held.enter_context(with_a_file(folder))
 
 
 def _stored(path: Path, texts: frozenset[str]) -> list[Row]:

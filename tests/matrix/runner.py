@@ -16,10 +16,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import msgspec
-
-from bulkup.emulator import Settings, Spawned, spawned
+from bulkup.emulator import Spawned, spawned
 from tests.e2e.harness import SPACE, TOKENS, Row, as_collinear, canonical, write_rows
+from tests.emulators import emptied
 from tests.ends.relay import Fate, Relay
 from tests.matrix.cells import QUIET_S, Cell
 from tests.matrix.launcher import Launcher
@@ -32,8 +31,6 @@ PLACES: dict[str, dict[str, Any]] = {
     "collinear": {"space_id": SPACE},
     "thirdparty": {"box": "tests"},
 }
-FIXED = ("keepalive_s", "closed_at_start_s")
-DEFAULTS = {key: value for key, value in msgspec.to_builtins(Settings()).items() if key not in FIXED}
 
 
 @dataclass(slots=True)
@@ -135,16 +132,7 @@ class _Bench:
         self._judge()
 
     def _prepare(self) -> None:
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                self.emulator.patch(**DEFAULTS)
-                break
-            except ConnectionError:  # a cell before this one had shut it
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-        self.emulator.idle()
-        self.emulator.reset()
+        emptied(self.emulator)
         if self.cell.fault.startswith("old dataset"):
             self._write(self.rows[:7] + [{"question": f"old {n}", "answer": "old"} for n in range(5)])
             time.sleep(self.cell.emulator.get("readback_lag_s", 0.0))

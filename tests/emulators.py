@@ -1,0 +1,44 @@
+"""Emulators that tests share: each test finds one that is empty and has its default settings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from bulkup.emulator import Settings, Spawned, spawned
+
+__all__ = ["DEFAULTS", "emptied", "with_a_file"]
+
+FIXED = ("keepalive_s", "closed_at_start_s")
+"""What a running emulator cannot change."""
+
+DEFAULTS = {key: value for key, value in msgspec.to_builtins(Settings()).items() if key not in FIXED}
+
+OPEN_AGAIN_S = 10
+
+
+def emptied(emulator: Spawned) -> Spawned:
+    """*emulator*, empty and with its default settings; it is waited for if an earlier test has shut it for a while."""
+    deadline = time.monotonic() + OPEN_AGAIN_S
+    while True:
+        try:
+            emulator.patch(**DEFAULTS)
+            break
+        except ConnectionError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    emulator.idle()
+    emulator.reset()
+    return emulator
+
+
+@contextmanager
+def with_a_file(folder: Path) -> Generator[tuple[Spawned, Path], None, None]:
+    """An emulator in another process, and the file in *folder* that holds its rows."""
+    path = folder / "emulator.db"
+    with spawned(db_path=path) as emulator:
+        yield emulator, path
