@@ -255,7 +255,7 @@ def test_no_module_takes_a_public_function_s_name() -> None:
 
 def test_concrete_parts_are_built_at_few_sites() -> None:
     """Transport, journal and destinations are opened at one construction site in each process; everything else is handed them."""
-    sites = {"bulkup.run.open_run", "bulkup.run.worker", "bulkup.bench.sweeping"}
+    sites = {"bulkup.run.open_lane", "bulkup.run.worker", "bulkup.bench.sweeping"}
     built = {"Transport"}
     for module in MODULES:
         if part_of(module) in LEAVES:

@@ -30,7 +30,8 @@ from bulkup.rows.schema import Kind
 from bulkup.run.folder import LIMITS, StateDir
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.kept_scans import KeptScans
-from bulkup.run.open_run import OpenRun, Purpose, Wish, open_run
+from bulkup.run.open_run import open_run
+from bulkup.run.opened import OpenRun, Purpose, Wish
 from bulkup.run.rejected import commonest_reasons
 from bulkup.run.scanning import RowAt, look_at_all, row_at, too_many_rejects
 from bulkup.run.text_tokens import Counter, TextTokens, counter_of, text_tokens

@@ -3,144 +3,52 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import field, replace
-from enum import StrEnum
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from math import inf
 from secrets import token_hex
-from typing import Any
 
 import anyio
 
-from bulkup.account.finished import Event
-from bulkup.authority import UNENDING
-from bulkup.destinations.base import Destination
-from bulkup.destinations.registry import nowhere, service_named
-from bulkup.destinations.settings import DestinationSettings
-from bulkup.doubt.settlement import Others
-from bulkup.errors import BulkupError, UsageProblem, as_one_error
-from bulkup.event import Logged, Note
-from bulkup.flow.clock import Clock
-from bulkup.flow.context import Chosen, LaneContext
-from bulkup.flow.halt import Halt
+from bulkup.destinations.registry import nowhere
+from bulkup.errors import UsageProblem, as_one_error
+from bulkup.event import Note
 from bulkup.flow.lane import Lane
-from bulkup.flow.limit import BodyLimit
-from bulkup.flow.requests import Requests
-from bulkup.flow.tally import Tally
-from bulkup.flow.user_code import PrintsToStderr
-from bulkup.journal import Journal, Lock
+from bulkup.journal import Lock
 from bulkup.journal.facts import BASES, FILES, STARTED_AT, UPLOAD
-from bulkup.journal.place import kept_in
 from bulkup.journal.postgres.wanted import Wanted
-from bulkup.light_dataclass import dataclass
-from bulkup.model import BLOCK_BYTES
-from bulkup.pacing import Concurrency, Gate, Pacing, Patience
-from bulkup.run.build import reading_of, refuse_secrets, row_options, token_of
+from bulkup.run.build import reading_of, refuse_secrets, token_of
 from bulkup.run.changed_source import open_journal
 from bulkup.run.cpus import usable_cpus
 from bulkup.run.fingerprint import to_records
-from bulkup.run.folder import RunFolder, StateDir
-from bulkup.run.interrupt import Interrupt
+from bulkup.run.folder import StateDir
 from bulkup.run.journals import said_in_the_loop
 from bulkup.run.kept_looks import LEAST_FILES, KeptLooks
-from bulkup.run.neighbours import others_since, owners
+from bulkup.run.open_lane import hear_quota, near_workers, open_lane
+from bulkup.run.opened import OpenRun, Wish
 from bulkup.run.overseeing import MOST_AT_ONCE_HERE, overseen
 from bulkup.run.record import RunRecord, checked_log_file
 from bulkup.run.run_clock import run_clock
-from bulkup.run.run_workers import RunWorkers, worker_count
+from bulkup.run.run_workers import RunWorkers
 from bulkup.run.wish import Upload, full_name, known_run_id
-from bulkup.run.worker import LaneOpening
 from bulkup.settings.config import OnSourceChange, RunSettings
 from bulkup.settings.quantities import host_and_port
 from bulkup.settings.run import Engine
 from bulkup.sources import Held, PlaceAccess, Selection, Source, open_source
 from bulkup.tokens.secret import LONG, Token
 from bulkup.tokens.token_source import TokenSource
-from bulkup.transport import Timeouts, Transport, check_base_url
-from bulkup.version import USER_AGENT, VERSION
+from bulkup.transport import check_base_url
+from bulkup.version import VERSION
 
-__all__ = ["OpenRun", "Purpose", "Wish", "open_run", "service_at"]
+__all__ = ["open_run"]
 
 
 _HELD_BYTES, _HELD_WAIT_S = 64 * 1024 * 1024, 5.0
 """Of standard input so much is held, or what has come by then, unless the user wants it whole."""
-
-
-class Purpose(StrEnum):
-    """What a run is opened for."""
-
-    SEND = "send"
-    SETTLE = "settle"
-    VERIFY = "verify"
-    CHECK = "check"
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What is to be done with a run, who hears of it and who may stop it. *resume* names the run, where it is not the one that
-    *upload* makes."""
-
-    upload: Upload
-    purpose: Purpose
-    resume: str | None
-    tell: Callable[[Event], None]
-    interrupt: Interrupt
-
-    @property
-    def is_to_send(self) -> bool:
-        """Else nothing is sent, and the run keeps the options that it was last sent with."""
-        return self.purpose is Purpose.SEND
-
-    @property
-    def is_to_check(self) -> bool:
-        """Nothing is asked of a service, so no token is needed."""
-        return self.purpose is Purpose.CHECK
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenRun:
-    """A run, open: what is constant for it. *is_new*: nothing was ever planned or asked. *began_s* is of the monotonic clock."""
-
-    wish: Wish
-    folder: RunFolder
-    state: StateDir
-    journal: Journal
-    clock: Clock
-    source: Source
-    workers: RunWorkers
-    record: RunRecord
-    is_new: bool
-    began_s: float
-    lanes: list[Lane] = field(default_factory=list)
-    other_name: str | None = None
-
-    def say(self, text: str, lane: str = "") -> None:
-        """Tell the user a line, about *lane* or about the run."""
-        self.wish.tell(Note(lane, text))
-
-    async def keep(self) -> None:
-        """Something will be sent, so the run is to be found again, however the paths of its sources are written then."""
-        if self.other_name is not None and self.other_name != self.folder.run_id:
-            await anyio.to_thread.run_sync(self.state.call, self.folder.run_id, self.other_name)
-
-    def log(self, kind: str, fields: dict[str, Any], lane: str = "") -> None:
-        """Write into the log what happened."""
-        self.wish.tell(Logged(kind, lane, fields))
-
-    def discard(self) -> None:
-        """Leave nothing behind of a run that was refused before it had planned anything."""
-        address = kept_in(self.folder.path)
-        if address is not None:
-            from bulkup.journal.postgres.runs import discard_run
-
-            with suppress(BulkupError):  # then it stays, with nothing in it
-                discard_run(address, self.folder.run_id)
-        shutil.rmtree(self.folder.path, ignore_errors=True)
 
 
 @asynccontextmanager
@@ -168,15 +76,7 @@ async def open_run(wish: Wish) -> AsyncIterator[OpenRun]:
 async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
     """Tokens, locks, journal, source and lanes, in that order; *stack* closes them."""
     upload = wish.upload
-    if not upload.destinations:
-        raise nowhere()
-    for destination in upload.destinations:  # before anything is written down: a URL may hold a password
-        check_base_url(destination.url)
-        if destination.concurrency > MOST_AT_ONCE_HERE and upload.settings.listen is None:
-            raise UsageProblem(
-                f"--concurrency {destination.concurrency:,}: more than {MOST_AT_ONCE_HERE} needs workers on other machines "
-                "(--listen)"
-            )
+    _refuse_destinations(upload)
     tokens = [_no_token() if wish.is_to_check else token_of(d) for d in upload.destinations]
     refuse_secrets(upload)
     state = StateDir(upload.settings.state_dir, upload.settings.journal)
@@ -216,7 +116,7 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
         journal=journal,
         clock=await run_clock(journal),
         source=source,
-        workers=RunWorkers(say=lambda lane, text: wish.tell(Note(lane, text)), on_quota=partial(_hear_quota, lanes)),
+        workers=RunWorkers(say=lambda lane, text: wish.tell(Note(lane, text)), on_quota=partial(hear_quota, lanes)),
         record=record,
         is_new=wish.is_to_send and await journal.fact(STARTED_AT) is None and await journal.is_blank(),
         began_s=time.monotonic(),
@@ -227,7 +127,7 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
         await journal.set_fact(UPLOAD, upload.to_record())
     try:
         locks = [
-            await _open_lane(run, settings, token, stack)
+            await open_lane(run, settings, token, stack)
             for settings, token in zip(upload.destinations, tokens, strict=True)
         ]
         if wish.is_to_send:
@@ -237,6 +137,20 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
             stack.callback(run.discard)
         raise
     return run
+
+
+def _refuse_destinations(upload: Upload) -> None:
+    """Raise `UsageProblem` where *upload* has no destination, or one with which nothing can be sent. Nothing is written down before
+    that: a URL may hold a password."""
+    if not upload.destinations:
+        raise nowhere()
+    for destination in upload.destinations:
+        check_base_url(destination.url)
+        if destination.concurrency > MOST_AT_ONCE_HERE and upload.settings.listen is None:
+            raise UsageProblem(
+                f"--concurrency {destination.concurrency:,}: more than {MOST_AT_ONCE_HERE} needs workers on other machines "
+                "(--listen)"
+            )
 
 
 def _wanted(wish: Wish) -> Wanted:
@@ -284,119 +198,13 @@ def _held(chosen: RunSettings) -> Held | None:
             return Held(min(size or _HELD_BYTES, _HELD_BYTES), _HELD_WAIT_S)
 
 
-async def _open_lane(
-    run: OpenRun, settings: DestinationSettings, token: TokenSource, stack: AsyncExitStack
-) -> Lock | None:
-    """Add a lane to *run*; the lock on its dataset, where that is what tells runs apart."""
-    chosen, name = run.wish.upload.settings, settings.service
-    transport = await stack.enter_async_context(
-        Transport(
-            settings.url,
-            user_agent=USER_AGENT,
-            timeouts=_timeouts(chosen),
-            ca_file=settings.ca_file,
-            on_stall=lambda text: run.say(text, name),
-            on_quota=partial(_hear_quota, run.lanes, name),
-            authority=run.journal.authority,
-        )
-    )
-    destination = service_named(name).destination(settings.dataset(chosen.name), transport, token)
-    if run.journal.authority is UNENDING:
-        lock = run.state.lock_dataset(destination.identity)
-        stack.callback(lock.release)
-    else:
-        await run.journal.claim_dataset(destination.identity)
-        lock = None
-    run.lanes.append(Lane(_lane_context(run, settings, destination)))
-    return lock
-
-
-def _lane_context(run: OpenRun, settings: DestinationSettings, destination: Destination) -> LaneContext:
-    options = run.wish.upload.settings
-    chosen = _chosen(run, settings)
-    if chosen.rows.function is not None:
-        PrintsToStderr.install()
-    clock, halt = run.clock, Halt()
-    say = partial(run.say, lane=destination.name)
-    pacing = Pacing(
-        concurrency=Concurrency(cap=settings.concurrency),
-        gate=Gate(clock=clock.monotonic, sleep=clock.sleep),
-        rate=chosen.rate,
-        clock=clock.monotonic,
-        uniform=clock.uniform,
-        unix=clock.unix,
-    )
-    patience = Patience(retry_for_s=options.retry_for_s, max_wait_s=options.max_wait_s, now=clock.monotonic())
-    opening = LaneOpening(
-        settings.dataset(options.name),
-        _timeouts(options),
-        options.max_row_bytes,
-        BLOCK_BYTES,
-        settings.ca_file,
-        chosen.rows.function,
-        run.journal.shared_lease,
-    )
-    return LaneContext(
-        destination=destination,
-        source=run.source,
-        journal=run.journal.lane(destination.name),
-        authority=run.journal.authority,
-        workers=run.workers.of(destination.name, opening),
-        chosen=chosen,
-        clock=clock,
-        requests=Requests(token=destination.token, pacing=pacing, patience=patience, halt=halt, clock=clock, say=say),
-        halt=halt,
-        tally=Tally(),
-        limit=BodyLimit(settings.max_chunk_bytes or destination.capabilities.max_chunk_bytes),
-        owners=partial(anyio.to_thread.run_sync, owners, run.state, run.folder, settings, options.name),
-        others=_read_once(partial(others_since, run.state, run.folder, settings, options.name)),
-        say=say,
-        log=partial(run.log, lane=destination.name),
-    )
-
-
-def _chosen(run: OpenRun, settings: DestinationSettings) -> Chosen:
-    upload = run.wish.upload
-    memory_bytes = _near_workers(upload.settings, run.source) * upload.settings.memory_bytes
-    return Chosen(
-        run=upload.settings,
-        destination=settings,
-        rows=row_options(settings, upload.settings),
-        memory_bytes=memory_bytes // len(upload.destinations),
-        learned_limit=run.state.learned_limit(service_at(settings)),
-        far_memory_bytes=upload.settings.memory_bytes // len(upload.destinations),
-    )
-
-
-def service_at(settings: DestinationSettings) -> str:
-    """The service and its address: what `StateDir.learn_limit` remembers a limit by."""
-    return f"{settings.service} {settings.url}"
-
-
-def _read_once(read: Callable[[float], Others]) -> Callable[[float], Awaitable[Others]]:
-    """What *read* reads from files, the first time: the dataset's lock keeps other runs out of it while this process has it."""
-    known: list[Others] = []
-
-    async def others(at: float) -> Others:
-        if not known:
-            known.append(await anyio.to_thread.run_sync(read, at))
-        return known[0]
-
-    return others
-
-
-def _near_workers(chosen: RunSettings, source: Source) -> int:
-    """How many processes of this machine do the work. 1: this one."""
-    return 1 if chosen.engine is Engine.RAY else worker_count(chosen.workers, source)
-
-
 async def _start_workers(run: OpenRun, locks: list[Lock | None], stack: AsyncExitStack) -> None:
     """Worker processes, where there are to be several: they get ready while the run does."""
     chosen = run.wish.upload.settings
     is_by_ray = chosen.engine is Engine.RAY
     if is_by_ray and chosen.listen is None:
         raise UsageProblem("--engine ray needs --listen HOST:PORT: an address of this machine that Ray's nodes reach")
-    count = _near_workers(chosen, run.source)
+    count = near_workers(chosen, run.source)
     if count > 1:
         held = [
             *([run.folder.held] if run.folder.held is not None else []),
@@ -420,13 +228,3 @@ async def _start_workers(run: OpenRun, locks: list[Lock | None], stack: AsyncExi
             launcher = RayLauncher(run.say, processes=processes, key_file=chosen.worker_key)
             stack.push_async_callback(launcher.close)
             await launcher.start(listening)
-
-
-def _hear_quota(lanes: list[Lane], name: str, headers: Mapping[str, str]) -> None:
-    for lane in lanes:
-        if lane.name == name:
-            lane.context.requests.pacing.headers(headers)
-
-
-def _timeouts(chosen: RunSettings) -> Timeouts:
-    return Timeouts(connect_s=chosen.connect_timeout_s, stall_s=chosen.stall_timeout_s)

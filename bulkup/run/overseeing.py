@@ -6,16 +6,14 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 
 from bulkup.errors import BulkupError, ExitCode
 from bulkup.run.control import Command, Inbox
+from bulkup.run.opened import OpenRun
 from bulkup.settings.quantities import limit_of, parse_number, parse_size, parse_whole
-
-if TYPE_CHECKING:
-    from bulkup.run.open_run import OpenRun
 
 __all__ = ["MOST_AT_ONCE_HERE", "overseen"]
 

@@ -19,7 +19,7 @@ from bulkup.journal.facts import BASES, SCAN, ScanRecord
 from bulkup.light_dataclass import dataclass
 from bulkup.path_text import readable
 from bulkup.run.kept_scans import LEAST_BYTES, KeptParts, KeptScans, key_of
-from bulkup.run.open_run import OpenRun
+from bulkup.run.opened import OpenRun
 from bulkup.run.run_workers import RunWorkers, hand_count
 from bulkup.run.scan_hands import ThisHand, WorkerHand
 from bulkup.run.scan_worker import ScannedLane

@@ -11,7 +11,7 @@ from bulkup.flow.planning import frozen_plan
 from bulkup.flow.scanned import reasons_of, reasons_recorded
 from bulkup.journal.facts import ADDED, AddedRecord
 from bulkup.run.kept_scans import KeptParts
-from bulkup.run.open_run import OpenRun
+from bulkup.run.opened import OpenRun
 from bulkup.run.scan_hands import ThisHand
 from bulkup.run.scanning import reasons_said
 from bulkup.scan.scanner import planned_way, scan

@@ -15,7 +15,7 @@ from bulkup.flow.lane import Lane
 from bulkup.flow.trouble import duration_text
 from bulkup.journal.facts import LAST_TROUBLE, LIMITED_BY
 from bulkup.pacing import Eta, Waiting
-from bulkup.run.open_run import OpenRun
+from bulkup.run.opened import OpenRun
 
 __all__ = ["Snapshots", "stages_shown"]
 

@@ -10,7 +10,7 @@ import anyio
 from bulkup.errors import ExitCode
 from bulkup.flow.halt import Reason
 from bulkup.flow.lane import Lane
-from bulkup.run.open_run import OpenRun
+from bulkup.run.opened import OpenRun
 from bulkup.transport.stalls import again_s
 
 __all__ = ["see_through"]

@@ -24,7 +24,9 @@ from bulkup.flow.lane import Lane
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.kept_scans import KeptScans
 from bulkup.run.lifetime import begin, conclude
-from bulkup.run.open_run import OpenRun, Purpose, Wish, open_run, service_at
+from bulkup.run.open_lane import service_at
+from bulkup.run.open_run import open_run
+from bulkup.run.opened import OpenRun, Purpose, Wish
 from bulkup.run.scanning import check_rejects, look_at_all, look_early
 from bulkup.run.scanning_added import look_at_added
 from bulkup.run.snapshots import Snapshots, stages_shown

@@ -26,8 +26,6 @@ __all__ = ["TOKENS", "Disk", "Done", "few_files", "mounted", "no_privileges", "o
 TOKENS = {"NEBIUS_API_KEY": "nb-token-0a6be23d91", "COLLINEAR_API_KEY": "co-token-cc719f8e02"}
 ROWS = 40
 
-ONE_LINE = {2, 7, 8, 74}
-
 
 @dataclass(frozen=True)
 class Done:
