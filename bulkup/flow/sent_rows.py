@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import xxhash
 from anyio.lowlevel import checkpoint
 
 from bulkup.chunk import Chunk
 from bulkup.encoding import RowPlan
-from bulkup.errors import SourceChanged
+from bulkup.errors import SourceChanged, SourceUnreadable
 from bulkup.flow.chunker import Chunker
 from bulkup.flow.draft import hash_raw
 from bulkup.flow.prepared import changed
@@ -68,20 +68,24 @@ class SentRows:
     async def keys(self, chunk: Chunk) -> bytes:
         """The keys of the rows of *chunk*, in order: of what was sent, where that is what the source means, else of its meaning.
 
-        Chunks are asked for by position, ascending. Raises `SourceChanged`.
+        Chunks are asked for by position, ascending. Raises `SourceChanged`, and `SourceUnreadable` where its rows cannot be read.
         """
         from bulkup.encoding.meaning import as_meant  # what most uploads need nothing of
 
         keys = bytearray()
         hasher, made = xxhash.xxh3_128(), RowsHash()
-        async for item, lines in self._lines(self._cursor, chunk, hasher):
-            if isinstance(item, Block):
-                if self._function is not None:
-                    made.add(lines)
-                sent = ((row.row, row.body) for line in lines for row in line.rows if row.body is not None)
-                keys += b"".join(self._row_key(as_meant(self._plan, source, body)) for source, body in sent)
+        fault: SourceUnreadable | None = None
+        try:
+            async for item, lines in self._lines(self._cursor, chunk, hasher):
+                if isinstance(item, Block):
+                    if self._function is not None:
+                        made.add(lines)
+                    sent = ((row.row, row.body) for line in lines for row in line.rows if row.body is not None)
+                    keys += b"".join(self._row_key(as_meant(self._plan, source, body)) for source, body in sent)
+        except SourceUnreadable as error:
+            fault = error  # behind the rows of this chunk, if these are all there: what came before it has landed
         if hasher.digest() != chunk.raw_hash:
-            raise SourceChanged(
+            raise fault or SourceChanged(
                 f"the source has changed since it was uploaded: bytes {chunk.start:,} to {chunk.stop:,} are not what they were, "
                 "so it cannot be compared with what landed; restore it"
             )
@@ -96,15 +100,16 @@ class SentRows:
         number = 0
         cursor = self._source.cursor()
         try:
-            async for _, encoded in self._lines(cursor, chunk, xxhash.xxh3_128()):
-                for line in encoded:
-                    file, _ = self._chunker.place(line.position)
-                    place = lines[file] = lines.get(file, -1) + 1
-                    for _ in line.bodies:
-                        if number in rows:
-                            uri, byte_offset = self._source.locate(line.position)
-                            found[number] = RowLocation(uri, first.get(file, 1) + place, byte_offset)
-                        number += 1
+            with suppress(SourceUnreadable):  # it stands behind the rows: `keys` has seen them all
+                async for _, encoded in self._lines(cursor, chunk, xxhash.xxh3_128()):
+                    for line in encoded:
+                        file, _ = self._chunker.place(line.position)
+                        place = lines[file] = lines.get(file, -1) + 1
+                        for _ in line.bodies:
+                            if number in rows:
+                                uri, byte_offset = self._source.locate(line.position)
+                                found[number] = RowLocation(uri, first.get(file, 1) + place, byte_offset)
+                            number += 1
         finally:
             await cursor.aclose()
         return found

@@ -17,7 +17,7 @@ from bulkup.destinations.registry import service_named
 from bulkup.encoding.by_function import ByFunction
 from bulkup.encoding.exploding import Exploder
 from bulkup.encoding.lines import line_count, lines_of
-from bulkup.errors import SourceChanged
+from bulkup.errors import SourceChanged, SourceUnreadable
 from bulkup.flow.draft import hash_raw
 from bulkup.flow.user_code import PrintsToStderr, in_user_thread
 from bulkup.journal.facts import FILES, PLAN
@@ -170,18 +170,23 @@ async def _read(source: Source, cursor: Cursor, chunk: Chunk, first: dict[int, i
     found: list[_Place] = []
     numbers = dict(first)
     hasher = xxhash.xxh3_128()
-    async with aclosing(cursor.read(chunk.start, chunk.stop)) as items:
-        async for item in items:
-            hash_raw(hasher, item)
-            file, _ = file_at(item.start, source.bases)
-            number = numbers.get(file, 1)
-            if not isinstance(item, Block):
-                numbers[file] = number + 1  # it was too long to be sent
-                continue
-            found += [_Place(file, number + line, source.locate(position)[1]) for line, position in await rows_of(item)]
-            numbers[file] = number + line_count(item.data)
+    fault: SourceUnreadable | None = None
+    try:
+        async with aclosing(cursor.read(chunk.start, chunk.stop)) as items:
+            async for item in items:
+                hash_raw(hasher, item)
+                file, _ = file_at(item.start, source.bases)
+                number = numbers.get(file, 1)
+                if not isinstance(item, Block):
+                    numbers[file] = number + 1  # it was too long to be sent
+                    continue
+                rows = await rows_of(item)
+                found += [_Place(file, number + line, source.locate(position)[1]) for line, position in rows]
+                numbers[file] = number + line_count(item.data)
+    except SourceUnreadable as error:
+        fault = error  # behind the rows of this chunk, if these are all there
     if hasher.digest() != chunk.raw_hash:
-        raise SourceChanged(
+        raise fault or SourceChanged(
             f"the source has changed since it was uploaded: bytes {chunk.start:,} to {chunk.stop:,} are not what they were; "
             "restore it"
         )

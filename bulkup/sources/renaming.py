@@ -1,10 +1,11 @@
 """`--rename`: rows under other keys, before anything else sees them. Values keep their bytes.
 
-A row in which a key stands twice keeps its keys: which value is meant is decided where rows are checked, and mostly it is rejected.
+A row in which a key stands twice, or that holds what is no JSON (NaN), is renamed by its tokens: `--repair` may take it later.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import cast
@@ -24,6 +25,8 @@ Renames = Sequence[tuple[str, str]]
 """Keys of rows, each with its new name."""
 
 _Row = dict[str, msgspec.Raw]
+
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]')
 
 
 def parse_renames(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -70,7 +73,26 @@ class _Renamer:
 
     def _one(self, line: bytes) -> bytes:
         row = attempt(self._decode, line) if line and doubled_key(line) is None else None
-        return self._renamed(row) if isinstance(row, dict) else line
+        return self._renamed(row) if isinstance(row, dict) else self._by_tokens(line)
+
+    def _by_tokens(self, line: bytes) -> bytes:
+        """*line* with its own keys renamed, all else as it is. What is no row by its brackets stays as it is."""
+        made, done, depth, is_key = bytearray(), 0, 0, False
+        for found in _TOKEN.finditer(line):
+            token = found[0]
+            if token in b"{[":
+                depth += 1
+            elif token in b"}]":
+                depth -= 1
+                if not depth and line[found.end() :].strip():
+                    return line
+            elif is_key and token != b",":
+                name = attempt(msgspec.json.decode, token)
+                if isinstance(name, str) and name in self._names:
+                    made += line[done : found.start()] + self._encoder.encode(self._names[name])
+                    done = found.end()
+            is_key = depth == 1 and token in b"{,"
+        return bytes(made + line[done:]) if line.startswith(b"{") and not depth else line
 
     def _renamed(self, row: _Row) -> bytes:
         if self._names.keys().isdisjoint(row):

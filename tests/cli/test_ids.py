@@ -95,6 +95,24 @@ def test_as_csv_of_one_lane(place: Place) -> None:
     assert [stored[one["id"]] for one in found] == list(map(as_collinear, rows))
 
 
+def test_a_source_that_is_cut_off(place: Place) -> None:
+    """What came before the cut has landed (65): it is exported, and `verify` compares it."""
+    shell, _ = place
+    rows = [{"question": f"{n * 7919**9}", "answer": f"{n * 104729**8}"} for n in range(400)]
+    packed = gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
+    (shell.folder / "cut.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+    (shell.folder / "cut.json").write_text(json.dumps(rows)[:-1])
+    for source in ("cut.jsonl.gz", "cut.json"):
+        done = shell.run("upload", source, *shell.both, *CHUNKS, "--name", source, "--json")
+        assert done.code == 65, done.err
+        landed = sum(lane["rows_landed"] for lane in done.json["destinations"].values())
+        assert landed > 300
+        assert shell.run("ids", done.json["run_id"]).out.count("\n") == landed
+        found = shell.run("verify", done.json["run_id"], "--sample", "1.0", "--json")
+        assert found.code == 0, found.err
+        assert sum(lane["rows_compared"] for lane in found.json["destinations"].values()) == landed
+
+
 def test_what_a_count_has_settled_has_no_ids(place: Place) -> None:
     shell, _ = place
     (shell.folder / "rows.jsonl").write_text("".join(f'{{"question": "q{n}", "answer": "a"}}\n' for n in range(40)))

@@ -43,10 +43,24 @@ def test_keys_are_renamed_and_values_keep_their_bytes(tmp_path: Path) -> None:
 
 
 def test_what_is_no_row_stays_as_it_is(tmp_path: Path) -> None:
-    """It is rejected later, with its own bytes. So is a row in which a key stands twice, before or by its new name."""
-    bad = ["no row", '{"a":1,"a":2}', "", '{"a":', '{"c":{"a":1,"a":2}}']
+    """It is rejected later, with its own bytes. So is a row in which a key stands twice by its new name."""
+    bad = ["no row", "", '{"a":', '{"a":1} {"a":2}', '{"a":[}', '["a",NaN]', '{"c":{"a":1,"a":2}}']
     (tmp_path / "a.jsonl").write_text("\n".join(['{"a":1}', *bad, '{"c":1,"x y":2,"a":3}']) + "\n")
     assert lines(tmp_path / "a.jsonl") == ['{"x y":1}', *bad, '{"c":1,"x y":2,"x y":3}']
+
+
+def test_what_a_repair_may_take_is_renamed_too(tmp_path: Path) -> None:
+    """Else `--repair` would send it under the old key: as a column of its own."""
+    rows = [
+        ('{"a":1,"b":2,"a":3}', '{"x y":1,"a":2,"x y":3}'),
+        (
+            '{"c":{"a":NaN,"d":["a",{"b":1}]}, "\\u0061" : "b, \\"a\\": {"}',
+            '{"c":{"a":NaN,"d":["a",{"b":1}]}, "x y" : "b, \\"a\\": {"}',
+        ),
+        ('{"c":-Infinity,"a":["a"]}', '{"c":-Infinity,"x y":["a"]}'),
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(row + "\n" for row, _ in rows))
+    assert lines(tmp_path / "a.jsonl") == [renamed for _, renamed in rows]
 
 
 def test_columns_are_renamed_where_they_are_named(tmp_path: Path) -> None:
