@@ -18,7 +18,7 @@ from bulkup.encoding.lines import lines_of
 from bulkup.encoding.mapped import MappedRows, RowRefused
 from bulkup.encoding.plan import RowOptions, RowPlan
 from bulkup.encoding.repairing import Mended, Mender
-from bulkup.encoding.shapes import LABELS, PRESETS, TOOL_KEYS, TURNS_PRESETS, Shape
+from bulkup.encoding.shapes import LABELS, PRESETS, SAID_BESIDE, TOOL_KEYS, TURNS_PRESETS, Shape
 from bulkup.encoding.target import FixedRows, Target
 from bulkup.errors import UsageProblem
 from bulkup.model import Block, Validation
@@ -215,8 +215,12 @@ def _fixed(plan: RowPlan, shape: FixedRows, rows: Sequence[_Row], lines: Sequenc
         called = [place for place in places if place.rpartition(".")[2] in TOOL_KEYS]
         drops = " ".join(f"--drop '{place}'" for place in places)
         out = f"leave out with {drops}, or map"
+        beside = [place for place in places if place in SAID_BESIDE]
         if called:
             out = f"it holds no tool calls ({', '.join(called)}); a mapping takes what else is in the rows"
+        elif beside:
+            said_in = ", ".join(beside)
+            out = f"{said_in} may be a part of what the rows say: a function finds a place for it (--map FILE.py:FUNCTION)"
         if plan.mapping is not None:
             out = "take it out of the mapping"
         said = f"{plan.target.name}: {plan.target.title} has no place for the {what} {', '.join(places)}; {out}"

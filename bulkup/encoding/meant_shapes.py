@@ -56,10 +56,10 @@ def meant_turns(name: str, row: _Row, key: str) -> list[Any]:
         return [{"role": "user", "content": asked}, {"role": "assistant", "content": _text(row.get("output"))}]
     asking, answering = _keys(name, row)
     prompt, answer = row.get(asking), row.get(answering)
-    before = prompt if isinstance(prompt, list) else [{"role": "user", "content": _string(prompt)}]
+    before = list(map(_bare, prompt)) if isinstance(prompt, list) else [{"role": "user", "content": _string(prompt)}]
     if isinstance(answer, list) and len(answer) != 1:
         raise NoShape("more than one answer")
-    last = answer[0] if isinstance(answer, list) else {"role": "assistant", "content": _text(answer)}
+    last = _bare(answer[0]) if isinstance(answer, list) else {"role": "assistant", "content": _text(answer)}
     return [*before, last]
 
 
@@ -111,6 +111,13 @@ def _meant_turn(turn: Any, who: str, what: str, *, shared: bool) -> Any:
     if isinstance(content, list):
         content = "".join(_text_of_part(part) for part in content)
     return {"role": role, "content": _text(content) if role == "assistant" else content}
+
+
+def _bare(turn: Any) -> Any:
+    """*turn* without what is null in it and no part of a turn."""
+    if not isinstance(turn, dict):
+        return turn
+    return {key: value for key, value in turn.items() if value is not None or key in ("role", "content")}
 
 
 def _text_of_part(part: Any) -> str:

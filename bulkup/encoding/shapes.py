@@ -24,6 +24,7 @@ __all__ = [
     "BELOW_INSTRUCTION",
     "LABELS",
     "PRESETS",
+    "SAID_BESIDE",
     "SHARED_ROLES",
     "TOOL_KEYS",
     "TURNS_PRESETS",
@@ -36,6 +37,7 @@ __all__ = [
     "hint",
     "labels_of",
     "parsed_turns",
+    "without_nulls",
 ]
 
 
@@ -95,6 +97,12 @@ SHARED_ROLES = {
 TOOL_KEYS = ("tool_calls", "function_call", "tool_call_id", "tools", "functions")
 """Without these a row says something else, so nobody is told to drop them."""
 
+SAID_BESIDE = (
+    *("system", "system_prompt", "system_message", "systemInstruction", "history", "label", "labels"),
+    *("image", "images", "image_url", "audio", "audios", "video", "videos"),
+)
+"""Keys that hold a part of what is said, or say whether the answer is a good one: nobody is told to drop these either."""
+
 BELOW_INSTRUCTION = "\n\n"
 """What stands between an instruction and its input."""
 
@@ -122,6 +130,8 @@ def hint(place: str, absent: Sequence[str] = ()) -> str:
         )
     if place.rpartition(".")[2] in TOOL_KEYS:
         return ": they hold no tool calls"
+    if place in SAID_BESIDE:
+        return ": it is a part of what the row says, and a function may find a place for it (--map)"
     return f"; --drop '{place}' leaves it out"
 
 
@@ -205,12 +215,25 @@ def parsed_turns(text: str) -> list[Any] | None:
     return found
 
 
+def without_nulls(turns: Any, declared: Sequence[str]) -> Any:
+    """*turns*, if they are a list, each without the keys that are null and not *declared*: tables have every key in every turn."""
+    if not isinstance(turns, list):
+        return turns
+    return [
+        {key: value for key, value in turn.items() if value is not None or key in declared}
+        if isinstance(turn, dict)
+        else turn
+        for turn in turns
+    ]
+
+
 def _turns_at(row: Mapping[str, Any], key: str, declared: tuple[str, ...], changes: Counter[str]) -> list[Any]:
     turns = row.get(key, _ABSENT)
     if isinstance(turns, str):
         parsed = parsed_turns(turns)
         if parsed is None:
             raise _refused(key, f"expected chat turns, got {said(turns)}, which is no JSON list of turns either")
+        parsed = without_nulls(parsed, declared)
         for i, turn in enumerate(parsed):
             for odd in (turn.keys() - set(declared)) if isinstance(turn, dict) else ():
                 raise _refused(f"{key}[{i}]", f"no place for the key {odd} of a turn; --drop reaches into no string")
@@ -239,7 +262,7 @@ def _content(field: str, turn: Mapping[str, Any], key: str, changes: Counter[str
         texts = []
         for i, part in enumerate(content):
             is_text = isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
-            if not is_text or part.keys() != {"type", "text"}:
+            if not is_text or {name for name, value in part.items() if value is not None} != {"type", "text"}:
                 kind = part.get("type") if isinstance(part, dict) else None
                 what = f"a part of type {kind!r}" if isinstance(kind, str) and kind != "text" else said(part)
                 raise _refused(f"{field}.{key}[{i}]", f"parts are joined where all are text, and this is {what}")
@@ -300,6 +323,7 @@ def _alpaca(row: Mapping[str, Any], _key: str, changes: Counter[str]) -> list[An
 def _prompt_completion(row: Mapping[str, Any], _key: str, changes: Counter[str]) -> list[Any]:
     asking, answering = PRESETS["prompt-completion"].keys_in(row)
     prompt, completion = row.get(asking, _ABSENT), row.get(answering, _ABSENT)
+    prompt, completion = (without_nulls(turns, ("role", "content")) for turns in (prompt, completion))
     wanted = "a string or chat turns"
     if not isinstance(prompt, list):
         prompt = [_turn("user", _text_at(row, asking, wanted))]

@@ -51,7 +51,7 @@ def by_preset(name: str, row: Row, key: str | None = None) -> Row | None:
             case _:
                 one, other = next((p for p in ALIASES if p[0] in row and p[1] in row), ALIASES[0])
                 turns, keys = _prompted(row.get(one), row.get(other)), {one, other}
-        if not row.keys() <= keys | {"ground_truth", "context"}:
+        if not {key for key, value in row.items() if value is not None} <= keys | {"ground_truth", "context"}:
             return None
         made = {"conv_prefix": turns[:-1], "response": turns[-1], **_labels(row)}
     except _Out:
@@ -116,7 +116,7 @@ def _turns(row: Row, key: str, who: str, what: str) -> list[Any]:
         raise _Out
     made = []
     for turn in turns:
-        if not isinstance(turn, dict) or turn.keys() != {who, what} or not _is_text(turn[who]):
+        if not isinstance(turn, dict) or _bare(turn, who, what).keys() != {who, what} or not _is_text(turn[who]):
             raise _Out
         role, content = str(turn[who]), turn[what]
         if who == "from":
@@ -131,10 +131,17 @@ def _turns(row: Row, key: str, who: str, what: str) -> list[Any]:
     return made
 
 
+def _bare(value: Any, *kept: str) -> Any:
+    """*value* without the keys that are null, but for those that are *kept*."""
+    if not isinstance(value, dict):
+        return value
+    return {key: inner for key, inner in value.items() if inner is not None or key in kept}
+
+
 def _is_part(part: Any) -> bool:
     return (
         isinstance(part, dict)
-        and part.keys() == {"type", "text"}
+        and _bare(part).keys() == {"type", "text"}
         and _is_text(part["type"])
         and part["type"] == "text"
         and _is_text(part["text"])
@@ -142,12 +149,13 @@ def _is_part(part: Any) -> bool:
 
 
 def _prompted(prompt: Any, answer: Any) -> list[Any]:
-    before = prompt if isinstance(prompt, list) else [_turn("user", _string(prompt))]
+    asked = prompt if isinstance(prompt, list) else [_turn("user", _string(prompt))]
+    before = [_bare(turn, "role", "content") for turn in asked]
     if not isinstance(answer, list):
         return [*before, _turn("assistant", _text(answer))]
     if len(answer) != 1:
         raise _Out
-    return [*before, answer[0]]
+    return [*before, _bare(answer[0], "role", "content")]
 
 
 def _labels(row: Row) -> Row:
@@ -247,7 +255,7 @@ def two_sides(row: Row) -> list[Row] | None:
         asked, sides = _string(row.get("prompt")), [_text(row.get("chosen")), _text(row.get("rejected"))]
     except _Out:
         return None
-    if not row.keys() <= {"prompt", "chosen", "rejected", "context"} or not (
+    if not _bare(row).keys() <= {"prompt", "chosen", "rejected", "context"} or not (
         row.get("context") is None or _is_text(row["context"])
     ):
         return None

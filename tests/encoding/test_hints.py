@@ -69,6 +69,10 @@ NEEDED = [
     ("prompt-completion", {"prompt": "q", "completion": [{"type": "text", "text": "a"}]}),
     ("sharegpt", {"conversations": [{"role": "human", "content": "q"}, {"role": "gpt", "content": "a"}]}),
     ("auto", {"question": "q", "response": "a"}),
+    ("auto", {"system": "s", "messages": [user("q"), said("a")], "id": 1}),
+    ("auto", {"prompt": "q", "completion": "a", "label": False}),
+    ("auto", {"instruction": "q", "output": "a", "history": [["b", "c"]]}),
+    ("auto", {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "image": "a.png"}),
     ("auto", {"text": "a"}),
     ("auto", {"chosen": "a", "rejected": "b", "score": 1}),
 ]
@@ -79,6 +83,26 @@ def test_nobody_is_told_to_drop_what_a_row_needs(preset: str, row: dict[str, Any
     words, options = advice(preset, row)
     assert words
     assert not options.drop, words
+
+
+def test_nulls_are_no_keys_to_find_a_place_for() -> None:
+    """Rows of a table have every key that any of them has, in every turn."""
+    nulls = {"name": None, "tool_calls": None}
+    part = {"type": "text", "text": "a", "image_url": None}
+    rows = [
+        ("chat", {"messages": [user("q", **nulls), said("a", **nulls)], "tools": None, "id": None}),
+        ("chat", {"messages": [user("q", **nulls), said([part], **nulls)]}),  # type: ignore[arg-type]
+        ("chat", {"messages": json.dumps([user("q", **nulls), said("a", **nulls)])}),
+        ("sharegpt", {"conversations": [{"from": "human", "value": "q", **nulls}, {"from": "gpt", "value": "a"}]}),
+        ("prompt-completion", {"prompt": [user("q", **nulls)], "completion": [said("a", **nulls)], "x": None}),
+        ("alpaca", {"instruction": "q", "input": None, "output": "a", "history": None}),
+    ]
+    for preset, row in rows:
+        data = json.dumps(row).encode()
+        block = Block(data, 0, len(data))
+        (made,) = decide(block, TARGET, RowOptions(preset=preset)).encoder().encode_rows(block)
+        assert made.body is not None, (preset, made)
+        assert json.loads(made.body) == {"conv_prefix": [user("q")], "response": said("a")}
 
 
 def test_rows_in_another_shape_say_nothing_about_what_may_be_dropped() -> None:

@@ -35,6 +35,7 @@ from bulkup.encoding.shapes import (
     ShapeRefused,
     conversation,
     labels_of,
+    without_nulls,
 )
 from bulkup.encoding.splice import ARRAY, INTEGER_LABEL, STRING, STRING_LABEL, NullIs, Splice
 from bulkup.encoding.target import INT64, Irregular, Pipeline, Preset
@@ -237,8 +238,11 @@ def _preset(
 
     def undeclared_in(row: _Row) -> list[str]:
         keys = (key,) if key else (*PRESETS[name].keys_in(row), *others)
-        inner = (undeclared_in_turns(f"{place}[]", row.get(place), turn_keys) for place in keys)
-        return [*(place for place in row if place not in (*keys, *LABELS)), *chain.from_iterable(inner)]
+        inner = (
+            undeclared_in_turns(f"{place}[]", without_nulls(row.get(place), turn_keys), turn_keys) for place in keys
+        )
+        others_of_row = (place for place in row if place not in (*keys, *LABELS) and row[place] is not None)
+        return [*others_of_row, *chain.from_iterable(inner)]
 
     def made(row: _Row, changes: Counter[str]) -> _Row:
         found = mapped(row, changes)

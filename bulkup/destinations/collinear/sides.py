@@ -8,7 +8,7 @@ from typing import Any
 
 from bulkup.destinations.collinear.shape import TURN_KEYS, row_fault, undeclared_in_turns
 from bulkup.encoding.faults import Fault
-from bulkup.encoding.shapes import LABELS, PRESETS, ShapeRefused, bad, conversation
+from bulkup.encoding.shapes import LABELS, PRESETS, ShapeRefused, bad, conversation, without_nulls
 from bulkup.model import Stage
 
 __all__ = ["both_sides"]
@@ -28,10 +28,11 @@ def both_sides(row: _Row, changes: Counter[str]) -> Sequence[_Row] | Fault:
     if not PRESETS["preference"].is_in(row):
         absent = [key for key, _ in SIDES if key not in row]
         return _bad(absent[0], f"{' and '.join(absent)} absent: a preference has chosen and rejected")
-    if LABELS[0] in row:
+    if row.get(LABELS[0]) is not None:
         return _bad(LABELS[0], "the sides are labelled 1 and 0, so a label of the row's own has no place; --drop it")
+    row = {key: without_nulls(value, TURN_KEYS) for key, value in row.items() if value is not None}
     places = [key for key in row if key not in _KEYS]
-    places += [place for key, _ in SIDES for place in undeclared_in_turns(f"{key}[]", row[key], TURN_KEYS)]
+    places += [place for key, _ in SIDES for place in undeclared_in_turns(f"{key}[]", row.get(key), TURN_KEYS)]
     places += undeclared_in_turns("prompt[]", row.get("prompt"), TURN_KEYS)
     if places:
         drops = " ".join(f"--drop '{place}'" for place in places)
@@ -45,7 +46,7 @@ def both_sides(row: _Row, changes: Counter[str]) -> Sequence[_Row] | Fault:
 
 
 def _side(row: _Row, key: str, label: int, changes: Counter[str]) -> _Row:
-    side, prompt = row[key], row.get("prompt")
+    side, prompt = row.get(key), row.get("prompt")
     if isinstance(side, list) and len(side) > 1:
         turns = conversation("chat", {key: side}, key, changes)
         if not _holds(turns[:-1], prompt):
