@@ -70,9 +70,11 @@ class Spawned:
 
 
 @contextmanager
-def spawned(settings: Settings | None = None, *, db_path: Path | None = None, port: int = 0) -> Iterator[Spawned]:
+def spawned(
+    settings: Settings | None = None, *, db_path: Path | None = None, port: int = 0, host: str = "127.0.0.1"
+) -> Iterator[Spawned]:
     """An emulator in a process of its own, which ends with this block, and with this process however that ends."""
-    command = [sys.executable, "-m", "bulkup.emulator", "--port", str(port), "--until-stdin-closes"]
+    command = [sys.executable, "-m", "bulkup.emulator", "--host", host, "--port", str(port), "--until-stdin-closes"]
     command += ["--settings", msgspec.json.encode(settings or Settings()).decode()]
     if db_path is not None:
         command += ["--db", str(db_path)]

@@ -26,7 +26,7 @@ from bulkup.run.worker import Worker
 from bulkup.version import VERSION
 from bulkup.workers.channel import Leaving
 from bulkup.workers.door import PROTOCOL, Hello, NotThere, TurnedAway, knock
-from bulkup.workers.far import FarRun, Ping
+from bulkup.workers.far import FarRun, Frames, Ping
 from bulkup.workers.keys import WorkerKey
 from bulkup.workers.lease import Lease, machine_clock
 from bulkup.workers.serving import Serving
@@ -42,12 +42,15 @@ WAS_LOST = 76
 AGAIN_S, AGAIN_AT_MOST_S = 0.5, 5.0
 """How long a worker waits before it goes there again: twice as long each time."""
 
+NEXT_S = 1.0
+"""How long an address may take to answer before the next one is tried too."""
+
 _EPOCH = struct.Struct("!Q")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joining:
-    """Where to go, one *address* after the other, and how long to try, s; *processes* go there. *say* gets lines for a person.
+    """Where to go, one of *addresses*, and how long to try, s; *processes* go there. *say* gets lines for a person.
 
     *key* gives the key anew each time, as whoever takes over a run may have made another; it raises `UsageProblem`.
     """
@@ -154,38 +157,104 @@ def _be_a_worker(joining: Joining, epoch: mmap.mmap, *, is_first: bool, unblock:
 async def _session(joining: Joining, epoch: mmap.mmap, *, is_first: bool) -> int:
     """From the knock to the end; the process's exit code."""
     try:
-        key = joining.key()
-    except UsageProblem as error:
-        if is_first:
-            joining.say(f"{error}; trying again for up to {joining.retry_for_s:,.0f} s")
+        run = await _Doors(joining, _EPOCH.unpack(epoch[:])[0], is_first=is_first).first()
+    except TurnedAway as error:
+        joining.say(str(error))
+        return ExitCode.USAGE
+    if run is None:
         return ExitCode.TRY_LATER
-    hello = Hello(
-        protocol=PROTOCOL,
-        version=VERSION,
-        secret=key.secret,
-        host=socket.gethostname()[:200],
-        pid=os.getpid(),
-        epoch=_EPOCH.unpack(epoch[:])[0],
-    )
-    for host, port in joining.addresses:
-        address, asked_at = _written(host, port), machine_clock()
+    epoch[:] = _EPOCH.pack(run.epoch)
+    lease = Lease(run.epoch, run.asked_at, run.lease_s)
+    joining.say(f"at work for the run at {run.address}")
+    return await _work(joining, run.address, FarRun(run.frames, at_worker, lease), lease)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """A run that has welcomed this worker, at *address*, when it was *asked_at*."""
+
+    address: str
+    asked_at: float
+    frames: Frames
+    epoch: int
+    lease_s: float
+
+
+class _Doors:
+    """Knocks at every address, until a run of *epoch* or a later one takes this worker.
+
+    An address is tried once the one before it has failed, or does not answer at once; and again as long as another does not answer.
+    So a machine that is gone, or stopped, does not keep the worker from the one that takes over.
+    """
+
+    def __init__(self, joining: Joining, epoch: int, *, is_first: bool) -> None:
+        self._joining = joining
+        self._epoch = epoch
+        self._failed = [asyncio.Event() for _ in joining.addresses]
+        self._knocking: set[int] = set()
+        self._says = is_first
+        self._said: set[str] = set()
+
+    async def first(self) -> _Reached | None:
+        """The first run that takes this worker; None where none does. Raises `TurnedAway`, with the address."""
+        going = [asyncio.create_task(self._go(place)) for place in range(len(self._failed))]
+        found: _Reached | None = None
+        try:
+            for one in asyncio.as_completed(going):
+                if (found := await one) is not None:
+                    break
+        finally:
+            for task in going:
+                task.cancel()
+            for other in await asyncio.gather(*going, return_exceptions=True):
+                if isinstance(other, _Reached) and other is not found:
+                    other.frames.abort()
+        return found
+
+    async def _go(self, place: int) -> _Reached | None:
+        if place:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._failed[place - 1].wait(), NEXT_S * place)
+        while True:
+            self._knocking.add(place)
+            try:
+                return await self._knock(*self._joining.addresses[place])
+            except (NotThere, UsageProblem) as error:
+                if isinstance(error, TurnedAway):
+                    raise
+                self._say_once(str(error))
+            finally:
+                self._knocking.discard(place)
+                self._failed[place].set()
+            await asyncio.sleep(AGAIN_S if len(self._failed) > 1 else 0)
+            if not self._knocking:
+                return None
+
+    async def _knock(self, host: str, port: int) -> _Reached:
+        address, asked_at, key = _written(host, port), machine_clock(), self._joining.key()
+        hello = Hello(
+            protocol=PROTOCOL,
+            version=VERSION,
+            secret=key.secret,
+            host=socket.gethostname()[:200],
+            pid=os.getpid(),
+            epoch=self._epoch,
+        )
         try:
             frames, welcome = await knock(host, port, key, hello)
         except TurnedAway as error:
-            joining.say(f"{address}: {error}")
-            return ExitCode.USAGE
+            raise TurnedAway(f"{address}: {error}") from None
         except NotThere as error:
-            if is_first:
-                joining.say(f"{address}: {error}; trying again for up to {joining.retry_for_s:,.0f} s")
-            continue
-        if welcome.epoch < hello.epoch:  # it has been succeeded, and does not know yet
+            raise NotThere(f"{address}: {error}") from None
+        if welcome.epoch < self._epoch:  # it has been succeeded, and does not know yet
             frames.abort()
-            continue
-        epoch[:] = _EPOCH.pack(welcome.epoch)
-        lease = Lease(welcome.epoch, asked_at, welcome.lease_s)
-        joining.say(f"at work for the run at {address}")
-        return await _work(joining, address, FarRun(frames, at_worker, lease), lease)
-    return ExitCode.TRY_LATER
+            raise NotThere(f"{address}: another process has taken over the run")
+        return _Reached(address, asked_at, frames, welcome.epoch, welcome.lease_s)
+
+    def _say_once(self, why: str) -> None:
+        if self._says and why not in self._said:
+            self._said.add(why)
+            self._joining.say(f"{why}; trying again for up to {self._joining.retry_for_s:,.0f} s")
 
 
 async def _work(joining: Joining, address: str, run: FarRun, lease: Lease) -> int:

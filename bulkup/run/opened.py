@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import field
 from enum import StrEnum
 from typing import Any
@@ -90,12 +89,17 @@ class OpenRun:
         """Write into the log what happened."""
         self.wish.tell(Logged(kind, lane, fields))
 
-    def discard(self) -> None:
-        """Leave nothing behind of a run that was refused before it had planned anything."""
+    def discard(self) -> bool:
+        """Leave nothing behind of a run that was refused before it had planned anything; False where another process has taken it
+        over, or may have."""
         address = kept_in(self.folder.path)
         if address is not None:
             from bulkup.journal.postgres.runs import discard_run
 
-            with suppress(BulkupError):  # then it stays, with nothing in it
-                discard_run(address, self.folder.run_id)
+            try:
+                if not discard_run(address, self.folder.run_id, self.journal.authority.epoch):
+                    return False
+            except BulkupError:  # nobody knows whose it is: it stays, with nothing in it
+                return False
         shutil.rmtree(self.folder.path, ignore_errors=True)
+        return True

@@ -63,8 +63,7 @@ async def execute(
             await run.keep()
             return await _carry_out(run, send_lane)
     finally:
-        if not_begun is not None and not_begun.is_new:
-            not_begun.discard()
+        if not_begun is not None and not_begun.is_new and not_begun.discard():
             not_begun.say(f"nothing was sent, and nothing is kept of run {not_begun.folder.run_id}")
 
 

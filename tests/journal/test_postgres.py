@@ -135,9 +135,24 @@ async def test_runs_share_a_database_and_nothing_else(tmp_path: Path) -> None:
         assert await other.lane(LANE).chunk(0, 0) is None
         assert await other.lane(LANE).fact(NUMBERS[0]) == 0
     assert set(names) <= {name for _, name in names_of_runs(postgres_server().address())}
-    discard_run(postgres_server().address(), names[0])
+    assert discard_run(postgres_server().address(), names[0], 1)
     assert not has_run(postgres_server().address(), names[0])
     assert has_run(postgres_server().address(), names[1])
+
+
+async def test_who_was_taken_over_discards_nothing_of_the_other_s(tmp_path: Path) -> None:
+    """Not even when the other one has ended, and given the run back."""
+    name, address = unique(), postgres_server().address()
+    with opened(tmp_path / "a", name) as first:
+        stop_renewing(first, name)
+        with opened(tmp_path / "b", name) as second:
+            await second.lane(LANE).plan([chunk(0)])
+            assert not discard_run(address, name, first.authority.epoch)
+        assert not discard_run(address, name, first.authority.epoch)
+        assert has_run(address, name)
+    assert discard_run(address, name, second.authority.epoch)
+    assert not has_run(address, name)
+    assert discard_run(address, name, second.authority.epoch)
 
 
 async def test_what_text_cannot_hold_is_escaped(tmp_path: Path) -> None:

@@ -60,12 +60,17 @@ def rename_run(address: str, name: str, other: str) -> None:
         db.execute("UPDATE bulkup.runs SET name = %s WHERE name = %s", (other, name))
 
 
-def discard_run(address: str, name: str) -> None:
-    """Forget the run called *name*, which nobody holds."""
+def discard_run(address: str, name: str, epoch: int) -> bool:
+    """Forget the run called *name*, which nobody holds, and whose last holder had *epoch*. False where another has taken it over:
+    then it is that one's, and stays."""
     with connected(address) as db, db.transaction():
         row = db.execute(
-            "SELECT run FROM bulkup.runs WHERE name = %s AND expires_at <= clock_timestamp() FOR UPDATE", (name,)
+            "SELECT run, expires_at <= clock_timestamp() FROM bulkup.runs WHERE name = %s AND epoch = %s FOR UPDATE",
+            (name, epoch),
         ).fetchone()
-        if row is not None:
-            for table in _TABLES:
-                db.execute(f"DELETE FROM bulkup.{table} WHERE run = %s", row)  # noqa: S608 - of our tables
+        if row is None:
+            return db.execute("SELECT 1 FROM bulkup.runs WHERE name = %s", (name,)).fetchone() is None
+        run, is_free = row
+        for table in _TABLES if is_free else ():
+            db.execute(f"DELETE FROM bulkup.{table} WHERE run = %s", (run,))  # noqa: S608 - of our tables
+        return True
