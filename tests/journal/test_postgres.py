@@ -7,11 +7,12 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -25,7 +26,8 @@ from bulkup.journal.facts import RunFact
 from bulkup.journal.memory import MemoryJournal
 from bulkup.journal.place import kept_in, mark
 from bulkup.journal.postgres import client
-from bulkup.journal.postgres.client import DatabaseAway
+from bulkup.journal.postgres import lease as leases
+from bulkup.journal.postgres.client import DatabaseAway, connect
 from bulkup.journal.postgres.keeper import PostgresJournal
 from bulkup.journal.postgres.lease import Lease, claim_dataset
 from bulkup.journal.postgres.runs import discard_run, has_run, holder_of_run, names_of_runs
@@ -285,6 +287,179 @@ async def test_in_a_race_of_takeovers_no_commit_comes_out_of_order(tmp_path: Pat
         came = [epoch for (epoch,) in db.execute("SELECT epoch FROM public.came ORDER BY number").fetchall()]
         assert came == sorted(came)
         assert set(came) == set(range(2, takeovers + 3))
+
+
+@contextmanager
+def before_each_commit(journal: PostgresJournal, act: Callable[[], None]) -> Iterator[None]:
+    """*act* in the writer's thread, when all of a group is done and it is about to count."""
+    db = journal._writer._db
+    whole = db.execute
+
+    def execute_(query: Any, *rest: Any, **more: Any) -> Any:
+        if query == "COMMIT":
+            act()
+        return whole(query, *rest, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(db, "execute", execute_)
+        yield
+
+
+async def test_while_a_group_is_committed_nobody_can_raise_the_epoch(tmp_path: Path) -> None:
+    """What has found its epoch counts before another one's does."""
+    name, found = unique(), []
+
+    def take() -> None:
+        try:
+            execute("SELECT 1 FROM bulkup.runs WHERE name = %s FOR UPDATE NOWAIT", name)
+        except psycopg.errors.LockNotAvailable:
+            found.append("it is locked")
+
+    with opened(tmp_path, name) as journal, before_each_commit(journal, take):
+        await journal.set_fact(_RUN_NUMBER, 1)
+    assert found == ["it is locked"]
+
+
+async def test_what_is_told_is_told_when_it_is_durable(tmp_path: Path) -> None:
+    """No byte of a chunk leaves before another machine would see that it is being sent."""
+    name, reached, goes_on = unique(), threading.Event(), threading.Event()
+    seen = "SELECT state FROM bulkup.chunks JOIN bulkup.runs r USING (run) WHERE r.name = %s"
+
+    def wait() -> None:
+        reached.set()
+        assert goes_on.wait(60)
+
+    with opened(tmp_path, name) as journal:
+        await journal.lane(LANE).plan([chunk(0)])
+        await journal.latest_time()  # asked behind it: now the plan counts
+        with before_each_commit(journal, wait):
+            sending = asyncio.create_task(journal.lane(LANE).sending(chunk(0).id, 1.0))
+            assert await asyncio.to_thread(reached.wait, 60)
+            was_told, were = sending.done(), execute(seen, name)
+            goes_on.set()
+            await sending
+        assert not was_told
+        assert were == [("planned",)]
+        assert execute(seen, name) == [("sending",)]
+
+
+async def test_where_commits_need_not_be_durable_they_are_asked_to_be(tmp_path: Path) -> None:
+    database = postgres_server().new_database()
+    with psycopg.connect(database, autocommit=True) as db:
+        db.execute(f'ALTER DATABASE "{db.info.dbname}" SET synchronous_commit = off'.encode())
+    with connect(database) as db:
+        assert db.execute("SHOW synchronous_commit").fetchone() == ("on",)
+
+
+async def test_a_lease_that_is_renewed_while_another_reaches_for_the_run_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at once more under the run's lock."""
+    name = unique()
+    with opened(tmp_path / "a", name) as journal:
+        stop_renewing(journal, name)
+
+        def renew(_: Any, name: str) -> None:
+            execute("UPDATE bulkup.runs SET expires_at = now() + interval '60 s' WHERE name = %s", name)
+
+        monkeypatch.setattr(leases, "_end_writer", renew)
+        with psycopg.connect(postgres_server().address(), autocommit=True) as db:
+            found = leases._take(db, name, "{}", 1.0, is_known_dead=lambda _: False)
+        assert isinstance(found, leases.Standing)
+        assert found.epoch == 1
+
+
+@pytest.mark.parametrize("place", ["another folder", "another machine", "this folder, and its lock was not taken"])
+async def test_the_lock_of_one_folder_says_nothing_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Whoever has a folder's lock knows the processes dead that had it, and no other."""
+    name, folder = unique(), tmp_path / "a"
+    make_folder(folder)
+    with opened(folder, name, has_lock=place != "this folder, and its lock was not taken"):
+        if place == "another machine":
+            monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+        elif place == "another folder":
+            folder = tmp_path / "b"
+            make_folder(folder)
+        told = threading.Event()
+        refused = asyncio.create_task(
+            asyncio.to_thread(
+                PostgresJournal.open, postgres_server().address(), folder, name, Wanted(say=lambda _: told.set())
+            )
+        )
+        assert await asyncio.to_thread(told.wait, 60)
+        execute("UPDATE bulkup.runs SET expires_at = now() + interval '60 s' WHERE name = %s", name)
+        with pytest.raises(RunLocked):
+            await refused
+
+
+def test_a_lease_runs_from_before_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a little less, as clocks of two machines do not run quite alike: it never ends later here than in the database."""
+    name, now = unique(), iter(range(0, 10_000, 1000))
+    with opened(tmp_path, name):
+        pass
+    with psycopg.connect(postgres_server().address(), autocommit=True) as db:
+        monkeypatch.setattr(leases, "time", SimpleNamespace(monotonic=lambda: float(next(now))))
+        claim = leases._take(db, name, "{}", 25.0, is_known_dead=lambda _: False)
+    assert isinstance(claim, leases.Claim)
+    assert 20.0 < claim.until < 25.0
+
+
+def test_a_renewal_runs_from_before_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, now, renewed = unique(), [1000.0], threading.Event()
+    with opened(tmp_path, name, lease_s=1.0) as journal:
+        stop_renewing(journal, name)
+
+        def connect_once(address: str) -> Any:
+            assert not renewed.is_set()
+            made = connect(address)
+            whole = made.execute
+
+            def execute_once(query: Any, *rest: Any) -> Any:
+                assert not renewed.is_set()
+                found = whole(query, *rest)
+                if "make_interval" in query:
+                    now[0] = 2000.0  # the answer was long on its way
+                    renewed.set()
+                return found
+
+            made.execute = execute_once
+            return made
+
+        monkeypatch.setattr(leases, "connect", connect_once)
+        monkeypatch.setattr(leases, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        again = Lease(postgres_server().address(), replace(journal._claim, until=0.0), 1.0, tmp_path)
+        assert renewed.wait(60)
+        again.close()
+        assert again._until == 1000 + 1.0 * (1 - leases.MARGIN)
+
+
+async def test_a_takeover_brings_the_datasets_along(tmp_path: Path) -> None:
+    """In its own transaction: at no moment may another run take the dataset of one that lives."""
+    name, dataset = unique("a"), unique("dataset")
+    with opened(tmp_path / "a", name) as old, opened(tmp_path / "b", unique("b")) as other:
+        await old.claim_dataset(dataset)
+        stop_renewing(old, name)
+        with (
+            opened(tmp_path / "c", name, has_lock=False),
+            psycopg.connect(postgres_server().address(), autocommit=True) as db,
+            pytest.raises(RunLocked, match=r"the dataset .* is held by run a-"),
+        ):
+            claim_dataset(db, other._claim, dataset, waits=False)
+
+
+async def test_a_chunk_that_has_come_to_its_end_stays_there(tmp_path: Path) -> None:
+    """Whoever says otherwise has lost count, and nothing of what it said with it counts."""
+    with opened(tmp_path, unique()) as journal:
+        lane = journal.lane(LANE)
+        await lane.plan([chunk(0), chunk(1)])
+        await lane.landed(chunk(0).id, "ds", evidence=Evidence.ANSWER)
+        said = await asyncio.gather(
+            lane.sending(chunk(1).id, 1.0), lane.plan_again(chunk(0).id), return_exceptions=True
+        )
+        assert [type(one) for one in said] == [AssertionError] * 2
+        assert [one.state for one in await lane.page()] == [ChunkState.LANDED, ChunkState.PLANNED]
 
 
 async def test_a_process_that_is_stopped_in_the_middle_of_a_group_holds_nobody_up(tmp_path: Path) -> None:
