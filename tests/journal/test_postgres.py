@@ -20,12 +20,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.chunk import ChunkState, Evidence
+from bulkup.chunk import ChunkId, ChunkState, Evidence
 from bulkup.errors import ExitCode, JournalUnusable, RunLocked, TokenRefused, UsageProblem
 from bulkup.journal.facts import RunFact
 from bulkup.journal.memory import MemoryJournal
 from bulkup.journal.place import kept_in, mark
-from bulkup.journal.postgres import client
+from bulkup.journal.postgres import changes, client, questions
 from bulkup.journal.postgres import lease as leases
 from bulkup.journal.postgres.client import DatabaseAway, connect
 from bulkup.journal.postgres.keeper import PostgresJournal
@@ -126,6 +126,20 @@ async def test_pieces_of_a_group_that_touch_one_chunk_keep_their_order(tmp_path:
         )
         assert (await lane.totals()).rows_landed == 3
         assert await lane.fact(NUMBERS[0]) == 2
+
+
+def test_a_piece_of_work_goes_before_none_that_touches_the_same_chunk() -> None:
+    """It joins an earlier statement of its kind only if nothing in between is about its chunk, and no question stands there."""
+    one, two = chunk(0).id, chunk(1).id
+    sent, again, asked = changes.sending(one, 1.0), changes.plan_again(two, None), changes.Ask(questions.is_blank)
+    cases: list[tuple[list[changes.Piece], list[set[ChunkId]]]] = [
+        ([sent, changes.sending(two, 1.0)], [{one, two}]),
+        ([sent, again, changes.sending(two, 2.0)], [{one}, {two}, {two}]),
+        ([sent, asked, changes.sending(two, 2.0)], [{one}, set(), {two}]),
+        ([again, sent, changes.plan_again(one, None)], [{two}, {one}, {one}]),
+    ]
+    for pieces, touched in cases:
+        assert [batch.touched for batch in changes.batched(pieces, lambda *_: 0)] == touched
 
 
 async def test_runs_share_a_database_and_nothing_else(tmp_path: Path) -> None:
