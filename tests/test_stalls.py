@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from bulkup.transport.stalls import AGAIN_S, LATE_S, GiveUp, RoundTrips, StallWatch, Tell, Wait, again_s, quiet_s
+from bulkup.transport.stalls import (
+    AGAIN_S,
+    FREE_TIMES,
+    LATE_S,
+    LEAST_BYTES_PER_S,
+    GiveUp,
+    RoundTrips,
+    SlowAnswer,
+    StallWatch,
+    Tell,
+    Wait,
+    again_s,
+    quiet_s,
+)
 
 
 def _trips(*seconds: float) -> RoundTrips:
@@ -90,3 +103,18 @@ def test_stopped_again_it_looks_again() -> None:
 )
 def test_how_much_longer_is_waited_where_a_timer_was_late(late_s: float, waited_s: float, more_s: float) -> None:
     assert again_s(late_s, waited_s) == more_s
+
+
+def test_an_answer_that_moves_too_slowly_is_given_up_in_the_end() -> None:
+    """It has five quiet periods, and a second for each KiB."""
+    slow = SlowAnswer(1000.0, 10.0)
+    for second in range(1, FREE_TIMES * 10 + 1):
+        assert slow.came(1000.0 + second, 0) is None
+    assert slow.came(1051.0, LEAST_BYTES_PER_S) is None
+    assert slow.came(1052.0, 0) == 52.0
+
+
+def test_an_hour_in_which_the_process_was_stopped_is_one_quiet_period() -> None:
+    slow = SlowAnswer(1000.0, 10.0)
+    assert slow.came(4600.0, 1) is None
+    assert slow.came(8200.0, 1) is None

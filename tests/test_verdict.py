@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.account.receipt import Receipt
-from bulkup.account.verdict import LaneEnd, LaneRecord, lane_verdict
+from bulkup.account.verdict import LaneEnd, LaneRecord, RunRecord, lane_verdict, run_verdict
 from bulkup.chunk import Totals
 from bulkup.cli.standing_lines import status_lines
 from bulkup.errors import ExitCode
@@ -174,3 +174,22 @@ def _agree(receipt: Receipt, found: dict[str, Any]) -> None:
         assert {key: lane[key] for key in shared} == {key: found["lanes"][name][key] for key in shared}
     line = f"last receipt: {receipt.status}, exit code {receipt.exit_code}, finished {receipt.finished_at}"
     assert line in status_lines(found)
+
+
+@pytest.mark.parametrize(
+    ("source_rows", "planned_whole", "unread"),
+    [(None, False, 0), (100, False, 60), (100, True, 0), (40, False, 0), (39, False, 0)],
+)
+def test_what_a_scan_has_counted_and_nobody_has_planned_is_left(
+    source_rows: int | None, planned_whole: bool, unread: int
+) -> None:
+    """Forty rows are planned. The source may have become shorter since the scan."""
+    lane = LaneRecord(totals=Totals(lines=41, rows_blank=1, rows_left=40), planned_whole=planned_whole, source_rows=source_rows)
+    assert lane.rows_unread == unread
+
+
+@pytest.mark.parametrize("rows_left", [0, 1])
+def test_an_interrupted_run_that_has_sent_all_is_not_interrupted(rows_left: int) -> None:
+    lanes = {"nebius": LaneRecord(totals=Totals(lines=9 + rows_left, rows_landed=9, rows_left=rows_left), planned_whole=True)}
+    found = run_verdict(RunRecord(lanes=lanes, has_ended=True, interrupted=ExitCode.INTERRUPTED))
+    assert found.exit_code == (ExitCode.INTERRUPTED if rows_left else ExitCode.ALL_LANDED)

@@ -379,6 +379,7 @@ class TestDoubt:
         assert (await lane.now(0)).state is ChunkState.IN_DOUBT
 
     async def test_what_lands_renews_patience(self, lane: LaneAlone) -> None:
+        lane.patience.tries(lane.clock.monotonic())
         await lane.clock.sleep(599)
         await lane.deliver(0)
         await lane.clock.sleep(599)

@@ -76,6 +76,21 @@ class TestFence:
             await fence.open()
             await sent.wait()
 
+    async def test_who_counts_is_alone(self) -> None:
+        fence, second = Fence(), anyio.Event()
+
+        async def count() -> None:
+            await fence.close()
+            second.set()
+
+        await fence.close()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(count)
+            await anyio.wait_all_tasks_blocked()
+            assert not second.is_set()
+            await fence.open()
+            await second.wait()
+
     async def test_who_gives_up_waiting_to_count_lets_the_others_send(self) -> None:
         fence = Fence()
         await fence.enter()
@@ -132,6 +147,14 @@ class TestCreation:
         creation.leave()
         assert await creation.enter()
         assert self.now == 130.0
+
+    async def test_who_gives_up_waiting_for_it_lets_the_next_one_wait(self) -> None:
+        creation = self.creation(last_byte_at=95.0)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await creation.enter()
+        with anyio.fail_after(5):
+            assert await creation.enter()
 
     async def test_so_it_does_after_a_doubt_of_an_earlier_process(self) -> None:
         creation = self.creation(last_byte_at=95.0)

@@ -102,10 +102,11 @@ def test_what_says_nothing_by_its_name_counts_if_it_begins_as_json(tmp_path: Pat
         (Selection(exclude=("x*", "**/deep/*", "e.*")), ["a.jsonl", "b.jsonl", "sub/c.jsonl"]),
         (Selection(include=("*.jsonl",), exclude=("[!a]*",)), ["a.jsonl"]),
         (Selection(include=("_*",)), ["_kept.jsonl"]),
+        (Selection(include=("_old/*",)), ["_old/kept.jsonl"]),
     ],
 )
 def test_patterns_choose_among_a_folders_files(tmp_path: Path, selection: Selection, names: list[str]) -> None:
-    _made(tmp_path, "_kept.jsonl")
+    _made(tmp_path, "_kept.jsonl", "_old/kept.jsonl")
     assert [uri.removeprefix("./") for uri in resolve(["."], selection).uris] == names
 
 

@@ -93,9 +93,23 @@ async def test_the_key_comes_back_from_its_file_and_shows_nowhere() -> None:
 
 
 async def test_an_other_runs_key_opens_nothing_on_either_side() -> None:
+    worker = other_keys()[1]
+    trusting = worker.context()
+    trusting.verify_mode = ssl.CERT_NONE
     async with opened() as there:
-        with pytest.raises(NotThere):
-            await knock("127.0.0.1", there.port, other_keys()[1], hello(other_keys()[1]))
+        with pytest.raises(NotThere, match="CERTIFICATE_VERIFY_FAILED"):
+            await knock("127.0.0.1", there.port, worker, hello(worker))
+        with pytest.raises((OSError, asyncio.IncompleteReadError)):
+            reader, _ = await asyncio.open_connection("127.0.0.1", there.port, ssl=trusting)
+            await reader.readexactly(1)
+        assert not there.taken
+
+
+async def test_a_key_is_for_one_certificate_whoever_signed_the_other() -> None:
+    worker = msgspec.structs.replace(keys()[1], fingerprint="0" * 64)
+    async with opened() as there:
+        with pytest.raises(NotThere, match="has another certificate"):
+            await knock("127.0.0.1", there.port, worker, hello())
         assert not there.taken
 
 
@@ -129,7 +143,7 @@ async def test_a_worker_cannot_play_the_run_to_others() -> None:
     context = mine.context()
     server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0, ssl=context)
     async with server:
-        with pytest.raises(NotThere):
+        with pytest.raises(NotThere, match="CERTIFICATE_VERIFY_FAILED"):
             await knock("127.0.0.1", server.sockets[0].getsockname()[1], worker, hello())
 
 
