@@ -184,12 +184,16 @@ def test_what_a_scan_has_counted_and_nobody_has_planned_is_left(
     source_rows: int | None, planned_whole: bool, unread: int
 ) -> None:
     """Forty rows are planned. The source may have become shorter since the scan."""
-    lane = LaneRecord(totals=Totals(lines=41, rows_blank=1, rows_left=40), planned_whole=planned_whole, source_rows=source_rows)
+    lane = LaneRecord(
+        totals=Totals(lines=41, rows_blank=1, rows_left=40), planned_whole=planned_whole, source_rows=source_rows
+    )
     assert lane.rows_unread == unread
 
 
 @pytest.mark.parametrize("rows_left", [0, 1])
 def test_an_interrupted_run_that_has_sent_all_is_not_interrupted(rows_left: int) -> None:
-    lanes = {"nebius": LaneRecord(totals=Totals(lines=9 + rows_left, rows_landed=9, rows_left=rows_left), planned_whole=True)}
+    lanes = {
+        "nebius": LaneRecord(totals=Totals(lines=9 + rows_left, rows_landed=9, rows_left=rows_left), planned_whole=True)
+    }
     found = run_verdict(RunRecord(lanes=lanes, has_ended=True, interrupted=ExitCode.INTERRUPTED))
     assert found.exit_code == (ExitCode.INTERRUPTED if rows_left else ExitCode.ALL_LANDED)
