@@ -84,22 +84,24 @@ def _first_init(made: Any) -> Callable[..., None]:
 
 def _bound(made: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
     """The fields' values, in their order; None where the arguments are not as they should be."""
-    items = dataclasses.fields(made)
-    names = [item.name for item in items if not item.kw_only]
-    given = {**dict(zip(names, args, strict=False)), **kwargs}
     values: dict[str, Any] = {}
-    taken = 0
-    for item in items:
-        if item.name in given:
-            values[item.name] = given[item.name]
-            taken += 1
+    in_order, by_name = 0, 0
+    for item in dataclasses.fields(made):
+        name = item.name
+        if in_order < len(args) and not item.kw_only:
+            values[name] = args[in_order]
+            in_order += 1
+        elif name in kwargs:
+            values[name] = kwargs[name]
+            by_name += 1
         elif item.default is not MISSING:
-            values[item.name] = item.default
+            values[name] = item.default
         elif item.default_factory is not MISSING:
-            values[item.name] = item.default_factory()
+            values[name] = item.default_factory()
         else:
             return None
-    return values if taken == len(args) + len(kwargs) else None  # else there is one too many, twice or unknown
+    # Else there is one too many, twice or unknown.
+    return values if in_order == len(args) and by_name == len(kwargs) else None
 
 
 def _compiled_init(made: Any) -> Any:

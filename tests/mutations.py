@@ -212,8 +212,8 @@ MUTATIONS = (
         "one verdict",
         "what a lane ended with is not recorded",
         "bulkup/flow/lane.py",
-        "            await lane.journal.set_fact(LANE_END, end)\n",
-        "",
+        ", lane.journal.set_fact(LANE_END, end)]",
+        "]",
         (f"{STATUS}::test_status_after_an_end_says_what_the_receipt_says",),
     ),
     Mutation(

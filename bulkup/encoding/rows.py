@@ -30,6 +30,12 @@ _LEAST_TIMED_BYTES = 16 * 1024
 """A smaller block says nothing about speed."""
 
 
+_LEAST_COMPILED_BYTES = 192 * 1024
+"""An automaton is compiled once so many bytes were seen that it may take: that costs as much as the decoder needs for a MB."""
+
+_CLEARLY = 2
+"""What takes so many times as long needs no second measurement."""
+
 _MOST_LOSSES = 3
 """A shortcut that was slower on so many large blocks is not taken again."""
 
@@ -57,6 +63,7 @@ class BlockEncoder:
         self._first = plan.first_rewriters()
         self._shortcuts = usual.shortcuts
         self._automata: dict[bytes, Automaton | None] = {}
+        self._seen_bytes = 0
         self._timed: set[bytes] = set()
         self._losses: Counter[bytes] = Counter()
 
@@ -142,6 +149,9 @@ class BlockEncoder:
         for shortcut in self._shortcuts:
             if data.startswith(shortcut.begins):
                 if shortcut.begins not in self._automata:
+                    self._seen_bytes += len(data)
+                    if self._seen_bytes < _LEAST_COMPILED_BYTES:
+                        return None
                     self._automata[shortcut.begins] = automaton_of(shortcut.form)
                 automaton = self._automata[shortcut.begins]
                 if automaton is not None and automaton.takes(data):
@@ -162,8 +172,10 @@ class BlockEncoder:
         def long() -> bool:
             return bool(self._body(rows, line_count(rows)))
 
-        tried = [(_seconds(short), _seconds(long)) for _ in range(3)]
-        if min(its for its, _ in tried) < min(others for _, others in tried):
+        its, others = _seconds(short), _seconds(long)
+        for _ in range(2 if others < _CLEARLY * its else 0):
+            its, others = min(its, _seconds(short)), min(others, _seconds(long))
+        if its < others:
             self._timed.add(shortcut.begins)
             return
         self._losses[shortcut.begins] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -184,7 +185,7 @@ class Lane:
         )
         with suppress(BulkupError):  # a journal that fails goes on failing: the run's own end is what tells
             largest = max(lane.tally.largest_body, await lane.journal.fact(LARGEST_BODY))
-            await lane.journal.set_fact(LARGEST_BODY, largest)
-            await lane.journal.set_fact(LANE_END, end)
+            recorded = [lane.journal.set_fact(LARGEST_BODY, largest), lane.journal.set_fact(LANE_END, end)]
             if lane.requests.troubles.last is not None:
-                await lane.journal.set_fact(LAST_TROUBLE, lane.requests.troubles.last)
+                recorded.append(lane.journal.set_fact(LAST_TROUBLE, lane.requests.troubles.last))
+            await asyncio.gather(*recorded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from math import inf
 
@@ -72,9 +73,10 @@ class Sending:
     async def audit(self) -> Audit:
         """A last look at what was sent again, which is recorded."""
         found, journal = await self._settler.audit(), self._lane.journal
-        await journal.set_fact(LATE, found.late)
+        recorded = [journal.set_fact(LATE, found.late)]
         if found.unseen is None:
-            await journal.set_fact(AUDITED, await journal.absences())
+            recorded.append(journal.set_fact(AUDITED, await journal.absences()))
+        await asyncio.gather(*recorded)
         return found
 
     async def send_round(self, cursor: Cursor) -> None:

@@ -109,9 +109,9 @@ class Settler:
         Source: the design's rule that a late arrival is found and its rows named, never silent.
         """
         again = await self._journal.called_absent()
-        known = await self._known()
         if not again:
             return Audit()
+        known = await self._known()
         if known is None:
             return _unseen(again, "what the destination held before the run could not be seen")
         look = await self._whole_look(known)

@@ -106,8 +106,8 @@ class LaneJournal(Protocol):
     ) -> asyncio.Future[None]:
         """Record chunks with the dead letters of their ranges, and *tiles* that are now planned whole.
 
-        The record is durable before anything that is asked of the journal later: nothing is sent of what is not. The future is done
-        when there is room for more plans; where one fails after that, what is asked later does.
+        The record is durable before anything that is done or asked of chunks later: nothing is sent of what is not. The future is
+        done when there is room for more plans; where one fails after that, what is asked later does.
         """
 
     async def recover(self, at: float) -> int:

@@ -52,11 +52,19 @@ def _columns(known: int) -> str:
 
 def fact(db: sqlite3.Connection, lane: str, what: Fact[T]) -> T:
     """What is recorded of *lane*, '' for the run."""
-    row = db.execute("SELECT value FROM facts WHERE lane = ? AND key = ?", (lane, what.key)).fetchone()
     try:
-        return what.of_text(None if row is None else row[0])
+        return what.of_text(text_of_fact(db, lane, what.key))
     except ValueError as error:
         raise sqlite3.DatabaseError(str(error)) from error
+
+
+def text_of_fact(db: sqlite3.Connection, lane: str, key: str) -> str | None:
+    row = db.execute("SELECT value FROM facts WHERE lane = ? AND key = ?", (lane, key)).fetchone()
+    return None if row is None else row[0]
+
+
+def facts(db: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    return {(lane, key): text for lane, key, text in db.execute("SELECT lane, key, value FROM facts")}
 
 
 def set_fact(db: sqlite3.Connection, lane: str, key: str, text: str) -> None:

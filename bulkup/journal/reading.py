@@ -59,6 +59,9 @@ class JournalView(Protocol):
     def chunks(self, lane: str) -> Iterator[Chunk]:
         """Every chunk of the lane that was not split, by position, as of now. Raises `JournalUnusable`."""
 
+    def chunks_then(self, lane: str) -> Iterator[Chunk]:
+        """The same as of the moment that facts and counts are of."""
+
     def split_ranges(self, lane: str) -> Iterator[tuple[int, int]]:
         """The ranges [start, stop) of chunks that were split, by position, an outer one before those in it."""
 
@@ -114,6 +117,9 @@ class SqliteView:
 
     def chunks(self, lane: str) -> Iterator[Chunk]:
         return read_chunks(self._folder, lane)
+
+    def chunks_then(self, lane: str) -> Iterator[Chunk]:
+        return queries.every_chunk(self._db, lane)
 
     def split_ranges(self, lane: str) -> Iterator[tuple[int, int]]:
         return queries.split_ranges(self._db, lane)

@@ -15,8 +15,9 @@ from bulkup.errors import JournalUnusable
 from bulkup.journal import queries
 from bulkup.journal.append_log import AppendLog
 from bulkup.journal.base import PAGE_BYTES, GuardedByLock
-from bulkup.journal.facts import LaneFact, RunFact
+from bulkup.journal.facts import DECISIONS, Fact, LaneFact, RunFact
 from bulkup.journal.faults import meaning
+from bulkup.journal.known import Known
 from bulkup.journal.opening import connect
 from bulkup.journal.sidecars import IDS, REJECTS, IdsLine, page_of_ids
 from bulkup.journal.state_files import refused
@@ -40,7 +41,8 @@ class SqliteJournal(GuardedByLock):
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, logs: dict[str, AppendLog]) -> None:
         self._logs = logs
-        self._writer = Writer(connection, logs, folder / DATABASE)
+        self._known = Known(connection, folder / DATABASE)
+        self._writer = Writer(connection, logs, self._known, folder / DATABASE)
 
     @classmethod
     def open(cls, folder: Path, *, create: bool) -> SqliteJournal:
@@ -64,20 +66,19 @@ class SqliteJournal(GuardedByLock):
             return cls(folder, connection, logs)
 
     def lane(self, name: str) -> SqliteLane:
-        return SqliteLane(name, self._writer, self._logs)
+        return SqliteLane(name, self._writer, self._logs, self._known)
 
     async def fact(self, fact: RunFact[T]) -> T:
-        return await self._writer.run(lambda db: queries.fact(db, "", fact))
+        return await _fact(self._known, self._writer, "", fact)
 
     async def set_fact(self, fact: RunFact[T], value: T) -> None:
-        text = fact.to_text(value)
-        await self._writer.run(lambda db: queries.set_fact(db, "", fact.key, text))
+        await self._writer.run(self._known.setting("", fact.key, fact.to_text(value)))
 
     async def is_blank(self) -> bool:
-        return await self._writer.run(queries.is_blank)
+        return self._known.is_blank or await self._writer.run(queries.is_blank)
 
     async def latest_time(self) -> float:
-        return await self._writer.run(queries.latest_time)
+        return 0.0 if self._known.has_no_times else await self._writer.run(queries.latest_time)
 
     def close(self) -> None:
         self._writer.close()
@@ -106,19 +107,26 @@ def _refuse_torn(folder: Path) -> None:
             )
 
 
+async def _fact(known: Known, writer: Writer, lane: str, fact: Fact[T]) -> T:
+    if known.has(lane, fact.key):
+        return known.fact(lane, fact)
+    return await writer.run(lambda db: queries.fact(db, lane, fact))
+
+
 class SqliteLane:
     """What one lane tells the journal."""
 
-    def __init__(self, lane: str, writer: Writer, logs: dict[str, AppendLog]) -> None:
+    def __init__(self, lane: str, writer: Writer, logs: dict[str, AppendLog], known: Known) -> None:
         self.name = lane
         self._writer = writer
         self._logs = logs
+        self._known = known
 
     async def fact(self, fact: LaneFact[T]) -> T:
-        return await self._ask(queries.fact, fact)
+        return await _fact(self._known, self._writer, self.name, fact)
 
     async def set_fact(self, fact: LaneFact[T], value: T) -> None:
-        await self._ask(queries.set_fact, fact.key, fact.to_text(value))
+        await self._writer.run(self._known.setting(self.name, fact.key, fact.to_text(value)))
 
     # --- what becomes of chunks ---------------------------------------------------------------------------------------
 
@@ -129,10 +137,11 @@ class SqliteLane:
             queries.plan(db, self.name, chunks, tiles)
             self._reject(rejects)
 
+        self._known.is_blank = False
         return self._writer.submit_ahead(work)
 
     async def recover(self, at: float) -> int:
-        return await self._ask(queries.recover, at)
+        return 0 if self._known.is_blank else await self._ask(queries.recover, at)
 
     async def sending(self, chunk: ChunkId, at: float) -> None:
         self._writer.under_way += 1
@@ -166,10 +175,17 @@ class SqliteLane:
         await self._writer.run(lambda db: queries.held(db, chunk, reason))
 
     async def landed_by_a_person(self, chunk: ChunkId, remote_id: str, at: float) -> None:
-        await self._writer.run(lambda db: queries.landed_by_a_person(db, chunk, remote_id, at))
+        await self._decide(lambda db: queries.landed_by_a_person(db, chunk, remote_id, at))
+
+    async def _decide(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        def decided(db: sqlite3.Connection) -> None:
+            work(db)
+            self._known.look_again(db, self.name, DECISIONS.key)
+
+        await self._writer.run(decided)
 
     async def absent_by_a_person(self, chunk: ChunkId, at: float) -> None:
-        await self._writer.run(lambda db: queries.absent_by_a_person(db, chunk, at))
+        await self._decide(lambda db: queries.absent_by_a_person(db, chunk, at))
 
     async def refused(self, chunk: ChunkId, reason: str, rejects: bytes) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -195,7 +211,7 @@ class SqliteLane:
         return await self._writer.run(lambda db: queries.chunk(db, ChunkId(self.name, tile, child)))
 
     async def open_chunks(self, *states: ChunkState) -> list[Chunk]:
-        return await self._ask(queries.open_chunks, states)
+        return [] if self._known.is_blank else await self._ask(queries.open_chunks, states)
 
     async def page(self, after: Chunk | None = None) -> list[Chunk]:
         return await self._ask(queries.page, after, queries.NOT_SPLIT)
@@ -217,13 +233,13 @@ class SqliteLane:
         return await self._ask(queries.next_child, tile)
 
     async def frontier(self) -> tuple[int, int | None]:
-        return await self._ask(queries.frontier)
+        return (0, None) if self._known.is_blank else await self._ask(queries.frontier)
 
     async def planned_to(self) -> int | None:
-        return await self._ask(queries.planned_to)
+        return None if self._known.is_blank else await self._ask(queries.planned_to)
 
     async def totals(self) -> Totals:
-        return await self._ask(queries.totals)
+        return Totals() if self._known.is_blank else await self._ask(queries.totals)
 
     async def landings(self) -> dict[str, float]:
         return await self._ask(queries.landings)

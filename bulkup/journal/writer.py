@@ -13,6 +13,7 @@ from bulkup.journal.append_log import AppendLog
 from bulkup.journal.commit_pace import CommitPace
 from bulkup.journal.faults import meaning
 from bulkup.journal.grouping import Grouping
+from bulkup.journal.known import Known
 from bulkup.journal.state_files import refused
 
 __all__ = ["Writer"]
@@ -27,9 +28,12 @@ class Writer(Grouping[Work]):
     Raises `LocalDisk` where the disk refuses, `JournalUnusable` where the file is damaged; what was committed before stays.
     """
 
-    def __init__(self, connection: sqlite3.Connection, logs: Mapping[str, AppendLog], database: Path) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, logs: Mapping[str, AppendLog], known: Known, database: Path
+    ) -> None:
         self._connection = connection
         self._logs = logs
+        self._known = known
         self._database = database
         super().__init__(CommitPace())
 
@@ -59,9 +63,11 @@ class Writer(Grouping[Work]):
             return [], _translated(error, self._database)
         for log in self._logs.values():
             log.keep()
+        self._known.keep()
         return results, None
 
     def _roll_back(self) -> None:
+        self._known.undo()
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

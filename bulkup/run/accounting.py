@@ -36,7 +36,7 @@ from bulkup.run.folder import RunFolder
 from bulkup.run.rejected import commonest_reasons
 from bulkup.settings.run import Empty
 
-__all__ = ["read_receipt", "read_record"]
+__all__ = ["read_receipt", "read_record", "receipt_of"]
 
 
 def read_record(journal: JournalView) -> RunRecord:
@@ -85,28 +85,33 @@ def _rows_of(scan: ScanRecord | None) -> int | None:
 def read_receipt(folder: RunFolder, this_invocation: Mapping[str, Invocation]) -> Receipt:
     """The receipt of the run in *folder*, which has ended. Raises `JournalUnusable`."""
     with view(folder.path) as journal:
-        record = read_record(journal)
-        why = _why_rejected(journal, list(record.lanes))
-        lanes = {
-            name: DestinationReceipt.of(
-                lane,
-                max_body_bytes=journal.fact(LARGEST_BODY, name),
-                remote=tuple(journal.remote(name, REMOTE_LISTED)),
-                datasets=journal.datasets(name),
-                changes=journal.changes(name),
-                evidence=journal.evidence(name),
-                assumptions=assumptions_for(name),
-                rejected_for=why.get(name, ()),
-                this_invocation=this_invocation.get(name, Invocation()),
-            )
-            for name, lane in record.lanes.items()
-        }
-        verdict, files = run_verdict(record), journal.fact(FILES) or ()
-        started_at, finished_at = journal.fact(STARTED_AT), journal.fact(FINISHED_AT)
+        return receipt_of(journal, folder.run_id, this_invocation)
+
+
+def receipt_of(journal: JournalView, run_id: str, this_invocation: Mapping[str, Invocation]) -> Receipt:
+    """The same out of a *journal* that is open."""
+    record = read_record(journal)
+    why = _why_rejected(journal, list(record.lanes))
+    lanes = {
+        name: DestinationReceipt.of(
+            lane,
+            max_body_bytes=journal.fact(LARGEST_BODY, name),
+            remote=tuple(journal.remote(name, REMOTE_LISTED)),
+            datasets=journal.datasets(name),
+            changes=journal.changes(name),
+            evidence=journal.evidence(name),
+            assumptions=assumptions_for(name),
+            rejected_for=why.get(name, ()),
+            this_invocation=this_invocation.get(name, Invocation()),
+        )
+        for name, lane in record.lanes.items()
+    }
+    verdict, files = run_verdict(record), journal.fact(FILES) or ()
+    started_at, finished_at = journal.fact(STARTED_AT), journal.fact(FINISHED_AT)
     assert started_at is not None, "a run that has ended has begun"
     assert finished_at is not None, "and its end is recorded before its receipt is made"
     return Receipt(
-        run_id=folder.run_id,
+        run_id=run_id,
         status=verdict.status,
         exit_code=int(verdict.exit_code),
         source=SourceReceipt(

@@ -18,7 +18,7 @@ import orjson
 from bulkup.account.finished import Event
 from bulkup.errors import JournalUnusable, LocalDisk, SourceChanged
 from bulkup.event import Note
-from bulkup.journal import Journal, every_chunk
+from bulkup.journal import Journal, Lock, every_chunk
 from bulkup.journal.facts import AGREED, FILES, PLAN, PLANNED_WHOLE, UNREADABLE, FileRecord
 from bulkup.journal.postgres.wanted import Wanted
 from bulkup.journal.state_files import read_in, warning_of
@@ -27,7 +27,7 @@ from bulkup.run.folder import RECEIPT, RunFolder
 from bulkup.run.journals import locked, opened, with_lock
 from bulkup.run.lifetime import forget_end
 from bulkup.settings.config import OnSourceChange
-from bulkup.sources import Source, Unit, agree
+from bulkup.sources import Source, Unit, agree, needs_agreement
 
 __all__ = ["check_source", "open_journal"]
 
@@ -129,20 +129,20 @@ async def open_journal(
 
     Raises `SourceChanged`, `RunLocked`, `JournalUnusable`, `LocalDisk`.
     """
-    address = await anyio.to_thread.run_sync(folder.journal)
-    lock = await anyio.to_thread.run_sync(locked, folder, address)
+    address, lock, warning = await anyio.to_thread.run_sync(_take, folder)
     if lock is not None:
         stack.callback(lock.release)
     given_up = threading.Event()
     stack.callback(given_up.set)
     wanted = replace(with_lock(wanted, lock), given_up=given_up.is_set)
-    warning = await anyio.to_thread.run_sync(warning_of, folder.path)
     if warning is not None:
         tell(Note("", warning))
     files = stack.enter_context(ExitStack())
     opening = partial(_open, folder, files, address, wanted)
-    journal = await anyio.to_thread.run_sync(opening, abandon_on_cancel=wanted.stands_by or wanted.open_for_s > 0)
-    await _refuse_older(folder, journal, lanes)
+    journal, receipt = await anyio.to_thread.run_sync(
+        opening, abandon_on_cancel=wanted.stands_by or wanted.open_for_s > 0
+    )
+    await _refuse_older(folder, receipt, journal, lanes)
     await _agree(journal, source)
     try:
         await check_source(journal, source, lanes, choice, tell)
@@ -158,7 +158,7 @@ async def open_journal(
         if lock is not None:
             lock.release()  # of the folder that is set aside: not before there is another
         wanted = with_lock(wanted, other)
-        journal = await anyio.to_thread.run_sync(_open, folder, files, address, wanted)
+        journal, _ = await anyio.to_thread.run_sync(_open, folder, files, address, wanted)
         await _agree(journal, source)
         tell(
             Note(
@@ -170,22 +170,36 @@ async def open_journal(
 
 async def _agree(journal: Journal, source: Source) -> None:
     """Have the files agree as they did when the run began: rows that were added since change nothing."""
+    if not needs_agreement(source):
+        return
     known = await journal.fact(AGREED)
     agreed = await anyio.to_thread.run_sync(agree, source, known, abandon_on_cancel=True)
     if agreed and known is None:
         await journal.set_fact(AGREED, {name: dict(found) for name, found in agreed.items()})
 
 
-def _open(folder: RunFolder, stack: ExitStack, address: str | None, wanted: Wanted) -> Journal:
+def _take(folder: RunFolder) -> tuple[str | None, Lock | None, str | None]:
+    """Where the run's journal is, the run's lock, and what is to be said of its folder."""
+    address = folder.journal()
+    lock = locked(folder, address)
+    try:
+        return address, lock, warning_of(folder.path)
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise
+
+
+def _open(folder: RunFolder, stack: ExitStack, address: str | None, wanted: Wanted) -> tuple[Journal, bytes | None]:
+    """The journal, and the last receipt beside it."""
     journal = opened(folder, address, wanted)
     stack.callback(journal.close)
-    return journal
+    return journal, read_in(folder.path, RECEIPT)
 
 
-async def _refuse_older(folder: RunFolder, journal: Journal, lanes: Sequence[str]) -> None:
+async def _refuse_older(folder: RunFolder, receipt: bytes | None, journal: Journal, lanes: Sequence[str]) -> None:
     """Raise `JournalUnusable` where the receipt beside it says that more has landed than the journal knows: it is older, or lost
     something, and would send rows twice."""
-    receipt = await anyio.to_thread.run_sync(read_in, folder.path, RECEIPT)
     for lane in lanes:
         told = _landed_by(receipt, lane)
         landed = (await journal.lane(lane).totals()).rows_landed

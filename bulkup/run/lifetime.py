@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 
 import anyio
 
@@ -13,8 +12,9 @@ from bulkup.account.receipt import Invocation, Receipt
 from bulkup.errors import ExitCode
 from bulkup.journal import Journal
 from bulkup.journal.facts import FINISHED_AT, LANE_END, RUN_END, STARTED_AT, RunEnd
+from bulkup.journal.reading import view
 from bulkup.path_text import json_bytes
-from bulkup.run.accounting import read_receipt
+from bulkup.run.accounting import receipt_of
 from bulkup.run.folder import RECEIPT, RunFolder, write_private
 from bulkup.run.manifest import write_manifest
 
@@ -23,9 +23,10 @@ __all__ = ["begin", "conclude", "forget_end"]
 
 async def begin(journal: Journal, lanes: Sequence[str]) -> None:
     """A process begins to work on the run and its *lanes*."""
-    await forget_end(journal, lanes)
+    recorded = [forget_end(journal, lanes)]
     if await journal.fact(STARTED_AT) is None:
-        await journal.set_fact(STARTED_AT, _now())
+        recorded.append(journal.set_fact(STARTED_AT, _now()))
+    await asyncio.gather(*recorded)
 
 
 async def forget_end(journal: Journal, lanes: Sequence[str]) -> None:
@@ -47,12 +48,18 @@ async def conclude(
     *this_invocation* is what was done on each lane, nothing where a lane is not in it. Raises `LocalDisk`, `JournalUnusable`.
     """
     done = this_invocation or {}
+    recorded = [journal.set_fact(RUN_END, RunEnd(interrupted))]
     if any(lane.requests for lane in done.values()) or await journal.fact(FINISHED_AT) is None:
-        await journal.set_fact(FINISHED_AT, _now())
-    await journal.set_fact(RUN_END, RunEnd(interrupted))
-    receipt = await anyio.to_thread.run_sync(partial(read_receipt, folder, done))
-    write_private(folder.path / RECEIPT, json_bytes(receipt.to_json(), indent=True))
-    await anyio.to_thread.run_sync(write_manifest, folder.path, list(receipt.destinations), receipt.source.uris)
+        recorded.append(journal.set_fact(FINISHED_AT, _now()))
+    await asyncio.gather(*recorded)
+    return await anyio.to_thread.run_sync(_write_down, folder, done)
+
+
+def _write_down(folder: RunFolder, done: Mapping[str, Invocation]) -> Receipt:
+    with view(folder.path) as journal:
+        receipt = receipt_of(journal, folder.run_id, done)
+        write_private(folder.path / RECEIPT, json_bytes(receipt.to_json(), indent=True))
+        write_manifest(folder.path, list(receipt.destinations), receipt.source.uris, journal.chunks_then)
     return receipt
 
 

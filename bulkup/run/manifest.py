@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import orjson
 
 from bulkup.account.row_numbers import first_rows
-from bulkup.chunk import ChunkState
-from bulkup.journal.reading import read_chunks
+from bulkup.chunk import Chunk, ChunkState
 from bulkup.path_text import readable
 from bulkup.run.folder import private_file
 
 __all__ = ["write_manifest"]
 
 
-def write_manifest(folder: Path, lanes: Sequence[str], files: Sequence[str]) -> None:
-    """Write the manifest of every lane into the run's *folder*, a chunk a line, in the source's order. Raises `LocalDisk`."""
+def write_manifest(
+    folder: Path, lanes: Sequence[str], files: Sequence[str], chunks: Callable[[str], Iterator[Chunk]]
+) -> None:
+    """Write the manifest of every lane into the run's *folder*, a chunk a line, in the source's order. *chunks* gives a lane's.
+
+    Raises `LocalDisk`."""
     names = list(map(readable, files))
     with private_file(folder / "manifest.json") as out:
         out.write(b'{"files":%b,"lanes":{' % orjson.dumps(names))
         for place, lane in enumerate(lanes):
             out.write(b"%b\n%b:[" % (b"," if place else b"", orjson.dumps(lane)))
             first = True
-            for chunk, rows in first_rows(read_chunks(folder, lane)):
+            for chunk, rows in first_rows(chunks(lane)):
                 record = {
                     "chunk": str(chunk.id),
                     "state": chunk.state,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
@@ -102,7 +103,6 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
     )
     for note in source.notes:
         wish.tell(Note("", note))
-    await journal.set_fact(FILES, to_records(source.files))
     if upload.is_resumable and wish.is_to_send and len(source.files) >= LEAST_FILES:
         await anyio.to_thread.run_sync(looks.keep, source.files)
     for destination in upload.destinations:
@@ -123,8 +123,10 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
         lanes=lanes,
         other_name=other_name,
     )
+    recorded = [journal.set_fact(FILES, to_records(source.files))]
     if wish.is_to_send:
-        await journal.set_fact(UPLOAD, upload.to_record())
+        recorded.append(journal.set_fact(UPLOAD, upload.to_record()))
+    await asyncio.gather(*recorded)
     try:
         locks = [
             await open_lane(run, settings, token, stack)

@@ -42,7 +42,7 @@ async def overseen(run: OpenRun) -> AsyncIterator[None]:
 
 
 async def _obey(run: OpenRun) -> None:
-    inbox = await anyio.to_thread.run_sync(Inbox, run.folder.path)
+    inbox = Inbox(run.folder.path)
     while True:
         await anyio.sleep(POLL_EVERY_S)
         try:

@@ -1,6 +1,6 @@
 """What is read: files and standard input, plain or compressed, as blocks of JSON lines by ranges of positions."""
 
-from bulkup.sources.agreement import agree
+from bulkup.sources.agreement import agree, needs_agreement
 from bulkup.sources.beginning import EndOfBeginning
 from bulkup.sources.decompress import Compression
 from bulkup.sources.format import Access, Cutter, Format, Reader, SourceFile, Unit
@@ -46,6 +46,7 @@ __all__ = [
     "kind_of_type",
     "listed_in",
     "looked_into",
+    "needs_agreement",
     "open_files",
     "open_source",
     "parse_renames",

@@ -8,10 +8,15 @@ from bulkup.sources.format import SourceFile
 from bulkup.sources.sequential import SequentialSource
 from bulkup.sources.source import Source
 
-__all__ = ["Agreed", "agree", "agreed_files"]
+__all__ = ["Agreed", "agree", "agreed_files", "needs_agreement"]
 
 Agreed = Mapping[str, Mapping[str, str]]
 """What files agree on, by the names of their formats. It is kept in journals."""
+
+
+def needs_agreement(source: Source) -> bool:
+    """Whether `agree` has anything to do."""
+    return isinstance(source, SequentialSource) and source.undecided is not None
 
 
 def agree(source: Source, known: Agreed | None) -> Agreed:

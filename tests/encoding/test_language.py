@@ -238,7 +238,7 @@ def test_a_block_comes_to_the_same_with_and_without(plan: RowPlan, monkeypatch: 
             assert with_it.encode(block) == without.encode(block)
 
 
-@pytest.mark.parametrize(("automaton_s", "decoder_s", "is_used"), [(1.0, 2.0, True), (2.0, 1.0, False)])
+@pytest.mark.parametrize(("automaton_s", "decoder_s", "is_used"), [(1.0, 1.5, True), (2.0, 1.0, False)])
 def test_a_slow_automaton_is_not_used_again(
     automaton_s: float, decoder_s: float, is_used: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,13 +256,34 @@ def test_a_slow_automaton_is_not_used_again(
 
 def test_an_automaton_that_wins_once_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two measurements that something else on the machine has spoilt throw nothing away."""
-    took = iter([2.0, 1.0] * 6 + [1.0, 2.0] * 3)
+    took = iter([2.0, 1.0] * 6 + [1.0, 1.9] * 3)
     monkeypatch.setattr("bulkup.encoding.rows._seconds", lambda work: next(took))
     encoder = plan_for(NEBIUS, FLAT).encoder()
     large = b"\n".join([orjson.dumps(FLAT)] * 500)
     for _ in range(5):
         assert encoder._shortcut(large) is not None
     assert next(took, None) is None
+
+
+def test_what_is_clearly_slower_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    took = iter([1.0, 2.0])
+    monkeypatch.setattr("bulkup.encoding.rows._seconds", lambda work: next(took))
+    encoder = plan_for(NEBIUS, FLAT).encoder()
+    large = b"\n".join([orjson.dumps(FLAT)] * 500)
+    for _ in range(2):
+        assert encoder._shortcut(large) is not None
+    assert next(took, None) is None
+
+
+def test_few_rows_are_not_worth_an_automaton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling one takes as long as decoding a megabyte."""
+    monkeypatch.setattr("bulkup.encoding.rows._LEAST_COMPILED_BYTES", 192 * 1024)
+    encoder = plan_for(NEBIUS, FLAT).encoder()
+    large = b"\n".join([orjson.dumps(FLAT)] * 500)
+    for _ in range(192 * 1024 // len(large)):
+        assert encoder._shortcut(large) is None
+        assert encoder._automata == {}
+    assert encoder._shortcut(large) is not None
 
 
 def test_a_form_is_too_large_for_an_automaton_rather_than_slow() -> None:

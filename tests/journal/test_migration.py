@@ -25,6 +25,7 @@ from bulkup.journal import Lock, SqliteJournal, every_chunk, every_ids, landed_w
 from bulkup.journal.facts import PLAN, SURVEY, UPLOAD
 from bulkup.journal.reading import read_chunks, view
 from bulkup.journal.schema import FORMAT, OLDEST
+from bulkup.journal.soundness import objects_in
 from tests.e2e.harness import TOKENS, as_collinear, canonical
 from tests.journal.make_old import WANTED, rows
 
@@ -165,8 +166,7 @@ async def test_a_new_journal_has_the_tables_of_a_migrated_one(run: Path, tmp_pat
     columns = []
     for folder in (run, new):
         with closing(sqlite3.connect(folder / "journal.db")) as db:
-            found = db.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
-            columns.append([found, db.execute("PRAGMA table_xinfo(chunks)").fetchall()])
+            columns.append([objects_in(db), db.execute("PRAGMA table_xinfo(chunks)").fetchall()])
     assert columns[0] == columns[1]
 
 

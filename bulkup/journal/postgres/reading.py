@@ -71,6 +71,9 @@ class PostgresView:
             is_gone = at is not None and any(start <= at < stop for start, stop in gone)
             yield replace(chunk, ids_at=None) if is_gone else chunk
 
+    def chunks_then(self, lane: str) -> Iterator[Chunk]:
+        return self.chunks(lane)
+
     def split_ranges(self, lane: str) -> Iterator[tuple[int, int]]:
         return questions.split_ranges(self._db, self._run, lane)
 
