@@ -37,7 +37,7 @@ LAYERS = {
     ),
     EDGES: ("sources", "destinations", "transport", "pacing", "journal", "workers", "tokens.token_source"),
     FLOW: ("flow", "scan.scanner", "scan.spread"),
-    WIRING: ("run", "bench", "api", "notebook", "ray_data", "cli.picture", "cli.figures"),
+    WIRING: ("run", "bench", "api", "notebook", "ray_data", "ray_lines", "cli.picture", "cli.figures"),
     SURFACE: ("", "cli", "__main__"),
 }
 """Packages and loose modules; a module that lies lower or higher than its package is named by itself."""
