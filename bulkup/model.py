@@ -39,7 +39,7 @@ Changes = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Whole lines of one file, each a row or blank, as JSON lines.
+    """Whole lines of one file, each a row or blank, as JSON lines; or of several that are small (`Cursor.together`).
 
     *data* is the lines with their breaks (`\\n` or `\\r\\n`); the last line may lack its break. *start* is the position
     of the first line's first byte, *end* the position behind the block (behind the last line's break).

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from bulkup.encoding import LineEncoder
+from bulkup.encoding.lines import line_count
 from bulkup.errors import SourceUnreadable
 from bulkup.flow.draft import Draft, Drafted, Keep
 from bulkup.flow.halt import Halt
@@ -17,7 +18,7 @@ from bulkup.flow.prepared import Items
 from bulkup.flow.tiling import Limits, Part, cut, even_part, lines_that_fit
 from bulkup.flow.user_code import in_user_thread
 from bulkup.model import BLOCK_BYTES, Block, EncodedBlock, EncodedLine, LongRow
-from bulkup.sources.positions import file_at
+from bulkup.sources.positions import by_file, file_at
 
 __all__ = ["MAX_REJECT_BYTES", "Chunker", "Layout", "is_one_chunk"]
 
@@ -63,7 +64,14 @@ class Chunker:
     def add(self, draft: Draft, item: Block | LongRow, made: EncodedBlock) -> None:
         """Take *item*, of which *made* was made, into *draft*."""
         file, byte_offset = self.place(item.start)
-        draft.add(item, made, file=file, byte_offset=byte_offset)
+        bases = self._layout.bases
+        if file + 1 < len(bases) and bases[file + 1] < item.end:
+            lines = [
+                (number, line_count(part.data)) for number, part in by_file(item, bases) if isinstance(part, Block)
+            ]
+            draft.add_several(item, made, lines, byte_offset=byte_offset)
+        else:
+            draft.add(item, made, file=file, byte_offset=byte_offset)
 
     async def encode(self, item: Block | LongRow) -> EncodedBlock:
         """*item* made ready to send."""

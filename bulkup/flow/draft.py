@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 
 import xxhash
@@ -131,16 +131,22 @@ class Draft:
 
     def add(self, item: Block | LongRow, made: EncodedBlock, *, file: int, byte_offset: int) -> None:
         """Take in *item*, which became *made* and begins at *byte_offset* of file number *file*."""
+        self.add_several(item, made, [(file, made.lines)], byte_offset=byte_offset)
+
+    def add_several(
+        self, item: Block | LongRow, made: EncodedBlock, lines: Sequence[tuple[int, int]], *, byte_offset: int
+    ) -> None:
+        """As `add`, of several files: their numbers, and how many *lines* of each *item* holds."""
         if self.is_empty:
-            self.start, self.file, self.byte_offset = item.start, file, byte_offset
+            self.start, self.file, self.byte_offset = item.start, lines[0][0], byte_offset
         self.stop = item.end
-        line = self.lines.get(file, 0)
-        self.lines[file] = line + made.lines
         if made.rejects:
             self.rejected += len(made.rejects)
             self.reject_bytes += sum(len(reject.row) for reject in made.rejects) + LETTER_BYTES * len(made.rejects)
             if self.keep.rejects:
-                self.rejects += [Placed(reject, file, line + reject.line) for reject in made.rejects]
+                self.rejects += self._placed(made.rejects, lines)
+        for file, count in lines:
+            self.lines[file] = self.lines.get(file, 0) + count
         self.blank += made.blank
         self.skipped += made.skipped
         self.made += made.made
@@ -158,6 +164,17 @@ class Draft:
                 self.encoded.append(made.body)
         if self.keep.raw:
             self.raw.append(item)
+
+    def _placed(self, rejects: Sequence[Reject], lines: Sequence[tuple[int, int]]) -> Iterator[Placed]:
+        """*rejects*, which are in the order of their lines, each in its file."""
+        left = iter(lines)
+        file, count = next(left)
+        first = 0
+        for reject in rejects:
+            while reject.line >= first + count:
+                first += count
+                file, count = next(left)
+            yield Placed(reject, file, self.lines.get(file, 0) + reject.line - first)
 
     def done(self) -> Drafted:
         """What it has come to."""

@@ -141,7 +141,7 @@ class LaneWorker:
     def _read(self, span: SourceRange) -> Items:
         cursor = self._cursor
         assert cursor is not None, "there is nothing to read from"
-        return lambda: cursor.read(span.start, span.stop)
+        return lambda: cursor.together(span.start, span.stop)
 
     async def _clean(self, span: SourceRange) -> Drafted | None:
         try:

@@ -20,6 +20,7 @@ from bulkup.account.verdict import LaneEnd
 from bulkup.errors import ExitCode
 from bulkup.event import Trouble
 from bulkup.light_dataclass import dataclass
+from bulkup.refusal import Refusal, attempt
 
 __all__ = [
     "ADDED",
@@ -82,23 +83,32 @@ class Fact(Generic[T]):
 
     def to_text(self, value: T) -> str:
         """As the journal keeps it."""
-        return json.dumps(msgspec.to_builtins(value))
+        text = attempt(msgspec.json.encode, value)
+        if isinstance(text, Refusal):  # a path's bytes that are not UTF-8 are lone surrogates, which json takes
+            return json.dumps(msgspec.to_builtins(value))
+        return text.decode()
 
     def of_text(self, text: str | None) -> T:
         """Out of what the journal keeps, None where it keeps nothing. Raises `ValueError` where that is not of its kind."""
         if text is None:
             return self.unset
+        if text == "null" and self.unset is None:
+            return self.unset
         try:
-            # json takes a path's bytes that are not UTF-8, as lone surrogates; msgspec's own decoder does not
-            record = json.loads(text)
-            if record is None and self.unset is None:
-                return self.unset
-            value: T = msgspec.convert(record, self.kind)
+            value: T = self._value(text)
             self.check(value)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             if self.is_needed:
                 raise ValueError(f"the fact {self.key!r} makes no sense: {error}") from error
             return self.unset
+        return value
+
+    def _value(self, text: str) -> T:
+        if r"\ud" not in text:
+            found: T = msgspec.json.decode(text, type=self.kind)
+            return found
+        # of a path's bytes that are not UTF-8, perhaps: msgspec's decoder does not take them
+        value: T = msgspec.convert(json.loads(text), self.kind)
         return value
 
 

@@ -29,6 +29,7 @@ class Snapshots:
 
     def __init__(self, run: OpenRun) -> None:
         self._run = run
+        self._source_bytes = sum(file.size or 0 for file in run.source.files)  # once: there may be very many
         self._etas = {lane.name: Eta() for lane in run.lanes}
         self._noted: dict[str, tuple[str, float]] = {}
         self._troubles: dict[str, tuple[Trouble | None, float]] = {}
@@ -88,7 +89,9 @@ class Snapshots:
 
     def _snapshot(self) -> Snapshot:
         elapsed_s = time.monotonic() - self._run.began_s
-        found = tuple(_lane_snapshot(lane, self._etas[lane.name], elapsed_s) for lane in self._run.lanes)
+        found = tuple(
+            _lane_snapshot(lane, self._etas[lane.name], elapsed_s, self._source_bytes) for lane in self._run.lanes
+        )
         return Snapshot(elapsed_s, found)
 
 
@@ -110,7 +113,7 @@ async def stages_shown(run: OpenRun) -> AsyncIterator[None]:
         tasks.cancel_scope.cancel()
 
 
-def _lane_snapshot(lane: Lane, eta: Eta, elapsed_s: float) -> LaneSnapshot:
+def _lane_snapshot(lane: Lane, eta: Eta, elapsed_s: float, source_bytes: int) -> LaneSnapshot:
     tally, pacing = lane.context.tally, lane.context.requests.pacing
     totals, limited_by = tally.totals, None if pacing.is_paused else pacing.limiting.now
     now, trouble = lane.context.clock.monotonic(), lane.context.requests.troubles.last
@@ -130,7 +133,7 @@ def _lane_snapshot(lane: Lane, eta: Eta, elapsed_s: float) -> LaneSnapshot:
         concurrency_limit=pacing.concurrency.limit,
         retries=tally.retries,
         waiting_for=_waiting_for(lane),
-        source_done=_source_done(lane),
+        source_done=_source_done(lane, source_bytes),
         ended=lane.has_ended,
         limited_by=limited_by or "",
         quota_per_minute=pacing.quota.shown_per_minute(now),
@@ -163,11 +166,10 @@ def _invocation(lane: Lane, duration_s: float) -> Invocation:
     )
 
 
-def _source_done(lane: Lane) -> float | None:
-    """The share of the source's bytes that has been read, where its size is known."""
+def _source_done(lane: Lane, size: int) -> float | None:
+    """The share of the source's bytes, *size* in all, that has been read, where that is known."""
     if lane.is_done:
         return 1.0
-    size = sum(file.size or 0 for file in lane.context.source.files)
     return min(1.0, lane.cursor.progress / size) if size else None
 
 

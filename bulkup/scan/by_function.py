@@ -8,7 +8,7 @@ from dataclasses import replace
 from bulkup.encoding import RowPlan
 from bulkup.encoding.exploding import Exploder, MadeLine, block_of
 from bulkup.model import Block, LongRow
-from bulkup.scan.counting import Check, Counts, line_behind
+from bulkup.scan.counting import Check, Counts, Parts, line_behind
 from bulkup.scan.found import Found
 from bulkup.scan.judging import Judge, Stage, Way
 from bulkup.scan.learned import FileCounts, Learned
@@ -72,6 +72,9 @@ class _MadeRowsJudge:
             self._count(line, item, place)
         self._take(run, item, place)
         return len(lines)
+
+    def take_together(self, item: Block | LongRow, parts: Parts) -> None:
+        """Each row is looked at."""
 
     def _count(self, line: MadeLine, block: Block, place: Place) -> None:
         at = line_behind(block, place, line.line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from bulkup.encoding.choosing import (
 from bulkup.encoding.decision import readable_rows
 from bulkup.encoding.lines import Line, line_count
 from bulkup.model import Block, LongRow
-from bulkup.scan.counting import Check, Counts, alone, look_by_halves
+from bulkup.scan.counting import Check, Counts, Parts, alone, look_by_halves
 from bulkup.scan.found import Found
 from bulkup.scan.learned import Learned, ShapeCounts
 from bulkup.scan.measuring import found_of
@@ -33,6 +34,10 @@ class Judge(Protocol):
 
     def take(self, item: Block | LongRow, place: Place) -> int:
         """Look at *item*, which begins at *place*; how many lines it has."""
+
+    def take_together(self, item: Block | LongRow, parts: Parts) -> Sequence[int] | None:
+        """As `take` for each of *parts*, of which *item* consists, if that is sure without a look at each; how many lines each has.
+        None: it has taken nothing."""
 
     def learned(self) -> Learned:
         """What that has taught."""
@@ -133,6 +138,10 @@ class _FixedJudge:
         self._counts.blank(blank, place)
         return lines
 
+    def take_together(self, item: Block | LongRow, parts: Parts) -> Sequence[int] | None:
+        made = self._encoder.encode_whole(item) if isinstance(item, Block) else None
+        return None if made is None or made.rows < made.lines else self._counts.parts(parts)
+
     def fits(self, part: Block, place: Place) -> bool:
         made = self._encoder.encode_whole(part)
         if made is not None:
@@ -202,6 +211,9 @@ class _ShapesJudge:
             missing = "" if fit else what_is_missing([row], self._target, self._options.turns)
             self._shapes = self._shapes.also(ShapeCounts(1, dict.fromkeys(fit, 1), missing))
         return line_count(item.data)
+
+    def take_together(self, item: Block | LongRow, parts: Parts) -> None:
+        """Each row is looked at."""
 
     def learned(self) -> Learned:
         return Learned(shapes=self._shapes)

@@ -26,7 +26,7 @@ from bulkup.scan.sample import Sample
 from bulkup.scan.seen import Place
 from bulkup.scan.spread import END, Part
 from bulkup.sources import Cursor, Item, Source
-from bulkup.sources.positions import file_at, last_row
+from bulkup.sources.positions import by_file, last_row
 
 __all__ = ["Hand", "Here", "Kept", "first_rows", "look_at_part", "made_way", "planned_way", "scan"]
 
@@ -211,7 +211,7 @@ class _Reading:
         part, broke_off = self._part, None
         cursor = self._source.cursor()
         try:
-            is_over = await self._read(cursor.read(part.start, part.stop), cursor)
+            is_over = await self._read(cursor.together(part.start, part.stop), cursor)
             if is_over and part.stop == END:
                 self._ends()
         except SourceUnreadable as error:
@@ -228,20 +228,30 @@ class _Reading:
         async with aclosing(rows) as items:
             async for item in items:
                 self._check()
-                number, offset = file_at(item.start, self._source.bases)
-                file = self._files.setdefault(number, _File())
-                place = Place(part.file + number, offset, file.lines + 1 if part.has_lines else None)
-                lines = 0
-                for judge in self._judges.values():
-                    lines = judge.take(item, place)
-                base = item.start - offset
-                file.lines, file.end, file.last_line = file.lines + lines, item.end - base, last_row(item) - base
+                self._take(item)
                 if isinstance(item, Block):
                     self.sample.add(item)
                 self._reached(self._disk_bytes(cursor.progress))
                 if cursor.progress >= part.most_bytes:
                     return False
         return True
+
+    def _take(self, item: Item) -> None:
+        """Have every judge look at *item*, together with the others in its block if it is of several files."""
+        parts = [self._placed(number, part) for number, part in by_file(item, self._source.bases)]
+        counts: Sequence[int] = ()
+        for judge in self._judges.values():
+            together = judge.take_together(item, parts) if len(parts) > 1 else None
+            counts = [judge.take(*part) for part in parts] if together is None else together
+        for (part, place), lines in zip(parts, counts, strict=True):
+            file = self._files[place.file - self._part.file]
+            base = part.start - place.at
+            file.lines, file.end, file.last_line = file.lines + lines, part.end - base, last_row(part) - base
+
+    def _placed(self, number: int, item: Item) -> tuple[Item, Place]:
+        file = self._files.setdefault(number, _File())
+        offset = item.start - self._source.bases[number]
+        return item, Place(self._part.file + number, offset, file.lines + 1 if self._part.has_lines else None)
 
     def _ends(self) -> None:
         """Files end where the next ones begin, whatever stands behind their last rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -18,7 +18,7 @@ from bulkup.encoding.lines import Line, lines_of
 from bulkup.errors import UsageProblem
 from bulkup.model import Block, EncodedBlock, LongRow, Validation
 from bulkup.rows.schema import Column, Holds, Kind, given_columns, infer_column
-from bulkup.scan.counting import Check, Counts, alone, line_behind, look_by_halves
+from bulkup.scan.counting import Check, Counts, Parts, alone, line_behind, look_by_halves
 from bulkup.scan.found import Found
 from bulkup.scan.learned import KeyCounts, Learned
 from bulkup.scan.look import known, open_to_all, tokens_in
@@ -147,25 +147,42 @@ class WideningJudge:
             self._counts.rejected(self._way.open.reject_long(item), place)
             return 1
         self._keys.next_block()
-        made = self._encoder().encode_whole(item)
+        made = self._whole(item)
         if made is not None:
-            self._quiet += 1
-            if self._quiet == self._settles_at and not self._is_fast:
-                self._known = None
-            return self._take_whole(item, made, place)
+            self._learn_whole(item, made, place)
+            return self._counts.block(item, made, place)
         self._codecs = 0
         lines, blank = look_by_halves(item, self, place, self._check)
         self._counts.blank(blank, place)
         return lines
 
+    def take_together(self, item: Block | LongRow, parts: Parts) -> Sequence[int] | None:
+        """As `Judge.take_together`."""
+        assert isinstance(item, Block), "a long row is of one file"
+        made = self._whole(item)
+        if made is None or made.rows < made.lines:
+            return None
+        self._keys.next_block()
+        self._learn_whole(item, made, parts[0][1])
+        return self._counts.parts(parts)
+
+    def _whole(self, block: Block) -> EncodedBlock | None:
+        made = self._encoder().encode_whole(block)
+        if made is not None:
+            self._quiet += 1
+            if self._quiet == self._settles_at and not self._is_fast:
+                self._known = None
+        return made
+
     def fits(self, part: Block, place: Place) -> bool:
         """As `Taker.fits`."""
         made = self._encoder().encode_whole(part)
         if made is not None:
-            self._take_whole(part, made, place)
+            self._learn_whole(part, made, place)
+            self._counts.block(part, made, place)
         return made is not None
 
-    def _take_whole(self, block: Block, made: EncodedBlock, place: Place) -> int:
+    def _learn_whole(self, block: Block, made: EncodedBlock, place: Place) -> None:
         if made.rows:
             if self._first_row is None:
                 self._first_row = next(line_behind(block, place, line) for line in lines_of(block) if line.row)
@@ -173,7 +190,6 @@ class WideningJudge:
                 self._keys.add(_rows_of(made.body.replace(b"\n", b",")))  # a shortcut leaves breaks
             elif self._keys.counts:
                 self._keys.add_full(self._seen, made.rows)
-        return self._counts.block(block, made, place)
 
     @property
     def _has_gaps(self) -> bool:

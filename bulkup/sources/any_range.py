@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from itertools import accumulate
-from typing import cast
+from typing import NamedTuple, cast
 
 from bulkup.model import BLOCK_BYTES, Block
 from bulkup.sources.format import Reader, RemoteReader, SourceFile
-from bulkup.sources.json_lines import small_file
-from bulkup.sources.positions import file_at
+from bulkup.sources.positions import by_file, file_at
 from bulkup.sources.readers import Readers
+from bulkup.sources.small_files import contents_of
 from bulkup.sources.source import Item
 
 __all__ = ["AnyRangeCursor", "AnyRangeSource"]
@@ -25,14 +24,21 @@ _SOON = 8
 
 _SHORT_BYTES = 1024 * 1024
 
-_Range = tuple[int, SourceFile, int, int]
-"""A file's base, itself, and the offsets in it."""
+
+class _Range(NamedTuple):
+    """Offsets *begin* to *end* behind *base*, where *file* begins; or *small* files, all of which are read together."""
+
+    base: int
+    file: SourceFile
+    begin: int
+    end: int
+    small: Sequence[SourceFile] = ()
 
 
 def _is_waited_for(wanted: _Range) -> bool:
     """Whether reading it is mostly waiting: it is remote, or so short that the disk takes longer than the reading."""
-    _, file, begin, end = wanted
-    return file.remote is not None or (end - begin < _SHORT_BYTES and file.format.reads_remote)
+    file = wanted.file
+    return file.remote is not None or (wanted.end - wanted.begin < _SHORT_BYTES and file.format.reads_remote)
 
 
 class AnyRangeSource:
@@ -51,15 +57,31 @@ class AnyRangeSource:
         notes: tuple[str, ...] = (),
         close: Callable[[], None] = lambda: None,
     ) -> None:
-        assert all(file.any_range for file in files)
+        are_verbatim = [file.verbatim for file in files]
+        assert all(it or file.any_range for it, file in zip(are_verbatim, files, strict=True))
         self.files = files
         self.notes = notes
         self._close = close
-        self.verbatim = all(file.verbatim for file in files)
+        self.verbatim = all(are_verbatim)
         self.max_row_bytes = max_row_bytes
         self.block_bytes = min(block_bytes, max_row_bytes)  # so a row inside a block of several is never too long
         *bases, self.size = accumulate((file.length or 0 for file in files), initial=0)
         self.bases: tuple[int, ...] = tuple(bases)
+        self._small = [
+            it and not file.bom and (file.length or 0) <= self.block_bytes
+            for it, file in zip(are_verbatim, files, strict=True)
+        ]
+
+    def small_ones(self, index: int, stop: int) -> int:
+        """How many files from number *index* on are read together: small ones that end before *stop*, up to a block in all."""
+        bases, small, number, end = self.bases, self._small, index, self.bases[index]
+        most = min(stop, end + self.block_bytes)
+        while number < len(small) and small[number]:
+            end = bases[number + 1] if number + 1 < len(bases) else self.size
+            if end > most:
+                break
+            number += 1
+        return number - index
 
     @property
     def end(self) -> int:
@@ -87,7 +109,6 @@ class AnyRangeCursor:
         self._source = source
         self._readers = Readers(block_bytes=source.block_bytes, max_row_bytes=source.max_row_bytes)
         self._progress = 0
-        self._is_cold = not (hasattr(os, "RWF_NOWAIT") and hasattr(os, "preadv"))
 
     @property
     def progress(self) -> int:
@@ -107,93 +128,93 @@ class AnyRangeCursor:
         self._readers.close()
 
     async def read(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
-        ranges = self._ranges(start, stop)
+        async with aclosing(self.together(start, stop)) as items:
+            async for item in items:
+                for _, part in by_file(item, self._source.bases):
+                    yield part
+
+    async def together(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
         soon: deque[tuple[_Range, Reader | None]] = deque()
+        ranges = self._ranges(start, stop)
         try:
             while self._take_up(ranges, soon):
-                (base, file, begin, end), reader = soon[0]
+                wanted, reader = soon[0]
                 if reader is None:
-                    data = small_file(file)
-                    if data is not None:
-                        soon.popleft()
-                        self.reached(base + end)
-                        yield Block(data, base, base + end)
-                        continue
-                    reader = self._taken(base, file, begin, end)
-                    soon[0] = (soon[0][0], reader)
-                    self._is_cold = True
-                async with aclosing(reader.rows(begin, end)) as rows:
+                    soon.popleft()
+                    at = wanted.base
+                    for data in await contents_of(wanted.small):
+                        begin, at = at, at + len(data)
+                        self.reached(at)
+                        yield Block(data, begin, at)
+                    continue
+                async with aclosing(reader.rows(wanted.begin, wanted.end)) as rows:
                     async for item in rows:
                         self.reached(item.end)
                         yield item
                 soon.popleft()
-                self._readers.give_back(base)
+                self._readers.give_back(wanted.base)
         finally:
-            for (base, *_), reader in soon:
+            for wanted, reader in soon:
                 if reader is not None:
-                    self._readers.give_back(base)
+                    self._readers.give_back(wanted.base)
 
     def _take_up(self, ranges: Iterator[_Range], soon: deque[tuple[_Range, Reader | None]]) -> bool:
-        """Have the next range in *soon*, and those behind it too where each would be waited for; False where none is left. A small
-        file has no reader as long as the page cache has such files."""
+        """Have the next range in *soon*, and those behind it too where each would be waited for; False where none is left. Small
+        files have no reader."""
         while not soon or (len(soon) < _SOON and soon[-1][1] is not None and _is_waited_for(soon[-1][0])):
             found = next(ranges, None)
             if found is None:
                 break
-            base, file, begin, end = found
-            is_quick = not self._is_cold and begin == 0 and end == file.length and self._is_small(file, base)
-            soon.append((found, None if is_quick else self._taken(base, file, begin, end)))
+            soon.append((found, None if found.small else self._taken(found)))
         return bool(soon)
 
-    def _is_small(self, file: SourceFile, base: int) -> bool:
-        return (
-            file.verbatim
-            and not file.bom
-            and (file.length or 0) <= self._source.block_bytes
-            and not self._readers.has(base)
-        )
-
-    def _taken(self, base: int, file: SourceFile, begin: int, end: int) -> Reader:
-        reader = self._readers.take(file, base)
-        if file.format.reads_remote:
-            cast("RemoteReader", reader).prepare(begin, end)
+    def _taken(self, wanted: _Range) -> Reader:
+        reader = self._readers.take(wanted.file, wanted.base)
+        if wanted.file.format.reads_remote:
+            cast("RemoteReader", reader).prepare(wanted.begin, wanted.end)
         return reader
 
     async def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
         if not self._source.verbatim:
             raise ValueError("the source's bytes are not its rows")
         held = bytearray()  # of small files, so that each is no piece of its own
-        for base, file, begin, end in self._ranges(start, stop):
-            if not self._is_cold and begin == 0 and end == file.length and self._is_small(file, base):
-                data = small_file(file)
-                if data is not None:
-                    held += data if data.endswith(b"\n") else data + b"\n"
-                    if len(held) >= self._source.block_bytes // 2:
-                        yield held
-                        held = bytearray()
-                    continue
-            reader = self._readers.take(file, base)
-            try:
-                async with aclosing(reader.raw(begin, end)) as pieces:
-                    async for piece in pieces:
-                        if held or len(piece) < self._source.block_bytes // 2:
-                            held += piece
-                            piece = held
-                        if len(piece) >= self._source.block_bytes // 2:
-                            yield piece
-                            held = bytearray()
-            finally:
-                self._readers.give_back(base)
+        async with aclosing(self._raw(start, stop)) as pieces:
+            async for piece in pieces:
+                if held or len(piece) < self._source.block_bytes // 2:
+                    held += piece
+                    piece = held
+                if len(piece) >= self._source.block_bytes // 2:
+                    yield piece
+                    held = bytearray()
         if held:
             yield held
 
+    async def _raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
+        for wanted in self._ranges(start, stop):
+            if wanted.small:
+                for data in await contents_of(wanted.small):
+                    yield data
+                    if not data.endswith(b"\n"):
+                        yield b"\n"
+                continue
+            reader = self._readers.take(wanted.file, wanted.base)
+            try:
+                async with aclosing(reader.raw(wanted.begin, wanted.end)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            finally:
+                self._readers.give_back(wanted.base)
+
     def _ranges(self, start: int, stop: int) -> Iterator[_Range]:
-        """The files that [start, stop) lies in: each one's base, itself, and the offsets in it."""
-        bases = self._source.bases
-        for index in range(max(bisect_right(bases, start) - 1, 0), len(bases)):
-            base, file = bases[index], self._source.files[index]
-            if base >= stop:
-                return
+        """What [start, stop) lies in, file by file, but small ones together."""
+        bases, files = self._source.bases, self._source.files
+        index = max(bisect_right(bases, start) - 1, 0)
+        while index < len(bases) and bases[index] < stop:
+            base, file = bases[index], files[index]
             begin, end = max(start - base, 0), min(stop - base, file.length or 0)
-            if begin < end:
-                yield base, file, begin, end
+            small = self._source.small_ones(index, stop) if begin == 0 else 0
+            if small:
+                yield _Range(base, file, 0, 0, files[index : index + small])
+            elif begin < end:
+                yield _Range(base, file, begin, end)
+            index += small or 1

@@ -14,7 +14,7 @@ from bulkup.sources.pages import Pages
 from bulkup.sources.places.fetching import AHEAD, WINDOW_BYTES, Windows
 from bulkup.sources.places.reading import RemotePages
 
-__all__ = ["JSON_LINES", "RETURN_LINES", "LineCutter", "content_length", "small_file"]
+__all__ = ["JSON_LINES", "RETURN_LINES", "LineCutter", "content_length"]
 
 _BREAK = ord("\n")
 
@@ -113,20 +113,6 @@ class LineCutter:
         del self._held[:count]
         self._start += count
         self._searched = 0
-
-
-def small_file(file: SourceFile) -> bytes | None:
-    """All of a small local file, which is sent as it stands; None where that would mean waiting for the disk."""
-    fd = open_file(file)
-    size = file.size or 0
-    data = bytearray(size)
-    try:
-        got = os.preadv(fd, [memoryview(data)], 0, os.RWF_NOWAIT)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-    return bytes(data) if got == size else None
 
 
 class LinesInFile:

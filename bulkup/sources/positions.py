@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bulkup.model import Block, LongRow
 from bulkup.sources.source import Item
 
-__all__ = ["cut_at", "file_at", "last_row"]
+__all__ = ["by_file", "cut_at", "file_at", "last_row"]
 
 
 def file_at(position: int, bases: Sequence[int]) -> tuple[int, int]:
     """The number of the file that holds *position*, and how far behind its beginning. *bases*: where the files begin."""
     index = max(bisect_right(bases, position) - 1, 0)
     return index, position - bases[index]
+
+
+def by_file(item: Item, bases: Sequence[int]) -> Iterator[tuple[int, Item]]:
+    """The rows of *item* file by file, each with the file's number. *bases*: where the files begin."""
+    number = max(bisect_right(bases, item.start) - 1, 0)
+    start = item.start
+    while number + 1 < len(bases) and bases[number + 1] < item.end:
+        stop = bases[number + 1]
+        if start < stop:
+            assert isinstance(item, Block), "a long row is of one file"
+            yield number, Block(item.data[start - item.start : stop - item.start], start, stop)
+        number, start = number + 1, stop
+    if start > item.start:
+        assert isinstance(item, Block), "a long row is of one file"
+        item = Block(item.data[start - item.start :], start, item.end)
+    yield number, item
 
 
 def cut_at(item: Item, position: int) -> tuple[Item | None, Item | None]:

@@ -143,6 +143,9 @@ class SequentialCursor:
             self._floor = last_row(wanted) + 1
             yield wanted
 
+    def together(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
+        return self.read(start, stop)
+
     def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
         raise ValueError("a source that is read forward only gives rows only")
 

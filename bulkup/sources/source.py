@@ -89,6 +89,10 @@ class Cursor(Protocol):
         out, and again at each call after that; `SourceChanged` where a file has become shorter.
         """
 
+    def together(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
+        """As `read`; but of small files a block may hold the rows of several. Each of them ends with a break, but for the last:
+        `positions.by_file` takes the block apart."""
+
     def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
         """The bytes of [start, stop), which ends with a row, cut anywhere: without a BOM, with a break behind each file's last row.
         A piece is good until the next is asked for. Only on a verbatim source: else it is a `ValueError`. Raises as `read`."""

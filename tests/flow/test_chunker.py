@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given
@@ -15,7 +17,7 @@ from bulkup.sources import open_source
 from tests.examples import examples
 from tests.flow.rig import MAX_ROW, expected, rows_plan, scratch_dir, write_source
 from tests.flow.test_prepare import contents
-from tests.sources.reading import FAR
+from tests.sources.reading import FAR, written
 
 
 async def drafts(folder: Path, files: list[bytes], kind: str, block_bytes: int, rows: list[int]) -> list[Drafted]:
@@ -50,3 +52,24 @@ def test_cut_before_cuts_exactly_there(files: list[bytes], block_bytes: int, kin
     ]
     assert all(draft.start < draft.stop for draft in made)
     assert [draft.start for draft in made] == sorted(draft.start for draft in made)
+
+
+async def whole(folder: Path, files: list[bytes], block_bytes: int, *, together: bool) -> Drafted:
+    source = open_source(written(folder, files), max_row_bytes=MAX_ROW, block_bytes=block_bytes)
+    async with aclosing(source.cursor()) as cursor:
+        read = cursor.together if together else cursor.read
+        chunker = Chunker(source, rows_plan().encoder(), Halt())
+        made = await chunker.whole(lambda: read(0, FAR), Keep(encoded=True, raw=False))
+        return replace(made, encoded=[b",".join(filter(None, made.encoded))])
+
+
+@examples(30)
+@given(st.lists(contents().map(b"".join), min_size=2, max_size=8), st.sampled_from([30, 300, 10_000]))
+def test_rows_of_small_files_that_come_together_are_those_of_each(files: list[bytes], block_bytes: int) -> None:
+    """Counts, hashes, and each rejected row with its file and line."""
+    with scratch_dir() as scratch:
+        apart, together = (
+            asyncio.run(whole(Path(scratch), files, block_bytes, together=together)) for together in (False, True)
+        )
+    assert replace(together, verbatim=apart.verbatim) == apart
+    assert apart.verbatim or not together.verbatim

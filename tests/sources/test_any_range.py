@@ -181,6 +181,7 @@ async def test_a_failing_disk_is_told_with_file_and_offset(tmp_path: Path, monke
 
     source = open_source(written(tmp_path, [b'{"a": 1}\n']), max_row_bytes=100)
     monkeypatch.setattr(os, "preadv", fail)
+    monkeypatch.setattr(os, "pread", fail)
     cursor = source.cursor()
     with pytest.raises(SourceUnreadable, match=r"0\.jsonl: cannot be read at byte 0: Input/output error"):
         await cursor.peek()

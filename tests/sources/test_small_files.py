@@ -1,0 +1,87 @@
+"""Files that are smaller than a block are read together, and nobody who takes them one by one notices."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from bulkup.errors import SourceChanged, SourceUnreadable
+from bulkup.model import Block
+from bulkup.sources import Item, Source, open_source
+from tests.sources.reading import written
+
+ROW = b'{"a": 1}\n'
+
+
+def opened(folder: Path, files: list[bytes], block_bytes: int = 1000) -> Source:
+    return open_source(written(folder, files), max_row_bytes=10_000, block_bytes=block_bytes)
+
+
+async def came(source: Source, start: int = 0, stop: int = 1 << 40) -> list[Item]:
+    async with aclosing(source.cursor()) as cursor, aclosing(cursor.together(start, stop)) as items:
+        return [item async for item in items]
+
+
+async def test_they_come_in_blocks(tmp_path: Path) -> None:
+    assert await came(opened(tmp_path, [ROW] * 250)) == [
+        Block(ROW * 111, 0, 999), Block(ROW * 111, 999, 1998), Block(ROW * 28, 1998, 2250),
+    ]  # fmt: skip
+
+
+async def test_a_file_without_a_last_break_ends_a_block(tmp_path: Path) -> None:
+    assert await came(opened(tmp_path, [ROW, ROW + ROW[:-1], b"", ROW, ROW])) == [
+        Block((ROW * 3)[:-1], 0, 26),
+        Block(ROW * 2, 26, 44),
+    ]
+
+
+async def test_a_range_that_begins_or_ends_in_a_file_has_its_rows_alone(tmp_path: Path) -> None:
+    items = await came(opened(tmp_path, [ROW * 3] * 4), 9, 27 * 3 + 1)
+    assert items == [Block(ROW * 2, 9, 27), Block(ROW * 6, 27, 81), Block(ROW, 81, 90)]
+
+
+@pytest.mark.parametrize("answer", [BlockingIOError(), OSError(errno.EOPNOTSUPP, "Not supported"), 3])
+async def test_what_the_page_cache_lacks_is_read_in_one_hop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: OSError | int
+) -> None:
+    def preadv(*_: object) -> int:
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    source = opened(tmp_path, [ROW * 2] * 30)
+    monkeypatch.setattr(os, "preadv", preadv)
+    before = len(os.listdir("/dev/fd"))  # noqa: PTH208 - names of numbers
+    assert await came(source) == [Block(ROW * 60, 0, 540)]
+    assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208
+
+
+async def test_a_file_that_is_gone_or_shorter_is_named(tmp_path: Path) -> None:
+    source = opened(tmp_path, [ROW * 2] * 5)
+    (tmp_path / "3.jsonl").write_bytes(ROW)
+    with pytest.raises(SourceChanged, match=r"3\.jsonl: has become shorter: 9 bytes where there were 18"):
+        await came(source)
+    (tmp_path / "1.jsonl").unlink()
+    with pytest.raises(SourceChanged, match=r"1\.jsonl: is gone"):
+        await came(source)
+
+
+async def test_a_disk_that_fails_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    source = opened(tmp_path, [ROW * 2] * 5)
+    monkeypatch.setattr(os, "preadv", fail)
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(SourceUnreadable, match=r"0\.jsonl: cannot be read at byte 0: Input/output error"):
+        await came(source)
+
+
+async def test_their_bytes_come_with_a_break_behind_each_last_row(tmp_path: Path) -> None:
+    source = opened(tmp_path, [ROW, ROW[:-1], ROW * 300, ROW])
+    async with aclosing(source.cursor()) as cursor, aclosing(cursor.raw(0, 1 << 40)) as pieces:
+        assert b"".join([bytes(piece) async for piece in pieces]) == ROW * 303
