@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 from bulkup.errors import UsageProblem
 from bulkup.model import LongRow
 from bulkup.sources import Kind, Reading, Source, inspect, open_source
+from bulkup.sources.separated import structure
 from bulkup.sources.separated.conversion import JsonMaker, cells_of
 from bulkup.sources.separated.cutter import LongRecord, RecordCutter, Records
 from bulkup.sources.separated.dialect import Dialect
 from bulkup.sources.separated.kinds import as_json_text
 from bulkup.sources.separated.records import rows_in
+from bulkup.sources.separated.structure import EvenRows, Structure, structure_of
 from tests.examples import examples
 from tests.sources import reading
 
@@ -252,6 +254,43 @@ def test_many_rows_at_once_come_to_what_each_by_itself_comes_to(
     assert [(at, row and json.loads(row, parse_int=str, parse_float=str)) for at, row in got] == [
         (at, row and json.loads(row, parse_int=str, parse_float=str)) for at, row in wanted
     ]
+
+
+@examples(300)
+@given(texts())
+def test_what_the_automaton_takes_has_the_structure_that_arithmetic_finds(made: tuple[bytes, Dialect]) -> None:
+    text, dialect = made
+    text += dialect.line_break * (not text.endswith(dialect.line_break))
+    taken = structure_at_once(text, dialect.delimiter, dialect.line_break, len(dialect.names))
+    if taken is not None:
+        wanted = structure_of(text, dialect.delimiter, dialect.line_break, len(dialect.names), 7)
+        assert wanted is not None
+        assert (list(taken.begins), taken.breaks, taken.is_even) == (wanted.begins, wanted.breaks, wanted.is_even)
+
+
+@pytest.mark.parametrize(
+    ("rows", "fields", "is_taken"),
+    [
+        (b'1,"a, ""b""\r\nc"\r\n2,d\n', 2, True),
+        (b'a"b,5" tall\n', 2, True),  # no field begins with a quote
+        (b'"",\n,"x"\n', 2, True),
+        (b"a\n\nb\n", 1, True),
+        (b"a,b,c\n1,2\n", 3, False),
+        (b'"a"b,1\n', 2, False),
+        (b'"a",b"\n', 2, False),
+        (b"a\rb,1\n", 2, False),
+        (b"a\0,1\n", 2, False),
+    ],
+)
+def test_what_the_automaton_takes(rows: bytes, fields: int, is_taken: bool) -> None:
+    pytest.importorskip("hyperscan")
+    assert (structure_at_once(rows * 3, b",", b"\n", fields) is not None) is is_taken
+
+
+def structure_at_once(rows: bytes, delimiter: bytes, line_break: bytes, fields: int) -> Structure | None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structure, "_LEAST_BYTES", 0)
+        return EvenRows(delimiter, line_break, fields).structure(rows, 7)
 
 
 def json_line(cells: list[str | None], dialect: Dialect) -> str:

@@ -7,9 +7,10 @@ from itertools import pairwise
 
 from bulkup.light_dataclass import dataclass
 from bulkup.model import HEAD_BYTES
+from bulkup.refusal import Refusal
 from bulkup.sources.columnar.loading import tried
 from bulkup.sources.separated.records import QUOTE, RowEnd, rows_in
-from bulkup.sources.separated.structure import Structure, structure_of
+from bulkup.sources.separated.structure import EvenRows, Structure, structure_of
 
 __all__ = ["LongRecord", "RecordCutter", "Records"]
 
@@ -66,6 +67,7 @@ class RecordCutter:
         self._size = size
         self._max_row_bytes = max(max_row_bytes, HEAD_BYTES)
         self._fields = fields
+        self._even = EvenRows(delimiter, line_break, fields)
         self._held = bytearray()
         self._start = start
         self._line = line
@@ -156,7 +158,9 @@ class RecordCutter:
     def _sure(self, end: int) -> Records | None:
         """The first *end* bytes, if every quote in them stands where a field begins or ends, and every return before a newline."""
         data = self._first(end)
-        found = tried(structure_of, data, self._delimiter, self._break, self._fields, self._start)
+        found: Structure | Refusal | None = self._even.structure(data, self._start)
+        if found is None:
+            found = tried(structure_of, data, self._delimiter, self._break, self._fields, self._start)
         if not isinstance(found, Structure):
             return None
         return self._taken(data, found.begins, found.breaks, are_even=found.is_even)
