@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.model import Block
 from bulkup.sources import open_source
+from bulkup.sources.columnar.plain import LineMaker
 from tests.examples import examples
 from tests.sources import reading
 
@@ -355,3 +356,23 @@ def test_rows_at_the_end_of_a_row_group_of_many_pages_are_found(tmp_path: Path) 
         for line in item.data.splitlines()
     ]
     assert texts == [str(number) for number in range(4990, 5000)]
+
+
+def test_of_a_large_batch_polars_sees_only_the_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks at all values of a list that it is given, whatever part of it the rows are: that grew with the square of a batch."""
+    seen: list[pa.RecordBatch] = []
+    from_arrow = pl.from_arrow
+
+    def watched(batch: Any, **how: Any) -> Any:
+        seen.append(batch)
+        return from_arrow(batch, **how)
+
+    monkeypatch.setattr(pl, "from_arrow", watched)
+    turn = {"role": "user", "content": [{"text": "x"}]}
+    batch = pa.RecordBatch.from_pylist([{"s": {"l": [number]}, "m": [turn] * 3} for number in range(1000)])
+    lines = LineMaker(batch.schema, batch.schema.names).lines(batch.slice(500, 2))
+    assert [json.loads(line)["s"]["l"] for line in lines.splitlines()] == [[500], [501]]
+    (taken,) = seen
+    assert len(taken["m"].values) == 6
+    assert len(taken["m"].values.field("content").values) == 6
+    assert len(taken["s"].field("l").values) == 2

@@ -34,7 +34,8 @@ class LineMaker:
 
     def __init__(self, schema: Any, names: Sequence[str]) -> None:
         self._names = list(names)
-        self._is_plain = [not _changes(field.type) for field in schema]
+        # of a part of nested values polars would look at the whole: these are taken apart, and put together of what is in the part
+        self._is_plain = [not (_changes(field.type) or pyarrow().types.is_nested(field.type)) for field in schema]
         self._marked = False
 
     def lines(self, batch: Any) -> bytes:
