@@ -20,6 +20,7 @@ from bulkup.sources.archive_stream import Unpacked
 from bulkup.sources.decompress import Compression, DamagedError, decoder_for
 from bulkup.sources.format import Member, SourceFile
 from bulkup.sources.head import Head
+from bulkup.sources.known_kinds import contents_of_zip
 from bulkup.sources.places.file import AsFile, Bytes, bytes_of, where_in
 from bulkup.sources.places.place import Entry
 from bulkup.sources.reading import Reading
@@ -117,7 +118,7 @@ def members_of(
         raise SourceUnreadable(f"{uri}: damaged {kind} ({error})") from error
     if not listed.files:
         there = f"; it has {some_of(listed.passed)}" if listed.passed else ""
-        raise UsageProblem(f"{uri}: no member of this {kind} archive holds rows{there}")
+        raise UsageProblem(f"{uri}: no member of this {kind} archive holds rows{there}{contents_of_zip(listed.passed)}")
     return listed
 
 

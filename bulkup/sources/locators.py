@@ -23,6 +23,9 @@ STDIN = "-"
 _BESIDE_ARROW = ("dataset_dict.json", "dataset_info.json", "state.json")
 """What stands beside the rows in a saved data set. What `map` and `filter` made of it is kept there too, as `cache-….arrow`."""
 
+_OF_TABLES = {"_delta_log": "Delta Lake", ".hoodie": "Hudi"}
+"""Folders that make the folder in which they stand a table."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
@@ -120,6 +123,8 @@ def _in_folder(folder: str, selection: Selection) -> Listed:
                     path = f"{inside}{entry.name}"
                     if not entry.is_dir():
                         found.append(path)
+                    elif entry.name in _OF_TABLES:
+                        raise UsageProblem(_is_table(os.path.join(folder, inside), _OF_TABLES[entry.name]))  # noqa: PTH118
                     elif selection.enters(path):
                         folders.append(f"{path}/")
         except OSError as error:
@@ -134,6 +139,14 @@ def _in_folder(folder: str, selection: Selection) -> Listed:
         there = f"; passed over: {some_of(listed.passed)}" if listed.passed else ""
         raise UsageProblem(f"{folder}: there is no file in this folder that may hold rows{there}")
     return listed
+
+
+def _is_table(folder: str, kind: str) -> str:
+    folder = folder.rstrip("/")
+    return (
+        f"{folder}: is a table of {kind}, whose folder keeps files that the table has deleted. Write what it holds, such as "
+        f"polars.read_delta(FOLDER).write_parquet(NEW), or name the files: '{folder}/*.parquet'"
+    )
 
 
 def _is_beside_rows(name: str) -> bool:

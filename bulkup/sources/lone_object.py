@@ -59,7 +59,7 @@ def fault_of_lone(text: bytes, row_keys: Sequence[frozenset[str]], *, is_whole: 
         f"{path_text(one.path)} ({_count(one.number, is_whole=is_whole)})" for one in holders[:_MOST_OFFERED]
     )
     more = f" and {len(holders) - _MOST_OFFERED:,} more" if len(holders) > _MOST_OFFERED else ""
-    best = path_text(max(holders, key=lambda one: (one.has_one_of(row_keys), one.number)).path)
+    best = path_text(_best(holders, row_keys).path)
     return NotRows(
         f"is one object that holds rows under a key: {listed}{more}. Say which with --rows-at, such as --rows-at {_quoted(best)}; "
         "or --rows-at . if the object itself is a row",
@@ -78,6 +78,19 @@ class _Holder:
     def has_one_of(self, row_keys: Sequence[frozenset[str]]) -> bool:
         """Whether the first is in the shape of a row."""
         return any(keys <= self.keys for keys in row_keys)
+
+
+def _best(holders: Sequence[_Holder], row_keys: Sequence[frozenset[str]]) -> _Holder:
+    """The one to offer: in the shape of a row; else the longest of those that stand within no other, for what stands beside the
+    inner ones would be lost. A text alone makes no row of an answer, or of a label."""
+    strong = [keys for keys in row_keys if keys != {"text"}]
+    outermost = [
+        one
+        for one in holders
+        if not any(one.path[: len(other.path)] == other.path for other in holders if other is not one)
+    ]
+    rows = [one for one in holders if one.has_one_of(strong)]
+    return max(rows or outermost, key=lambda one: one.number)
 
 
 def _quoted(path: str) -> str:

@@ -11,11 +11,13 @@ from bulkup.errors import BulkupError, SourceUnreadable, UsageProblem
 from bulkup.light_dataclass import dataclass
 from bulkup.refusal import Refusal, attempt
 from bulkup.sources.head import SPACE, Head
+from bulkup.sources.known_kinds import kind_of_bytes, kind_of_name
 
 __all__ = [
     "NotRows",
     "another_encoding",
     "another_kind",
+    "bulk_actions",
     "encodings_offered",
     "is_row",
     "no_json",
@@ -34,29 +36,6 @@ class NotRows:
     text: str
     error: type[BulkupError] = SourceUnreadable
 
-
-_NOT_READ: tuple[tuple[bytes, str, str], ...] = (
-    (b"PARE", "encrypted Parquet", "decrypt it"),
-    (b"FEA1", "Feather of version 1", "pandas.read_feather(FILE).to_feather(NEW)"),
-    (b"Obj\x01", "Avro", "polars.read_avro(FILE).write_ndjson(NEW)"),
-    (b"ORC", "ORC", "pandas.read_orc(FILE).to_json(NEW, orient='records', lines=True)"),
-    (b"SQLite format 3\0", "SQLite", "sqlite3 FILE '.mode json' 'select * from TABLE'"),
-    (b"\x89HDF", "HDF5", "pandas.read_hdf(FILE).to_json(NEW, orient='records', lines=True)"),
-    (b"\x80\x02", "a Python pickle", "pandas.read_pickle(FILE).to_json(NEW, orient='records', lines=True)"),
-    (b"\x80\x04", "a Python pickle", "pandas.read_pickle(FILE).to_json(NEW, orient='records', lines=True)"),
-    (b"\x80\x05", "a Python pickle", "pandas.read_pickle(FILE).to_json(NEW, orient='records', lines=True)"),
-    (
-        b"\xd0\xcf\x11\xe0",
-        "an old Excel workbook (.xls), or one with a password,",
-        "save it as .xlsx, without a password",
-    ),
-    (b"%PDF", "PDF", ""),
-    (b"\x04\x22\x4d\x18", "lz4", "unpack it: lz4 -d"),
-    (b"7z\xbc\xaf\x27\x1c", "7z", "unpack it: 7z x"),
-    (b"Rar!\x1a\x07", "rar", "unpack it: unrar x"),
-    (b"\x1f\x9d", "compress (.Z)", "unpack it: uncompress"),
-)
-"""How it begins, what it is, and what makes JSON lines of it."""
 
 _MARKS = (
     (b"\xff\xfe\0\0", "UTF-32", "utf-32"),
@@ -77,6 +56,12 @@ _TABLES = {".parquet": "Parquet", ".arrow": "Arrow", ".feather": "Feather", ".xl
 _LFS = b"version https://git-lfs.github.com/spec/"
 _SEPARATOR = b"\x1e"
 _SCRIPT = re.compile(rb"(?:(?:var|let|const|export|window|module)\b[^\n\[{]{0,200}=?|[\w$.]{1,100}\()\s*[\[{]")
+_NEITHER = "is neither JSON lines nor a JSON array, nor CSV"
+_BINARY_LOOK_BYTES = 8 * 1024
+_ACTION = re.compile(rb'\s*\{\s*"(?:index|create)"\s*:\s*\{')
+_OF_ACTIONS = frozenset(
+    {"routing", "version", "version_type", "pipeline", "require_alias", "dynamic_templates", "retry_on_conflict"}
+)
 _COMMA_AT_END = re.compile(rb",\s*([}\]])")
 _MARKUP = re.compile(rb"<(?:!doctype|html|head|body|\?xml|[a-z!])", re.IGNORECASE)
 
@@ -92,10 +77,8 @@ def other_bytes(head: Head) -> NotRows | None:
     for pattern, title, name in _WIDE:
         if pattern.match(start):
             return _encoded(title, name)
-    for magic, title, way in _NOT_READ:
-        if start.startswith(magic) and not (magic == b"ORC" and start[:4].isalnum()):  # such as a column called ORCID
-            return NotRows(_not_read_yet(title, way), UsageProblem)
-    return None
+    said = kind_of_bytes(start)
+    return None if said is None else NotRows(said, UsageProblem)
 
 
 def another_kind(text: bytes) -> NotRows | None:
@@ -103,17 +86,44 @@ def another_kind(text: bytes) -> NotRows | None:
     if text.startswith(_LFS):
         return NotRows("is a Git LFS pointer, not the data itself; fetch that with git lfs pull")
     if _MARKUP.match(text):
-        kind = "an HTML page" if re.search(rb"<html|<!doctype html", text[:1024], re.IGNORECASE) else "XML or HTML"
-        return NotRows(f"is {kind}, not data: perhaps what a server answered instead; fetch the file again")
+        if re.search(rb"<html|<!doctype html", text[:1024], re.IGNORECASE):
+            return NotRows("is an HTML page, not data: perhaps what a server answered instead; fetch the file again")
+        return NotRows(
+            "is XML or HTML, which is not read: if a server answered so instead of data, fetch the file again; "
+            "if it holds the rows: pandas.read_xml(FILE).to_json(NEW, orient='records', lines=True)"
+        )
     return None
 
 
-def no_json(text: bytes) -> NotRows:
-    """*text*, in which there is no row."""
-    if text.strip(SPACE) == b"null":
+def bulk_actions(text: bytes) -> NotRows | None:
+    """Where *text* is what Elasticsearch's bulk interface takes: before each row a line says what to do with it."""
+    if not _ACTION.match(text):
+        return None
+    first, _, rest = text.partition(b"\n")
+    third = rest.partition(b"\n")[2]
+    row = attempt(_ROW, first)
+    if isinstance(row, Refusal) or len(row) != 1 or (third.strip(SPACE) and not _ACTION.match(third)):
+        return None
+    about = attempt(_ROW, bytes(next(iter(row.values()))))
+    if isinstance(about, Refusal) or not all(key.startswith("_") or key in _OF_ACTIONS for key in about):
+        return None
+    return NotRows(
+        "is what Elasticsearch's bulk interface takes: every other line is no row, but says what to do with the next one. "
+        "Take these out: sed -n 'n;p' FILE > NEW; or give --lines if they are rows",
+        UsageProblem,
+    )
+
+
+def no_json(text: bytes, name: str) -> NotRows:
+    """*text*, in which there is no row, in a file of that *name*."""
+    words = text.split(None, 2)[:2]
+    if words and set(words) == {b"null"}:
         return NotRows("holds null and no rows")
     line = text.lstrip(SPACE).partition(b"\n")[0]
-    if isinstance(value := attempt(msgspec.json.decode, line), str | int | float):
+    value = attempt(msgspec.json.decode, line)
+    if isinstance(value, str) and is_row(value.encode("utf-8", "replace")):
+        return NotRows("has rows in strings, one in each line; take them out: jq -c fromjson FILE > NEW")
+    if isinstance(value, str | int | float):
         kind = "true or false" if isinstance(value, bool) else "a string" if isinstance(value, str) else "a number"
         return NotRows(f"has {kind} in each line, and a row is an object; make rows of them: jq -c '{{text: .}}'")
     if text.startswith(_SEPARATOR):
@@ -121,11 +131,23 @@ def no_json(text: bytes) -> NotRows:
             "is a JSON text sequence (RFC 7464), with a control character before each row; take these out: "
             "tr -d '\\036' < FILE > NEW"
         )
-    if _SCRIPT.match(text):
+    if _SCRIPT.match(text) or text.startswith(b")]}'"):
         return NotRows(
             "is JavaScript, not JSON; take out what stands before the first [ or { and behind the last ] or }"
         )
-    return NotRows("is neither JSON lines nor a JSON array, nor CSV; convert it to JSON lines, or say --delimiter")
+    if not text.strip(b"\0"):
+        return NotRows("holds nothing but zero bytes: it was not written to its end, or not copied; fetch it again")
+    if b"\0" in text[:_BINARY_LOOK_BYTES]:
+        return NotRows(
+            f"{_NEITHER}: it is binary, of a kind that is not known here; make JSON lines, CSV or Parquet of it"
+        )
+    if isinstance(attempt(text[: text.rfind(b"\n") + 1 or len(text)].decode), Refusal):
+        return NotRows(f"{_NEITHER}, and not UTF-8; if it is text in another encoding, say --encoding NAME")
+    if (said := kind_of_name(name)) is not None:
+        return NotRows(said)
+    is_text = name.lower().endswith((".txt", ".log", ".text"))
+    way = "; if each line is a text: jq -cR 'select(length > 0) | {text: .}' FILE > NEW makes rows of them" * is_text
+    return NotRows(f"{_NEITHER}; convert it to JSON lines, or say --delimiter{way}")
 
 
 def no_table(name: str) -> NotRows | None:
@@ -176,10 +198,6 @@ def is_row(line: bytes) -> bool:
 def _encoded(title: str, name: str) -> NotRows:
     text = f"is {title}; give --encoding {name}, or convert it: iconv -f {name.upper()} -t UTF-8"
     return NotRows(text, UsageProblem)
-
-
-def _not_read_yet(kind: str, way: str) -> str:
-    return f"{kind} is not read yet; convert it to JSON lines" + (f" ({way})" if way else "")
 
 
 def _is_repr(line: bytes) -> bool:

@@ -16,7 +16,16 @@ from bulkup.sources.json_array import JSON_ARRAY
 from bulkup.sources.json_lines import JSON_LINES, RETURN_LINES
 from bulkup.sources.json_values import OBJECTS, ROWS_AT
 from bulkup.sources.lone_object import fault_of_lone
-from bulkup.sources.not_rows import NotRows, another_encoding, another_kind, is_row, no_json, no_table, python_repr
+from bulkup.sources.not_rows import (
+    NotRows,
+    another_encoding,
+    another_kind,
+    bulk_actions,
+    is_row,
+    no_json,
+    no_table,
+    python_repr,
+)
 from bulkup.sources.reading import Reading
 from bulkup.sources.separated.dialect import Dialect, dialect_of, is_named_separated
 from bulkup.sources.separated.format import SEPARATED
@@ -65,6 +74,8 @@ def shape_of(head: Head, name: str, reading: Reading) -> Format | NotRows:
         text = head.text()
     if is_plainly_lines(text[:SURE_BYTES]):
         return JSON_LINES
+    if (found := bulk_actions(text)) is not None:
+        return found
     shape = _objects(head, reading)
     if shape not in (JSON_LINES, RETURN_LINES):
         return shape
@@ -82,7 +93,7 @@ def is_plainly_lines(text: bytes) -> bool:
     ).readlines()  # of many small files this is most of the work: found by memchr, faster than to count
     if len(lines) - (not text.endswith(b"\n")) <= _SURE_ROWS or set(map(_first, lines)) != _BEGINS:
         return False
-    if not set(map(_before_break, lines[:-1])) <= _ENDS:
+    if not set(map(_before_break, lines[:-1])) <= _ENDS or bulk_actions(text) is not None:
         return False
     if isinstance(attempt(_utf8, text), Refusal):
         return False
@@ -303,5 +314,5 @@ def _lines_or_nothing(head: Head, name: str, reading: Reading) -> Format | NotRo
     if any(map(is_row, lines)):
         return another_encoding([line for line in lines if line.strip(SPACE)]) or JSON_LINES
     if head.text().strip(SPACE) == b"null":
-        return no_json(head.text())
-    return _separated(head, name, reading) or no_json(head.text())
+        return no_json(head.text(), name)
+    return _separated(head, name, reading) or no_json(head.text(), name)

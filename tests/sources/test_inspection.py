@@ -69,7 +69,9 @@ def test_what_is_not_read_yet_is_named(tmp_path: Path, content: bytes, name: str
 
 
 @pytest.mark.parametrize("how", ["plain", "gzip", "zstd"])
-@pytest.mark.parametrize("content", [b"\x00\x01\x02", b"plain words", b"12 13\n14 15\n", b"\xff" * 300_000])
+@pytest.mark.parametrize(
+    "content", [b"\x00\x01\x02", b"plain words", b"12 13\n14 15\n", b"\xff" * 300_000, b"caf\xe9 \xe0 la\n"]
+)
 def test_neither_lines_nor_array_is_one_clear_line(tmp_path: Path, content: bytes, how: str) -> None:
     path = tmp_path / "data.txt"
     path.write_bytes(packed(content, how))

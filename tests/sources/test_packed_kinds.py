@@ -264,6 +264,12 @@ def test_a_cursor_begins_anywhere_in_an_archive(tmp_path: Path, name: str) -> No
             {"a.json": b'{"data": [{"x": 1}]}'},
             r"::a\.json: is one object that holds rows under a key: data \(1 object\)",
         ),
+        ({"in.zip": b"PK"}, "it has in.zip; in.zip is an archive itself: unpack it"),
+        (
+            {"[Content_Types].xml": b"<Types/>", "word/document.xml": b"<w/>"},
+            "word/document.xml: it is a Word document",
+        ),
+        ({"m/data.pkl": b"\x80\x02}q\0.", "m/version": b"3\n"}, "it is a model or tensors that PyTorch has saved"),
         ({"a.jsonl": b"", "in.json": _tar({"x.json": b"{}"})}, "is an archive in an archive"),
     ],
 )

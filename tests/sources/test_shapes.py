@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkup.errors import SourceUnreadable, UsageProblem
+from bulkup.errors import BulkupError, SourceUnreadable, UsageProblem
 from bulkup.sources import Reading, inspect, open_source
 from tests.sources.reading import packed, read_all, scratch, written
 
@@ -248,6 +250,77 @@ def test_of_a_pipe_an_object_that_holds_rows_is_looked_behind(followed: bool) ->
 def test_what_is_nearly_json_is_called_by_its_name(tmp_path: Path, content: bytes, said: str) -> None:
     with pytest.raises(SourceUnreadable, match=said):
         _inspected(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(40), "is a PNG image, and holds no rows"),
+        ("a.jsonl", b"GIF89a\1\0\1\0" + bytes(40), "is a GIF image"),
+        ("a.mp4", b"\0\0\0\x18ftypmp42" + bytes(40), "is an image, sound or film"),
+        ("a.npy", b"\x93NUMPY\1\0v\0{'descr': '<f8'}", "a NumPy array is not read yet"),
+        ("m.safetensors", b'\x40\0\0\0\0\0\0\0{"a":{"dtype":"F32"}}', "is a model"),
+        ("m.gguf", b"GGUF\3\0\0\0" + bytes(40), "is a model"),
+        ("a.bundle", b"# v2 git bundle\n-abc x\n", "a git bundle is not read yet"),
+        ("a.duckdb", bytes(8) + b"DUCK" + bytes(40), "is a DuckDB database"),
+        ("a.rds", gzip.compress(b"X\n\0\0\0\3\0\4\1", mtime=0), "R data is not read yet"),
+        ("a.tfrecord", b"\n\0\0\0\0\0\0\0abcd0123456789efgh", "it is binary, of a kind that is not known here"),
+        ("a.jsonl", bytes(70_000), "holds nothing but zero bytes"),
+        ("a.yaml", b"- a: 1\n  b: x\n- a: 2\n", "is YAML: yq"),
+        ("a.sql", b"--\nCOPY t (a, b) FROM stdin;\n1\tx\n", "is SQL, not rows"),
+        ("a.txt", b"Once upon a time.\nThe end, of it.\n", "if each line is a text: jq -cR"),
+        ("a.xml", b"<rows>\n<row><a>1</a></row>\n</rows>\n", "if it holds the rows: pandas.read_xml"),
+        ("a.json", b')]}\'\n[{"a": 1}]', "is JavaScript, not JSON"),
+        ("a.jsonl", b'"{\\"a\\":1}"\n"{\\"a\\":2}"\n', "has rows in strings, one in each line"),
+        ("a.jsonl", b"null\nnull\n", "holds null and no rows"),
+    ],
+)
+def test_what_holds_no_rows_is_called_by_its_name(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BulkupError, match=said):
+        inspect(str(tmp_path / name), READING)
+
+
+def test_names_of_columns_are_no_marks(tmp_path: Path) -> None:
+    for header in ("ID3,RIFF", "GIF8,x", "ORCID,x", "%PDF_pages,x"[1:], "MM,II"):
+        (tmp_path / "a.csv").write_text(f"{header}\n1,2\n" * 3)
+        inspect(str(tmp_path / "a.csv"), READING)
+
+
+def bulk(*rows: dict[str, int], action: str = '{"index":{"_index":"i","_id":"1"}}') -> bytes:
+    return b"".join(action.encode() + b"\n" + json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def test_lines_that_say_what_to_do_with_the_next_one_are_no_rows(tmp_path: Path) -> None:
+    for data in (bulk({"a": 1}), bulk(*[{"a": 1}] * 9), bulk({"a": 1}, {"a": 2}, action='{"create": {"routing":"x"}}')):
+        with pytest.raises(UsageProblem, match="Elasticsearch's bulk interface"):
+            _inspected(tmp_path, data)
+        assert _inspected(tmp_path, data, reading=replace(READING, as_lines=True)) == "jsonl"
+    for rows in (
+        '{"index":{"_id":"1"}}\n' + '{"a":1}\n' * 9,
+        '{"index":{"name":"x"}}\n{"a":1}\n' * 9,
+        '{"index":1}\n' * 9,
+    ):
+        assert _inspected(tmp_path, rows.encode()) == "jsonl"
+
+
+def test_of_keys_within_each_other_the_outermost_is_offered(tmp_path: Path) -> None:
+    """What stands beside the inner ones, such as the question of an answer, would be lost."""
+    answers = [{"text": "t", "answer_start": 1}] * 3
+    squad = {
+        "data": [{"title": "t", "paragraphs": [{"context": "c", "qas": [{"question": "q", "answers": answers}] * 2}]}]
+    }
+    with pytest.raises(UsageProblem, match="such as --rows-at data;"):
+        _inspected(tmp_path, json.dumps(squad).encode())
+
+
+def test_a_folder_that_is_a_table_is_refused(tmp_path: Path) -> None:
+    """Its files are more than its rows: what was deleted is still there."""
+    (tmp_path / "t" / "_delta_log").mkdir(parents=True)
+    (tmp_path / "t" / "a.jsonl").write_bytes(b'{"a": 1}\n')
+    with pytest.raises(UsageProblem, match=r"t: is a table of Delta Lake, .* polars\.read_delta"):
+        open_source([str(tmp_path / "t")], max_row_bytes=1000)
+    open_source([str(tmp_path / "t" / "*.jsonl")], max_row_bytes=1000).close()
 
 
 @pytest.mark.parametrize("key", ["data", "turns"])
