@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
+
 from bulkup.account import reasons as module
 from bulkup.account.reasons import Reasons, RejectedFor
+from bulkup.model import Reject, Stage
+from bulkup.scan import reasons as of_scan
+from bulkup.scan.reasons import Rejects, joined_reasons, most_frequent_first
+from bulkup.scan.seen import Place
 
 
 def counted(*found: str, place: str | None = None) -> list[RejectedFor]:
@@ -46,13 +54,29 @@ def test_the_commonest_come_first_and_the_rest_is_left_out() -> None:
     assert [why.reason for why in found] == list("gfedc")
 
 
-def test_kinds_without_end_fill_no_memory(monkeypatch: object) -> None:
+def test_of_keys_that_are_values_the_place_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each is a kind of its own, and what they have in common is not seen. The order does not matter, nor where parts end."""
+    monkeypatch.setattr(module, "MOST_KINDS", 20)
+    monkeypatch.setattr(of_scan, "MOST_KINDS", 20)
+    rejects = [Reject(n, n, Stage.VALIDATE, f"k{n}", f"k{n}: not a column", b"", 0) for n in range(30)]
+    rejects += [Reject(n, n, Stage.READ, None, "not valid JSON", b"", 0) for n in range(30, 33)]
+    for seed in range(5):
+        shuffled, reasons = random.Random(seed).sample(rejects, len(rejects)), Reasons()
+        parts = [Rejects(), Rejects(), Rejects()]
+        for n, one in enumerate(shuffled):
+            reasons.add(stage=one.stage, place=one.field, reason=one.reason, position=one.position, first=one.position)
+            parts[n // 25].add(one, Place(0, one.position, None))
+        found = [(why.rows, why.reason, first) for why, first in reasons.commonest()]
+        assert found == [(30, "k0: not a column", 0), (3, "not valid JSON", 30)]
+        left = joined_reasons(joined_reasons(parts[0].reasons, parts[1].reasons), parts[2].reasons)
+        right = joined_reasons(parts[0].reasons, joined_reasons(parts[1].reasons, parts[2].reasons))
+        for joined in (left, right):
+            assert [(why.count, why.text, why.places[0].at) for why in most_frequent_first(joined)] == found
+
+
+def test_kinds_without_end_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes after so many kinds is one kind."""
-    most = module._MOST_KINDS
-    module._MOST_KINDS = 3
-    try:
-        found = counted("a", "b", "c", "d", "e", "d")
-    finally:
-        module._MOST_KINDS = most
+    monkeypatch.setattr(module, "MOST_KINDS", 3)
+    found = counted("a", "b", "c", "d", "e", "d")
     assert found[0] == RejectedFor(3, "other reasons")
     assert len(found) == 4
