@@ -103,6 +103,7 @@ def _lane_json(lane: CheckedLane) -> dict[str, Any]:
         "preset": plan.preset,
         "fit": None if plan.fit is None else {"rows": plan.fit[0], "of": plan.fit[1]},
         "columns": columns,
+        "keys": {name: asdict(count) for name, count in lane.keys.items()} if columns is None else None,
         "files": [
             {
                 "uri": printable(file.uri),
@@ -189,6 +190,9 @@ def _lane_lines(name: str, lane: CheckedLane) -> Iterator[str]:
     for column in (plan.columns or ())[:_COLUMNS_SAID]:
         seen = lane.made_by.get(column.name, {})
         yield f"    {printable(words(column) + _seen(seen) + _counted(lane, column.name))}"
+    for name in lane.keys if plan.columns is None else ():
+        if said := _counted(lane, name):
+            yield f"    {printable(name + said)}"
     more = len(plan.columns or ()) - _COLUMNS_SAID
     if more > 0:
         yield f"    and {plural(more, 'more column')}: --json lists all"

@@ -195,7 +195,7 @@ async def _checked_lane(run: OpenRun, lane: Lane, found: Found | None) -> Checke
         first_row=row,
         reasons=_reasons(run, lane.name, found, totals, is_estimate=sent.is_estimate),
         made_by=_made_by(run, found),
-        keys={} if found is None else {name: found.key(name) for name in found.keys},
+        keys={} if found is None else {name: found.key(name) for name in found.keys or found.counted.present},
         by_file=_by_file(run, found),
         advice=advice(planned.plan.rows, found, sent.datasets),
         exit_code=verdict.exit_code if refused is None else worst([verdict.exit_code, refused.exit_code]),

@@ -64,6 +64,13 @@ class Found:
 
     def key(self, name: str) -> KeyCount:
         """How often the key *name* is there in the rows that would be sent."""
+        if name not in self.keys:  # the destination has no schema
+            present, null = self.counted.present.get(name, 0), self.counted.null.get(name, 0)
+            return KeyCount(
+                present=self._share(present) if present else 0,
+                null=self._share(null) if null else 0,
+                is_estimate=self.counted.rows != self.rows,
+            )
         kinds = self.keys[name].first.keys()
         absent = self._share(self.counted.rows - self.counted.present.get(name, 0)) if Kind.ABSENT in kinds else 0
         null = self._share(self.counted.null.get(name, 0)) if Kind.NULL in kinds else 0

@@ -19,8 +19,10 @@ from bulkup.encoding.choosing import (
 from bulkup.encoding.decision import readable_rows
 from bulkup.encoding.lines import Line, line_count
 from bulkup.model import Block, LongRow
+from bulkup.refusal import Refusal, attempt
 from bulkup.scan.counting import Check, Counts, Parts, alone, look_by_halves
 from bulkup.scan.found import Found
+from bulkup.scan.key_counter import KeyCounter, rows_of
 from bulkup.scan.learned import Learned, ShapeCounts
 from bulkup.scan.measuring import found_of
 from bulkup.scan.seen import Place
@@ -99,7 +101,7 @@ class _Fixed:
         self._first = first
 
     def judge(self, check: Check, counted_every: int) -> Judge:
-        return _FixedJudge(self, check)
+        return _FixedJudge(self, check, counted_every)
 
     def next(self, learned: Learned) -> Way | None:
         fit, rows = _fit(learned)
@@ -119,8 +121,9 @@ def _fit(learned: Learned) -> tuple[int, int]:
 
 
 class _FixedJudge:
-    def __init__(self, way: _Fixed, check: Check) -> None:
+    def __init__(self, way: _Fixed, check: Check, counted_every: int) -> None:
         self._plan = way.plan
+        self._keys = KeyCounter(counted_every)
         self._encoder = way.encoder
         self._is_chosen = way.is_chosen
         self._check = check
@@ -131,8 +134,10 @@ class _FixedJudge:
         if isinstance(item, LongRow):
             self._counts.rejected(self._encoder.reject_long(item), place)
             return 1
+        self._keys.next_block()
         made = self._encoder.encode_whole(item)
         if made is not None:
+            self._count_keys(made.body)
             return self._counts.block(item, made, place)
         lines, blank = look_by_halves(item, self, place, self._check)
         self._counts.blank(blank, place)
@@ -140,18 +145,31 @@ class _FixedJudge:
 
     def take_together(self, item: Block | LongRow, parts: Parts) -> Sequence[int] | None:
         made = self._encoder.encode_whole(item) if isinstance(item, Block) else None
-        return None if made is None or made.rows < made.lines else self._counts.parts(parts)
+        if made is None or made.rows < made.lines:
+            return None
+        self._keys.next_block()
+        self._count_keys(made.body)
+        return self._counts.parts(parts)
 
     def fits(self, part: Block, place: Place) -> bool:
         made = self._encoder.encode_whole(part)
         if made is not None:
+            self._count_keys(made.body)
             self._counts.block(part, made, place)
         return made is not None
+
+    def _count_keys(self, body: bytes) -> None:
+        if not (body and self._keys.counts):
+            return
+        rows = attempt(rows_of, body.replace(b"\n", b","))  # a shortcut leaves breaks
+        if not isinstance(rows, Refusal):  # under `trust` it may be one
+            self._keys.add(rows)
 
     def one(self, part: Block, line: Line, place: Place) -> None:
         made = alone(self._encoder.encode_rows(part))
         if made.reject is None:
             self._counts.row(line, place)
+            self._count_keys(made.body or b"")
             return
         self._counts.rejected(made.reject, place)
         for row in readable_rows(part, self._plan) if self._is_chosen else ():
@@ -165,6 +183,7 @@ class _FixedJudge:
         return Learned(
             files=self._counts.files,
             reasons=self._counts.rejects.reasons,
+            counted=self._keys.of_all,
             readable=self._readable,
             misfits=self._misfits,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -12,7 +12,6 @@ import msgspec
 from bulkup.encoding import BlockEncoder, RowOptions, RowPlan
 from bulkup.encoding.choosing import choose_preset, fitting
 from bulkup.encoding.decision import readable_rows
-from bulkup.encoding.depth import room_to_recurse
 from bulkup.encoding.doubled_keys import DoubledKeys
 from bulkup.encoding.lines import Line, lines_of
 from bulkup.errors import UsageProblem
@@ -20,8 +19,9 @@ from bulkup.model import Block, EncodedBlock, LongRow, Validation
 from bulkup.rows.schema import Column, Holds, Kind, given_columns, infer_column
 from bulkup.scan.counting import Check, Counts, Parts, alone, line_behind, look_by_halves
 from bulkup.scan.found import Found
-from bulkup.scan.learned import KeyCounts, Learned
-from bulkup.scan.look import known, open_to_all, tokens_in
+from bulkup.scan.key_counter import KeyCounter, rows_of
+from bulkup.scan.learned import Learned
+from bulkup.scan.look import known, open_to_all
 from bulkup.scan.measuring import found_of
 from bulkup.scan.seen import Place, Seen, with_row
 
@@ -135,7 +135,7 @@ class WideningJudge:
         self._seen: Mapping[str, Seen] = {}
         self._first_row: Place | None = None
         self._counts = Counts()
-        self._keys = _KeyCounter(counted_every)
+        self._keys = KeyCounter(counted_every)
         self._known: BlockEncoder | None = None
         self._is_fast = False
         self._codecs = 0  # made within this block
@@ -187,7 +187,7 @@ class WideningJudge:
             if self._first_row is None:
                 self._first_row = next(line_behind(block, place, line) for line in lines_of(block) if line.row)
             if self._keys.counts and self._has_gaps:
-                self._keys.add(_rows_of(made.body.replace(b"\n", b",")))  # a shortcut leaves breaks
+                self._keys.add(rows_of(made.body.replace(b"\n", b",")))  # a shortcut leaves breaks
             elif self._keys.counts:
                 self._keys.add_full(self._seen, made.rows)
 
@@ -210,7 +210,7 @@ class WideningJudge:
             self._counts.rejected(made.reject, place)
             return
         self._counts.row(line, place)
-        for row in _rows_of(made.body):
+        for row in rows_of(made.body):
             self._learn({key: token for key, token in row.items() if key not in self._without}, place)
             if self._keys.counts:
                 self._keys.add([row])
@@ -249,48 +249,3 @@ class WideningJudge:
             first_row=self._first_row,
             counted=self._keys.found(self._seen),
         )
-
-
-def _rows_of(body: bytes) -> list[dict[str, msgspec.Raw]]:
-    with room_to_recurse():
-        return tokens_in(b"[" + body + b"]")
-
-
-class _KeyCounter:
-    """Counts keys, and nulls, in the rows of one block of *every* so many: that costs more than the look."""
-
-    def __init__(self, every: int) -> None:
-        self.counts = False
-        self._every = every
-        self._blocks = 0
-        self._rows = 0
-        self._present: Counter[str] = Counter()
-        self._null: Counter[str] = Counter()
-
-    def next_block(self) -> None:
-        """Another block begins."""
-        self.counts = self._blocks % self._every == 0
-        self._blocks += 1
-
-    def add(self, rows: list[dict[str, msgspec.Raw]]) -> None:
-        """Count *rows* of the block."""
-        self._rows += len(rows)
-        for row in rows:
-            self._present.update(row.keys())
-            self._null.update([key for key, token in row.items() if token == _NULL])
-
-    def add_full(self, keys: Iterable[str], rows: int) -> None:
-        """Count *rows* rows, each of which has all *keys*, and none of them null."""
-        self._rows += rows
-        self._present.update(dict.fromkeys(keys, rows))
-
-    def found(self, seen: Mapping[str, Seen]) -> KeyCounts:
-        """Of the keys that were *seen*."""
-        return KeyCounts(
-            self._rows,
-            {name: self._present[name] for name in seen},
-            {name: self._null[name] for name in seen if Kind.NULL in seen[name].first},
-        )
-
-
-_NULL = msgspec.Raw(b"null")

@@ -8,6 +8,7 @@ import io
 import json
 import random
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from bulkup import Collinear, Nebius
 from bulkup.errors import BulkupError
 from bulkup.run.checking import check
 from bulkup.scan import spread
+from bulkup.settings.run import RejectLimit
 from tests.e2e.harness import Bench
 
+NO_LIMIT = RejectLimit(percent=100)
 FEW, ALL = [*range(7), 81], range(7, 40)
 DATASETS = re.compile(r"(about )?([\d,]+) datasets, named")
 
@@ -116,8 +119,9 @@ def source(folder: Path, seed: int) -> tuple[Path, dict[str, Any], dict[str, Any
     if rng.random() < 0.3:
         chosen["preset"] = {chat: "chat", pair: "question-answer", own: "identity"}[make]
     settings: dict[str, Any] = {}
-    if rng.random() < 0.2 and not dirt:  # else the service refuses some
+    if rng.random() < 0.2:
         settings["validation"] = "trust"
+        settings["max_rejects"] = NO_LIMIT  # what the service refuses counts too
     elif rng.random() < 0.3:
         chosen["repair"] = "duplicate-keys=last,nan=null,surrogates=replace"
     return path, chosen, settings
@@ -162,6 +166,17 @@ async def _agree(bench: Bench, path: Path, lane: Nebius | Collinear, **settings:
         return
     assert said is not None
     assert done is not None
+    if refused := _refused_by_the_service(
+        path.parent, name
+    ):  # under `trust`: what is sent is as said, and no more is known
+        assert settings["validation"] == "trust"
+        assert (said.totals.rows_read, said.sent.rows, said.totals.rows_rejected) == (
+            done.rows_read,
+            done.rows_landed + refused,
+            done.rows_rejected - refused,
+        )
+        assert sent > said.sent.requests
+        return
     assert (said.exit_code, said.totals.rows_read, said.sent.rows, said.totals.rows_rejected) == (
         done.exit_code,
         done.rows_read,
@@ -176,6 +191,39 @@ async def _agree(bench: Bench, path: Path, lane: Nebius | Collinear, **settings:
     assert [(row.file, row.row) for why in said.reasons for row in why.places[:1]][:5] == [
         (why.file, why.row_number) for why in done.rejected_for
     ]
+
+
+def _refused_by_the_service(folder: Path, lane: str) -> int:
+    """How many rows of the last run the service has refused."""
+    runs = sorted((folder / "state").glob("*/rejects.jsonl"), key=lambda found: found.stat().st_mtime_ns)
+    letters = [json.loads(line) for line in runs[-1].read_text().splitlines()] if runs else []
+    return sum(letter["lane"] == lane and letter["stage"] == "server" for letter in letters)
+
+
+@pytest.mark.parametrize(
+    ("seed", "make", "preset", "lane"),
+    [(1, pair, "identity", "nebius"), (2, own, "identity", "collinear"), (3, pair, "question-answer", "collinear")],
+)
+async def test_under_trust_with_dirt_what_is_sent_is_as_said(
+    bench: Bench, tmp_path: Path, seed: int, make: Callable[[random.Random], dict[str, Any]], preset: str, lane: str
+) -> None:
+    rng = random.Random(seed)
+    path = tmp_path / "dirty.jsonl"
+    path.write_bytes(written(rng, [make(rng) for _ in range(150)], 0.05, b"\n"))
+    chosen = getattr(bench, lane)(preset=preset)
+    await _agree(bench, path, chosen, validation="trust", max_rejects=NO_LIMIT)
+    assert (_refused_by_the_service(tmp_path, lane) > 0) is (preset == "identity")
+
+
+async def test_labels_are_counted(bench: Bench, tmp_path: Path) -> None:
+    rows = [{"question": "q", "answer": "a"} | ({"ground_truth": n} if n % 3 else {"context": "c"}) for n in range(30)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"question": 1}]))
+    checked = await check(bench.upload(bench.collinear(), source=tmp_path / "rows.jsonl"), tell=lambda _: None)
+    counts = {
+        name: (count.present, count.null, count.is_estimate) for name, count in checked.lanes["collinear"].keys.items()
+    }
+    every = {"conv_prefix": (30, 0, False), "response": (30, 0, False)}
+    assert counts == every | {"ground_truth": (20, 0, False), "context": (10, 0, False)}
 
 
 @pytest.mark.parametrize(("last", "is_exact"), [({"n": 1, "text": "z"}, True), ({"n": 1}, False)])
