@@ -30,6 +30,7 @@ from bulkup.settings.repair import Repair
 __all__ = ["decide", "exploder_of", "readable_rows", "tells_columns"]
 
 _Row = dict[str, Any]
+_KEYS_SAID = 12
 _PROBLEM_CHARS = 2000
 _decode = msgspec.json.Decoder(float_hook=msgspec.Raw).decode
 """No double is made of a number: one that is too large for it is sent as text."""
@@ -79,7 +80,8 @@ def decide(sample: Block | None, target: Target, options: RowOptions, chosen: Ch
             rows = [row for row in rows if missing_in(row, chosen.preset, target, options.turns) is None]
         return _fixed(plan, target.rows, rows, lines)
     if sample is not None and lines and not found and options.schema is None:
-        first = _with_columns(plan, [], [], options).encoder().encode(sample).rejects[0]
+        looking = replace(plan, validation=Validation.FULL)  # under `trust` nothing is said of such a row
+        first = _with_columns(looking, [], [], options).encoder().encode(sample).rejects[0]
         said = f"{target.name}: none of the first rows can be sent, so its columns are not known. The first: "
         raise UsageProblem(one_line(said + first.reason, _PROBLEM_CHARS))
     return _with_columns(plan, rows, lines, options)
@@ -215,6 +217,8 @@ def _fixed(plan: RowPlan, shape: FixedRows, rows: Sequence[_Row], lines: Sequenc
         called = [place for place in places if place.rpartition(".")[2] in TOOL_KEYS]
         drops = " ".join(f"--drop '{place}'" for place in places)
         out = f"leave out with {drops}, or map"
+        if len(places) > _KEYS_SAID:
+            out = "a function or a mapping makes rows without them (--map FILE.py:FUNCTION)"
         beside = [place for place in places if place in SAID_BESIDE]
         if called:
             out = f"it holds no tool calls ({', '.join(called)}); a mapping takes what else is in the rows"
@@ -223,7 +227,10 @@ def _fixed(plan: RowPlan, shape: FixedRows, rows: Sequence[_Row], lines: Sequenc
             out = f"{said_in} may be a part of what the rows say: a function finds a place for it (--map FILE.py:FUNCTION)"
         if plan.mapping is not None:
             out = "take it out of the mapping"
-        said = f"{plan.target.name}: {plan.target.title} has no place for the {what} {', '.join(places)}; {out}"
+        named = ", ".join(list(places)[:_KEYS_SAID]) + (
+            f" and {more:,} more" if (more := len(places) - _KEYS_SAID) > 0 else ""
+        )
+        said = f"{plan.target.name}: {plan.target.title} has no place for the {what} {named}; {out}"
         raise UsageProblem(one_line(said, _PROBLEM_CHARS))
     return _with_variant(plan, lines)
 

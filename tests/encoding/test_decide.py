@@ -11,6 +11,7 @@ from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.encoding import RowOptions, RowPlan, Target, decide
 from bulkup.errors import JournalUnusable, UsageProblem
+from bulkup.model import Validation
 from bulkup.rows.mapping import parse_mapping
 from tests.encoding.lines import block
 
@@ -90,6 +91,13 @@ def test_what_collinear_has_no_place_for_is_refused_at_once(row: object, options
     with pytest.raises(UsageProblem) as caught:
         decided(COLLINEAR, row, **options)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("validation", list(Validation))
+def test_where_no_row_can_be_read_the_first_fault_is_said(validation: Validation) -> None:
+    """Also under `trust`, where such rows are sent as they are once the columns are known."""
+    with pytest.raises(UsageProblem, match=r"none of the first rows can be sent, .* NaN is not a JSON value"):
+        decided(NEBIUS, b'{"a":NaN}', b'{"a":Infinity}', validation=validation)
 
 
 def test_nebius_checks_a_presets_keys_and_leaves_the_rows_alone() -> None:

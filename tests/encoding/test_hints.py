@@ -105,6 +105,13 @@ def test_nulls_are_no_keys_to_find_a_place_for() -> None:
         assert json.loads(made.body) == {"conv_prefix": [user("q")], "response": said("a")}
 
 
+def test_of_many_keys_some_are_named() -> None:
+    words, options = advice("auto", {"question": "q", "answer": "a"} | {f"k{n}": n for n in range(1000)})
+    assert "k10, k11 and 988 more; a function or a mapping makes rows without them" in words
+    assert not options.drop
+    assert len(words) < 300
+
+
 def test_rows_in_another_shape_say_nothing_about_what_may_be_dropped() -> None:
     words, options = advice("chat", {"messages": [user("q"), said("a")]}, {"prompt": "q", "score": 1})
     assert not options.drop, words
