@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from bulkup.model import BLOCK_BYTES
 from bulkup.sources.agreement import agreed_files
 from bulkup.sources.any_range import AnyRangeSource
 from bulkup.sources.beginning import Beginning, BeginningInput, WholeInput
+from bulkup.sources.beside_rows import beside_rows
 from bulkup.sources.decompress import Compression
 from bulkup.sources.format import SourceFile
 from bulkup.sources.inputs import Input, PipeInput
@@ -68,7 +69,7 @@ def open_source(
     resolved = resolve(locators, selection, access)
     if resolved.uris == (STDIN,):
         return _open_stdin(stdin_fd, max_row_bytes, block_bytes, reading, lanes, spool_dir, stdin_held)
-    files, notes = _look_into_all(resolved, reading, known or {})
+    files, notes = _look_into_all(resolved, frozenset(locators), reading, known or {})
     files = _with_renames(files, reading)
     if agrees_later and any(file.format.agree is not None for file in files):
         return SequentialSource(
@@ -79,9 +80,9 @@ def open_source(
 
 
 def _look_into_all(
-    resolved: Resolved, reading: Reading, known: Mapping[str, LookedInto]
+    resolved: Resolved, named: Set[str], reading: Reading, known: Mapping[str, LookedInto]
 ) -> tuple[tuple[SourceFile, ...], tuple[str, ...]]:
-    """The files that hold rows, and what a person should know of them."""
+    """The files that hold rows, and what a person should know of them. Those that a person has *named* do hold some."""
     found: list[Found] = []
     passed: list[str] = []
 
@@ -110,7 +111,16 @@ def _look_into_all(
     notes = [*resolved.notes, *(one.note for one in found if one.note is not None)]
     if passed:
         notes.append(f"passed over, for they hold no JSON: {some_of(passed)}")
-    return tuple(file for one in found for file in one.files), tuple(notes)
+    files = tuple(file for one in found for file in one.files)
+    if len(files) == 1 or named >= set(resolved.uris) or reading.as_lines or reading.rows_at is not None:
+        return files, tuple(notes)
+    beside = beside_rows(files, reading.row_keys) - named
+    if beside:
+        told = some_of([file.uri for file in files if file.uri in beside])
+        notes.append(
+            f"passed over, for each is one object without any key of the rows: {told}; name such a file to send it"
+        )
+    return tuple(file for file in files if file.uri not in beside), tuple(notes)
 
 
 def open_files(
