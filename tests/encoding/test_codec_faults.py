@@ -297,13 +297,13 @@ OWNERS = {
         encoding.shapes encoding.identity encoding.language encoding.mapped encoding.meaning encoding.members encoding.recast
         encoding.row_types encoding.searching encoding.shortcuts encoding.splice encoding.stitched encoding.target
         encoding.utf8 destinations.collinear.presets destinations.collinear.shape destinations.nebius.presets
-        run.retrying run.spooling bench.sweep_rows scan.look scan.seen scan.widening ray_lines""",
+        run.retrying run.spooling bench.sweep_rows scan.key_counter scan.look scan.seen scan.widening ray_lines""",
     "an answer: it is in doubt, or no look": """
         destinations.collinear.wire destinations.collinear.echo destinations.nebius.wire destinations.row_keys destinations.http
         flow.lane_worker""",
     "a config: it is refused": "settings.config rows.mapping cli.emulating run.wish",
     "a source: it cannot be read further": """
-        sources.renaming
+        sources.beside_rows sources.renaming
         sources.decompress sources.separated.conversion sources.json_array
         sources.json_lines sources.json_values sources.lone_object sources.not_rows
         sources.shape sources.stdlib_streams sources.workbook.child sources.workbook.format sources.zstd""",
