@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from math import inf
 from secrets import token_hex
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -44,6 +45,9 @@ from bulkup.tokens.secret import LONG, Token
 from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import check_base_url
 from bulkup.version import VERSION
+
+if TYPE_CHECKING:
+    from bulkup.run.launching import Launcher
 
 __all__ = ["open_run"]
 
@@ -214,6 +218,15 @@ async def _start_workers(run: OpenRun, locks: list[Lock | None], stack: AsyncExi
         ]
         prints = any(lane.context.chosen.rows.function is not None for lane in run.lanes)
         await run.workers.start(count, stack, keep_fds=[lock.fd for lock in held], prints=prints)
+    launcher: Launcher | None = None
+    if is_by_ray:
+        from bulkup.run.launching import RayLauncher
+
+        processes = usable_cpus() if chosen.workers == "auto" else int(chosen.workers)
+        launcher = RayLauncher(run.say, processes=processes, key_file=chosen.worker_key)
+        stack.push_async_callback(
+            launcher.close
+        )  # it is closed last: workers are sent away before it kills what is left
     if chosen.listen is not None:
         listening = run.workers.listen(
             host_and_port(chosen.listen),
@@ -223,10 +236,5 @@ async def _start_workers(run: OpenRun, locks: list[Lock | None], stack: AsyncExi
             authority=run.journal.authority,
             max_row_bytes=chosen.max_row_bytes,
         )
-        if is_by_ray:
-            from bulkup.run.launching import RayLauncher
-
-            processes = usable_cpus() if chosen.workers == "auto" else int(chosen.workers)
-            launcher = RayLauncher(run.say, processes=processes, key_file=chosen.worker_key)
-            stack.push_async_callback(launcher.close)
+        if launcher is not None:
             await launcher.start(listening)

@@ -43,12 +43,22 @@ class _Launcher:
     is_wanted: bool = True
 
     def nodes(self) -> dict[str, str]:
-        """Those that are alive: their ids, and what a person calls them."""
+        """Those that are alive and have the cores: their ids, and what a person calls them."""
         return {
             node["NodeID"]: node["NodeManagerHostname"] + " " + node["NodeID"][:6]
-            for node in self.ray.nodes()
-            if node["Alive"] and node.get("Resources", {}).get("CPU", 0) >= self.order["processes"]
+            for node in self._alive()
+            if node.get("Resources", {}).get("CPU", 0) >= self.order["processes"]
         }
+
+    def _alive(self) -> list[dict[str, Any]]:
+        return [node for node in self.ray.nodes() if node["Alive"]]
+
+    def found(self) -> str:
+        """What there is, in words."""
+        alive, fit = len(self._alive()), len(self.nodes())
+        if fit == alive:
+            return f"nodes: {alive}"
+        return f"nodes: {alive}, of which {fit} have the {self.order['processes']} CPUs that --workers asks for on each"
 
     def look(self, now: float) -> None:
         """Bury who is gone, and place who is missing."""
@@ -122,7 +132,7 @@ def main() -> None:
         )
         return
     launcher = _Launcher(ray, order)
-    _say(f"Ray: connected; {len(launcher.nodes())} nodes are alive", ready=True)
+    _say(f"Ray: connected; {launcher.found()}", ready=True)
     ended = threading.Event()
     threading.Thread(target=_wait_for_end, args=(ended,), daemon=True).start()
     while not ended.is_set():

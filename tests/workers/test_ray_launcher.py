@@ -82,8 +82,10 @@ def launcher(ray: Ray) -> ray_launcher._Launcher:
 
 
 def test_one_on_each_node_that_has_the_cores_and_ray_restarts_none(ray: Ray) -> None:
-    ray.alive["cccccccc"] = 1
     made = launcher(ray)
+    assert made.found() == "nodes: 2"
+    ray.alive["cccccccc"] = 1
+    assert made.found() == "nodes: 3, of which 2 have the 2 CPUs that --workers asks for on each"
     made.look(0.0)
     made.look(2.0)
     assert placed(ray) == ["aaaaaaaa", "bbbbbbbb"]
