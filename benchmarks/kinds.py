@@ -10,6 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from benchmarks.rows import pack
+
 __all__ = ["Kind", "write"]
 
 _GROUP_ROWS = 1000
@@ -28,6 +30,9 @@ class Kind(StrEnum):
     """In groups of a million rows, as pandas writes them."""
 
     ARROW = "arrow"
+
+    GZ = "jsonl.gz"
+    ZST = "jsonl.zst"
 
 
 def write(rows: Path, path: Path, kind: Kind) -> None:
@@ -83,11 +88,24 @@ def _arrow(rows: Path, path: Path) -> None:
         writer.close()
 
 
+def _gz(rows: Path, path: Path) -> None:
+    pack(rows, path)
+
+
+def _zst(rows: Path, path: Path) -> None:
+    import zstandard
+
+    with rows.open("rb") as lines, path.open("wb") as out:
+        zstandard.ZstdCompressor().copy_stream(lines, out)
+
+
 _WRITERS: dict[Kind, Callable[[Path, Path], None]] = {
     Kind.CSV: _csv,
     Kind.PARQUET: _parquet(_GROUP_ROWS),
     Kind.LARGE_GROUPS: _parquet(_LARGE_GROUP_ROWS),
     Kind.ARROW: _arrow,
+    Kind.GZ: _gz,
+    Kind.ZST: _zst,
 }
 
 

@@ -102,7 +102,7 @@ def told_by(case: str, ended: Ended) -> dict[str, Any]:
 
 def alone(case: Case, bench: Bench) -> Metrics:
     """A contender that sends nothing: it is given the file, where it has arguments at all."""
-    source = bench.source(case.shape, bench.sized(case.share))
+    source = bench.source(case.shape, bench.sized(case.share), kind=case.kind)
     source.warm()
     command = [bench.python(case.peer), "-m", case.module, *case.arguments, "--source", str(source.path)]
     ended = watched(command, environment=bench.environment(), timeout_s=bench.timeout_s)

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from benchmarks.kinds import Kind
 from benchmarks.results import Results
+from benchmarks.suites.formats import PACKED
 from benchmarks.suites.growth import SIZES
 from benchmarks.suites.peers import PEERS
 from benchmarks.suites.quota import FIXED, PLATEAUS
@@ -195,6 +197,21 @@ def _format(rows: str, kind: str) -> Callable[[Results], float | None]:
     )
 
 
+def _packed(kind: Kind) -> Callable[[Results], float | None]:
+    """Of what it takes to unpack the file alone, or to send its rows as JSON lines: whichever is slower."""
+
+    def value(results: Results) -> float | None:
+        rows = {"what": "format", "rows": "rows as they are"}
+        bounds = [
+            _speed(results, {"what": "unpacking", "kind": str(kind)}),
+            _speed(results, {**rows, "kind": str(Kind.JSON_LINES)}),
+        ]
+        known = [speed for speed in bounds if speed is not None]
+        return _ratio(_speed(results, {**rows, "kind": str(kind)}), min(known)) if len(known) == len(bounds) else None
+
+    return value
+
+
 def _format_memory(results: Results) -> float | None:
     found = [line.value("peak_pss_mib") for line in results.lines() if line.labels.get("what") == "format"]
     return max((peak for peak in found if peak is not None), default=None)
@@ -276,6 +293,10 @@ TARGETS: tuple[Target, ...] = (
             ("chats", "parquet", 0.6), ("chats", "large.parquet", 0.6), ("chats", "arrow", 0.6), ("prompts", "csv", 0.4),
             ("small rows", "csv", 0.4),
         )
+    ),
+    *(
+        Target("6", f"{kind}, of the slower of unpacking alone and JSON lines", Bound.AT_LEAST, 0.8, _packed(kind))
+        for kind in PACKED
     ),
     Target("6", "any format: peak in all", Bound.AT_MOST, MIB_OF_ANY, _format_memory, "MiB"),
     Target("4", "quota told, or told by headers: of the least time", Bound.AT_MOST, 1.05, _quota("times_least", *_TOLD)),

@@ -1,17 +1,19 @@
-"""The same rows as JSON lines and in other formats, into Collinear."""
+"""The same rows as JSON lines and in other formats, into Collinear; and what it takes to unpack them and nothing else."""
 
 from __future__ import annotations
 
 from benchmarks.bench import Bench
 from benchmarks.case import Case
 from benchmarks.kinds import Kind
-from benchmarks.measure import sent
+from benchmarks.measure import alone, sent
 from benchmarks.rows import Shape
 from benchmarks.suites.uploads import UPLOAD
 
-__all__ = ["ROWS", "cases"]
+__all__ = ["PACKED", "ROWS", "cases"]
 
+PACKED = (Kind.GZ, Kind.ZST)
 ROWS: dict[str, tuple[Shape, tuple[str, ...], tuple[Kind, ...]]] = {
+    "rows as they are": (Shape.COLLINEAR, (), (Kind.JSON_LINES, *PACKED)),
     "chats": (
         Shape.CHAT,
         ("--preset", "chat"),
@@ -25,7 +27,19 @@ ROWS: dict[str, tuple[Shape, tuple[str, ...], tuple[Kind, ...]]] = {
 
 def cases(bench: Bench) -> list[Case]:
     """One worker each."""
-    return [
+    unpacking = [
+        Case(
+            suite="formats",
+            name=f"{kind.rpartition('.')[2]} unpacked alone",
+            measure=alone,
+            module="benchmarks.contenders.unpacking",
+            kind=kind,
+            sink=None,
+            labels={"what": "unpacking", "kind": str(kind)},
+        )
+        for kind in PACKED
+    ]
+    return unpacking + [
         Case(
             suite="formats",
             name=f"bulkup, {rows} into Collinear, {kind}",

@@ -15,6 +15,9 @@ DEFAULT_WINDOW_BYTES = 128 * 1024 * 1024
 
 LARGEST_WINDOW_BYTES = 2 * 1024 * 1024 * 1024
 
+_BLOCK_BYTES = 128 * 1024
+"""What a block decodes to at most."""
+
 _MAGIC = 0xFD2FB528
 _SKIPPABLE = 0x184D2A50
 
@@ -43,12 +46,10 @@ class Zstd:
         self._raw = self._raw + raw if self._raw else raw
 
     def pull(self, limit: int) -> bytes:
-        while (unit := self._unit()) is not None:
-            if not unit:
-                continue
+        while units := self._units(max(1, limit // _BLOCK_BYTES)):
             if self._frame is None:
                 self._frame = zstandard.ZstdDecompressor(max_window_size=self._window_bytes).decompressobj()
-            data: bytes = decoded("zstd", self._frame.decompress, unit)
+            data: bytes = decoded("zstd", self._frame.decompress, b"".join(units))
             if self._frame.eof:
                 self._frame, self._last = None, False
             elif self._last and not self._checksum:
@@ -56,6 +57,20 @@ class Zstd:
             if data:
                 return data
         return b""
+
+    def _units(self, most: int) -> list[bytes]:
+        """A frame's header, or up to *most* of what follows in it: each call of the library makes other threads wait."""
+        units: list[bytes] = []
+        while len(units) < most and not (units and self._last and not self._checksum):
+            begins = self._frame is None and not units
+            unit = self._unit()
+            if unit is None:
+                break
+            if unit:
+                units.append(unit)
+                if begins:
+                    break
+        return units
 
     def _unit(self) -> bytes | None:
         """The next frame header, block or checksum; empty for what is skipped, None where it is not all there."""
@@ -67,8 +82,9 @@ class Zstd:
         if self._frame is None:
             return self._header()
         if self._last:
-            self._checksum = False
-            return self._take(4)
+            checksum = self._take(4)
+            self._checksum = checksum is None
+            return checksum
         if len(self._raw) < 3:
             return None
         header = int.from_bytes(self._raw[:3], "little")

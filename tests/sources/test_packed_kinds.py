@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.sources import Compression, Reading, encoding_named, inspect, open_source
+from bulkup.sources.zstd import Zstd
 from tests.sources.reading import read_all, rows_of
 from tests.sources.test_sequential import rows_until_error
 
@@ -47,6 +48,27 @@ def _source(path: Path, **reading: Any) -> Any:
 
 def _rows(path: Path, **reading: Any) -> list[bytes]:
     return [row.data for row in read_all(_source(path, **reading))]
+
+
+@pytest.mark.parametrize("has_checksum", [False, True])
+@pytest.mark.parametrize("piece", [1, 7, 1 << 20])
+def test_a_zstd_frame_is_whole_or_cut_off_in_whatever_pieces_it_comes(has_checksum: bool, piece: int) -> None:
+    packer = zstandard.ZstdCompressor(write_checksum=has_checksum)
+    frames = packer.compress(b"") + packer.compress(LINES) + b"\x50\x2a\x4d\x18\x01\0\0\0x" + packer.compress(LINES)
+
+    def unpacked(data: bytes) -> tuple[bytes, bool]:
+        decoder, made = Zstd(), b""
+        for at in range(0, len(data), piece):
+            decoder.push(data[at : at + piece])
+            while part := decoder.pull(256 * 1024):
+                made += part
+        return made, decoder.whole
+
+    assert unpacked(frames) == (LINES * 2, True)
+    for cut in (1, 3, 4, 5, 9):
+        made, is_whole = unpacked(frames[:-cut])
+        assert not is_whole
+        assert made.startswith(LINES)
 
 
 @pytest.mark.parametrize("inner", [None, *PACKINGS])
