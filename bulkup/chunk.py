@@ -33,6 +33,7 @@ class Evidence(StrEnum):
     """By what a chunk counts as landed."""
 
     ANSWER = "answer"
+    KEPT_ANSWER = "kept answer"
     READ_BACK = "read-back"
     COUNT = "count"
     PERSON = "a person"

@@ -19,6 +19,7 @@ SHOWN_DOUBTS = 10
 SHOWN_DATASETS = 3
 EVIDENCE = {
     Evidence.ANSWER: "the service's answer",
+    Evidence.KEPT_ANSWER: "the service's answer, which a worker had kept",
     Evidence.READ_BACK: "reading back",
     Evidence.COUNT: "the row count",
     Evidence.PERSON: "a person's word",

@@ -7,6 +7,7 @@ Each lives as long as its name says, and nothing in it is exchanged for another.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import field
 from typing import Any
 
 from bulkup.authority import UNENDING, Authority
@@ -22,6 +23,7 @@ from bulkup.flow.creation import Creation
 from bulkup.flow.executors import Executors
 from bulkup.flow.fence import Fence
 from bulkup.flow.halt import Halt
+from bulkup.flow.kept_answers import KeptAnswers
 from bulkup.flow.limit import BodyLimit
 from bulkup.flow.plan import LanePlan
 from bulkup.flow.processes import LaneWorkers
@@ -95,6 +97,8 @@ class LaneContext:
     log: Callable[[str, dict[str, Any]], None] = _unheard
     authority: Authority = UNENDING
     """Without it nothing is sent."""
+    kept: KeptAnswers = field(default_factory=KeptAnswers)
+    """Answers that workers have kept."""
 
     @property
     def name(self) -> str:

@@ -117,6 +117,7 @@ class Delivery:
         chunk = prepared.chunk
         tries = self._requests.tries()
         while True:
+            chunk = replace(chunk, attempts=chunk.attempts + 1)
             outcome = await self._attempt(chunk, prepared, size)
             if isinstance(outcome, Accepted | TooLarge | RowsRefused):
                 return outcome
@@ -163,7 +164,7 @@ class Delivery:
         slot.begin()
         try:
             await checkpoint_if_cancelled()
-            came = await self._round.executors.send(prepared, sent)
+            came = await self._round.executors.send(prepared, chunk.attempts, sent)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await self._recorder.broke_off(chunk, error, has_sent=slot.has_sent)
@@ -177,4 +178,5 @@ class Delivery:
         took_s = self._clock.monotonic() - slot.began_s
         with anyio.CancelScope(shield=True):  # journal and totals must not part when the lane ends in between
             await self._recorder.outcome(chunk, size, outcome, came.ids, took_s)
+        self._round.executors.recorded(chunk.id, chunk.attempts)
         return outcome

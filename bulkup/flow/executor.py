@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bulkup.flow.orders import LaneOrder
-from bulkup.workers import Tell
+from bulkup.workers import Attempt, Tell
 
 __all__ = ["Executor", "Hold"]
 
@@ -35,6 +35,10 @@ class Executor(Protocol):
 
     def forget(self, key: int) -> None:
         """Let go of what is under *key*, if anything is."""
+        ...
+
+    def recorded(self, attempt: Attempt) -> None:
+        """What came of that *attempt* (lane, tile, child, number) is in the journal: nobody need keep it."""
         ...
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar, cast
 
 import anyio
 
-from bulkup.chunk import Chunk
+from bulkup.chunk import Chunk, ChunkId
 from bulkup.errors import SourceUnreadable
 from bulkup.flow.draft import Drafted
 from bulkup.flow.executor import Executor, Hold
@@ -81,6 +81,7 @@ class Executors:
         self._token = token
         self._keys = itertools.count()
         self._drafters: dict[int, WorkerProcess] = {}
+        self._senders: dict[ChunkId, Executor] = {}
 
     @property
     def ahead(self) -> int:
@@ -156,13 +157,14 @@ class Executors:
             except WorkerLost:
                 continue
 
-    async def send(self, prepared: Prepared, on_bytes: Callable[[int], None]) -> Sent:
-        """One attempt. *on_bytes* has been called before this ends, or is cancelled, if a byte of the body may have left.
+    async def send(self, prepared: Prepared, attempt: int, on_bytes: Callable[[int], None]) -> Sent:
+        """One attempt, of that number. *on_bytes* has been called before this ends, or is cancelled, if a byte of the body may
+        have left.
 
         Raises `SourceChanged` and `SourceUnreadable` where its rows cannot be read again as they were: then it was not sent whole.
         """
         executor, key = await self._rows_of(prepared)
-        order = SendChunk(self._lane, prepared.chunk, key, self._token.current.header(), known_secrets())
+        order = SendChunk(self._lane, prepared.chunk, attempt, key, self._token.current.header(), known_secrets())
 
         def told(word: object) -> None:
             count = word.bytes if isinstance(word, LastWord) else cast("int", word)
@@ -174,7 +176,15 @@ class Executors:
         except WorkerLost:
             on_bytes(0)
             return Sent(InDoubt("the worker that was sending it has ended, or does not answer any more"))
+        if isinstance(came.outcome, Accepted):
+            self._senders[prepared.chunk.id] = executor
         return came if known_secrets() == order.secrets else _kept_quiet(came)
+
+    def recorded(self, chunk: ChunkId, attempt: int) -> None:
+        """What came of that *attempt* at *chunk* is in the journal."""
+        executor = self._senders.pop(chunk, None)
+        if executor is not None:
+            executor.recorded((self._lane, chunk.tile, chunk.child, attempt))
 
     def hold(self, encoded: list[bytes]) -> Hold:
         """Encoded rows that are here already, held here."""

@@ -23,7 +23,8 @@ from bulkup.flow.sending import Sending
 from bulkup.flow.settler import Settler
 from bulkup.flow.stop_rules import StopRules
 from bulkup.flow.tally import ToldTotals
-from bulkup.journal.facts import AUDITED, LANE_END, LARGEST_BODY, LAST_TROUBLE, PLANNED_WHOLE
+from bulkup.journal import LaneJournal
+from bulkup.journal.facts import AUDITED, FAR_LEASE_S, LANE_END, LARGEST_BODY, LAST_TROUBLE, PLANNED_WHOLE
 from bulkup.light_dataclass import as_dict
 from bulkup.settings.config import OnDoubt
 
@@ -31,9 +32,15 @@ if TYPE_CHECKING:
     from bulkup.doubt.verification import Sample
     from bulkup.flow.verifier import Verifier
 
-__all__ = ["Lane"]
+__all__ = ["Lane", "recovered"]
 
 logger = logging.getLogger("bulkup")
+
+
+async def recovered(journal: LaneJournal, now: float) -> int:
+    """What stood as sending when the last process ended is in doubt; how many chunks that is. *now*: Unix time. Workers of other
+    machines may go on to send for as long as their lease: a byte of theirs may leave until then."""
+    return await journal.recover(now + await journal.fact(FAR_LEASE_S))
 
 
 class Lane:
@@ -69,7 +76,7 @@ class Lane:
     async def take_up(self) -> None:
         """What an earlier process left: doubts, totals, and whether the source was planned whole."""
         lane = self.context
-        if lost := await lane.journal.recover(lane.clock.unix()):
+        if lost := await recovered(lane.journal, lane.clock.unix()):
             what = "1 chunk was" if lost == 1 else f"{lost:,} chunks were"
             lane.say(f"{what} being sent when the last process ended: in doubt")
         lane.tally.totals = ToldTotals.of(await lane.journal.totals(), self._log_move)

@@ -15,6 +15,7 @@ from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Outcome
 from bulkup.sources import SourceFile
+from bulkup.workers import Attempt
 
 __all__ = [
     "AddLines",
@@ -23,6 +24,7 @@ __all__ = [
     "DraftAll",
     "DraftClean",
     "Forget",
+    "KeptAnswer",
     "LaneOrder",
     "LastWord",
     "NextPart",
@@ -134,11 +136,13 @@ class SendChunk:
     """One attempt, answered with `Sent`. The rows are what is held under *key*, or where that is None the chunk's range of the
     file. *secrets* are all that the run knows: they are kept out of what is said of it.
 
-    The words before the answer are numbers of bytes that were handed to the connection, and in the end a `LastWord`.
+    *attempt* is its number, from 1, as the journal counts them. The words before the answer are numbers of bytes that were handed
+    to the connection, and in the end a `LastWord`.
     """
 
     lane: str
     chunk: Chunk
+    attempt: int
     key: int | None
     authorization: str = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
@@ -161,6 +165,26 @@ class Sent:
 
     outcome: Outcome
     ids: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """From a worker: the service has stored a chunk whole, as it answered to an *attempt* that the run with the token *run* had
+    ordered; whether that run was told is not known. *ids* as `Sent` has them."""
+
+    run: str
+    lane: str
+    tile: int
+    child: int
+    attempt: int
+    rows_hash: bytes
+    remote_id: str
+    ids: bytes
+
+    @property
+    def key(self) -> Attempt:
+        """Which attempt it is about, among those of its run."""
+        return (self.lane, self.tile, self.child, self.attempt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from bulkup.flow.lane_worker import LaneWorker
 from bulkup.flow.orders import Forget, LaneOrder, LastWord, OpenLane, SendChunk
 from bulkup.flow.plan import LanePlan
 from bulkup.sources import Source
-from bulkup.workers import Pool, Tell, WorkerLost
+from bulkup.workers import Attempt, Pool, Tell, WorkerLost
 
 __all__ = ["LaneWorkers", "ThisProcess", "WorkerProcess"]
 
@@ -36,6 +36,9 @@ class ThisProcess:
     def forget(self, key: int) -> None:
         """As the seam says."""
         self._worker.forget(key)
+
+    def recorded(self, attempt: Attempt) -> None:
+        """As the seam says: it keeps nothing."""
 
     def hold(self, key: int, encoded: list[bytes]) -> Hold:
         """Encoded rows that are here already, held as if they had been drafted by an order."""
@@ -92,6 +95,10 @@ class WorkerProcess:
     def forget(self, key: int) -> None:
         """As the seam says."""
         self._pool.tell(self._number, Forget(self._lane, key))
+
+    def recorded(self, attempt: Attempt) -> None:
+        """As the seam says."""
+        self._pool.recorded(self._number, attempt)
 
 
 class LaneWorkers:

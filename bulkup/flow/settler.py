@@ -10,7 +10,7 @@ from typing import assert_never
 
 from anyio import CancelScope
 
-from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState
+from bulkup.chunk import FAILED_ONCE, Chunk, ChunkState, Evidence
 from bulkup.destinations.base import ReadBackUnavailable
 from bulkup.doubt.settlement import (
     PATIENCE_QUIET_PERIODS,
@@ -62,6 +62,7 @@ class Settler:
         self._tally = lane.tally
         self._clock = lane.clock
         self._quiet_s = lane.chosen.run.settle_after_s
+        self._kept = lane.kept
         self._rows = StoredRows(planned)
 
     async def settle(self, *, patience_s: float = inf) -> None:
@@ -74,9 +75,18 @@ class Settler:
         page_backs = self._tally.page_backs
         looks: list[Look] = []
         resendable = held = landed = 0
+        told = 0
         while chunks := await self._journal.open_chunks(ChunkState.IN_DOUBT):
+            self._kept.heard()
+            if found := [chunk for chunk in chunks if self._kept.of(chunk) is not None]:
+                for chunk in found:
+                    await self._take_answer(chunk)
+                told += len(found)
+                continue
             looks.append(await self._polled(await self._look(), {chunk.name for chunk in chunks}))
             verdicts = await self._judge(chunks, looks)
+            if any(self._kept.of(chunk) is not None for chunk in chunks):
+                continue  # judged without what is known now: one that is stored takes no other's place
             by_id = {chunk.id: chunk for chunk in chunks}
             for verdict in verdicts:
                 await self._carry_out(by_id[verdict.chunk], verdict)
@@ -87,6 +97,8 @@ class Settler:
             if not waits:
                 break
             await self._wait(waits)
+        if told:
+            self._lane.say(f"{told:,} of the chunks in doubt had landed: workers had kept the service's answers")
         if looks:
             paged = ", rows paged back" if self._tally.page_backs > page_backs else ""
             counts = [
@@ -175,9 +187,24 @@ class Settler:
         pacing = self._requests.pacing
         pacing.waiting_for_evidence, pacing.next_look = waits[0].why, until
         try:
-            await self._halt.unless_halted(lambda: self._clock.sleep(max(MIN_WAIT_S, until - self._clock.unix())))
+            wait_s = max(MIN_WAIT_S, until - self._clock.unix())
+            await self._halt.unless_halted(lambda: self._kept.or_news(self._clock.sleep(wait_s)))
         finally:
             pacing.waiting_for_evidence = ""
+
+    async def _take_answer(self, chunk: Chunk) -> None:
+        """A worker has kept the service's answer: *chunk* is stored."""
+        answer = self._kept.of(chunk)
+        assert answer is not None
+        with CancelScope(shield=True):
+            await self._landed(chunk, answer.remote_id, Evidence.KEPT_ANSWER, answer.ids)
+        self._kept.recorded(answer)
+
+    async def _landed(self, chunk: Chunk, remote_id: str, evidence: Evidence, ids: bytes = b"") -> None:
+        await self._journal.landed(chunk.id, remote_id, evidence=evidence, ids=ids)
+        self._tally.totals.move(chunk, ChunkState.IN_DOUBT, ChunkState.LANDED)
+        self._tally.rows_landed += chunk.rows
+        self._on_present()
 
     async def _carry_out(self, chunk: Chunk, verdict: Verdict) -> None:
         with CancelScope(shield=True):  # journal and totals must not part when the lane ends in between
@@ -187,10 +214,7 @@ class Settler:
         totals = self._tally.totals
         match verdict:
             case Present(_, remote_id):
-                await self._journal.landed(chunk.id, remote_id, evidence=self._policy.evidence)
-                totals.move(chunk, ChunkState.IN_DOUBT, ChunkState.LANDED)
-                self._tally.rows_landed += chunk.rows
-                self._on_present()
+                await self._landed(chunk, remote_id, self._policy.evidence)
             case Absent() if chunk.was_answered:
                 await self._journal.set_fact(REFUSALS_STORE_NOTHING, True)
                 await self._journal.plan_again(chunk.id)

@@ -30,6 +30,7 @@ __all__ = [
     "CLOCK",
     "DECISIONS",
     "FAILED_DATASETS",
+    "FAR_LEASE_S",
     "FILES",
     "FINISHED_AT",
     "LANE_END",
@@ -41,6 +42,7 @@ __all__ = [
     "PLANNED_WHOLE",
     "REFUSALS_STORE_NOTHING",
     "RUN_END",
+    "RUN_TOKEN",
     "SCAN",
     "STARTED_AT",
     "SURVEY",
@@ -67,6 +69,7 @@ T = TypeVar("T")
 
 _Count = Annotated[int, Meta(ge=0)]
 _Size = Annotated[int, Meta(ge=1)]
+_Seconds = Annotated[float, Meta(ge=0, le=3600)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +320,9 @@ UPLOAD: RunFact[UploadRecord | None] = RunFact("upload", UploadRecord, None)
 CLOCK: RunFact[Anchor | None] = RunFact("clock", Anchor, None, is_needed=False)
 """Where the run's timeline begins."""
 
+RUN_TOKEN: RunFact[str | None] = RunFact("run token", str, None)
+"""Made by chance: by it workers of other machines tell this run from every other."""
+
 STARTED_AT: RunFact[str | None] = RunFact("started_at", str, None, check=_is_moment)
 """When the run began to send for the first time."""
 
@@ -363,6 +369,9 @@ FAILED_DATASETS: LaneFact[tuple[str, ...]] = LaneFact("failed datasets", tuple[s
 
 DECISIONS: LaneFact[tuple[Decided, ...]] = LaneFact("decisions", tuple[Decided, ...], ())
 """What people have decided, in that order."""
+
+FAR_LEASE_S: LaneFact[float] = LaneFact("lease of far workers", _Seconds, 0.0)
+"""So long workers of other machines may go on to send once they have lost their run, s; 0 as long as none may have come."""
 
 LARGEST_BODY: LaneFact[int] = LaneFact("largest body", _Count, 0)
 """Bytes of the largest body that was sent."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from secrets import token_hex
 
 from bulkup.authority import Authority
 from bulkup.errors import UsageProblem
+from bulkup.journal import Journal
+from bulkup.journal.facts import FAR_LEASE_S, RUN_TOKEN
 from bulkup.journal.state_files import read_in
 from bulkup.light_dataclass import dataclass
 from bulkup.run.folder import RunFolder, write_private
@@ -19,7 +22,7 @@ from bulkup.workers.far import FarWorker, Frames
 from bulkup.workers.keys import RunKey, WorkerKey, make_keys
 from bulkup.workers.lease import LEASE_S, LOST_S
 
-__all__ = ["FarWorkers", "Listening", "worker_key_at"]
+__all__ = ["FarWorkers", "Listening", "expected_in", "worker_key_at"]
 
 RUN_KEY = "run.key"
 WORKER_KEY = "worker.key"
@@ -50,12 +53,14 @@ class FarWorkers:
         authority: Authority,
         say: Callable[[str], None],
         *,
+        token: str,
         max_row_bytes: int,
     ) -> None:
-        """*authority* is the run's: a worker's lease is renewed only while it holds."""
+        """*authority* is the run's: a worker's lease is renewed only while it holds. *token*: the run's, as workers know it."""
         self._pool = pool
         self._authority = authority
         self._say = say
+        self._token = token
         self._max_bytes = MESSAGE_BYTES + 2 * max_row_bytes
         self._known: dict[int, tuple[FarWorker, str]] = {}
         self._door: Door | None = None
@@ -101,7 +106,7 @@ class FarWorkers:
         left_s = self._authority.left_s
         if hello.epoch > self._authority.epoch or left_s <= 0:
             return Refused("another process has taken over the run", is_final=False)
-        return Welcome(self._authority.epoch, min(left_s, LEASE_S), self._max_bytes)
+        return Welcome(self._authority.epoch, min(left_s, LEASE_S), self._max_bytes, self._token)
 
     def _taken(self, frames: Frames, hello: Hello) -> None:
         link = FarWorker(frames, at_run, self._authority, lease_s=LEASE_S, lost_s=LOST_S)
@@ -113,6 +118,17 @@ class FarWorkers:
         self._say(
             f"a worker on {_word(hello.host)} is bulkup {_word(hello.version)} and was sent away: this run is bulkup {VERSION}"
         )
+
+
+async def expected_in(journal: Journal, lanes: Sequence[str]) -> str:
+    """Have *journal* know, before any can, that workers of other machines may send for *lanes*; the run's token."""
+    token = await journal.fact(RUN_TOKEN)
+    if token is None:
+        token = token_hex(16)
+        await journal.set_fact(RUN_TOKEN, token)
+    for lane in lanes:
+        await journal.lane(lane).set_fact(FAR_LEASE_S, LEASE_S)
+    return token
 
 
 def worker_key_at(path: str | None, text: str | None) -> WorkerKey:

@@ -7,6 +7,7 @@ a worker that may not send any more ends as a whole and its sockets are reset. O
 from __future__ import annotations
 
 import asyncio
+import gc
 import mmap
 import os
 import signal
@@ -14,22 +15,23 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from functools import partial
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from bulkup.errors import BulkupError, ExitCode, UsageProblem
+from bulkup.flow.orders import KeptAnswer, SendChunk, Sent
 from bulkup.light_dataclass import dataclass
+from bulkup.run.keeping import Kept, hand_over_to, handed_over
 from bulkup.run.wire import at_worker
 from bulkup.run.worker import Worker
 from bulkup.version import VERSION
-from bulkup.workers.channel import Leaving
+from bulkup.workers.channel import Leaving, News
 from bulkup.workers.door import PROTOCOL, Hello, NotThere, TurnedAway, knock
 from bulkup.workers.far import FarRun, Frames, Ping
 from bulkup.workers.keys import WorkerKey
 from bulkup.workers.lease import Lease, machine_clock
-from bulkup.workers.serving import Serving
+from bulkup.workers.serving import Handler, Serving, Tell
 
 __all__ = ["Joining", "join"]
 
@@ -82,6 +84,8 @@ class _Keeper:
         self._running: dict[int, float] = {}
         self._due: list[tuple[float, float]] = [(0.0, AGAIN_S)] * joining.processes
         self._waits: dict[int, float] = {}
+        self._kept: list[KeptAnswer] = []  # what processes that have lost their run have left for the next ones
+        self._given: dict[int, tuple[list[KeptAnswer], IO[bytes]]] = {}
         self._seen_at = time.monotonic()
         self._is_told_to_end = False
         self._ends: list[ExitCode] = []
@@ -89,6 +93,7 @@ class _Keeper:
     def keep(self) -> ExitCode:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._told_to_end)
+        gc.freeze()  # what was imported stays shared, and is not looked through again
         while self._running or self._due:
             self._start_those_that_are_due()
             self._hear_of_one()
@@ -108,10 +113,15 @@ class _Keeper:
         for entry in [entry for entry in self._due if entry[0] <= now]:
             self._due.remove(entry)
             blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+            (given, self._kept), handed = (self._kept, []), hand_over_to()
             pid = os.fork()
             if pid == 0:
-                _be_a_worker(self._joining, self._epoch, is_first=entry[1] <= AGAIN_S, unblock=blocked)
+                for _, file in self._given.values():
+                    file.close()
+                work = _session(self._joining, self._epoch, given, handed, is_first=entry[1] <= AGAIN_S)
+                _be_a_worker(self._joining, work, unblock=blocked)
             self._running[pid] = now
+            self._given[pid] = given, handed
             self._waits[pid] = entry[1]
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
@@ -120,6 +130,10 @@ class _Keeper:
         if pid == 0:
             time.sleep(0.05)
             return
+        given, handed = self._given.pop(pid)
+        with handed:
+            left = handed_over(handed)
+        self._kept += given if left is None else left
         wait_s = self._waits.pop(pid)
         self._running.pop(pid)
         code = os.waitstatus_to_exitcode(status)
@@ -135,7 +149,7 @@ class _Keeper:
         self._due.append((now + wait_s, min(2 * wait_s, AGAIN_AT_MOST_S)))
 
 
-def _be_a_worker(joining: Joining, epoch: mmap.mmap, *, is_first: bool, unblock: set[int | signal.Signals]) -> NoReturn:
+def _be_a_worker(joining: Joining, work: Coroutine[None, None, int], *, unblock: set[int | signal.Signals]) -> NoReturn:
     """In a process that was just forked."""
     code = int(ExitCode.INTERNAL)
     try:
@@ -143,7 +157,7 @@ def _be_a_worker(joining: Joining, epoch: mmap.mmap, *, is_first: bool, unblock:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, unblock)
-        code = asyncio.run(_session(joining, epoch, is_first=is_first))
+        code = asyncio.run(work)
     except BulkupError as error:
         joining.say(str(error))
         code = int(error.exit_code)
@@ -154,8 +168,11 @@ def _be_a_worker(joining: Joining, epoch: mmap.mmap, *, is_first: bool, unblock:
         os._exit(code)
 
 
-async def _session(joining: Joining, epoch: mmap.mmap, *, is_first: bool) -> int:
-    """From the knock to the end; the process's exit code."""
+async def _session(
+    joining: Joining, epoch: mmap.mmap, given: list[KeptAnswer], handed: IO[bytes], *, is_first: bool
+) -> int:
+    """From the knock to the end; the process's exit code. *given* was kept by processes before this one; what is kept when the run
+    is lost goes into *handed*."""
     try:
         run = await _Doors(joining, _EPOCH.unpack(epoch[:])[0], is_first=is_first).first()
     except TurnedAway as error:
@@ -166,18 +183,21 @@ async def _session(joining: Joining, epoch: mmap.mmap, *, is_first: bool) -> int
     epoch[:] = _EPOCH.pack(run.epoch)
     lease = Lease(run.epoch, run.asked_at, run.lease_s)
     joining.say(f"at work for the run at {run.address}")
-    return await _work(joining, run.address, FarRun(run.frames, at_worker, lease), lease)
+    return await _Session(
+        joining, run.address, FarRun(run.frames, at_worker, lease), lease, Kept(run.token, given), handed
+    ).work()
 
 
 @dataclass(frozen=True, slots=True)
 class _Reached:
-    """A run that has welcomed this worker, at *address*, when it was *asked_at*."""
+    """A run that has welcomed this worker, at *address*, when it was *asked_at*. *token*: the run's."""
 
     address: str
     asked_at: float
     frames: Frames
     epoch: int
     lease_s: float
+    token: str
 
 
 class _Doors:
@@ -249,7 +269,7 @@ class _Doors:
         if welcome.epoch < self._epoch:  # it has been succeeded, and does not know yet
             frames.abort()
             raise NotThere(f"{address}: another process has taken over the run")
-        return _Reached(address, asked_at, frames, welcome.epoch, welcome.lease_s)
+        return _Reached(address, asked_at, frames, welcome.epoch, welcome.lease_s, welcome.run)
 
     def _say_once(self, why: str) -> None:
         if self._says and why not in self._said:
@@ -257,54 +277,96 @@ class _Doors:
             self._joining.say(f"{why}; trying again for up to {self._joining.retry_for_s:,.0f} s")
 
 
-async def _work(joining: Joining, address: str, run: FarRun, lease: Lease) -> int:
-    serving = Serving(run, partial(Worker, authority=lease, is_far=True))
-    is_leaving = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, is_leaving.set)
-    beside = [
-        asyncio.create_task(_keep_the_lease(joining, address, run, lease, is_leaving)),
-        asyncio.create_task(_leave(joining, run, lease, serving, is_leaving)),
-    ]
-    await serving.run()
-    if run.end is None:
-        joining.say(f"the run at {address} is gone")
-        os._exit(WAS_LOST)  # what was being sent is reset
-    await serving.idle()
-    for task in beside:
-        task.cancel()
-    await run.finish()
-    if run.end.reason:
-        joining.say(f"the run at {address} has no use for this worker: {run.end.reason}")
-        return ExitCode.USAGE
-    joining.say(f"the run at {address} is over")
-    return ExitCode.ALL_LANDED
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """What a worker process does for a run that has taken it."""
 
+    joining: Joining
+    address: str
+    run: FarRun
+    lease: Lease
+    kept: Kept
+    handed: IO[bytes]
 
-async def _keep_the_lease(joining: Joining, address: str, run: FarRun, lease: Lease, is_leaving: asyncio.Event) -> None:
-    parent = os.getppid()
-    while lease.holds():
-        if os.getppid() != parent:  # the keeper was killed
-            is_leaving.set()
+    async def work(self) -> int:
+        """Until the run is over, or lost; the process's exit code."""
+        serving = Serving(self.run, self._handler)
+        is_leaving = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, is_leaving.set)
+        self.run.on_recorded = self.kept.let_go
+        for answer in self.kept.answers:
+            self.run.post(News(answer))
+        beside = [
+            asyncio.create_task(self._keep_the_lease(is_leaving)),
+            asyncio.create_task(self._leave(serving, is_leaving)),
+        ]
+        await serving.run()
+        for task in beside:
+            task.cancel()
+        if self.run.end is None:
+            self._say("is gone")
+            await self._finish_what_is_sent(serving)
+            self._lose_it()
+        serving.cancel()
+        await serving.idle()
+        await self.run.finish()
+        if self.run.end.reason:
+            self._say(f"has no use for this worker: {self.run.end.reason}")
+            return ExitCode.USAGE
+        self._say("is over")
+        return ExitCode.ALL_LANDED
+
+    def _handler(self, tell: Tell) -> Handler:
+        worker = Worker(tell, authority=self.lease, is_far=True)
+
+        async def carried_out(order: object, tell: Tell) -> object:
+            result = await worker(order, tell)
+            if isinstance(order, SendChunk) and isinstance(result, Sent):
+                self.kept.keep(order, result)
+            return result
+
+        return carried_out
+
+    async def _finish_what_is_sent(self, serving: Serving) -> None:
+        """The run is gone. As long as the lease goes on what is being sent may come to its end, and to its answer, which is kept
+        for whoever goes on with the run: nobody calls it absent before the lease is out. Nothing else is begun."""
+        if self.run.is_another:  # a later process has the run already
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.lease.left_s):
+                await serving.idle()
+
+    def _lose_it(self) -> NoReturn:
+        self.kept.hand_over(self.handed)
+        os._exit(WAS_LOST)  # what is still being sent is reset
+
+    async def _keep_the_lease(self, is_leaving: asyncio.Event) -> None:
+        parent = os.getppid()
+        while self.lease.holds():
+            if os.getppid() != parent:  # the keeper was killed
+                is_leaving.set()
+            with suppress(OSError):
+                self.run.post(Ping(machine_clock()))
+            await asyncio.sleep(self.lease.ask_every_s)
+        self._say("has been silent for too long")
+        self._lose_it()
+
+    async def _leave(self, serving: Serving, is_leaving: asyncio.Event) -> None:
+        """Once told to: finish what is under way, and go."""
+        await is_leaving.wait()
+        self.joining.say("told to end: what is being sent may finish")
+        told_at = machine_clock()
         with suppress(OSError):
-            run.post(Ping(machine_clock()))
-        await asyncio.sleep(lease.ask_every_s)
-    joining.say(f"the run at {address} has been silent for too long")
-    os._exit(WAS_LOST)  # what was being sent is reset
+            self.run.post(Leaving())
+            self.run.post(Ping(told_at))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                # what the run had asked before it heard of that may still be on its way
+                while self.lease.answered < told_at:  # noqa: ASYNC110 - an answer of the run, a second at most
+                    await asyncio.sleep(0.02)
+                await serving.idle()
+                await self.run.finish()
+        os._exit(ExitCode.TERMINATED)
 
-
-async def _leave(joining: Joining, run: FarRun, lease: Lease, serving: Serving, is_leaving: asyncio.Event) -> None:
-    """Once told to: finish what is under way, and go."""
-    await is_leaving.wait()
-    joining.say("told to end: what is being sent may finish")
-    told_at = machine_clock()
-    with suppress(OSError):
-        run.post(Leaving())
-        run.post(Ping(told_at))
-    with suppress(TimeoutError):
-        async with asyncio.timeout(LEAVE_S):
-            # what the run had asked before it heard of that may still be on its way
-            while lease.answered < told_at:  # noqa: ASYNC110 - an answer of the run, a second at most
-                await asyncio.sleep(0.02)
-            await serving.idle()
-            await run.finish()
-    os._exit(ExitCode.TERMINATED)
+    def _say(self, what: str) -> None:
+        self.joining.say(f"the run at {self.address} {what}")

@@ -15,8 +15,10 @@ from bulkup.destinations.settings import DestinationSettings
 from bulkup.doubt.settlement import Others
 from bulkup.flow.context import Chosen, LaneContext
 from bulkup.flow.halt import Halt
+from bulkup.flow.kept_answers import KeptAnswers
 from bulkup.flow.lane import Lane
 from bulkup.flow.limit import BodyLimit
+from bulkup.flow.orders import KeptAnswer
 from bulkup.flow.requests import Requests
 from bulkup.flow.tally import Tally
 from bulkup.flow.user_code import PrintsToStderr
@@ -31,11 +33,12 @@ from bulkup.run.worker import LaneOpening
 from bulkup.settings.config import RunSettings
 from bulkup.settings.run import Engine
 from bulkup.sources import Source
+from bulkup.tokens.secret import holds_secret
 from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import Timeouts, Transport
 from bulkup.version import USER_AGENT
 
-__all__ = ["hear_quota", "near_workers", "open_lane", "service_at"]
+__all__ = ["hear_kept", "hear_quota", "near_workers", "open_lane", "service_at"]
 
 
 async def open_lane(
@@ -95,6 +98,7 @@ def _lane_context(run: OpenRun, settings: DestinationSettings, destination: Dest
         source=run.source,
         journal=run.journal.lane(destination.name),
         authority=run.journal.authority,
+        kept=KeptAnswers(may_come=options.listen is not None),
         workers=run.workers.of(destination.name, opening),
         chosen=chosen,
         clock=clock,
@@ -142,6 +146,13 @@ def _read_once(read: Callable[[float], Others]) -> Callable[[float], Awaitable[O
 def near_workers(chosen: RunSettings, source: Source) -> int:
     """How many processes of this machine do the work. 1: this one."""
     return 1 if chosen.engine is Engine.RAY else worker_count(chosen.workers, source)
+
+
+def hear_kept(lanes: list[Lane], answer: KeptAnswer, ack: Callable[[], None]) -> None:
+    """A worker has kept that *answer*. One with a secret in it is not taken: its worker may not have known that it is one."""
+    for lane in lanes:
+        if lane.name == answer.lane and not holds_secret([answer.remote_id, answer.ids.decode("utf-8", "replace")]):
+            lane.context.kept.put(answer, ack)
 
 
 def hear_quota(lanes: list[Lane], name: str, headers: Mapping[str, str]) -> None:

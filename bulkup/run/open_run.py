@@ -30,7 +30,7 @@ from bulkup.run.fingerprint import to_records
 from bulkup.run.folder import StateDir
 from bulkup.run.journals import said_in_the_loop
 from bulkup.run.kept_looks import LEAST_FILES, KeptLooks
-from bulkup.run.open_lane import hear_quota, near_workers, open_lane
+from bulkup.run.open_lane import hear_kept, hear_quota, near_workers, open_lane
 from bulkup.run.opened import OpenRun, Wish
 from bulkup.run.overseeing import MOST_AT_ONCE_HERE, overseen
 from bulkup.run.record import RunRecord, checked_log_file
@@ -120,7 +120,11 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
         journal=journal,
         clock=await run_clock(journal),
         source=source,
-        workers=RunWorkers(say=lambda lane, text: wish.tell(Note(lane, text)), on_quota=partial(hear_quota, lanes)),
+        workers=RunWorkers(
+            say=lambda lane, text: wish.tell(Note(lane, text)),
+            on_quota=partial(hear_quota, lanes),
+            on_kept=partial(hear_kept, lanes),
+        ),
         record=record,
         is_new=wish.is_to_send and await journal.fact(STARTED_AT) is None and await journal.is_blank(),
         began_s=time.monotonic(),
@@ -228,12 +232,15 @@ async def _start_workers(run: OpenRun, locks: list[Lock | None], stack: AsyncExi
             launcher.close
         )  # it is closed last: workers are sent away before it kills what is left
     if chosen.listen is not None:
+        from bulkup.run.far_workers import expected_in
+
         listening = run.workers.listen(
             host_and_port(chosen.listen),
             stack,
             folder=run.folder,
             key_file=chosen.worker_key,
             authority=run.journal.authority,
+            token=await expected_in(run.journal, [lane.name for lane in run.lanes]),
             max_row_bytes=chosen.max_row_bytes,
         )
         if launcher is not None:

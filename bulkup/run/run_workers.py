@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bulkup.authority import Authority
 from bulkup.errors import UsageProblem
-from bulkup.flow.orders import CpuUsed, QuotaHeaders, Stalled
+from bulkup.flow.orders import CpuUsed, KeptAnswer, QuotaHeaders, Stalled
 from bulkup.flow.processes import LaneWorkers
 from bulkup.run.cpus import usable_cpus
 from bulkup.run.folder import RunFolder
@@ -52,12 +53,21 @@ class RunWorkers:
     """The run's worker processes.
 
     *say* gets a line for a person, with the lane that it is about (empty: the run); *on_quota* gets the `x-ratelimit-*` headers
-    that a lane's answers came with.
+    that a lane's answers came with; *on_kept* answers that workers have kept for this run, and what tells them that they may let go
+    of them.
     """
 
-    def __init__(self, *, say: Callable[[str, str], None], on_quota: Callable[[str, Mapping[str, str]], None]) -> None:
+    def __init__(
+        self,
+        *,
+        say: Callable[[str, str], None],
+        on_quota: Callable[[str, Mapping[str, str]], None],
+        on_kept: Callable[[KeptAnswer, Callable[[], None]], None] = lambda *_: None,
+    ) -> None:
         self._say = say
         self._on_quota = on_quota
+        self._on_kept = on_kept
+        self._token = ""
         self._cpu_s: dict[int, float] = {}
         self._pool = Pool(news=self._news, lost=self._lost)
         self._far: FarWorkers | None = None
@@ -105,14 +115,17 @@ class RunWorkers:
         folder: RunFolder,
         key_file: Path | None,
         authority: Authority,
+        token: str,
         max_row_bytes: int,
     ) -> Listening:
-        """Let workers of other machines in, until *stack* ends; they work like those that were started. Raises `UsageProblem`."""
+        """Let workers of other machines in, until *stack* ends; they work like those that were started. *token*: the run's, as they
+        know it. Raises `UsageProblem`."""
         from bulkup.run.far_workers import FarWorkers
 
         self._far = far = FarWorkers(
-            self._pool, authority, lambda text: self._say("", text), max_row_bytes=max_row_bytes
+            self._pool, authority, lambda text: self._say("", text), token=token, max_row_bytes=max_row_bytes
         )
+        self._token = token
         found = far.listen(*address, folder, key_file)
         self._pool.expects_more = True
         stack.push_async_callback(self._pool.aclose)
@@ -150,5 +163,8 @@ class RunWorkers:
                 self._on_quota(lane, headers)
             case CpuUsed(seconds):
                 self._cpu_s[worker] = seconds
+            case KeptAnswer() as answer:
+                if answer.run == self._token:
+                    self._on_kept(answer, partial(self._pool.recorded, worker, answer.key))
             case _:
                 raise TypeError(f"a worker says {type(word).__name__}, which nobody knows")

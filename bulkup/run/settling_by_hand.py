@@ -13,6 +13,7 @@ import anyio
 from bulkup.account.receipt import Receipt
 from bulkup.chunk import Chunk, ChunkState
 from bulkup.errors import UsageProblem
+from bulkup.flow.lane import recovered
 from bulkup.journal import Journal, LaneJournal
 from bulkup.journal.facts import UPLOAD
 from bulkup.journal.postgres.wanted import Wanted
@@ -53,7 +54,7 @@ async def settle_by_hand(folder: RunFolder, *, chunk: str, lane: str | None, dec
             raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
         clock = await run_clock(journal)
         for name in lanes:  # what stands as being sent is in doubt: nobody else holds the run
-            await journal.lane(name).recover(clock.unix())
+            await recovered(journal.lane(name), clock.unix())
         found = await _in_doubt(journal, [lane] if lane else lanes, chunk)
         await begin(journal, lanes)
         await _settle(journal.lane(found.id.lane), found, decision)

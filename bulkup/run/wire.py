@@ -23,6 +23,7 @@ from bulkup.flow.orders import (
     DraftAll,
     DraftClean,
     Forget,
+    KeptAnswer,
     LastWord,
     NextPart,
     OpenLane,
@@ -234,6 +235,7 @@ class _News(_OneOf, frozen=True):
     stalled: Stalled | None = None
     quota: QuotaHeaders | None = None
     cpu: CpuUsed | None = None
+    kept: KeptAnswer | None = None
 
 
 # --- what is asked --------------------------------------------------------------------------------------------------------------

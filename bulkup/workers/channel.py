@@ -14,7 +14,20 @@ from typing import Protocol
 
 from bulkup.light_dataclass import dataclass
 
-__all__ = ["Ask", "Cancel", "Channel", "Here", "Leaving", "Link", "Message", "News", "Raised", "Returned", "Told"]
+__all__ = [
+    "Ask",
+    "Attempt",
+    "Cancel",
+    "Channel",
+    "Here",
+    "Leaving",
+    "Link",
+    "Message",
+    "News",
+    "Raised",
+    "Returned",
+    "Told",
+]
 
 _LENGTH = struct.Struct("!Q")
 _BUFFER_BYTES = 1024 * 1024
@@ -78,6 +91,9 @@ class Leaving:
     """From a worker: it finishes what it was asked, and is to be asked for nothing more."""
 
 
+Attempt = tuple[str, int, int, int]
+"""One attempt at a chunk, among those of a run: lane, tile, child, number."""
+
 Message = Ask | Cancel | Here | Returned | Raised | Told | News | Leaving
 
 
@@ -104,6 +120,9 @@ class Link(Protocol):
 
     async def silence(self) -> None:
         """Wait until nothing more can come of a worker that is gone: neither here, nor where it was sending."""
+
+    def recorded(self, attempt: Attempt) -> None:
+        """What came of *attempt* is in the journal: the worker need not keep it."""
 
 
 class Channel:
@@ -149,6 +168,9 @@ class Channel:
     def close(self) -> None:
         """Let go of the socket."""
         self._writer.close()
+
+    def recorded(self, attempt: Attempt) -> None:
+        """As a link's. Such a worker keeps nothing."""
 
     async def silence(self) -> None:
         """As a link's. Such a worker is gone when its socket is, and the kernel has reset what it was sending."""

@@ -25,7 +25,7 @@ from bulkup.workers.keys import RunKey, WorkerKey
 
 __all__ = ["PROTOCOL", "Door", "Hello", "NotThere", "TurnedAway", "Welcome", "knock"]
 
-PROTOCOL = 1
+PROTOCOL = 2
 """The number of the form that messages have. It changes with any of them."""
 
 DEADLINE_S = 5.0
@@ -60,11 +60,12 @@ class Hello(Struct, frozen=True):
 
 class Welcome(Struct, frozen=True, tag="welcome"):
     """The answer to a worker that is taken: the epoch that its orders carry, how long its lease is, s, and how long a message may
-    be."""
+    be. *run*: its token, by which a worker tells it from others."""
 
     epoch: int
     lease_s: float
     max_bytes: int
+    run: _Word = ""
 
 
 class Refused(Struct, frozen=True, tag="refused"):

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 from bulkup.light_dataclass import dataclass
-from bulkup.workers.channel import Ask, Cancel, Leaving, Message, News, Raised, Returned, Told
+from bulkup.workers.channel import Ask, Attempt, Cancel, Leaving, Message, News, Raised, Returned, Told
 from bulkup.workers.lease import LEASE_S, LOST_S, Lease, machine_clock
 
 __all__ = [
@@ -48,11 +48,13 @@ class Ping:
 @dataclass(frozen=True, slots=True)
 class Pong:
     """To a worker: what its run says to the `Ping` of that time: it may send for so long from then on, s, and no longer than the
-    run itself may. It is not answered where the run may not send at all."""
+    run itself may. It is not answered where the run may not send at all. *recorded*: attempts of which the journal has since then
+    got to know what came."""
 
     at: float
     epoch: int
     for_s: float
+    recorded: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,7 @@ class FarWorker:
         self._lost_s = lost_s
         self._clock = clock
         self._heard_at = clock()
+        self._recorded: list[Attempt] = []
         self.said_bye = False
         """It has gone of its own will, with nothing under way."""
         self.reason = ""
@@ -205,7 +208,8 @@ class FarWorker:
                 case Ping(at):
                     self._heard_at = self._clock()
                     if (left_s := self._authority.left_s) > 0:
-                        self._end.say(Pong(at, self._authority.epoch, min(left_s, self._lease_s)))
+                        recorded, self._recorded = tuple(self._recorded), []
+                        self._end.say(Pong(at, self._authority.epoch, min(left_s, self._lease_s), recorded))
                 case Bye():
                     self.said_bye = True
                 case _:
@@ -224,6 +228,10 @@ class FarWorker:
         """As a link's: at once."""
         self._frames.abort()
 
+    def recorded(self, attempt: Attempt) -> None:
+        """As a link's: it is told with the next answer."""
+        self._recorded.append(attempt)
+
     async def silence(self) -> None:
         """As a link's: until the lease has run out that the last answer gave at the most, unless the worker has said goodbye."""
         if not self.said_bye:
@@ -239,6 +247,10 @@ class FarRun:
         self._lease = lease
         self.end: End | None = None
         """What the run has said last, where it has."""
+        self.is_another = False
+        """Who answers is another process than the one that has given the lease."""
+        self.on_recorded: Callable[[Attempt], None] = lambda _: None
+        """Told of each attempt of which the run's journal knows what came."""
 
     async def send(self, message: FromWorker) -> None:
         """Hand *message* over; it waits while the run reads slowly. Raises `OSError` where that is gone, `TooLong`."""
@@ -258,10 +270,13 @@ class FarRun:
                 case End() as end:
                     self.end = end
                     return None
-                case Pong(at, epoch, for_s):
+                case Pong(at, epoch, for_s, recorded):
                     if epoch != self._lease.epoch:
+                        self.is_another = True
                         return None
                     self._lease.renew(at, for_s)
+                    for attempt in recorded:
+                        self.on_recorded(attempt)
                 case Ask() | Cancel() as message:
                     return message
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from bulkup.workers.channel import Ask, Cancel, Channel, Here, Leaving, Link, News, Raised, Returned, Told
+from bulkup.workers.channel import Ask, Attempt, Cancel, Channel, Here, Leaving, Link, News, Raised, Returned, Told
 from bulkup.workers.serving import THE_PARENTS
 
 __all__ = ["Pool", "WorkerLost"]
@@ -206,6 +206,10 @@ class Pool:
             raise WorkerLost(f"worker process {worker} is gone")
         with suppress(OSError):  # then `_listen` finds it gone
             await there.channel.send(Ask(next(self._numbers), order))
+
+    def recorded(self, worker: int, attempt: Attempt) -> None:
+        """What came of *attempt*, which that worker has told, is in the journal."""
+        self._workers[worker].channel.recorded(attempt)
 
     def kill(self, number: int) -> None:
         """End worker *number* at once, as by `kill -9`: what it was sending is reset."""

@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import NoReturn, Protocol
 
 from bulkup.errors import BulkupError
@@ -80,7 +81,7 @@ class Serving:
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Until the asker is gone, or has let go. Whatever is under way must not go on alone: then it is cancelled."""
+        """Until the asker is gone, or has let go. What is under way then goes on: see `cancel` and `idle`."""
         while (message := await self._asker.receive()) is not None:
             match message:
                 case Ask(number, order):
@@ -90,6 +91,9 @@ class Serving:
                     self._tasks[number].cancel()
                 case _:
                     pass
+
+    def cancel(self) -> None:
+        """Let nothing go on."""
         for task in self._tasks.values():
             task.cancel()
 
@@ -102,7 +106,9 @@ class Serving:
 async def _serve(end: socket.socket, make: Callable[[Tell], Handler], others: Sequence[int]) -> None:
     channel = await Channel.over(end)
     channel.post(Here(os.getpid()))
-    await Serving(channel, make).run()  # what was under way ends as if the process had been killed
+    serving = Serving(channel, make)
+    await serving.run()
+    serving.cancel()  # what was under way ends as if the process had been killed
     await _collect(others)
     os._exit(0)
 
@@ -127,4 +133,5 @@ async def _carry_out(channel: Asker, handler: Handler, number: int, order: objec
         logger.error("worker %d: internal error", os.getpid(), exc_info=True)
         channel.post(Raised(number, RuntimeError(f"{type(error).__name__}: {error}")))
     else:
-        await channel.send(Returned(number, result))
+        with suppress(OSError):  # then the asker is gone
+            await channel.send(Returned(number, result))

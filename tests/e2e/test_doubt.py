@@ -495,9 +495,9 @@ async def test_after_a_crash_a_creating_chunk_is_looked_up_before_anything_is_se
         calls.append("look")
         return await look(self, asking)
 
-    async def sent(self: Executors, prepared: Prepared, on_bytes: Callable[[int], None]) -> Sent:
+    async def sent(self: Executors, prepared: Prepared, attempt: int, on_bytes: Callable[[int], None]) -> Sent:
         calls.append("send")
-        return await send(self, prepared, on_bytes)
+        return await send(self, prepared, attempt, on_bytes)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(CollinearDestination, "look", looked)

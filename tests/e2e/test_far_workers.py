@@ -187,6 +187,35 @@ async def test_a_worker_that_is_lost_in_mid_run_loses_and_doubles_nothing(
     assert lost >= 1
 
 
+@pytest.mark.slow
+async def test_what_was_answered_while_a_worker_had_lost_its_run_is_told_later(
+    slow: Bench, monkeypatch: pytest.MonkeyPatch, waits: Callable[[int], None]
+) -> None:
+    """The way to the run breaks, and is there again at once. The worker finishes what it was sending, and comes again."""
+    waits(1)
+    monkeypatch.setattr(far_workers, "LEASE_S", 5.0)
+    monkeypatch.setattr(far_workers, "LOST_S", 6.0)
+    slow.emulator.patch(latency_ms=500)
+    relay = Relay()
+    async with far(slow, await relay.open()) as there, anyio.create_task_group() as tasks:
+        relay.port = there.port
+
+        async def lose() -> None:
+            await there.start(1, slow.folder)
+            await wait_for(partial(has_received, slow.emulator, 12))
+            relay.drop()
+
+        tasks.start_soon(lose)
+        receipt = await slow.run(slow.nebius(max_chunk_rows=10), slow.collinear(max_chunk_rows=10), **there.settings)
+        slow.emulator.idle()
+        assert_landed(slow, receipt)
+    await relay.close()
+    evidence = [lane["evidence"] for lane in receipt.to_json()["destinations"].values()]
+    assert sum(found.get("kept answer", 0) for found in evidence) >= 1
+    assert not any(found.keys() - {"answer", "kept answer"} for found in evidence), "no look had to decide"
+    assert there.said("had landed: workers had kept the service's answers")
+
+
 async def test_a_worker_without_the_files_is_sent_away_by_name(slow: Bench) -> None:
     async with far(slow) as there, anyio.create_task_group() as tasks:
 
@@ -259,6 +288,7 @@ class Relay:
     def __init__(self) -> None:
         self.port = 0
         self._is_cut = asyncio.Event()
+        self._writers: list[asyncio.StreamWriter] = []
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -268,6 +298,11 @@ class Relay:
 
     def cut(self) -> None:
         self._is_cut.set()
+
+    def drop(self) -> None:
+        """Reset what passes now; others may pass."""
+        for writer in self._writers:
+            writer.transport.abort()
 
     async def close(self) -> None:
         if self._server is not None:
@@ -281,6 +316,7 @@ class Relay:
         assert task is not None
         self._tasks.add(task)
         there, write = await asyncio.open_connection("127.0.0.1", self.port)
+        self._writers += [writer, write]
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._pass(reader, write))

@@ -307,7 +307,7 @@ OWNERS = {
         sources.decompress sources.separated.conversion sources.json_array
         sources.json_lines sources.json_values sources.lone_object sources.not_rows
         sources.shape sources.stdlib_streams sources.workbook.child sources.workbook.format sources.zstd""",
-    "a message between machines: who sent it is let go": """run.wire workers.door workers.keys run.launching
+    "a message between machines: who sent it is let go": """run.wire run.keeping workers.door workers.keys run.launching
         run.ray_launcher""",
     "what bulkup has written itself": """
         journal.facts journal.locks journal.queries journal.schema journal.sidecars run.changed_source

@@ -30,6 +30,7 @@ from bulkup.flow.draft import Keep
 from bulkup.flow.executors import Executors
 from bulkup.flow.fence import Fence
 from bulkup.flow.isolation import Splitter
+from bulkup.flow.kept_answers import KeptAnswers
 from bulkup.flow.lane_worker import LaneWorker
 from bulkup.flow.limit import BodyLimit
 from bulkup.flow.orders import Sent
@@ -123,6 +124,7 @@ class LaneAlone(Alone):
         self.chunks: list[Chunk] = []
         self.was_found = self.to_settle = 0
         self.logged: list[tuple[str, dict[str, Any]]] = []
+        self.kept = KeptAnswers()
         self.budget, self.fence, self.limit = ByteBudget(1 << 20), Fence(), BodyLimit(1 << 16)
 
     async def begin(self) -> None:
@@ -225,7 +227,7 @@ class LaneAlone(Alone):
         planned = self.planned(on_doubt=on_doubt, pending_timeout_s=pending_timeout_s)
         sending = self.sending(rules, creation)
         if send is not None:
-            self.executors.send = send  # type: ignore[method-assign, assignment]
+            self.executors.send = lambda prepared, _, on_bytes: send(prepared, on_bytes)  # type: ignore[method-assign, assignment]
 
         return Delivery(planned, sending, Splitter(planned, sending), refusals_store_nothing=refusals_store_nothing)
 
@@ -254,6 +256,7 @@ class LaneAlone(Alone):
             others=others,
             say=self.said.append,
             log=lambda event, found: self.logged.append((event, found)),
+            kept=self.kept,
         )
         return PlannedLane(lane, self.plan, self.chunker)
 

@@ -259,7 +259,7 @@ async def _plan(
 
 async def _sent(executors: Executors, prepared: Prepared) -> bytes:
     """The rows, sent again for as long as whoever sends them ends meanwhile."""
-    while isinstance((came := await executors.send(prepared, lambda _: None)).outcome, InDoubt):
+    while isinstance((came := await executors.send(prepared, 1, lambda _: None)).outcome, InDoubt):
         pass
     return body_of(came)
 

@@ -107,7 +107,7 @@ class Asked:
         return sent
 
     def order(self, chunk: Chunk, key: int | None) -> SendChunk:
-        return SendChunk(LANE, chunk, key, "Bearer a-token-of-this-attempt", known_secrets())
+        return SendChunk(LANE, chunk, 1, key, "Bearer a-token-of-this-attempt", known_secrets())
 
 
 Opens = Callable[..., Asked]

@@ -25,7 +25,7 @@ from bulkup.outcome import Accepted, CloseGate, InDoubt, Outcome
 from bulkup.sources import open_source
 from bulkup.tokens import secret
 from bulkup.tokens.secret import remember_secret
-from bulkup.workers import Pool, Tell
+from bulkup.workers import Attempt, Pool, Tell
 from tests.examples import examples
 from tests.flow.rig import (
     LANE,
@@ -176,6 +176,9 @@ class Renewing:
     def forget(self, key: int) -> None:
         raise AssertionError(key)
 
+    def recorded(self, attempt: Attempt) -> None:
+        raise AssertionError(attempt)
+
 
 @pytest.mark.parametrize(
     ("outcome", "ids", "expected"),
@@ -214,7 +217,7 @@ async def test_a_token_that_is_renewed_meanwhile_is_kept_quiet_too(
         name="n",
         verbatim=True,
     )
-    came = await executors.send(Prepared(chunk, listed([]), 0, hold=Hold(Renewing(outcome, ids), 0)), lambda _: None)
+    came = await executors.send(Prepared(chunk, listed([]), 0, hold=Hold(Renewing(outcome, ids), 0)), 1, lambda _: None)
     await cursor.aclose()
     source.close()
     assert came.outcome == expected

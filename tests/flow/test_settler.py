@@ -10,14 +10,17 @@ from typing import Any
 import anyio
 import pytest
 
-from bulkup.chunk import FAILED_ONCE, WHOLE, ChunkId, ChunkState, Evidence
+from bulkup.chunk import FAILED_ONCE, WHOLE, Chunk, ChunkId, ChunkState, Evidence
 from bulkup.destinations.base import Asking, ReadBackUnavailable
 from bulkup.doubt.by_count import BY_COUNT
 from bulkup.doubt.settlement import PATIENCE_QUIET_PERIODS, Others
 from bulkup.errors import SourceChanged
 from bulkup.flow import looking, settler, stored_rows
+from bulkup.flow.kept_answers import KeptAnswers
+from bulkup.flow.lane import recovered
+from bulkup.flow.orders import KeptAnswer
 from bulkup.flow.settler import Audit
-from bulkup.journal.facts import FAILED_DATASETS, REFUSALS_STORE_NOTHING, SURVEY
+from bulkup.journal.facts import FAILED_DATASETS, FAR_LEASE_S, REFUSALS_STORE_NOTHING, SURVEY
 from bulkup.journal.sidecars import ids_line
 from bulkup.outcome import RemoteStatus
 from tests.flow.alone import UNIX_S
@@ -577,3 +580,110 @@ async def test_rows_that_a_function_makes_are_compared_as_it_made_them(
         else:
             await lane.settler().settle()
         assert await lane.states() == ["in doubt" if makes_others else "landed"]
+
+
+def kept(chunk: Chunk, **other: Any) -> KeptAnswer:
+    """The service's answer to the last attempt at *chunk*, as a worker keeps it."""
+    id_ = chunk.id
+    line = b'{"chunk":"%s"}\n' % str(id_).encode()
+    made = KeptAnswer("run", id_.lane, id_.tile, id_.child, chunk.attempts, chunk.rows_hash, "ds-kept", line)
+    return replace(made, **other)
+
+
+class TestKeptAnswers:
+    async def test_an_answer_that_a_worker_has_kept_settles_its_doubt_without_a_look(self, named: LaneAlone) -> None:
+        acked: list[int] = []
+        await named.doubt(1, at=5)
+        named.kept.put(kept(await named.now(1)), lambda: acked.append(1))
+        await named.settler().settle()
+        assert await named.states() == ["planned", "landed", "planned", "planned"]
+        chunk = await named.now(1)
+        assert (chunk.remote_id, chunk.evidence, chunk.reason) == ("ds-kept", Evidence.KEPT_ANSWER, None)
+        assert chunk.ids_at is not None
+        assert (named.to.looks, named.tally.rows_landed, named.was_found, acked) == (0, 2, 1, [1])
+        assert named.said == ["1 of the chunks in doubt had landed: workers had kept the service's answers"]
+
+    async def test_it_is_no_control_for_others(self, named: LaneAlone) -> None:
+        """When it was stored is not known: only when its doubt began."""
+        await named.doubt(0)
+        await named.doubt(1, at=QUIET_S + 1)
+        named.kept.put(kept(await named.now(1)), lambda: None)
+        named.store(1)
+        await named.settler().settle()
+        assert (await named.journal.landings())["ds-kept"] == 0
+        assert named.clock.monotonic() > QUIET_S, "the other one was not called absent by it"
+
+    @pytest.mark.parametrize(
+        "other", [{"attempt": 2}, {"attempt": 0}, {"rows_hash": b"other"}, {"tile": 7}, {"lane": "x"}]
+    )
+    async def test_an_answer_to_something_else_settles_nothing(self, named: LaneAlone, other: dict[str, Any]) -> None:
+        await named.doubt(1)
+        named.kept.put(kept(await named.now(1), **other), lambda: pytest.fail("it is of no use"))
+        named.store(1)
+        await named.settler().settle()
+        assert (await named.now(1)).evidence is Evidence.READ_BACK
+
+    async def test_what_is_not_in_doubt_stays_as_it_is(self, named: LaneAlone) -> None:
+        """It was called absent and is planned again, or is being sent."""
+        await named.doubt(0, 1)
+        told = [kept(await named.now(number)) for number in (0, 1)]
+        await named.journal.absent(named.chunks[0].id)
+        named.tally.totals.move(named.chunks[0], ChunkState.IN_DOUBT, ChunkState.PLANNED)
+        await named.journal.sending(named.chunks[1].id, UNIX_S)
+        for answer in told:
+            named.kept.put(answer, lambda: pytest.fail("it is of no use"))
+        await named.doubt(2)
+        named.store(2)
+        await named.settler().settle()
+        assert [(await named.now(number)).state for number in (0, 1, 2)] == ["planned", "sending", "landed"]
+
+    async def test_one_that_comes_while_the_service_is_looked_at_counts_before_what_was_seen(
+        self, named: LaneAlone, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        look, answer = looking.dated_look, list[KeptAnswer]()
+
+        async def looked(*given: Any) -> Any:
+            found = await look(*given)
+            for one in answer:
+                named.kept.put(one, lambda: None)
+            return found
+
+        await named.doubt(0)
+        await named.land(3, at=QUIET_S + 0.1)
+        answer.append(kept(await named.now(0)))
+        monkeypatch.setattr(settler, "dated_look", looked)
+        await named.clock.sleep(QUIET_S)
+        await named.settler().settle()
+        assert await named.states() == ["landed", "planned", "planned", "landed"]
+
+    async def test_one_that_comes_ends_the_waiting(self, named: LaneAlone) -> None:
+        named.kept = KeptAnswers(may_come=True)
+        await named.doubt(0)
+        answer = kept(await named.now(0))
+
+        async def sleep(seconds: float) -> None:
+            named.kept.put(answer, lambda: None)
+            await anyio.sleep_forever()
+
+        named.clock = replace(named.clock, sleep=sleep)
+        with anyio.fail_after(20):
+            await named.settler().settle()
+        assert (await named.now(0)).evidence is Evidence.KEPT_ANSWER
+
+    async def test_only_a_doubt_is_settled(self, named: LaneAlone) -> None:
+        await named.doubt(0)
+        chunk = await named.now(0)
+        named.kept.put(kept(chunk), lambda: None)
+        assert named.kept.of(chunk) is not None
+        for state in set(ChunkState) - {ChunkState.IN_DOUBT}:
+            assert named.kept.of(replace(chunk, state=state)) is None
+
+    async def test_what_far_workers_may_still_send_is_waited_for(self, named: LaneAlone) -> None:
+        """Their run was killed, and goes on at once, on the same machine."""
+        await named.journal.sending(named.chunks[0].id, UNIX_S)
+        assert await recovered(named.journal, UNIX_S + 1) == 1
+        assert (await named.now(0)).last_byte_at == UNIX_S + 1
+        await named.journal.set_fact(FAR_LEASE_S, 10.0)
+        await named.journal.sending(named.chunks[0].id, UNIX_S)
+        assert await recovered(named.journal, UNIX_S + 1) == 1
+        assert (await named.now(0)).last_byte_at == UNIX_S + 11

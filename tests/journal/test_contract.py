@@ -202,17 +202,17 @@ async def test_a_crash_loses_what_was_being_sent_in_its_lane(journal: Journal, l
 
 
 async def test_when_what_landed_was_stored_at_the_earliest(journal: Journal, lane: LaneJournal) -> None:
-    """By an answer: after its first byte. Found by a look or by a person: nobody knows. Of several in a dataset the last counts."""
-    await lane.plan([chunk(n) for n in range(6)])
-    for number, (id_, evidence) in enumerate(
-        [("a", Evidence.ANSWER), ("a", Evidence.ANSWER), ("b", Evidence.COUNT), ("c", Evidence.READ_BACK)]
-    ):
+    """By an answer: after its first byte. Found by a look or by a person, or told late:
+    nobody knows. Of several in a dataset the last counts."""
+    await lane.plan([chunk(n) for n in range(7)])
+    known = [("a", Evidence.ANSWER), ("a", Evidence.ANSWER), ("b", Evidence.COUNT), ("c", Evidence.READ_BACK)]
+    for number, (id_, evidence) in enumerate([*known, ("e", Evidence.KEPT_ANSWER)]):
         await lane.sending(chunk(number).id, 10.0 + number)
         await lane.landed(chunk(number).id, id_, evidence=evidence)
-    for number, id_ in ((4, "d"), (5, "")):
+    for number, id_ in ((5, "d"), (6, "")):
         await doubt(lane, number)
         await lane.landed_by_a_person(chunk(number).id, id_, 1.0)
-    assert await lane.landings() == {"a": 11.0, "b": 0.0, "c": 0.0, "d": 0.0}
+    assert await lane.landings() == {"a": 11.0, "b": 0.0, "c": 0.0, "d": 0.0, "e": 0.0}
 
 
 async def test_what_people_said_stays_in_its_order(lane: LaneJournal) -> None:

@@ -39,6 +39,7 @@ async def adopted(pool: Pool, authority: Authority = UNENDING) -> tuple[int, asy
 
         serving = Serving(run, make)
         await serving.run()
+        serving.cancel()
         await serving.idle()
         await workers[0].aclose()
         await run.finish()
