@@ -58,6 +58,17 @@ V1 = {"cg/cpu": ("/", "cgroup", "rw,cpu,cpuacct"), "cg/mem": ("/", "cgroup", "rw
             2.0,
         ),
         ("5:memory:/x\n", V1, {"cg/mem/cpu.cfs_quota_us": "1", "cg/mem/cpu.cfs_period_us": "1"}, None),
+        (
+            "5:memory:/x\n4:cpu,cpuacct:/\n",  # another controller's group says nothing of processors
+            V1,
+            {
+                "cg/cpu/cpu.cfs_quota_us": "300000",
+                "cg/cpu/cpu.cfs_period_us": "100000",
+                "cg/cpu/x/cpu.cfs_quota_us": "100000",
+                "cg/cpu/x/cpu.cfs_period_us": "100000",
+            },
+            3.0,
+        ),
         ("0::/\n", V2, {"cg/cpu.max": "nonsense"}, None),
         ("0::/\n", V2, {"cg/cpu.max": "1 0"}, None),
         ("nonsense\n", V2, {"cg/cpu.max": "max"}, None),

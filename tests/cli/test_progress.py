@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from bulkup.cli.display import LineDisplay, Screen, Silence, display_for
-from bulkup.event import LaneSnapshot, Note, Snapshot
-from bulkup.run.pace import Pace
+from bulkup.event import LaneSnapshot, Note, Snapshot, Stage
+from bulkup.run.pace import Pace, StageSpeeds
 
 LANE = LaneSnapshot(
     lane="nebius",
@@ -184,3 +184,13 @@ def test_which_display(monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(display_for(quiet=False, stream=terminal), Screen)
         monkeypatch.setenv("TERM", "dumb")
         assert isinstance(display_for(quiet=False, stream=terminal), LineDisplay)
+
+
+def test_what_is_left_of_a_stage_is_said_after_a_second_of_it() -> None:
+    """Before that a first piece would make it look as if it were nearly over."""
+    speeds, stage = StageSpeeds(), Stage("nebius", "rows read", 100, 1000)
+    speeds.take(50.0, stage)
+    for at, done, left_s in ((50.5, 500, None), (51.0, 100, None), (52.0, 300, 7.0), (60.0, 1200, 0.0)):
+        stage = replace(stage, done=done)
+        speeds.take(at, stage)
+        assert speeds.left_s(stage) == left_s

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.destinations import listing
+from bulkup.destinations.base import ReadBackUnavailable
 from tests.destinations.answering import Asked, Said, collinear, nebius, said
 from tests.destinations.asking import at_once
 from tests.examples import examples
@@ -177,3 +178,11 @@ async def test_more_pages_than_any_constant() -> None:
 
     look = await collinear(Asked(answer)).look(at_once)
     assert (look.unavailable, [one.id for one in look.seen]) == (None, ["c10500"])
+
+
+def test_a_cursor_is_no_longer_than_a_cursor() -> None:
+    """It goes into the next request."""
+    found = listing.Listing("GET /v1/datasets", 0)
+    found.cursor("x" * listing.CURSOR_CHARACTERS)
+    with pytest.raises(ReadBackUnavailable, match="a cursor that is not valid"):
+        found.cursor("x" * (listing.CURSOR_CHARACTERS + 1))

@@ -10,6 +10,7 @@ import pytest
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, Totals
 from bulkup.doubt.by_count import BY_COUNT
 from bulkup.doubt.by_name import BY_NAME
+from bulkup.doubt.naming import family_name, widest_name
 from bulkup.doubt.policy import DOUBTS_TO_SETTLE, Policy
 from bulkup.doubt.settlement import Known, Look, Seen
 
@@ -128,3 +129,9 @@ async def test_a_comparer_is_told_which_way_to_compare_by_which_look() -> None:
     await BY_NAME.compare(look, Told())
     await BY_COUNT.compare(look, Told())
     assert told == [("each", look), ("all", look)]
+
+
+@pytest.mark.parametrize("chunk", [ChunkId("nebius", 0, 0), ChunkId("nebius", 9_999_999, 9_999)])
+def test_no_name_of_a_chunk_is_longer_than_what_was_left_for_it(chunk: ChunkId) -> None:
+    """The room for rows is what the envelope with the widest name leaves."""
+    assert len(family_name("rows", chunk, bytes(16))) <= len(widest_name("rows"))
