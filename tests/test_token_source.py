@@ -58,3 +58,21 @@ def test_what_is_no_token_is_said_and_not_repeated(text: str, words: str, place:
     assert words in said
     assert ("NEBIUS_API_KEY" if place == "variable" else str(file)) in said
     assert "SECRET" not in said
+
+
+async def test_a_file_is_read_anew_once_for_each_token_that_was_rejected(tmp_path: Path) -> None:
+    """Whoever comes with an older one is given the newer one; a file that still holds what was rejected helps nobody."""
+    file = tmp_path / "token"
+    file.write_text("first-token")
+    source = TokenSource(variable="T", file=file, environment={})
+    first = source.current
+    assert not await source.renew(first)
+    file.write_text("second-token")
+    assert not await source.renew(first), "it was read anew for this one"
+    source = TokenSource(variable="T", file=file, environment={})
+    second = source.current
+    file.write_text("third-token")
+    assert await source.renew(second)
+    file.unlink()
+    assert await source.renew(second), "somebody has renewed it: the file is not read"
+    assert source.current.header() == "Bearer third-token"

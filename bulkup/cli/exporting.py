@@ -1,4 +1,4 @@
-"""`bulkup rejects`: dead letters with their row numbers, in the source's order."""
+"""`bulkup rejects`: rejected rows with their row numbers, in the source's order."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def reason_lines(found: Mapping[str, Sequence[RejectedFor]], rejected: Mapping[s
 
 
 def export_rejects(folder: Path, *, lane: str | None, output: Path | None) -> int:
-    """Write the dead letters of the run in *folder* to *output* or stdout, as JSON lines; how many. Raises `LocalDisk`, and
+    """Write the rejected rows of the run in *folder* to *output* or stdout, as JSON lines; how many. Raises `LocalDisk`, and
     `JournalUnusable` where they are not as they were written."""
     with view(folder) as journal:
         upload = journal.fact(UPLOAD)
@@ -48,9 +48,9 @@ def export_rejects(folder: Path, *, lane: str | None, output: Path | None) -> in
         keep_source(output, journal)
         files = files_of(journal)
         found = sorted(
-            (letter["position"], letter["lane"], at, letter["stage"])
-            for at, letter in journal.rejects(lanes)
-            if lane in (None, letter["lane"])
+            (record["position"], record["lane"], at, record["stage"])
+            for at, record in journal.rejects(lanes)
+            if lane in (None, record["lane"])
         )  # rows stay on the disk, there may be many
         if not found:
             return 0

@@ -43,7 +43,7 @@ def decide(sample: Block | None, target: Target, options: RowOptions, chosen: Ch
     """The plan for a source whose first block is *sample* (None: it has no rows). *chosen* is the preset that `auto` takes, where
     more than the sample was looked at.
 
-    Rows of the sample that cannot be read are left to become dead letters. Raises `UsageProblem` where the options
+    Rows of the sample that cannot be read are left to become rejected rows. Raises `UsageProblem` where the options
     contradict each other or the rows: an unknown preset, keys that *target* has no place for.
     """
     if options.makes_several:
@@ -163,7 +163,7 @@ def _read(line: bytes, mender: Mender) -> _Row | None:
 
 
 def _rewritten(rows: Sequence[_Row], rewriter: RewrittenRows) -> list[_Row]:
-    """*rows* as the preset makes them; what it does not take is left to become a dead letter."""
+    """*rows* as the preset makes them; what it does not take is left to become a rejected row."""
     found = (attempt(rewriter.lines, line, 1) for line in map(msgspec.json.encode, rows))
     return [_decode(made) for made in found if not isinstance(made, Refusal)]
 

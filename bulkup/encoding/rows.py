@@ -138,7 +138,7 @@ class BlockEncoder:
         return [self._encoded(line, once) for line in lines]
 
     def reject_long(self, row: LongRow) -> Reject:
-        """The dead letter of a row of which only the head was kept, or of one that its format could not read."""
+        """What is said of a row of which only the head was kept, or of one that its format could not read."""
         if row.reason is not None:
             reason = one_line(row.reason)
             return Reject(row.start, 0, Stage.READ, None, reason, row.head, row.end - row.start)
@@ -276,14 +276,14 @@ def doubled_fault(key: str) -> Fault:
 
 
 def too_long(position: int, line: int, head: bytes, length: int, limit: int) -> Reject:
-    """The dead letter of a row of *length* bytes, of which only the *head* is kept."""
+    """What is said of a row of *length* bytes, of which only the *head* is kept."""
     what = f"the row is {length} bytes long, the limit (max_row_bytes) is {limit}"
     reason = f"{what}; a larger max_row_bytes in the config file takes it, in a new run"
     return Reject(position, line, Stage.READ, None, reason, head, length)
 
 
 def rejected_for(line: Line, fault: Fault) -> Reject:
-    """The dead letter of the row on *line*."""
+    """What is said of the row on *line*."""
     field = None if fault.field is None else one_line(fault.field)
     return Reject(line.position, line.number, fault.stage, field, one_line(fault.reason), line.raw, len(line.raw))
 

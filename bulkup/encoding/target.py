@@ -79,7 +79,7 @@ class LineEncoder(Protocol):
         """Every line of *block* by itself, blank ones too, in order, with what came of it."""
 
     def reject_long(self, row: LongRow) -> Reject:
-        """The dead letter of a row of which only the head was kept."""
+        """What is said of a row of which only the head was kept."""
 
 
 @dataclass(frozen=True, slots=True)

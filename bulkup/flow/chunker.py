@@ -23,7 +23,7 @@ from bulkup.sources.positions import by_file, file_at
 __all__ = ["MAX_REJECT_BYTES", "Chunker", "Layout", "is_one_chunk"]
 
 MAX_REJECT_BYTES = 4 * 1024 * 1024
-"""How much of dead letters one chunk may come with: they are held in memory until it is planned."""
+"""How much of rejected rows one chunk may come with: they are held in memory until it is planned."""
 
 
 _STEP_BYTES = BLOCK_BYTES * 3 // 2

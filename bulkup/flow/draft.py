@@ -17,13 +17,13 @@ from bulkup.model import Block, Changes, EncodedBlock, LongRow, Reject
 __all__ = ["Draft", "Drafted", "Keep", "Placed"]
 
 
-LETTER_BYTES = 512
-"""What a dead letter takes in memory besides its row, about."""
+REJECT_BYTES = 512
+"""What a rejected row takes in memory besides its row, about."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A dead letter's place: its file's number, and its line among that file's lines in the chunk, from 0."""
+    """A rejected row's place: its file's number, and its line among that file's lines in the chunk, from 0."""
 
     reject: Reject
     file: int
@@ -32,7 +32,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """What a draft holds on to besides counts and hashes: the encoded rows, the blocks as read, the dead letters."""
+    """What a draft holds on to besides counts and hashes: the encoded rows, the blocks as read, the rejected rows."""
 
     encoded: bool
     raw: bool
@@ -142,7 +142,7 @@ class Draft:
         self.stop = item.end
         if made.rejects:
             self.rejected += len(made.rejects)
-            self.reject_bytes += sum(len(reject.row) for reject in made.rejects) + LETTER_BYTES * len(made.rejects)
+            self.reject_bytes += sum(len(reject.row) for reject in made.rejects) + REJECT_BYTES * len(made.rejects)
             if self.keep.rejects:
                 self.rejects += self._placed(made.rejects, lines)
         for file, count in lines:

@@ -14,9 +14,9 @@ from math import ceil, log2
 from bulkup.chunk import Chunk, ChunkId, ChunkState
 from bulkup.doubt.naming import widest_name
 from bulkup.flow.context import PlannedLane, SendingRound
-from bulkup.flow.dead_letters import dead_letters
 from bulkup.flow.draft import Drafted, Keep, Placed
 from bulkup.flow.prepared import Prepared, changed, listed
+from bulkup.flow.reject_lines import reject_lines
 from bulkup.flow.tiling import Limits
 from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, Reject, Stage
@@ -72,11 +72,11 @@ class Splitter:
         return await self._replace(prepared, await self._cut_before(prepared, [middle]), refusal.reason)
 
     async def set_aside(self, prepared: Prepared, reason: str) -> None:
-        """Every row of the chunk becomes a dead letter with the service's words. Several together were not tried alone."""
+        """Every row of the chunk becomes a rejected row with the service's words. Several together were not tried alone."""
         draft = await self._chunker.whole(prepared.items, Keep(encoded=False, raw=True))
         self._see_the_same(prepared.chunk, [draft])
-        letters = dead_letters(self._lane, await self._refused_rows(draft, reason), isolated=prepared.chunk.rows == 1)
-        await self._journal.refused(prepared.chunk.id, reason, letters)
+        rejects = reject_lines(self._lane, await self._refused_rows(draft, reason), isolated=prepared.chunk.rows == 1)
+        await self._journal.refused(prepared.chunk.id, reason, rejects)
         self._moved(prepared.chunk, [_refused(prepared.chunk)])
 
     async def _smaller(self, prepared: Prepared, refusal: TooLarge, max_body_bytes: int) -> list[Prepared]:
@@ -92,7 +92,7 @@ class Splitter:
     async def _around(
         self, prepared: Prepared, bad: Sequence[int], reason: str, budget: IsolationBudget
     ) -> list[Prepared]:
-        """Children between the bad rows, the largest as far as the budget goes; the rest of the rows are dead letters."""
+        """Children between the bad rows, the largest as far as the budget goes; the rest of the rows are rejected rows."""
         at_fault = set(bad)
         edges = sorted(
             edge
@@ -124,17 +124,17 @@ class Splitter:
         *not_tried* are too, since the budget ended before they could be tried without these."""
         self._see_the_same(parent.chunk, drafts)
         first = await self._round.numbers.take(parent.chunk.id.tile, len(drafts))
-        letters = b""
+        rejects = b""
         made: list[tuple[Chunk, Drafted]] = []
         for place, draft in enumerate(drafts):
             id_ = ChunkId(parent.chunk.id.lane, parent.chunk.id.tile, first + place)
             child = draft.chunk(id_, self._name(id_, draft.rows_hash))
             if place in named or place in not_tried:
-                letters += dead_letters(self._lane, await self._refused_rows(draft, reason), isolated=place in named)
+                rejects += reject_lines(self._lane, await self._refused_rows(draft, reason), isolated=place in named)
                 child = _refused(child)
             made.append((child, draft))
         children = [child for child, _ in made]
-        await self._journal.replace(parent.chunk.id, children, reason, letters)
+        await self._journal.replace(parent.chunk.id, children, reason, rejects)
         self._moved(parent.chunk, children)
         return [
             Prepared(child, listed(draft.raw), 0, self._round.executors.hold(draft.encoded), draft.raw)
@@ -158,7 +158,7 @@ class Splitter:
         return self._destination.policy.chunk_name(self._destination.dataset_name, chunk, rows_hash, is_family=True)
 
     async def _refused_rows(self, draft: Drafted, reason: str) -> list[Placed]:
-        """The good rows of *draft* (which holds them as read) as dead letters of the service's."""
+        """The good rows of *draft* (which holds them as read) as rejected rows of the service's."""
         found: list[Placed] = []
         lines: dict[int, int] = {}
         for item in draft.raw:

@@ -22,11 +22,11 @@ from bulkup.errors import SourceUnreadable
 from bulkup.flow.bases import BasesKept
 from bulkup.flow.chunker import MAX_REJECT_BYTES, is_one_chunk
 from bulkup.flow.context import PlannedLane, SendingRound
-from bulkup.flow.dead_letters import dead_letters
 from bulkup.flow.draft import Drafted
 from bulkup.flow.halt import Halted
 from bulkup.flow.orders import SourceRange
 from bulkup.flow.prepared import Items, Prepared, listed
+from bulkup.flow.reject_lines import reject_lines
 from bulkup.flow.tiling import Limits
 from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, LongRow
@@ -272,9 +272,9 @@ class Preparer:
 
     async def _emit(self, made: _Made, out: MemoryObjectSendStream[Prepared]) -> None:
         self._unplanned.append(made)
-        letters = sum(m.draft.reject_bytes for m in self._unplanned if isinstance(m, _Made))
+        reject_bytes = sum(m.draft.reject_bytes for m in self._unplanned if isinstance(m, _Made))
         full = [m for m in self._unplanned if isinstance(m, _Made) and m.draft.rows]
-        if self._names_are_settled or len(full) > 1 or letters > MAX_REJECT_BYTES:
+        if self._names_are_settled or len(full) > 1 or reject_bytes > MAX_REJECT_BYTES:
             await self._flush(out, family=True)
 
     async def _flush(self, out: MemoryObjectSendStream[Prepared], *, family: bool) -> None:
@@ -286,7 +286,7 @@ class Preparer:
         self._names_are_settled |= family
         made = [m for m in unplanned if isinstance(m, _Made)]
         chunks = [m.draft.chunk(m.id, self._name(m)) for m in made]
-        rejects = b"".join(dead_letters(self._lane, m.draft.rejects) for m in made)
+        rejects = b"".join(reject_lines(self._lane, m.draft.rejects) for m in made)
         if self._planning is not None:
             await self._planning
         await self._bases.keep()

@@ -104,7 +104,7 @@ class LaneJournal(Protocol):
     def plan(
         self, chunks: Sequence[Chunk], *, rejects: bytes = b"", tiles: Sequence[TileSpan] = ()
     ) -> asyncio.Future[None]:
-        """Record chunks with the dead letters of their ranges, and *tiles* that are now planned whole.
+        """Record chunks with the rejected rows of their ranges, and *tiles* that are now planned whole.
 
         The record is durable before anything that is done or asked of chunks later: nothing is sent of what is not. The future is
         done when there is room for more plans; where one fails after that, what is asked later does.
@@ -143,7 +143,7 @@ class LaneJournal(Protocol):
         """A person says that the chunk is not stored: it may be sent again, and the final audit looks for it. *at*: Unix time."""
 
     async def refused(self, chunk: ChunkId, reason: str, rejects: bytes) -> None:
-        """The service will take none of the chunk's rows: they are dead letters now."""
+        """The service will take none of the chunk's rows: they are rejected rows now."""
 
     async def replace(self, parent: ChunkId, children: Sequence[Chunk], reason: str, rejects: bytes = b"") -> None:
         """*children* stand for *parent* from now on, in one transaction with what was rejected on the way."""

@@ -17,7 +17,7 @@ from bulkup.journal.faults import meaning
 from bulkup.journal.opening import connect_read_only
 from bulkup.journal.place import kept_in
 from bulkup.journal.queries import StateCount
-from bulkup.journal.sidecars import IDS, REJECTS, read_ids, read_letters
+from bulkup.journal.sidecars import IDS, REJECTS, read_ids, read_rejects
 from bulkup.journal.state_files import open_in, refused
 
 __all__ = ["JournalView", "SqliteView", "read_chunks", "view"]
@@ -69,8 +69,8 @@ class JournalView(Protocol):
         """The ids in the line that begins at position *at* of the ids; None where there is none, or where it lies on another
         machine. Raises `JournalUnusable`."""
 
-    def letters(self, lanes: Sequence[str]) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
-        """The dead letters in the order in which they were written: position, line, and what stands in it. *lanes* are the run's.
+    def reject_lines(self, lanes: Sequence[str]) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
+        """The rejected rows in the order in which they were written: position, line, and what stands in it. *lanes* are the run's.
 
         Raises `JournalUnusable` where they are not as they were written, `UsageProblem` where they lie on another machine."""
 
@@ -78,7 +78,7 @@ class JournalView(Protocol):
         """The same without the lines."""
 
     def lines_of_rejects(self) -> AbstractContextManager[Callable[[int], bytes]]:
-        """What gives the line of the dead letter at a position that `rejects` told. Raises `LocalDisk`."""
+        """What gives the line of the rejected row at a position that `rejects` told. Raises `LocalDisk`."""
 
 
 class SqliteView:
@@ -131,12 +131,12 @@ class SqliteView:
         with closing(lines):
             return next((line.ids for line, _ in lines), None)
 
-    def letters(self, lanes: Sequence[str]) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
-        return read_letters(self._folder, queries.log_length(self._db, REJECTS), lanes)
+    def reject_lines(self, lanes: Sequence[str]) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
+        return read_rejects(self._folder, queries.log_length(self._db, REJECTS), lanes)
 
     def rejects(self, lanes: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-        for at, _, letter in self.letters(lanes):
-            yield at, letter
+        for at, _, record in self.reject_lines(lanes):
+            yield at, record
 
     @contextmanager
     def lines_of_rejects(self) -> Iterator[Callable[[int], bytes]]:

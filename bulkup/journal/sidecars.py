@@ -16,15 +16,15 @@ from bulkup.journal.state_files import open_in, refused
 
 __all__ = [
     "IDS",
-    "LETTER_KEYS",
     "REJECTS",
+    "REJECT_KEYS",
     "IdsLine",
     "decode_ids",
     "ids_line",
     "lines_of",
     "page_of_ids",
     "read_ids",
-    "read_letters",
+    "read_rejects",
 ]
 
 REJECTS = "rejects.jsonl"
@@ -42,7 +42,7 @@ class IdsLine(msgspec.Struct, frozen=True):
 
 _ids_line = msgspec.json.Decoder(IdsLine)
 
-LETTER_KEYS: dict[str, type] = {
+REJECT_KEYS: dict[str, type] = {
     "id": str, "lane": str, "file": str, "stage": str, "reason": str, "length": int, "line_in_chunk": int, "position": int,
 }  # fmt: skip
 """What every line of `rejects.jsonl` has."""
@@ -95,26 +95,26 @@ def decode_ids(line: bytes) -> IdsLine:
     return _ids_line.decode(line)
 
 
-def read_letters(
+def read_rejects(
     folder: Path, size: int, lanes: Sequence[str], name: str = REJECTS
 ) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
-    """The dead letters in the first *size* bytes of `rejects.jsonl` (or *name*) in *folder*, each with its byte offset there and
+    """The rejected rows in the first *size* bytes of `rejects.jsonl` (or *name*) in *folder*, each with its byte offset there and
     its line.
 
     *lanes* are the run's. Raises as `read_ids`."""
     for at, line in lines_of(folder, name, size):
         try:
-            letter = orjson.loads(line)
+            record = orjson.loads(line)
         except orjson.JSONDecodeError as error:
             raise _damaged(folder / name, at, error) from None
-        if not isinstance(letter, dict):
+        if not isinstance(record, dict):
             raise _damaged(folder / name, at, "no rejected row")
-        for key, kind in LETTER_KEYS.items():
-            if type(letter.get(key)) is not kind:
+        for key, kind in REJECT_KEYS.items():
+            if type(record.get(key)) is not kind:
                 raise _damaged(folder / name, at, f"no rejected row: {key} is not what it should be")
-        if letter["lane"] not in lanes:
-            raise _damaged(folder / name, at, f"the run has no lane {letter['lane']}")
-        yield at, line, letter
+        if record["lane"] not in lanes:
+            raise _damaged(folder / name, at, f"the run has no lane {record['lane']}")
+        yield at, line, record
 
 
 def lines_of(folder: Path, name: str, size: int, *, at: int = 0) -> Iterator[tuple[int, bytes]]:

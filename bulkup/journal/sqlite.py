@@ -201,9 +201,9 @@ class SqliteLane:
 
         await self._writer.run(work)
 
-    def _reject(self, letters: bytes) -> None:
-        if letters:
-            self._logs[REJECTS].append(letters)
+    def _reject(self, rejects: bytes) -> None:
+        if rejects:
+            self._logs[REJECTS].append(rejects)
 
     # --- what is asked ------------------------------------------------------------------------------------------------
 

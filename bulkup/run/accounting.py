@@ -68,7 +68,7 @@ def _lane_record(journal: JournalView, name: str, *, empty_is_ok: bool) -> LaneR
 
 
 def _why_rejected(journal: JournalView, lanes: Sequence[str]) -> Mapping[str, tuple[RejectedFor, ...]]:
-    """A receipt is worth more than its reasons: nothing where the dead letters are not as they were written."""
+    """A receipt is worth more than its reasons: nothing where the rejected rows are not as they were written."""
     try:
         return commonest_reasons(journal, lanes)
     except BulkupError:

@@ -86,8 +86,8 @@ async def rejects(
 def _rejected(folder: RunFolder) -> Iterator[dict[str, Any]]:
     with view(folder.path) as journal:
         upload = journal.fact(UPLOAD)
-        letters = [] if upload is None else [found for _, found in journal.rejects(list(upload.destinations))]
-    for record in sorted(letters, key=lambda found: (found["position"], found["lane"])):
+        records = [] if upload is None else [found for _, found in journal.rejects(list(upload.destinations))]
+    for record in sorted(records, key=lambda found: (found["position"], found["lane"])):
         yield {key: value for key, value in record.items() if key not in ("position", "line_in_chunk")}
 
 

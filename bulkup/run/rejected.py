@@ -20,7 +20,7 @@ __all__ = ["Place", "RowNumbers", "commonest_reasons", "files_of"]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a rejected row stands, as its dead letter says."""
+    """Where a rejected row stands, as its line in `rejects.jsonl` says."""
 
     file: str
     position: int
@@ -32,15 +32,15 @@ class RowNumbers:
     """Row numbers of one lane's rejected rows. Of its chunks nothing is held but what these need."""
 
     def __init__(
-        self, journal: JournalView, lane: str, files: Sequence[str], letters: Iterable[tuple[int, str]]
+        self, journal: JournalView, lane: str, files: Sequence[str], records: Iterable[tuple[int, str]]
     ) -> None:
-        """*letters*: position and stage of each of the rows that will be asked for."""
+        """*records*: position and stage of each of the rows that will be asked for."""
         self._files = {uri: number for number, uri in enumerate(files)}
         self._outer: list[tuple[int, int]] = []
         for start, stop in journal.split_ranges(lane):
             if not self._outer or start >= self._outer[-1][1]:
                 self._outer.append((start, stop))
-        self._firsts = _firsts_at({self._counted_from(*letter) for letter in letters}, journal.chunks(lane))
+        self._firsts = _firsts_at({self._counted_from(*record) for record in records}, journal.chunks(lane))
 
     def of(self, place: Place) -> int | None:
         """The row's number from 1, blank lines counted; None where the journal does not hold its range."""
@@ -75,19 +75,19 @@ def _firsts_at(positions: Iterable[int], chunks: Iterable[Chunk]) -> dict[int, d
 
 
 def files_of(journal: JournalView) -> list[str]:
-    """The source's files as dead letters name them."""
+    """The source's files as `rejects.jsonl` names them."""
     return [readable(file.uri) for file in journal.fact(FILES) or ()]
 
 
 def commonest_reasons(journal: JournalView, lanes: Sequence[str]) -> Mapping[str, tuple[RejectedFor, ...]]:
-    """Why most rows of each of *lanes*, which are all, were rejected. Reads every dead letter. Raises `JournalUnusable`."""
+    """Why most rows of each of *lanes*, which are all, were rejected. Reads every rejected row. Raises `JournalUnusable`."""
     counts = {lane: Reasons() for lane in lanes}
-    for _, letter in journal.rejects(lanes):
-        place = Place(letter["file"], letter["position"], letter["line_in_chunk"], letter["stage"])
-        counts[letter["lane"]].add(
+    for _, record in journal.rejects(lanes):
+        place = Place(record["file"], record["position"], record["line_in_chunk"], record["stage"])
+        counts[record["lane"]].add(
             stage=place.stage,
-            place=letter.get("field"),
-            reason=letter["reason"],
+            place=record.get("field"),
+            reason=record["reason"],
             position=place.position,
             first=place,
         )

@@ -71,8 +71,8 @@ def prepare_retries(
 ) -> Retries:
     """What sends the rejected rows of the run in *folder* again, to *lane* or wherever they were refused.
 
-    The rows are those in `rejects.jsonl`, or those in *file*: dead letters as exported, edited or not, or plain rows. The same rows
-    of the same run make the same retry, so that it can be gone on with and does nothing twice. Rows of a run with a `--map` go
+    The rows are those in `rejects.jsonl`, or those in *file*: rejected rows as exported, edited or not, or plain rows. The same
+    rows of the same run make the same retry, so that it can be gone on with and does nothing twice. Rows of a run with a `--map` go
     through one of *functions*, which may be another one than then, unless they came out of it: of those a part may have landed. Not
     to be called where an event loop runs. Raises `UsageProblem`.
     """
@@ -132,8 +132,8 @@ def _function_for(lane: str, began_with: Function, given: Sequence[Function]) ->
 
 def _rejected(folder: Path, lanes: Sequence[str]) -> Iterator[_Row]:
     with view(folder) as journal:
-        for at, line, letter in journal.letters(lanes):
-            yield _Row(letter["lane"], _row_of(letter, f"{folder / REJECTS}, byte {at:,}", line), "part" in letter)
+        for at, line, record in journal.reject_lines(lanes):
+            yield _Row(record["lane"], _row_of(record, f"{folder / REJECTS}, byte {at:,}", line), "part" in record)
 
 
 def _given(path: Path, wanted: Sequence[str], lanes: Sequence[str]) -> Iterator[_Row]:
@@ -146,21 +146,21 @@ def _given(path: Path, wanted: Sequence[str], lanes: Sequence[str]) -> Iterator[
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
-            letter = _letter(line)
-            if letter is not None:
-                if letter["lane"] not in lanes:
+            record = _record(line)
+            if record is not None:
+                if record["lane"] not in lanes:
                     raise UsageProblem(
-                        f"{path}, line {number}: the run has no lane {letter['lane']!r}; it has {', '.join(lanes)}"
+                        f"{path}, line {number}: the run has no lane {record['lane']!r}; it has {', '.join(lanes)}"
                     )
-                yield _Row(letter["lane"], _row_of(letter, f"{path}, line {number}", line), "part" in letter)
+                yield _Row(record["lane"], _row_of(record, f"{path}, line {number}", line), "part" in record)
             elif len(wanted) > 1:
                 raise UsageProblem(f"{path}, line {number}: a plain row names no destination: give --lane")
             else:
                 yield _Row(wanted[0], _on_one_line(line))
 
 
-def _letter(line: bytes) -> dict[str, Any] | None:
-    """The dead letter that *line* is, None where it is a row."""
+def _record(line: bytes) -> dict[str, Any] | None:
+    """What is said of a rejected row on *line*; None where it is a row itself."""
     found = attempt(orjson.loads, line)
     return found if isinstance(found, dict) and {"id", "lane", "stage", "reason", "length"} <= found.keys() else None
 
@@ -169,13 +169,13 @@ class _Token(msgspec.Struct):
     row: msgspec.Raw
 
 
-def _row_of(letter: dict[str, Any], where: str, line: bytes) -> bytes | None:
-    """The row in a dead letter, as it was or as it was edited: text, or JSON, which goes as it stands in *line*. None where not all
-    of it was kept.
+def _row_of(record: dict[str, Any], where: str, line: bytes) -> bytes | None:
+    """The row in *record*, as it was or as it was edited: text, or JSON, which goes as it stands in *line*. None where not all of
+    it was kept.
 
     Raises `UsageProblem`, naming *where* it stands.
     """
-    row = letter.get("row")
+    row = record.get("row")
     if isinstance(row, str):
         data = row.encode()
     elif row is not None:
@@ -183,14 +183,14 @@ def _row_of(letter: dict[str, Any], where: str, line: bytes) -> bytes | None:
             return bytes(msgspec.json.decode(line, type=_Token).row)
         except (msgspec.MsgspecError, RecursionError):
             raise UsageProblem(f"{where}: its row cannot be read; give it as text, under row") from None
-    elif "row_base64" in letter:
+    elif "row_base64" in record:
         try:
-            data = base64.b64decode(letter["row_base64"])
+            data = base64.b64decode(record["row_base64"])
         except (ValueError, TypeError):
             raise UsageProblem(f"{where}: its row_base64 is not base64; give the row as text, under row") from None
     else:
         return None
-    length = letter["length"]
+    length = record["length"]
     return None if isinstance(length, int) and _is_head(data, length) else _on_one_line(data)
 
 

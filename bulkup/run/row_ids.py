@@ -99,12 +99,12 @@ class RowIds:
     async def _rows_of(self, lane: str) -> _RowsOf:
         """What gives, for each row that was to be sent of those in a block, the number of its line and its position."""
         upload = [destination.service for destination in self._upload.destinations]
-        letters = (letter for _, letter in self._journal.rejects(upload) if letter["lane"] == lane)
+        records = (record for _, record in self._journal.rejects(upload) if record["lane"] == lane)
         plan = self._journal.fact(PLAN, lane)
         named = next(d.map for d in self._upload.destinations if d.service == lane)
         sides = 1 if plan is None or plan.rows.get("sides") is None else 2  # a row of each side, or none
         if plan is None or named is None:
-            rejected = array("q", sorted(letter["position"] for letter in letters if "part" not in letter))
+            rejected = array("q", sorted(record["position"] for record in records if "part" not in record))
 
             async def plain(block: Block) -> list[tuple[int, int]]:
                 lines = [at for at in lines_of(block) if at.row and not _is_in(rejected, at.position)]
@@ -116,7 +116,7 @@ class RowIds:
         repairs = tuple(map(Repair, plan.rows.get("repairs", ())))
         is_full = plan.rows.get("validation", Validation.FULL) == Validation.FULL
         exploder = Exploder(function, repairs=repairs, max_row_bytes=plan.max_row_bytes, finds_doubled_keys=is_full)
-        bad = {(letter["position"], letter.get("part", 1)) for letter in letters}
+        bad = {(record["position"], record.get("part", 1)) for record in records}
 
         async def made(block: Block) -> list[tuple[int, int]]:
             return [

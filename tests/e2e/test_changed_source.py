@@ -186,7 +186,7 @@ async def test_a_sequential_source_that_grew(small: Bench, more: list[Row], tmp_
 
 
 async def test_a_file_that_was_cut_off_and_then_repaired(small: Bench, more: list[Row], tmp_path: Path) -> None:
-    """Cut between two rows it goes on; cut inside one, that row was a dead letter, and appending is refused."""
+    """Cut between two rows it goes on; cut inside one, that row was a rejected row, and appending is refused."""
     source = tmp_path / "rows.jsonl.gz"
     rows = [*small.rows, *more]
     between = gzip.compress(_lines(small.rows))[:-8]  # without its trailer

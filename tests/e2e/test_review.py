@@ -139,7 +139,7 @@ async def test_a_token_that_changes_while_the_first_look_waits(small: Bench) -> 
 
 
 async def test_a_great_many_bad_rows_are_held_in_portions(small: Bench, budgets: list[ByteBudget]) -> None:
-    """Each chunk comes with a bounded number of dead letters, and they are on disk as it goes."""
+    """Each chunk comes with a bounded number of rejected rows, and they are on disk as it goes."""
     source = small.folder / "bad.jsonl"
     with source.open("wb") as out:
         out.write(b'{"text": "good"}\n' * 100)

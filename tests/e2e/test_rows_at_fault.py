@@ -138,7 +138,7 @@ async def test_where_the_budget_ends_the_rest_is_set_aside_and_marked(
     assert 0 < len(marked) < len(letters) or names == "none"
     aside = canonical(json.loads(letter["row"]) for letter in letters)
     bad_rows = canonical(bench.rows[place] for place in bad)
-    assert not bad_rows - aside, "a bad row is not among the dead letters"
+    assert not bad_rows - aside, "a bad row is not among the rejected rows"
     alone = canonical(json.loads(letter["row"]) for letter in letters if "isolated" not in letter)
     assert not alone - bad_rows, "a good row counts as found alone"
     kept = [row for row in bench.rows if not aside[one(row)]]

@@ -292,7 +292,7 @@ CODECS = {"msgspec", "orjson", "simdjson", "hyperscan", "isal", "zstandard", "to
 
 OWNERS = {
     "a row: it is rejected": """
-        journal.dead_letter rows.exact rows.numerals encoding.by_function encoding.by_row encoding.carried encoding.columns
+        journal.reject_line rows.exact rows.numerals encoding.by_function encoding.by_row encoding.carried encoding.columns
         encoding.decision encoding.doubled_keys encoding.drop encoding.faults encoding.meant_shapes encoding.repairing
         encoding.shapes encoding.identity encoding.language encoding.mapped encoding.meaning encoding.members encoding.recast
         encoding.row_types encoding.searching encoding.shortcuts encoding.splice encoding.stitched encoding.target

@@ -220,7 +220,7 @@ def test_given_types_override_what_is_inferred() -> None:
 
 
 @pytest.mark.parametrize(("value", "nested"), [(1.5, Nested.AS_IS), ([], Nested.TEXT)])
-def test_a_null_where_any_value_but_null_may_stand_is_a_dead_letter(value: object, nested: Nested) -> None:
+def test_a_null_where_any_value_but_null_may_stand_is_a_rejected_row(value: object, nested: Nested) -> None:
     plan = decided({"o": value}, nested=nested)
     made = plan.encoder().encode(ln.block(b'{"o":null}\n{"o":[1]}'))
     assert made.rows == 1

@@ -108,7 +108,7 @@ def test_blank_lines_are_counted_even_where_two_rows_on_a_line_make_up_for_them(
     assert (made.rows, made.blank, len(made.rejects)) == (2, 1, 1)
 
 
-def test_an_object_over_two_lines_is_two_dead_letters_and_harms_no_neighbour() -> None:
+def test_an_object_over_two_lines_is_two_rejected_rows_and_harms_no_neighbour() -> None:
     made = PLAN.encoder().encode(block(ROW + b"\n" + ROW[:20] + b"\n" + ROW[20:] + b"\n" + ROW + ROW + b"\n" + ROW))
     assert (made.rows, len(made.rejects), made.verbatim) == (2, 3, False)
 
@@ -123,7 +123,7 @@ def test_an_object_over_two_lines_cannot_hide_behind_two_on_one_line() -> None:
     assert (made.rows, len(made.rejects)) == (1, 2)
 
 
-def test_a_row_over_the_limit_is_a_dead_letter_with_its_head() -> None:
+def test_a_row_over_the_limit_is_a_rejected_row_with_its_head() -> None:
     long = ROW.replace(b'"q"', b'"' + b"q" * 3000 + b'"')
     plan = RowPlan(target=COLLINEAR, preset="identity", max_row_bytes=2000)
     made = plan.encoder().encode(block(ROW + b"\n" + long + b"\n" + ROW * 1))

@@ -88,7 +88,7 @@ def test_what_stands_in_the_braces_is_let_through(plan: RowPlan, row: bytes) -> 
     assert (made.body, made.rows, made.verbatim) == (row + b"," + row, 2, True)
 
 
-def test_a_row_over_the_limit_is_still_a_dead_letter() -> None:
+def test_a_row_over_the_limit_is_still_a_rejected_row() -> None:
     plan = RowPlan(target=COLLINEAR, preset="identity", validation=Validation.TRUST, max_row_bytes=20)
     made = plan.encoder().encode(ln.block(b'{"a":1}\n{"a":"' + b"x" * 20 + b'"}\n'))
     assert (made.body, made.rejects[0].reason) == (

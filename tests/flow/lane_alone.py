@@ -281,8 +281,8 @@ class LaneAlone(Alone):
     def splitter(self, *, with_rejected_rows: bool = True) -> Splitter:
         return Splitter(self.planned(with_rejected_rows=with_rejected_rows), self.sending())
 
-    async def letters(self) -> list[dict[str, Any]]:
-        """The dead letters so far."""
+    async def rejects(self) -> list[dict[str, Any]]:
+        """The rejected rows so far."""
         return [json.loads(line) for line in self.whole_journal.rejects.splitlines()]
 
     def settler(self, *, quiet_s: float = QUIET_S, others: Others | None = None) -> Settler:

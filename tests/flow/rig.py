@@ -128,7 +128,7 @@ class Planned:
     made: list[Made]
     totals: Totals
     stored: Totals
-    letters: list[dict[str, object]]
+    rejects: list[dict[str, object]]
     budget: ByteBudget
 
 

@@ -349,7 +349,7 @@ class TestDoubt:
         lane.to.script.append(InDoubt("HTTP 400: bad", was_answered=True, rows=(1,)))
         await lane.deliver(0, refusals_store_nothing=True)
         assert (await lane.now(0)).state is ChunkState.SPLIT
-        assert [(one["position"], one["reason"]) for one in await lane.letters()] == [(10, "HTTP 400: bad")]
+        assert [(one["position"], one["reason"]) for one in await lane.rejects()] == [(10, "HTTP 400: bad")]
         assert lane.to.rows() == lane.rows(0)[:1]
         lane.to.script.append(LOST)
         await lane.deliver(1, refusals_store_nothing=True)
@@ -509,8 +509,8 @@ class TestNotReady:
             "dataset ds-1 FAILED at the service",
         )
         assert await lane.journal.fact(FAILED_DATASETS) == ("ds-0", "ds-1")
-        letters = await lane.letters()
-        assert [letter["isolated"] for letter in letters] == [False, False], "any of them may be the cause"
+        rejects = await lane.rejects()
+        assert [reject["isolated"] for reject in rejects] == [False, False], "any of them may be the cause"
         assert await lane.states() == ["refused", "planned", "planned", "planned"]
 
     async def test_memory_is_held_until_the_last_who_needs_it_lets_go(self, lane: LaneAlone) -> None:
@@ -578,7 +578,7 @@ class TestTooMuch:
         size = chunk.body_bytes + lane.to.envelope(chunk.name, lane.plan.rows).size
         await lane.deliver(0)
         assert [c.state for c in await self.halves(lane)] == [ChunkState.REFUSED, ChunkState.LANDED]
-        assert [(one["position"], one["reason"]) for one in await lane.letters()] == [(0, "HTTP 413: the row")]
+        assert [(one["position"], one["reason"]) for one in await lane.rejects()] == [(0, "HTTP 413: the row")]
         assert lane.limit.bytes == size // 2
         assert lane.to.rows() == lane.rows(0)[1:]
 
@@ -620,9 +620,9 @@ class TestRefused:
         await lane.deliver(0, 1)
         assert lane.to.rows() == [{"t": "0"}, *lane.rows(1)]
         assert outcomes(lane) == {"rows_refused": 1, "landed": 2}
-        (letter,) = await lane.letters()
-        assert (letter["id"], letter["reason"], letter["row"]) == ("memory:10", "HTTP 422: refused", '{"t":"1"}')
-        assert "isolated" not in letter
+        (reject,) = await lane.rejects()
+        assert (reject["id"], reject["reason"], reject["row"]) == ("memory:10", "HTTP 422: refused", '{"t":"1"}')
+        assert "isolated" not in reject
 
     async def test_a_refusal_that_names_no_row_is_searched(self, lane: LaneAlone) -> None:
         lane.to.script.append(RowsRefused("HTTP 422"))

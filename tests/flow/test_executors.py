@@ -58,7 +58,7 @@ def came_to(found: Planned, *, named: bool = True) -> tuple[object, ...]:
     """*named*: with the chunks' names."""
     assert found.budget.held_bytes == 0
     made = [(planned(m.chunk if named else replace(m.chunk, name="")), m.body) for m in found.made]
-    return made, found.totals, found.stored, sorted(str(letter) for letter in found.letters)
+    return made, found.totals, found.stored, sorted(str(reject) for reject in found.rejects)
 
 
 @examples(12, suppress_health_check=[HealthCheck.function_scoped_fixture])

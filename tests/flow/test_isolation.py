@@ -118,15 +118,15 @@ class TestNamedRows:
             (0, 1, "refused"),
             (2, 0, "planned"),
         ]
-        letters = await lane.letters()
-        assert [letter["line_in_chunk"] for letter in letters] == [0, 1, 0]
-        assert [(letter["byte_offset"], letter["row"]) for letter in letters] == [
+        rejects = await lane.rejects()
+        assert [reject["line_in_chunk"] for reject in rejects] == [0, 1, 0]
+        assert [(reject["byte_offset"], reject["row"]) for reject in rejects] == [
             (30, '{"t":"3"}'),
             (40, '{"t":"4"}'),
             (70, '{"t":"7"}'),
         ]
-        assert {letter["reason"] for letter in letters} == {"HTTP 422: bad"}
-        assert not any("isolated" in letter for letter in letters)
+        assert {reject["reason"] for reject in rejects} == {"HTTP 422: bad"}
+        assert not any("isolated" in reject for reject in rejects)
 
     @pytest.mark.parametrize(
         ("bad", "left"),
@@ -141,7 +141,7 @@ class TestNamedRows:
     async def test_at_the_ends(self, lane: LaneAlone, bad: tuple[int, ...], left: list[list[int]]) -> None:
         """Numbers that the chunk does not have name nothing."""
         assert await cut(lane, RowsRefused("HTTP 422", bad)) == left
-        assert len(await lane.letters()) == len([row for row in bad if row < 10])
+        assert len(await lane.rejects()) == len([row for row in bad if row < 10])
         pieces = await pieces_of(lane)
         assert min(piece.rows + piece.rejected for piece in pieces) > 0, "no piece is without rows"
         assert sum(piece.rows + piece.rejected for piece in pieces) == 10
@@ -155,8 +155,8 @@ class TestNamedRows:
         budget = IsolationBudget(2)
         assert await cut(lane, RowsRefused("HTTP 422", (1, 4)), budget=budget) == [[2, 3], [5, 6, 7, 8, 9]]
         assert budget.requests == 0
-        letters = await lane.letters()
-        assert [(letter["byte_offset"], letter.get("isolated", True)) for letter in letters] == [
+        rejects = await lane.rejects()
+        assert [(reject["byte_offset"], reject.get("isolated", True)) for reject in rejects] == [
             (0, False),
             (10, True),
             (40, True),
@@ -180,10 +180,10 @@ class TestSearch:
         assert await cut(lane, RowsRefused("HTTP 422: bad"), budget=IsolationBudget(1)) == []
         chunk = await lane.now(0)
         assert (chunk.state, chunk.rows, chunk.rejected, chunk.reason) == (ChunkState.REFUSED, 0, 10, "HTTP 422: bad")
-        letters = await lane.letters()
-        assert [letter["line_in_chunk"] for letter in letters] == list(range(10))
-        assert all(letter["isolated"] is False for letter in letters)
-        assert {(one["stage"], one["field"], one["length"]) for one in letters} == {("server", None, 9)}
+        rejects = await lane.rejects()
+        assert [reject["line_in_chunk"] for reject in rejects] == list(range(10))
+        assert all(reject["isolated"] is False for reject in rejects)
+        assert {(one["stage"], one["field"], one["length"]) for one in rejects} == {("server", None, 9)}
 
     @pytest.mark.parametrize(
         "refusal", [TooLarge("HTTP 413"), RowsRefused("HTTP 422: long"), RowsRefused("HTTP 422: long", (0,))]
@@ -191,9 +191,9 @@ class TestSearch:
     async def test_one_row_that_is_refused_is_at_fault(self, refusal: TooLarge | RowsRefused) -> None:
         async with lane_of(2, each=1) as lane:
             assert await cut(lane, refusal, number=1, budget=IsolationBudget(0)) == []
-            (letter,) = await lane.letters()
-            assert (letter["reason"], letter["row"], letter["byte_offset"]) == (refusal.reason, '{"t":"1"}', 10)
-            assert "isolated" not in letter
+            (reject,) = await lane.rejects()
+            assert (reject["reason"], reject["row"], reject["byte_offset"]) == (refusal.reason, '{"t":"1"}', 10)
+            assert "isolated" not in reject
             assert (await lane.now(1)).state is ChunkState.REFUSED
 
 
@@ -214,13 +214,13 @@ async def test_pieces_of_pieces_have_numbers_of_their_own(lane: LaneAlone) -> No
 
 
 async def test_lines_that_were_rejected_when_they_were_read_are_counted() -> None:
-    """A dead letter's line is that of the file's lines in the chunk, blank, bad and long ones among them."""
+    """A rejected row's line is that of the file's lines in the chunk, blank, bad and long ones among them."""
     content = b'{"t":"0"}\n{"t":"%b"}\n\n{"t":"1"}\nno row\n{"t":"2"}\n' % (b"x" * 500)
     async with lane_of(1, each=3, content=content) as lane:
-        before = len(await lane.letters())
+        before = len(await lane.rejects())
         assert await cut(lane, RowsRefused("HTTP 422"), budget=IsolationBudget(0)) == []
-        letters = (await lane.letters())[before:]
-    assert [(letter["line_in_chunk"], letter["row"]) for letter in letters] == [
+        rejects = (await lane.rejects())[before:]
+    assert [(reject["line_in_chunk"], reject["row"]) for reject in rejects] == [
         (0, '{"t":"0"}'),
         (3, '{"t":"1"}'),
         (5, '{"t":"2"}'),
@@ -233,11 +233,11 @@ async def test_where_all_is_one_dataset_they_have_its_name() -> None:
         assert [piece.chunk.name for piece in pieces] == ["set", "set"]
 
 
-async def test_dead_letters_may_go_without_their_rows(lane: LaneAlone) -> None:
+async def test_rejected_rows_may_go_without_their_rows(lane: LaneAlone) -> None:
     splitter = lane.splitter(with_rejected_rows=False)
     await splitter.split(await lane.prepared(0), RowsRefused("422", (2,)), LARGE, IsolationBudget(9))
-    (letter,) = await lane.letters()
-    assert "row" not in letter
+    (reject,) = await lane.rejects()
+    assert "row" not in reject
 
 
 Several = Callable[[Sequence[int]], AbstractAsyncContextManager[LaneAlone]]
@@ -278,7 +278,7 @@ class TestSeveralRowsOfOne:
             assert await self.cut(lane, RowsRefused("HTTP 422")) == pieces
 
     @pytest.mark.parametrize(
-        ("bad", "letters", "pieces"),
+        ("bad", "rejects", "pieces"),
         [
             ((0,), "a1 a2 a3", ["c1 d1 d2"]),
             ((2,), "a1 a2 a3", ["c1 d1 d2"]),
@@ -289,14 +289,14 @@ class TestSeveralRowsOfOne:
         ],
     )
     async def test_all_that_was_made_of_a_row_at_fault_is_set_aside(
-        self, several: Several, bad: tuple[int, ...], letters: str, pieces: list[str]
+        self, several: Several, bad: tuple[int, ...], rejects: str, pieces: list[str]
     ) -> None:
         async with several((3, 0, 1, 2)) as lane:
             assert await self.cut(lane, RowsRefused("HTTP 422", bad)) == pieces
-            found = await lane.letters()
-        assert " ".join(json.loads(letter["row"])["t"] for letter in found) == letters
-        assert [letter.get("part", 1) for letter in found] == [int(name[1:]) for name in letters.split()]
-        assert not any("isolated" in letter for letter in found)
+            found = await lane.rejects()
+        assert " ".join(json.loads(reject["row"])["t"] for reject in found) == rejects
+        assert [reject.get("part", 1) for reject in found] == [int(name[1:]) for name in rejects.split()]
+        assert not any("isolated" in reject for reject in found)
 
     @pytest.mark.parametrize("refusal", [TooLarge("HTTP 413"), RowsRefused("HTTP 422"), RowsRefused("HTTP 422", (1,))])
     async def test_what_one_row_has_become_is_set_aside_together(
@@ -305,9 +305,9 @@ class TestSeveralRowsOfOne:
         """None of it was tried alone."""
         async with several((0, 3)) as lane:
             assert await self.cut(lane, refusal) == []
-            found = await lane.letters()
+            found = await lane.rejects()
             assert (await lane.now(0)).state is ChunkState.REFUSED
-        assert [(letter["line_in_chunk"], letter["part"], letter["isolated"]) for letter in found] == [
+        assert [(reject["line_in_chunk"], reject["part"], reject["isolated"]) for reject in found] == [
             (1, part, False) for part in (1, 2, 3)
         ]
 
@@ -322,4 +322,4 @@ class TestSeveralRowsOfOne:
             monkeypatch.setenv(MORE, "1")
             with pytest.raises(SourceChanged, match=r"--map .*rows\.py:fix made other rows of them this time"):
                 await lane.splitter().split(prepared, refusal, LARGE, IsolationBudget(budget))
-            assert (await lane.states(), await lane.letters()) == (["planned"], [])
+            assert (await lane.states(), await lane.rejects()) == (["planned"], [])

@@ -5,9 +5,12 @@ from __future__ import annotations
 from bulkup.flow.limit import BodyLimit
 
 
+def test_nothing_is_learned_before_a_refusal() -> None:
+    assert BodyLimit(1000).learned is None
+
+
 def test_half_of_what_was_too_large_is_the_limit() -> None:
     limit = BodyLimit(1000)
-    assert limit.learned is None
     limit.refused(801)
     assert (limit.bytes, limit.learned) == (400, 400)
 

@@ -75,14 +75,17 @@ def test_how_long_it_goes_on_is_said_where_it_ends(
 
 
 def test_it_is_over_once_a_request_has_succeeded(told: Told) -> None:
-    told.troubles.passed()
-    assert told.troubles.last is None
     told.after(0)
     told.troubles.passed()
     over = told.troubles.last
     assert over == Trouble("503", 1000.0, is_over=True)
     told.troubles.passed()
     assert told.troubles.last is over, "every request that succeeds comes by here"
+
+
+def test_a_success_without_a_failure_before_is_nothing(told: Told) -> None:
+    told.troubles.passed()
+    assert told.troubles.last is None
 
 
 def test_what_was_told_already_is_kept_and_not_said(told: Told) -> None:

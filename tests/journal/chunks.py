@@ -109,10 +109,10 @@ class Step:
         if self.pick % 5 == 0 and planned_to is not None:
             new = []  # the rest of a tile that turned out to hold nothing
         tiles = [TileSpan(tile, tile * 1000, (tile + 1) * 1000)] if self.pick % 2 == 0 else []
-        letters = b"".join(b'{"id":"%d:%d"}\n' % (tile, n) for n in range(self.rejected))
+        rejects = b"".join(b'{"id":"%d:%d"}\n' % (tile, n) for n in range(self.rejected))
 
         async def told(lane: LaneJournal) -> None:
-            await lane.plan(new, rejects=letters, tiles=tiles)
+            await lane.plan(new, rejects=rejects, tiles=tiles)
 
         return told
 

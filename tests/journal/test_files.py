@@ -112,7 +112,7 @@ async def test_a_torn_database(tmp_path: Path, damage: str) -> None:
 
 
 async def test_a_log_that_lacks_what_the_journal_counts_on(tmp_path: Path) -> None:
-    """Dead letters that are gone are not silently forgotten."""
+    """Rejected rows that are gone are not silently forgotten."""
     await filled(tmp_path, 4)
     os.truncate(tmp_path / "rejects.jsonl", 3)
     assert "lacks" in refused(tmp_path)
@@ -120,7 +120,7 @@ async def test_a_log_that_lacks_what_the_journal_counts_on(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("left", [0, 1])
 async def test_a_database_cut_to_nothing_beside_logs_that_hold_something(tmp_path: Path, left: int) -> None:
-    """It is a torn journal, not a new one: what landed must not be sent again, and the dead letters must not be deleted."""
+    """It is a torn journal, not a new one: what landed must not be sent again, and the rejected rows must not be deleted."""
     twin = await filled(tmp_path, 4)
     os.truncate(tmp_path / DATABASE, left)
     try:
@@ -260,7 +260,7 @@ async def test_kill_minus_nine_forgets_nothing_that_was_acknowledged(tmp_path: P
     journal.close()
     assert known <= in_doubt <= totals.chunks
     letters = (tmp_path / "rejects.jsonl").read_bytes().splitlines()
-    assert len(letters) == totals.chunks, "a chunk and its dead letters are one transaction"
+    assert len(letters) == totals.chunks, "a chunk and its rejected rows are one transaction"
 
 
 FULL = """

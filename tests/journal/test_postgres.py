@@ -188,7 +188,7 @@ async def test_ids_and_rejected_rows_of_another_machine_are_missed_and_named(tmp
     here, there = tmp_path / "here" / name, tmp_path / "there" / name
     with opened(there, name) as journal:
         lane = journal.lane(LANE)
-        await lane.plan([chunk(0), chunk(1)], rejects=_letter(5))
+        await lane.plan([chunk(0), chunk(1)], rejects=_reject(5))
         await lane.landed(chunk(0).id, "ds", evidence=Evidence.ANSWER, ids=ids_line(chunk(0), "a"))
     with opened(here, name) as journal:
         lane = journal.lane(LANE)
@@ -206,14 +206,14 @@ async def test_ids_and_rejected_rows_of_another_machine_are_missed_and_named(tmp
         with view(folder) as looked:
             assert [looked.ids_at(one.ids_at) for one in looked.chunks(LANE)] == known
     with view(there) as looked:
-        assert [letter["position"] for _, letter in looked.rejects([LANE])] == [5]
+        assert [reject["position"] for _, reject in looked.rejects([LANE])] == [5]
     with view(here) as looked, pytest.raises(UsageProblem, match=rf"{there}/rejects.1.jsonl on {socket.gethostname()}"):
         list(looked.rejects([LANE]))
 
 
-def _letter(position: int) -> bytes:
-    letter = {"id": "x", "lane": LANE, "file": "f", "stage": "client", "reason": "r", "length": 1}
-    return json.dumps({**letter, "line_in_chunk": 0, "position": position}).encode() + b"\n"
+def _reject(position: int) -> bytes:
+    reject = {"id": "x", "lane": LANE, "file": "f", "stage": "client", "reason": "r", "length": 1}
+    return json.dumps({**reject, "line_in_chunk": 0, "position": position}).encode() + b"\n"
 
 
 # --- who may write ----------------------------------------------------------------------------------------------------

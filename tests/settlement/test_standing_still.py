@@ -149,10 +149,15 @@ class TestCreation:
         assert self.now == 130.0
 
     async def test_who_gives_up_waiting_for_it_lets_the_next_one_wait(self) -> None:
-        creation = self.creation(last_byte_at=95.0)
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await creation.enter()
+        sleeps = iter([anyio.sleep_forever, checkpoint])
+        now = iter([100.0, 100.0, 125.0])
+        creation = Creation(
+            exists=False, quiet_s=30.0, last_byte_at=95.0, clock=lambda: next(now), sleep=lambda _: next(sleeps)()
+        )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(creation.enter)
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
         with anyio.fail_after(5):
             assert await creation.enter()
 

@@ -2,7 +2,7 @@
 
 The contract (`collinear-upload-dataset.txt`): `conv_prefix` (OpenAI chat turns, the last from the user), `response`
 (the assistant's turn), `ground_truth` (an integer, may be absent), `context` (a string, may be absent), nothing else.
-A null `ground_truth` or `context` is a dead letter in rows already in this shape: the reference doesn't have it, and
+A null `ground_truth` or `context` is a rejected row in rows already in this shape: the reference doesn't have it, and
 one row that the service refuses fails its whole file. Presets leave a null out.
 """
 

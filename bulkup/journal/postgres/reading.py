@@ -19,7 +19,7 @@ from bulkup.journal.postgres.lease import standing_of
 from bulkup.journal.postgres.logs import IDS, REJECTS, Part, missing, parts_of
 from bulkup.journal.postgres.runs import connected
 from bulkup.journal.queries import StateCount
-from bulkup.journal.sidecars import read_ids, read_letters
+from bulkup.journal.sidecars import read_ids, read_rejects
 from bulkup.journal.state_files import open_in, refused
 
 __all__ = ["PostgresView", "look"]
@@ -85,15 +85,15 @@ class PostgresView:
         with closing(lines):
             return next((line.ids for line, _ in lines), None)
 
-    def letters(self, lanes: Sequence[str]) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
+    def reject_lines(self, lanes: Sequence[str]) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
         for part in self._rejects:
             _refuse_missing(part)
-            for at, line, letter in read_letters(self._folder, part.length, lanes, part.name):
-                yield part.base + at, line, letter
+            for at, line, record in read_rejects(self._folder, part.length, lanes, part.name):
+                yield part.base + at, line, record
 
     def rejects(self, lanes: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-        for at, _, letter in self.letters(lanes):
-            yield at, letter
+        for at, _, record in self.reject_lines(lanes):
+            yield at, record
 
     @contextmanager
     def lines_of_rejects(self) -> Iterator[Callable[[int], bytes]]:

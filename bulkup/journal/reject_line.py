@@ -1,4 +1,4 @@
-"""Dead letters: refused rows with their reasons, a JSON line each in `rejects.jsonl`."""
+"""Rejected rows: refused rows with their reasons, a JSON line each in `rejects.jsonl`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import orjson
 from bulkup.model import Reject
 from bulkup.path_text import portable, readable
 
-__all__ = ["dead_letter"]
+__all__ = ["reject_line"]
 
 
-def dead_letter(
+def reject_line(
     lane: str,
     reject: Reject,
     *,

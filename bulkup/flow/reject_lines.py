@@ -6,15 +6,15 @@ from collections.abc import Iterable
 
 from bulkup.flow.context import LaneContext
 from bulkup.flow.draft import Placed
-from bulkup.journal.dead_letter import dead_letter
+from bulkup.journal.reject_line import reject_line
 
-__all__ = ["dead_letters"]
+__all__ = ["reject_lines"]
 
 
-def dead_letters(lane: LaneContext, rows: Iterable[Placed], *, isolated: bool = True) -> bytes:
-    """A line for each of *rows*. *isolated* as in `dead_letter`."""
+def reject_lines(lane: LaneContext, rows: Iterable[Placed], *, isolated: bool = True) -> bytes:
+    """A line for each of *rows*. *isolated* as in `reject_line`."""
     return b"".join(
-        dead_letter(
+        reject_line(
             lane.name,
             placed.reject,
             file=lane.source.files[placed.file].uri,
