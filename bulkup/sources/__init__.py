@@ -8,7 +8,7 @@ from bulkup.sources.inspection import inspect
 from bulkup.sources.json_path import path_of
 from bulkup.sources.locators import STDIN, listed_in, resolve
 from bulkup.sources.looked import LookedInto, looked_into
-from bulkup.sources.opening import Held, open_files, open_source
+from bulkup.sources.opening import open_files, open_source
 from bulkup.sources.places import Access as PlaceAccess
 from bulkup.sources.places import hide, is_many, is_remote
 from bulkup.sources.reading import Reading
@@ -16,6 +16,7 @@ from bulkup.sources.renaming import parse_renames
 from bulkup.sources.selection import Selection
 from bulkup.sources.separated.kinds import Kind, kind_of_type
 from bulkup.sources.source import Cursor, Item, Source
+from bulkup.sources.stdin import Held
 from bulkup.sources.transcode import encoding_named
 
 __all__ = [

@@ -5,21 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from bulkup.encoding.faults import one_line
-from bulkup.errors import SourceUnreadable, UsageProblem
-from bulkup.light_dataclass import dataclass
+from bulkup.errors import UsageProblem
 from bulkup.model import BLOCK_BYTES
 from bulkup.sources.agreement import agreed_files
 from bulkup.sources.any_range import AnyRangeSource
-from bulkup.sources.beginning import Beginning, BeginningInput, WholeInput
 from bulkup.sources.beside_rows import beside_rows
-from bulkup.sources.decompress import Compression
 from bulkup.sources.format import SourceFile
-from bulkup.sources.inputs import Input, PipeInput
-from bulkup.sources.inspection import Found, begins_as_json, look_into, tell
+from bulkup.sources.inspection import Found, begins_as_json, look_into
 from bulkup.sources.locators import STDIN, Resolved, refuse_doubles, resolve
 from bulkup.sources.looked import LookedInto, file_of
 from bulkup.sources.places import Access, close_all
@@ -27,18 +22,10 @@ from bulkup.sources.places.fetching import side_by_side
 from bulkup.sources.reading import Reading
 from bulkup.sources.selection import Selection, some_of
 from bulkup.sources.sequential import SequentialSource, notes_of
-from bulkup.sources.source import FirstRows, Source
-from bulkup.sources.spool import Spool, SpoolInput
+from bulkup.sources.source import Source
+from bulkup.sources.stdin import Held, look_at, streamed
 
-__all__ = ["Held", "open_files", "open_source"]
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """How much of standard input is held: up to *most_bytes*, or what has come within *wait_s* seconds."""
-
-    most_bytes: int
-    wait_s: float
+__all__ = ["open_files", "open_source"]
 
 
 def open_source(
@@ -68,7 +55,19 @@ def open_source(
     reading = replace(reading or Reading(max_row_bytes=max_row_bytes), unpack_in=spool_dir)
     resolved = resolve(locators, selection, access)
     if resolved.uris == (STDIN,):
-        return _open_stdin(stdin_fd, max_row_bytes, block_bytes, reading, lanes, spool_dir, stdin_held)
+        stdin = look_at(stdin_fd, reading)
+        if stdin.file.part is not None:
+            whole = _whole(stdin.file, stdin.file.part.size)
+            notes = tuple(notes_of((whole,)))
+            return open_files((whole,), max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=notes)
+        return streamed(
+            stdin,
+            max_row_bytes=max_row_bytes,
+            block_bytes=block_bytes,
+            lanes=lanes,
+            spool_dir=spool_dir,
+            held=stdin_held,
+        )
     files, notes = _look_into_all(resolved, frozenset(locators), reading, known or {})
     files = _with_renames(files, reading)
     if agrees_later and any(file.format.agree is not None for file in files):
@@ -144,80 +143,9 @@ def _with_renames(files: tuple[SourceFile, ...], reading: Reading) -> tuple[Sour
     return tuple(replace(file, renames=reading.renames) for file in files)
 
 
-def _beginning_of(beginning: Beginning, file: SourceFile) -> Input:
-    is_packed = file.compression is not Compression.NONE or file.encoding is not None
-    return BeginningInput(beginning, is_packed=is_packed)
-
-
-def _open_stdin(
-    fd: int,
-    max_row_bytes: int,
-    block_bytes: int,
-    reading: Reading,
-    lanes: int,
-    spool_dir: Path | None,
-    held: Held | None,
-) -> Source:
-    head, is_kept = bytearray(), True
-
-    def read(count: int) -> bytes:
-        try:
-            data = os.read(fd, count)
-        except OSError as error:
-            raise SourceUnreadable(f"standard input: cannot be read: {error.strerror}") from error
-        if is_kept:
-            head.extend(data)
-        return data
-
-    def keep_no_more() -> None:
-        nonlocal is_kept
-        is_kept = False
-        head.clear()
-
-    told = tell(read, reading, keep_no_more)
-    file = SourceFile(
-        STDIN, None, None, None, told.compression, told.format, told.bom, None,
-        inner=told.inner, encoding=reading.encoding, rows_at=told.rows_at, zstd_window=reading.zstd_window,
-        detail=told.detail, renames=reading.renames, part=told.part,
-    )  # fmt: skip
-    if told.part is not None:  # it has come whole
-        assert told.format.length is not None
-        file = replace(file, size=told.part.size)
-        file = replace(file, length=told.format.length(file))
-        return open_files((file,), max_row_bytes=max_row_bytes, block_bytes=block_bytes, notes=tuple(notes_of((file,))))
-    stdin: Input = PipeInput(fd, bytes(head))
-    beginning, looked_at = None, None
-    if held is not None:
-        beginning = Beginning(fd, bytes(head), spool_dir, most_bytes=held.most_bytes, wait_s=held.wait_s)
-        stdin = WholeInput(beginning, PipeInput(fd))
-        first = SequentialSource(
-            (file,),
-            max_row_bytes=max_row_bytes,
-            block_bytes=block_bytes,
-            open_input=partial(_beginning_of, beginning),
-        )
-        looked_at = FirstRows(first, beginning.ended)
-    spool = Spool(stdin, spool_dir) if lanes > 1 else None
-    unclaimed = [stdin]
-
-    def open_input(_: SourceFile) -> Input:
-        if spool is not None:
-            return SpoolInput(spool)
-        if not unclaimed:
-            raise UsageProblem("standard input can be read once: open it with as many lanes as there are cursors")
-        return unclaimed.pop()
-
-    def close() -> None:
-        for one in (spool, beginning):
-            if one is not None:
-                one.close()
-
-    return SequentialSource(
-        (file,),
-        max_row_bytes=max_row_bytes,
-        block_bytes=block_bytes,
-        open_input=open_input,
-        close=close,
-        notes=tuple(notes_of((file,))),
-        beginning=looked_at,
-    )
+def _whole(file: SourceFile, size: int) -> SourceFile:
+    """*file*, all *size* bytes of which have come."""
+    length_of = file.format.length
+    assert length_of is not None
+    file = replace(file, size=size)
+    return replace(file, length=length_of(file))
