@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import repeat
 from operator import attrgetter
@@ -17,7 +17,7 @@ from bulkup.encoding.faults import Fault, said
 from bulkup.encoding.identity import VerbatimCodec
 from bulkup.encoding.language import BOOLEAN, INTEGER, STRING, Form, nullable, record
 from bulkup.encoding.members import Members
-from bulkup.encoding.row_types import RowType, is_odd, line_decoder, row_maker, row_type
+from bulkup.encoding.row_types import ArrayWriter, RowType, is_odd, line_decoder, row_maker, row_type
 from bulkup.encoding.shapes import Change
 from bulkup.encoding.shortcuts import turns_as_text
 from bulkup.encoding.target import INT64, Codec, Irregular
@@ -43,6 +43,9 @@ _EXPECTED = {
     Holds.BOOLEAN: "true or false",
     Holds.CHARACTERS: "a string, a number, true or false",
 }
+_MOST_LOSSES = 3
+"""After so many blocks that were not compact no other is expected to be."""
+
 _NULL = msgspec.Raw(b"null")
 _REMADE = frozenset({Holds.TEXT, Holds.CHARACTERS})
 _MAY_NEST = frozenset({Holds.TEXT, Holds.AS_IS})
@@ -117,11 +120,13 @@ class ColumnsCodec:
             if column.holds is Holds.AS_IS
         ]
         self._getters = [attrgetter(f"c{i}") for i in range(len(columns))]
-        self._encode = msgspec.json.Encoder().encode
+        self._array_of = ArrayWriter().written
         names = [column.name for column in columns]
         self._is_made_anew = self._skips or is_odd(names)
         self._remade = [(i, column) for i, column in enumerate(columns) if column.holds in _REMADE]
         self._nested = [(i, self._getters[i]) for i, column in enumerate(columns) if column.holds in _MAY_NEST]
+        self._texts_at = [i for i, column in enumerate(columns) if column.holds is Holds.TEXT]
+        self._compact_losses = 0 if self._can_tell_by_length(columns) else _MOST_LOSSES
         self._doubled = DoubledKeys()
         self._objects: list[bytes] | None = None
         has_characters = any(column.holds is Holds.CHARACTERS for column in columns)
@@ -129,6 +134,12 @@ class ColumnsCodec:
         """As `Pipeline` has them."""
         is_one_text = len(columns) == 1 and columns[0].holds is Holds.TEXT
         self.shortcuts = turns_as_text(columns[0].name) if is_one_text else ()
+
+    def _can_tell_by_length(self, columns: Sequence[Column]) -> bool:
+        """Whether each value is written from what was read for it, and so is as long or shorter."""
+        return (
+            bool(columns) and not self._is_made_anew and all(column.holds is not Holds.CHARACTERS for column in columns)
+        )
 
     is_verbatim = False
 
@@ -152,15 +163,44 @@ class ColumnsCodec:
 
     def body(self, data: bytes, rows: int) -> bytes:
         """As `Codec.body`."""
+        if self._compact_losses < _MOST_LOSSES:
+            body = self._body_of_compact(data, rows)
+            if body is not None:
+                return body
+            self._compact_losses += 1
         decoded, is_complete = self._decoded(data, rows)
         if len(decoded) != rows or not self._columns:
             raise Irregular
-        tokens = {i: b"\n".join(map(getter, decoded)) for i, getter in self._nested}  # none holds a break
-        self._objects = [token for token in tokens.values() if b"{" in token] if is_complete else None
-        for i, check in self._as_is:
-            check(b"[" + tokens[i].replace(b"\n", b",") + b"]")
+        tokens = self._tokens(decoded)
+        self._objects = _with_objects(tokens) if is_complete else None
         if self._has_integers and self._minus_zero.may_be_in(data):
             decoded = self._decode_tokens(data)  # a decoder makes 0 of -0
+        return self._written(decoded, tokens)
+
+    def _body_of_compact(self, data: bytes, rows: int) -> bytes | None:
+        """The body of rows that have every column once, nothing besides and no white space; None where they may not be so.
+
+        What comes out shows it, since nothing is ever written longer than it was read, but for texts, by their quotes. So if it is
+        as long as *data*, no member, no white space and no sign of a `-0` was lost, and a decoder has seen each string's UTF-8.
+        """
+        decoded = attempt(self._decode_complete, data)
+        if isinstance(decoded, Refusal) or len(decoded) != rows:
+            return None
+        tokens = self._tokens(decoded)
+        body = self._written(decoded, tokens)
+        if len(body) != len(data) + _longer_as_texts([tokens[i] for i in self._texts_at], rows):
+            return None
+        self._objects = _with_objects(tokens)
+        return body
+
+    def _tokens(self, decoded: list[Any]) -> dict[int, bytes]:
+        """The tokens of the columns that may nest, a line each: none holds a break. Raises where one may not be sent as it is."""
+        tokens = {i: b"\n".join(map(getter, decoded)) for i, getter in self._nested}
+        for i, check in self._as_is:
+            check(b"[" + tokens[i].replace(b"\n", b",") + b"]")
+        return tokens
+
+    def _written(self, decoded: list[Any], tokens: Mapping[int, bytes]) -> bytes:
         changed: set[int] = set()
         written: dict[int, Iterable[Any]] = {
             i: self._texts(column, tokens[i])
@@ -178,7 +218,7 @@ class ColumnsCodec:
             self.changes.clear()
             if changed:
                 self.changes[Change.AS_TEXT] = len(changed)
-        return self._encode(decoded)[1:-1]
+        return self._array_of(decoded)
 
     def _decoded(self, data: bytes, rows: int) -> tuple[list[Any], bool]:
         """The rows, and whether each has every column once for sure, and nothing besides."""
@@ -218,6 +258,22 @@ class ColumnsCodec:
                 tokens[number] = b'"%b"' % token
                 changed.add(number)
         return list(map(msgspec.Raw, tokens))
+
+
+def _with_objects(tokens: Mapping[int, bytes]) -> list[bytes]:
+    return [lines for lines in tokens.values() if b"{" in lines]
+
+
+_ESCAPED = (b'"', b"\\", b"\t", b"\r")
+"""All that a token may hold and that takes one byte more in a string."""
+
+
+def _longer_as_texts(columns: Sequence[bytes], rows: int) -> int:
+    """By how many bytes the tokens of *columns*, a line for each of *rows* rows, are longer as texts in strings. A null stays."""
+    tokens = b"\n".join(columns)
+    nulls = tokens.split(b"\n").count(b"null") if b"null" in tokens else 0
+    escapes = sum(tokens.count(byte) for byte in _ESCAPED if byte in tokens)
+    return 2 * (rows * len(columns) - nulls) + escapes
 
 
 def column_fault(columns: Sequence[Column], row: dict[str, Any]) -> Fault | None:

@@ -10,7 +10,7 @@ import msgspec
 
 from bulkup.encoding.carried import MinusZero
 from bulkup.encoding.doubled_keys import colons, escapes_a_colon
-from bulkup.encoding.row_types import RowType, line_decoder
+from bulkup.encoding.row_types import ArrayWriter, RowType, line_decoder
 from bulkup.encoding.shortcuts import Shortcut
 from bulkup.encoding.splice import QUOTE
 from bulkup.encoding.target import Irregular
@@ -47,7 +47,7 @@ class Recast:
         self._decode_tokens = None if of_tokens is None else line_decoder(of_tokens)
         self._integer = attrgetter(integer)
         self._minus_zero = MinusZero()
-        self._encode = msgspec.json.Encoder().encode
+        self._array_of = ArrayWriter().written
         self._made = made
         self._text = attrgetter(text) if text else None
         self._last: list[Any] = []
@@ -64,7 +64,7 @@ class Recast:
         if self._decode_tokens is not None and 0 in map(self._integer, decoded) and self._minus_zero.may_be_in(data):
             decoded = self._decode_tokens(data)
         self._last = self._made(decoded)
-        return self._encode(self._last)[1:-1]
+        return self._array_of(self._last)
 
     def saw_each_key_once(self, data: bytes, rows: int, body: bytes) -> bool:
         """As `Witness`: what was lost is missing in the body."""

@@ -26,8 +26,8 @@ MAX_REJECT_BYTES = 4 * 1024 * 1024
 """How much of rejected rows one chunk may come with: they are held in memory until it is planned."""
 
 
-_STEP_BYTES = BLOCK_BYTES * 3 // 2
-"""So much is worked on before others may run: two blocks, which take half a millisecond to two."""
+_STEP_BYTES, _CLEAN_STEP_BYTES = BLOCK_BYTES * 3 // 2, BLOCK_BYTES * 7 // 2
+"""So much is worked on before others may run: two blocks, which take half a millisecond to two; four where each is only checked."""
 
 PIECE_LINES = 64
 """So many lines at a time are given to a function that may make several rows of each."""
@@ -128,7 +128,7 @@ class Chunker:
     async def verbatim(self, items: Items) -> Drafted | None:
         """As `whole`, holding nothing, or None as soon as a block turns out not to be sent as its own bytes."""
         draft = Draft(Keep(encoded=False, raw=False))
-        async with aclosing(self._stepping(items)) as stream:
+        async with aclosing(self._stepping(items, _CLEAN_STEP_BYTES)) as stream:
             async for item in stream:
                 self.add(draft, item, await self.encode(item))
                 if not draft.verbatim:
@@ -199,7 +199,7 @@ class Chunker:
             return None, item
         return cut(item, lines, count)
 
-    async def _stepping(self, items: Items) -> AsyncGenerator[Block | LongRow, None]:
+    async def _stepping(self, items: Items, step_bytes: int = _STEP_BYTES) -> AsyncGenerator[Block | LongRow, None]:
         """*items*, letting others run in between, until the lane stops."""
         unstepped = 0
         async with aclosing(items()) as stream:
@@ -208,7 +208,7 @@ class Chunker:
                 yield item
                 unstepped += item.end - item.start
                 if (
-                    unstepped >= _STEP_BYTES
+                    unstepped >= step_bytes
                 ):  # not for each of many small files: a turn of the loop costs more than their rows
                     unstepped = 0
                     await asyncio.sleep(0)

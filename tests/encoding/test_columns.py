@@ -7,13 +7,14 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
 from bulkup.destinations.nebius.rows import wire_schema
 from bulkup.encoding import RowOptions, RowPlan, decide
 from bulkup.errors import UsageProblem
+from bulkup.model import Block
 from bulkup.rows.schema import Column, Holds, Nested, given_columns
 from tests.encoding import lines as ln
 from tests.encoding.agreement import assert_agrees
@@ -246,3 +247,49 @@ def test_rows_without_any_column_and_unreadable_first_blocks_are_refused() -> No
         assert fault in str(caught.value)
     assert decide(None, NEBIUS, RowOptions()).schema == ()
     assert decide(ln.block(b"\n \n"), NEBIUS, RowOptions()).encoder().encode(ln.block(b"\n \n")).blank == 2
+
+
+# --- what the length of a body shows --------------------------------------------------------------------------------
+
+COMPACT = b'{"n":%b,"t":%b,"s":%b,"u":%b}'
+NUMBERS = (b"0", b"-0", b"17", b"-9223372036854775808")
+NESTED = (
+    *(b'{"a":"x\\"y","b":[1,2]}', b"1.10", b'"\\\\\\t"', b"[ 1,\t2]", b"[1,\r2]", b"null", b'{"a":1,"a":2}'),
+    *(b'{"a":{"b":1,"\\u0062":2}}', '["日本\\u00e9"]'.encode(), b'"null"', b"[]", b'{"u":null}'),
+)
+STRINGS = (b'"q"', b'"\\u00e9"', '"é"'.encode(), b'"a\\/b"', b'"\\"n\\":0"')
+ODD_ROWS = (
+    *(b'{"n":1,"t":[],"s":"q","u":1,"n":2}', b'{"n":1,"n":2,"t":[],"s":"q","u":1}', b'{"n":1,"t":[],"s":"q"}'),
+    *(b'{"n":1,"t":[1,\t2],"n":2,"s":"q","u":"xx"}', b'{"u":1,"s":"q","t":[],"n":-0}', b'{"n": 1, "t": [], "s": "q", "u": 1}'),
+    *(b'{"n":1,"t":[\t\t\t\t\t\t],"s":"q","u":1,"n":2}', b'{"n":1,"t":[],"s":"q","u":1,"x":2}'),
+    b'{"n":1,"t":[],"t":[],"s":"q","u":1}',
+)  # fmt: skip
+
+
+@example([b'{"n":1,"t":[\t\t\t\t\t\t],"s":"q","u":1,"n":2}'])
+@example([b'{"n":1,"t":[\r\r\r\r\r\r],"s":"q","u":1,"n":2}'])
+@example([COMPACT % (b"-0", b"[]", b'"q"', b"1")])
+@example([COMPACT % (b"1", b"null", b'"q"', b"1")])
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(
+                lambda *values: COMPACT % values,
+                *map(st.sampled_from, (NUMBERS, NESTED, STRINGS, NESTED)),
+            ),
+            st.sampled_from(ODD_ROWS),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_compact_rows_come_to_the_same_by_their_length_and_by_their_members(rows: list[bytes]) -> None:
+    first = b'{"n":1,"t":{"a":[1.5]},"s":"q","u":{"a":1}}\n{"n":1,"t":null,"s":"q","u":{"a":1}}\n'
+    plan = decide(Block(first, 0, len(first)), NEBIUS, RowOptions())
+    by_length, by_members = plan.encoder(), plan.encoder()
+    by_members._pipelines[0].codec._compact_losses = 99  # type: ignore[attr-defined]
+    data = b"\n".join(rows) + b"\n"
+    block = Block(data, 0, len(data))
+    assert by_length.encode(block) == by_members.encode(block)
+    bodies = [row.body for row in by_members.encode_rows(block) if row.body is not None]
+    assert by_length.encode(block).body == b",".join(bodies)
