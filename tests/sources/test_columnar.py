@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.model import Block
 from bulkup.sources import open_source
+from bulkup.sources.columnar import parquet as columnar_parquet
 from bulkup.sources.columnar.plain import LineMaker
 from tests.examples import examples
 from tests.sources import reading
@@ -114,6 +115,10 @@ TYPES: list[tuple[str, pa.Array, list[str]]] = [
     ("timestamp", pa.array([1], pa.timestamp("ns")), ['"1970-01-01T00:00:00.000000001"']),
     ("timestamp with a zone", pa.array([datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)], pa.timestamp("ms", "Europe/Berlin")),
      ['"2024-01-02T04:04:05+01:00"']),
+    ("timestamp with a zone", pa.array([-(2**63) + 2, -2_019_705_671 * 10**9], pa.timestamp("ns", "Asia/Kolkata")),
+     ['"1677-09-21T06:05:43.145224194+05:53"', '"1905-12-31T23:59:49+05:21"']),  # offsets with seconds: the same moment
+    ("timestamp with a zone", pa.array([-(2**63) + 2], pa.timestamp("ns", "America/New_York")),
+     ['"1677-09-20T19:16:43.145224194-04:56"']),
     ("timestamp with a zone", pa.array([0, None], pa.timestamp("us", "+05:30")), ['"1970-01-01T05:30:00+05:30"', "null"]),
     ("time", pa.array([time(3, 4, 5, 6)]), ['"03:04:05.000006"']),
     ("time", pa.array([1], pa.time32("s")), ['"00:00:01"']),
@@ -277,6 +282,23 @@ def test_a_file_that_is_damaged_within_gives_what_comes_before(tmp_path: Path, h
     path.write_bytes(whole[:middle])
     with pytest.raises(Exception, match="has become shorter"):
         asyncio.run(reading.read_items(source, [0, reading.FAR]))
+
+
+def test_what_stands_behind_a_null_may_be_anything(tmp_path: Path) -> None:
+    """Such as a place in a dictionary that has no values."""
+    kind = pa.dictionary(pa.int8(), pa.string())
+    for of_all in (pa.struct([("a", kind)]), pa.list_(kind, 2), pa.struct([("a", pa.list_(kind, 2))])):
+        file_of(pa.table({"x": pa.array([None, None], of_all)}), tmp_path / "a")
+        assert lines(tmp_path / "a") == ['{"x":null}'] * 2
+
+
+def test_a_file_with_fewer_rows_than_it_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet(pa.table({"x": [1]}), tmp_path / "a")
+    monkeypatch.setattr(
+        columnar_parquet, "_batches", lambda *_: iter(())
+    )  # so pyarrow reads what some of its versions write
+    with pytest.raises(SourceUnreadable, match=re.escape("from row 1 on (it holds fewer rows than its footer says)")):
+        lines(tmp_path / "a")
 
 
 def test_a_file_without_rows(tmp_path: Path) -> None:

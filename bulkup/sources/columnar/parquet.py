@@ -54,9 +54,11 @@ class _ParquetWalk:
             self.next(row - self.row)
 
     def next(self, count: int) -> Any:
-        batch = self._rest if self._rest is not None else next(self._batches)
-        while not batch.num_rows:
-            batch = next(self._batches)
+        batch = self._rest
+        while batch is None or not batch.num_rows:
+            batch = next(self._batches, None)
+            if batch is None:
+                raise EOFError("it holds fewer rows than its footer says")
         self._rest = batch.slice(count) if batch.num_rows > count else None
         batch = batch.slice(0, count)
         self.row += batch.num_rows

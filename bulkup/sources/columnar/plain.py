@@ -20,11 +20,15 @@ __all__ = ["LineMaker", "without_form"]
 
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_MOMENT = "%Y-%m-%dT%H:%M:%S%.f"
+_SECOND = "%Y-%m-%dT%H:%M:%S"
+_MOMENT = f"{_SECOND}%.f"
 _FIRST_DAY, _DAYS_END = -719_162, 2_932_897
 """From the year 1 to the end of 9999, in days from 1970 on: what ISO 8601 has four digits for."""
 
 _DAY_S = 86_400
+_LAST_ODD_OFFSET_S = 63_593_070
+"""Until then, 1972-01-07, some zone's offset had seconds: Liberia's was the last."""
+
 OUT_OF_RANGE = "date out of range"
 """Stands where a date of another year would, and makes the row one that is rejected."""
 
@@ -81,7 +85,7 @@ class LineMaker:
             large = types.is_large_list_view(kind)
             return self._plain(array.cast((pa.large_list if large else pa.list_)(kind.value_type)))
         if types.is_fixed_size_list(kind):
-            return self._plain(array.cast(pa.list_(kind.value_type)))
+            return self._plain(_of_any_size(array) if array.null_count else array.cast(pa.list_(kind.value_type)))
         if types.is_list(kind) or types.is_large_list(kind):
             offsets, (values,) = _compact(array, array.values)
             return type(array).from_arrays(offsets, self._plain(values), mask=_nulls(array))
@@ -141,7 +145,9 @@ class LineMaker:
 
     def _struct(self, array: Any) -> Any:
         pa = pyarrow()
-        made = [self._plain(array.field(number)) for number in range(array.type.num_fields)]
+        # what stands in the fields of a null may be anything: flattened it is null
+        inner = array.flatten() if array.null_count else [array.field(n) for n in range(array.type.num_fields)]
+        made = [self._plain(one) for one in inner]
         fields = [pa.field(old.name, new.type) for old, new in zip(array.type, made, strict=True)]
         return pa.StructArray.from_arrays(made, fields=fields, mask=_nulls(array))
 
@@ -159,6 +165,14 @@ def _compact(array: Any, *children: Any) -> tuple[Any, list[Any]]:
     first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
     offsets = compute().subtract(array.offsets, pyarrow().scalar(first, array.offsets.type))
     return offsets, [child.slice(first, last - first) for child in children]
+
+
+def _of_any_size(array: Any) -> Any:
+    """*array*, lists of a fixed size, without what stands behind those that are null: that may be anything."""
+    pa = pyarrow()
+    lengths = compute().multiply(array.is_valid().cast(pa.int32()), array.type.list_size)
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), compute().cumulative_sum(lengths).cast(pa.int32())])
+    return pa.ListArray.from_arrays(offsets, array.flatten(), mask=_nulls(array))
 
 
 def _ends(numbers: Any) -> tuple[int | None, int | None]:
@@ -181,7 +195,24 @@ def _moments(array: Any) -> Any:
         shifted = compute().add(array.cast(pa.int64()), seconds * _UNITS[array.type.unit])
         local = polars().from_arrow(shifted.cast(pa.timestamp(array.type.unit))).dt.to_string(_MOMENT)
         return (local + f"{fixed[1]}{fixed[2]}:{fixed[3]}").to_arrow()
-    return polars().from_arrow(array).dt.to_string(_MOMENT + ("%:z" if zone else "")).to_arrow()
+    series = polars().from_arrow(array)
+    lowest, _ = _ends(array.cast(pa.int64()))
+    if zone and lowest is not None and lowest < _LAST_ODD_OFFSET_S * _UNITS[array.type.unit]:
+        return _by_whole_minutes(series).to_arrow()
+    return series.dt.to_string(_MOMENT + ("%:z" if zone else "")).to_arrow()
+
+
+def _by_whole_minutes(series: Any) -> Any:
+    """*series*, moments with a zone, as texts. Where an offset has seconds, which ISO 8601 cannot say, the local time is that of
+    the offset without them: the moment is the same (RFC 3339, 5.8)."""
+    pl = polars()
+    offsets = series.dt.to_string("%::z")
+    seconds = offsets.str.slice(-2).cast(pl.Int64)
+    signed = pl.select(pl.when(offsets.str.starts_with("-")).then(-seconds).otherwise(seconds)).to_series()
+    # by way of texts: the local time of a moment in nanoseconds may not fit in 64 bits
+    local = series.dt.to_string(_SECOND).str.to_datetime(_SECOND, time_unit="ms")
+    whole = (local - (signed * 1000).cast(pl.Duration("ms"))).dt.to_string(_SECOND)
+    return whole + series.dt.to_string("%.f") + offsets.str.slice(0, 6)
 
 
 def _zone(kind: Any) -> str | None:
