@@ -151,6 +151,13 @@ def test_how_it_is_read_is_found_or_said(
     assert said in notes[0]
 
 
+def test_a_databases_null_is_text_and_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b'a,b\n\\N,"x\n"\n1,\n"\\N",z,too many\n')
+    got, notes = read(tmp_path / "a.csv")
+    assert json.loads(got[0][1]) == {"a": "\\N", "b": "x\n"}
+    assert r"\N in 2 of the first 3 rows is text here; null is an empty field" in notes[0]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -159,6 +166,10 @@ def test_how_it_is_read_is_found_or_said(
             "is not UTF-8 (20 of the first 21 rows); say in which encoding it is, such as --encoding",
         ),
         (b"1,2\n3,4\n", "its first row names no columns (1, 2); give --no-header"),
+        (
+            b"1,x,\\N\n2,y,z\n",
+            "in it is a database's null); let the database write CSV",
+        ),
         (b"a,b\n1,\0\n", "holds zero bytes"),
         (b"a" * 200_000, "the end of its first row does not stand in its first 128 KiB"),
     ],

@@ -28,6 +28,7 @@ _MOST_WRONG = 0.05
 """As many rows that are no UTF-8, of those looked at, as `--max-rejects` lets pass: the file is in another encoding."""
 
 _LEAST_SHARE = 0.5
+_DATABASES_NULL = r"\N"
 _SPACE = b" \t\r\n"
 _WORDS = {b",": "comma", b"\t": "tab", b";": "semicolon", b"|": "bar"}
 
@@ -174,12 +175,22 @@ def _with_columns(look: _Look, delimiter: bytes, reading: Reading) -> Dialect | 
             f"its first row names no columns ({what}); give --no-header if it is data, or --header-row 1 if these are the names",
             UsageProblem,
         )
+    if reading.has_header and reading.header_row is None and _DATABASES_NULL in cells:
+        return NotRows(
+            r"its first row names no columns (\N in it is a database's null); let the database write CSV with a header, such as "
+            "COPY … TO … WITH (FORMAT csv, HEADER), or give --no-header, which takes \\N for text",
+            UsageProblem,
+        )
     begin, end = rows[look.header]
     if reading.has_header:
         names, said = names_of([None if field is None else field.decode() for field in fields], reading)
     else:
         names, said, end = *names_of([None] * len(fields), reading), begin
         said = ["no header"]
+    data = rows[look.header + reading.has_header :]
+    nulls = sum(_holds_null(look.fields(place, delimiter)) for place in data)
+    if nulls:
+        said.append(rf"\N in {nulls:,} of the first {len(data):,} rows is text here; null is an empty field")
     if look.header:
         said.insert(0, f"the header is row {look.header + 1}")
     kind = "TSV" if delimiter == b"\t" else "CSV"
@@ -195,6 +206,10 @@ def _with_columns(look: _Look, delimiter: bytes, reading: Reading) -> Dialect | 
         kinds=tuple(told.get(name) for name in names),
         note="; ".join([about, *said]),
     )
+
+
+def _holds_null(fields: list[bytes | None] | str) -> bool:
+    return isinstance(fields, list) and _DATABASES_NULL.encode() in fields
 
 
 def names_of(cells: Sequence[str | None], reading: Reading) -> tuple[tuple[str, ...], list[str]]:
