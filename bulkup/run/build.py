@@ -25,7 +25,8 @@ __all__ = ["reading_of", "refuse_secrets", "row_options", "token_of"]
 
 
 def reading_of(chosen: RunSettings, destinations: Sequence[DestinationSettings] = ()) -> Reading:
-    """How the user wants files read. A file's only object is a row if it has a preset's keys, or those of a service's own rows.
+    """How the user wants files read. A file's only object is a row if it has a preset's keys, or those of a service's own rows, as
+    they are called in the file.
     What the columns of *destinations* are said to be, they are in the files too.
 
     Raises `UsageProblem`.
@@ -35,7 +36,12 @@ def reading_of(chosen: RunSettings, destinations: Sequence[DestinationSettings] 
     except ValueError as error:
         raise UsageProblem(f"--rows-at {chosen.rows_at!r}: {error}") from None
     keys = (choice for shape in PRESETS.values() for choice in shape.choices)
-    shapes = [*keys, *(service.made_up_row("", "") for service in BUILT_IN.values())]
+    turns = ((destination.turns,) for destination in destinations if destination.turns is not None)
+    renames = parse_renames(chosen.rename)
+    called = {new: old for old, new in renames}
+    shapes = [*keys, *turns, *(service.made_up_row("", "") for service in BUILT_IN.values())]
+    if called:
+        shapes += [[called.get(key, key) for key in shape] for shape in shapes]
     return Reading(
         rows_at=rows_at,
         encoding=None if chosen.encoding is None else encoding_named(chosen.encoding),
@@ -47,7 +53,7 @@ def reading_of(chosen: RunSettings, destinations: Sequence[DestinationSettings] 
         has_header=chosen.header,
         header_row=chosen.header_row,
         kinds=tuple(_kinds_said(chosen, destinations).items()),
-        renames=parse_renames(chosen.rename),
+        renames=renames,
         sheet=chosen.sheet,
     )
 

@@ -137,7 +137,7 @@ class RowIds:
             open_source,
             self._upload.sources,
             max_row_bytes=chosen.max_row_bytes,
-            reading=reading_of(chosen),
+            reading=reading_of(chosen, self._upload.destinations),
             lanes=1,
             spool_dir=chosen.state_dir,
         )

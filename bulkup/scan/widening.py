@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -108,8 +108,14 @@ class Widening:
         columns = plan.columns or ()
         if self.dropped or any(column.holds is Holds.TEXT for column in columns):
             return True
-        if not (lacks_keys or self.given or any(column.holds is Holds.CHARACTERS for column in columns)):
+        has_characters = any(column.holds is Holds.CHARACTERS for column in columns)
+        if not (lacks_keys or self.given or has_characters):
             return False  # every row that is sent has all columns as they are
+        if (
+            plan.validation is Validation.TRUST
+        ):  # a row is not looked at when it is sent: each that is no string then is refused
+            plan = replace(plan, validation=Validation.FULL)
+            sample = tuple(one for block in sample for one in _alone(block)) if has_characters else ()
         as_they_are, anew = (replace(plan, rewrite=rewrite).encoder() for rewrite in (False, True))
         sent = sum(as_they_are.encode_whole(block) is not None for block in sample)
         return sent < _WHOLE_SHARE * sum(anew.encode_whole(block) is not None for block in sample)
@@ -123,6 +129,13 @@ class Widening:
         counts = Counter(fit for row in rows for fit in fitting(row, plan.target, plan.turns))
         choice = choose_preset(plan.target, counts, len(rows))
         return replace(plan, preset=choice.preset, fit=choice.fit)
+
+
+def _alone(block: Block) -> Iterator[Block]:
+    """Each row of *block*."""
+    for line in lines_of(block):
+        if line.row:
+            yield Block(line.row + b"\n", line.position, line.position + len(line.row) + 1)
 
 
 class WideningJudge:

@@ -42,6 +42,14 @@ async def test_the_service_names_what_was_not_looked_at(emulator: Spawned, tmp_p
     assert (letter["stage"], json.loads(letter["row"])) == ("server", bench.rows[BAD])
 
 
+async def test_strings_beside_numbers_are_made_strings(emulator: Spawned, tmp_path: Path) -> None:
+    """Rows as they are would have numbers in a column of strings: the service would refuse every request."""
+    bench = Bench(emulator, tmp_path, [{"n": number} for number in range(20)] + [{"n": "x"}])
+    receipt = await bench.run(bench.nebius(), validation="trust")
+    assert receipt.exit_code == 0
+    assert bench.stored("nebius") == canonical([*({"n": str(number)} for number in range(20)), {"n": "x"}])
+
+
 @pytest.mark.parametrize(("first", "then", "stage"), [("trust", "full", "server"), ("full", "trust", "validate")])
 async def test_a_run_keeps_the_level_that_it_began_with(
     emulator: Spawned, tmp_path: Path, first: str, then: str, stage: str

@@ -14,7 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkup import Nebius
 from bulkup.errors import BulkupError, SourceUnreadable, UsageProblem
+from bulkup.run.build import reading_of
+from bulkup.settings.config import RunSettings
 from bulkup.sources import Reading, inspect, open_source
 from tests.sources.reading import packed, read_all, scratch, written
 
@@ -329,3 +332,14 @@ def test_of_several_keys_the_one_whose_objects_are_rows_is_offered(tmp_path: Pat
     turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     with pytest.raises(UsageProblem, match=f"such as --rows-at {key};"):
         _inspected(tmp_path, json.dumps({key: [{"messages": turns}] * 3}).encode())
+
+
+def test_the_only_row_of_a_file_may_have_keys_that_are_called_otherwise(tmp_path: Path) -> None:
+    content = json.dumps({"dlg": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}).encode()
+    with pytest.raises(UsageProblem, match="--rows-at dlg"):
+        _inspected(tmp_path, content, reading=reading_of(RunSettings(name="x")))
+    for reading in (
+        reading_of(RunSettings(name="x", rename=("dlg=messages",))),
+        reading_of(RunSettings(name="x"), [Nebius(turns="dlg")]),
+    ):
+        assert _inspected(tmp_path, content, reading=reading) == "jsonl"
