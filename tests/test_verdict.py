@@ -19,7 +19,8 @@ from bulkup.errors import ExitCode
 from bulkup.journal import LaneJournal, SqliteJournal
 from bulkup.journal.facts import FILES, LANE_END, LATE, PLANNED_WHOLE, UNREADABLE, UPLOAD, FileRecord, UploadRecord
 from bulkup.journal.memory import MemoryJournal
-from bulkup.run.accounting import read_receipt
+from bulkup.journal.reading import view
+from bulkup.run.accounting import receipt_of
 from bulkup.run.folder import RunFolder
 from bulkup.run.lifetime import begin, conclude
 from bulkup.run.standing import status_json
@@ -32,6 +33,12 @@ FIRST_OF = (1, 130, 143, 74, 77, 2, 6, 7, 8, 75, 10, 5, 4, 65, 3, 66, 0)
 """Where several codes apply, the first of these stands for all, as README.md says."""
 
 FILE = FileRecord("rows.jsonl", 9000, 1, 1, "ndjson", "none")
+
+
+def _receipt(folder: RunFolder) -> Receipt:
+    """As anybody reads it who has only the folder."""
+    with view(folder.path) as journal:
+        return receipt_of(journal, folder.run_id, {})
 
 
 @dataclass(frozen=True)
@@ -107,11 +114,11 @@ def test_receipt_status_and_exit_code_are_one(told: tuple[Story, Story], interru
         ended = _checked(status_json(folder), lanes, was_told=True, interrupted=interrupted)
         _agree(receipt, ended)
         journal.close()
-        assert (read_receipt(folder, {}), status_json(folder)) == (receipt, ended)
+        assert (_receipt(folder), status_json(folder)) == (receipt, ended)
         journal = SqliteJournal.open(folder.path, create=False)
         for name in LANES:  # what was being sent is in doubt, as it was said to be
             await journal.lane(name).recover(9.0)
-        assert read_receipt(folder, {}) == receipt
+        assert _receipt(folder) == receipt
         _agree(receipt, status_json(folder))
         await begin(journal, LANES)
         again = status_json(folder)

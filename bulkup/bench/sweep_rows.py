@@ -89,7 +89,9 @@ async def rows_of(source: Source, target: Target, options: RowOptions, *, up_to_
             if size >= up_to_bytes:
                 break
     if plan is None or not bodies:
-        raise UsageProblem(f"{target.name}: no row of the source can be sent ({rejected:,} were rejected)")
+        raise UsageProblem(
+            f"{target.name}: no row of the source can be sent ({rejected:,} were rejected); bulkup check says why"
+        )
     return SweepRows(plan, bodies, rejected)
 
 

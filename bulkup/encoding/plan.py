@@ -140,7 +140,9 @@ class RowPlan:
         """What `to_json` wrote, for the same *target* and *function*: what runs is what the caller names, never what is written
         there. Raises `JournalUnusable` where it is for another target, `SourceChanged` where for another function."""
         if data["target"] != target.name:
-            raise JournalUnusable(f"the journal's row plan is for {data['target']}, not {target.name}")
+            raise JournalUnusable(
+                f"the journal's row plan is for {data['target']}, not {target.name}; restore the run's folder from a copy"
+            )
         if data.get("function") != (None if function is None else function.key):
             raise SourceChanged(
                 "the run's rows were made by another --map than this one: give the one that it began with"

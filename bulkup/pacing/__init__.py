@@ -14,7 +14,7 @@ from bulkup.pacing.rate import Rate
 from bulkup.pacing.slot import Pacing, Waiting
 from bulkup.pacing.slow_start import SlowStart
 from bulkup.pacing.spacing import Spacing
-from bulkup.pacing.told import QuotaTold, quota_told, quotas_told
+from bulkup.pacing.told import QuotaTold, quotas_told
 
 __all__ = [
     "AdaptiveLimit",
@@ -40,7 +40,6 @@ __all__ = [
     "Spent",
     "Waiting",
     "full_jitter_s",
-    "quota_told",
     "quotas_told",
     "time_for_s",
     "wait_after_refusal_s",

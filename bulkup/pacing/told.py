@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 
 from bulkup.light_dataclass import dataclass
 
-__all__ = ["QuotaTold", "quota_told", "quotas_told"]
+__all__ = ["QuotaTold", "quotas_told"]
 
 X_PREFIX = "x-ratelimit-"
 
@@ -41,11 +41,6 @@ class QuotaTold:
     window_s: float | None = None
     name: str = ""
     whole: bool = field(default=True, compare=False)
-
-
-def quota_told(headers: Mapping[str, str]) -> QuotaTold | None:
-    """The first quota that *headers* (names in lower case) tell, None without one."""
-    return next(iter(quotas_told(headers, datetime.now(UTC).timestamp())), None)
 
 
 def quotas_told(headers: Mapping[str, str], unix_now: float) -> tuple[QuotaTold, ...]:

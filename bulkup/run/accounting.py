@@ -31,12 +31,11 @@ from bulkup.journal.facts import (
     UPLOAD,
     ScanRecord,
 )
-from bulkup.journal.reading import JournalView, view
-from bulkup.run.folder import RunFolder
+from bulkup.journal.reading import JournalView
 from bulkup.run.rejected import commonest_reasons
 from bulkup.settings.run import Empty
 
-__all__ = ["read_receipt", "read_record", "receipt_of"]
+__all__ = ["read_record", "receipt_of"]
 
 
 def read_record(journal: JournalView) -> RunRecord:
@@ -82,14 +81,8 @@ def _rows_of(scan: ScanRecord | None) -> int | None:
     return scan.rows + scan.rejected + scan.skipped - scan.made
 
 
-def read_receipt(folder: RunFolder, this_invocation: Mapping[str, Invocation]) -> Receipt:
-    """The receipt of the run in *folder*, which has ended. Raises `JournalUnusable`."""
-    with view(folder.path) as journal:
-        return receipt_of(journal, folder.run_id, this_invocation)
-
-
 def receipt_of(journal: JournalView, run_id: str, this_invocation: Mapping[str, Invocation]) -> Receipt:
-    """The same out of a *journal* that is open."""
+    """The receipt of the run *run_id*, which has ended, out of its *journal*. Raises `JournalUnusable`."""
     record = read_record(journal)
     why = _why_rejected(journal, list(record.lanes))
     lanes = {

@@ -58,7 +58,9 @@ class RayLauncher:
                 first = await self._begin(order)
         except TimeoutError:
             await self._end()
-            raise UsageProblem(f"--engine ray: no cluster was reached within {READY_S:.0f} s") from None
+            raise UsageProblem(
+                f"--engine ray: no cluster was reached within {READY_S:.0f} s; RAY_ADDRESS says where it is (ray status shows it)"
+            ) from None
         if not first.get("ready"):
             await self._end()
             raise UsageProblem(str(first.get("say", "--engine ray: the launcher has ended")))

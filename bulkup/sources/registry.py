@@ -51,10 +51,15 @@ def formats_of_others() -> tuple[Format, ...]:
         try:
             one = point.load()
         except Exception as error:
-            raise UsageProblem(f"the format {point.name} ({point.value}) cannot be loaded: {error}") from error
+            raise UsageProblem(
+                f"the format {point.name} ({point.value}) cannot be loaded: {error}; reinstall or remove the package that "
+                "registers it"
+            ) from error
         if not isinstance(one, Format) or one.name in found:
             why = "has the name of another format" if isinstance(one, Format) else "is no bulkup.sources.Format"
-            raise UsageProblem(f"the format {point.name} ({point.value}) cannot be used: it {why}")
+            raise UsageProblem(
+                f"the format {point.name} ({point.value}) cannot be used: it {why}; its package must be corrected"
+            )
         found[one.name] = one
     return tuple(found.values())[len(_FORMATS) :]
 

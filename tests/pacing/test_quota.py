@@ -22,7 +22,7 @@ from bulkup.pacing import (
     Quota,
     QuotaTold,
     Spacing,
-    quota_told,
+    quotas_told,
     time_for_s,
 )
 from tests.pacing.quotas import Bucket
@@ -53,20 +53,20 @@ def test_headers_are_read(reset: str, seconds: float | None) -> None:
         "x-ratelimit-remaining-requests": "599",
         "x-ratelimit-reset-requests": reset,
     }
-    assert quota_told(headers) == QuotaTold(600, 599, seconds)
+    assert quotas_told(headers, UNIX) == (QuotaTold(600, 599, seconds),)
 
 
 @pytest.mark.parametrize("limit", ["", "0", "-1", "many", "1e9", "nan", "٣"])
 def test_no_limit_no_quota(limit: str) -> None:
-    assert quota_told({"x-ratelimit-limit-requests": limit, "x-ratelimit-remaining-requests": "5"}) is None
+    assert not quotas_told({"x-ratelimit-limit-requests": limit, "x-ratelimit-remaining-requests": "5"}, UNIX)
 
 
 @given(st.dictionaries(st.sampled_from(["limit", "remaining", "reset"]), st.text(max_size=12)))
 def test_whatever_stands_in_headers_raises_nothing(values: dict[str, str]) -> None:
     quota = Quota()
-    told = quota_told({f"x-ratelimit-{name}-requests": value for name, value in values.items()})
-    if told is not None:
-        quota.headers(0.0, told)
+    told = quotas_told({f"x-ratelimit-{name}-requests": value for name, value in values.items()}, UNIX)
+    if told:
+        quota.headers(0.0, *told)
         assert (quota.per_minute(0.0) or 0) > 0
 
 
