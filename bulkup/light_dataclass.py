@@ -8,7 +8,7 @@ fields, the slots, `replace`, `asdict`, `fields`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, FrozenInstanceError
 from itertools import count
 from operator import attrgetter
@@ -61,15 +61,18 @@ def _with_methods(plain: type, frozen: bool, kw_only: bool) -> Any:
     return made
 
 
-_FEW = 4
-"""Most classes have fewer instances than that: to bind their arguments here costs less than to compile what does it."""
+_FEW = 12
+"""Most classes have fewer instances than that: to bind so many times here costs about as much as to compile what does it."""
 
 
 def _first_init(made: Any) -> Callable[..., None]:
     first = count()
+    items: list[dataclasses.Field[Any]] = []
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        values = _bound(made, args, kwargs) if next(first) < _FEW else None
+        if not items:
+            items.extend(dataclasses.fields(made))
+        values = _bound(items, args, kwargs) if next(first) < _FEW else None
         if values is None:
             made.__init__ = _compiled_init(made)  # which says what is wrong with the arguments, if anything is
             made.__init__(self, *args, **kwargs)
@@ -82,11 +85,13 @@ def _first_init(made: Any) -> Callable[..., None]:
     return init
 
 
-def _bound(made: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+def _bound(
+    items: Sequence[dataclasses.Field[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any] | None:
     """The fields' values, in their order; None where the arguments are not as they should be."""
     values: dict[str, Any] = {}
     in_order, by_name = 0, 0
-    for item in dataclasses.fields(made):
+    for item in items:
         name = item.name
         if in_order < len(args) and not item.kw_only:
             values[name] = args[in_order]

@@ -97,7 +97,7 @@ def test_the_first_instance_takes_what_later_ones_take(args: tuple[int, ...], kw
     """And says of what is wrong the same."""
     mine, its = _both(_point)
     first = _said(lambda: mine(*args, **kwargs).secret)
-    for number in range(9):
+    for number in range(20):
         mine(number)
     assert first == _said(lambda: mine(*args, **kwargs).secret) == _said(lambda: its(*args, **kwargs).secret)
 

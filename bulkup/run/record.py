@@ -197,8 +197,8 @@ def _progress(lane: LaneSnapshot) -> dict[str, Any]:
     }
 
 
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":"), default=str)
+_json = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=str).encode
+"""Made once: each chunk has three lines."""
 
 
 def _now() -> str:

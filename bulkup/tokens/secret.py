@@ -134,7 +134,7 @@ class _Secret:
             for letter in letters:
                 if letter in present:
                     continue
-                if letter in absent or not any(way in text for way in _UNFOLDED.get(letter, letter)):
+                if letter in absent or not (letter in text or _UNFOLDED.get(letter, letter) in text):
                     absent.add(letter)
                     break
                 present.add(letter)
@@ -158,8 +158,8 @@ _known: tuple[_Secret, ...] = ()
 _FOLDS = str.maketrans(string.ascii_uppercase + "-_", string.ascii_lowercase + "+/")
 """Letter case, and the two alphabets of base64. A text keeps its length."""
 
-_UNFOLDED = {chr(to): chr(to) + chr(of) for of, to in _FOLDS.items()}
-"""What becomes each letter."""
+_UNFOLDED = {chr(to): chr(of) for of, to in _FOLDS.items()}
+"""What becomes each letter, besides itself."""
 
 _SELDOM = "zqxjkvwygpumhlnsriotb/+cfdea9876543210"
 """Letters, those first that ids and other texts have seldom."""
