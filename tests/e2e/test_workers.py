@@ -47,9 +47,13 @@ def workers_of(pid: int) -> list[int]:
     return [child for child, parent in parents.items() if parent == pid or parents.get(parent) == pid]
 
 
-def has_received(emulator: Spawned, uploads: int) -> bool:
+def received_by(emulator: Spawned) -> int:
     received: int = sum(emulator.summary()[lane]["uploads_received"] for lane in LANES)
-    return received >= uploads
+    return received
+
+
+def has_received(emulator: Spawned, uploads: int) -> bool:
+    return received_by(emulator) >= uploads
 
 
 @pytest.mark.parametrize("form", ["plain", "gzip"])
@@ -116,7 +120,7 @@ async def test_bad_rows_and_cut_tiles_come_to_the_same_with_workers(small: Bench
 async def test_killed_workers_lose_nothing(emulator: Spawned, tmp_path: Path, deaths: int) -> None:
     """Of two workers one dies, or both, with requests in flight: the other goes on, or the run's own process."""
     bench = Bench(emulator, tmp_path, gsm8k_rows(300))
-    emulator.patch(latency_ms=150, store_delay_ms=5)  # long enough that each worker has a request in flight at any time
+    emulator.patch(latency_ms=150, store_delay_ms=5)
     dice = random.Random(5 + deaths)
     done = anyio.Event()
 
@@ -124,9 +128,13 @@ async def test_killed_workers_lose_nothing(emulator: Spawned, tmp_path: Path, de
         pids: list[int] = []
         for number in range(deaths):
             await anyio.to_thread.run_sync(eventually, partial(has_received, emulator, 12 * (number + 1)))
+            emulator.patch(latency_ms=2000)  # who is killed has a request in flight, however slow the machine is
+            held = received_by(emulator) + 4
+            await anyio.to_thread.run_sync(eventually, partial(has_received, emulator, held))
             pids = pids or workers_of(os.getpid())
             assert len(pids) == 2 - number
             os.kill(pids.pop(dice.randrange(len(pids))), signal.SIGKILL)
+            emulator.patch(latency_ms=150)
         done.set()
 
     async with anyio.create_task_group() as tasks:
