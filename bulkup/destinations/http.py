@@ -225,11 +225,17 @@ def _look_failed(outcome: Outcome, status: int) -> LookFailed | ReadBackUnavaila
             return ReadBackUnavailable(outcome.reason)
 
 
+_NO_JSON = ("json_invalid", "value_error.jsondecode")
+
+
 def rows_at_fault(body: bytes) -> tuple[int, ...]:
-    """The row numbers (from 0) that a 422's `detail[].loc` names, in order. Empty where it names none. [openapi]"""
+    """The row numbers (from 0) that a 422's `detail[].loc` names, in order. Empty where it names none. [openapi]
+
+    Where the body is no JSON to the service, a number there is a character of the body, not a row.
+    """
     try:
         detail = orjson.loads(body)["detail"]
-        places = [item["loc"] for item in detail]
+        places = [item["loc"] for item in detail if not (isinstance(item, dict) and item.get("type") in _NO_JSON)]
     except CODEC_ERRORS:
         return ()
     rows = set()

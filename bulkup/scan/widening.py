@@ -13,6 +13,7 @@ from bulkup.encoding import BlockEncoder, RowOptions, RowPlan
 from bulkup.encoding.choosing import choose_preset, fitting
 from bulkup.encoding.decision import readable_rows
 from bulkup.encoding.doubled_keys import DoubledKeys
+from bulkup.encoding.faults import one_line
 from bulkup.encoding.lines import Line, lines_of
 from bulkup.errors import UsageProblem
 from bulkup.model import Block, EncodedBlock, LongRow, Validation
@@ -98,6 +99,13 @@ class Widening:
     def found(self, learned: Learned) -> Found:
         """As `Way.found`."""
         plan = self._fitted(replace(self.plan, columns=self.columns(learned.keys)), learned.sample)
+        if plan.validation is Validation.TRUST and not plan.columns and learned.reasons:
+            first = min(
+                learned.reasons, key=lambda reason: reason.places[0]
+            ).text  # else they would be sent, without columns
+            raise UsageProblem(
+                f"{plan.target.name}: none of the rows can be sent, so its columns are not known. The first: {one_line(first)}"
+            )
         if not plan.columns and learned.rows:
             raise UsageProblem(f"{plan.target.name}: the schema has no columns (every row is empty)")
         lacks_keys = any(Kind.ABSENT in seen.first for seen in learned.keys.values())

@@ -6,6 +6,7 @@ import codecs
 
 from bulkup.errors import UsageProblem
 from bulkup.refusal import Refusal, attempt
+from bulkup.sources.decoder import DamagedError
 
 __all__ = ["Transcoder", "encoding_named"]
 
@@ -39,6 +40,7 @@ class Transcoder:
     """
 
     def __init__(self, encoding: str) -> None:
+        self._name = encoding
         self._text = codecs.getincrementaldecoder(encoding)(_KEPT)
         self._raw = b""
         self._begun = False
@@ -53,7 +55,12 @@ class Transcoder:
     def pull(self, limit: int) -> bytes:
         while self._raw:
             piece, self._raw = self._raw[:limit], self._raw[limit:]
-            text = self._text.decode(piece)
+            text = attempt(self._text.decode, piece)
+            if isinstance(text, Refusal):  # of what is in the text nothing is refused: it is how it begins
+                raise DamagedError(
+                    f"it does not begin with a byte order mark, as {self._name} does; say --encoding {self._name}-le or "
+                    f"{self._name}-be, or no --encoding if it is UTF-8"
+                )
             if text and not self._begun:
                 self._begun = True
                 text = text.removeprefix(_MARK)

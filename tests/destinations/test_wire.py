@@ -33,6 +33,7 @@ def test_a_lost_request_is_free_to_try_again_only_before_the_first_byte(phase: P
     [
         ([{"loc": ["body", "rows", 4, "text"]}, {"loc": ["body", "rows", 2]}, {"loc": ["body", "rows", 4]}], (2, 4)),
         ([{"loc": ["body", "rows"]}], ()),
+        ([{"loc": ["body", 232], "type": "json_invalid"}, {"loc": ["body", 7], "type": "value_error.jsondecode"}], ()),
         ([{"loc": ["body", "rows", -1]}, {"loc": ["body", "rows", True]}, {"loc": "rows.3"}], ()),
         ("no list", ()),
         ([], ()),

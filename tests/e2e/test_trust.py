@@ -10,6 +10,7 @@ import pytest
 
 from bulkup.account.receipt import Receipt
 from bulkup.emulator import Spawned
+from bulkup.errors import UsageProblem
 from tests.e2e.harness import Bench, Row, as_collinear, canonical, gsm8k_rows
 
 BAD = 1500
@@ -40,6 +41,29 @@ async def test_the_service_names_what_was_not_looked_at(emulator: Spawned, tmp_p
     assert bench.stored(lane) == canonical(_good(bench))
     (letter,) = _letters(bench, receipt)
     assert (letter["stage"], json.loads(letter["row"])) == ("server", bench.rows[BAD])
+
+
+@pytest.mark.parametrize("spoilt", [b'{"n":"\xff"}', b'{"n":NaN}', b'{"n":"\x01"}'])
+async def test_what_is_no_json_to_the_service_is_found(emulator: Spawned, tmp_path: Path, spoilt: bytes) -> None:
+    """Its answer says at which character of the body, which is the number of a good row too."""
+    rows = [{"n": f"{number}"} for number in range(600)]
+    path = tmp_path / "spoilt.jsonl"
+    path.write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in rows[:400]) + spoilt + b"\n")
+    with path.open("ab") as file:
+        file.write(b"".join(json.dumps(row).encode() + b"\n" for row in rows[400:]))
+    bench = Bench(emulator, tmp_path, rows)
+    receipt = await bench.run(bench.nebius(), source=path, validation="trust")
+    assert (receipt.exit_code, receipt.destinations["nebius"].rows_rejected) == (3, 1)
+    assert bench.stored("nebius") == canonical(rows)
+
+
+async def test_rows_of_which_none_tells_the_columns_are_not_sent(emulator: Spawned, tmp_path: Path) -> None:
+    bench = Bench(emulator, tmp_path, [{"messages": [{"role": "user", "content": 5}]}] * 3)
+    with pytest.raises(
+        UsageProblem, match=r"none of the rows can be sent, .* messages\[0\].content: expected a string"
+    ):
+        await bench.run(bench.nebius(preset="chat"), validation="trust")
+    assert emulator.summary()["nebius"]["uploads_received"] == 0
 
 
 async def test_strings_beside_numbers_are_made_strings(emulator: Spawned, tmp_path: Path) -> None:

@@ -168,6 +168,14 @@ def test_text_in_another_encoding_is_the_same_text(texts: list[str], encoding: s
         )
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_an_encoding_with_a_mark_needs_one(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a":1,"b":"caf"}\n' * 3)
+    with pytest.raises(SourceUnreadable, match=f"byte order mark, as {encoding} does; say --encoding {encoding}-le"):
+        _rows(path, encoding=encoding_named(encoding))
+
+
 @pytest.mark.parametrize(
     ("encoding", "wrong"),
     [("shift_jis", b"\x81\xff"), ("utf-16-le", b"\x00\xd8"), ("ascii", b"\xe4"), ("utf-32-le", b"\x00\x00\x11\x00")],
