@@ -15,7 +15,7 @@ class DamagedError(Exception):
 
 
 class TooWideError(DamagedError):
-    """They could be, with more memory than is allowed."""
+    """They could be, with more memory than is allowed, or with a dictionary that is not here."""
 
 
 class Decoder(Protocol):

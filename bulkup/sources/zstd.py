@@ -109,8 +109,11 @@ class Zstd:
         single_segment = flags >> 5 & 1
         self._checksum, self._last = bool(flags >> 2 & 1), False
         content_size = (single_segment, 2, 4, 8)[flags >> 6]
-        header = self._take(5 + 1 - single_segment + (0, 1, 2, 4)[flags & 3] + content_size)
+        dictionary_at, dictionary_bytes = 5 + 1 - single_segment, (0, 1, 2, 4)[flags & 3]
+        header = self._take(dictionary_at + dictionary_bytes + content_size)
         if header is not None:
+            if any(header[dictionary_at : dictionary_at + dictionary_bytes]):
+                raise TooWideError("it was packed with a zstd dictionary; unpack it first: zstd -d -D DICTIONARY")
             self._check_window(_window_of(header, content_size))
         return header
 
