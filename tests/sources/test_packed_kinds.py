@@ -355,7 +355,7 @@ def test_a_damaged_archive_is_told(tmp_path: Path, name: str) -> None:
 
 def test_a_dictionary_of_zstd_is_told(tmp_path: Path) -> None:
     rows = [json.dumps({"question": f"what is {n * 7919}?", "answer": f"{n}" * 5}).encode() for n in range(400)]
-    made = zstandard.train_dictionary(2048, rows)
+    made = zstandard.train_dictionary(2048, [*rows])
     path = tmp_path / "rows.jsonl.zst"
     path.write_bytes(zstandard.ZstdCompressor(dict_data=made).compress(b"\n".join(rows)))
     with pytest.raises(UsageProblem, match="packed with a zstd dictionary; unpack it first: zstd -d -D DICTIONARY"):
