@@ -8,6 +8,7 @@ import pytest
 
 from bulkup.journal import line_log
 from bulkup.journal.line_log import LineLog
+from bulkup.tokens.secret import STARS, remember_secret
 
 
 def test_lines_come_in_order_and_a_full_file_makes_room(tmp_path: Path) -> None:
@@ -43,3 +44,17 @@ def test_a_disk_that_takes_nothing_ends_nothing(tmp_path: Path) -> None:
     log.start()
     log.close()
     assert log.trouble
+
+
+def test_no_secret_is_written(tmp_path: Path) -> None:
+    """Whoever logs what comes from outside need not think of it."""
+    tmp_path.chmod(0o700)
+    secret = "line-log-SECRET-0123456789"
+    remember_secret(secret)
+    log = LineLog(tmp_path, "events.jsonl")
+    log.put(f"refused: {secret}")
+    log.replace("status.json", secret)
+    log.start()
+    log.close()
+    assert (tmp_path / "events.jsonl").read_text() == f"refused: {STARS}\n"
+    assert (tmp_path / "status.json").read_text() == STARS

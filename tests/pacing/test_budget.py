@@ -125,3 +125,20 @@ async def test_a_budget_that_grows_admits_more() -> None:
     more[0] = 5
     assert budget.has_room(5)
     assert budget.total_bytes == 15
+
+
+def test_there_is_no_room_where_somebody_waits_for_more_than_is_left() -> None:
+    """Else what is small would pass by what is large for ever."""
+
+    async def main() -> None:
+        budget = ByteBudget(10)
+        await budget.take(6)
+        assert budget.has_room(4)
+        large = asyncio.ensure_future(budget.take(8))
+        await give_way()
+        assert not budget.has_room(1)
+        budget.give(6)
+        await large
+        assert budget.has_room(2)
+
+    asyncio.run(main())

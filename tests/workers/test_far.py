@@ -54,6 +54,7 @@ def test_an_older_answer_and_one_from_the_future_give_no_more() -> None:
     now[0] = 105.0
     lease.renew(104.0, 10.0)
     lease.renew(101.0, 10.0)
+    assert lease.answered == 104.0, "an answer that comes late is none to a later question"
     lease.renew(9999.0, 10.0)
     assert lease.left_s == 10.0
 
