@@ -104,6 +104,10 @@ class BulkupDatasink(Datasink[Staged]):
                 os.fsync(file.fileno())
             if rows:
                 draft.rename(folder / name)
+        except FileNotFoundError:
+            if self._listed() is None:
+                raise
+            return Staged(rows)  # another job has staged all meanwhile, and has removed what is not its own
         finally:
             draft.unlink(missing_ok=True)
         return Staged(rows, name if rows else None)

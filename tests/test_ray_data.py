@@ -162,6 +162,22 @@ def test_a_write_that_fails_leaves_nothing(module: Any, tmp_path: Path) -> None:
     assert staged(tmp_path) == [kept.file], "what another job has staged is not this one's to remove"
 
 
+def test_of_two_jobs_at_once_the_first_that_has_staged_all_counts(
+    module: Any, uploaded: Uploaded, tmp_path: Path
+) -> None:
+    made, first = sink(module, tmp_path), sink(module, tmp_path)
+    made.on_write_start()
+
+    def blocks() -> Iterator[Any]:
+        yield block(1)
+        first.on_write_complete(result(first.write([block(1, 2)], task(0))))
+        yield block(2)
+
+    made.on_write_complete(result(made.write(blocks(), task(0))))
+    assert uploaded.rows == [[b'{"n":1}', b'{"n":2}']] * 2, "the same files: the second run finds all of them landed"
+    assert len(staged(tmp_path)) == 1
+
+
 def test_a_dataset_without_rows_is_said(module: Any, uploaded: Uploaded, tmp_path: Path) -> None:
     """Ray does not say that a write begins if there is no block."""
     for returned in ([], [module.Staged(0)]):

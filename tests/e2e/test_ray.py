@@ -3,8 +3,8 @@
     pip install 'ray>=2.40,<3'
     python -m pytest -m slow tests/e2e/test_ray.py -n 0 -s
 
-Two minutes. Ray is in an extra of its own, so these are skipped where it is not installed. `test_ray_launcher.py` tests without it
-what is placed and replaced.
+A quarter of an hour. Ray is in an extra of its own, so these are skipped where it is not installed. `test_ray_launcher.py` tests
+without it what is placed and replaced.
 """
 
 from __future__ import annotations
@@ -161,12 +161,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rows(path, ({**rows[n % len(rows)], "n": n} for n in range(ROWS)))
 
 
-def workers() -> list[int]:
-    """The processes that work: forked by those that Ray's actors have started."""
+def workers(address: str) -> list[int]:
+    """The processes that work for the run at *address*: forked by those that Ray's actors have started."""
     found = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            if b"bulkup\0worker" in (path / "cmdline").read_bytes():
+            command = (path / "cmdline").read_bytes()
+            if b"bulkup\0worker" in command and address.encode() in command:
                 found[int(path.name)] = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
         except OSError:
             continue
@@ -206,12 +207,13 @@ WITHOUT, WITH = False, True  # fault tolerance of Ray's head
     indirect=["nodes"],
 )
 def test_it_ends_exact_whatever_dies(nodes: Nodes, source: Path, emulator: Spawned, tmp_path: Path, what: str) -> None:
+    address = f"127.0.0.1:{free_port()}"
     emulator.patch(latency_ms=5000)  # until the workers are there: Ray takes its time
     command = (
         "upload", str(source), "--to", "nebius", "--to", "collinear", "--name", "rows", "--folder", "/tests", "--space-id", SPACE,
         "--nebius-url", emulator.url, "--collinear-url", emulator.url, "--state-dir", str(tmp_path / "state"),
         "--drop", "n", "--max-chunk-bytes", "1MiB", "--concurrency", "4", "--settle-after", "2", "--json",
-        "--engine", "ray", "--listen", f"127.0.0.1:{free_port()}",
+        "--engine", "ray", "--listen", address,
     )  # fmt: skip
     environment = {**os.environ, **TOKENS, "RAY_ADDRESS": nodes.address}
     began = time.monotonic()
@@ -230,7 +232,7 @@ def test_it_ends_exact_whatever_dies(nodes: Nodes, source: Path, emulator: Spawn
 
     with ExitStack() as stack:
         run = stack.enter_context(started())
-        eventually(lambda: len(workers()) == 3 or run.poll() is not None, deadline_s=400)
+        eventually(lambda: said(tmp_path, "has come") >= 3 or run.poll() is not None, deadline_s=400)
         assert run.poll() is None, log.read_text()
         emulator.patch(latency_ms=300)
         received = sum(emulator.summary()[lane]["uploads_received"] for lane in ("nebius", "collinear"))
@@ -256,7 +258,7 @@ def test_it_ends_exact_whatever_dies(nodes: Nodes, source: Path, emulator: Spawn
             case "kill the head's server, and start it again":
                 nodes.do("kill the head's server")
                 placed = said(tmp_path, "a worker is placed on")
-                os.kill(workers()[0], signal.SIGKILL)
+                os.kill(workers(address)[0], signal.SIGKILL)
                 nodes.do("start it again")
                 eventually(
                     lambda: said(tmp_path, "a worker is placed on") > placed or run.poll() is not None, deadline_s=200
