@@ -41,7 +41,7 @@ LEAVE_S = 25.0
 WAS_LOST = 76
 """How a worker's process ends that was at work, and has lost its run. No other program sees it."""
 
-AGAIN_S, AGAIN_AT_MOST_S = 0.5, 5.0
+AGAIN_S, AGAIN_AT_MOST_S = 0.5, 2.0
 """How long a worker waits before it goes there again: twice as long each time."""
 
 NEXT_S = 1.0
