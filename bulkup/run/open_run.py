@@ -20,14 +20,14 @@ from bulkup.destinations.registry import nowhere
 from bulkup.errors import UsageProblem, as_one_error
 from bulkup.event import Note
 from bulkup.flow.lane import Lane
-from bulkup.journal import Lock
+from bulkup.journal import Journal, Lock
 from bulkup.journal.facts import BASES, FILES, STARTED_AT, UPLOAD
 from bulkup.journal.postgres.wanted import Wanted
 from bulkup.run.build import reading_of, refuse_secrets, token_of
 from bulkup.run.changed_source import open_journal
 from bulkup.run.cpus import usable_cpus
 from bulkup.run.fingerprint import to_records
-from bulkup.run.folder import StateDir
+from bulkup.run.folder import RunFolder, StateDir
 from bulkup.run.journals import said_in_the_loop
 from bulkup.run.kept_looks import LEAST_FILES, KeptLooks
 from bulkup.run.open_lane import hear_kept, hear_quota, near_workers, open_lane
@@ -95,23 +95,11 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
     record = RunRecord(folder, log_file=log_file, log_format=upload.settings.log_format)
     stack.push_async_callback(record.close)
     wish = replace(wish, tell=record.heard_by(wish.tell))
-    journal = await open_journal(
-        folder,
-        stack,
-        source,
-        [d.service for d in upload.destinations],
-        upload.settings.on_source_change if wish.is_to_send else OnSourceChange.REFUSE,
-        wish.tell,
-        append=upload.settings.append,
-        wanted=_wanted(wish),
-    )
+    journal = await _open_journal(wish, folder, source, stack)
     for note in source.notes:
         wish.tell(Note("", note))
     if upload.is_resumable and wish.is_to_send and len(source.files) >= LEAST_FILES:
         await anyio.to_thread.run_sync(looks.keep, source.files)
-    for destination in upload.destinations:
-        known = await journal.lane(destination.service).fact(BASES)
-        source.learn(known)
     lanes: list[Lane] = []
     run = OpenRun(
         wish=wish,
@@ -147,6 +135,26 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
             stack.callback(run.discard)
         raise
     return run
+
+
+async def _open_journal(wish: Wish, folder: RunFolder, source: Source, stack: AsyncExitStack) -> Journal:
+    """The journal of the run in *folder*, which describes *source*; the source learns what the journal knows of it."""
+    upload = wish.upload
+    services = [destination.service for destination in upload.destinations]
+    journal = await open_journal(
+        folder,
+        stack,
+        source,
+        services,
+        upload.settings.on_source_change if wish.is_to_send else OnSourceChange.REFUSE,
+        wish.tell,
+        append=upload.settings.append,
+        wanted=_wanted(wish),
+    )
+    for service in services:
+        known = await journal.lane(service).fact(BASES)
+        source.learn(known)
+    return journal
 
 
 def _refuse_destinations(upload: Upload) -> None:
