@@ -161,8 +161,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rows(path, ({**rows[n % len(rows)], "n": n} for n in range(ROWS)))
 
 
-def workers(address: str) -> list[int]:
-    """The processes that work for the run at *address*: forked by those that Ray's actors have started."""
+def workers(address: str) -> list[tuple[int, int]]:
+    """The processes that Ray's actors have started for the run at *address*, each with the one that it has forked, which works."""
     found = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -171,7 +171,7 @@ def workers(address: str) -> list[int]:
                 found[int(path.name)] = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
         except OSError:
             continue
-    return [pid for pid, parent in found.items() if parent in found]
+    return [(parent, pid) for pid, parent in found.items() if parent in found]
 
 
 def said(folder: Path, text: str) -> int:
@@ -258,11 +258,14 @@ def test_it_ends_exact_whatever_dies(nodes: Nodes, source: Path, emulator: Spawn
             case "kill the head's server, and start it again":
                 nodes.do("kill the head's server")
                 placed = said(tmp_path, "a worker is placed on")
-                os.kill(workers(address)[0], signal.SIGKILL)
+                for pid in workers(address)[0]:  # the actor ends with it, which Ray must tell
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
                 nodes.do("start it again")
                 eventually(
                     lambda: said(tmp_path, "a worker is placed on") > placed or run.poll() is not None, deadline_s=200
                 )
+                assert said(tmp_path, "a worker is placed on") > placed
                 seen = f", Ray has placed a worker anew after {time.monotonic() - hurt_at:.1f} s"
                 assert said(tmp_path, "launcher has ended") == 0, "Ray has ended its driver"
             case _:
