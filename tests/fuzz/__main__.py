@@ -32,7 +32,8 @@ def fuzz(name: str, *, seconds: float, seed: int, case: int | None = None, rows:
     until = time.monotonic() + seconds
     tried = findings = had = 0
     with tempfile.TemporaryDirectory(prefix=f"fuzz-{name}-") as folder:
-        while findings < MOST_FINDINGS and (not tried or (time.monotonic() < until if rows is None else had < rows)):
+        # a fuzzer that counts no rows would never come to so many
+        while findings < MOST_FINDINGS and (not tried or (had < rows if rows and had else time.monotonic() < until)):
             number = tried if case is None else case
             tried += 1
             scratch = Path(folder) / str(number)
