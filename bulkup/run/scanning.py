@@ -246,13 +246,11 @@ def _size(part: Part) -> int:
 
 async def too_many_rejects(lane: LaneContext, source: Source) -> BulkupError | None:
     """What is to be said if the scan of *lane* shows more rejected rows than the user allows."""
+    limit, record = lane.chosen.run.max_rejects, await lane.journal.fact(SCAN)
+    if limit is None or record is None or not record.rejected:
+        return None
     found = await scanned(lane.journal, lane.destination.target, lane.chosen.rows.function)
-    limit = lane.chosen.run.max_rejects
-    if (
-        found is not None
-        and limit is not None
-        and limit.is_passed(rejected=found.rejected, read=found.rows_read + found.made)
-    ):
+    if found is not None and limit.is_passed(rejected=found.rejected, read=found.rows_read + found.made):
         return _too_many(lane.name, found, limit, source)
     return None
 

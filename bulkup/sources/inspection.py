@@ -221,8 +221,8 @@ def _is_plain_lines(fd: int, uri: str, reading: Reading) -> bool:
     """Whether a short look shows what the long way would find: of ten thousand small files that is most of the work."""
     if reading.rows_at is not None or reading.encoding is not None:
         return False
-    start = os.pread(fd, SURE_BYTES, 0)
-    is_plain = start.startswith(b'{"') and (is_plainly_lines(start[:_SHORT_LOOK_BYTES]) or is_plainly_lines(start))
+    start = os.pread(fd, _SHORT_LOOK_BYTES, 0)
+    is_plain = start.startswith(b'{"') and (is_plainly_lines(start) or is_plainly_lines(os.pread(fd, SURE_BYTES, 0)))
     return is_plain and not uri.lower().endswith(_suffixes())
 
 

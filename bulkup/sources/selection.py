@@ -104,8 +104,15 @@ class Listed:
 
 def by_name(path: str) -> Wanted:
     """What the name of the file at *path* says of it."""
-    suffix = suffix_of(path)
-    if suffix in _YES or path.lower().endswith(suffixes_of_formats()):
+    name = posixpath.basename(path)
+    dot = name.find(".")
+    return _by_ending(f"a{name[dot:]}" if dot > 0 else name)  # of very many files most end alike
+
+
+@functools.lru_cache(maxsize=64)
+def _by_ending(name: str) -> Wanted:
+    suffix = suffix_of(name)
+    if suffix in _YES or name.lower().endswith(suffixes_of_formats()):
         return Wanted.YES
     return Wanted.PERHAPS if suffix in PERHAPS else Wanted.NO
 
