@@ -80,8 +80,8 @@ def look_into(uri: str, reading: Reading, entry: Entry | None = None) -> Found:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             raise UsageProblem(f"{uri}: is not a regular file; pipe it in, with - as the source")
-        if _is_plain_lines(fd, uri, reading):
-            size = found.st_size
+        size = found.st_size
+        if _is_plain_lines(fd, size, uri, reading):
             return Found(
                 (SourceFile(uri, size, found.st_mtime_ns, found.st_ino, Compression.NONE, JSON_LINES, False, size),)
             )
@@ -217,12 +217,14 @@ def _tell(
     return Told(head.compression, head.inner, found, head.bom, rows_at, detail, part)
 
 
-def _is_plain_lines(fd: int, uri: str, reading: Reading) -> bool:
+def _is_plain_lines(fd: int, size: int, uri: str, reading: Reading) -> bool:
     """Whether a short look shows what the long way would find: of ten thousand small files that is most of the work."""
     if reading.rows_at is not None or reading.encoding is not None:
         return False
     start = os.pread(fd, _SHORT_LOOK_BYTES, 0)
-    is_plain = start.startswith(b'{"') and (is_plainly_lines(start) or is_plainly_lines(os.pread(fd, SURE_BYTES, 0)))
+    if not start.startswith(b'{"'):
+        return False
+    is_plain = is_plainly_lines(start, is_all=len(start) == size) or is_plainly_lines(os.pread(fd, SURE_BYTES, 0))
     return is_plain and not uri.lower().endswith(_suffixes())
 
 

@@ -83,22 +83,25 @@ def shape_of(head: Head, name: str, reading: Reading) -> Format | NotRows:
     return another_encoding(lines) or python_repr(lines) or shape
 
 
-def is_plainly_lines(text: bytes) -> bool:
+def is_plainly_lines(text: bytes, *, is_all: bool = False) -> bool:
     """Whether a file's first `SURE_BYTES` show it without a look at each line: each break stands between two objects, the first
-    ones are rows, and all is UTF-8."""
+    ones are rows, and all is UTF-8. *is_all*: nothing comes behind; then a few rows are enough, but not one."""
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
-    lines = io.BytesIO(
-        text
-    ).readlines()  # of many small files this is most of the work: found by memchr, faster than to count
-    if len(lines) - (not text.endswith(b"\n")) <= _SURE_ROWS or set(map(_first, lines)) != _BEGINS:
+    # Of many small files this is most of the work. Breaks are found by memchr, which is faster than to count.
+    lines = io.BytesIO(text).readlines()
+    is_short = is_all and 1 < len(lines) <= _SURE_ROWS + 1
+    if is_short and not lines[-1].endswith(b"\n"):
         return False
-    if not set(map(_before_break, lines[:-1])) <= _ENDS or bulk_actions(text) is not None:
+    if not is_short and len(lines) - (not text.endswith(b"\n")) <= _SURE_ROWS:
         return False
-    if isinstance(attempt(_utf8, text), Refusal):
+    if set(map(_first, lines)) != _BEGINS or not set(map(_before_break, lines if is_short else lines[:-1])) <= _ENDS:
         return False
-    rows = attempt(_ROWS, b"".join(lines[:_SURE_ROWS]))
-    return not isinstance(rows, Refusal) and len(rows) == _SURE_ROWS
+    if bulk_actions(text) is not None or isinstance(attempt(_utf8, text), Refusal):
+        return False
+    sure = lines if is_short else lines[:_SURE_ROWS]
+    rows = attempt(_ROWS, b"".join(sure))
+    return not isinstance(rows, Refusal) and len(rows) == len(sure)
 
 
 def _utf8(text: bytes) -> None:

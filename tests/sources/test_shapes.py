@@ -18,7 +18,7 @@ from bulkup import Nebius
 from bulkup.errors import BulkupError, SourceUnreadable, UsageProblem
 from bulkup.run.build import reading_of
 from bulkup.settings.config import RunSettings
-from bulkup.sources import Reading, inspect, open_source
+from bulkup.sources import Reading, inspect, inspection, open_source
 from tests.sources.reading import packed, read_all, scratch, written
 
 ROW_KEYS = (frozenset({"messages"}), frozenset({"prompt", "completion"}))
@@ -343,3 +343,38 @@ def test_the_only_row_of_a_file_may_have_keys_that_are_called_otherwise(tmp_path
         reading_of(RunSettings(name="x"), [Nebius(turns="dlg")]),
     ):
         assert _inspected(tmp_path, content, reading=reading) == "jsonl"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a":1}\n{"a":2}\n',
+        b'{"a":1}\r\n{"a":2}\r\n',
+        b'{"a":1}\n{"a":2}',
+        b'{"a":1}\n',
+        b'{"a":[\n{"b":1},\n{"b":2}]}\n',
+        b'{"a":"caf\xe9"}\n{"a":"\xe0 la"}\n',
+        b"{\"a\": 'x'}\n{\"a\": 'y'}\n",
+        b'{"a":1}\n{"a":2}\n{"a":nan}\n{"a":4}\n',
+        b'{"a":1}\n\n{"a":2}\n',
+        b'{"a":1}{"a":2}\n{"a":3}\n',
+        b'{"a":1}\r{"a":2}\n{"a":3}\n',
+        b'{"a":1}\n' * 40,
+        b'{"a":1}\n' * 40 + b"caf\xe9\n",
+    ],
+)
+def test_the_short_look_finds_what_the_long_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    path = tmp_path / "rows"
+    path.write_bytes(content)
+
+    def found() -> str:
+        try:
+            return inspect(str(path)).format.name
+        except (UsageProblem, SourceUnreadable) as error:
+            return str(error)
+
+    short = found()
+    monkeypatch.setattr(inspection, "_is_plain_lines", lambda *_: False)
+    assert short == found()
