@@ -292,6 +292,14 @@ def test_what_stands_behind_a_null_may_be_anything(tmp_path: Path) -> None:
         assert lines(tmp_path / "a") == ['{"x":null}'] * 2
 
 
+def test_a_part_of_lists_of_a_fixed_size_has_all_of_its_values(tmp_path: Path) -> None:
+    of_all = pa.struct([("a", pa.int8()), ("b", pa.null())])
+    rows = [[{"a": number, "b": None}, None] for number in range(3)]
+    batch = pa.record_batch({"x": pa.array(rows, pa.list_(of_all, 2))})
+    found = LineMaker(batch.schema, ["x"]).lines(batch.slice(1))
+    assert [json.loads(line)["x"] for line in found.splitlines()] == rows[1:]
+
+
 def test_a_file_with_fewer_rows_than_it_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet(pa.table({"x": [1]}), tmp_path / "a")
     monkeypatch.setattr(

@@ -85,7 +85,7 @@ class LineMaker:
             large = types.is_large_list_view(kind)
             return self._plain(array.cast((pa.large_list if large else pa.list_)(kind.value_type)))
         if types.is_fixed_size_list(kind):
-            return self._plain(_of_any_size(array) if array.null_count else array.cast(pa.list_(kind.value_type)))
+            return self._plain(_of_any_size(array))
         if types.is_list(kind) or types.is_large_list(kind):
             offsets, (values,) = _compact(array, array.values)
             return type(array).from_arrays(offsets, self._plain(values), mask=_nulls(array))
@@ -168,7 +168,8 @@ def _compact(array: Any, *children: Any) -> tuple[Any, list[Any]]:
 
 
 def _of_any_size(array: Any) -> Any:
-    """*array*, lists of a fixed size, without what stands behind those that are null: that may be anything."""
+    """*array*, lists of a fixed size, without what stands behind those that are null: that may be anything. No cast: of a part of
+    an array pyarrow makes values by that which contradict each other."""
     pa = pyarrow()
     lengths = compute().multiply(array.is_valid().cast(pa.int32()), array.type.list_size)
     offsets = pa.concat_arrays([pa.array([0], pa.int32()), compute().cumulative_sum(lengths).cast(pa.int32())])
