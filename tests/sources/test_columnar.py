@@ -119,6 +119,8 @@ TYPES: list[tuple[str, pa.Array, list[str]]] = [
      ['"1677-09-21T06:05:43.145224194+05:53"', '"1905-12-31T23:59:49+05:21"']),  # offsets with seconds: the same moment
     ("timestamp with a zone", pa.array([-(2**63) + 2], pa.timestamp("ns", "America/New_York")),
      ['"1677-09-20T19:16:43.145224194-04:56"']),
+    ("timestamp with a zone", pa.array([-(2**63) + 2, 5], pa.timestamp("ns", "-00:45")),
+     ['"1677-09-20T23:27:43.145224194-00:45"', '"1969-12-31T23:15:00.000000005-00:45"']),
     ("timestamp with a zone", pa.array([0, None], pa.timestamp("us", "+05:30")), ['"1970-01-01T05:30:00+05:30"', "null"]),
     ("time", pa.array([time(3, 4, 5, 6)]), ['"03:04:05.000006"']),
     ("time", pa.array([1], pa.time32("s")), ['"00:00:01"']),

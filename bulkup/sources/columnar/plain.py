@@ -193,8 +193,11 @@ def _moments(array: Any) -> Any:
     fixed = _OFFSET.fullmatch(zone or "")
     if fixed is not None:
         seconds = (int(fixed[2]) * 60 + int(fixed[3])) * (-60 if fixed[1] == "-" else 60)
-        shifted = compute().add(array.cast(pa.int64()), seconds * _UNITS[array.type.unit])
-        local = polars().from_arrow(shifted.cast(pa.timestamp(array.type.unit))).dt.to_string(_MOMENT)
+        numbers, unit = array.cast(pa.int64()), array.type.unit
+        # the local time of a moment in nanoseconds may not fit in 64 bits: its seconds do
+        moved = (polars().from_arrow(numbers) // _UNITS[unit] + seconds) * 1000
+        parts = polars().from_arrow(numbers.cast(pa.timestamp(unit))).dt.to_string("%.f")
+        local = moved.cast(polars().Datetime("ms")).dt.to_string(_SECOND) + parts
         return (local + f"{fixed[1]}{fixed[2]}:{fixed[3]}").to_arrow()
     series = polars().from_arrow(array)
     lowest, _ = _ends(array.cast(pa.int64()))
