@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
 import pytest
 
 from bulkup.errors import TokenRefused
+from bulkup.tokens.secret import Token
 from bulkup.tokens.token_source import TokenSource
 
 TEXT = "v1.tok-SECRET-0123456789"
@@ -76,3 +78,40 @@ async def test_a_file_is_read_anew_once_for_each_token_that_was_rejected(tmp_pat
     file.unlink()
     assert await source.renew(second), "somebody has renewed it: the file is not read"
     assert source.current.header() == "Bearer third-token"
+
+
+@pytest.mark.parametrize("meanwhile", ["", "   \n", None])
+async def test_a_file_that_is_being_written_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str | None
+) -> None:
+    """Whoever renews a token may empty the file, or take it away, before the new one is there."""
+    file = tmp_path / "token"
+    file.write_text("first")
+    source = TokenSource(variable="T", file=file, environment={})
+    if meanwhile is None:
+        file.unlink()
+    else:
+        file.write_text(meanwhile)
+
+    async def written(seconds: float) -> None:
+        file.write_text("second")
+
+    monkeypatch.setattr(anyio, "sleep", written)
+    assert await source.renew(source.current)
+    assert source.current == Token("second")
+
+
+async def test_a_file_that_stays_without_a_token_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "token"
+    file.write_text("first")
+    source = TokenSource(variable="T", file=file, environment={})
+    file.write_text("")
+    waited: list[float] = []
+
+    async def waits(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr(anyio, "sleep", waits)
+    with pytest.raises(TokenRefused, match="holds no token"):
+        await source.renew(source.current)
+    assert sum(waited) == pytest.approx(1.8)

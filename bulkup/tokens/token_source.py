@@ -17,6 +17,12 @@ __all__ = ["TokenSource"]
 
 MAX_TOKEN_BYTES = 16 * 1024
 
+REWRITTEN_S = 0.2
+"""A token file without a token is read again after so long: whoever renews it may have emptied it to write the new one."""
+
+READINGS = 10
+"""How often such a file is read before it holds no token."""
+
 
 class TokenSource:
     """Where a destination's token comes from: a file, which may be renewed while a run lasts, or the environment."""
@@ -52,8 +58,18 @@ class TokenSource:
             if self._file is None or rejected in self._refused:
                 return False
             self._refused.add(rejected)
-            self.current = await anyio.to_thread.run_sync(_read, self._file)
+            self.current = await _read_again(self._file)
             return self.current not in self._refused
+
+
+async def _read_again(file: Path) -> Token:
+    """The token in *file*, which somebody may be writing just now. Raises `TokenRefused`."""
+    for _ in range(READINGS - 1):
+        try:
+            return await anyio.to_thread.run_sync(_read, file)
+        except TokenRefused:
+            await anyio.sleep(REWRITTEN_S)
+    return await anyio.to_thread.run_sync(_read, file)
 
 
 def _read(file: Path) -> Token:
