@@ -20,6 +20,7 @@ from bulkup.model import Block
 from bulkup.scan.advice import advice
 from bulkup.scan.found import Measure
 from bulkup.sources import Cursor
+from bulkup.sources.format import Unit
 
 __all__ = ["frozen_plan", "plan_lane"]
 
@@ -83,6 +84,7 @@ async def _first_plan(lane: LaneContext, cursor: Cursor) -> LanePlan:
         rows=measure.rows,
         largest_row=measure.largest_row,
         is_held=not lane.source.any_range,
+        counts_rows=any(file.format.unit is Unit.ROW for file in lane.source.files),
     )
     chunks = max(1, -(-lane.source.size // size)) if lane.source.size is not None and may_hold_rows else 0
     if chunks:

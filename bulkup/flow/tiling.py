@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import sqrt
 
 from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, EncodedLine
@@ -14,6 +15,9 @@ __all__ = ["Limits", "Part", "cut", "even_part", "lines_that_fit", "tile_bytes"]
 SPARE = 64
 """A tile leaves this part of the limit free, or its largest row where that is more: a tile that ends in a row larger than any that
 was seen would pass the limit, and go as two half-filled requests."""
+
+SPARE_OF_ROWS = 16
+"""The same where positions count rows: long rows and short ones come in stretches, and a tile's bytes vary with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +40,35 @@ class Part:
     rows: int
 
 
-def tile_bytes(limits: Limits, *, raw_bytes: int, body_bytes: int, rows: int, largest_row: int, is_held: bool) -> int:
+def tile_bytes(
+    limits: Limits,
+    *,
+    raw_bytes: int,
+    body_bytes: int,
+    rows: int,
+    largest_row: int,
+    is_held: bool,
+    counts_rows: bool = False,
+) -> int:
     """T, measured on the first block: *raw_bytes* of it became *body_bytes*, in *rows* rows, the largest *largest_row* encoded.
 
     (limit − what is left free) ÷ growth, and not more than `max_chunk_rows` × mean row. At least half the limit is used even where
     one row comes near it. A tile that *is_held* in memory as it was read is never larger than the limit itself.
+
+    Where positions count rows (*counts_rows*), tiles are of as many rows and not of as many bytes. More is left free then: also as
+    much as a tile's rows may stray from what was measured, if they stray as far as rows can that are no larger than the largest
+    (one standard deviation of such rows, which is several of those that people have).
     """
     if rows == 0 or raw_bytes == 0:
         return max(1, limits.body_bytes)
     growth = max(body_bytes / raw_bytes, 1e-9)
     spare = max(largest_row, limits.body_bytes // SPARE)
+    if counts_rows:
+        mean = body_bytes / rows
+        spread = max(largest_row / mean - 1, 0) * (
+            1 / rows + mean / limits.body_bytes
+        )  # of the measure, and of the tile
+        spare = max(spare, limits.body_bytes // SPARE_OF_ROWS, int(limits.body_bytes * sqrt(spread)))
     room = max(limits.body_bytes - spare, limits.body_bytes // 2)
     size = room / growth
     if limits.rows is not None:

@@ -31,6 +31,8 @@ from bulkup.model import Block
 from bulkup.sources import open_source
 from bulkup.sources.columnar import parquet as columnar_parquet
 from bulkup.sources.columnar.plain import LineMaker
+from bulkup.sources.columnar.table import TableReader, Walk
+from bulkup.sources.format import SourceFile
 from tests.examples import examples
 from tests.sources import reading
 
@@ -259,6 +261,48 @@ def test_a_walk_is_gone_on_with_and_others_begin_anew(tmp_path: Path) -> None:
     found = asyncio.run(read())
     assert [json.loads(part.splitlines()[0])["x"] for part in found] == [0, 10, 95, 20]
     assert [len(part.splitlines()) for part in found] == [10, 10, 5, 2]
+
+
+@pytest.mark.parametrize("how", ["parquet", "stream", "file"])
+@pytest.mark.parametrize(("group", "opened"), [(1000, [0]), (10, [0, 20, 48, 70])])
+def test_a_walk_that_stands_before_a_range_goes_on_where_that_passes_over_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, group: int, opened: list[int]
+) -> None:
+    """A row group of a million rows is not gone through from its beginning for each range of it, and none is gone through that can
+    be passed over."""
+    table = pa.table({"x": range(100)})
+    if how == "parquet":
+        pq.write_table(table, tmp_path / "a", row_group_size=group)
+    else:
+        {"stream": stream, "file": file_of}[how](table, tmp_path / "a", rows=group)
+    source = open_source([str(tmp_path / "a")], max_row_bytes=1000)
+    walks: list[int] = []
+    begin = TableReader._walk_at
+
+    def counted(reader: TableReader, row: int) -> Any:
+        make = reader._open
+
+        def noted(file: SourceFile, row: int, batch_rows: int) -> Walk:
+            walks.append(row)
+            return make(file, row, batch_rows)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(reader, "_open", noted)
+            return begin(reader, row)
+
+    monkeypatch.setattr(TableReader, "_walk_at", counted)
+
+    async def read() -> list[int]:
+        cursor = source.cursor()
+        step = source.files[0].detail.step
+        for start, stop in ((0, 5), (20, 25), (28, 30), (48, 49), (70, 75)):
+            items = [item async for item in cursor.read(start * step, stop * step)]
+            data = b"".join(item.data for item in items if isinstance(item, Block))
+            assert [json.loads(line)["x"] for line in data.splitlines()] == list(range(start, stop))
+        await cursor.aclose()
+        return walks
+
+    assert asyncio.run(read()) == opened
 
 
 @pytest.mark.parametrize("how", WRITERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import anyio.to_thread
@@ -51,6 +52,9 @@ class Walk(Protocol):
     row: int
     """The number of the row that comes next."""
 
+    def passes_less(self, row: int) -> bool:
+        """Whether going on to *row*, which is not behind, passes over no more rows than a new walk to it would."""
+
     def next(self, count: int) -> Any:
         """The next rows as a record batch, at most *count*, and at least one."""
 
@@ -80,7 +84,8 @@ def _first_line(found: Refusal) -> str:
 class TableReader:
     """Rows by their numbers, any range at any time. *walk* goes through the file from a row on.
 
-    Going on where a range before has ended costs nothing. Any other range begins with what the walk passes over.
+    Going on where a range before has ended costs nothing. Any other range begins with what a walk passes over: one that stands
+    before it, or a new one.
     """
 
     def __init__(
@@ -132,8 +137,13 @@ class TableReader:
         """Rows are found by a file's end: nothing can be fetched before that is known."""
 
     def _walk_at(self, row: int) -> Walk:
-        parked = self._parked.pop(row, None)
-        if parked is not None:
+        before = max((at for at in list(self._parked) if at <= row), default=row)
+        parked = self._parked.pop(before, None)  # another thread may have taken it
+        if parked is not None and not parked.passes_less(row):
+            self._parked[before] = parked
+        elif parked is not None:
+            while parked.row < row:
+                self._sure(parked.row, partial(parked.next, row - parked.row))
             return parked
         walk: Walk = self._sure(row, lambda: self._open(self._file, row, max(_BATCH_BYTES // self._table.step, 1)))
         return walk
