@@ -47,6 +47,25 @@ def workers_of(pid: int) -> list[int]:
     return [child for child, parent in parents.items() if parent == pid or parents.get(parent) == pid]
 
 
+def are_at_work(emulator: Spawned) -> bool:
+    """Whether both workers of this process have a connection to the emulator: until they are ready, the process sends itself."""
+    port = f":{emulator.port:04X}"
+    connections = {
+        line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines() if line.split()[2].endswith(port)
+    }
+    pids = workers_of(os.getpid())
+    return len(pids) == 2 and all(connections & sockets_of(pid) for pid in pids)
+
+
+def sockets_of(pid: int) -> set[str]:
+    """The inodes of a process's sockets."""
+    found = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(str(path.readlink()).removeprefix("socket:[").removesuffix("]"))
+    return found
+
+
 def received_by(emulator: Spawned) -> int:
     received: int = sum(emulator.summary()[lane]["uploads_received"] for lane in LANES)
     return received
@@ -120,14 +139,17 @@ async def test_bad_rows_and_cut_tiles_come_to_the_same_with_workers(small: Bench
 async def test_killed_workers_lose_nothing(emulator: Spawned, tmp_path: Path, deaths: int) -> None:
     """Of two workers one dies, or both, with requests in flight: the other goes on, or the run's own process."""
     bench = Bench(emulator, tmp_path, gsm8k_rows(300))
-    emulator.patch(latency_ms=150, store_delay_ms=5)
+    emulator.patch(latency_ms=1000, store_delay_ms=5)  # until the workers are at work
     dice = random.Random(5 + deaths)
     done = anyio.Event()
 
     async def kill() -> None:
         pids: list[int] = []
         for number in range(deaths):
-            await anyio.to_thread.run_sync(eventually, partial(has_received, emulator, 12 * (number + 1)))
+            if number:
+                await anyio.to_thread.run_sync(eventually, partial(has_received, emulator, received_by(emulator) + 8))
+            else:
+                await anyio.to_thread.run_sync(eventually, partial(are_at_work, emulator))
             emulator.patch(latency_ms=2000)  # who is killed has a request in flight, however slow the machine is
             held = received_by(emulator) + 4
             await anyio.to_thread.run_sync(eventually, partial(has_received, emulator, held))
