@@ -95,3 +95,18 @@ def test_what_can_only_be_read_forward_is_for_one_process(tmp_path: Path, monkey
     found = [open_source([str(tmp_path / name)], max_row_bytes=99) for name in ("rows.jsonl", "rows.jsonl.gz")]
     assert [run_workers.worker_count("auto", source) for source in found] == [8, 1]
     assert [run_workers.worker_count(3, source) for source in found] == [3, 3]
+
+
+def test_a_small_source_is_for_one_process_and_scanned_by_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes are slower where the source is sent before the second has paid for its start."""
+    monkeypatch.setattr(run_workers, "usable_cpus", lambda: 8)
+    counts = []
+    for size in (run_workers.LEAST_SCANNED_BYTES - 1, run_workers.LEAST_SCANNED_BYTES, run_workers.LEAST_BYTES):
+        with (tmp_path / "rows.jsonl").open("wb") as file:
+            file.write(b'{"a": 1}\n')
+            file.truncate(size)
+        source = open_source([str(tmp_path / "rows.jsonl")], max_row_bytes=99)
+        counts.append((run_workers.worker_count("auto", source), run_workers.hand_count("auto", source)))
+    assert counts == [(1, 1), (1, 8), (8, 8)]

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RunWorkers", "hand_count", "worker_count"]
 
-LEAST_BYTES = 64 * 1024 * 1024
-"""A smaller source is sent before other processes would have begun."""
+LEAST_BYTES = 512 * 1024 * 1024
+"""A smaller source is sent by one process in less time: of rows as they are two had 0.8 of its speed for 200 MB, 1.2 for 1 GB."""
+
+LEAST_SCANNED_BYTES = 64 * 1024 * 1024
+"""A smaller source is scanned before other processes would have begun."""
 
 
 def worker_count(chosen: int | str, source: Source) -> int:
@@ -46,7 +49,7 @@ def hand_count(chosen: int | str, source: Source) -> int:
     if chosen != "auto":
         return int(chosen)
     is_near = all(file.remote is None for file in source.files)
-    return usable_cpus() if is_near and sum(file.size or 0 for file in source.files) >= LEAST_BYTES else 1
+    return usable_cpus() if is_near and sum(file.size or 0 for file in source.files) >= LEAST_SCANNED_BYTES else 1
 
 
 class RunWorkers:

@@ -488,8 +488,8 @@ class RunOptions(OptionTable):
         Annotated[int, Bounds(ge=1, le=64)] | Literal["auto"],
         Option(
             metavar="N|auto",
-            meaning="number of processes that read, encode and send; `auto` is one for each core, if the source has 64 MiB or more "
-            "and any of its rows can be read at any time",
+            meaning="number of processes that read, encode and send; `auto` is one for each core, if the source has 512 MiB or "
+            "more and any of its rows can be read at any time",
             parse=parse_workers,
             commands=ON_THE_WAY,
         ),
