@@ -31,7 +31,7 @@ BLOCK_BYTES = 128 * 1024
 """How many bytes of whole rows are handled at once: where msgspec is fastest (`docs/decisions`, "reading and cutting")."""
 
 HEAD_BYTES = 1024
-"""How much of a row that is too long is kept for its rejected row."""
+"""How much of a row that is too long is kept, to be shown with the reason."""
 
 Changes = tuple[tuple[str, int], ...]
 """Kinds of change, sorted, each with the number of rows in which it was made."""

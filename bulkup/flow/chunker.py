@@ -207,9 +207,8 @@ class Chunker:
                 self._halt.check()
                 yield item
                 unstepped += item.end - item.start
-                if (
-                    unstepped >= step_bytes
-                ):  # not for each of many small files: a turn of the loop costs more than their rows
+                if unstepped >= step_bytes:
+                    # Not for each of many small files: a turn of the loop costs more than their rows.
                     unstepped = 0
                     await asyncio.sleep(0)
 

@@ -65,9 +65,8 @@ def tile_bytes(
     spare = max(largest_row, limits.body_bytes // SPARE)
     if counts_rows:
         mean = body_bytes / rows
-        spread = max(largest_row / mean - 1, 0) * (
-            1 / rows + mean / limits.body_bytes
-        )  # of the measure, and of the tile
+        of_measure, of_tile = 1 / rows, mean / limits.body_bytes
+        spread = max(largest_row / mean - 1, 0) * (of_measure + of_tile)
         spare = max(spare, limits.body_bytes // SPARE_OF_ROWS, int(limits.body_bytes * sqrt(spread)))
     room = max(limits.body_bytes - spare, limits.body_bytes // 2)
     size = room / growth

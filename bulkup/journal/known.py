@@ -41,7 +41,7 @@ class Known:
     @property
     def has_no_times(self) -> bool:
         """Nothing was sent or looked at."""
-        return self.is_blank and not any(key == SURVEY.key for _, key in self._texts)
+        return self.is_blank and not any(key == SURVEY.key for _, key in list(self._texts))
 
     def has(self, lane: str, key: str) -> bool:
         """Whether what is recorded of *lane* under *key* is known here."""

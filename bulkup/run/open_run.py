@@ -236,9 +236,8 @@ async def _start_workers(run: OpenRun, locks: list[Lock | None], stack: AsyncExi
 
         processes = usable_cpus() if chosen.workers == "auto" else int(chosen.workers)
         launcher = RayLauncher(run.say, processes=processes, key_file=chosen.worker_key)
-        stack.push_async_callback(
-            launcher.close
-        )  # it is closed last: workers are sent away before it kills what is left
+        # It is closed last: workers are sent away before it kills what is left.
+        stack.push_async_callback(launcher.close)
     if chosen.listen is not None:
         from bulkup.run.far_workers import expected_in
 

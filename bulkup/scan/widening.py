@@ -100,9 +100,8 @@ class Widening:
         """As `Way.found`."""
         plan = self._fitted(replace(self.plan, columns=self.columns(learned.keys)), learned.sample)
         if plan.validation is Validation.TRUST and not plan.columns and learned.reasons:
-            first = min(
-                learned.reasons, key=lambda reason: reason.places[0]
-            ).text  # else they would be sent, without columns
+            # They would be sent, without columns.
+            first = min(learned.reasons, key=lambda reason: reason.places[0]).text
             raise UsageProblem(
                 f"{plan.target.name}: none of the rows can be sent, so its columns are not known. The first: {one_line(first)}"
             )
@@ -119,9 +118,8 @@ class Widening:
         has_characters = any(column.holds is Holds.CHARACTERS for column in columns)
         if not (lacks_keys or self.given or has_characters):
             return False  # every row that is sent has all columns as they are
-        if (
-            plan.validation is Validation.TRUST
-        ):  # a row is not looked at when it is sent: each that is no string then is refused
+        if plan.validation is Validation.TRUST:
+            # A row is not looked at when it is sent: each that is no string is refused then.
             plan = replace(plan, validation=Validation.FULL)
             sample = tuple(one for block in sample for one in _alone(block)) if has_characters else ()
         as_they_are, anew = (replace(plan, rewrite=rewrite).encoder() for rewrite in (False, True))

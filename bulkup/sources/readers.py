@@ -39,10 +39,6 @@ class Readers:
         self._used[base] = (reader, readers + 1)
         return reader
 
-    def has(self, base: int) -> bool:
-        """Whether the file that begins at *base* is open."""
-        return base in self._used or base in self._idle
-
     def _open(self, file: SourceFile, base: int) -> Reader:
         return file.reader(base, block_bytes=self._block_bytes, max_row_bytes=self._max_row_bytes)
 

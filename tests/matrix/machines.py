@@ -36,11 +36,12 @@ from bulkup.run.far_workers import worker_key_at
 from bulkup.run.joining import Joining, join
 from bulkup.sources import Source
 from bulkup.transport import base_url, progress
-from tests.e2e.harness import SPACE, TOKENS, Row, as_collinear, canonical, write_rows
+from tests.e2e.harness import TOKENS, Row, as_collinear, canonical, write_rows
 from tests.journal.postgres_server import PostgresServer
 from tests.matrix.failpoints import POINTS
 from tests.matrix.launcher import run as run_upload
 from tests.matrix.network import DATABASE, HUB, Network, why_not
+from tests.matrix.takeover import PLACES
 
 __all__ = ["Cell", "cells", "main"]
 
@@ -86,8 +87,6 @@ EVENTS: dict[str, tuple[str, Sequence[str]]] = {
     "worker's cable pulled, coordinator killed, put back after the takeover": ("v", OF_A_WORKER),
 }
 """What happens, on whose machine its point is reached, and the points."""
-
-PLACES: dict[str, dict[str, Any]] = {"nebius": {"folder": "/tests"}, "collinear": {"space_id": SPACE}}
 
 
 @dataclass(frozen=True, slots=True)

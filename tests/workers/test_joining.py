@@ -48,8 +48,9 @@ async def test_a_machine_that_does_not_answer_keeps_no_worker_from_the_one_that_
     with socket.create_server(("127.0.0.1", 0)) as stopped, socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
         free.close()
-        going = asyncio.create_task(_Doors(going_to(stopped.getsockname()[1], port), 3, is_first=True).first())
-        await asyncio.sleep(0.1)  # it has tried, and goes on trying
+        doors = _Doors(going_to(stopped.getsockname()[1], port), 3, is_first=True)
+        going = asyncio.create_task(doors.first())
+        await asyncio.wait_for(doors._failed[1].wait(), 5)  # it has tried the second, and goes on trying
         assert not going.done()
         door.open(port)
         found = await asyncio.wait_for(going, 5)  # a handshake is given up after ten

@@ -188,7 +188,7 @@ class _ArrowWalk:
         firsts = list(accumulate((batch.rows for batch in batches), initial=0))
         first = min(bisect_right(firsts, row) - 1, len(batches) - 1)
         self.row = firsts[first]
-        self._firsts = firsts
+        self.firsts = firsts
         self._batches = batches[first:]
         self._number = first
         self._whole_file = None
@@ -206,9 +206,6 @@ class _ArrowWalk:
 
     def __del__(self) -> None:
         self._file.close()
-
-    def passes_less(self, row: int) -> bool:
-        return self.row >= self._firsts[bisect_right(self._firsts, row) - 1]
 
     def next(self, count: int) -> Any:
         while self._rest is None or not self._rest.num_rows:

@@ -48,14 +48,11 @@ class _ParquetWalk:
         firsts: list[int] = list(accumulate((metadata.row_group(number).num_rows for number in groups), initial=0))
         first = min(bisect_right(firsts, row) - 1, len(groups) - 1)
         self.row = firsts[first]
-        self._firsts = firsts
+        self.firsts = firsts
         self._batches = _batches(_opened(file.path, file.where, file.size, metadata), groups[first:], batch_rows)
         self._rest: Any = None
         while self.row < row:
             self.next(row - self.row)
-
-    def passes_less(self, row: int) -> bool:
-        return self.row >= self._firsts[bisect_right(self._firsts, row) - 1]
 
     def next(self, count: int) -> Any:
         batch = self._rest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -52,8 +53,8 @@ class Walk(Protocol):
     row: int
     """The number of the row that comes next."""
 
-    def passes_less(self, row: int) -> bool:
-        """Whether going on to *row*, which is not behind, passes over no more rows than a new walk to it would."""
+    firsts: list[int]
+    """At which rows a new walk can begin: those of row groups, or of batches, and behind them the end."""
 
     def next(self, count: int) -> Any:
         """The next rows as a record batch, at most *count*, and at least one."""
@@ -139,8 +140,8 @@ class TableReader:
     def _walk_at(self, row: int) -> Walk:
         before = max((at for at in list(self._parked) if at <= row), default=row)
         parked = self._parked.pop(before, None)  # another thread may have taken it
-        if parked is not None and not parked.passes_less(row):
-            self._parked[before] = parked
+        if parked is not None and parked.row < parked.firsts[bisect_right(parked.firsts, row) - 1]:
+            self._parked[before] = parked  # a new walk to that row passes over less
         elif parked is not None:
             while parked.row < row:
                 self._sure(parked.row, partial(parked.next, row - parked.row))
