@@ -244,6 +244,28 @@ def test_a_file_that_polars_wrote(tmp_path: Path) -> None:
     assert lines(tmp_path / "a") == ['{"x":1,"y":["a"]}', '{"x":2,"y":null}']
 
 
+@pytest.mark.parametrize("write", ["write_parquet", "write_ipc", "write_ipc_stream"])
+def test_categories_that_polars_wrote(tmp_path: Path, write: str) -> None:
+    """Their texts are views, which pyarrow takes out of no dictionary."""
+    kinds: dict[str, Any] = {"a": pl.Categorical, "b": pl.Enum(["x", "y"]), "c": pl.List(pl.Categorical)}
+    frame = pl.DataFrame({"a": ["u", None, "v"], "b": [None, "y", "x"], "c": [["u"], None, [None, "w"]]}, schema=kinds)
+    getattr(frame, write)(tmp_path / "a")
+    assert lines(tmp_path / "a", [1]) == [
+        '{"a":"u","b":null,"c":["u"]}',
+        '{"a":null,"b":"y","c":null}',
+        '{"a":"v","b":"x","c":[null,"w"]}',
+    ]
+
+
+@pytest.mark.parametrize("write", ["write_parquet", "write_ipc", "write_ipc_stream"])
+def test_whole_numbers_of_128_bits_are_told(tmp_path: Path, write: str) -> None:
+    getattr(pl.DataFrame({"a": pl.Series([2**70], dtype=pl.Int128)}), write)(tmp_path / "a")
+    with pytest.raises(
+        UsageProblem, match=r"a: has a column of whole numbers of 128 bits, which are not read; write it as"
+    ):
+        lines(tmp_path / "a")
+
+
 def test_a_walk_is_gone_on_with_and_others_begin_anew(tmp_path: Path) -> None:
     parquet(pa.table({"x": range(100)}), tmp_path / "a")
     source = open_source([str(tmp_path / "a")], max_row_bytes=1000)

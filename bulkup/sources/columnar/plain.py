@@ -63,7 +63,7 @@ class LineMaker:
         if isinstance(kind, pa.BaseExtensionType):
             return self._extension(array, is_key=is_key)
         if types.is_dictionary(kind):
-            return self._plain(array.dictionary_decode(), is_key=is_key)
+            return self._plain(_decoded(array), is_key=is_key)
         if types.is_run_end_encoded(kind):
             return self._plain(compute().run_end_decode(array), is_key=is_key)
         if types.is_floating(kind):
@@ -165,6 +165,14 @@ def _compact(array: Any, *children: Any) -> tuple[Any, list[Any]]:
     first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
     offsets = compute().subtract(array.offsets, pyarrow().scalar(first, array.offsets.type))
     return offsets, [child.slice(first, last - first) for child in children]
+
+
+def _decoded(array: Any) -> Any:
+    """The values that *array*, of a dictionary, stands for. Out of views, which polars writes of categories, pyarrow takes none."""
+    types, kind = pyarrow().types, array.type.value_type
+    if types.is_string_view(kind) or types.is_binary_view(kind):
+        return polars().from_arrow(array.dictionary).gather(polars().from_arrow(array.indices)).to_arrow()
+    return array.dictionary_decode()
 
 
 def _of_any_size(array: Any) -> Any:

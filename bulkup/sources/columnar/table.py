@@ -28,6 +28,9 @@ _BATCH_BYTES = 1024 * 1024
 
 _PARKED = 2
 
+_TOO_WIDE = "Integers with more than 64 bits"
+"""What pyarrow says of polars' Int128 and UInt128."""
+
 _TIDIED_EVERY_BYTES = 32 * 1024 * 1024
 """After so much JSON the memory that several threads have freed goes back to the system: else it grows with the file."""
 
@@ -71,9 +74,14 @@ def described(schema: Any, rows: int, size: int, reading: Reading) -> Table:
 
 
 def readable(uri: str, title: str, work: Callable[[], Any]) -> Any:
-    """What *work* gives. Raises `SourceUnreadable` where the file is damaged."""
+    """What *work* gives. Raises `SourceUnreadable` where the file is damaged, `UsageProblem` where a type in it is not read."""
     found = tried(work)
     if isinstance(found, Refusal):
+        if _TOO_WIDE in str(found.why):
+            raise UsageProblem(
+                f"{uri}: has a column of whole numbers of 128 bits, which are not read; write it as Decimal, or as text: "
+                "frame.with_columns(pl.col(pl.Int128, pl.UInt128).cast(pl.String))"
+            )
         raise SourceUnreadable(f"{uri}: damaged {title} ({_first_line(found)})") from found.why
     return found
 
