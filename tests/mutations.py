@@ -42,6 +42,7 @@ PRESETS = "tests/encoding/test_presets.py"
 DOUBLED = "tests/encoding/test_doubled_keys.py"
 FAR = "tests/workers/test_far.py"
 DOOR = "tests/workers/test_door.py"
+TAKEOVER = "tests/journal/test_takeover.py"
 POSTGRES = "tests/journal/test_postgres.py"
 CONTRACT = "tests/journal/test_contract.py"
 OPTIONS = "tests/cli/test_options.py::test_one_entry_is_enough"
@@ -460,7 +461,7 @@ MUTATIONS = (
         "journal in PostgreSQL",
         "a run is taken over while its lease goes on",
         "bulkup/journal/postgres/lease.py",
-        "        if standing.left_s > 0 and not is_known_dead(standing):\n            return standing\n        began",
+        "        if is_held(standing):\n            return standing\n        began",
         "        began",
         (f"{POSTGRES}::test_a_lease_that_is_renewed_while_another_reaches_for_the_run_holds",),
     ),
@@ -514,6 +515,62 @@ MUTATIONS = (
     ),
     Mutation(
         "journal in PostgreSQL",
+        "a holder that renews is taken for silent",
+        "bulkup/journal/postgres/lease.py",
+        "            and (seen.epoch, seen.until) == (standing.epoch, standing.until)\n            and self",
+        "            and self",
+        (f"{TAKEOVER}::test_a_renewal_that_comes_at_the_last_moment_counts",),
+    ),
+    Mutation(
+        "journal in PostgreSQL",
+        "silence goes on while the database stands still",
+        "bulkup/journal/postgres/lease.py",
+        "min(at - self._at, _LONGEST_LOOK_S)",
+        "(at - self._at)",
+        (f"{TAKEOVER}::test_silence_is_time_in_which_the_database_answered",),
+    ),
+    Mutation(
+        "journal in PostgreSQL",
+        "who was taken over early can send nothing more",
+        "bulkup/flow/lane.py",
+        "now + max(await journal.fact(FAR_LEASE_S), journal.earlier_s)",
+        "now + await journal.fact(FAR_LEASE_S)",
+        (f"{TAKEOVER}::test_what_was_sent_may_come_until_the_old_lease_ends",),
+    ),
+    Mutation(
+        "journal in PostgreSQL",
+        "the one before the last is forgotten",
+        "bulkup/journal/postgres/lease.py",
+        "SET value = greatest(f.value::float8, excluded.value::float8)::text",
+        "SET value = excluded.value",
+        (f"{TAKEOVER}::test_a_longer_lease_of_one_before_is_not_forgotten",),
+    ),
+    Mutation(
+        "journal in PostgreSQL",
+        "a dataset is free once its run is given back",
+        "bulkup/journal/postgres/lease.py",
+        "greatest(extract(epoch FROM r.expires_at)::float8, f.value::float8, '-infinity'::float8)",
+        "greatest(extract(epoch FROM r.expires_at)::float8, '-infinity'::float8)",
+        (f"{TAKEOVER}::test_what_was_sent_may_come_until_the_old_lease_ends",),
+    ),
+    Mutation(
+        "journal in PostgreSQL",
+        "a run is renamed by whoever had it once",
+        "bulkup/journal/postgres/runs.py",
+        '"UPDATE bulkup.runs SET name = %s WHERE name = %s AND epoch = %s", (other, name, epoch)',
+        '"UPDATE bulkup.runs SET name = %s WHERE name = %s", (other, name)',
+        (f"{TAKEOVER}::test_a_process_of_an_old_epoch_changes_nothing",),
+    ),
+    Mutation(
+        "journal in PostgreSQL",
+        "a log is begun by whoever had the run once",
+        "bulkup/journal/postgres/logs.py",
+        "WHERE run = %s AND epoch = %s FOR SHARE)",
+        "WHERE run = %s AND epoch >= %s FOR SHARE)",
+        (f"{TAKEOVER}::test_a_process_of_an_old_epoch_changes_nothing",),
+    ),
+    Mutation(
+        "journal in PostgreSQL",
         "a dataset is taken and its run writes on",
         "bulkup/journal/postgres/lease.py",
         "                        \"\"\"UPDATE bulkup.runs SET epoch = epoch + 1, expires_at = '-infinity', holder = ''\n",
@@ -532,7 +589,7 @@ MUTATIONS = (
         "journal in PostgreSQL",
         "a stopped process's connection is left alone",
         "bulkup/journal/postgres/lease.py",
-        "    _end_writer(db, name)\n    with db.transaction():\n",
+        "        _end_writer(db, standing.run, standing.epoch)\n    with db.transaction():\n",
         "    with db.transaction():\n",
         (f"{POSTGRES}::test_a_process_that_is_stopped_in_the_middle_of_a_group_holds_nobody_up",),
     ),
@@ -636,8 +693,8 @@ MUTATIONS = (
         "journal in PostgreSQL",
         "an epoch's ids begin where the first one's did",
         "bulkup/journal/postgres/logs.py",
-        "SELECT %s, %s, %s, coalesce(sum(length), 0), 0,",
-        "SELECT %s, %s, %s, 0 * coalesce(sum(length), 0), 0,",
+        "SELECT coalesce(sum(length), 0) AS base",
+        "SELECT 0 * coalesce(sum(length), 0) AS base",
         (f"{POSTGRES}::test_ids_and_rejected_rows_of_another_machine_are_missed_and_named",),
     ),
     Mutation(
@@ -759,8 +816,8 @@ MUTATIONS = (
         "kept answers",
         "what far workers may still be sending is taken for over when the run is taken up",
         "bulkup/flow/lane.py",
-        "now + await journal.fact(FAR_LEASE_S)",
-        "now",
+        "now + max(await journal.fact(FAR_LEASE_S), journal.earlier_s)",
+        "now + journal.earlier_s",
         ("tests/flow/test_settler.py::TestKeptAnswers::test_what_far_workers_may_still_send_is_waited_for",),
     ),
     Mutation(

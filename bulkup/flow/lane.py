@@ -39,8 +39,9 @@ logger = logging.getLogger("bulkup")
 
 async def recovered(journal: LaneJournal, now: float) -> int:
     """What stood as sending when the last process ended is in doubt; how many chunks that is. *now*: Unix time. Workers of other
-    machines may go on to send for as long as their lease: a byte of theirs may leave until then."""
-    return await journal.recover(now + await journal.fact(FAR_LEASE_S))
+    machines may go on to send for as long as their lease, and so may a process that was taken over before it had ended: a byte of
+    theirs may leave until then."""
+    return await journal.recover(now + max(await journal.fact(FAR_LEASE_S), journal.earlier_s))
 
 
 class Lane:

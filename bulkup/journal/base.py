@@ -93,6 +93,10 @@ class LaneJournal(Protocol):
     def name(self) -> str:
         """The lane's."""
 
+    @property
+    def earlier_s(self) -> float:
+        """For how long, s, a process that had the run before may still end what it was sending. 0 or less: it cannot."""
+
     async def fact(self, fact: LaneFact[T]) -> T:
         """What is recorded of the lane, or what stands for nothing. Raises `JournalUnusable` where it makes no sense."""
 

@@ -29,6 +29,7 @@ __all__ = [
     "BASES",
     "CLOCK",
     "DECISIONS",
+    "EARLIER_UNTIL",
     "FAILED_DATASETS",
     "FAR_LEASE_S",
     "FILES",
@@ -322,6 +323,9 @@ CLOCK: RunFact[Anchor | None] = RunFact("clock", Anchor, None, is_needed=False)
 
 RUN_TOKEN: RunFact[str | None] = RunFact("run token", str, None)
 """Made by chance: by it workers of other machines tell this run from every other."""
+
+EARLIER_UNTIL: RunFact[float] = RunFact("earlier holders send until", Annotated[float, Meta(ge=0)], 0.0)
+"""Of a run in a database: until when (Unix time of its clock) processes that were taken over may end what they were sending."""
 
 STARTED_AT: RunFact[str | None] = RunFact("started_at", str, None, check=_is_moment)
 """When the run began to send for the first time."""

@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field, replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.errors import JournalUnusable
@@ -65,6 +65,8 @@ class MemoryJournal(GuardedByLock):
 
 class MemoryLane:
     """What one lane tells the journal."""
+
+    earlier_s: Final = 0.0
 
     def __init__(self, name: str, journal: MemoryJournal, held: Held) -> None:
         self.name = name

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState, Evidence, TileSpan, Totals
 from bulkup.errors import JournalUnusable
@@ -115,6 +115,8 @@ async def _fact(known: Known, writer: Writer, lane: str, fact: Fact[T]) -> T:
 
 class SqliteLane:
     """What one lane tells the journal."""
+
+    earlier_s: Final = 0.0
 
     def __init__(self, lane: str, writer: Writer, logs: dict[str, AppendLog], known: Known) -> None:
         self.name = lane

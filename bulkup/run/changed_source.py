@@ -151,7 +151,7 @@ async def open_journal(
             raise
         await _refuse_to_forget(journal, lanes, change, append=append)
         await anyio.to_thread.run_sync(files.close)
-        kept = await anyio.to_thread.run_sync(_set_aside, folder, address)
+        kept = await anyio.to_thread.run_sync(_set_aside, folder, address, journal.authority.epoch)
         other = await anyio.to_thread.run_sync(locked, folder, address)
         if other is not None:
             stack.callback(other.release)
@@ -219,14 +219,17 @@ def _landed_by(receipt: bytes | None, lane: str) -> int:
     return rows if isinstance(rows, int) else 0
 
 
-def _set_aside(folder: RunFolder, address: str | None) -> Path:
-    """The old folder under the first name that is free, and the run in its database."""
-    number = next(n for n in count(1) if not os.path.lexists(folder.generation(n)))
-    kept = folder.generation(number)
-    if address is not None:
-        from bulkup.journal.postgres.runs import rename_run
+def _set_aside(folder: RunFolder, address: str | None, epoch: int) -> Path:
+    """The old folder under the first name that is free, and the run in its database, if this process has had it last: in *epoch*.
+    Raises `RunLocked`, `LocalDisk`, and as a database does."""
+    free = (kept for kept in map(folder.generation, count(1)) if not os.path.lexists(kept))
+    if address is None:
+        kept = next(free)
+    else:
+        from bulkup.journal.postgres.runs import has_run, rename_run
 
-        rename_run(address, folder.run_id, kept.name)
+        kept = next(one for one in free if not has_run(address, one.name))  # one of another machine may be there
+        rename_run(address, folder.run_id, kept.name, epoch)
     try:
         folder.path.rename(kept)
     except OSError as error:

@@ -373,7 +373,7 @@ async def test_a_lease_that_is_renewed_while_another_reaches_for_the_run_holds(
     with opened(tmp_path / "a", name) as journal:
         stop_renewing(journal, name)
 
-        def renew(_: Any, name: str) -> None:
+        def renew(*_: Any) -> None:
             execute("UPDATE bulkup.runs SET expires_at = now() + interval '60 s' WHERE name = %s", name)
 
         monkeypatch.setattr(leases, "_end_writer", renew)

@@ -494,6 +494,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cells", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--number", type=int, help="run only the cell of this number")
+    parser.add_argument(
+        "--part", default="1/1", help="K/N: every N-th cell, from the K-th on; parts may run beside each other"
+    )
     parser.add_argument("--log", action="store_true", help="show what the processes say of each cell")
     given = parser.parse_args(arguments)
     if (why := why_not()) is not None:
@@ -514,7 +517,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     server.start()
     failed = reached = kept = 0
     began = time.monotonic()
-    chosen = [cell for cell in cells(given.cells, given.seed) if given.number in (None, cell.index)]
+    part, parts = map(int, given.part.split("/"))
+    chosen = [cell for cell in cells(given.cells, given.seed)[part - 1 :: parts] if given.number in (None, cell.index)]
     try:
         with spawned(host="0.0.0.0") as emulator:
             for cell in chosen:

@@ -120,7 +120,7 @@ class PostgresJournal:
         return self._lease.shared
 
     def lane(self, name: str) -> PostgresLane:
-        return PostgresLane(name, self._writer, self._parts)
+        return PostgresLane(name, self._writer, self._parts, self._claim)
 
     def _parts(self) -> list[Part]:
         """The files of ids so far. To be asked in the writer's thread."""
@@ -195,10 +195,15 @@ def _meant(error: Exception, address: str) -> Exception:
 class PostgresLane:
     """What one lane tells the journal."""
 
-    def __init__(self, lane: str, writer: PgWriter, parts: Callable[[], list[Part]]) -> None:
+    def __init__(self, lane: str, writer: PgWriter, parts: Callable[[], list[Part]], claim: Claim) -> None:
         self.name = lane
+        self._claim = claim
         self._writer = writer
         self._parts = parts
+
+    @property
+    def earlier_s(self) -> float:
+        return max(0.0, self._claim.earlier_until - time.monotonic())
 
     async def fact(self, fact: LaneFact[T]) -> T:
         return await self._ask(questions.fact, fact)

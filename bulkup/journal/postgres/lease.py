@@ -1,8 +1,11 @@
 """Who may write a run: a row with an epoch, its holder, and when that one's right ends by the database's clock.
 
-A holder renews its lease as long as it runs. Another takes the run over only where the lease was given back or has ended, and
-raises the epoch: every commit of the old holder looks for its own, finds none, and comes to nothing. No advisory lock is part of
-it: a process that is stopped would keep one.
+A holder renews its lease as long as it runs. Another takes the run over only where the lease was given back, has ended, or was
+not renewed for half of its time while the database answered; and raises the epoch: every commit of the old holder looks for its
+own, finds none, and comes to nothing. No advisory lock is part of it: a process that is stopped would keep one.
+
+Who is taken over before its lease ends may still end what it was sending, until then. It can begin nothing: that needs a commit. So
+the new holder knows until when that goes on (`Claim.earlier_until`), and puts what was being sent in doubt as of then.
 """
 
 from __future__ import annotations
@@ -14,17 +17,19 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from bulkup.errors import RunLocked
+from bulkup.journal.facts import EARLIER_UNTIL
 from bulkup.journal.lease_cell import LeaseCell
 from bulkup.journal.locks import Holder
 from bulkup.journal.postgres.client import IDLE_S, Connection, connect, is_outage
 from bulkup.journal.postgres.schema import check, prepare
 from bulkup.light_dataclass import dataclass
 
-__all__ = ["Claim", "Lease", "Standing", "acquire", "claim_dataset", "standing_of"]
+__all__ = ["TAKEN_OVER", "Claim", "Lease", "Silence", "Standing", "acquire", "claim_dataset", "standing_of"]
 
 MARGIN = 0.04
 """So much of its time earlier the holder takes its lease for ended: clocks of two machines do not run quite alike."""
@@ -32,18 +37,27 @@ MARGIN = 0.04
 RENEWALS = 5
 """So often a lease is renewed in its time."""
 
+SILENT_SHARE = 0.5
+"""A holder that has renewed nothing for so much of its lease is taken for gone: two renewals in a row did not come."""
+
+TAKEN_OVER = "another process has taken this run over: nothing more is sent by this one, and nothing is written"
+"""What is said to a process whose epoch is not the run's any more."""
+
 _LOOK_S = 0.25
+_LONGEST_LOOK_S = 2 * _LOOK_S
+"""A look that took longer counts for no more: the database may have stood still, for the holder too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Who holds a run, as the database has it. *left_s*: how long its lease goes on by the database's clock; 0 where it has
-    ended."""
+    ended. *until*: when it ends, Unix time by that clock."""
 
     run: int
     epoch: int
     holder: dict[str, Any]
     left_s: float
+    until: float = -inf
 
     @property
     def process(self) -> Holder | None:
@@ -53,6 +67,38 @@ class Standing:
         except (KeyError, TypeError, ValueError):
             found = Holder(0, "another machine")
         return found if self.left_s > 0 else None
+
+    @property
+    def silent_after_s(self) -> float:
+        """Where nothing is heard of the holder for so long it is taken for gone; without end where it does not say how long its
+        lease is, as versions before this one did not."""
+        lease_s = self.holder.get("lease_s")
+        return SILENT_SHARE * lease_s if isinstance(lease_s, float | int) else inf
+
+
+class Silence:
+    """For how long a holder has renewed nothing, in time in which the database has answered."""
+
+    def __init__(self) -> None:
+        self._seen: Standing | None = None
+        self._at = self._silent_s = 0.0
+
+    def look(self, standing: Standing, at: float) -> bool:
+        """The database shows *standing* at *at* (monotonic clock). Whether its lease was renewed since the look before."""
+        seen, self._seen = self._seen, standing
+        is_same = seen is not None and (seen.epoch, seen.until) == (standing.epoch, standing.until)
+        self._silent_s = self._silent_s + min(at - self._at, _LONGEST_LOOK_S) if is_same else 0.0
+        self._at = at
+        return seen is not None and (seen.epoch != standing.epoch or standing.until > seen.until)
+
+    def is_over(self, standing: Standing) -> bool:
+        """Whether the holder is taken for gone: *standing* is what was seen all the time, for long enough."""
+        seen = self._seen
+        return (
+            seen is not None
+            and (seen.epoch, seen.until) == (standing.epoch, standing.until)
+            and self._silent_s >= standing.silent_after_s
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +111,21 @@ class Claim:
     database: tuple[int | None, int | None]
     """The system's id and its timeline."""
     has_failed_over: bool
+    earlier_until: float = 0.0
+    """Until when (monotonic clock) those that were taken over before their lease had ended may end what they were sending."""
 
     @property
     def writer(self) -> str:
         """What the database calls this process's connection that writes: by that name whoever takes over ends it."""
-        return f"bulkup {self.run} {self.epoch}"
+        return _writer(self.run, self.epoch)
+
+
+def _writer(run: int, epoch: int) -> str:
+    return f"bulkup {run} {epoch}"
 
 
 _STANDING = """SELECT run, epoch, holder, CASE WHEN expires_at > clock_timestamp() THEN extract(epoch FROM expires_at -
-clock_timestamp()) ELSE 0 END::float8 FROM bulkup.runs WHERE name = %s"""
+clock_timestamp()) ELSE 0 END::float8, extract(epoch FROM expires_at)::float8 FROM bulkup.runs WHERE name = %s"""
 
 
 def standing_of(db: Connection, name: str) -> Standing | None:
@@ -85,12 +137,12 @@ def standing_of(db: Connection, name: str) -> Standing | None:
 
 
 def _standing(row: Any) -> Standing:
-    run, epoch, holder, left_s = row
+    run, epoch, holder, left_s, until = row
     try:
         found = json.loads(holder or "{}")
     except ValueError:
         found = {}
-    return Standing(run, epoch, found if isinstance(found, dict) else {}, float(left_s))
+    return Standing(run, epoch, found if isinstance(found, dict) else {}, float(left_s), float(until))
 
 
 def database_of(db: Connection) -> tuple[int | None, int | None]:
@@ -111,9 +163,19 @@ def database_of(db: Connection) -> tuple[int | None, int | None]:
 
 
 def _take(
-    db: Connection, name: str, holder: str, lease_s: float, *, is_known_dead: Callable[[Standing], bool]
+    db: Connection,
+    name: str,
+    holder: str,
+    lease_s: float,
+    *,
+    is_known_dead: Callable[[Standing], bool],
+    is_silent: Callable[[Standing], bool] = lambda _: False,
 ) -> Claim | Standing:
     """The run, or who holds it. In one transaction with the rows of the datasets that it writes to."""
+
+    def is_held(standing: Standing) -> bool:
+        return standing.left_s > 0 and not is_known_dead(standing) and not is_silent(standing)
+
     database = database_of(db)
     db.execute(
         "INSERT INTO bulkup.runs (name, epoch, holder, expires_at) VALUES (%s, 0, '', '-infinity') ON CONFLICT DO NOTHING",
@@ -122,16 +184,17 @@ def _take(
     row = db.execute(
         _STANDING, (name,)
     ).fetchone()  # its lock is taken only where it may be: a process that is stopped may have it
-    if row is not None and (standing := _standing(row)).left_s > 0 and not is_known_dead(standing):
-        return standing
-    _end_writer(db, name)
+    if row is not None:
+        if is_held(standing := _standing(row)):
+            return standing
+        _end_writer(db, standing.run, standing.epoch)
     with db.transaction():
         db.execute(f"SET LOCAL lock_timeout = '{IDLE_S + 5}s'")
         row = db.execute(_STANDING + " FOR UPDATE", (name,)).fetchone()
         if row is None:  # it was discarded just now
             return Standing(0, 0, {}, _LOOK_S)
         standing = _standing(row)
-        if standing.left_s > 0 and not is_known_dead(standing):
+        if is_held(standing):
             return standing
         began = time.monotonic()
         told = db.execute(
@@ -160,20 +223,37 @@ def _take(
                 ON CONFLICT (run) DO UPDATE SET epoch = excluded.epoch, number = 0""",
             (standing.run, epoch),
         )
-    return Claim(standing.run, epoch, began + lease_s * (1 - MARGIN), database, failed_over)
+        left_s = 0.0 if is_known_dead(standing) else standing.left_s
+        earlier_until = _sent_until(db, standing.run, standing.until if left_s > 0 else 0.0)
+    return Claim(standing.run, epoch, began + lease_s * (1 - MARGIN), database, failed_over, earlier_until)
 
 
-def _end_writer(db: Connection, name: str) -> None:
-    """End the connection by which the holder of the run called *name* writes, if its lease has ended.
+def _sent_until(db: Connection, run: int, until: float) -> float:
+    """Until when, by the monotonic clock, earlier holders of *run* may end what they were sending; 0 where they may not. *until*:
+    of the last one, where its lease goes on. It is kept, since whoever takes the run next has to know it too."""
+    if until:
+        db.execute(
+            """INSERT INTO bulkup.facts AS f VALUES (%s, '', %s, %s) ON CONFLICT (run, lane, key)
+                DO UPDATE SET value = greatest(f.value::float8, excluded.value::float8)::text""",
+            (run, EARLIER_UNTIL.key, EARLIER_UNTIL.to_text(until)),
+        )
+    row = db.execute(
+        """SELECT (value::float8 - extract(epoch FROM clock_timestamp()))::float8 FROM bulkup.facts
+            WHERE run = %s AND lane = '' AND key = %s""",
+        (run, EARLIER_UNTIL.key),
+    ).fetchone()
+    return time.monotonic() + float(row[0]) if row is not None and row[0] > 0 else 0.0
+
+
+def _end_writer(db: Connection, run: int, epoch: int) -> None:
+    """End the connection by which the holder of *run* in *epoch* writes. It may be taken over, so what it says no longer counts.
 
     A process that was stopped in the middle of sending a group keeps the run's row locked: the database waits for the rest of
     it, and its own limit (`IDLE_S`) begins only behind that."""
     with suppress(Exception):  # of another user, and this one may not: then its limit is waited for, if it comes
         db.execute(
-            """SELECT pg_terminate_backend(a.pid) FROM bulkup.runs r
-                JOIN pg_stat_activity a ON a.application_name = 'bulkup ' || r.run || ' ' || r.epoch
-                WHERE r.name = %s AND r.expires_at <= clock_timestamp()""",
-            (name,),
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()",
+            (_writer(run, epoch),),
         )
 
 
@@ -192,28 +272,30 @@ def acquire(
     """Take the run called *name* for this process, whose files are in *folder*.
 
     *has_lock*: this process holds the folder's lock, which all processes of a holder on this machine hold too: so one that had it
-    is dead. Else a holder's lease must have ended: that is waited for where it is not renewed, and *stands_by* waits for that as
-    long as it takes, or until it is *given_up*. Raises `RunLocked` where the holder is alive, and as psycopg does.
+    is dead. Else a holder's lease must have ended, or not have been renewed for long enough (`Silence`): that is waited for where
+    it is not renewed, and *stands_by* waits for that as long as it takes, or until it is *given_up*. Raises `RunLocked` where the
+    holder is alive, and as psycopg does.
     """
     prepare(db)
     here = {"host": socket.gethostname(), "folder": os.path.realpath(folder), "locked": True}
-    me = json.dumps({**here, "pid": os.getpid(), "locked": has_lock})
+    me = json.dumps({**here, "pid": os.getpid(), "locked": has_lock, "lease_s": lease_s})
 
     def is_known_dead(standing: Standing) -> bool:
         return has_lock and here.items() <= standing.holder.items()
 
-    seen: Standing | None = None
+    silence, has_said = Silence(), False
     while True:
-        found = _take(db, name, me, lease_s, is_known_dead=is_known_dead)
+        found = _take(db, name, me, lease_s, is_known_dead=is_known_dead, is_silent=silence.is_over)
         if isinstance(found, Claim):
             return found
-        is_renewed = seen is not None and (found.epoch != seen.epoch or found.left_s > seen.left_s)
+        is_renewed = silence.look(found, time.monotonic())
         if (is_renewed and not stands_by) or given_up():
             raise RunLocked(f"run {name} is held by {_named(found)}; wait for it to end, or stop it")
-        if seen is None:
-            until = "until it ends or dies" if stands_by else f"for its lease to end, {found.left_s:.0f} s at most"
+        if not has_said:
+            longest_s = min(found.left_s, found.silent_after_s)
+            until = "until it ends or dies" if stands_by else f"to see whether it lives, {longest_s:.0f} s at most"
             say(f"run {name} was last held by {_named(found)}: waiting {until}")
-        seen = found
+            has_said = True
         sleep(_LOOK_S)
 
 
@@ -235,23 +317,26 @@ def claim_dataset(
                 "SELECT 1 FROM bulkup.runs WHERE run = %s AND epoch = %s FOR SHARE", (claim.run, claim.epoch)
             ).fetchone()
             if mine is None:
-                raise RunLocked("another process has taken the run over")
+                raise RunLocked(TAKEN_OVER)
             db.execute(
                 "INSERT INTO bulkup.targets VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
                 (identity, claim.run, claim.epoch),
             )
             row = db.execute(
-                """SELECT t.run, r.name, r.holder, r.epoch = t.epoch,
-                    CASE WHEN r.expires_at > clock_timestamp() THEN extract(epoch FROM r.expires_at - clock_timestamp()) ELSE 0
-                    END::float8
-                FROM bulkup.targets t LEFT JOIN bulkup.runs r ON r.run = t.run WHERE identity = %s FOR UPDATE OF t""",
-                (identity,),
+                """SELECT t.run, t.epoch, r.name, r.holder, r.epoch = t.epoch,
+                    greatest(extract(epoch FROM r.expires_at)::float8, f.value::float8, '-infinity'::float8),
+                    extract(epoch FROM clock_timestamp())::float8
+                FROM bulkup.targets t LEFT JOIN bulkup.runs r ON r.run = t.run
+                LEFT JOIN bulkup.facts f ON f.run = t.run AND f.lane = '' AND f.key = %s
+                WHERE identity = %s FOR UPDATE OF t""",
+                (EARLIER_UNTIL.key, identity),
             ).fetchone()
             assert row is not None
-            run, name, holder, is_current, left_s = row
+            run, epoch, name, holder, is_current, until, now = row
+            left_s = max(0.0, until - now)
             if run == claim.run or not is_current or not left_s:
                 if run != claim.run and is_current:
-                    _end_writer(db, name)
+                    _end_writer(db, run, epoch)
                     db.execute(
                         """UPDATE bulkup.runs SET epoch = epoch + 1, expires_at = '-infinity', holder = ''
                             WHERE run = %s AND expires_at <= clock_timestamp()""",
@@ -263,7 +348,7 @@ def claim_dataset(
                 )
                 return
         if not waits or (seen is not None and left_s > seen):
-            named = _named(_standing((run, 0, holder, left_s)))
+            named = _named(_standing((run, 0, holder, left_s, until)))
             raise RunLocked(f"the dataset ({identity}) is held by run {name}, {named}; wait for it to end, or stop it")
         seen = left_s
         sleep(_LOOK_S)

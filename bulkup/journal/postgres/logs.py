@@ -8,8 +8,10 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+from bulkup.errors import RunLocked
 from bulkup.journal.append_log import AppendLog
 from bulkup.journal.postgres.client import Connection
+from bulkup.journal.postgres.lease import TAKEN_OVER
 from bulkup.light_dataclass import dataclass
 
 __all__ = ["IDS", "REJECTS", "Part", "begin_log", "file_name", "missing", "parts_of"]
@@ -55,12 +57,15 @@ def missing(parts: Sequence[Part]) -> list[tuple[int, int]]:
 
 
 def begin_log(db: Connection, run: int, epoch: int, log: str, folder: Path) -> AppendLog:
-    """The file that *epoch* writes. Raises `OSError`, `JournalUnusable`, and as psycopg does."""
+    """The file that *epoch* writes. Raises `OSError`, `JournalUnusable`, `RunLocked` where another process has a higher epoch, and
+    as psycopg does."""
     row = db.execute(
-        """INSERT INTO bulkup.logs
-            SELECT %s, %s, %s, coalesce(sum(length), 0), 0, %s, %s FROM bulkup.logs WHERE run = %s AND name = %s AND epoch < %s
+        """WITH mine AS (SELECT run FROM bulkup.runs WHERE run = %s AND epoch = %s FOR SHARE),
+            earlier AS (SELECT coalesce(sum(length), 0) AS base FROM bulkup.logs WHERE run = %s AND name = %s AND epoch < %s)
+            INSERT INTO bulkup.logs SELECT mine.run, %s, %s, earlier.base, 0, %s, %s FROM mine, earlier
             ON CONFLICT (run, name, epoch) DO UPDATE SET length = 0 RETURNING base""",
-        (run, log, epoch, socket.gethostname(), os.path.realpath(folder), run, log, epoch),
+        (run, epoch, run, log, epoch, log, epoch, socket.gethostname(), os.path.realpath(folder)),
     ).fetchone()
-    assert row is not None
+    if row is None:
+        raise RunLocked(TAKEN_OVER)
     return AppendLog(folder / file_name(log, epoch), good_length=0, base=int(row[0]))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bulkup.errors import BulkupError
+from bulkup.errors import BulkupError, RunLocked
 from bulkup.journal.locks import Holder
 from bulkup.journal.postgres.client import Connection, connect, meaning
-from bulkup.journal.postgres.lease import standing_of
+from bulkup.journal.postgres.lease import TAKEN_OVER, standing_of
 from bulkup.journal.postgres.schema import check
 
 __all__ = ["connected", "discard_run", "has_run", "holder_of_run", "names_of_runs", "rename_run"]
@@ -54,10 +54,15 @@ def holder_of_run(address: str, name: str) -> Holder | None:
         return None if standing is None else standing.process
 
 
-def rename_run(address: str, name: str, other: str) -> None:
-    """Call the run *name* otherwise: another begins under its name."""
+def rename_run(address: str, name: str, other: str, epoch: int) -> None:
+    """Call the run *name*, whose last holder had *epoch*, otherwise: another begins under its name. Raises `RunLocked` where
+    another process has taken it over: then it is that one's, and keeps its name."""
     with connected(address) as db:
-        db.execute("UPDATE bulkup.runs SET name = %s WHERE name = %s", (other, name))
+        renamed = db.execute(
+            "UPDATE bulkup.runs SET name = %s WHERE name = %s AND epoch = %s", (other, name, epoch)
+        ).rowcount
+        if not renamed:
+            raise RunLocked(TAKEN_OVER)
 
 
 def discard_run(address: str, name: str, epoch: int) -> bool:

@@ -15,7 +15,7 @@ from bulkup.journal.commit_pace import CommitPace
 from bulkup.journal.grouping import Grouping
 from bulkup.journal.postgres.changes import Ask, Batch, Piece, batched
 from bulkup.journal.postgres.client import Connection, DatabaseAway, connect, is_outage, meaning, said_of
-from bulkup.journal.postgres.lease import Claim, Lease, database_of
+from bulkup.journal.postgres.lease import TAKEN_OVER, Claim, Lease, database_of
 from bulkup.journal.state_files import refused
 
 __all__ = ["FIRST_WAIT_S", "LONGEST_WAIT_S", "PgPace", "PgWriter"]
@@ -53,9 +53,6 @@ class PgPace(CommitPace):
 
 class Superseded(RunLocked):
     """Another process has taken the run over: nothing more is written or sent by this one."""
-
-
-_TAKEN_OVER = "another process has taken this run over: nothing more is sent by this one, and nothing is written"
 
 
 class PgWriter(Grouping[Piece]):
@@ -180,7 +177,7 @@ class PgWriter(Grouping[Piece]):
             pipeline.sync()
             if mine.fetchone() is None:
                 self._lease.lose()
-                raise Superseded(_TAKEN_OVER)
+                raise Superseded(TAKEN_OVER)
             for batch, cursor in done:
                 found = cursor.fetchone()[0] if batch.is_checked else None
                 which = " or ".join(sorted(map(str, batch.touched)))
@@ -196,7 +193,7 @@ class PgWriter(Grouping[Piece]):
                 return
             self._lease.lose()
         if self._lease.is_lost:
-            raise Superseded(_TAKEN_OVER)
+            raise Superseded(TAKEN_OVER)
 
     def _connected_again(self) -> Connection:
         db = connect(self._address, called=self._claim.writer)
