@@ -4,8 +4,8 @@ A holder renews its lease as long as it runs. Another takes the run over only wh
 not renewed for half of its time while the database answered; and raises the epoch: every commit of the old holder looks for its
 own, finds none, and comes to nothing. No advisory lock is part of it: a process that is stopped would keep one.
 
-Who is taken over before its lease ends may still end what it was sending, until then. It can begin nothing: that needs a commit. So
-the new holder knows until when that goes on (`Claim.earlier_until`), and puts what was being sent in doubt as of then.
+Who is taken over before its lease ends may still send what it has recorded as sending, until then, and nothing else: that needs a
+commit. So the new holder knows until when that goes on (`Claim.earlier_until`), and puts what was being sent in doubt as of then.
 """
 
 from __future__ import annotations
