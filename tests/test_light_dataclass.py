@@ -6,12 +6,17 @@ import copy
 import dataclasses
 import pickle
 from collections.abc import Callable
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bulkup.light_dataclass import as_dict, dataclass
+from bulkup.light_dataclass import as_dict, dataclass, replace
+
+_MANY = 200
+"""So many instances later `__init__` is a compiled one."""
 
 
 def _both(make: Callable[[Any], Any]) -> tuple[Any, Any]:
@@ -78,7 +83,11 @@ def _made(kind: Any) -> list[Any]:
         ],
         [_said(put("x")), _said(lambda: delattr(one, "x")), hasattr(one, "__dict__")],
         [_said(kind), _said(lambda: kind(1, 2, [], "", 5)), _said(lambda: kind(x=1, z=2))],
-        [repr(replace(one, y=7)), dataclasses.asdict(same), [each.name for each in dataclasses.fields(one)]],
+        [
+            repr(dataclasses.replace(one, y=7)),
+            dataclasses.asdict(same),
+            [each.name for each in dataclasses.fields(one)],
+        ],
         [repr(copy.deepcopy(same)), one.tags is kind(1).tags],
     ]
 
@@ -97,9 +106,41 @@ def test_the_first_instance_takes_what_later_ones_take(args: tuple[int, ...], kw
     """And says of what is wrong the same."""
     mine, its = _both(_point)
     first = _said(lambda: mine(*args, **kwargs).secret)
-    for number in range(20):
+    for number in range(_MANY):
         mine(number)
     assert first == _said(lambda: mine(*args, **kwargs).secret) == _said(lambda: its(*args, **kwargs).secret)
+
+
+@given(
+    positional=st.lists(st.integers(), max_size=6),
+    named=st.dictionaries(st.sampled_from(["a", "b", "c", "d", "e", "f"]), st.integers(), max_size=6),
+    defaults=st.integers(0, 4),
+    kw_only=st.booleans(),
+    as_found=st.sampled_from(["plain", "made", "by keyword"]),
+)
+def test_any_arguments_are_taken_as_python_takes_them(
+    positional: list[int], named: dict[str, int], defaults: int, kw_only: bool, as_found: str
+) -> None:
+    """By place, by name, left out, too many, twice or unknown: by the first instances, by compiled ones and by Python's."""
+
+    def kind(decorator: Any) -> Any:
+        names = ["a", "b", "c", "d"]
+        space: dict[str, Any] = {"__annotations__": dict.fromkeys(names, int), "__qualname__": "Kind"}
+        space |= {name: number for number, name in enumerate(names) if number >= len(names) - defaults}
+        if defaults and as_found == "made":
+            space["d"] = field(default_factory=lambda: 7)
+        if defaults and as_found == "by keyword":
+            space["b" if defaults > 2 else "d"] = field(default=5, kw_only=True)
+        return decorator(slots=True, frozen=True, kw_only=kw_only)(type("Kind", (), space))
+
+    def made(kind: Any) -> Any:
+        return _said(lambda: dataclasses.astuple(kind(*positional, **named)))
+
+    mine, its = _both(kind)
+    first, good = made(mine), {"a": 1, "b": 2, "c": 3, "d": 4}
+    for _ in range(_MANY):
+        mine(**good)
+    assert first == made(mine) == made(its)
 
 
 def test_values_that_change_behave_as_pythons() -> None:
@@ -144,6 +185,19 @@ def test_a_value_with_others_in_it_is_written_as_python_writes_it() -> None:
 
     value = Holder(_Below("a"), {"x": [_Base("b"), (1, None, "c")], "y": {"z": _Base("d")}})
     assert as_dict(value) == dataclasses.asdict(value)
+
+
+def test_a_value_is_replaced_as_python_replaces_it() -> None:
+    """By one of the same class, with what else it holds; not with a field that it has not."""
+    mine, its = _both(_point)
+    one, other = mine(1, tags=["a"], secret="s"), its(1, tags=["a"], secret="s")
+    for changes in ({}, {"x": 5}, {"secret": "t", "y": 0}, {"z": 1}):
+
+        def said(replace: Any, value: Any, changes: dict[str, Any] = changes) -> Any:
+            return _said(lambda: dataclasses.astuple(replace(value, **changes)))
+
+        assert said(replace, one) == said(dataclasses.replace, other)
+    assert replace(_Below("a", 3), name="b") == _Below("b", 3)
 
 
 def test_values_match_by_place() -> None:

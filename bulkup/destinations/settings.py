@@ -63,7 +63,8 @@ class DestinationSettings(DestinationOptions, Model):
     @model_serializer(mode="wrap")
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if value or key not in self._later()}
+        later = self._later()
+        return {key: value for key, value in values.items() if value or key not in later}
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -21,6 +20,7 @@ from bulkup.encoding.repairing import Mended, Mender
 from bulkup.encoding.shapes import LABELS, PRESETS, SAID_BESIDE, TOOL_KEYS, TURNS_PRESETS, Shape
 from bulkup.encoding.target import FixedRows, Target
 from bulkup.errors import UsageProblem
+from bulkup.light_dataclass import replace
 from bulkup.model import Block, Validation
 from bulkup.refusal import Refusal, attempt
 from bulkup.rows.mapping import Mapping

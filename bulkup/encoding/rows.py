@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from typing import cast
 
 from bulkup.encoding.by_row import RewrittenRows
 from bulkup.encoding.depth import MOST_NESTED, depth_of, room_to_recurse
@@ -20,6 +20,7 @@ from bulkup.encoding.repairing import Mender
 from bulkup.encoding.shapes import hint
 from bulkup.encoding.shortcuts import Shortcut
 from bulkup.encoding.target import FixedRows
+from bulkup.light_dataclass import replace
 from bulkup.model import HEAD_BYTES, Block, Changes, EncodedBlock, EncodedLine, EncodedRow, LongRow, Reject, Stage
 from bulkup.refusal import Refusal, attempt
 from bulkup.settings.repair import Repair
@@ -57,7 +58,9 @@ class BlockEncoder:
         self._pipelines = plan.pipelines()
         usual = self._pipelines[0]
         self._doubled = (doubled or DoubledKeys()) if plan.finds_doubled_keys else None
-        self._witness = usual.codec if not usual.rewriters and isinstance(usual.codec, Witness) else None
+        # A question to the protocol itself takes as long as an upload's plan.
+        is_witness = not usual.rewriters and hasattr(usual.codec, "saw_each_key_once")
+        self._witness = cast("Witness", usual.codec) if is_witness else None
         self._mender = Mender(plan.repairs) if plan.repairs else None
         self._verbatim = not usual.rewriters and usual.codec.is_verbatim
         self._first = plan.first_rewriters()

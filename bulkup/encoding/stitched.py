@@ -9,7 +9,6 @@ is tried, not reasoned out: rows with the least and the most that each place can
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from enum import Enum
 from itertools import product
 from operator import attrgetter, itemgetter
@@ -23,7 +22,7 @@ from bulkup.encoding.shortcuts import Shortcut, strings_moved
 from bulkup.encoding.splice import QUOTE, joined
 from bulkup.encoding.target import INT64, Codec, Irregular
 from bulkup.encoding.utf8 import Utf8
-from bulkup.light_dataclass import dataclass
+from bulkup.light_dataclass import dataclass, replace
 from bulkup.refusal import attempt
 from bulkup.rows.mapping import Array, Const, Expression, Mapping, Path, Record
 

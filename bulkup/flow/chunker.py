@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -17,6 +16,7 @@ from bulkup.flow.halt import Halt
 from bulkup.flow.prepared import Items
 from bulkup.flow.tiling import Limits, Part, cut, even_part, lines_that_fit
 from bulkup.flow.user_code import in_user_thread
+from bulkup.light_dataclass import replace
 from bulkup.model import BLOCK_BYTES, Block, EncodedBlock, EncodedLine, LongRow
 from bulkup.sources.positions import by_file, file_at
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 
 import anyio
 from anyio.abc import TaskGroup
@@ -17,6 +16,7 @@ from bulkup.flow.pending import PendingDatasets, Share
 from bulkup.flow.prepared import Prepared
 from bulkup.flow.recorder import Recorder
 from bulkup.flow.requests import Slot
+from bulkup.light_dataclass import replace
 from bulkup.outcome import Accepted, InDoubt, Outcome, RemoteStatus, RowsRefused, TooLarge, TryAgain
 from bulkup.settings.config import OnDoubt
 

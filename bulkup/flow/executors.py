@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
 from typing import TypeVar, cast
 
 import anyio
@@ -34,6 +33,7 @@ from bulkup.flow.orders import (
 from bulkup.flow.prepared import Prepared, changed
 from bulkup.flow.processes import LaneWorkers, ThisProcess, WorkerProcess
 from bulkup.flow.tiling import Limits
+from bulkup.light_dataclass import replace
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Accepted, InDoubt
 from bulkup.rows.function import Function

@@ -8,7 +8,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence, Set
 from contextlib import aclosing
-from dataclasses import replace
 from math import ceil, log2
 
 from bulkup.chunk import Chunk, ChunkId, ChunkState
@@ -18,7 +17,7 @@ from bulkup.flow.draft import Drafted, Keep, Placed
 from bulkup.flow.prepared import Prepared, changed, listed
 from bulkup.flow.reject_lines import reject_lines
 from bulkup.flow.tiling import Limits
-from bulkup.light_dataclass import dataclass
+from bulkup.light_dataclass import dataclass, replace
 from bulkup.model import Block, Reject, Stage
 from bulkup.outcome import RowsRefused, TooLarge
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from typing import assert_never
 
 import anyio
@@ -32,7 +31,7 @@ from bulkup.flow.orders import (
 )
 from bulkup.flow.prepared import Items, from_file, from_memory, used_up
 from bulkup.journal.sidecars import ids_line
-from bulkup.light_dataclass import dataclass
+from bulkup.light_dataclass import dataclass, replace
 from bulkup.model import Block, LongRow
 from bulkup.outcome import Accepted, Outcome
 from bulkup.sources import Cursor

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from typing import TypeVar
 
 from bulkup.destinations.base import (
@@ -18,6 +17,7 @@ from bulkup.destinations.base import (
 from bulkup.doubt.settlement import Look
 from bulkup.flow.clock import Clock
 from bulkup.journal.facts import Survey
+from bulkup.light_dataclass import replace
 
 __all__ = ["dated_look", "expect_datasets", "row_pages"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeVar
 
 from bulkup.doubt.naming import widest_name
@@ -16,6 +15,7 @@ from bulkup.flow.scanned import scanned
 from bulkup.flow.tiling import tile_bytes
 from bulkup.flow.user_code import in_user_thread
 from bulkup.journal.facts import PLAN
+from bulkup.light_dataclass import replace
 from bulkup.model import Block
 from bulkup.scan.advice import advice
 from bulkup.scan.found import Measure

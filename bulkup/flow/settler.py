@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from math import inf
 from typing import assert_never
 
@@ -31,7 +30,7 @@ from bulkup.flow.looking import dated_look, expect_datasets
 from bulkup.flow.stored_rows import StoredRows
 from bulkup.journal import LaneJournal
 from bulkup.journal.facts import FAILED_DATASETS, REFUSALS_STORE_NOTHING, SURVEY
-from bulkup.light_dataclass import dataclass
+from bulkup.light_dataclass import dataclass, replace
 from bulkup.outcome import RemoteStatus
 
 __all__ = ["Audit", "Settler", "count_out"]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import sqrt
 
-from bulkup.light_dataclass import dataclass
+from bulkup.light_dataclass import dataclass, replace
 from bulkup.model import Block, EncodedLine
 
 __all__ = ["Limits", "Part", "cut", "even_part", "lines_that_fit", "tile_bytes"]

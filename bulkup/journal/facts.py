@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from math import isfinite
 from typing import Annotated, Any, Generic, TypeVar
@@ -19,7 +18,7 @@ from msgspec import Meta, Struct
 from bulkup.account.verdict import LaneEnd
 from bulkup.errors import ExitCode
 from bulkup.event import Trouble
-from bulkup.light_dataclass import dataclass
+from bulkup.light_dataclass import dataclass, replace
 from bulkup.refusal import Refusal, attempt
 
 __all__ = [

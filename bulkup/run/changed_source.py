@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, aclosing
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -22,6 +21,7 @@ from bulkup.journal import Journal, Lock, every_chunk
 from bulkup.journal.facts import AGREED, FILES, PLAN, PLANNED_WHOLE, UNREADABLE, FileRecord
 from bulkup.journal.postgres.wanted import Wanted
 from bulkup.journal.state_files import read_in, warning_of
+from bulkup.light_dataclass import replace
 from bulkup.run.fingerprint import Change, change_of, check_end, check_ranges, was_touched
 from bulkup.run.folder import RECEIPT, RunFolder
 from bulkup.run.journals import locked, opened, with_lock

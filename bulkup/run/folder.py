@@ -90,7 +90,7 @@ class StateDir:
         write_private(self.path / OTHER_NAMES / other, run_id.encode())
 
     def _has_other_names(self) -> bool:
-        return os.path.lexists(self.path / OTHER_NAMES)
+        return os.path.lexists(f"{self.path}/{OTHER_NAMES}")
 
     def find(self, run: str | None) -> RunFolder:
         """The run named *run* (a unique beginning will do), or the newest. Raises `UsageProblem`, `LocalDisk`."""
@@ -155,7 +155,7 @@ class RunFolder:
     @property
     def exists(self) -> bool:
         """There is a journal in it, or it says where that is."""
-        return os.path.lexists(self.path / DATABASE) or os.path.lexists(self.path / MARKER)
+        return os.path.lexists(f"{self.path}/{DATABASE}") or os.path.lexists(f"{self.path}/{MARKER}")
 
     @property
     def database(self) -> str | None:

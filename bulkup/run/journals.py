@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
 from bulkup.errors import RunLocked
 from bulkup.journal import Journal, Lock, SqliteJournal
 from bulkup.journal.place import mark
 from bulkup.journal.postgres.wanted import Wanted
+from bulkup.light_dataclass import replace
 from bulkup.run.folder import RunFolder
 
 __all__ = ["locked", "opened", "said_in_the_loop", "with_lock"]

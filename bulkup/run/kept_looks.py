@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from bulkup.errors import BulkupError
 from bulkup.journal.state_files import make_folder, read_in
+from bulkup.light_dataclass import replace
 from bulkup.refusal import Refusal, attempt
 from bulkup.run.folder import write_private
 from bulkup.sources import LookedInto, Reading, SourceFile, looked_into

@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from math import inf
 from secrets import token_hex
@@ -23,6 +22,7 @@ from bulkup.flow.lane import Lane
 from bulkup.journal import Journal, Lock
 from bulkup.journal.facts import BASES, FILES, STARTED_AT, UPLOAD
 from bulkup.journal.postgres.wanted import Wanted
+from bulkup.light_dataclass import replace
 from bulkup.run.build import reading_of, refuse_secrets, token_of
 from bulkup.run.changed_source import open_journal
 from bulkup.run.cpus import usable_cpus

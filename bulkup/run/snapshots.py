@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import anyio
 
@@ -14,6 +13,7 @@ from bulkup.event import LaneSnapshot, Progress, Snapshot, Stage, Trouble
 from bulkup.flow.lane import Lane
 from bulkup.flow.trouble import duration_text
 from bulkup.journal.facts import LAST_TROUBLE, LIMITED_BY
+from bulkup.light_dataclass import replace
 from bulkup.pacing import Eta, Waiting
 from bulkup.run.opened import OpenRun
 

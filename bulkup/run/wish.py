@@ -137,9 +137,10 @@ def full_name(upload: Upload) -> str | None:
 
 def _names(upload: Upload) -> Iterator[str]:
     """As given, as a new run would be called, and as other spellings of the same paths were called before they were one run."""
-    near, here = _from_state(upload), tuple(map(_from_here, upload.sources))
+    full, here = tuple(map(_absolute, upload.sources)), tuple(map(_from_here, upload.sources))
+    near = _from_state(upload, full)
     dotted = tuple(s if _is_elsewhere(s) or s.startswith("/") else f"./{s}" for s in near)
-    for sources in (upload.sources, near, dotted, here, tuple(map(_absolute, upload.sources))):
+    for sources in dict.fromkeys((tuple(upload.sources), near, dotted, here, full)):
         yield _run_id(upload, sources)
 
 
@@ -162,10 +163,10 @@ def _from_here(source: str) -> str:
     return source if _is_elsewhere(source) else os.path.normpath(source)
 
 
-def _from_state(upload: Upload) -> tuple[str, ...]:
-    """Each source as seen from the folder in which the state directory lies, where it is below that; else from the root."""
+def _from_state(upload: Upload, full: Sequence[str]) -> tuple[str, ...]:
+    """Each source, in *full* from the root, as seen from the folder in which the state directory lies, where it is below that."""
     base = os.path.join(os.path.dirname(_absolute(str(upload.settings.state_dir))), "")  # noqa: PTH118, PTH120
-    return tuple(source if _is_elsewhere(source) else _absolute(source).removeprefix(base) for source in upload.sources)
+    return tuple(source if _is_elsewhere(source) else source.removeprefix(base) for source in full)
 
 
 def run_id(upload: Upload) -> str:
@@ -177,7 +178,7 @@ def run_id(upload: Upload) -> str:
     """
     if not upload.is_resumable:
         return f"{slug_of(upload.settings.name)}-{secrets.token_hex(4)}"
-    return _run_id(upload, _from_state(upload))
+    return _run_id(upload, _from_state(upload, tuple(map(_absolute, upload.sources))))
 
 
 def _run_id(upload: Upload, sources: Sequence[str]) -> str:

@@ -113,7 +113,7 @@ def _lines(texts: Sequence[str | int]) -> str:
 class _Secret:
     """A secret, and what shows it in a text that `_folded` has been over."""
 
-    __slots__ = ("is_long", "least", "needles", "text")
+    __slots__ = ("is_long", "least", "most", "needles", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -122,11 +122,14 @@ class _Secret:
         for raw in (form.encode() for form in (text, text.lower(), text.upper())):
             shown |= {raw.hex(), *(_base64_cores(raw) if self.is_long else _base64_words(raw))}
         self.needles = {needle: sorted(set(needle), key=_SELDOM.find) for needle in map(_folded, shown)}
-        self.least = min(map(len, self.needles))
+        self.least, self.most = min(map(len, self.needles)), max(map(len, self.needles))
 
     def possible_in(self, text: str) -> list[str]:
         """The needles of which all letters stand in *text*. A letter is found ten times as fast as a needle, and most texts lack
         one of each; then they need not be folded."""
+        if len(text) < _SHORT:
+            has = set(_folded(text)).issuperset
+            return [needle for needle in self.needles if has(needle)]
         found = []
         present: set[str] = set()
         absent: set[str] = set()
@@ -152,6 +155,9 @@ class _Secret:
                     yield start, stop
                 start = folded.find(needle, start + 1)
 
+
+_SHORT = 2048
+"""Of a text of fewer characters all letters are looked at, once."""
 
 _known: tuple[_Secret, ...] = ()
 
@@ -194,15 +200,20 @@ def _spans(text: str, secrets: Sequence[_Secret]) -> Iterator[tuple[int, int]]:
 
 def _cut_off(text: str) -> Iterator[tuple[int, int]]:
     """Where at the end of *text* the beginning of a long secret stands."""
-    folded = _folded(text)
     for secret in _known:
-        for needle in secret.needles if secret.is_long else ():
-            least = max(0, len(folded) - len(needle) + 1)
-            start = folded.find(needle[:CUT], least)
-            while start >= 0 and not needle.startswith(folded[start:]):
-                start = folded.find(needle[:CUT], start + 1)
+        if not secret.is_long:
+            continue
+        end = _folded(text[-secret.most :])
+        has = set(end).issuperset
+        for needle in secret.needles:
+            beginning = needle[:CUT]
+            if not has(beginning):
+                continue
+            start = end.find(beginning, max(0, len(end) - len(needle) + 1))
+            while start >= 0 and not needle.startswith(end[start:]):
+                start = end.find(beginning, start + 1)
             if start >= 0:
-                yield start, len(text)
+                yield len(text) - len(end) + start, len(text)
 
 
 def _folded(text: str) -> str:

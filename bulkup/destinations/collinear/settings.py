@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Self
 from uuid import UUID
 
@@ -11,6 +10,7 @@ from pydantic import field_validator
 from bulkup.destinations.collinear import COLLINEAR, CollinearOptions
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.encoding import RowOptions
+from bulkup.light_dataclass import replace
 
 __all__ = ["Collinear"]
 

@@ -117,6 +117,9 @@ class _RowsAnswer(msgspec.Struct, gc=False):
     data: _Rows
 
 
+_FILE_NAME = re.compile(r'filename\*?="?([^";]*)', re.IGNORECASE)
+_FILE_OF_DATASET = re.compile(r'filename="?([A-Za-z0-9_-]{1,200})\.json"?')
+
 _DATASETS_ANSWER = msgspec.json.Decoder(_DatasetsAnswer)
 _ROWS_ANSWER = msgspec.json.Decoder(_RowsAnswer)
 
@@ -254,13 +257,12 @@ class CollinearDestination:
 
 def _file_names(answer: Answer) -> list[str]:
     """What `Content-Disposition` calls the file, without its ending: the header's own words are no names."""
-    names = re.findall(r'filename\*?="?([^";]*)', answer.headers.get("Content-Disposition", ""), re.IGNORECASE)
-    return [name.removesuffix(".json") for name in names]
+    return [name.removesuffix(".json") for name in _FILE_NAME.findall(answer.headers.get("Content-Disposition", ""))]
 
 
 def _dataset_id(answer: Answer) -> str:
     """The dataset's id, from `Content-Disposition: attachment; filename="<dataset_id>.json"` [sdk]; empty if it is not there."""
-    found = re.search(r'filename="?([A-Za-z0-9_-]{1,200})\.json"?', answer.headers.get("Content-Disposition", ""))
+    found = _FILE_OF_DATASET.search(answer.headers.get("Content-Disposition", ""))
     return found.group(1) if found else ""
 
 

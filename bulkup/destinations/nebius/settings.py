@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -10,6 +9,7 @@ from pydantic import Field, field_validator
 from bulkup.destinations.nebius import NEBIUS, NebiusOptions
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.encoding import RowOptions
+from bulkup.light_dataclass import replace
 from bulkup.rows.schema import Nested
 from bulkup.settings.config import Table
 
