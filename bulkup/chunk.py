@@ -104,6 +104,11 @@ class Chunk:
         """Lines in the range: each a row of the source, or blank."""
         return sum(count for _, count in self.lines)
 
+    @property
+    def was_in_doubt(self) -> bool:
+        """The answer that it has came when it was in doubt already: a worker had kept it. When it was stored is not known then."""
+        return self.state is ChunkState.ANSWERED and self.reason is not None
+
 
 @dataclass(slots=True)
 class Totals:

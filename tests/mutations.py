@@ -803,9 +803,20 @@ MUTATIONS = (
     ),
     Mutation(
         "kept answers",
+        "a late landing after PENDING counts as a control for others",
+        "bulkup/flow/recorder.py",
+        "Evidence.KEPT_ANSWER if chunk.was_in_doubt else Evidence.ANSWER",
+        "Evidence.ANSWER",
+        (
+            "tests/flow/test_delivery.py"
+            "::TestNotReady::test_what_was_in_doubt_before_it_was_answered_is_no_control_for_others",
+        ),
+    ),
+    Mutation(
+        "kept answers",
         "verdicts are carried out that were found without an answer that has come since",
         "bulkup/flow/settler.py",
-        "            if any(self._kept.of(chunk) is not None for chunk in chunks):\n",
+        "            if any(self._kept_of(chunk) is not None for chunk in chunks):\n",
         "            if False:\n",
         (
             "tests/flow/test_settler.py::TestKeptAnswers"

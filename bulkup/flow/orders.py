@@ -169,8 +169,9 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class KeptAnswer:
-    """From a worker: the service has stored a chunk whole, as it answered to an *attempt* that the run with the token *run* had
-    ordered; whether that run was told is not known. *ids* as `Sent` has them."""
+    """From a worker: the service has taken a chunk whole, as it answered to an *attempt* that the run with the token *run* had
+    ordered; whether that run was told is not known. *ids* as `Sent` has them. Unless it *is_ready* the service was not done with it
+    then (PENDING)."""
 
     run: str
     lane: str
@@ -180,6 +181,7 @@ class KeptAnswer:
     rows_hash: bytes
     remote_id: str
     ids: bytes
+    is_ready: bool = True
 
     @property
     def key(self) -> Attempt:

@@ -93,7 +93,8 @@ class Recorder:
 
     async def landed(self, chunk: Chunk, remote_id: str, body_bytes: int, *, ids: bytes = b"") -> None:
         """It is stored, as the service says; *body_bytes* were sent."""
-        await self._journal.landed(chunk.id, remote_id, evidence=Evidence.ANSWER, ids=ids)
+        evidence = Evidence.KEPT_ANSWER if chunk.was_in_doubt else Evidence.ANSWER
+        await self._journal.landed(chunk.id, remote_id, evidence=evidence, ids=ids)
         self._tally.totals.move(chunk, ChunkState.PLANNED, ChunkState.LANDED)  # as which an answered one counts, too
         self._round.rules.landed()
         self._tally.rows_landed += chunk.rows

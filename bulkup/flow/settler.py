@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
@@ -27,6 +28,7 @@ from bulkup.doubt.settlement import (
 from bulkup.flow.clock import Clock
 from bulkup.flow.context import PlannedLane
 from bulkup.flow.looking import dated_look, expect_datasets
+from bulkup.flow.orders import KeptAnswer
 from bulkup.flow.stored_rows import StoredRows
 from bulkup.journal import LaneJournal
 from bulkup.journal.facts import FAILED_DATASETS, REFUSALS_STORE_NOTHING, SURVEY
@@ -74,17 +76,16 @@ class Settler:
         page_backs = self._tally.page_backs
         looks: list[Look] = []
         resendable = held = landed = 0
-        told = 0
+        told: Counter[ChunkState] = Counter()
         while chunks := await self._journal.open_chunks(ChunkState.IN_DOUBT):
             self._kept.heard()
-            if found := [chunk for chunk in chunks if self._kept.of(chunk) is not None]:
-                for chunk in found:
-                    await self._take_answer(chunk)
-                told += len(found)
+            if found := [(chunk, answer) for chunk in chunks if (answer := self._kept_of(chunk)) is not None]:
+                for chunk, answer in found:
+                    told[await self._take_answer(chunk, answer)] += 1
                 continue
             looks.append(await self._polled(await self._look(), {chunk.name for chunk in chunks}))
             verdicts = await self._judge(chunks, looks)
-            if any(self._kept.of(chunk) is not None for chunk in chunks):
+            if any(self._kept_of(chunk) is not None for chunk in chunks):
                 continue  # judged without what is known now: one that is stored takes no other's place
             by_id = {chunk.id: chunk for chunk in chunks}
             for verdict in verdicts:
@@ -96,8 +97,14 @@ class Settler:
             if not waits:
                 break
             await self._wait(waits)
-        if told:
-            self._lane.say(f"{told:,} of the chunks in doubt had landed: workers had kept the service's answers")
+        for state, words in (
+            (ChunkState.LANDED, "had landed"),
+            (ChunkState.ANSWERED, "were taken, and are asked about"),
+        ):
+            if told[state]:
+                self._lane.say(
+                    f"{told[state]:,} of the chunks in doubt {words}: workers had kept the service's answers"
+                )
         if looks:
             paged = ", rows paged back" if self._tally.page_backs > page_backs else ""
             counts = [
@@ -191,13 +198,24 @@ class Settler:
         finally:
             pacing.waiting_for_evidence = ""
 
-    async def _take_answer(self, chunk: Chunk) -> None:
-        """A worker has kept the service's answer: *chunk* is stored."""
+    def _kept_of(self, chunk: Chunk) -> KeptAnswer | None:
+        """What a worker has kept about *chunk*, where that helps: one with which the service was not done is asked about in a round
+        of its own, and a source that is read once has no other round."""
         answer = self._kept.of(chunk)
-        assert answer is not None
+        return answer if answer is not None and (answer.is_ready or self._lane.source.rereadable) else None
+
+    async def _take_answer(self, chunk: Chunk, answer: KeptAnswer) -> ChunkState:
+        """*chunk* is stored, as *answer* says, or the service was not done with it, and is asked about it in the next round. The
+        chunk's state then."""
+        state = ChunkState.LANDED if answer.is_ready else ChunkState.ANSWERED
         with CancelScope(shield=True):
-            await self._landed(chunk, answer.remote_id, Evidence.KEPT_ANSWER, answer.ids)
+            if answer.is_ready:
+                await self._landed(chunk, answer.remote_id, Evidence.KEPT_ANSWER, answer.ids)
+            else:
+                await self._journal.answered(chunk.id, answer.remote_id)
+                self._tally.totals.move(chunk, ChunkState.IN_DOUBT, state)
         self._kept.recorded(answer)
+        return state
 
     async def _landed(self, chunk: Chunk, remote_id: str, evidence: Evidence, ids: bytes = b"") -> None:
         await self._journal.landed(chunk.id, remote_id, evidence=evidence, ids=ids)

@@ -39,13 +39,21 @@ class Kept:
         return list(self._answers.values())
 
     def keep(self, order: SendChunk, sent: Sent) -> None:
-        """What came of *order*. Only that a chunk is stored is kept: all else says what is to be done next, and that is over."""
+        """What came of *order*. Only that a chunk was taken is kept: all else says what is to be done next, and that is over."""
         outcome = sent.outcome
-        if not isinstance(outcome, Accepted) or outcome.status is not RemoteStatus.READY:
+        if not isinstance(outcome, Accepted) or outcome.status is RemoteStatus.FAILED:
             return
         id_ = order.chunk.id
         answer = KeptAnswer(
-            self._run, id_.lane, id_.tile, id_.child, order.attempt, order.chunk.rows_hash, outcome.remote_id, sent.ids
+            self._run,
+            id_.lane,
+            id_.tile,
+            id_.child,
+            order.attempt,
+            order.chunk.rows_hash,
+            outcome.remote_id,
+            sent.ids,
+            is_ready=outcome.status is RemoteStatus.READY,
         )
         self.let_go(answer.key)
         self._answers[answer.key] = answer

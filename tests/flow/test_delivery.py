@@ -466,6 +466,15 @@ class TestNotReady:
         assert (await lane.now(0)).state is ChunkState.LANDED
         assert (lane.to.sent, lane.to.polled) == ([], [id_])
 
+    async def test_what_was_in_doubt_before_it_was_answered_is_no_control_for_others(self, lane: LaneAlone) -> None:
+        """A worker had kept the answer: when it was stored is not known, only when its doubt began."""
+        id_ = lane.store(0)
+        await lane.doubt(0, at=9.0)
+        await lane.journal.answered(lane.chunks[0].id, id_)
+        await lane.deliver(0)
+        assert (await lane.now(0)).evidence is Evidence.KEPT_ANSWER
+        assert (await lane.journal.landings())[id_] == 0
+
     async def test_the_wait_between_two_questions_grows_to_ten_seconds(self, lane: LaneAlone) -> None:
         lane.to.script.append("pending")
         polls = lane.to.polled

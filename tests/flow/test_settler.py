@@ -603,6 +603,32 @@ class TestKeptAnswers:
         assert (named.to.looks, named.tally.rows_landed, named.was_found, acked) == (0, 2, 1, [1])
         assert named.said == ["1 of the chunks in doubt had landed: workers had kept the service's answers"]
 
+    async def test_one_that_says_pending_has_the_service_asked_about_it(self, named: LaneAlone) -> None:
+        """Not that it is stored, nor that anything is there."""
+        acked: list[int] = []
+        await named.doubt(1, at=5)
+        named.kept.put(kept(await named.now(1), is_ready=False, ids=b""), lambda: acked.append(1))
+        await named.settler().settle()
+        assert await named.states() == ["planned", "answered", "planned", "planned"]
+        chunk = await named.now(1)
+        assert (chunk.remote_id, chunk.evidence, chunk.was_in_doubt) == ("ds-kept", None, True)
+        assert (named.to.looks, named.tally.rows_landed, named.was_found, acked) == (0, 0, 0, [1])
+        assert named.tally.totals.chunks_in_doubt == 0
+        assert named.said == [
+            "1 of the chunks in doubt were taken, and are asked about: workers had kept the service's answers"
+        ]
+
+    async def test_where_there_is_no_next_round_the_service_is_looked_at(
+        self, named: LaneAlone, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of a source that is read once."""
+        monkeypatch.setattr(type(named.source), "rereadable", False)
+        await named.doubt(1)
+        named.kept.put(kept(await named.now(1), is_ready=False), lambda: pytest.fail("it is of no use"))
+        named.store(1)
+        await named.settler().settle()
+        assert (await named.now(1)).evidence is Evidence.READ_BACK
+
     async def test_it_is_no_control_for_others(self, named: LaneAlone) -> None:
         """When it was stored is not known: only when its doubt began."""
         await named.doubt(0)

@@ -29,7 +29,13 @@ def test_what_is_stored_is_kept_until_the_journal_knows_of_it() -> None:
     kept = Kept("run")
     kept.keep(order(0), stored("a", b"ids"))
     kept.keep(order(1, attempt=3), stored("b"))
-    assert kept.answers == [answer(0, 1, "a", b"ids"), answer(1, 3, "b")]
+    kept.keep(order(2), Sent(Accepted("c", "name", RemoteStatus.PENDING)))
+    assert kept.answers == [
+        answer(0, 1, "a", b"ids"),
+        answer(1, 3, "b"),
+        replace(answer(2, 1, "c"), is_ready=False),
+    ]
+    kept.let_go((LANE, 2, 0, 1))
     kept.let_go((LANE, 0, 0, 1))
     kept.let_go((LANE, 1, 0, 2))
     assert kept.answers == [answer(1, 3, "b")]
@@ -38,7 +44,6 @@ def test_what_is_stored_is_kept_until_the_journal_knows_of_it() -> None:
 @pytest.mark.parametrize(
     "outcome",
     [
-        Accepted("a", "name", RemoteStatus.PENDING),
         Accepted("a", "name", RemoteStatus.FAILED),
         InDoubt("x"),
         TryAgain("x"),
