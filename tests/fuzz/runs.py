@@ -34,7 +34,7 @@ from tests.emulators import emptied, with_a_file
 from tests.encoding.reference import Number, by_preset, for_nebius, two_sides
 from tests.fuzz.rows import SHAPES, Maker, as_collinear, is_text, is_whole, mutated, read
 
-__all__ = ["one", "run_of"]
+__all__ = ["one", "run_of", "sends"]
 
 Row = dict[str, Any]
 Judge = Callable[[bytes], Row | list[Row] | None]
@@ -92,6 +92,32 @@ def run_of(case: random.Random, scratch: Path, count: int, *, workers: int) -> i
         receipt, destination.service, how, (len(rows), len(wanted), rejected), wanted, _stored(db_path, made.texts)
     )
     return len(rows)
+
+
+def sends(path: Path, lines: Iterable[bytes], scratch: Path, *, size: int) -> None:
+    """The file at *path* comes to *lines*, those that are no rows among them: what Nebius stores of it, in bodies of *size*, must
+    be what these mean. Raises `AssertionError` where it is not."""
+    rows = [line for line in lines if line.strip(SPACES)]
+    good = [row for row in (read(line, doubled=False).row for line in rows) if row is not None]
+    seen = {
+        key: {_kind(row[key]) if key in row else "absent" for row in good} for key in {k for row in good for k in row}
+    }
+    if not seen:
+        return  # a dataset has columns
+    wanted = [_by_columns(row, seen) for row in good]
+    emulator, db_path = _emulator()
+    emptied(emulator)
+    destination = Nebius.model_validate(
+        {"url": emulator.url, "folder": "/tests", "max_chunk_bytes": size, "preset": "identity"}
+    )
+    settings = RunSettings(name="rows", state_dir=scratch / "state", settle_after_s=0.0, max_rejects=None, workers=1)
+    try:
+        receipt = asyncio.run(execute(Upload((str(path),), (destination,), settings), tell=lambda _: None))
+    except Exception as error:
+        raise AssertionError(f"{path.name}: {error!r}") from error
+    texts = frozenset(key for key, kinds in seen.items() if _held(kinds) == "JSON text")
+    counts = len(rows), len(good), len(rows) - len(good)
+    _compare(receipt, "nebius", path.name, counts, wanted, _stored(db_path, texts))
 
 
 def _compare(

@@ -86,7 +86,12 @@ OF_POLARS = [leaf for leaf in LEAVES if _is_of_polars(leaf)]
 CUTS = st.lists(st.integers(0, 500), max_size=3)
 
 
-CANNOT_WRITE = (pa.ArrowNotImplementedError, pa.ArrowIndexError, pl.exceptions.PanicException)
+CANNOT_WRITE = (
+    pa.ArrowNotImplementedError,
+    pa.ArrowIndexError,
+    pl.exceptions.PanicException,
+    pl.exceptions.OutOfBoundsError,
+)
 """What the writers raise for types that they do not write in a format, or not within one another."""
 
 

@@ -66,6 +66,23 @@ def test_each_cell_is_what_it_is(tmp_path: Path) -> None:
     assert note == "sheet 'Sheet'; 12 columns"
 
 
+def test_characters_that_xml_has_no_place_for(tmp_path: Path) -> None:
+    """Excel writes a return as `_x000D_`, and what looks like that as `_x005F_x000D_`."""
+    rows = [["a_x0009_b"], ["x_x000D_\ny"], ["_x005F_x000D_"], ["_x000_ _x00zz_"], ["_xD83D__xDE00_"]]
+    save(tmp_path / "a.xlsx", rows)
+    wanted = [r"x\r\ny", "_x000D_", "_x000_ _x00zz_", "\U0001f600"]
+    assert read(tmp_path / "a.xlsx")[0] == [f'{{"a\\tb":"{text}"}}' for text in wanted]
+
+
+def test_a_number_that_is_too_large_is_no_json(tmp_path: Path) -> None:
+    """It is rejected as such numbers of other files are."""
+    save(tmp_path / "a.xlsx", [["a"], [1e308]])
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as old, zipfile.ZipFile(tmp_path / "b.xlsx", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b"1e+308", b"1e+309"))
+    assert read(tmp_path / "b.xlsx")[0] == ['{"a":Infinity}']
+
+
 def test_errors_and_cells_beside_the_header_reject_their_rows(tmp_path: Path) -> None:
     rows: list[list[Any]] = [["a", "b"], [1, "x"], [2, "#N/A"], [], [3, "y", "z"], [None, None], [4, None]]
     save(tmp_path / "a.xlsx", rows)

@@ -23,6 +23,8 @@ SUFFIXES = {".csv": b",", ".tsv": b"\t", ".tab": b"\t", ".psv": b"|"}
 
 _CANDIDATES = (b",", b"\t", b";", b"|")
 _SEP = re.compile(rb'"?sep=(.)"?\r?(?:\n|\Z)', re.IGNORECASE)
+_LONE_RETURN = re.compile(rb"\r(?!\n)")
+_QUOTED = re.compile(rb'(?:(?<=[,;\t|\r\n])|(?<![\s\S]))"(?:[^"]|"")*(?:"|\Z)')
 _LOOKED_AT_ROWS = 200
 _MOST_WRONG = 0.05
 """As many rows that are no UTF-8, of those looked at, as `--max-rejects` lets pass: the file is in another encoding."""
@@ -66,7 +68,7 @@ def dialect_of(text: bytes, name: str, reading: Reading, *, is_all: bool) -> Dia
     """
     is_meant = reading.is_separated or is_named_separated(name)
     marked = _SEP.match(text)
-    line_break = b"\n" if b"\n" in text or b"\r" not in text else b"\r"
+    line_break = _line_break(text)
     start = 0 if marked is None else marked.end()
     look = _Look(text, start, line_break, (reading.header_row or 1) - 1, is_all)
     said = reading.delimiter or (None if marked is None else marked[1])
@@ -86,6 +88,13 @@ def dialect_of(text: bytes, name: str, reading: Reading, *, is_all: bool) -> Dia
     if not is_meant and marked is None and not _is_plain_table(look, delimiter):
         return None
     return _with_columns(look, delimiter, reading)
+
+
+def _line_break(text: bytes) -> bytes:
+    """What ends the rows. Where `\\r` does, a field in quotes may still hold `\\n`: Excel writes it so on a Mac."""
+    if b"\r" not in text or (b"\n" in text and _LONE_RETURN.search(text) is None):
+        return b"\n"
+    return b"\n" if b"\n" in _QUOTED.sub(b"", text) else b"\r"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ for what is not there.
 from __future__ import annotations
 
 import json
+import math
 import re
 import resource
 import sys
@@ -23,6 +24,7 @@ _EXACT = 2**53
 _FORMULA = re.compile(rb"<(?:\w+:)?f[ >/]")
 _FORMULA_BYTES = 64
 _PIECE_BYTES = 256 * 1024
+_ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
 
 
 class _Wrong(Exception):
@@ -57,9 +59,15 @@ def written(
     path: str, sheet: str | None, header_row: int | None, has_header: bool, names: Sequence[str] | None
 ) -> Iterator[bytes]:
     """The lines. *names* are the keys, once they are known."""
+    with open(path, "rb") as file:  # noqa: PTH123 - by its path openpyxl opens it only if that ends as it should
+        yield from _written(path, file, sheet, header_row, has_header, names)
+
+
+def _written(
+    path: str, file: BinaryIO, sheet: str | None, header_row: int | None, has_header: bool, names: Sequence[str] | None
+) -> Iterator[bytes]:
     import openpyxl
 
-    file = open(path, "rb")  # noqa: PTH123, SIM115 - by its path it is opened only if that ends as it should
     book = openpyxl.load_workbook(file, read_only=True, data_only=True)
     chosen = _sheet(book, sheet)
     rows = ((number, *row) for number, row in enumerate(_rows(path, chosen), 1) if number >= (header_row or 1))
@@ -69,7 +77,7 @@ def written(
         return
     number, cells, formulas = first
     width = max((place for place, cell in enumerate(cells, 1) if _is_there(cell)), default=0)
-    header = [None if cell.value is None else str(cell.value) for cell in cells[:width]]
+    header = [None if cell.value is None else _unescaped(str(cell.value)) for cell in cells[:width]]
     about = {"sheets": book.sheetnames, "sheet": chosen.title, "header": header, "row": number}
     yield json.dumps(about).encode()
     keys = [json.dumps(name, ensure_ascii=False) for name in names or [f"{place}" for place in range(width)]]
@@ -148,6 +156,8 @@ def _json(value: object, form: str) -> str:
             return "true" if value else "false"
         case int():
             return str(value)
+        case float() if not math.isfinite(value):  # Excel has no such numbers, but what is too large for 64 bits
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
         case float():
             return str(int(value)) if value.is_integer() and abs(value) <= _EXACT else repr(value)
         case datetime():
@@ -157,7 +167,15 @@ def _json(value: object, form: str) -> str:
         case timedelta():
             return f'"{_duration(value)}"'
         case _:
-            return json.dumps(str(value), ensure_ascii=False)
+            return json.dumps(_unescaped(str(value)), ensure_ascii=False)
+
+
+def _unescaped(text: str) -> str:
+    """*text* with the characters that XML has no place for: of a break Excel writes `_x000D_` and a `\\n`."""
+    if "_x" not in text:
+        return text
+    text = _ESCAPED.sub(lambda code: chr(int(code[1], 16)), text)
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _is_date(form: str) -> bool:
