@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +24,12 @@ from bulkup.sources import Kind, Reading, Source, inspect, open_source
 from bulkup.sources.separated import structure
 from bulkup.sources.separated.conversion import JsonMaker, cells_of
 from bulkup.sources.separated.cutter import LongRecord, RecordCutter, Records
+from bulkup.sources.separated.deciding import KindFinder
 from bulkup.sources.separated.dialect import Dialect
-from bulkup.sources.separated.kinds import as_json_text
+from bulkup.sources.separated.kinds import NOTHING, PATTERNS, TRUTHS, as_json_text, usual
+from bulkup.sources.separated.octets import Octets
 from bulkup.sources.separated.records import rows_in
-from bulkup.sources.separated.structure import EvenRows, Structure, structure_of
+from bulkup.sources.separated.structure import EvenRows, Forms, Structure, structure_of
 from tests.examples import examples
 from tests.sources import reading
 
@@ -219,7 +224,9 @@ def texts(draw: st.DrawFn) -> tuple[bytes, Dialect]:
     return text, Dialect(delimiter, line_break, names, 0, 1, kinds, "")
 
 
-def cut(text: bytes, dialect: Dialect, size: int, step: Callable[[], int]) -> list[Records | LongRecord]:
+def cut(
+    text: bytes, dialect: Dialect, size: int, step: Callable[[], int], forms: Forms | None = None
+) -> list[Records | LongRecord]:
     cutter = RecordCutter(
         7,
         delimiter=dialect.delimiter,
@@ -229,12 +236,16 @@ def cut(text: bytes, dialect: Dialect, size: int, step: Callable[[], int]) -> li
         max_row_bytes=10_000,
         fields=len(dialect.names),
     )
-    found, at = [], 0
+    if forms is not None:
+        cutter.ask(forms)
+    found: list[Records | LongRecord] = []
+    at = 0
     while at < len(text):
         count = step()
         found += cutter.feed(text[at : at + count])
         at += count
-    return found + cutter.finish()
+    found += cutter.finish()
+    return [replace(one, offsets=list(one.offsets)) if isinstance(one, Records) else one for one in found]
 
 
 @examples(300)
@@ -245,9 +256,10 @@ def test_many_rows_at_once_come_to_what_each_by_itself_comes_to(
     """And where it is cut does not depend on the pieces in which it came."""
     text, dialect = made
     size = data.draw(st.sampled_from([4, 16, 64]))
-    found = cut(text, dialect, size, lambda: 1000)
-    assert found == cut(text, dialect, size, lambda: data.draw(st.integers(1, 9)))
     maker = JsonMaker(dialect, block_bytes=data.draw(st.sampled_from([10, 100])))
+    with automata_for_anything() if data.draw(st.booleans()) else nullcontext():
+        found = cut(text, dialect, size, lambda: 1000, maker.forms)
+        assert found == cut(text, dialect, size, lambda: data.draw(st.integers(1, 9)), maker.forms)
     got: list[tuple[int, str | None]] = []
     for item in (item for one in found for item in maker.items(one)):
         if isinstance(item, LongRow):
@@ -270,6 +282,66 @@ def test_many_rows_at_once_come_to_what_each_by_itself_comes_to(
     ]
 
 
+@contextmanager
+def automata_for_anything() -> Iterator[None]:
+    """However little there is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structure, "_LEAST_BYTES", 0)
+        patch.setattr(structure, "_LEAST_BYTES_OF_FORMS", -1)
+        yield
+
+
+@examples(300)
+@given(texts(), st.sampled_from([16, 64]))
+def test_rows_of_the_forms_that_were_asked_for_change_nothing_of_what_columns_hold(
+    made: tuple[bytes, Dialect], size: int
+) -> None:
+    text, dialect = made
+    text *= 4
+    exact, asking = KindFinder(), KindFinder()
+    with automata_for_anything():
+        for found in cut(text, dialect, size, lambda: 1000):
+            if isinstance(found, Records):
+                forms = asking.forms(dialect)
+                (again,) = (one for one in cut(found.data, dialect, 2 * len(found.data), lambda: 1000, forms))
+                assert isinstance(again, Records)
+                asking.see(again, dialect)
+                exact.see(found, dialect)
+                assert asking.forms(dialect) == exact.forms(dialect)
+    assert [asking.kind(name) for name in dialect.names] == [exact.kind(name) for name in dialect.names]
+
+
+@pytest.mark.parametrize(
+    ("forms", "rows", "is_taken"),
+    [
+        ((PATTERNS[Kind.INTEGER], None), b'-1,x\n"2","y"\n,\n', True),
+        ((PATTERNS[Kind.INTEGER], None), b'1,x\n"",y\n', False),
+        ((PATTERNS[Kind.INTEGER], None), b"01,x\n", False),
+        ((PATTERNS[Kind.INTEGER], None), b"-0,x\n", False),
+        ((PATTERNS[Kind.NUMBER], None), b"1.50,x\n-0,y\n1e5,z\n-2.5E-10,\n", True),
+        ((PATTERNS[Kind.NUMBER], None), b"1.,x\n", False),
+        ((TRUTHS[1], NOTHING), b"True,\n,\nFalse,\n", True),
+        ((TRUTHS[1], NOTHING), b"True,x\n", False),
+        ((TRUTHS[1], NOTHING), b'True,""\n', False),
+        ((PATTERNS[Kind.BOOLEAN], None), b"True,x\nFALSE,x\n", True),
+    ],
+)
+def test_the_forms_that_are_found_at_once(forms: Forms, rows: bytes, is_taken: bool) -> None:
+    pytest.importorskip("hyperscan")
+    even = EvenRows(b",", b"\n", 2)
+    even.forms = forms
+    with automata_for_anything():
+        found = even.structure(rows, Octets(rows), 7)
+    assert found is not None
+    assert found.forms == (forms if is_taken else None)
+
+
+@given(st.sampled_from([*PATTERNS.values(), *TRUTHS]), st.data())
+def test_what_is_usual_of_a_form_has_it(pattern: str, data: st.DataObject) -> None:
+    text = data.draw(st.from_regex(re.compile(usual(pattern)), fullmatch=True)).decode()
+    assert re.match(pattern, text)
+
+
 @examples(300)
 @given(texts())
 def test_what_the_automaton_takes_has_the_structure_that_arithmetic_finds(made: tuple[bytes, Dialect]) -> None:
@@ -277,7 +349,7 @@ def test_what_the_automaton_takes_has_the_structure_that_arithmetic_finds(made: 
     text += dialect.line_break * (not text.endswith(dialect.line_break))
     taken = structure_at_once(text, dialect.delimiter, dialect.line_break, len(dialect.names))
     if taken is not None:
-        wanted = structure_of(text, dialect.delimiter, dialect.line_break, len(dialect.names), 7)
+        wanted = structure_of(text, Octets(text), dialect.delimiter, dialect.line_break, len(dialect.names), 7)
         assert wanted is not None
         assert (list(taken.begins), taken.breaks, taken.is_even) == (wanted.begins, wanted.breaks, wanted.is_even)
 
@@ -304,7 +376,7 @@ def test_what_the_automaton_takes(rows: bytes, fields: int, is_taken: bool) -> N
 def structure_at_once(rows: bytes, delimiter: bytes, line_break: bytes, fields: int) -> Structure | None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(structure, "_LEAST_BYTES", 0)
-        return EvenRows(delimiter, line_break, fields).structure(rows, 7)
+        return EvenRows(delimiter, line_break, fields).structure(rows, Octets(rows), 7)
 
 
 def json_line(cells: list[str | None], dialect: Dialect) -> str:

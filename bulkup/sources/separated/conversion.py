@@ -39,6 +39,7 @@ class JsonMaker:
     def __init__(self, dialect: Dialect, *, block_bytes: int) -> None:
         self._dialect = dialect
         self._block_bytes = block_bytes
+        self.forms = tuple(None if kind is None else PATTERNS.get(kind) for kind in dialect.kinds)
         self._keys = [_string(name) + b":" for name in dialect.names]
 
     def items(self, found: Records | LongRecord) -> list[Item]:
@@ -47,22 +48,22 @@ class JsonMaker:
             why = f"line {found.line:,}: a quote is opened and not closed" if found.is_open else None
             return [LongRow(found.head, found.start, found.end, why)]
         if is_plain(found, self._dialect):
-            made = tried(self._by_polars, found.data)
+            made = tried(self._by_polars, found)
             if isinstance(made, bytes):
                 blocks: list[Item] = list(self._blocks(made, found.offsets, found.end))
                 if sum(len(block.offsets or ()) for block in blocks if isinstance(block, Block)) == len(found.offsets):
                     return blocks
         return list(self._one_by_one(found))
 
-    def _by_polars(self, data: bytes) -> bytes:
-        """*data*, plain rows, as JSON lines. Raises where it is no UTF-8."""
+    def _by_polars(self, found: Records) -> bytes:
+        """Plain rows as JSON lines. Raises where they are no UTF-8."""
         pl = polars()
-        frame = text_frame(data, self._dialect)
+        frame = text_frame(found.data, self._dialect)
         kinds = [(pl.col(str(number)), kind) for number, kind in enumerate(self._dialect.kinds) if kind in PATTERNS]
         is_marked = False
         if kinds:
             fits = [column.str.contains(PATTERNS[kind]).all() for column, kind in kinds]
-            fitting = frame.select(fits).row(0)
+            fitting = [True] * len(kinds) if found.forms == self.forms else frame.select(fits).row(0)
             made = []
             for (column, kind), fit in zip(kinds, fitting, strict=True):
                 if fit and kind is Kind.INTEGER:  # the digits of such a number are those of its value
@@ -72,7 +73,8 @@ class JsonMaker:
                 else:
                     text = column.str.to_lowercase() if kind is Kind.BOOLEAN else column
                     marked = pl.format(f"{BEFORE}{{}}{BEHIND}", text)
-                    made.append(pl.when(column.str.contains(PATTERNS[kind])).then(marked).otherwise(column))
+                    one = marked if fit else pl.when(column.str.contains(PATTERNS[kind])).then(marked).otherwise(column)
+                    made.append(one)
                     is_marked = True
             frame = frame.with_columns(
                 [one.alias(column.meta.output_name()) for one, (column, _) in zip(made, kinds, strict=True)]

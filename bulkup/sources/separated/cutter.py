@@ -9,8 +9,9 @@ from bulkup.light_dataclass import dataclass
 from bulkup.model import HEAD_BYTES
 from bulkup.refusal import Refusal
 from bulkup.sources.columnar.loading import tried
+from bulkup.sources.separated.octets import Octets
 from bulkup.sources.separated.records import QUOTE, RowEnd, rows_in
-from bulkup.sources.separated.structure import EvenRows, Structure, structure_of
+from bulkup.sources.separated.structure import EvenRows, Forms, Structure, structure_of
 
 __all__ = ["LongRecord", "RecordCutter", "Records"]
 
@@ -20,7 +21,8 @@ class Records:
     """Whole rows. *data* ends with a break; the break of the last row may not stand in the file.
 
     *offsets* are where each row begins. *are_even*: it is known that each has all fields, that quotes stand at the ends of fields
-    alone, and that no return stands within a row. *line* is the number of the first one's line in the file.
+    alone, and that no return stands within a row. *line* is the number of the first one's line in the file. *forms*: those that
+    were asked for, if it is known that all values have them.
     """
 
     data: bytes
@@ -29,6 +31,7 @@ class Records:
     line: int
     offsets: Sequence[int]
     are_even: bool
+    forms: Forms | None = None
 
     def rows(self) -> Iterator[bytes]:
         """Each row with its break."""
@@ -76,6 +79,10 @@ class RecordCutter:
         self._head_at = (start, line)
         self._lacks_break = False
 
+    def ask(self, forms: Forms) -> None:
+        """Find out from now on whether the values of the columns have these *forms*: patterns, None where any will do."""
+        self._even.forms = forms
+
     def feed(self, piece: bytes) -> list[Records | LongRecord]:
         """What is complete now."""
         self._held += piece
@@ -93,9 +100,8 @@ class RecordCutter:
         self._lacks_break = bool(self._held) and not self._held.endswith(self._break)
         self._held += self._break * self._lacks_break
         while self._held:
-            end = self._boundary(len(self._held))
-            records = (self._sure(end) if end else None) or self._slow(len(self._held))
-            made.append(records or self._open_to_the_end())
+            stop = len(self._held)
+            made.append(self._sure(stop) or self._slow(stop) or self._open_to_the_end())
         return made
 
     def _open_to_the_end(self) -> LongRecord:
@@ -110,8 +116,7 @@ class RecordCutter:
             return self._go_on(self._scanner)
         if len(self._held) < self._size:
             return None
-        end = self._boundary(self._size)
-        records = (self._sure(end) if end else None) or self._slow(self._size)
+        records = self._sure(self._size) or self._slow(self._size)
         if records is not None:
             return records
         self._scanner = RowEnd(self._delimiter, self._break)
@@ -141,29 +146,41 @@ class RecordCutter:
         self._drop(end)
         return LongRecord(head, start, self._start, line, is_open)
 
-    def _boundary(self, end: int) -> int:
-        """The last break among the first *end* bytes before which quotes are even, and the place behind it; 0 if there is none."""
-        held = self._held
-        quotes = held.count(QUOTE, 0, end)
+    def _sure(self, stop: int) -> Records | None:
+        """The rows that end within the first *stop* bytes, if every quote in them stands where a field begins or ends, and every
+        return before a newline."""
+        if stop > self._size:  # the end of the input, in a large row
+            return None
+        made = tried(self._structure, self._first(stop))
+        if made is None or isinstance(made, Refusal):
+            return None
+        data, found = made
+        return self._taken(data, found)
+
+    def _structure(self, text: bytes) -> tuple[bytes, Structure] | None:
+        octets = Octets(text)
+        end = self._boundary(text, octets)
+        if not end:
+            return None
+        data, octets = text[:end], octets.upto(end)
+        found = self._even.structure(data, octets, self._start)
+        if found is None:
+            found = structure_of(data, octets, self._delimiter, self._break, self._fields, self._start)
+        return None if found is None else (data, found)
+
+    def _boundary(self, text: bytes, octets: Octets) -> int:
+        """The place behind the last break of *text* before which quotes are even; 0 if there is none."""
+        end = len(text)
+        quotes = octets.count(QUOTE[0]) if QUOTE in text else 0
         while True:
-            at = held.rfind(self._break, 0, end) + 1
+            at = text.rfind(self._break, 0, end) + 1
             if not at:
                 return 0
-            quotes -= held.count(QUOTE, at, end)
+            quotes -= text.count(QUOTE, at, end)
             if quotes % 2 == 0:
                 return at
-            end = held.rfind(QUOTE, 0, at)
+            end = text.rfind(QUOTE, 0, at)
             quotes -= 1
-
-    def _sure(self, end: int) -> Records | None:
-        """The first *end* bytes, if every quote in them stands where a field begins or ends, and every return before a newline."""
-        data = self._first(end)
-        found: Structure | Refusal | None = self._even.structure(data, self._start)
-        if found is None:
-            found = tried(structure_of, data, self._delimiter, self._break, self._fields, self._start)
-        if not isinstance(found, Structure):
-            return None
-        return self._taken(data, found.begins, found.breaks, are_even=found.is_even)
 
     def _slow(self, stop: int) -> Records | None:
         """The rows that end within the first *stop* bytes, one by one; None where none does."""
@@ -178,11 +195,12 @@ class RecordCutter:
             return bytes(held[:count])
 
     def _one_by_one(self, data: bytes, offsets: Sequence[int]) -> Records:
-        return self._taken(data, offsets, data.count(self._break), are_even=False)
+        return self._taken(data, Structure(offsets, data.count(self._break), is_even=False))
 
-    def _taken(self, data: bytes, offsets: Sequence[int], breaks: int, *, are_even: bool) -> Records:
-        records = Records(data, self._start, self._end_of(len(data)), self._line, offsets, are_even)
-        self._drop(len(data), breaks)
+    def _taken(self, data: bytes, found: Structure) -> Records:
+        end = self._end_of(len(data))
+        records = Records(data, self._start, end, self._line, found.begins, found.is_even, found.forms)
+        self._drop(len(data), found.breaks)
         return records
 
     def _end_of(self, count: int) -> int:

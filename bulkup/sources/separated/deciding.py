@@ -23,7 +23,8 @@ from bulkup.sources.selection import some_of
 from bulkup.sources.separated.conversion import cells_of, is_plain, text_frame
 from bulkup.sources.separated.cutter import RecordCutter, Records
 from bulkup.sources.separated.dialect import Dialect
-from bulkup.sources.separated.kinds import PATTERNS, TRUTHS, Kind
+from bulkup.sources.separated.kinds import NOTHING, PATTERNS, TRUTHS, Kind
+from bulkup.sources.separated.structure import Forms
 
 __all__ = ["CHUNK_BYTES", "KindFinder", "agreed", "record_cutter"]
 
@@ -40,7 +41,6 @@ class KindFinder:
 
     def __init__(self) -> None:
         self._possible: dict[str, set[int]] = {}
-        self._has_values: set[str] = set()
 
     def undecided(self, dialect: Dialect) -> list[int]:
         """The columns, by their numbers, of which more rows could say anything."""
@@ -50,10 +50,18 @@ class KindFinder:
             if kind is None and self._possible.get(name, {0})
         ]
 
+    def forms(self, dialect: Dialect) -> Forms:
+        """Forms for the columns: rows whose values have them change nothing of what this knows. An integer is a number, too."""
+        forms: list[str | None] = [None] * len(dialect.names)
+        for number in self.undecided(dialect):
+            ways = self._possible.get(dialect.names[number])
+            forms[number] = _WAYS[min(ways)] if ways else NOTHING
+        return tuple(forms)
+
     def see(self, records: Records, dialect: Dialect) -> None:
         """Take rows into account."""
         numbers = self.undecided(dialect)
-        if not numbers:
+        if not numbers or records.forms == self.forms(dialect):
             return
         fitting = tried(_fitting, records.data, dialect, numbers) if is_plain(records, dialect) else None
         if fitting is None or isinstance(fitting, Refusal):
@@ -61,7 +69,6 @@ class KindFinder:
         for number, (count, ways) in zip(numbers, fitting, strict=True):
             if count:
                 name = dialect.names[number]
-                self._has_values.add(name)
                 self._possible.setdefault(name, set(range(len(_WAYS)))).intersection_update(ways)
 
     def kind(self, name: str) -> Kind:
@@ -139,6 +146,7 @@ def _look_through(file: SourceFile, finder: KindFinder, inputs: FileInputs) -> N
     cutter = record_cutter(0, dialect, CHUNK_BYTES, max_row_bytes=CHUNK_BYTES)
     try:
         for piece in _text(file, inputs, skip=dialect.data_at):
+            cutter.ask(finder.forms(dialect))
             for found in cutter.feed(piece):
                 if isinstance(found, Records):
                     finder.see(found, dialect)

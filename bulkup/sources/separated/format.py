@@ -27,6 +27,7 @@ class SeparatedCutter:
         size = 8 * min(block_bytes, max_row_bytes)
         self._records = record_cutter(start + detail.data_at, detail, size, max_row_bytes=max_row_bytes)
         self._maker = JsonMaker(detail, block_bytes=min(block_bytes, max_row_bytes))
+        self._records.ask(self._maker.forms)
 
     def feed(self, piece: bytes) -> list[Item]:
         """Take *piece*; what is complete now."""

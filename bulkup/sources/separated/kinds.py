@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-__all__ = ["PATTERNS", "TRUTHS", "Kind", "as_json_text", "kind_of_type"]
+__all__ = ["NOTHING", "PATTERNS", "TRUTHS", "Kind", "as_json_text", "kind_of_type", "usual"]
 
 _LARGEST = str(2**63 - 1)
 
@@ -46,6 +46,16 @@ PATTERNS = {
 TRUTHS = ("^(?:true|false)$", "^(?:True|False)$", "^(?:TRUE|FALSE)$")
 """In one of these ways all values of a column must be written, for it to be one of true and false."""
 
+NOTHING = "^$"
+"""What no value looks like."""
+
+_USUAL = {
+    PATTERNS[Kind.INTEGER]: rb"(?:0|-?[1-9][0-9]{0,17})",
+    PATTERNS[Kind.NUMBER]: rb"(?:-?(?:0|[1-9][0-9]{0,17})(?:[.][0-9]{1,24})?(?:[eE][-+]?[0-9]{1,2})?)",
+    PATTERNS[Kind.BOOLEAN]: rb"(?:true|false|True|False|TRUE|FALSE)",
+    **{truth: truth[1:-1].encode() for truth in TRUTHS},
+}
+
 _COMPILED = {kind: re.compile(pattern[:-1] + r"\Z") for kind, pattern in PATTERNS.items()}
 _NAMED = {"integer": Kind.INTEGER, "boolean": Kind.BOOLEAN, "string": Kind.STRING}
 _NUMBERS = {"number", "double", "float"}
@@ -56,6 +66,11 @@ def as_json_text(text: str, kind: Kind | None) -> str | None:
     if kind is None or kind is Kind.STRING or _COMPILED[kind].match(text) is None:
         return None
     return text.lower() if kind is Kind.BOOLEAN else text
+
+
+def usual(pattern: str) -> bytes:
+    """A pattern of bytes for most of what *pattern*, one of the above, takes, and nothing else: its automaton is small."""
+    return _USUAL[pattern]
 
 
 def kind_of_type(name: object) -> Kind | None:
