@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import cast
 
@@ -16,6 +16,7 @@ from bulkup.encoding.language import Automaton, automaton_of
 from bulkup.encoding.lines import SPACE, Line, is_blank, line_count, lines_of, whole_lines, without_blanks
 from bulkup.encoding.mapped import MappedRows
 from bulkup.encoding.plan import RowPlan
+from bulkup.encoding.race import Race
 from bulkup.encoding.repairing import Mender
 from bulkup.encoding.shapes import hint
 from bulkup.encoding.shortcuts import Shortcut
@@ -33,12 +34,6 @@ _LEAST_TIMED_BYTES = 16 * 1024
 
 _LEAST_COMPILED_BYTES = 192 * 1024
 """An automaton is compiled once so many bytes were seen that it may take: that costs as much as the decoder needs for a MB."""
-
-_CLEARLY = 2
-"""What takes so many times as long needs no second measurement."""
-
-_MOST_LOSSES = 3
-"""A shortcut that was slower on so many large blocks is not taken again."""
 
 _MARK = b"\0"
 
@@ -67,8 +62,7 @@ class BlockEncoder:
         self._shortcuts = usual.shortcuts
         self._automata: dict[bytes, Automaton | None] = {}
         self._seen_bytes = 0
-        self._timed: set[bytes] = set()
-        self._losses: Counter[bytes] = Counter()
+        self._races: defaultdict[bytes, Race] = defaultdict(Race)
 
     def encode(self, block: Block) -> EncodedBlock:
         """*block* made ready. Its body is `encode_rows`'s bodies joined by commas, its rejects are `encode_rows`'s."""
@@ -95,9 +89,33 @@ class BlockEncoder:
     def _whole(self, block: Block) -> EncodedBlock | None:
         """*block* as a whole, None where that is not the way for it. Raises where a row is not taken."""
         shortcut = self._shortcut(block.data)
-        if shortcut is not None:
-            body = shortcut.body(block.data.removesuffix(b"\n"))
-            return EncodedBlock(body, line_count(block.data), 0, (), self._verbatim and block.offsets is None)
+        if shortcut is None:
+            return self._decoded(block)
+        race = self._races[shortcut.begins]
+        if race.is_over or len(block.data) < _LEAST_TIMED_BYTES:
+            return self._moved(block, shortcut)
+        return self._racing(block, shortcut, race)
+
+    def _racing(self, block: Block, shortcut: Shortcut, race: Race) -> EncodedBlock | None:
+        """*block*, made by whose turn it is. Not every pattern becomes a fast automaton, and moving short values takes long."""
+        began = time.thread_time()  # what else runs on the machine decides nothing
+        if race.is_decoders_turn:
+            made = self._decoded(block)
+        else:
+            self._shortcut(block.data)  # once more, since the first time may have made ready what it needs
+            made = self._moved(block, shortcut)
+        race.took(time.thread_time() - began, len(block.data))
+        if race.shortcut_lost:
+            self._automata[shortcut.begins] = None
+        return made or self._moved(block, shortcut)
+
+    def _moved(self, block: Block, shortcut: Shortcut) -> EncodedBlock:
+        """*block*, which *shortcut* takes."""
+        body = shortcut.body(block.data.removesuffix(b"\n"))
+        return EncodedBlock(body, line_count(block.data), 0, (), self._verbatim and block.offsets is None)
+
+    def _decoded(self, block: Block) -> EncodedBlock | None:
+        """As `_whole`, without a shortcut."""
         if is_blank(block.data):
             lines = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
             return EncodedBlock(b"", 0, lines, (), verbatim=False)
@@ -158,32 +176,8 @@ class BlockEncoder:
                     self._automata[shortcut.begins] = automaton_of(shortcut.form)
                 automaton = self._automata[shortcut.begins]
                 if automaton is not None and automaton.takes(data):
-                    self._time(shortcut, automaton, data)
                     return shortcut
         return None
-
-    def _time(self, shortcut: Shortcut, automaton: Automaton, data: bytes) -> None:
-        """Drop *shortcut* if the decoder is faster on the first large blocks: not every pattern becomes a fast automaton. One that
-        wins once stays, since one measurement is noise."""
-        if shortcut.begins in self._timed or len(data) < _LEAST_TIMED_BYTES:
-            return
-        rows = data.removesuffix(b"\n")
-
-        def short() -> bool:
-            return automaton.takes(data) and bool(shortcut.body(rows))
-
-        def long() -> bool:
-            return bool(self._body(rows, line_count(rows)))
-
-        its, others = _seconds(short), _seconds(long)
-        for _ in range(2 if others < _CLEARLY * its else 0):
-            its, others = min(its, _seconds(short)), min(others, _seconds(long))
-        if its < others:
-            self._timed.add(shortcut.begins)
-            return
-        self._losses[shortcut.begins] += 1
-        if self._losses[shortcut.begins] == _MOST_LOSSES:
-            self._automata[shortcut.begins] = None
 
     def _encoded(self, line: Line, once: bool = False) -> EncodedRow:
         """*once*: no key stands twice in it."""
@@ -298,10 +292,3 @@ def _counted(changes: Counter[str] | None) -> Changes:
 def _holds_a_mark(block: Block) -> bool:
     """Whether *block*, of an array, may hold a row of which the cutter knows that it is no JSON (`bulkup.sources.json_array`)."""
     return block.offsets is not None and _MARK in block.data
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    """Of this thread's processor time: what else runs on the machine decides nothing."""
-    began = time.thread_time()
-    work()
-    return time.thread_time() - began

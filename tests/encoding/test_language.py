@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bulkup.destinations.collinear.rows import TARGET as COLLINEAR
 from bulkup.destinations.nebius.rows import TARGET as NEBIUS
-from bulkup.encoding import RowOptions, RowPlan, Target, decide
+from bulkup.encoding import BlockEncoder, RowOptions, RowPlan, Target, decide
 from bulkup.encoding.language import BOOLEAN, INTEGER, STRING, Automaton, automaton_of, ending_with, nullable, record
 from bulkup.encoding.lines import whole_lines
 from bulkup.model import Block, Validation
@@ -238,41 +238,51 @@ def test_a_block_comes_to_the_same_with_and_without(plan: RowPlan, monkeypatch: 
             assert with_it.encode(block) == without.encode(block)
 
 
-@pytest.mark.parametrize(("automaton_s", "decoder_s", "is_used"), [(1.0, 1.5, True), (2.0, 1.0, False)])
-def test_a_slow_automaton_is_not_used_again(
-    automaton_s: float, decoder_s: float, is_used: bool, monkeypatch: pytest.MonkeyPatch
+class Clock:
+    """Each large block takes as long as the next of *took* says."""
+
+    def __init__(self, took: list[float]) -> None:
+        self.left = took[::-1]
+        self._now = 0.0
+        self._is_running = False
+
+    def thread_time(self) -> float:
+        if self._is_running:
+            self._now += self.left.pop()
+        self._is_running = not self._is_running
+        return self._now
+
+
+def raced(took: list[float], monkeypatch: pytest.MonkeyPatch) -> tuple[Clock, BlockEncoder]:
+    """What encoded more large blocks than *took* has times for: the shortcut's and the decoder's by turns."""
+    clock = Clock(took)
+    monkeypatch.setattr("bulkup.encoding.rows.time", clock)
+    encoder, plain = plan_for(NEBIUS, FLAT).encoder(), plan_for(NEBIUS, FLAT).encoder()
+    plain._shortcuts = ()
+    for data in [orjson.dumps(FLAT), *[b"\n".join([orjson.dumps(FLAT)] * 500)] * (len(took) + 2)]:
+        block = Block(data, 0, len(data))
+        assert encoder.encode(block) == plain.encode(block)
+    return clock, encoder
+
+
+@pytest.mark.parametrize(
+    ("took", "is_used"),
+    [
+        pytest.param([1.0, 1.5] * 4, True, id="faster"),
+        pytest.param([2.0, 1.0] * 4, False, id="slower"),
+        pytest.param([9.0, 1.5, 9.0, 1.5, 9.0, 1.5, 1.0, 1.5], True, id="disturbed three times"),
+        pytest.param([1.5, 2.9, 1.5, 2.9, 1.5, 1.0, 1.5, 1.2], False, id="the decoder disturbed twice"),
+        pytest.param([1.0, 2.0] * 2, True, id="clearly faster"),
+        pytest.param([1.0, 1.0] * 4, True, id="the same"),
+    ],
+)
+def test_the_faster_of_shortcut_and_decoder_is_used(
+    took: list[float], is_used: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each is timed by turns on large blocks, the automaton first: until it wins, and three times at most."""
-    took = iter([automaton_s, decoder_s] * (3 if is_used else 9))
-    monkeypatch.setattr("bulkup.encoding.rows._seconds", lambda work: next(took))
-    encoder = plan_for(NEBIUS, FLAT).encoder()
-    assert encoder._shortcut(orjson.dumps(FLAT)) is not None
-    large = b"\n".join([orjson.dumps(FLAT)] * 500)
-    for _ in range(1 if is_used else 3):
-        assert encoder._shortcut(large) is not None
-    assert next(took, None) is None
-    assert (encoder._shortcut(large) is not None) is is_used
-
-
-def test_an_automaton_that_wins_once_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two measurements that something else on the machine has spoilt throw nothing away."""
-    took = iter([2.0, 1.0] * 6 + [1.0, 1.9] * 3)
-    monkeypatch.setattr("bulkup.encoding.rows._seconds", lambda work: next(took))
-    encoder = plan_for(NEBIUS, FLAT).encoder()
-    large = b"\n".join([orjson.dumps(FLAT)] * 500)
-    for _ in range(5):
-        assert encoder._shortcut(large) is not None
-    assert next(took, None) is None
-
-
-def test_what_is_clearly_slower_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    took = iter([1.0, 2.0])
-    monkeypatch.setattr("bulkup.encoding.rows._seconds", lambda work: next(took))
-    encoder = plan_for(NEBIUS, FLAT).encoder()
-    large = b"\n".join([orjson.dumps(FLAT)] * 500)
-    for _ in range(2):
-        assert encoder._shortcut(large) is not None
-    assert next(took, None) is None
+    """They take turns with the first large blocks, four times each at most; the best time of each counts."""
+    clock, encoder = raced(took, monkeypatch)
+    assert clock.left == []
+    assert (encoder._shortcut(orjson.dumps(FLAT)) is not None) is is_used
 
 
 def test_few_rows_are_not_worth_an_automaton(monkeypatch: pytest.MonkeyPatch) -> None:
