@@ -21,6 +21,7 @@ from bulkup.sources.decompress import Compression, DamagedError, decoder_for
 from bulkup.sources.format import Member, SourceFile
 from bulkup.sources.head import Head
 from bulkup.sources.known_kinds import contents_of_zip
+from bulkup.sources.named_places import is_hidden, refuse_table, without_companions
 from bulkup.sources.places.file import AsFile, Bytes, bytes_of, where_in
 from bulkup.sources.places.place import Entry
 from bulkup.sources.reading import Reading
@@ -97,8 +98,11 @@ def members_of(
                     f"{uri}: holds {name} twice, of which only the last would be unpacked; unpack it, and name its files"
                 )
             seen.add(name)
+            path = _path(name)
+            refuse_table(uri, [path], otherwise="unpack it, and name the files")
             if not _may_hold_rows(name):
-                listed.passed += [] if _is_hidden(name) else [name]
+                # what a Mac has added nobody asks for; else a file of rows that is hidden is named
+                listed.passed += [] if is_hidden(path) and (not _is_named_rows(name) or _is_of_mac(name)) else [name]
                 continue
             packed = member.method if member.method is not Compression.NONE else None
             inside = Head(read, packed=packed, encoding=reading.encoding, zstd_window=reading.zstd_window)
@@ -116,6 +120,8 @@ def members_of(
             listed.files.append(file if length is None else replace(file, length=length(file)))
     except (tarfile.TarError, zipfile.BadZipFile, DamagedError, EOFError) as error:
         raise SourceUnreadable(f"{uri}: damaged {kind} ({error})") from error
+    kept = set(without_companions([file.uri for file in listed.files]))
+    listed.files = [file for file in listed.files if file.uri in kept]
     if not listed.files:
         there = f"; it has {some_of(listed.passed)}" if listed.passed else ""
         raise UsageProblem(f"{uri}: no member of this {kind} archive holds rows{there}{contents_of_zip(listed.passed)}")
@@ -126,12 +132,17 @@ def _is_named_rows(name: str) -> bool:
     return suffix_of(name) in (*ROWS, *suffixes_of_formats())
 
 
-def _is_hidden(name: str) -> bool:
-    return posixpath.basename(name).startswith("._") or name.startswith("__MACOSX/") or name.endswith("/.DS_Store")
+def _path(name: str) -> str:
+    """A member's name as a path below the archive."""
+    return posixpath.normpath(name).lstrip("/")
+
+
+def _is_of_mac(name: str) -> bool:
+    return posixpath.basename(name).startswith("._") or name.startswith("__MACOSX/")
 
 
 def _may_hold_rows(name: str) -> bool:
-    return not _is_hidden(name) and (_is_named_rows(name) or suffix_of(name) in PERHAPS)
+    return not is_hidden(_path(name)) and (_is_named_rows(name) or suffix_of(name) in PERHAPS)
 
 
 _Found = tuple[str, int, Member, Callable[[int], bytes]]

@@ -11,6 +11,7 @@ from pathlib import Path
 from bulkup.errors import UsageProblem
 from bulkup.light_dataclass import dataclass
 from bulkup.settings.near import similar_file
+from bulkup.sources.named_places import refuse_table, table_of, without_companions
 from bulkup.sources.places.address import Access, is_remote
 from bulkup.sources.places.place import Entry
 from bulkup.sources.selection import Listed, Selection, natural_key, some_of
@@ -19,12 +20,6 @@ __all__ = ["STDIN", "Resolved", "listed_in", "refuse_doubles", "resolve"]
 
 STDIN = "-"
 """The locator that means standard input."""
-
-_BESIDE_ARROW = ("dataset_dict.json", "dataset_info.json", "state.json")
-"""What stands beside the rows in a saved data set. What `map` and `filter` made of it is kept there too, as `cache-….arrow`."""
-
-_OF_TABLES = {"_delta_log": "Delta Lake", ".hoodie": "Hudi"}
-"""Folders that make the folder in which they stand a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,34 +118,21 @@ def _in_folder(folder: str, selection: Selection) -> Listed:
                     path = f"{inside}{entry.name}"
                     if not entry.is_dir():
                         found.append(path)
-                    elif entry.name in _OF_TABLES:
-                        raise UsageProblem(_is_table(os.path.join(folder, inside), _OF_TABLES[entry.name]))  # noqa: PTH118
+                    elif table_of(path) is not None:
+                        refuse_table(folder, [path])
                     elif selection.enters(path):
                         folders.append(f"{path}/")
         except OSError as error:
             raise UsageProblem(f"{os.path.join(folder, inside)}: cannot be read: {error.strerror}") from error  # noqa: PTH118
         below += sorted(folders, key=natural_key, reverse=True)
     listed = Listed()
-    if any(path.endswith(".arrow") for path in found):  # of `datasets`' save_to_disk
-        found = [path for path in found if not _is_beside_rows(os.path.basename(path))]  # noqa: PTH119
-    for path in sorted(found, key=natural_key):
+    refuse_table(folder, found)
+    for path in sorted(without_companions(found), key=natural_key):
         listed.sort(path, selection.wants(path), os.path.join(folder, path))  # noqa: PTH118
     if not listed.taken:
         there = f"; passed over: {some_of(listed.passed)}" if listed.passed else ""
         raise UsageProblem(f"{folder}: there is no file in this folder that may hold rows{there}")
     return listed
-
-
-def _is_table(folder: str, kind: str) -> str:
-    folder = folder.rstrip("/")
-    return (
-        f"{folder}: is a table of {kind}, whose folder keeps files that the table has deleted. Write what it holds, such as "
-        f"polars.read_delta(FOLDER).write_parquet(NEW), or name the files: '{folder}/*.parquet'"
-    )
-
-
-def _is_beside_rows(name: str) -> bool:
-    return name in _BESIDE_ARROW or (name.startswith("cache-") and name.endswith(".arrow"))
 
 
 def _refuse_doubles(uris: list[str]) -> None:

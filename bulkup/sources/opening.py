@@ -12,7 +12,7 @@ from bulkup.errors import UsageProblem
 from bulkup.model import BLOCK_BYTES
 from bulkup.sources.agreement import agreed_files
 from bulkup.sources.any_range import AnyRangeSource
-from bulkup.sources.beside_rows import beside_rows
+from bulkup.sources.beside_rows import beside_rows, partition_note
 from bulkup.sources.format import SourceFile
 from bulkup.sources.inspection import Found, begins_as_json, look_into
 from bulkup.sources.locators import STDIN, Resolved, refuse_doubles, resolve
@@ -111,7 +111,9 @@ def _look_into_all(
     if passed:
         notes.append(f"passed over, for they hold no JSON: {some_of(passed)}")
     files = tuple(file for one in found for file in one.files)
-    if len(files) == 1 or named >= set(resolved.uris) or reading.as_lines or reading.rows_at is not None:
+    if (partitions := partition_note(files)) is not None:
+        notes.append(partitions)
+    if len(files) == 1 or all(file.uri in named for file in files) or reading.as_lines or reading.rows_at is not None:
         return files, tuple(notes)
     beside = beside_rows(files, reading.row_keys) - named
     if beside:

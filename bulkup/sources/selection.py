@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from bulkup.light_dataclass import dataclass
 from bulkup.sources.decompress import Compression, bare_name, suffixes_of
+from bulkup.sources.named_places import is_hidden
 from bulkup.sources.places.place import Entry
 from bulkup.sources.registry import formats
 from bulkup.sources.separated.dialect import SUFFIXES
@@ -64,7 +65,7 @@ class Selection:
         are not, unless a pattern of *include* names them."""
         if not self.takes(path):
             return Wanted.NO
-        if any(_is_hidden(part) for part in path.split("/")) and not any(map(_names_hidden, self.include)):
+        if is_hidden(path) and not any(map(_names_hidden, self.include)):
             return Wanted.NO
         if self.include:
             return Wanted.YES
@@ -78,7 +79,7 @@ class Selection:
 
     def enters(self, folder: str) -> bool:
         """Whether the folder at that path below the first is gone into."""
-        return not _is_hidden(posixpath.basename(folder)) or any(map(_names_hidden, self.include))
+        return not is_hidden(posixpath.basename(folder)) or any(map(_names_hidden, self.include))
 
 
 @dataclass(slots=True)
@@ -95,7 +96,7 @@ class Listed:
     def sort(self, path: str, wanted: Wanted, uri: str) -> None:
         """Take or pass over the file at *path* below the folder, which is called *uri*."""
         if wanted is Wanted.NO:
-            self.passed += [] if _is_hidden(posixpath.basename(path)) else [uri]
+            self.passed += [] if is_hidden(posixpath.basename(path)) else [uri]
             return
         self.taken.append(uri)
         if wanted is Wanted.PERHAPS:
@@ -167,12 +168,8 @@ def _matches(path: str, patterns: Sequence[str]) -> bool:
     return any(glob_pattern(one).fullmatch(path if "/" in one else name) for one in patterns)
 
 
-def _is_hidden(name: str) -> bool:
-    return name.startswith((".", "_"))
-
-
 def _names_hidden(pattern: str) -> bool:
-    return any(_is_hidden(part) for part in pattern.split("/"))
+    return is_hidden(pattern)
 
 
 @functools.cache

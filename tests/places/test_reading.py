@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from contextlib import aclosing
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
@@ -155,6 +156,36 @@ async def test_an_empty_file_is_empty(web: Web, s3: S3) -> None:
     s3.put("empty.jsonl", b"")
     assert await read(opened(f"{web.url}/rows.jsonl")) == []
     assert await read(opened("s3://rows-of-ours/empty.jsonl", endpoint=s3.url)) == []
+
+
+async def test_below_a_prefix_the_same_is_passed_over_as_in_a_folder(s3: S3) -> None:
+    frame = io.BytesIO()
+    pl.DataFrame({"text": ["t"] * 3}).write_ipc(frame, compat_level=pl.CompatLevel.oldest())
+    for name in ("train/data-0.arrow", "train/cache-1.arrow"):
+        s3.put(f"saved/{name}", frame.getvalue())
+    s3.put("saved/dataset_dict.json", b'{"splits": ["train"]}')
+    s3.put("saved/train/state.json", b'{"text": 1}')
+    s3.put("plain/README.md", b"# rows")
+    s3.put("plain/.part-0.jsonl.crc", b"crc")
+    s3.put("plain/_SUCCESS", b"")
+    s3.put("plain/part-0.jsonl", b'{"text": "t"}\n' * 3)
+    s3.put("plain/dataset_infos.json", b'{"features": {"dtype": "string"}}')
+    s3.put("delta/t/_delta_log/0.json", b"{}\n")
+    s3.put("delta/t/part-0.jsonl", b'{"text": "t"}\n')
+    s3.put("iceberg/metadata/v2.metadata.json", b"{}\n")
+    s3.put("iceberg/data/part-0.jsonl", b'{"text": "t"}\n')
+    bucket = "s3://rows-of-ours"
+    for prefix, name in {"saved": "train/data-0.arrow", "plain": "part-0.jsonl"}.items():
+        source = opened(f"{bucket}/{prefix}/", endpoint=s3.url)
+        assert [file.uri for file in source.files] == [f"{bucket}/{prefix}/{name}"]
+        source.close()
+    for prefix, kind in {
+        "delta": "delta/t: is a table of Delta Lake",
+        "iceberg": "iceberg: is a table of Iceberg",
+    }.items():
+        with pytest.raises(UsageProblem, match=kind):
+            opened(f"{bucket}/{prefix}/", endpoint=s3.url)
+    opened(f"{bucket}/iceberg/data/*.jsonl", endpoint=s3.url).close()
 
 
 def test_what_is_not_there_is_named(web: Web, s3: S3) -> None:

@@ -317,13 +317,27 @@ def test_of_keys_within_each_other_the_outermost_is_offered(tmp_path: Path) -> N
         _inspected(tmp_path, json.dumps(squad).encode())
 
 
-def test_a_folder_that_is_a_table_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        ("_delta_log/0.json", r"t: is a table of Delta Lake, .* polars\.read_delta"),
+        (".hoodie/hoodie.properties", r"t: is a table of Hudi, "),
+        (
+            "metadata/00000-a.metadata.json",
+            r"t: is a table of Iceberg, .* polars\.scan_iceberg\(METADATA_JSON\).* '.*/t/data/",
+        ),
+        ("metadata/v3.gz.metadata.json", r"t: is a table of Iceberg, "),
+    ],
+)
+def test_a_folder_that_is_a_table_is_refused(tmp_path: Path, there: str, said: str) -> None:
     """Its files are more than its rows: what was deleted is still there."""
-    (tmp_path / "t" / "_delta_log").mkdir(parents=True)
-    (tmp_path / "t" / "a.jsonl").write_bytes(b'{"a": 1}\n')
-    with pytest.raises(UsageProblem, match=r"t: is a table of Delta Lake, .* polars\.read_delta"):
-        open_source([str(tmp_path / "t")], max_row_bytes=1000)
-    open_source([str(tmp_path / "t" / "*.jsonl")], max_row_bytes=1000).close()
+    for name, data in {there: b"{}", "data/a.jsonl": b'{"a": 1}\n'}.items():
+        (tmp_path / "t" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "t" / name).write_bytes(data)
+    for folder in (tmp_path / "t", tmp_path):
+        with pytest.raises(UsageProblem, match=said):
+            open_source([str(folder)], max_row_bytes=1000)
+    open_source([str(tmp_path / "t" / "data" / "*.jsonl")], max_row_bytes=1000).close()
 
 
 @pytest.mark.parametrize("key", ["data", "turns"])

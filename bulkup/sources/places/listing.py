@@ -6,6 +6,7 @@ import re
 from contextlib import suppress
 
 from bulkup.errors import UsageProblem
+from bulkup.sources.named_places import refuse_table, without_companions
 from bulkup.sources.places.address import HUB, WEB, Access, PlaceAt, full, is_many, scheme_of
 from bulkup.sources.places.fetching import LOOK_S, persist
 from bulkup.sources.places.place import Entry, Place, opened
@@ -51,14 +52,21 @@ def _many(locator: str, inside: str, place: Place, selection: Selection) -> List
     entries = persist(locator, lambda: place.below(locator, prefix), LOOK_S)
     found = Listed()
     base = locator[: len(locator) - len(inside)]
+    keys = {entry.uri: entry.uri.removeprefix(base) for entry in entries}
+    if not is_glob:
+        below = [key.removeprefix(prefix).lstrip("/") for key in keys.values()]
+        refuse_table(locator, below)
+        kept = set(without_companions(below))
     for entry in sorted(entries, key=lambda entry: natural_key(entry.uri)):
-        key = entry.uri.removeprefix(base)
+        key = keys[entry.uri]
         if is_glob:
             if not glob_pattern(inside).fullmatch(key):
                 continue
             wanted = Wanted.YES if selection.takes(key) else Wanted.NO
         else:
             key = key.removeprefix(prefix).lstrip("/")
+            if key not in kept:
+                continue
             wanted = selection.wants(key)
         found.sort(key, wanted, entry.uri)
         found.entries[entry.uri] = entry
