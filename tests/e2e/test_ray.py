@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import UUID
 
 import pytest
@@ -86,16 +86,22 @@ for line in sys.stdin:
 
 
 class Nodes:
-    """The cluster, in a process of its own. With *redis*, the address of one, the head keeps its state there."""
+    """The cluster, in a process of its own, which writes what it says into *log*. With *redis*, the address of one, the head keeps
+    its state there."""
 
-    def __init__(self, redis: str | None) -> None:
+    def __init__(self, redis: str | None, log: BinaryIO) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", NODES],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=log,
             text=True,
-            env={**os.environ, **({} if redis is None else {"RAY_REDIS_ADDRESS": redis})},
+            # Ray gives its workers niceness 15: on a busy machine they get no turn for minutes
+            env={
+                **os.environ,
+                "RAY_worker_niceness": "0",
+                **({} if redis is None else {"RAY_REDIS_ADDRESS": redis}),
+            },
         )
         self.address = self._line()
 
@@ -121,7 +127,8 @@ class Nodes:
 def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Nodes]:
     with ExitStack() as stack:
         is_tolerant = getattr(request, "param", False)
-        made = Nodes(stack.enter_context(redis_server(tmp_path)) if is_tolerant else None)
+        log = stack.enter_context((tmp_path / "nodes.txt").open("wb"))
+        made = Nodes(stack.enter_context(redis_server(tmp_path)) if is_tolerant else None, log)
         stack.callback(made.end)
         yield made
 
