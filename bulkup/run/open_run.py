@@ -22,6 +22,7 @@ from bulkup.flow.lane import Lane
 from bulkup.journal import Journal, Lock
 from bulkup.journal.facts import BASES, FILES, STARTED_AT, UPLOAD
 from bulkup.journal.postgres.wanted import Wanted
+from bulkup.journal.state_files import filesystem_of
 from bulkup.light_dataclass import replace
 from bulkup.run.build import reading_of, refuse_secrets, token_of
 from bulkup.run.changed_source import open_journal
@@ -40,7 +41,7 @@ from bulkup.run.wish import Upload, full_name, known_run_id
 from bulkup.settings.config import OnSourceChange, RunSettings
 from bulkup.settings.quantities import host_and_port
 from bulkup.settings.run import Engine
-from bulkup.sources import Held, PlaceAccess, Selection, Source, open_source
+from bulkup.sources import Held, KeptRows, KeptSource, PlaceAccess, Selection, Source, is_worth_keeping, open_source
 from bulkup.tokens.secret import LONG, Token
 from bulkup.tokens.token_source import TokenSource
 from bulkup.transport import check_base_url
@@ -98,6 +99,10 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
     journal = await _open_journal(wish, folder, source, stack)
     for note in source.notes:
         wish.tell(Note("", note))
+    kept = _keeping(wish, source, state)
+    if kept is not None:
+        source = KeptSource(source, kept)
+        stack.callback(kept.close)
     if upload.is_resumable and wish.is_to_send and len(source.files) >= LEAST_FILES:
         await anyio.to_thread.run_sync(looks.keep, source.files)
     lanes: list[Lane] = []
@@ -108,6 +113,7 @@ async def _open(wish: Wish, stack: AsyncExitStack) -> OpenRun:
         journal=journal,
         clock=await run_clock(journal),
         source=source,
+        kept_rows=kept,
         workers=RunWorkers(
             say=lambda lane, text: wish.tell(Note(lane, text)),
             on_quota=partial(hear_quota, lanes),
@@ -155,6 +161,18 @@ async def _open_journal(wish: Wish, folder: RunFolder, source: Source, stack: As
         known = await journal.lane(service).fact(BASES)
         source.learn(known)
     return journal
+
+
+def _keeping(wish: Wish, source: Source, state: StateDir) -> KeptRows | None:
+    """Where rows are kept that are slow to read again; None where none are, or others read them than this process."""
+    chosen = wish.upload.settings
+    if not (wish.is_to_send and source.rereadable and any(map(is_worth_keeping, source.files))):
+        return None
+    if source.any_range and (near_workers(chosen, source) > 1 or chosen.listen is not None):
+        return None
+    if filesystem_of(state.path).is_networked:  # writing there may take longer than reading again
+        return None
+    return KeptRows(state.path, whole_files=not source.any_range)
 
 
 def _refuse_destinations(upload: Upload) -> None:

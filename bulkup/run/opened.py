@@ -23,7 +23,7 @@ from bulkup.run.interrupt import Interrupt
 from bulkup.run.record import RunRecord
 from bulkup.run.run_workers import RunWorkers
 from bulkup.run.wish import Upload
-from bulkup.sources import Source
+from bulkup.sources import KeptRows, Source
 
 __all__ = ["OpenRun", "Purpose", "Wish"]
 
@@ -61,7 +61,8 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRun:
-    """A run, open: what is constant for it. *is_new*: nothing was ever planned or asked. *began_s* is of the monotonic clock."""
+    """A run, open: what is constant for it. *is_new*: nothing was ever planned or asked. *began_s* is of the monotonic clock.
+    *kept_rows* has those of the *source* that were read and are slow to read again; None where none are kept."""
 
     wish: Wish
     folder: RunFolder
@@ -69,6 +70,7 @@ class OpenRun:
     journal: Journal
     clock: Clock
     source: Source
+    kept_rows: KeptRows | None
     workers: RunWorkers
     record: RunRecord
     is_new: bool

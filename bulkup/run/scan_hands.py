@@ -11,8 +11,8 @@ from bulkup.run.scan_worker import LookAtPart, Reached, ScannedLane, blocking
 from bulkup.scan.judging import Way
 from bulkup.scan.learned import Learned
 from bulkup.scan.scanner import look_at_part
-from bulkup.scan.spread import Part
-from bulkup.sources import Source, open_files
+from bulkup.scan.spread import END, Part
+from bulkup.sources import KeptRows, KeptSource, Source, open_files
 from bulkup.workers import WorkerLost
 
 __all__ = ["ThisHand", "WorkerHand"]
@@ -21,7 +21,8 @@ T = TypeVar("T")
 
 
 class ThisHand:
-    """Looks in a thread of this process: the user's where *runs_user_code*. *source* is all of it."""
+    """Looks in a thread of this process: the user's where *runs_user_code*. *source* is all of it; what is slow to read again is
+    put into *keeps*."""
 
     def __init__(
         self,
@@ -31,12 +32,14 @@ class ThisHand:
         *,
         goes_on: bool,
         runs_user_code: bool,
+        keeps: KeptRows | None,
     ) -> None:
         self._source = source
         self._max_row_bytes = max_row_bytes
         self._reached = reached
         self._goes_on = goes_on
         self._is_users = runs_user_code
+        self._keeps = keeps
 
     async def do(self, work: Callable[[], T]) -> T:
         """What *work* gives, in that thread."""
@@ -51,7 +54,8 @@ class ThisHand:
         source = self._source_of(part)
 
         def work(check: Callable[[], None]) -> Mapping[str, Learned]:
-            return look_at_part(source, part, lanes, check, partial(self._reached, part), goes_on=self._goes_on)
+            reached = partial(self._reached, part)
+            return look_at_part(source, part, lanes, check, reached, goes_on=self._goes_on, keeps=self._keeps)
 
         return await blocking(work, is_users=self._is_users)
 
@@ -59,7 +63,9 @@ class ThisHand:
         files = self._source.files[part.file : part.file + part.files]
         if len(files) == len(self._source.files):
             return self._source
-        return open_files(files, max_row_bytes=self._max_row_bytes)
+        opened = open_files(files, max_row_bytes=self._max_row_bytes)
+        is_whole = part.most_bytes == END  # else how far it is read goes by what was read of the disk
+        return KeptSource(opened, self._keeps, first=part.file) if self._keeps is not None and is_whole else opened
 
 
 class WorkerHand:

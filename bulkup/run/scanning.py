@@ -166,6 +166,7 @@ class _Scanning:
             self._progress.reached,
             goes_on=not is_whole,
             runs_user_code=any(lane.chosen.rows.function is not None for lane in lanes),
+            keeps=run.kept_rows,
         )
 
     async def found(self, kept: KeptParts) -> dict[str, Found]:

@@ -48,6 +48,7 @@ async def _looked_at(run: OpenRun, lane: LaneContext, plan: LanePlan, base: int)
         lambda _part, _bytes: None,
         goes_on=False,
         runs_user_code=plan.rows.function is not None,
+        keeps=run.kept_rows,
     )
     way = await here.do(partial(planned_way, plan.rows))
     parts = behind(source.files, *file_at(base, source.bases))

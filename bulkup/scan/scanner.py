@@ -25,7 +25,7 @@ from bulkup.scan.learned import FileRead, Learned, joined
 from bulkup.scan.sample import Sample
 from bulkup.scan.seen import Place
 from bulkup.scan.spread import END, Part
-from bulkup.sources import Cursor, Item, Source
+from bulkup.sources import Cursor, Item, KeptRows, Source, is_worth_keeping
 from bulkup.sources.positions import by_file, last_row
 
 __all__ = ["Hand", "Here", "Kept", "first_rows", "look_at_part", "made_way", "planned_way", "scan"]
@@ -153,11 +153,13 @@ def look_at_part(
     reached: Callable[[int], None],
     *,
     goes_on: bool = False,
+    keeps: KeptRows | None = None,
 ) -> dict[str, Learned]:
     """What *part* has taught, of whose files alone *source* consists. *reached* hears how many bytes of the disk were read.
-    *goes_on*: where it cannot be read further there is more. It blocks: its event loop is its own. Raises `SourceChanged`."""
+    *goes_on*: where it cannot be read further there is more. What is slow to read again is put into *keeps*. It blocks: its event
+    loop is its own. Raises `SourceChanged`."""
     judges = {name: way.judge(check, part.counted_every) for name, way in ways.items()}
-    reading = _Reading(source, part, judges, check, reached)
+    reading = _Reading(source, part, judges, check, reached, keeps)
     broke_off = asyncio.run(reading.run())
     return {
         name: replace(
@@ -190,6 +192,7 @@ class _Reading:
         judges: Mapping[str, Judge],
         check: Check,
         reached: Callable[[int], None],
+        keeps: KeptRows | None,
     ) -> None:
         self.sample = Sample(part.sampled)
         self.disk_bytes = 0
@@ -198,6 +201,7 @@ class _Reading:
         self._judges = judges
         self._check = check
         self._reached = reached
+        self._keeps = keeps
         self._files: dict[int, _File] = {}
 
     @property
@@ -209,6 +213,7 @@ class _Reading:
     async def run(self) -> str | None:
         """Why it could not be read further; None where it was."""
         part, broke_off = self._part, None
+        is_over = False
         cursor = self._source.cursor()
         try:
             is_over = await self._read(cursor.together(part.start, part.stop), cursor)
@@ -220,6 +225,7 @@ class _Reading:
         finally:
             self.disk_bytes = self._disk_bytes(cursor.progress)
             await cursor.aclose()
+        self._tell_what_is_kept(is_over=is_over)
         return broke_off
 
     async def _read(self, rows: AsyncGenerator[Item, None], cursor: Cursor) -> bool:
@@ -240,6 +246,8 @@ class _Reading:
         """Have every judge look at *item*, together with the others in its block if it is of several files."""
         parts = [self._placed(number, part) for number, part in by_file(item, self._source.bases)]
         counts: Sequence[int] = ()
+        for part, place in parts:
+            self._keep(place, part)
         for judge in self._judges.values():
             together = judge.take_together(item, parts) if len(parts) > 1 else None
             counts = [judge.take(*part) for part in parts] if together is None else together
@@ -247,6 +255,29 @@ class _Reading:
             file = self._files[place.file - self._part.file]
             base = part.start - place.at
             file.lines, file.end, file.last_line = file.lines + lines, part.end - base, last_row(part) - base
+
+    def _keep(self, place: Place, item: Item) -> None:
+        if self._keeps is not None and is_worth_keeping(self._source.files[place.file - self._part.file]):
+            self._keeps.keep(place.file, item, item.start - place.at)
+
+    def _tell_what_is_kept(self, *, is_over: bool) -> None:
+        """All rows that have come were kept: of every file to its end, but for the last one where this has not come to the end."""
+        if self._keeps is None:
+            return
+        part, bases, end = self._part, self._source.bases, self._source.end
+        ends = dict(enumerate(bases[1:]))
+        if is_over and part.stop == END and end is not None:
+            ends[len(bases) - 1] = end
+        for number, file in self._files.items():
+            if not is_worth_keeping(self._source.files[number]):
+                continue
+            start = part.start if number == 0 else 0
+            if part.files == 1 and is_over and part.stop != END:
+                self._keeps.covers(part.file, start, part.stop, is_end=False)
+            elif number in ends and (is_over or number < max(self._files)):
+                self._keeps.covers(part.file + number, start, ends[number] - bases[number], is_end=True)
+            else:
+                self._keeps.covers(part.file + number, start, file.end, is_end=False)
 
     def _placed(self, number: int, item: Item) -> tuple[Item, Place]:
         file = self._files.setdefault(number, _File())

@@ -6,6 +6,8 @@ from bulkup.sources.decompress import Compression
 from bulkup.sources.format import Access, Cutter, Format, Reader, SourceFile, Unit
 from bulkup.sources.inspection import inspect
 from bulkup.sources.json_path import path_of
+from bulkup.sources.kept_rows import KeptRows
+from bulkup.sources.kept_source import KeptSource, is_worth_keeping
 from bulkup.sources.locators import STDIN, listed_in, resolve
 from bulkup.sources.looked import LookedInto, looked_into
 from bulkup.sources.opening import open_files, open_source
@@ -29,6 +31,8 @@ __all__ = [
     "Format",
     "Held",
     "Item",
+    "KeptRows",
+    "KeptSource",
     "Kind",
     "LookedInto",
     "PlaceAccess",
@@ -44,6 +48,7 @@ __all__ = [
     "inspect",
     "is_many",
     "is_remote",
+    "is_worth_keeping",
     "kind_of_type",
     "listed_in",
     "looked_into",
