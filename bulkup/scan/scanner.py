@@ -268,7 +268,7 @@ class _Reading:
         ends = dict(enumerate(bases[1:]))
         if is_over and part.stop == END and end is not None:
             ends[len(bases) - 1] = end
-        for number, file in self._files.items():
+        for number in range(part.files) if is_over else sorted(self._files):
             if not is_worth_keeping(self._source.files[number]):
                 continue
             start = part.start if number == 0 else 0
@@ -277,7 +277,7 @@ class _Reading:
             elif number in ends and (is_over or number < max(self._files)):
                 self._keeps.covers(part.file + number, start, ends[number] - bases[number], is_end=True)
             else:
-                self._keeps.covers(part.file + number, start, file.end, is_end=False)
+                self._keeps.covers(part.file + number, start, self._files[number].end, is_end=False)
 
     def _placed(self, number: int, item: Item) -> tuple[Item, Place]:
         file = self._files.setdefault(number, _File())
