@@ -40,6 +40,9 @@ _FIRST_SHOWN_S, _SHOWN_EVERY_S = 0.5, 0.25
 _OF_SLOW_BYTES = 1024**3
 """So much is looked at of what is not on a local disk, or goes through the user's function, unless the user says otherwise."""
 
+_KEPT_WHOLE_BYTES = 1024**3
+"""On disk: of so much, packed as it may be, the rows are likely to have room where they are kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class RowAt:
@@ -160,12 +163,13 @@ class _Scanning:
         self._is_whole = is_whole
         self._max_row_bytes = lanes[0].chosen.run.max_row_bytes
         self._progress = _Progress(run, parts if not is_whole else None)
+        self._has_function = any(lane.chosen.rows.function is not None for lane in lanes)
         self._here = ThisHand(
             source,
             self._max_row_bytes,
             self._progress.reached,
             goes_on=not is_whole,
-            runs_user_code=any(lane.chosen.rows.function is not None for lane in lanes),
+            runs_user_code=self._has_function,
             keeps=run.kept_rows,
         )
 
@@ -193,14 +197,19 @@ class _Scanning:
         """The run's workers; or some for the scan alone, where the run has none: a check, or packed files. Raises
         `UsageProblem`."""
         run = self._run
-        if run.workers.near or len(self._parts) == 1:
+        if run.workers.near or len(self._parts) == 1 or self._keeps_all:
             return run.workers
         workers = RunWorkers(say=lambda lane, text: run.say(text, lane), on_quota=lambda _lane, _headers: None)
         count = min(hand_count(run.wish.upload.settings.workers, self._source), len(self._parts))
         if count > 1:
-            prints = any(lane.chosen.rows.function is not None for lane in self._lanes)
-            await workers.start(count, stack, keep_fds=(), prints=prints)
+            await workers.start(count, stack, keep_fds=(), prints=self._has_function)
         return workers
+
+    @property
+    def _keeps_all(self) -> bool:
+        """Whether this process keeps what it scans: it decodes once then, where two would decode twice."""
+        is_small = sum(file.size or 0 for file in self._source.files) <= _KEPT_WHOLE_BYTES
+        return self._run.kept_rows is not None and is_small and not self._has_function
 
     def _workers(self, workers: RunWorkers, lanes: Mapping[str, ScannedLane]) -> list[Hand]:
         if len(self._parts) == 1:
