@@ -104,10 +104,13 @@ class KeptCursor:
         return max(self._progress, self._opened.progress if self._opened is not None else 0)
 
     async def peek(self) -> Item | None:
-        if not self._is_kept(self._at(0)):
-            return await self._own.peek()
-        async with aclosing(self.read(0, _BEHIND)) as rows:
-            return await anext(rows, None)
+        place = self._at(0)
+        while self._is_kept(place):
+            async with aclosing(self._from_kept(place, place.base + place.to)) as items:
+                if (item := await anext(items, None)) is not None:
+                    return item
+            place = self._at(place.base + place.to)
+        return await self._own.peek()
 
     async def more(self, position: int) -> bool:
         if self._source.any_range:

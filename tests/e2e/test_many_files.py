@@ -13,7 +13,7 @@ import pytest
 
 from bulkup.emulator import Spawned
 from bulkup.run.interrupt import Interrupt
-from bulkup.sources import inputs
+from bulkup.sources import inputs, kept_source
 from bulkup.sources.format import SourceFile
 from tests.e2e.harness import Bench, as_collinear, canonical, gsm8k_rows, write_rows
 
@@ -49,6 +49,7 @@ async def test_shards_that_are_done_are_not_read_again(
         return real(file)
 
     monkeypatch.setattr(inputs, "open_file", recorded)
+    monkeypatch.setattr(kept_source, "open_file", recorded)
     first = await bench.run(lane, source=source, scan=scan, interrupt=interrupt)
     assert first.exit_code == 130
     landed = bench.stored("collinear")
