@@ -3,7 +3,7 @@
 Tiles are planned in order; where that helps, some are read ahead. A tile of a plain file is first read without being
 held: if it is clean and fits into one request, its chunk is sent straight from the file later. Otherwise the tile is read once
 more into memory, in as many even chunks as it needs. What cannot be read twice is held as it was read until its chunks are
-planned and sent.
+planned and sent. A tile of many small files is held at once where there is room.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ from bulkup.flow.prepared import Items, Prepared, listed
 from bulkup.flow.reject_lines import reject_lines
 from bulkup.flow.tiling import Limits
 from bulkup.light_dataclass import dataclass
-from bulkup.model import Block, LongRow
+from bulkup.model import BLOCK_BYTES, Block, LongRow
 from bulkup.settings.config import OnDoubt
+from bulkup.sources import Source
 
 __all__ = ["Preparer"]
+
+_MANY = 16
 
 UNPLANNED = 64
 """How many drafts and tiles may wait for a second chunk before the source is taken to need several."""
@@ -93,6 +96,7 @@ class Preparer:
         self._names_are_settled = not destination.policy.has_dataset_per_chunk
         self._is_family = False
         self._expect_clean = source.verbatim
+        self._opens_much = _opens_much(source)
         self._bases = BasesKept(source, lane.journal, lane.clock.monotonic)
         self.unreadable: SourceUnreadable | None = None
 
@@ -209,13 +213,14 @@ class Preparer:
     async def _read_tile(
         self, tile: _Tile, out: MemoryObjectSendStream[Prepared], turn: anyio.Event, next_turn: anyio.Event
     ) -> _Read:
-        """One tile: not held if its own bytes can be sent, else held if it fits into one request.
+        """One tile: not held if its own bytes can be sent, else held if it fits into one request. One of very many files is held
+        where there is room: to open them once more for the sending would take longer.
 
         Memory is taken by the tiles in turn, since a later one must not wait for an earlier one with what that one needs; and a
         source that is only read forwards is read by them in turn.
         """
         try:
-            if self._expect_clean:
+            if self._expect_clean and not (self._opens_much and self._reading.has_room(self._tile_holds)):
                 drafted = await self._executors.clean(tile.span)
                 if drafted is not None:
                     await turn.wait()
@@ -341,3 +346,9 @@ async def _either(turn: anyio.Event, ahead: Sequence[asyncio.Task[_Read]]) -> No
             await asyncio.wait({waiting, ahead[0]}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiting.cancel()
+
+
+def _opens_much(source: Source) -> bool:
+    """Whether its files are so many and so small that to open one takes about as long as to read it."""
+    count, size = len(source.files), source.size
+    return source.verbatim and count >= _MANY and size is not None and size < count * BLOCK_BYTES

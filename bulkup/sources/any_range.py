@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
@@ -67,21 +67,19 @@ class AnyRangeSource:
         self.block_bytes = min(block_bytes, max_row_bytes)  # so a row inside a block of several is never too long
         *bases, self.size = accumulate((file.length or 0 for file in files), initial=0)
         self.bases: tuple[int, ...] = tuple(bases)
-        self._small = [
-            it and not file.bom and (file.length or 0) <= self.block_bytes
-            for it, file in zip(are_verbatim, files, strict=True)
+        self._ends = (*bases[1:], self.size)
+        self._large = [
+            number
+            for number, (it, file) in enumerate(zip(are_verbatim, files, strict=True))
+            if not it or file.bom or (file.length or 0) > self.block_bytes
         ]
+        self._large.append(len(files))
 
     def small_ones(self, index: int, stop: int) -> int:
         """How many files from number *index* on are read together: small ones that end before *stop*, up to a block in all."""
-        bases, small, number, end = self.bases, self._small, index, self.bases[index]
-        most = min(stop, end + self.block_bytes)
-        while number < len(small) and small[number]:
-            end = bases[number + 1] if number + 1 < len(bases) else self.size
-            if end > most:
-                break
-            number += 1
-        return number - index
+        most = min(stop, self.bases[index] + self.block_bytes)
+        large = self._large[bisect_left(self._large, index)]  # the next one
+        return max(min(bisect_right(self._ends, most, index), large) - index, 0)
 
     @property
     def end(self) -> int:

@@ -127,8 +127,9 @@ def _in_folder(folder: str, selection: Selection) -> Listed:
         below += sorted(folders, key=natural_key, reverse=True)
     listed = Listed()
     refuse_table(folder, found)
+    before = os.path.join(folder, "")  # noqa: PTH118
     for path in sorted(without_companions(found), key=natural_key):
-        listed.sort(path, selection.wants(path), os.path.join(folder, path))  # noqa: PTH118
+        listed.sort(path, selection.wants(path), before + path)
     if not listed.taken:
         there = f"; passed over: {some_of(listed.passed)}" if listed.passed else ""
         raise UsageProblem(f"{folder}: there is no file in this folder that may hold rows{there}")

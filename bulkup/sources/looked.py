@@ -78,10 +78,10 @@ def file_of(known: LookedInto, reading: Reading, entry: Entry | None) -> SourceF
 
 
 def _is_simple(file: SourceFile) -> bool:
+    if file.remote is None and file.compression is Compression.NONE:
+        return False
     one = file.format
     has_more = file.detail is not None or file.member is not None or one.length is not None or one.agree is not None
     if has_more or one not in formats() or not file.size or not file.uri.isprintable():
         return False
-    if file.remote is not None:
-        return file.remote.version is not None and file.remote.ranges
-    return file.compression is not Compression.NONE
+    return file.remote is None or (file.remote.version is not None and file.remote.ranges)

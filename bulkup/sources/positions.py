@@ -19,18 +19,17 @@ def file_at(position: int, bases: Sequence[int]) -> tuple[int, int]:
 
 def by_file(item: Item, bases: Sequence[int]) -> Iterator[tuple[int, Item]]:
     """The rows of *item* file by file, each with the file's number. *bases*: where the files begin."""
-    number = max(bisect_right(bases, item.start) - 1, 0)
-    start = item.start
-    while number + 1 < len(bases) and bases[number + 1] < item.end:
-        stop = bases[number + 1]
+    first = max(bisect_right(bases, item.start) - 1, 0)
+    last = bisect_left(bases, item.end, first + 1) - 1
+    if first >= last:
+        yield first, item
+        return
+    assert isinstance(item, Block), "a long row is of one file"
+    data, behind = item.data, item.start
+    stops = (*bases[first + 1 : last + 1], item.end)
+    for number, start, stop in zip(range(first, last + 1), (behind, *stops), stops, strict=False):
         if start < stop:
-            assert isinstance(item, Block), "a long row is of one file"
-            yield number, Block(item.data[start - item.start : stop - item.start], start, stop)
-        number, start = number + 1, stop
-    if start > item.start:
-        assert isinstance(item, Block), "a long row is of one file"
-        item = Block(item.data[start - item.start :], start, item.end)
-    yield number, item
+            yield number, Block(data[start - behind : stop - behind], start, stop)
 
 
 def cut_at(item: Item, position: int) -> tuple[Item | None, Item | None]:

@@ -75,7 +75,7 @@ class Selection:
         """Whether the patterns alone let the file at *path* through."""
         if self.include and not _matches(path, self.include):
             return False
-        return not _matches(path, self.exclude)
+        return not (self.exclude and _matches(path, self.exclude))
 
     def enters(self, folder: str) -> bool:
         """Whether the folder at that path below the first is gone into."""
@@ -105,7 +105,7 @@ class Listed:
 
 def by_name(path: str) -> Wanted:
     """What the name of the file at *path* says of it."""
-    name = posixpath.basename(path)
+    name = path[path.rfind("/") + 1 :]
     dot = name.find(".")
     return _by_ending(f"a{name[dot:]}" if dot > 0 else name)  # of very many files most end alike
 

@@ -38,11 +38,11 @@ async def contents_of(files: Sequence[SourceFile]) -> list[bytes]:
 
 def _are_cached(files: Sequence[SourceFile], sizes: Sequence[int], held: bytearray, nowait: int) -> bool:
     """Whether all bytes were there, without a wait; they are in *held* then."""
-    at = 0
+    at, flags = 0, os.O_RDONLY | os.O_CLOEXEC
     with memoryview(held) as view:
         for file, size in zip(files, sizes, strict=True):
             try:
-                fd = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+                fd = os.open(file.uri, flags)
             except OSError:
                 return False
             try:
@@ -97,11 +97,12 @@ def _whole(file: SourceFile, fd: int) -> bytes:
 def _pieces(sizes: Sequence[int], held: bytearray) -> list[bytes]:
     found: list[bytes] = []
     begin = at = 0
-    for size in sizes:
-        at += size
-        if size and held[at - 1] != _BREAK:
-            found.append(bytes(held[begin:at]))
-            begin = at
-    if begin < at:
-        found.append(bytes(held[begin:]))
+    with memoryview(held) as view:
+        for size in sizes:
+            at += size
+            if size and held[at - 1] != _BREAK:
+                found.append(bytes(view[begin:at]))
+                begin = at
+        if begin < at:
+            found.append(bytes(view[begin:]))
     return found

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -233,6 +235,33 @@ def test_one_chunk_in_all_bears_the_name(content: bytes, names: list[str], kind:
     first, again = run([content], Setting(20, 100), kind)
     assert [m.chunk.name for m in first.made] == names
     assert [m.chunk.name for m in again.made] == names
+
+
+@pytest.mark.parametrize(
+    ("count", "tiles", "room_for", "opened"),
+    [(20, 1, 1, [2] * 20), (3, 1, 1, [4] * 3), (40, 2, 2, [2] * 40), (40, 2, 1, [2] * 20 + [4] * 20)],
+)
+async def test_many_small_files_are_held_where_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count: int, tiles: int, room_for: int, opened: list[int]
+) -> None:
+    """Each is opened when it is looked into and to plan it, and once for each sending, of which there are two here, if not held.
+    The first tile is held until there is a second one, which gives it its name."""
+    paths = write_source(tmp_path, [b'{"t":"%02d"}\n{"t":"second"}\n' % number for number in range(count)], "plain")
+    opens = Counter[str]()
+
+    def counting(path: Any, *how: Any, **more: Any) -> int:
+        opens[str(path)] += 1
+        return _open(path, *how, **more)
+
+    monkeypatch.setattr(os, "open", counting)
+    tile = count // tiles * Path(paths[0]).stat().st_size
+    found = await plan(MemoryJournal(), paths, Setting(tile, 2000, block_bytes=300, memory=room_for * 2000))
+    assert [m.chunk.verbatim for m in found.made] == [True] * tiles
+    assert [opens[path] for path in paths] == opened
+    assert found.budget.held_bytes == 0
+
+
+_open = os.open
 
 
 def test_nothing_good_makes_no_chunk() -> None:
