@@ -41,8 +41,11 @@ LEAVE_S = 25.0
 WAS_LOST = 76
 """How a worker's process ends that was at work, and has lost its run. No other program sees it."""
 
-AGAIN_S, AGAIN_AT_MOST_S = 0.5, 2.0
-"""How long a worker waits before it goes there again: twice as long each time."""
+AGAIN_S, AGAIN_AT_MOST_S = 0.1, 2.0
+"""How long a worker waits before it goes there again: twice as long each time. Until it has come, the run works without it."""
+
+KNOCK_AGAIN_S = 0.5
+"""How long an address that has failed is left alone while others do not answer."""
 
 NEXT_S = 1.0
 """How long an address may take to answer before the next one is tried too."""
@@ -246,7 +249,7 @@ class _Doors:
             finally:
                 self._knocking.discard(place)
                 self._failed[place].set()
-            await asyncio.sleep(AGAIN_S if len(self._failed) > 1 else 0)
+            await asyncio.sleep(KNOCK_AGAIN_S if len(self._failed) > 1 else 0)
             if not self._knocking:
                 return None
 

@@ -40,6 +40,7 @@ class Opened:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joining_module, "NEXT_S", 0.02)
     monkeypatch.setattr(joining_module, "AGAIN_S", 0.02)
+    monkeypatch.setattr(joining_module, "KNOCK_AGAIN_S", 0.02)
 
 
 async def test_a_machine_that_does_not_answer_keeps_no_worker_from_the_one_that_takes_over() -> None:
