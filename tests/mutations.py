@@ -45,6 +45,7 @@ DOOR = "tests/workers/test_door.py"
 TAKEOVER = "tests/journal/test_takeover.py"
 POSTGRES = "tests/journal/test_postgres.py"
 CONTRACT = "tests/journal/test_contract.py"
+KEPT = ("tests/sources/test_kept.py", "tests/scan/test_kept.py")
 OPTIONS = "tests/cli/test_options.py::test_one_entry_is_enough"
 
 
@@ -61,6 +62,30 @@ class Mutation:
 
 
 MUTATIONS = (
+    Mutation(
+        rule="kept rows",
+        what="a block of kept rows is handed out whole, however the range ends",
+        file="bulkup/sources/kept_rows.py",
+        old="wanted, _ = cut_at(item, base + stop) if item is not None else (None, None)",
+        new="wanted = item",
+        tests=KEPT,
+    ),
+    Mutation(
+        rule="kept rows",
+        what="what could not be kept counts as kept",
+        file="bulkup/sources/kept_rows.py",
+        old="stop, is_end = (stop, is_end) if file.lost == inf else (min(stop, int(file.lost)), False)",
+        new="pass",
+        tests=KEPT,
+    ),
+    Mutation(
+        rule="kept rows",
+        what="a file that is gone is not noticed where its rows are kept",
+        file="bulkup/sources/kept_source.py",
+        old="            os.close(open_file(file))",
+        new="            pass",
+        tests=KEPT,
+    ),
     Mutation(
         "far workers",
         "a lost worker's requests are in doubt before its lease is over",
