@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack, aclosing
+from contextlib import AsyncExitStack, ExitStack, aclosing, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -15,7 +15,7 @@ import msgspec
 import orjson
 
 from bulkup.account.finished import Event
-from bulkup.errors import JournalUnusable, LocalDisk, SourceChanged
+from bulkup.errors import BulkupError, JournalUnusable, LocalDisk, SourceChanged
 from bulkup.event import Note
 from bulkup.journal import Journal, Lock, every_chunk
 from bulkup.journal.facts import AGREED, FILES, PLAN, PLANNED_WHOLE, UNREADABLE, FileRecord
@@ -233,6 +233,9 @@ def _set_aside(folder: RunFolder, address: str | None, epoch: int) -> Path:
     try:
         folder.path.rename(kept)
     except OSError as error:
+        if address is not None:
+            with suppress(BulkupError):
+                rename_run(address, kept.name, folder.run_id, epoch)
         raise LocalDisk(f"{folder.path} cannot be renamed to {kept.name}: {error.strerror}") from error
     return kept
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkup.chunk import ChunkState, Evidence
-from bulkup.errors import BulkupError, RunLocked
+from bulkup.errors import BulkupError, LocalDisk, RunLocked
 from bulkup.flow.lane import recovered
 from bulkup.journal.facts import FAR_LEASE_S
 from bulkup.journal.postgres import lease as leases
@@ -27,6 +28,8 @@ from bulkup.journal.postgres.logs import IDS, begin_log
 from bulkup.journal.postgres.runs import discard_run, has_run, rename_run
 from bulkup.journal.postgres.wanted import Wanted
 from bulkup.journal.state_files import make_folder
+from bulkup.run.changed_source import _set_aside
+from bulkup.run.folder import RunFolder
 from tests.journal.chunks import LANE, NUMBERS, chunk, ids_line
 from tests.journal.postgres_server import postgres_server, unique
 
@@ -287,3 +290,24 @@ async def test_a_process_of_an_old_epoch_changes_nothing(tmp_path: Path, monkeyp
         assert has_run(address, name)
         rename_run(address, name, "other", 2)
         assert has_run(address, "other")
+
+
+async def test_a_run_that_is_set_aside_takes_a_name_that_is_free_everywhere(tmp_path: Path) -> None:
+    """Another machine may have set the run aside before; and where the folder stays, so does the name."""
+    name, address = unique(), postgres_server().address()
+    for machine in ("a", "b"):
+        folder = RunFolder(tmp_path / machine / name)
+        folder.path.parent.mkdir()
+        with opened(folder.path, name) as journal:
+            await journal.lane(LANE).plan([chunk(0)])
+        set_aside = partial(_set_aside, folder, address, journal.authority.epoch)
+        if machine == "b":
+            folder.path.rename(tmp_path / "away")
+            with pytest.raises(LocalDisk, match="cannot be renamed"):
+                set_aside()
+            assert has_run(address, name)
+            (tmp_path / "away").rename(folder.path)
+        assert set_aside().name == (f"{name}.1" if machine == "a" else f"{name}.2")
+        assert not has_run(address, name)
+    assert has_run(address, f"{name}.1")
+    assert has_run(address, f"{name}.2")
