@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 __all__ = ["as_dict", "dataclass", "replace"]
 
+_AS_THEY_ARE = (str, int, float, bool, type(None))
 _set = object.__setattr__
 _NAMES: dict[type, tuple[str, ...]] = {}
 
@@ -44,6 +45,8 @@ def as_dict(value: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if value.__class__ in _AS_THEY_ARE:
+        return value
     match value:
         case str() | int() | float() | None:
             return value

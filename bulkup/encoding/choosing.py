@@ -115,6 +115,9 @@ def choose_for(rows: Sequence[_Row], target: Target, turns: str | None, of_what:
 
 def _most_fit(rows: Sequence[_Row], name: str, target: Target, turns: str | None) -> bool:
     """Whether `LEAST_PERCENT` of *rows* are in the shape of the preset *name*."""
+    if name == "identity" and isinstance(target.rows, FixedRows):
+        needed = frozenset(target.rows.required)
+        return sum(not needed <= row.keys() for row in rows) * 100 <= (100 - LEAST_PERCENT) * len(rows)
     misses = 0
     for row in rows:
         misses += missing_in(row, name, target, turns) is not None

@@ -6,11 +6,11 @@ from math import inf
 
 __all__ = ["Race"]
 
-_TURNS = 4
+_TURNS = 12
 """So many large blocks each way gets at most. Its best time counts: what else runs on the machine only makes a block slower."""
 
-_CLEARLY = 2
-"""What takes so many times as long, twice, needs no more turns."""
+_CLEARLY = 2.5
+"""A decoder that takes so many times as long needs no more turns."""
 
 
 class Race:
@@ -33,6 +33,6 @@ class Race:
         self._best[who] = min(self._best[who], seconds / size)
         self._turns += 1
         shortcuts, decoders = self._best
-        is_clear = self._turns >= 4 and decoders >= _CLEARLY * shortcuts
-        if is_clear or self._turns == 2 * _TURNS:
+        is_clear = decoders >= _CLEARLY * shortcuts
+        if (is_clear and self._turns > 1) or self._turns == 2 * _TURNS:
             self.is_over, self.shortcut_lost = True, decoders < shortcuts

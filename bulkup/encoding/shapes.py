@@ -221,7 +221,7 @@ def without_nulls(turns: Any, declared: Sequence[str]) -> Any:
         return turns
     return [
         {key: value for key, value in turn.items() if value is not None or key in declared}
-        if isinstance(turn, dict)
+        if isinstance(turn, dict) and None in turn.values()
         else turn
         for turn in turns
     ]

@@ -96,7 +96,9 @@ def mounted_at(mounts: str, path: str) -> Filesystem:
         fields, kinds = front.split(), back.split()
         if len(fields) < 6 or not kinds:
             continue
-        mount = fields[4].encode("latin-1", "replace").decode("unicode_escape")  # a blank is \040
+        mount = fields[4]
+        if "\\" in mount:  # a blank is \040
+            mount = mount.encode("latin-1", "replace").decode("unicode_escape")
         inside = path == mount or path.startswith(mount.rstrip("/") + "/")
         if inside and len(mount) >= longest:  # of two at one place the later one hides the other
             options = frozenset(fields[5].split(",")) | frozenset(kinds[2].split(",") if len(kinds) > 2 else ())

@@ -35,7 +35,7 @@ def _elapsed_s() -> float:
 def _boot() -> str | None:
     """What tells this boot, and this namespace's idea of it, from all others (Linux); None where nothing does."""
     with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         namespace = Path("/proc/self/ns/time")
         return f"{boot} {namespace.readlink() if namespace.is_symlink() else ''}".strip()
     return None

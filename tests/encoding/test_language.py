@@ -268,18 +268,18 @@ def raced(took: list[float], monkeypatch: pytest.MonkeyPatch) -> tuple[Clock, Bl
 @pytest.mark.parametrize(
     ("took", "is_used"),
     [
-        pytest.param([1.0, 1.5] * 4, True, id="faster"),
-        pytest.param([2.0, 1.0] * 4, False, id="slower"),
-        pytest.param([9.0, 1.5, 9.0, 1.5, 9.0, 1.5, 1.0, 1.5], True, id="disturbed three times"),
-        pytest.param([1.5, 2.9, 1.5, 2.9, 1.5, 1.0, 1.5, 1.2], False, id="the decoder disturbed twice"),
-        pytest.param([1.0, 2.0] * 2, True, id="clearly faster"),
-        pytest.param([1.0, 1.0] * 4, True, id="the same"),
+        pytest.param([1.0, 1.5] * 12, True, id="faster"),
+        pytest.param([2.0, 1.0] * 12, False, id="slower"),
+        pytest.param([9.0, 1.5] * 11 + [1.0, 1.5], True, id="disturbed eleven times"),
+        pytest.param([1.5, 3.7] * 11 + [1.5, 1.2], False, id="the decoder disturbed eleven times"),
+        pytest.param([1.0, 2.6], True, id="clearly faster"),
+        pytest.param([1.0, 1.0] * 12, True, id="the same"),
     ],
 )
 def test_the_faster_of_shortcut_and_decoder_is_used(
     took: list[float], is_used: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They take turns with the first large blocks, four times each at most; the best time of each counts."""
+    """They take turns with the first large blocks, twelve times each at most; the best time of each counts."""
     clock, encoder = raced(took, monkeypatch)
     assert clock.left == []
     assert (encoder._shortcut(orjson.dumps(FLAT)) is not None) is is_used
