@@ -474,3 +474,25 @@ def test_of_a_large_batch_polars_sees_only_the_part(monkeypatch: pytest.MonkeyPa
     assert len(taken["m"].values) == 6
     assert len(taken["m"].values.field("content").values) == 6
     assert len(taken["s"].field("l").values) == 2
+
+
+def test_all_that_stands_before_damage_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    table = pa.table({"n": list(range(3000)), "text": [f"{n} " * 400 for n in range(3000)]})
+    pa.parquet.write_table(table, path, row_group_size=1000, compression="none", use_dictionary=False)
+    metadata = pa.parquet.ParquetFile(path).metadata
+    begin = metadata.row_group(2).column(1).data_page_offset
+    data = bytearray(path.read_bytes())
+    data[begin : begin + 64] = b"\xff" * 64
+    path.write_bytes(data)
+
+    async def read() -> int:
+        cursor, count = open_source([str(path)], max_row_bytes=1 << 20).cursor(), 0
+        with pytest.raises(SourceUnreadable, match="from row 2,001 on"):
+            async for item in cursor.read(0, 1 << 60):
+                assert isinstance(item, Block)
+                count += item.data.count(b"\n")
+        await cursor.aclose()
+        return count
+
+    assert asyncio.run(read()) == 2000

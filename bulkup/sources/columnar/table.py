@@ -116,20 +116,33 @@ class TableReader:
             return
         loop = asyncio.get_running_loop()
         walk = await anyio.to_thread.run_sync(self._walk_at, row)
-        under_way = [loop.run_in_executor(None, self._blocks, walk, last)]
+        under_way: list[asyncio.Future[Any]] = [loop.run_in_executor(None, self._batch, walk, last)]
+        blocks: Sequence[Block] = ()
         try:
-            while under_way:
-                await asyncio.wait(under_way)  # if this is cancelled, the walk is still under way
-                blocks = under_way.pop().result()
-                if walk.row < last:  # while these are worked on, the next are made
-                    under_way.append(loop.run_in_executor(None, self._blocks, walk, last))
+            while under_way or blocks:
+                # while these are worked on, the next ones are made of a batch, and behind them a batch is read
+                fault = made = None
+                if under_way:
+                    try:
+                        row, batch = await _done(under_way)
+                    except SourceUnreadable as error:
+                        fault = error  # what came before it is handed out first
+                    else:
+                        if walk.row < last:
+                            under_way.append(loop.run_in_executor(None, self._batch, walk, last))
+                        made = loop.run_in_executor(None, self._blocks, row, batch)
+                        under_way.insert(0, made)
                 for block in blocks:
                     yield block
+                if fault is not None:
+                    raise fault
+                blocks = await _done(under_way) if made is not None else ()
         finally:
             if under_way:
                 await asyncio.wait(under_way)
-                under_way[0].exception()
-            else:
+                for future in under_way:
+                    future.exception()
+            elif not blocks:
                 self._park(walk)
 
     def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
@@ -163,10 +176,14 @@ class TableReader:
             while len(self._parked) > _PARKED:
                 self._parked.pop(next(iter(self._parked)))
 
-    def _blocks(self, walk: Walk, last: int) -> Sequence[Block]:
-        """The next rows as blocks."""
-        row, step = walk.row, self._table.step
-        batch = self._sure(row, lambda: walk.next(last - row))
+    def _batch(self, walk: Walk, last: int) -> tuple[int, Any]:
+        """The next rows before *last*, with the number of the first."""
+        row = walk.row
+        return row, self._sure(row, lambda: walk.next(last - row))
+
+    def _blocks(self, row: int, batch: Any) -> Sequence[Block]:
+        """The rows of *batch*, of which the first has the number *row*, as blocks."""
+        step = self._table.step
         maker = LineMaker(batch.schema, self._table.names)
         lines = self._sure(row, lambda: maker.lines(batch))
         self._made_bytes += len(lines)
@@ -185,6 +202,12 @@ class TableReader:
             where = f"{self._file.uri}: cannot be read from row {row + 1:,} on"
             raise SourceUnreadable(f"{where} ({_first_line(found)}); what came before has been read") from found.why
         return found
+
+
+async def _done(under_way: list[asyncio.Future[Any]]) -> Any:
+    """What the first of *under_way* gives. It is no longer one of them then; while it is waited for, it is."""
+    await asyncio.wait(under_way[:1])
+    return under_way.pop(0).result()
 
 
 def _cut(lines: bytes, begin: int, step: int, block_bytes: int) -> Sequence[Block]:
