@@ -425,7 +425,7 @@ def test_a_renewal_runs_from_before_it_was_asked_for(tmp_path: Path, monkeypatch
     with opened(tmp_path, name, lease_s=1.0) as journal:
         stop_renewing(journal, name)
 
-        def connect_once(address: str) -> Any:
+        def connect_once(address: str, **_: Any) -> Any:
             assert not renewed.is_set()
             made = connect(address)
             whole = made.execute

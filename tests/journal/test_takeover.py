@@ -185,6 +185,19 @@ def test_silence_is_time_in_which_the_database_answered(steps: Steps, lease_s: f
             assert not silence.is_over(other)
 
 
+def test_a_renewal_that_hangs_is_given_up_before_the_holder_counts_as_silent(tmp_path: Path) -> None:
+    """A way to the database that is lost without a word: the next one is tried in time."""
+    with opened(tmp_path, unique(), lease_s=25.0) as journal:
+        lease = journal.authority
+        assert isinstance(lease, Lease)
+        with lease._connected() as db:
+            chosen = db.info.get_parameters()
+            (statement,) = db.execute("SHOW statement_timeout").fetchone()
+    assert (chosen["tcp_user_timeout"], chosen["connect_timeout"], statement) == ("2500", "3", "3500ms")
+    renewed_every_s, hangs_s, pause_s, connects_s = 5.0, 3.5, 1.0, 3.0
+    assert renewed_every_s + hangs_s + pause_s + connects_s <= 25.0 * leases.SILENT_SHARE
+
+
 # --- what is left to who was taken over -------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from typing import Any
 
@@ -23,7 +24,7 @@ CONNECT_S = 10
 IDLE_S = 10
 """The database ends a transaction that says nothing for so long: a process that was stopped in one keeps nobody out."""
 
-_SILENT_MS = 10_000
+SILENT_S = 10.0
 """A connection on which nothing is acknowledged for so long is given up."""
 
 _OUTAGES = ("08", "53", "57", "40", "55P03", "25006", "25P03", "58")
@@ -55,19 +56,20 @@ def _psycopg() -> Any:
     return psycopg
 
 
-def connect(address: str, *, called: str = "bulkup") -> Connection:
+def connect(address: str, *, called: str = "bulkup", silent_s: float = SILENT_S) -> Connection:
     """A connection to *address* (as it is shown), every statement a transaction of its own, durable when it returns. *called*:
-    how the database shows it. Raises as psycopg does; `UsageProblem` where that is not installed."""
+    how the database shows it. It is given up where nothing is acknowledged for *silent_s*. Raises as psycopg does; `UsageProblem`
+    where that is not installed."""
     psycopg = _psycopg()
     connection = psycopg.connect(
         full_address(address),
         autocommit=True,
-        connect_timeout=CONNECT_S,
+        connect_timeout=min(CONNECT_S, math.ceil(silent_s)),
         application_name=called,
         keepalives_idle=5,
         keepalives_interval=2,
         keepalives_count=3,
-        tcp_user_timeout=_SILENT_MS,
+        tcp_user_timeout=int(silent_s * 1000),
     )
     if connection.pgconn.password:
         remember_secret(connection.pgconn.password.decode("utf-8", "replace"))

@@ -429,8 +429,9 @@ class Lease:
         self._give_back(db)
 
     def _connected(self) -> Connection:
-        db = connect(self._address)
-        db.execute(f"SET statement_timeout = {int(self._lease_s * 1000 / RENEWALS) + 1000}")
+        # a connection that hangs is noticed, and another made, before this process is taken for silent
+        db = connect(self._address, silent_s=max(1.0, self._lease_s / RENEWALS / 2))
+        db.execute(f"SET statement_timeout = {int(self._lease_s * 1000 / RENEWALS / 2) + 1000}")
         return db
 
     def _give_back(self, db: Connection) -> None:
