@@ -9,9 +9,10 @@ from contextlib import aclosing
 from itertools import accumulate
 from typing import NamedTuple, cast
 
+from bulkup.errors import SourceUnreadable
 from bulkup.model import BLOCK_BYTES, Block
 from bulkup.sources.format import Reader, RemoteReader, SourceFile
-from bulkup.sources.positions import by_file, file_at
+from bulkup.sources.positions import before_the_rest, by_file, file_at
 from bulkup.sources.readers import Readers
 from bulkup.sources.small_files import contents_of
 from bulkup.sources.source import Item
@@ -145,10 +146,14 @@ class AnyRangeCursor:
                         self.reached(at)
                         yield Block(data, begin, at)
                     continue
-                async with aclosing(reader.rows(wanted.begin, wanted.end)) as rows:
-                    async for item in rows:
-                        self.reached(item.end)
-                        yield item
+                try:
+                    async with aclosing(reader.rows(wanted.begin, wanted.end)) as rows:
+                        async for item in rows:
+                            self.reached(item.end)
+                            yield item
+                except SourceUnreadable as error:
+                    number, _ = file_at(wanted.base, self._source.bases)
+                    raise before_the_rest(error, len(self._source.files) - 1 - number) from error
                 soon.popleft()
                 self._readers.give_back(wanted.base)
         finally:

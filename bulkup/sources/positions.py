@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 
+from bulkup.errors import SourceUnreadable
 from bulkup.model import Block, LongRow
 from bulkup.sources.source import Item
 
-__all__ = ["by_file", "cut_at", "file_at", "last_row"]
+__all__ = ["UNREAD_ONES", "before_the_rest", "by_file", "cut_at", "file_at", "last_row"]
+
+UNREAD_ONES = re.compile(r"; what came before has been read(?:, the [0-9,]+ files? behind it .*)?\Z")
+"""What is said behind a file's fault."""
 
 
 def file_at(position: int, bases: Sequence[int]) -> tuple[int, int]:
@@ -68,4 +73,14 @@ def _cut_by_offsets(block: Block, offsets: Sequence[int], position: int) -> tupl
     return (
         Block(block.data[:behind], block.start, middle, before),
         Block(block.data[behind:], after[0], block.end, after),
+    )
+
+
+def before_the_rest(error: SourceUnreadable, behind: int) -> SourceUnreadable:
+    """*error*, which ended a file that has *behind* more files behind it."""
+    if behind <= 0:
+        return error
+    files = f"{behind:,} file{'s' * (behind != 1)}"
+    return SourceUnreadable(
+        f"{error}, the {files} behind it not: upload what was not read as a run of its own, with --append"
     )

@@ -6,13 +6,13 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
-from bulkup.errors import BulkupError, SourceChanged
+from bulkup.errors import BulkupError, SourceChanged, SourceUnreadable
 from bulkup.model import BLOCK_BYTES
 from bulkup.sources.archive_stream import SOON, FileInputs
 from bulkup.sources.format import SourceFile
 from bulkup.sources.inputs import Input
 from bulkup.sources.locators import STDIN
-from bulkup.sources.positions import cut_at, file_at, last_row
+from bulkup.sources.positions import before_the_rest, cut_at, file_at, last_row
 from bulkup.sources.source import FirstRows, Item
 from bulkup.sources.stream import Batch, DecodedStream, ReaderStream, Stream
 
@@ -223,6 +223,8 @@ class SequentialCursor:
         assert self._stream is not None
         self._pending.extend(batch.items)
         self._error = batch.error
+        if isinstance(batch.error, SourceUnreadable):
+            self._error = before_the_rest(batch.error, len(self._source.files) - 1 - self._index)
         if batch.ended:
             self._next_file()
         if self._stream is not None and self._error is None and self._stream.ready():
