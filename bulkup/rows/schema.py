@@ -13,6 +13,7 @@ from typing import Any
 
 from bulkup.errors import UsageProblem
 from bulkup.light_dataclass import dataclass
+from bulkup.settings.near import nearest
 
 __all__ = [
     "Column",
@@ -25,6 +26,7 @@ __all__ = [
     "infer_column",
     "infer_columns",
     "kind_of",
+    "misspelt",
     "words",
 ]
 
@@ -71,6 +73,10 @@ class Column:
     nullable: bool = False
 
 
+_TYPES = ("string", "integer", "boolean", "text", "characters", "double", "number", "json")
+_PERHAPS = ("strings", "int", "integers", "bool", "float", "double64", "str", "date", "datetime", "list", "struct")
+_MISSPELT = 0.75
+
 GivenType = str | Mapping[str, Any]
 _PLAIN = {Kind.STRING: Holds.STRING, Kind.INTEGER: Holds.INTEGER, Kind.BOOLEAN: Holds.BOOLEAN}
 _NUMBERS = {Kind.INTEGER, Kind.LARGE, Kind.NUMBER}
@@ -105,11 +111,21 @@ def _given(name: str, kind: GivenType) -> Column:
         kind, nullable = kind[:-1], True
     if not kind or not isinstance(kind, str | Mapping):
         raise UsageProblem(f"column {name}: a type is a name such as 'string' or a table, not {kind!r}")
+    if isinstance(kind, str) and (meant := misspelt(kind)) is not None:
+        raise UsageProblem(f"column {name}: there is no type {kind!r} (did you mean {meant}?)")
     if kind in ("text", "characters"):
         return Column(name, Holds(kind), "string", nullable)
     if kind in ("string", "integer", "boolean"):
         return Column(name, Holds(kind), kind, nullable)
     return Column(name, Holds.AS_IS, kind, nullable)
+
+
+def misspelt(kind: str) -> str | None:
+    """The type that was meant by *kind*, None where it is one, or may be one that a service has and bulkup does not know."""
+    kind = kind.removesuffix("?")
+    if kind in _TYPES or kind in _PERHAPS:
+        return None
+    return nearest(kind, _TYPES, _MISSPELT)
 
 
 def infer_columns(rows: Sequence[dict[str, Any]], nested: Nested = Nested.TEXT) -> dict[str, Column]:

@@ -25,6 +25,7 @@ from bulkup.scan.learned import Learned
 from bulkup.scan.look import known, open_to_all
 from bulkup.scan.measuring import found_of
 from bulkup.scan.seen import Place, Seen, with_row
+from bulkup.settings.near import did_you_mean
 
 __all__ = ["MOST_COLUMNS", "Widening"]
 
@@ -45,6 +46,8 @@ _WHOLE_SHARE = 0.9
 
 _FIT_ROWS = 64
 """Of each block of the sample, where that has several: rows are held against every preset one by one."""
+
+_KEYS_SAID = 12
 
 _Kinds = tuple[tuple[str, frozenset[Kind]], ...]
 
@@ -96,8 +99,29 @@ class Widening:
         order = dict.fromkeys([*first, *seen, *self.given])
         return tuple((inferred | self.given)[name] for name in order if name in inferred or name in self.given)
 
+    def _check_given(self, learned: Learned) -> None:
+        """Refuse a given column that no row has, where no row can be sent for it."""
+        if learned.rows or not learned.reasons:
+            return
+        first = max(learned.reasons, key=lambda reason: reason.count)
+        column = next((one for one in self.given.values() if one.name == first.kind[1]), None)
+        if column is None or self.plan.mapping is not None:
+            return
+        keys = list(
+            dict.fromkeys(key for block in learned.sample for row in readable_rows(block, self.plan) for key in row)
+        )
+        if keys and column.name not in keys:
+            there = f"{', '.join(keys[:_KEYS_SAID])}{' …' * (len(keys) > _KEYS_SAID)}"
+            raise UsageProblem(
+                one_line(
+                    f"{self.plan.target.name}: column {column.name}: no row has it{did_you_mean(column.name, keys)}, so none can "
+                    f"be sent. The rows have {there}. With a ? behind its type it may be absent"
+                )
+            )
+
     def found(self, learned: Learned) -> Found:
         """As `Way.found`."""
+        self._check_given(learned)
         plan = self._fitted(replace(self.plan, columns=self.columns(learned.keys)), learned.sample)
         if plan.validation is Validation.TRUST and not plan.columns and learned.reasons:
             # They would be sent, without columns.

@@ -60,6 +60,10 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ((*UP, "--workers", "100"), "--workers 100: give a whole number from 1 to 64"),
     ((*UP, "--workers", "9" * 320), f"--workers {'9' * LONGEST_VALUE}...: give a whole number from 1 to 64"),
     ((*UP, "--validation", "strict"), "--validation 'strict': give full or trust"),
+    (
+        (*UP, "--column", "score=strnig?"),
+        "--column: 'score=strnig?': there is no type 'strnig' (did you mean string?)",
+    ),
     ((*UP, "--column", "score"), "--column: 'score' is not NAME=TYPE, such as score=integer or note=string?"),
     ((*UP, "--name", ""), "--name '': a dataset's name has 1 to 200 printable characters"),
     ((*UP, "--encoding", "utf-33"),

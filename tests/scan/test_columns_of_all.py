@@ -119,6 +119,26 @@ def test_given_columns_and_a_given_schema_hold(path: Path) -> None:
     assert (found.rows, found.rejected, found.plan.columns and found.plan.columns[1].type) == (1, 2, "integer")
 
 
+def test_a_given_column_that_no_row_has_is_refused_with_the_nearest(path: Path) -> None:
+    data = lines({"age": 1, "name": "x"}, {"age": 2, "name": None})
+    with pytest.raises(
+        UsageProblem, match=r"column agee: no row has it \(did you mean age\?\), .* The rows have age, name\."
+    ):
+        scanned(path, data, columns={"agee": "integer"})
+    assert said(scanned(path, data, columns={"agee": "integer?"})) == ["age integer", "name string?", "agee integer?"]
+    assert scanned(path, data, columns={"age": "string"}).rejected == 2  # they are there, and are no strings
+
+
+@pytest.mark.parametrize(
+    ("kind", "meant"), [("strnig", "string"), ("interger?", "integer"), ("Boolean", "boolean"), ("txt", "text")]
+)
+def test_a_type_that_is_misspelt_is_refused(path: Path, kind: str, meant: str) -> None:
+    for one in (kind, {"name": "option", "item": {"name": kind}}):
+        with pytest.raises(UsageProblem, match=rf"column a: there is no type .* \(did you mean {meant}\?\)"):
+            scanned(path, lines({"a": 1}), columns={"a": one})
+    scanned(path, lines({"a": 1}), columns={"a": "float"})  # a service may have it
+
+
 def test_dropped_keys_make_no_column_and_mapped_rows_are_looked_at_as_they_are_made(path: Path) -> None:
     data = lines({"a": 1, "id": 1}, {"a": 2.5, "id": "x"}, {"id": None})
     assert said(scanned(path, data, drop=("id",))) == ["a string? (JSON text)"]

@@ -10,7 +10,7 @@ from bulkup.destinations.nebius import NEBIUS, NebiusOptions
 from bulkup.destinations.settings import DestinationSettings
 from bulkup.encoding import RowOptions
 from bulkup.light_dataclass import replace
-from bulkup.rows.schema import Nested
+from bulkup.rows.schema import Nested, misspelt
 from bulkup.settings.config import Table
 
 __all__ = ["Nebius"]
@@ -37,6 +37,8 @@ class Nebius(NebiusOptions, DestinationSettings):
             name, equals, kind = text.rpartition("=")
             if not equals or not name or not kind.removesuffix("?"):
                 raise ValueError(f"{text!r} is not NAME=TYPE, such as score=integer or note=string?")
+            if (meant := misspelt(kind)) is not None:
+                raise ValueError(f"{text!r}: there is no type {kind.removesuffix('?')!r} (did you mean {meant}?)")
         return value
 
     def where(self) -> str:
