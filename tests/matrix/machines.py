@@ -345,7 +345,13 @@ class Run:
         if self._poll("a") is not None:
             return
         self.upload("b", "b", stands_by=True, armed=True)
-        self._until(lambda: "until it ends or dies" in self._log() or self._poll("b") is not None)
+        self._until(
+            lambda: "until it ends or dies" in self._log() or any(self._poll(who) is not None for who in ("a", "b"))
+        )
+        if self._poll("a") is not None:  # it was done before the second one stood by
+            if self.until_reached("b"):
+                os.kill(self.flag.pid, signal.SIGCONT)
+            return
         if "coordinator killed" in event:
             self._kill(self.children["a"])
         else:
