@@ -13,7 +13,7 @@ from bulkup.sources.decoder import Chain, Decoder
 from bulkup.sources.decompress import Compression, decoder_for
 from bulkup.sources.head import Head
 from bulkup.sources.places.address import Remote
-from bulkup.sources.places.part import Part
+from bulkup.sources.places.extent import Extent
 from bulkup.sources.places.place import Entry
 from bulkup.sources.reading import Reading
 from bulkup.sources.zstd import DEFAULT_WINDOW_BYTES
@@ -153,7 +153,7 @@ class Format:
     takes_path: bool = False
     reads_remote: bool = False
     is_unpacked: bool = False
-    examine: Callable[[Head, str, Reading, Entry | Part | None], Any] | None = None
+    examine: Callable[[Head, str, Reading, Entry | Extent | None], Any] | None = None
     agree: Agree | None = None
     note: Callable[[SourceFile], str | None] = lambda _: None
     columns: Callable[[SourceFile], Sequence[str]] | None = None
@@ -237,7 +237,7 @@ class SourceFile:
     detail: Any = None
     remote: Remote | None = None
     renames: tuple[tuple[str, str], ...] = ()
-    part: Part | None = None
+    part: Extent | None = None
 
     @property
     def path(self) -> str:
@@ -247,7 +247,7 @@ class SourceFile:
         return self.uri if self.member is None else self.member.archive
 
     @property
-    def where(self) -> Remote | Part | None:
+    def where(self) -> Remote | Extent | None:
         """Where its bytes stand, if that is no local file of its own."""
         return self.remote if self.part is None else self.part
 

@@ -21,7 +21,7 @@ from bulkup.sources.head import Head
 from bulkup.sources.json_lines import JSON_LINES
 from bulkup.sources.locators import STDIN
 from bulkup.sources.not_rows import NotRows, other_bytes
-from bulkup.sources.places.part import Part
+from bulkup.sources.places.extent import Extent
 from bulkup.sources.places.place import Entry
 from bulkup.sources.places.reading import input_of, whole_pieces
 from bulkup.sources.reading import Reading
@@ -47,7 +47,7 @@ class Told:
     bom: bool
     rows_at: tuple[str, ...] | None
     detail: Any = None
-    part: Part | None = None
+    part: Extent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def _with_length(file: SourceFile) -> SourceFile:
 def _tell_member(reading: Reading, is_local: bool, name: str, inside: Head, member: Member, size: int) -> Told:
     if archive_kind(inside) is not None and not is_named_workbook(name):
         raise UsageProblem(f"{name}: is an archive in an archive; unpack it, and name its files")
-    stands = Part(member.archive, member.offset, size) if is_local and member.is_bare else None
+    stands = Extent(member.archive, member.offset, size) if is_local and member.is_bare else None
     return _tell(name, inside, reading, is_member=True, packed_bytes=size, stands=stands, crc=member.crc)
 
 
@@ -185,7 +185,7 @@ def _tell(
     *,
     is_member: bool = False,
     packed_bytes: int | None = None,
-    stands: Part | None = None,
+    stands: Extent | None = None,
     crc: int | None = None,
     entry: Entry | None = None,
     unpacking: Callable[[], None] = lambda: None,

@@ -13,7 +13,7 @@ from pathlib import Path
 from bulkup.errors import LocalDisk, UsageProblem
 from bulkup.sources.decoder import DamagedError
 from bulkup.sources.head import BOM, Head
-from bulkup.sources.places.part import Part
+from bulkup.sources.places.extent import Extent
 
 __all__ = ["MOST_BYTES_OF_SMALL", "MOST_RATIO", "unpacked"]
 
@@ -46,7 +46,7 @@ class _Held:
         return object, ()  # in another process it holds nothing
 
 
-def unpacked(name: str, head: Head, folder: Path | None, *, packed_bytes: int | None, crc: int | None = None) -> Part:
+def unpacked(name: str, head: Head, folder: Path | None, *, packed_bytes: int | None, crc: int | None = None) -> Extent:
     """All that *head* is the beginning of, decoded, in a file in *folder*, or in the nearest folder above it that is there.
 
     Blocks. *packed_bytes*: what it takes where it is packed, None for standard input. Raises `UsageProblem` where it is a bomb or
@@ -74,7 +74,7 @@ def unpacked(name: str, head: Head, folder: Path | None, *, packed_bytes: int | 
         _write(name, fd, piece)
     if crc is not None and sum_ != crc:
         raise DamagedError(f"{name}: the checksum does not fit")
-    return Part(_path(fd), 0, size, held)
+    return Extent(_path(fd), 0, size, held)
 
 
 def _pieces(head: Head) -> Iterator[bytes]:

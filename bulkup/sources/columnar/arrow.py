@@ -13,8 +13,8 @@ from bulkup.light_dataclass import dataclass
 from bulkup.refusal import Refusal, attempt
 from bulkup.sources.format import Access, Format, Reader, SourceFile, Unit
 from bulkup.sources.head import Head
+from bulkup.sources.places.extent import Extent
 from bulkup.sources.places.file import AsFile, Bytes, bytes_of, where_in
-from bulkup.sources.places.part import Part
 from bulkup.sources.places.place import Entry
 from bulkup.sources.reading import Reading
 
@@ -227,7 +227,7 @@ class _ArrowWalk:
         return pa.ipc.read_record_batch(pa.py_buffer(_read(self._file, self._batches.pop(0))), self._schema)
 
 
-def _examined(_: Head, uri: str, reading: Reading, entry: Entry | Part | None) -> Any:
+def _examined(_: Head, uri: str, reading: Reading, entry: Entry | Extent | None) -> Any:
     from bulkup.sources.columnar.table import described, readable
 
     file = bytes_of(uri, *where_in(entry))
@@ -252,7 +252,7 @@ def _examined(_: Head, uri: str, reading: Reading, entry: Entry | Part | None) -
     return described(schema, sum(batch.rows for batch in batches), size, reading)
 
 
-def _schema(file: Bytes, messages: list[_Message], uri: str, entry: Entry | Part | None) -> Any:
+def _schema(file: Bytes, messages: list[_Message], uri: str, entry: Entry | Extent | None) -> Any:
     from bulkup.sources.columnar.loading import pyarrow
 
     pa = pyarrow()

@@ -10,8 +10,8 @@ from typing import Any
 from bulkup.sources.format import Access, Format, Reader, SourceFile, Unit
 from bulkup.sources.head import Head
 from bulkup.sources.places.address import Remote
+from bulkup.sources.places.extent import Extent
 from bulkup.sources.places.file import AsFile, bytes_of, where_in
-from bulkup.sources.places.part import Part
 from bulkup.sources.places.place import Entry
 from bulkup.sources.reading import Reading
 
@@ -21,7 +21,7 @@ _BUFFER_BYTES = 256 * 1024
 _ALL_BUFFERS_BYTES = 32 * 1024 * 1024
 
 
-def _opened(path: str, where: Remote | Part | None, size: int | None, metadata: Any = None) -> Any:
+def _opened(path: str, where: Remote | Extent | None, size: int | None, metadata: Any = None) -> Any:
     from bulkup.sources.columnar.loading import pyarrow
 
     columns = 1 if metadata is None else max(metadata.num_columns, 1)
@@ -66,7 +66,7 @@ class _ParquetWalk:
         return batch
 
 
-def _examined(_: Head, uri: str, reading: Reading, entry: Entry | Part | None) -> Any:
+def _examined(_: Head, uri: str, reading: Reading, entry: Entry | Extent | None) -> Any:
     from bulkup.sources.columnar.table import described, readable
 
     def look() -> Any:

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Protocol
 
 from bulkup.sources.places.address import Remote
+from bulkup.sources.places.extent import Extent
 from bulkup.sources.places.fetching import GIVE_UP_S, in_thread, persist
-from bulkup.sources.places.part import Part
 from bulkup.sources.places.place import Buffer, Entry, opened
 
 __all__ = ["AsFile", "Bytes", "bytes_of", "where_in"]
@@ -34,22 +34,22 @@ class Bytes(Protocol):
         """Read no more."""
 
 
-def bytes_of(path: str, where: Remote | Part | None, size: int | None) -> Bytes:
+def bytes_of(path: str, where: Remote | Extent | None, size: int | None) -> Bytes:
     """The bytes of the local file at *path*, of a part of one, or of the object *where*, called *path*, of *size* bytes."""
-    if isinstance(where, Part):
+    if isinstance(where, Extent):
         return _Local(where.path, where)
     return _Local(path) if where is None or size is None else _Fetched(path, where, size)
 
 
-def where_in(entry: Entry | Part | None) -> tuple[Remote | Part | None, int | None]:
+def where_in(entry: Entry | Extent | None) -> tuple[Remote | Extent | None, int | None]:
     """What `bytes_of` wants to know of *entry*; None: a local file."""
-    if isinstance(entry, Part):
+    if isinstance(entry, Extent):
         return entry, entry.size
     return (None, None) if entry is None else (entry.remote, entry.size)
 
 
 class _Local:
-    def __init__(self, path: str, part: Part | None = None) -> None:
+    def __init__(self, path: str, part: Extent | None = None) -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._start = 0 if part is None else part.start
         self.size = os.fstat(self._fd).st_size if part is None else part.size

@@ -20,7 +20,7 @@ from bulkup.refusal import Refusal, attempt
 from bulkup.sources.format import Format, Item, Reader, SourceFile, Unit
 from bulkup.sources.head import Head
 from bulkup.sources.inputs import open_file
-from bulkup.sources.places.part import Part
+from bulkup.sources.places.extent import Extent
 from bulkup.sources.reading import Reading
 from bulkup.sources.separated.dialect import names_of
 
@@ -93,7 +93,7 @@ def _checked(uri: str, line: bytes) -> bytes:
 
 
 def _examined(_: Head, uri: str, reading: Reading, part: object) -> Sheet:
-    path = part.path if isinstance(part, Part) else uri
+    path = part.path if isinstance(part, Extent) else uri
     if importlib.util.find_spec("openpyxl") is None:
         raise UsageProblem(f"{uri}: is an Excel workbook; to read it: pip install 'bulkup[xlsx]'")
     with zipfile.ZipFile(path) as archive:

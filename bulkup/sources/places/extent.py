@@ -6,11 +6,11 @@ from dataclasses import field
 
 from bulkup.light_dataclass import dataclass
 
-__all__ = ["Part"]
+__all__ = ["Extent"]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Extent:
     """*size* bytes from *start* on of the file at *path*, which is there for as long as *held* is."""
 
     path: str
