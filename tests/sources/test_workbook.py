@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import re
 import zipfile
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
@@ -12,6 +13,7 @@ from typing import Any
 
 import openpyxl
 import pytest
+import xlsxwriter
 
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.model import LongRow
@@ -72,6 +74,37 @@ def test_characters_that_xml_has_no_place_for(tmp_path: Path) -> None:
     save(tmp_path / "a.xlsx", rows)
     wanted = [r"x\r\ny", "_x000D_", "_x000_ _x00zz_", "\U0001f600"]
     assert read(tmp_path / "a.xlsx")[0] == [f'{{"a\\tb":"{text}"}}' for text in wanted]
+
+
+def test_formulas_that_come_to_an_empty_text_are_empty(tmp_path: Path) -> None:
+    """`=IF(A2="","",A2)`, drawn down far below the rows, makes no rows; what has no value at all is told."""
+    with xlsxwriter.Workbook(tmp_path / "a.xlsx") as book:
+        sheet = book.add_worksheet()
+        sheet.write_row(0, 0, ["a", "b"])
+        for row, (value, text) in enumerate([(1, "x"), (2, ""), (None, "")], 1):
+            sheet.write(row, 0, value)
+            sheet.write_formula(row, 1, '=IF(A2=1,"x","")', None, text)
+        sheet.write_formula(2, 2, '=""', None, "")  # beside the header
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as old, zipfile.ZipFile(tmp_path / "b.xlsx", "w") as new:
+        for name in old.namelist():  # as Excel writes it
+            new.writestr(name, re.sub(rb'<c r="(\w+)"><f>', rb'<c r="\1" t="str"><f>', old.read(name)))
+    (tmp_path / "b.xlsx").rename(tmp_path / "a.xlsx")
+    assert read(tmp_path / "a.xlsx")[0] == ['{"a":1,"b":"x"}', '{"a":2,"b":null}', ""]
+    save(tmp_path / "b.xlsx", [["a"], ["=1+1"]])
+    assert read(tmp_path / "b.xlsx")[0][0].startswith("row 2: cell A2 holds a formula without its value")
+
+
+def test_the_first_sheet_that_can_be_seen_is_read(tmp_path: Path) -> None:
+    with xlsxwriter.Workbook(tmp_path / "a.xlsx") as book:
+        hidden, seen = book.add_worksheet("lists"), book.add_worksheet("rows")
+        hidden.write_column(0, 0, ["x", 1])
+        seen.write_column(0, 0, ["a", 2])
+        seen.activate()
+        hidden.hide()
+    rows, note = read(tmp_path / "a.xlsx")
+    assert rows == ['{"a":2}']
+    assert note.startswith("sheet 'rows' of 2")
+    assert read(tmp_path / "a.xlsx", sheet="lists")[0] == ['{"x":1}']
 
 
 def test_a_number_that_is_too_large_is_no_json(tmp_path: Path) -> None:

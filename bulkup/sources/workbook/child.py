@@ -68,6 +68,7 @@ def _written(
 ) -> Iterator[bytes]:
     import openpyxl
 
+    _keep_empty_texts()
     book = openpyxl.load_workbook(file, read_only=True, data_only=True)
     chosen = _sheet(book, sheet)
     rows = ((number, *row) for number, row in enumerate(_rows(path, chosen), 1) if number >= (header_row or 1))
@@ -77,7 +78,7 @@ def _written(
         return
     number, cells, formulas = first
     width = max((place for place, cell in enumerate(cells, 1) if _is_there(cell)), default=0)
-    header = [None if cell.value is None else _unescaped(str(cell.value)) for cell in cells[:width]]
+    header = [None if not _is_there(cell) else _unescaped(str(cell.value)) for cell in cells[:width]]
     about = {"sheets": book.sheetnames, "sheet": chosen.title, "header": header, "row": number}
     yield json.dumps(about).encode()
     keys = [json.dumps(name, ensure_ascii=False) for name in names or [f"{place}" for place in range(width)]]
@@ -85,6 +86,21 @@ def _written(
         yield _line(number, cells, keys, formulas)
     for number, cells, formulas in rows:
         yield _line(number, cells, keys, formulas)
+
+
+def _keep_empty_texts() -> None:
+    """Have openpyxl tell a formula that came to an empty text from one without its value: it gives nothing for both."""
+    from openpyxl.worksheet import _read_only, _reader
+
+    class Parser(_reader.WorkSheetParser):  # type: ignore[misc]
+        def parse_cell(self, element: Any) -> dict[str, Any]:
+            is_text = element.get("t") == "str"
+            cell: dict[str, Any] = super().parse_cell(element)
+            if is_text and cell["value"] is None:
+                cell["value"] = ""
+            return cell
+
+    _read_only.WorkSheetParser = Parser
 
 
 def _rows(path: str, sheet: Any) -> Iterator[tuple[Sequence[Any], Sequence[Any]]]:
@@ -114,7 +130,7 @@ def _has_formulas(path: str, sheet: Any) -> bool:
 def _sheet(book: Any, wanted: str | None) -> Any:
     there = list(book.worksheets)
     if wanted is None:
-        return there[0]
+        return next((sheet for sheet in there if sheet.sheet_state == "visible"), there[0])
     for sheet in there:
         if sheet.title == wanted:
             return sheet
@@ -124,7 +140,7 @@ def _sheet(book: Any, wanted: str | None) -> Any:
 
 
 def _is_there(cell: Any) -> bool:
-    return cell.value is not None
+    return cell.value not in (None, "")
 
 
 def _line(number: int, cells: Sequence[Any], keys: Sequence[str], formulas: Sequence[Any] = ()) -> bytes:
@@ -150,7 +166,7 @@ def _line(number: int, cells: Sequence[Any], keys: Sequence[str], formulas: Sequ
 
 def _json(value: object, form: str) -> str:
     match value:
-        case None:
+        case None | "":
             return "null"
         case bool():
             return "true" if value else "false"
