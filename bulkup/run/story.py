@@ -21,7 +21,6 @@ from bulkup.account.finished import Event, Finished
 from bulkup.account.receipt import Receipt
 from bulkup.errors import BulkupError, as_one_error, worst
 from bulkup.flow.lane import Lane
-from bulkup.run.broken_files import refuse_broken_files
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.kept_scans import KeptScans
 from bulkup.run.lifetime import begin, conclude
@@ -57,7 +56,6 @@ async def execute(
             with as_one_error():
                 await wish.interrupt.unless_requested(partial(look_early, run))
                 await wish.interrupt.unless_requested(partial(look_at_all, run, KeptScans(run.state.path)))
-                await refuse_broken_files(run)
                 await check_rejects(run)
                 await wish.interrupt.unless_requested(partial(look_at_added, run))
                 await wish.interrupt.unless_requested(partial(_look_everywhere, run))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 
@@ -10,10 +9,7 @@ from bulkup.errors import SourceUnreadable
 from bulkup.model import Block, LongRow
 from bulkup.sources.source import Item
 
-__all__ = ["UNREAD_ONES", "before_the_rest", "by_file", "cut_at", "file_at", "last_row"]
-
-UNREAD_ONES = re.compile(r"; what came before has been read(?:, the [0-9,]+ files? behind it .*)?\Z")
-"""What is said behind a file's fault."""
+__all__ = ["before_the_rest", "by_file", "cut_at", "file_at", "last_row"]
 
 
 def file_at(position: int, bases: Sequence[int]) -> tuple[int, int]:
