@@ -60,7 +60,9 @@ async def whole(folder: Path, files: list[bytes], block_bytes: int, *, together:
         read = cursor.together if together else cursor.read
         chunker = Chunker(source, rows_plan().encoder(), Halt())
         made = await chunker.whole(lambda: read(0, FAR), Keep(encoded=True, raw=False))
-        return replace(made, encoded=[b",".join(filter(None, made.encoded))])
+        # a reject's own line is counted in its block; where it stands in its file is beside it
+        rejects = [replace(one, reject=replace(one.reject, line=0)) for one in made.rejects]
+        return replace(made, encoded=[b",".join(filter(None, made.encoded))], rejects=rejects)
 
 
 @examples(30)
