@@ -125,8 +125,10 @@ class DestinationNotEmpty(UsageProblem):
 
 
 class SourceUnreadable(BulkupError):
-    """The source ends before it should, or is not what bulkup reads. What came before it has been yielded."""
+    """The source ends before it should, or is not what bulkup reads. What came before it has been yielded. *behind*: so many more
+    files stand behind the one at fault, where that is known."""
 
+    behind = 0
     exit_code = ExitCode.SOURCE_UNREADABLE
 
 

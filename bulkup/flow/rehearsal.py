@@ -23,6 +23,7 @@ from bulkup.model import Block
 from bulkup.pacing.quota import time_for_s
 from bulkup.scan.found import Found
 from bulkup.sources import Cursor, Item
+from bulkup.sources.positions import with_the_rest
 
 __all__ = ["Rehearsed", "estimate", "first_row", "rehearse"]
 
@@ -105,7 +106,7 @@ async def rehearse(planned: PlannedLane, cursor: Cursor) -> Rehearsed:
                 sending.budget.give(prepared.held_bytes)
                 sending.executors.forget(prepared.hold)
     if preparer.unreadable is not None:
-        await lane.journal.set_fact(UNREADABLE, str(preparer.unreadable))
+        await lane.journal.set_fact(UNREADABLE, with_the_rest(preparer.unreadable))
     await lane.journal.set_fact(PLANNED_WHOLE, True)
     return Rehearsed(
         requests=fill.bodies,

@@ -26,6 +26,7 @@ from bulkup.flow.stop_rules import StopRules
 from bulkup.journal.facts import AUDITED, LATE, PLANNED_WHOLE, REFUSALS_STORE_NOTHING, UNREADABLE
 from bulkup.settings.config import OnDoubt
 from bulkup.sources import Cursor
+from bulkup.sources.positions import with_the_rest
 
 __all__ = ["Sending"]
 
@@ -105,7 +106,7 @@ class Sending:
                     beside.start_soon(self._widen, delivery, incoming.clone(), tasks, at_once)
             beside.cancel_scope.cancel()
         if preparer.unreadable is not None:
-            await self._lane.journal.set_fact(UNREADABLE, str(preparer.unreadable))
+            await self._lane.journal.set_fact(UNREADABLE, with_the_rest(preparer.unreadable))
 
     async def _prepare_all(self, preparer: Preparer, prepared: MemoryObjectSendStream[Prepared]) -> None:
         with self._lane.halt.on_trouble():

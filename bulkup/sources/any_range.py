@@ -153,7 +153,8 @@ class AnyRangeCursor:
                             yield item
                 except SourceUnreadable as error:
                     number, _ = file_at(wanted.base, self._source.bases)
-                    raise before_the_rest(error, len(self._source.files) - 1 - number) from error
+                    before_the_rest(error, len(self._source.files) - 1 - number)
+                    raise
                 soon.popleft()
                 self._readers.give_back(wanted.base)
         finally:

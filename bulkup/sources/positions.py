@@ -9,7 +9,7 @@ from bulkup.errors import SourceUnreadable
 from bulkup.model import Block, LongRow
 from bulkup.sources.source import Item
 
-__all__ = ["before_the_rest", "by_file", "cut_at", "file_at", "last_row"]
+__all__ = ["before_the_rest", "by_file", "cut_at", "file_at", "last_row", "with_the_rest"]
 
 
 def file_at(position: int, bases: Sequence[int]) -> tuple[int, int]:
@@ -74,9 +74,12 @@ def _cut_by_offsets(block: Block, offsets: Sequence[int], position: int) -> tupl
 
 def before_the_rest(error: SourceUnreadable, behind: int) -> SourceUnreadable:
     """*error*, which ended a file that has *behind* more files behind it."""
-    if behind <= 0:
-        return error
-    files = f"{behind:,} file{'s' * (behind != 1)}"
-    return SourceUnreadable(
-        f"{error}, the {files} behind it not: upload what was not read as a run of its own, with --append"
-    )
+    error.behind = behind
+    return error
+
+
+def with_the_rest(error: SourceUnreadable) -> str:
+    """*error* in words, and what to do with the files behind."""
+    files = f"{error.behind:,} file{'s' * (error.behind != 1)}"
+    rest = f", the {files} behind it not: upload what was not read as a run of its own, with --append"
+    return f"{error}{rest * (error.behind > 0)}"
