@@ -63,6 +63,7 @@ def rows(tmp_path: Path, content: bytes, name: str = "a.csv", **how: Any) -> lis
         (b'a,b\r1,"x\ny"\r2,"\n"', ['{"a":1,"b":"x\\ny"}', '{"a":2,"b":"\\n"}']),
         (b'"a",b\r"x\n\n",1\r', ['{"a":"x\\n\\n","b":1}']),
         (b'a,b\n1,"x\ry"\n', ['{"a":1,"b":"x\\ry"}']),
+        (b"a,b\n\xef\xbb\xbfx,1\n", ['{"a":"\ufeffx","b":1}']),
         (b"a,b\r1,x\r2,y\r", ['{"a":1,"b":"x"}', '{"a":2,"b":"y"}']),
         (b"\xef\xbb\xbfa\n1\n", ['{"a":1}']),
         (b'a,b\n"","x"\n,"y"\n', ['{"a":"","b":"x"}', '{"a":null,"b":"y"}']),

@@ -14,6 +14,7 @@ from bulkup.model import Block, LongRow
 from bulkup.sources.columnar.loading import polars, tried
 from bulkup.sources.columnar.marks import BEFORE, BEHIND, unmarked
 from bulkup.sources.format import Item
+from bulkup.sources.head import BOM
 from bulkup.sources.separated.cutter import LongRecord, Records
 from bulkup.sources.separated.dialect import Dialect
 from bulkup.sources.separated.kinds import PATTERNS, Kind, as_json_text
@@ -163,7 +164,7 @@ def text_frame(data: bytes, dialect: Dialect, columns: Sequence[int] | None = No
     """*data*, rows that all have as many fields as the dialect has columns, every field a text; the columns are called by their
     numbers, from 0. Only those in *columns*, ascending, where they are given."""
     frame = polars().read_csv(
-        io.BytesIO(data),
+        io.BytesIO(BOM + data if data.startswith(BOM) else data),  # polars takes one off, and it is a field's
         has_header=False,
         infer_schema=False,
         separator=dialect.delimiter.decode(),
