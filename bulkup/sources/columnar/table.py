@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import anyio.to_thread
 
+from bulkup.encoding.lines import line_count
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.light_dataclass import dataclass
 from bulkup.model import Block
@@ -217,7 +218,7 @@ def _cut(lines: bytes, begin: int, step: int, block_bytes: int) -> Sequence[Bloc
         if behind <= at:
             behind = lines.index(b"\n", at) + 1
         data = lines[at:behind]
-        end = begin + data.count(b"\n") * step
+        end = begin + line_count(data) * step
         made.append(Block(data, begin, end, range(begin, end, step)))
         begin, at = end, behind
     return made
