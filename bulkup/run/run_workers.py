@@ -27,8 +27,8 @@ __all__ = ["RunWorkers", "hand_count", "worker_count"]
 LEAST_BYTES = 512 * 1024 * 1024
 """A smaller source is sent by one process in less time: of rows as they are two had 0.8 of its speed for 200 MB, 1.2 for 1 GB."""
 
-LEAST_SCANNED_BYTES = 64 * 1024 * 1024
-"""A smaller source is scanned before other processes would have begun."""
+LEAST_SCANNED_BYTES = 256 * 1024 * 1024
+"""A smaller source is scanned by one process in less time: of rows as they are two had 0.87 of an upload's speed for 200 MB."""
 
 
 def worker_count(chosen: int | str, source: Source) -> int:
