@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bulkup.chunk import ChunkId
 from bulkup.doubt.naming import family_name
-from bulkup.flow.tiling import Limits, Share, cut, even_part, lines_that_fit, tile_bytes
+from bulkup.flow.tiling import Limits, Portion, cut, even_part, lines_that_fit, tile_bytes
 from bulkup.model import Block, EncodedLine, EncodedRow, Reject, Stage
 
 limits_ = st.builds(Limits, st.integers(1, 10_000), st.none() | st.integers(1, 500))
@@ -101,7 +101,7 @@ def test_as_many_lines_as_fit_and_no_more(
     """Rows are taken until the part is reached and never past the limits; an empty chunk takes one whatever its size."""
     rows = rows if body else 0
     body = body if rows else 0
-    made, part = lines(of), Share(part_bytes, part_rows)
+    made, part = lines(of), Portion(part_bytes, part_rows)
     count = lines_that_fit(made, part, limits, body_bytes=body, rows=rows)
     for line in made[:count]:
         for good in line.bodies:
@@ -117,8 +117,8 @@ def test_as_many_lines_as_fit_and_no_more(
 
 def test_the_comma_between_two_rows_counts() -> None:
     two = lines([10, 10])
-    assert lines_that_fit(two, Share(100, 100), Limits(20), body_bytes=0, rows=0) == 1
-    assert lines_that_fit(two, Share(100, 100), Limits(21), body_bytes=0, rows=0) == 2
+    assert lines_that_fit(two, Portion(100, 100), Limits(20), body_bytes=0, rows=0) == 1
+    assert lines_that_fit(two, Portion(100, 100), Limits(21), body_bytes=0, rows=0) == 2
 
 
 def test_one_row_always_fits_alone() -> None:

@@ -117,8 +117,7 @@ class BlockEncoder:
     def _decoded(self, block: Block) -> EncodedBlock | None:
         """As `_whole`, without a shortcut."""
         if is_blank(block.data):
-            lines = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
-            return EncodedBlock(b"", 0, lines, (), verbatim=False)
+            return EncodedBlock(b"", 0, line_count(block.data), (), verbatim=False)
         whole = whole_lines(block.data)
         is_bare = whole is None
         whole = without_blanks(block.data) if is_bare else whole

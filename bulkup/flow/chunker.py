@@ -14,7 +14,7 @@ from bulkup.errors import SourceUnreadable
 from bulkup.flow.draft import Draft, Drafted, Keep
 from bulkup.flow.halt import Halt
 from bulkup.flow.prepared import Items
-from bulkup.flow.tiling import Limits, Share, cut, even_part, lines_that_fit
+from bulkup.flow.tiling import Limits, Portion, cut, even_part, lines_that_fit
 from bulkup.flow.user_code import in_user_thread
 from bulkup.light_dataclass import replace
 from bulkup.model import BLOCK_BYTES, Block, EncodedBlock, EncodedLine, LongRow
@@ -186,7 +186,7 @@ class Chunker:
             yield draft.done()
 
     async def _cut(
-        self, draft: Draft, item: Block | LongRow, part: Share, limits: Limits
+        self, draft: Draft, item: Block | LongRow, part: Portion, limits: Limits
     ) -> tuple[Block | LongRow | None, Block | LongRow | None]:
         """What of *item* still goes into *draft*, and the rest."""
         if isinstance(item, LongRow):
@@ -228,7 +228,7 @@ def pieces(item: Block | LongRow) -> Iterator[Block | LongRow]:
         yield item
         return
     begin = at = first = 0
-    count = item.data.count(b"\n") + (not item.data.endswith(b"\n"))
+    count = line_count(item.data)
     while first < count:
         last = min(count, first + PIECE_LINES)
         for _ in range(first, last):

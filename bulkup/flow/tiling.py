@@ -8,7 +8,7 @@ from math import sqrt
 from bulkup.light_dataclass import dataclass, replace
 from bulkup.model import Block, EncodedLine
 
-__all__ = ["Limits", "Share", "cut", "even_part", "lines_that_fit", "tile_bytes"]
+__all__ = ["Limits", "Portion", "cut", "even_part", "lines_that_fit", "tile_bytes"]
 
 
 SPARE = 64
@@ -32,7 +32,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Portion:
     """What one of several even chunks should come to, within the limits."""
 
     body_bytes: int
@@ -74,7 +74,7 @@ def tile_bytes(
     return max(1, int(min(size, limits.body_bytes) if is_held else size))
 
 
-def even_part(limits: Limits, *, body_bytes: int, rows: int) -> Share:
+def even_part(limits: Limits, *, body_bytes: int, rows: int) -> Portion:
     """The size of each of the fewest even parts into which so much is cut."""
     by_bytes = max(1, -(-body_bytes // max(1, limits.body_bytes)))
     by_rows = 1 if limits.rows is None else -(-rows // limits.rows)
@@ -82,10 +82,10 @@ def even_part(limits: Limits, *, body_bytes: int, rows: int) -> Share:
     share = (
         limits.rows or rows if by_bytes > by_rows else -(-rows // parts)
     )  # where bytes decide, rows need not be even
-    return Share(max(1, -(-body_bytes // parts)), max(1, share))
+    return Portion(max(1, -(-body_bytes // parts)), max(1, share))
 
 
-def lines_that_fit(lines: Sequence[EncodedLine], part: Share, limits: Limits, *, body_bytes: int, rows: int) -> int:
+def lines_that_fit(lines: Sequence[EncodedLine], part: Portion, limits: Limits, *, body_bytes: int, rows: int) -> int:
     """How many of *lines* still go into a chunk that holds *body_bytes* in *rows* rows already.
 
     Rows are taken until the part is reached, without passing the limits; into an empty chunk at least the rows of one line go.

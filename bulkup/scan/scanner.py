@@ -246,8 +246,10 @@ class _Reading:
         """Have every judge look at *item*, together with the others in its block if it is of several files."""
         parts = [self._placed(number, part) for number, part in by_file(item, self._source.bases)]
         counts: Sequence[int] = ()
-        for part, place in parts:
-            self._keep(place, part)
+        if self._keeps is not None:
+            for part, place in parts:
+                if is_worth_keeping(self._source.files[place.file - self._part.file]):
+                    self._keeps.keep(place.file, part, part.start - place.at)
         for judge in self._judges.values():
             together = judge.take_together(item, parts) if len(parts) > 1 else None
             counts = [judge.take(*part) for part in parts] if together is None else together
@@ -255,10 +257,6 @@ class _Reading:
             file = self._files[place.file - self._part.file]
             base = part.start - place.at
             file.lines, file.end, file.last_line = file.lines + lines, part.end - base, last_row(part) - base
-
-    def _keep(self, place: Place, item: Item) -> None:
-        if self._keeps is not None and is_worth_keeping(self._source.files[place.file - self._part.file]):
-            self._keeps.keep(place.file, item, item.start - place.at)
 
     def _tell_what_is_kept(self, *, is_over: bool) -> None:
         """All rows that have come were kept: of every file to its end, but for the last one where this has not come to the end."""
