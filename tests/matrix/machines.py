@@ -41,6 +41,7 @@ from tests.journal.postgres_server import PostgresServer
 from tests.matrix.failpoints import POINTS
 from tests.matrix.launcher import run as run_upload
 from tests.matrix.network import DATABASE, HUB, Network, why_not
+from tests.matrix.numbers import numbers
 from tests.matrix.takeover import PLACES
 
 __all__ = ["Cell", "cells", "main"]
@@ -500,7 +501,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix.machines")
     parser.add_argument("--cells", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--number", type=int, help="run only the cell of this number")
+    parser.add_argument("--number", type=numbers, help="run only these cells: 7, or 202,205,222-251")
     parser.add_argument(
         "--part", default="1/1", help="K/N: every N-th cell, from the K-th on; parts may run beside each other"
     )
@@ -525,7 +526,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = reached = kept = 0
     began = time.monotonic()
     part, parts = map(int, given.part.split("/"))
-    chosen = [cell for cell in cells(given.cells, given.seed)[part - 1 :: parts] if given.number in (None, cell.index)]
+    mine = cells(given.cells, given.seed)[part - 1 :: parts]
+    chosen = [cell for cell in mine if given.number is None or cell.index in given.number]
     try:
         with spawned(host="0.0.0.0") as emulator:
             for cell in chosen:

@@ -28,6 +28,7 @@ from tests.e2e.harness import SPACE, TOKENS, Row, as_collinear, canonical, write
 from tests.journal.postgres_server import PostgresServer, postgres_server
 from tests.matrix.failpoints import POINTS
 from tests.matrix.launcher import run as run_upload
+from tests.matrix.numbers import numbers
 
 __all__ = ["Takeover", "cells", "main", "run_cell"]
 
@@ -214,11 +215,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix.takeover")
     parser.add_argument("--cells", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--number", type=int, help="run only the cell of this number")
+    parser.add_argument("--number", type=numbers, help="run only these cells: 7, or 3,12-20")
     given = parser.parse_args(arguments)
     os.environ.update(TOKENS)
     failed, began = 0, time.monotonic()
-    chosen = [cell for cell in cells(given.cells, given.seed) if given.number in (None, cell.index)]
+    chosen = [cell for cell in cells(given.cells, given.seed) if given.number is None or cell.index in given.number]
     server = postgres_server()
     with spawned() as emulator:
         for cell in chosen:

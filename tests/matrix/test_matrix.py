@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.matrix.cells import FAULTS, Cell, cells, of_another, smoke
 from tests.matrix.failpoints import POINTS
+from tests.matrix.numbers import numbers
 from tests.matrix.runner import run_cells, summary
 from tests.thirdparty.installed import environment_with, install
 from tests.thirdparty.server import FAULTS as THIRDPARTY_FAULTS
@@ -29,6 +31,17 @@ def test_the_smoke_has_every_fault_and_every_point_of_death() -> None:
     assert len(chosen) == 40
     assert {cell.fault for cell in chosen} == set(FAULTS)
     assert {point for cell in chosen for point, _ in cell.kills} | {"none"} == set(POINTS)
+
+
+def test_cells_are_named_by_numbers_and_ranges() -> None:
+    assert numbers("7") == {7}
+    assert numbers("202, 205,222-225,9-9") == {202, 205, 222, 223, 224, 225, 9}
+
+
+@pytest.mark.parametrize("text", ["", "7,", "a", "9-7", "-3", "3-", "1-2-3", "1.5"])
+def test_what_names_no_cells_is_refused_by_name(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is neither a number nor a range"):
+        numbers(text)
 
 
 @pytest.mark.timeout(300)
