@@ -30,6 +30,7 @@ LAYERS = {
         "tokens",
         "version",
         "light_dataclass",
+        "machine",
     ),
     PURE: (
         *("rows", "encoding", "scan", "account", "doubt"),

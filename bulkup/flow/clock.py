@@ -3,7 +3,8 @@
 A run has a *timeline*: one reading of the wall clock, the anchor (`bulkup.journal.facts.Anchor`), and from then on what the
 kernel's own clock counts, which nobody sets. A run that is gone on with under the same boot keeps its anchor, so time passes
 between two processes as it really does. Under another boot, or on another machine, nobody knows how much has passed: a new anchor
-is made, never before what the journal has recorded, and what was sent before it counts as sent at it.
+is made, never before what the journal has recorded, and what was sent before it counts as sent at it; or as long after it as those
+that had the run before may still send.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Clock:
     sleep: Callable[[float], Awaitable[None]]
     uniform: Callable[[float, float], float]
     since: float = -inf
-    """The timeline's anchor."""
+    """What was sent before the timeline began counts as sent then."""
 
     def sent_at(self, recorded: float | None) -> float:
         """When what the journal says was sent at *recorded* (Unix seconds) counts as sent: since then no less time has passed than

@@ -32,16 +32,20 @@ if TYPE_CHECKING:
     from bulkup.doubt.verification import Sample
     from bulkup.flow.verifier import Verifier
 
-__all__ = ["Lane", "recovered"]
+__all__ = ["Lane", "others_send_s", "recovered"]
 
 logger = logging.getLogger("bulkup")
 
 
 async def recovered(journal: LaneJournal, now: float) -> int:
-    """What stood as sending when the last process ended is in doubt; how many chunks that is. *now*: Unix time. Workers of other
-    machines may go on to send for as long as their lease, and so may a process that was taken over before it had ended: a byte of
-    theirs may leave until then."""
-    return await journal.recover(now + max(await journal.fact(FAR_LEASE_S), journal.earlier_s))
+    """What stood as sending when the last process ended is in doubt; how many chunks that is. *now*: Unix time."""
+    return await journal.recover(now + await others_send_s(journal))
+
+
+async def others_send_s(journal: LaneJournal) -> float:
+    """For how long, s, a byte may still leave of what was begun before this process had the run: workers of other machines may
+    go on to send for as long as their lease, and so may a process that was taken over before it had ended."""
+    return max(await journal.fact(FAR_LEASE_S), journal.earlier_s)
 
 
 class Lane:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime
-from math import isfinite
+from math import inf, isfinite
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -160,15 +160,22 @@ class UploadRecord(Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class Anchor:
     """Where a run's timeline begins: the wall clock said *unix* when the clock of *boot* said *elapsed_s*. *boot* is None where
-    boots cannot be told apart. See `bulkup.flow.clock`."""
+    boots cannot be told apart. See `bulkup.flow.clock`. *rest_s*: for so long after its beginning those that had the run on another
+    timeline may send what they had begun."""
 
     boot: str | None
     elapsed_s: float
     unix: float
+    rest_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.elapsed_s) and isfinite(self.unix)):
+        if not (isfinite(self.elapsed_s) and isfinite(self.unix) and 0 <= self.rest_s < inf):
             raise ValueError("a time that never comes")
+
+    @property
+    def since(self) -> float:
+        """When what was sent before this timeline began counts as sent, Unix seconds."""
+        return self.unix + self.rest_s
 
     def at(self, elapsed_s: float) -> float:
         """Unix seconds, when the boot's clock says *elapsed_s*."""

@@ -1,7 +1,7 @@
 """A lease as this machine's processes share it: a few bytes in a mapped file, so that workers ask it without asking anybody.
 
-The monotonic clock is one for all processes of a machine. A run's process that is stopped no longer renews what stands there, and
-so its workers end their requests too.
+The clock is one for all processes of a machine, and goes on while that sleeps. A run's process that is stopped no longer renews
+what stands there, and so its workers end their requests too.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from bulkup.journal.state_files import open_in
+from bulkup.machine import machine_clock
 
 __all__ = ["LeaseCell", "SharedLease"]
 
@@ -33,7 +33,7 @@ class LeaseCell:
             os.close(fd)
 
     def set(self, until: float) -> None:
-        """The lease goes on until *until*, by the monotonic clock."""
+        """The lease goes on until *until*, by the machine's clock."""
         _UNTIL.pack_into(self._cell, 0, until)
 
     def close(self) -> None:
@@ -65,4 +65,4 @@ class SharedLease:
     @property
     def left_s(self) -> float:
         (until,) = _UNTIL.unpack_from(self._cell, 0)
-        return float(until) - time.monotonic()
+        return float(until) - machine_clock()

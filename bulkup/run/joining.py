@@ -22,6 +22,7 @@ from typing import IO, NoReturn
 from bulkup.errors import BulkupError, ExitCode, UsageProblem
 from bulkup.flow.orders import KeptAnswer, SendChunk, Sent
 from bulkup.light_dataclass import dataclass
+from bulkup.machine import machine_clock
 from bulkup.run.keeping import Kept, hand_over_to, handed_over
 from bulkup.run.wire import at_worker
 from bulkup.run.worker import Worker
@@ -30,7 +31,7 @@ from bulkup.workers.channel import Leaving, News
 from bulkup.workers.door import PROTOCOL, Hello, NotThere, TurnedAway, knock
 from bulkup.workers.far import FarRun, Frames, Ping
 from bulkup.workers.keys import WorkerKey
-from bulkup.workers.lease import Lease, machine_clock
+from bulkup.workers.lease import Lease
 from bulkup.workers.serving import Handler, Serving, Tell
 
 __all__ = ["Joining", "join"]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import anyio
 
 from bulkup.flow.clock import Clock
+from bulkup.flow.lane import others_send_s
 from bulkup.journal import Journal
-from bulkup.journal.facts import CLOCK, Anchor
+from bulkup.journal.facts import CLOCK, UPLOAD, Anchor
+from bulkup.light_dataclass import replace
+from bulkup.machine import machine_boot, machine_clock
 
 __all__ = ["run_clock"]
 
@@ -19,23 +20,16 @@ __all__ = ["run_clock"]
 async def run_clock(journal: Journal) -> Clock:
     """The clock of the run that *journal* is of. To be asked for by the one process that holds the run."""
     anchor = await journal.fact(CLOCK)
-    here = Anchor(_boot(), _elapsed_s(), time.time())
+    here = Anchor(machine_boot(), machine_clock(), time.time())
     if anchor is None or not anchor.goes_on(here):
-        anchor = here.not_before(await journal.latest_time())
+        if latest := await journal.latest_time():
+            here = replace(here.not_before(latest), rest_s=await _others_send_s(journal))
+        anchor = here
         await journal.set_fact(CLOCK, anchor)
-    return Clock(time.monotonic, lambda: anchor.at(_elapsed_s()), anyio.sleep, random.uniform, anchor.unix)
+    return Clock(time.monotonic, lambda: anchor.at(machine_clock()), anyio.sleep, random.uniform, anchor.since)
 
 
-def _elapsed_s() -> float:
-    """Seconds of this boot, those in which the machine slept among them where the system counts them."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
-
-
-def _boot() -> str | None:
-    """What tells this boot, and this namespace's idea of it, from all others (Linux); None where nothing does."""
-    with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-        namespace = Path("/proc/self/ns/time")
-        return f"{boot} {namespace.readlink() if namespace.is_symlink() else ''}".strip()
-    return None
+async def _others_send_s(journal: Journal) -> float:
+    upload = await journal.fact(UPLOAD)
+    lanes = upload.destinations if upload is not None else ()
+    return max([0.0, *[await others_send_s(journal.lane(name)) for name in lanes]])

@@ -14,8 +14,9 @@ from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 from bulkup.light_dataclass import dataclass
+from bulkup.machine import machine_clock
 from bulkup.workers.channel import Ask, Attempt, Cancel, Leaving, Message, News, Raised, Returned, Told
-from bulkup.workers.lease import LEASE_S, LOST_S, Lease, machine_clock
+from bulkup.workers.lease import LEASE_S, LOST_S, Lease
 
 __all__ = [
     "Bye",

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
-__all__ = ["LEASE_S", "LOST_S", "Lease", "machine_clock"]
+from bulkup.machine import machine_clock
 
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+__all__ = ["LEASE_S", "LOST_S", "Lease"]
 
 LEASE_S = 10.0
 """A worker sends nothing to its end once its run has been silent for so long."""
 
 LOST_S = 12.0
 """A worker of which nothing was heard for so long is lost: by then its lease has run out, whatever it does."""
-
-
-def machine_clock() -> float:
-    """Seconds that never go back, and go on while the machine sleeps, where the system tells them."""
-    return time.clock_gettime(_CLOCK)
 
 
 class Lease:

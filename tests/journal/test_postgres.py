@@ -383,7 +383,16 @@ async def test_a_lease_that_is_renewed_while_another_reaches_for_the_run_holds(
         assert found.epoch == 1
 
 
-@pytest.mark.parametrize("place", ["another folder", "another machine", "this folder, and its lock was not taken"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "another folder",
+        "another machine",
+        "another machine of this name",
+        "another folder at this path",
+        "this folder, and its lock was not taken",
+    ],
+)
 async def test_the_lock_of_one_folder_says_nothing_of_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -393,6 +402,11 @@ async def test_the_lock_of_one_folder_says_nothing_of_others(
     with opened(folder, name, has_lock=place != "this folder, and its lock was not taken"):
         if place == "another machine":
             monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+        elif place == "another machine of this name":  # as a pod has it that is placed anew
+            monkeypatch.setattr(leases, "machine_boot", lambda: "another")
+        elif place == "another folder at this path":  # as two containers may have it
+            folder.rename(tmp_path / "away")
+            make_folder(folder)
         elif place == "another folder":
             folder = tmp_path / "b"
             make_folder(folder)
@@ -414,7 +428,7 @@ def test_a_lease_runs_from_before_it_was_asked_for(tmp_path: Path, monkeypatch: 
     with opened(tmp_path, name):
         pass
     with psycopg.connect(postgres_server().address(), autocommit=True) as db:
-        monkeypatch.setattr(leases, "time", SimpleNamespace(monotonic=lambda: float(next(now))))
+        monkeypatch.setattr(leases, "machine_clock", lambda: float(next(now)))
         claim = leases._take(db, name, "{}", 25.0, is_known_dead=lambda _: False)
     assert isinstance(claim, leases.Claim)
     assert 20.0 < claim.until < 25.0
@@ -442,7 +456,7 @@ def test_a_renewal_runs_from_before_it_was_asked_for(tmp_path: Path, monkeypatch
             return made
 
         monkeypatch.setattr(leases, "connect", connect_once)
-        monkeypatch.setattr(leases, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr(leases, "machine_clock", lambda: now[0])
         again = Lease(postgres_server().address(), replace(journal._claim, until=0.0), 1.0, tmp_path)
         assert renewed.wait(60)
         again.close()
@@ -554,9 +568,9 @@ def test_a_lease_ends_by_this_machine_s_clock(monkeypatch: pytest.MonkeyPatch, t
         assert isinstance(lease, Lease)
         assert lease.holds()
         until = lease._until
-        monkeypatch.setattr("bulkup.journal.postgres.lease.time.monotonic", lambda: until - 0.001)
+        monkeypatch.setattr("bulkup.journal.postgres.lease.machine_clock", lambda: until - 0.001)
         assert lease.holds()
-        monkeypatch.setattr("bulkup.journal.postgres.lease.time.monotonic", lambda: until)
+        monkeypatch.setattr("bulkup.journal.postgres.lease.machine_clock", lambda: until)
         assert not lease.holds()
 
 
@@ -619,30 +633,45 @@ async def test_a_database_that_stays_away_ends_the_run(tmp_path: Path) -> None:
             postgres_server().start()  # by this thread: the server ends with the one that started it
 
 
-@pytest.mark.parametrize("has_counted", [True, False])
+@pytest.mark.parametrize("counts", ["yes", "no", "once another has looked"])
 async def test_a_connection_that_breaks_in_mid_commit_makes_it_count_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_counted: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: str
 ) -> None:
-    """Whether the commit counted is asked; the outcome is not told twice: that would count its rows twice."""
+    """Whether the commit counted is asked; the outcome is not told twice: that would count its rows twice. The database may still
+    be at it, as where it waits for a replica, or its disk."""
     with opened(tmp_path, unique()) as journal:
         lane = journal.lane(LANE)
         await lane.plan([chunk(0)])
         await lane.sending(chunk(0).id, 1.0)
         writer = journal._writer
-        whole, broken = psycopg.Connection.execute, threading.Event()
+        whole, broken, late = psycopg.Connection.execute, threading.Event(), list[threading.Thread]()
+
+        def commits_late(db: psycopg.Connection[Any]) -> None:
+            pid = db.info.backend_pid
+            while not execute("SELECT 1 FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))", pid):
+                pass  # until the new connection waits for this one
+            whole(db, b"COMMIT")
+            db.close()
 
         def breaks(self: psycopg.Connection[Any], query: Any, *rest: Any, **more: Any) -> Any:
             if query == "COMMIT" and self is writer._db and not broken.is_set():
                 broken.set()
-                if has_counted:
-                    whole(self, query)
-                self.close()
+                if counts == "once another has looked":
+                    late.append(threading.Thread(target=commits_late, args=(self,)))
+                    late[0].start()
+                    writer._db = SimpleNamespace(closed=True)
+                else:
+                    if counts == "yes":
+                        whole(self, query)
+                    self.close()
                 raise psycopg.OperationalError("the connection is gone")
             return whole(self, query, *rest, **more)
 
         monkeypatch.setattr(psycopg.Connection, "execute", breaks)
         await lane.landed(chunk(0).id, "ds", evidence=Evidence.ANSWER, ids=ids_line(chunk(0), "a"))
         assert broken.is_set()
+        for thread in late:
+            thread.join()
         assert (await lane.totals()).rows_landed == 3
         assert [line.ids for line in (await lane.page_of_ids())[0]] == [["a"]]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from bulkup.chunk import ChunkState, Evidence
 from bulkup.errors import BulkupError, LocalDisk, RunLocked
 from bulkup.flow.lane import recovered
-from bulkup.journal.facts import FAR_LEASE_S
+from bulkup.journal.facts import FAR_LEASE_S, UPLOAD, UploadRecord
+from bulkup.journal.lease_cell import SharedLease
 from bulkup.journal.postgres import lease as leases
 from bulkup.journal.postgres.client import connect
 from bulkup.journal.postgres.keeper import PostgresJournal
@@ -30,6 +31,7 @@ from bulkup.journal.postgres.wanted import Wanted
 from bulkup.journal.state_files import make_folder
 from bulkup.run.changed_source import _set_aside
 from bulkup.run.folder import RunFolder
+from bulkup.run.run_clock import run_clock
 from tests.journal.chunks import LANE, NUMBERS, chunk, ids_line
 from tests.journal.postgres_server import postgres_server, unique
 
@@ -62,13 +64,14 @@ def taken_by(
 ) -> tuple[Claim, float, list[str]]:
     """The run, taken by a process whose clock runs on by itself: how long that took by it, and what it said."""
     now, said = [1000.0], list[str]()
+    make_folder(folder)
 
     def sleep(for_s: float) -> None:
         now[0] += for_s
         between()
 
     with monkeypatch.context() as patched:
-        patched.setattr(leases, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        patched.setattr(leases, "machine_clock", lambda: now[0])
         db = connect(postgres_server().address())
         try:
             more = {"lease_s": 25.0, "has_lock": False, "stands_by": True, **given}
@@ -234,6 +237,49 @@ async def test_what_was_sent_may_come_until_the_old_lease_ends(tmp_path: Path, m
         await other.claim_dataset(dataset)
 
 
+async def test_what_is_in_doubt_is_as_of_the_old_lease_s_end_on_any_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process takes over, puts what was being sent in doubt, and ends; the next one, whose clock knows nothing of that one's,
+    must not count from now what may still come."""
+    name = unique()
+    with opened(tmp_path / "a", name) as old:
+        await old.set_fact(UPLOAD, UploadRecord([], {LANE: {}}, {}))
+        await old.lane(LANE).plan([chunk(0)])
+        await old.lane(LANE).sending(chunk(0).id, (await run_clock(old)).unix())
+        falls_silent(old)
+        taken_by(tmp_path / "b", name, monkeypatch)
+        execute("UPDATE bulkup.runs SET expires_at = '-infinity', holder = '' WHERE name = %s", name)
+        for boot in ("of b", "of c", "of c", "of d"):
+            monkeypatch.setattr("bulkup.run.run_clock.machine_boot", lambda boot=boot: boot)
+            with opened(tmp_path / boot, name) as journal:
+                lane, clock = journal.lane(LANE), await run_clock(journal)
+                await recovered(lane, clock.unix())
+                (doubt,) = await lane.open_chunks(ChunkState.IN_DOUBT)
+                may_come_s = lane.earlier_s
+                assert may_come_s > 15.0
+                assert clock.sent_at(doubt.last_byte_at) >= clock.unix() + may_come_s - 0.5, boot
+
+
+async def test_what_far_workers_may_still_send_is_waited_for_on_any_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows when the last process that could answer them has ended."""
+    name = unique()
+    with opened(tmp_path / "a", name) as first:
+        await first.set_fact(UPLOAD, UploadRecord([], {LANE: {}}, {}))
+        lane, clock = first.lane(LANE), await run_clock(first)
+        await lane.set_fact(FAR_LEASE_S, 10.0)
+        await lane.plan([chunk(0)])
+        await lane.sending(chunk(0).id, clock.unix())
+        await lane.in_doubt(chunk(0).id, "a worker is lost", clock.unix())
+    monkeypatch.setattr("bulkup.run.run_clock.machine_boot", lambda: "another")
+    with opened(tmp_path / "b", name) as journal:
+        clock = await run_clock(journal)
+        (doubt,) = await journal.lane(LANE).open_chunks(ChunkState.IN_DOUBT)
+        assert clock.sent_at(doubt.last_byte_at) >= clock.unix() + 9.0
+
+
 async def test_a_longer_lease_of_one_before_is_not_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each may have a lease of its own length; and a process whose death is certain can send nothing."""
     name = unique()
@@ -248,6 +294,45 @@ async def test_a_longer_lease_of_one_before_is_not_forgotten(tmp_path: Path, mon
         falls_silent(first)
         claim, waited_s, _ = taken_by(tmp_path / "d", dead, monkeypatch, has_lock=True)
         assert (claim.epoch, waited_s, claim.earlier_until) == (2, 0.0, 0.0)
+
+
+async def test_a_dataset_stays_with_a_run_that_renews_at_the_last_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that could not reach the database for a while: two runs would have the dataset."""
+    name, dataset = unique(), unique("dataset")
+
+    def renew(*_: Any) -> None:
+        execute("UPDATE bulkup.runs SET expires_at = now() + interval '25 s' WHERE name = %s", name)
+
+    with opened(tmp_path / "a", name) as first, opened(tmp_path / "b", unique()) as other:
+        await first.claim_dataset(dataset)
+        falls_silent(first)
+        execute("UPDATE bulkup.runs SET expires_at = now() - interval '1 s' WHERE name = %s", name)
+        monkeypatch.setattr(leases, "_end_writer", renew)
+        with (
+            psycopg.connect(postgres_server().address(), autocommit=True) as db,
+            pytest.raises(RunLocked, match="is held by run"),
+        ):
+            claim_dataset(db, other._claim, dataset, waits=False)
+        await first.claim_dataset(dataset)
+
+
+def test_a_lease_ends_while_the_machine_sleeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is counted while it sleeps counts: another machine has taken over meanwhile, and the first body to be ended by who wakes
+    would come beside its second copy. Here, and in this machine's workers."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        pytest.skip("this system has no clock that goes on while the machine sleeps")
+    with opened(tmp_path, unique()) as journal:
+        falls_silent(journal)
+        assert journal.shared_lease is not None
+        shared = SharedLease(*journal.shared_lease)
+        assert journal.authority.holds()
+        assert shared.holds()
+        real = time.clock_gettime
+        monkeypatch.setattr(time, "clock_gettime", lambda clock: real(clock) + 60.0 * (clock == time.CLOCK_BOOTTIME))
+        assert not journal.authority.holds()
+        assert not shared.holds()
 
 
 async def test_a_process_of_an_old_epoch_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

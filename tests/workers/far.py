@@ -6,11 +6,12 @@ import asyncio
 import socket
 
 from bulkup.authority import UNENDING, Authority
+from bulkup.machine import machine_clock
 from bulkup.run.wire import at_run, at_worker
 from bulkup.run.worker import Worker
 from bulkup.workers import Pool, Tell
 from bulkup.workers.far import FarRun, FarWorker, Frames
-from bulkup.workers.lease import Lease, machine_clock
+from bulkup.workers.lease import Lease
 from bulkup.workers.serving import Serving
 
 __all__ = ["adopted", "frames_over"]

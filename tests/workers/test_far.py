@@ -12,11 +12,12 @@ import pytest
 
 from bulkup.errors import SourceUnreadable
 from bulkup.flow.orders import Forget
+from bulkup.machine import machine_clock
 from bulkup.run.wire import at_run, at_worker
 from bulkup.workers import Pool, WorkerLost
 from bulkup.workers.channel import Ask, Raised, Returned
 from bulkup.workers.far import Bye, End, FarRun, FarWorker, Frames, Ping, Pong, TooLong
-from bulkup.workers.lease import Lease, machine_clock
+from bulkup.workers.lease import Lease
 from tests.workers.far import frames_over
 
 

@@ -27,6 +27,7 @@ from bulkup.journal.postgres.wanted import Wanted
 from bulkup.journal.postgres.writer import FIRST_WAIT_S, LONGEST_WAIT_S, PgWriter
 from bulkup.journal.sidecars import IdsLine, page_of_ids
 from bulkup.journal.state_files import refused
+from bulkup.machine import machine_clock
 
 __all__ = ["PostgresJournal", "PostgresLane"]
 
@@ -203,7 +204,7 @@ class PostgresLane:
 
     @property
     def earlier_s(self) -> float:
-        return max(0.0, self._claim.earlier_until - time.monotonic())
+        return max(0.0, self._claim.earlier_until - machine_clock())
 
     async def fact(self, fact: LaneFact[T]) -> T:
         return await self._ask(questions.fact, fact)

@@ -28,6 +28,7 @@ from bulkup.journal.locks import Holder
 from bulkup.journal.postgres.client import IDLE_S, Connection, connect, is_outage
 from bulkup.journal.postgres.schema import check, prepare
 from bulkup.light_dataclass import dataclass
+from bulkup.machine import machine_boot, machine_clock
 
 __all__ = ["TAKEN_OVER", "Claim", "Lease", "Silence", "Standing", "acquire", "claim_dataset", "standing_of"]
 
@@ -84,7 +85,7 @@ class Silence:
         self._at = self._silent_s = 0.0
 
     def look(self, standing: Standing, at: float) -> bool:
-        """The database shows *standing* at *at* (monotonic clock). Whether its lease was renewed since the look before."""
+        """The database shows *standing* at *at* (this machine's clock). Whether its lease was renewed since the look before."""
         seen, self._seen = self._seen, standing
         is_same = seen is not None and (seen.epoch, seen.until) == (standing.epoch, standing.until)
         self._silent_s = self._silent_s + min(at - self._at, _LONGEST_LOOK_S) if is_same else 0.0
@@ -103,7 +104,7 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A run that was taken: its number, this process's epoch, and until when (monotonic clock) it may send."""
+    """A run that was taken: its number, this process's epoch, and until when (this machine's clock) it may send."""
 
     run: int
     epoch: int
@@ -112,7 +113,7 @@ class Claim:
     """The system's id and its timeline."""
     has_failed_over: bool
     earlier_until: float = 0.0
-    """Until when (monotonic clock) those that were taken over before their lease had ended may end what they were sending."""
+    """Until when (this machine's clock) those that were taken over before their lease had ended may end what they were sending."""
 
     @property
     def writer(self) -> str:
@@ -196,7 +197,7 @@ def _take(
         standing = _standing(row)
         if is_held(standing):
             return standing
-        began = time.monotonic()
+        began = machine_clock()
         told = db.execute(
             """UPDATE bulkup.runs SET epoch = epoch + 1, holder = %s, expires_at = clock_timestamp() + make_interval(secs => %s),
                 changed_at = clock_timestamp() WHERE run = %s RETURNING epoch, system_id, timeline""",
@@ -229,7 +230,7 @@ def _take(
 
 
 def _sent_until(db: Connection, run: int, until: float) -> float:
-    """Until when, by the monotonic clock, earlier holders of *run* may end what they were sending; 0 where they may not. *until*:
+    """Until when, by this machine's clock, earlier holders of *run* may end what they were sending; 0 where they may not. *until*:
     of the last one, where its lease goes on. It is kept, since whoever takes the run next has to know it too."""
     if until:
         db.execute(
@@ -242,7 +243,7 @@ def _sent_until(db: Connection, run: int, until: float) -> float:
             WHERE run = %s AND lane = '' AND key = %s""",
         (run, EARLIER_UNTIL.key),
     ).fetchone()
-    return time.monotonic() + float(row[0]) if row is not None and row[0] > 0 else 0.0
+    return machine_clock() + float(row[0]) if row is not None and row[0] > 0 else 0.0
 
 
 def _end_writer(db: Connection, run: int, epoch: int) -> None:
@@ -277,18 +278,18 @@ def acquire(
     holder is alive, and as psycopg does.
     """
     prepare(db)
-    here = {"host": socket.gethostname(), "folder": os.path.realpath(folder), "locked": True}
+    here = {**_place(folder), "locked": True}
     me = json.dumps({**here, "pid": os.getpid(), "locked": has_lock, "lease_s": lease_s})
 
     def is_known_dead(standing: Standing) -> bool:
-        return has_lock and here.items() <= standing.holder.items()
+        return has_lock and here["boot"] is not None and here.items() <= standing.holder.items()
 
     silence, has_said = Silence(), False
     while True:
         found = _take(db, name, me, lease_s, is_known_dead=is_known_dead, is_silent=silence.is_over)
         if isinstance(found, Claim):
             return found
-        is_renewed = silence.look(found, time.monotonic())
+        is_renewed = silence.look(found, machine_clock())
         if (is_renewed and not stands_by) or given_up():
             raise RunLocked(f"run {name} is held by {_named(found)}; wait for it to end, or stop it")
         if not has_said:
@@ -297,6 +298,18 @@ def acquire(
             say(f"run {name} was last held by {_named(found)}: waiting {until}")
             has_said = True
         sleep(_LOOK_S)
+
+
+def _place(folder: Path) -> dict[str, Any]:
+    """What tells *folder* from all others: names do not. Another machine may have this one's name, and a folder of its own at the
+    same path, as a pod has that is placed anew on another node while the first one goes on."""
+    found = folder.stat()
+    return {
+        "host": socket.gethostname(),
+        "folder": os.path.realpath(folder),
+        "boot": machine_boot(),
+        "inode": [found.st_dev, found.st_ino],
+    }
 
 
 def _named(standing: Standing) -> str:
@@ -337,11 +350,13 @@ def claim_dataset(
             if run == claim.run or not is_current or not left_s:
                 if run != claim.run and is_current:
                     _end_writer(db, run, epoch)
-                    db.execute(
+                    ended = db.execute(
                         """UPDATE bulkup.runs SET epoch = epoch + 1, expires_at = '-infinity', holder = ''
-                            WHERE run = %s AND expires_at <= clock_timestamp()""",
-                        (run,),
-                    )
+                            WHERE run = %s AND epoch = %s AND expires_at <= clock_timestamp()""",
+                        (run, epoch),
+                    ).rowcount
+                    if not ended:  # it was renewed just now, or taken: then that one has the dataset
+                        continue
                 db.execute(
                     "UPDATE bulkup.targets SET run = %s, epoch = %s WHERE identity = %s",
                     (claim.run, claim.epoch, identity),
@@ -379,7 +394,7 @@ class Lease:
 
     @property
     def left_s(self) -> float:
-        return 0.0 if self._is_lost else self._until - time.monotonic()
+        return 0.0 if self._is_lost else self._until - machine_clock()
 
     @property
     def is_lost(self) -> bool:
@@ -410,7 +425,7 @@ class Lease:
             try:
                 if db is None or db.closed:
                     db = self._connected()
-                began = time.monotonic()
+                began = machine_clock()
                 renewed = db.execute(
                     """UPDATE bulkup.runs SET expires_at = clock_timestamp() + make_interval(secs => %s)
                         WHERE run = %s AND epoch = %s""",

@@ -209,12 +209,13 @@ class PgWriter(Grouping[Piece]):
         return db
 
     def _has_committed(self) -> bool:
-        """Whether the group that was being committed when the connection broke counts."""
+        """Whether the group that was being committed when the connection broke counts. The database may still be at it: the row is
+        locked as long, so to lock it too waits for what becomes of it."""
         row = self._db.execute(
-            "SELECT 1 FROM bulkup.commits WHERE run = %s AND epoch = %s AND number = %s",
-            (self._claim.run, self._claim.epoch, self._number),
+            "SELECT number FROM bulkup.commits WHERE run = %s AND epoch = %s FOR UPDATE",
+            (self._claim.run, self._claim.epoch),
         ).fetchone()
-        return row is not None
+        return row is not None and int(row[0]) == self._number
 
     def _drop(self) -> None:
         with suppress(Exception):
