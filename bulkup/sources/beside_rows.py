@@ -37,7 +37,8 @@ def beside_rows(files: Sequence[SourceFile], row_keys: Sequence[frozenset[str]])
 
     Where that is not certain there are none. An object that has one of the sets of *row_keys* is a row. Blocks.
     """
-    if sum(file.remote is not None and file.uri.lower().endswith(".json") for file in files) > _MOST_REMOTE:
+    named = [file for file in files if file.uri.lower().endswith(".json")]
+    if not named or sum(file.remote is not None for file in named) > _MOST_REMOTE:
         return frozenset()
     if any(_is_far_within(file) for file in files):
         return frozenset()

@@ -18,7 +18,6 @@ from bulkup.sources.archives import Kind, archive_kind, members_of
 from bulkup.sources.decompress import Compression, bare_name
 from bulkup.sources.format import Format, Member, Sign, SourceFile
 from bulkup.sources.head import Head
-from bulkup.sources.json_lines import JSON_LINES
 from bulkup.sources.locators import STDIN
 from bulkup.sources.not_rows import NotRows, other_bytes
 from bulkup.sources.places.extent import Extent
@@ -26,15 +25,12 @@ from bulkup.sources.places.place import Entry
 from bulkup.sources.places.reading import input_of, whole_pieces
 from bulkup.sources.reading import Reading
 from bulkup.sources.registry import formats, formats_of_others
-from bulkup.sources.shape import SURE_BYTES, is_plainly_lines, shape_of
+from bulkup.sources.shape import shape_of
+from bulkup.sources.short_looks import is_plain_lines, plain_file
 from bulkup.sources.unpacking import unpacked
 from bulkup.sources.workbook.format import is_named_workbook, is_workbook, may_be_workbook
 
 __all__ = ["Found", "Told", "begins_as_json", "inspect", "look_into", "tell"]
-
-
-_SHORT_LOOK_BYTES = 8 * 1024
-"""Enough for rows of a kilobyte; of many small files every byte that is looked at counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +77,8 @@ def look_into(uri: str, reading: Reading, entry: Entry | None = None) -> Found:
         if not stat.S_ISREG(found.st_mode):
             raise UsageProblem(f"{uri}: is not a regular file; pipe it in, with - as the source")
         size = found.st_size
-        if _is_plain_lines(fd, size, uri, reading):
-            return Found(
-                (SourceFile(uri, size, found.st_mtime_ns, found.st_ino, Compression.NONE, JSON_LINES, False, size),)
-            )
+        if is_plain_lines(fd, size, uri, reading):
+            return Found((plain_file(uri, found),))
         head = Head(lambda count: os.read(fd, count), encoding=reading.encoding, zstd_window=reading.zstd_window)
         kind = archive_kind(head)
         if kind is not None and not _is_workbook(uri, kind, head):
@@ -215,22 +209,6 @@ def _tell(
     name = _bare(uri, head) if part is None else _name(uri)
     detail = None if found.examine is None else found.examine(head, name, reading, part or entry)
     return Told(head.compression, head.inner, found, head.bom, rows_at, detail, part)
-
-
-def _is_plain_lines(fd: int, size: int, uri: str, reading: Reading) -> bool:
-    """Whether a short look shows what the long way would find: of ten thousand small files that is most of the work."""
-    if reading.rows_at is not None or reading.encoding is not None:
-        return False
-    start = os.pread(fd, _SHORT_LOOK_BYTES, 0)
-    if not start.startswith(b'{"'):
-        return False
-    is_plain = is_plainly_lines(start, is_all=len(start) == size) or is_plainly_lines(os.pread(fd, SURE_BYTES, 0))
-    return is_plain and not uri.lower().endswith(_suffixes())
-
-
-@functools.cache
-def _suffixes() -> tuple[str, ...]:
-    return tuple(suffix for one in _told_by_signs() for suffix in one.suffixes)
 
 
 @functools.cache

@@ -15,6 +15,9 @@ __all__ = ["is_hidden", "partition_keys", "refuse_table", "table_of", "without_c
 _TABLES = {"_delta_log": "Delta Lake", ".hoodie": "Hudi"}
 """Folders that make the folder in which they stand a table."""
 
+_SIGNS = (*_TABLES, ".metadata.json")
+"""A path without any of them says of no table."""
+
 _ICEBERG = re.compile(r"(?:(.*)/)?metadata/[^/]+\.metadata\.json(?:\.gz)?", re.DOTALL)
 _WAYS = {
     "Delta Lake": "polars.read_delta(FOLDER).write_parquet(NEW)",
@@ -31,6 +34,8 @@ _PARTITION = re.compile(r"([^=/]+)=[^/]*")
 
 def table_of(path: str) -> tuple[str, str] | None:
     """The folder of the table to which the file or folder at *path* belongs, and its kind; None where the names say of none."""
+    if not any(map(path.__contains__, _SIGNS)):
+        return None
     found = _ICEBERG.fullmatch(path)
     if found is not None:
         return found[1] or "", "Iceberg"
@@ -69,12 +74,16 @@ def _is_companion(name: str) -> bool:
 
 def is_hidden(path: str) -> bool:
     """Whether the file at *path*, or a folder in which it stands, is hidden: what programs keep there for themselves."""
+    if not path.startswith((".", "_")) and "/." not in path and "/_" not in path:
+        return False
     return any(part.startswith((".", "_")) and part not in (".", "..") for part in path.split("/"))
 
 
 def partition_keys(path: str) -> list[str]:
     """The keys in the names of the folders right above the file at *path*, as Hive has them: `year=2024/lang=de/part-0.parquet`."""
     keys: list[str] = []
+    if "=" not in path:
+        return keys
     for folder in reversed(path.split("/")[:-1]):
         found = _PARTITION.fullmatch(folder)
         if found is None:

@@ -22,6 +22,7 @@ from bulkup.sources.places.fetching import side_by_side
 from bulkup.sources.reading import Reading
 from bulkup.sources.selection import Selection, some_of
 from bulkup.sources.sequential import SequentialSource, notes_of
+from bulkup.sources.short_looks import plain_files
 from bulkup.sources.source import Source
 from bulkup.sources.stdin import Held, look_at, streamed
 
@@ -84,8 +85,14 @@ def _look_into_all(
     """The files that hold rows, and what a person should know of them. Those that a person has *named* do hold some."""
     found: list[Found] = []
     passed: list[str] = []
+    plain: Mapping[str, SourceFile] = {}
+    if len(resolved.uris) > 1:
+        unsure = resolved.entries.keys() | known.keys() | resolved.perhaps
+        plain = plain_files([uri for uri in resolved.uris if uri not in unsure], reading)
 
     def look(uri: str) -> Found | None:
+        if uri in plain:
+            return Found((plain[uri],))
         entry = resolved.entries.get(uri)
         if uri in known and (file := file_of(known[uri], reading, entry)) is not None:
             return Found((file,))
@@ -102,11 +109,10 @@ def _look_into_all(
             found.append(one)
     if not found:
         raise UsageProblem(f"there is no file that holds rows; passed over: {some_of(passed)}")
-    refuse_doubles(
-        (one.path, one.inode or os.path.realpath(one.path))
-        for one in (one.files[0] for one in found)
-        if one.remote is None
-    )
+    firsts = [one.files[0] for one in found if one.files[0].remote is None]
+    inodes = {one.inode for one in firsts}
+    if len(inodes) < len(firsts) or not all(inodes):
+        refuse_doubles((one.path, one.inode or os.path.realpath(one.path)) for one in firsts)
     notes = [*resolved.notes, *(one.note for one in found if one.note is not None)]
     if passed:
         notes.append(f"passed over, for they hold no JSON: {some_of(passed)}")

@@ -63,7 +63,7 @@ class Selection:
     def wants(self, path: str) -> Wanted:
         """Whether the file at *path* below a folder is taken. Hidden files, markers (`_SUCCESS`) and what is no rows by its name
         are not, unless a pattern of *include* names them."""
-        if not self.takes(path):
+        if (self.include or self.exclude) and not self.takes(path):
             return Wanted.NO
         if is_hidden(path) and not any(map(_names_hidden, self.include)):
             return Wanted.NO
@@ -133,12 +133,24 @@ def some_of(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
 
 
-def natural_key(path: str) -> tuple[tuple[tuple[int, int, str], ...], ...]:
+def natural_key(path: str) -> tuple[tuple[str | int, ...], ...]:
     """Orders paths folder by folder, with numbers in them by their value: `part-2` before `part-10`."""
-    return tuple(
-        tuple((0, int(word), word) if word.isdecimal() else (1, 0, word) for word in _DIGITS.split(part) if word)
-        for part in path.split("/")
-    )
+    return tuple(map(_natural_part, path.split("/")))
+
+
+def _natural_part(part: str) -> tuple[str | int, ...]:
+    """Text, and behind it each number with its digits and the text behind them: what stands in one place is of one kind. So digits
+    come before any other text, which an empty one before them sees to."""
+    before, *words = _DIGITS.split(part)
+    match words:
+        case []:
+            return (before,)
+        case [digits, behind]:
+            return before, int(digits), digits, behind
+    key: list[str | int] = [before]
+    for digits, behind in zip(words[::2], words[1::2], strict=True):
+        key += int(digits), digits, behind
+    return tuple(key)
 
 
 @functools.cache

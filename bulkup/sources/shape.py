@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from operator import itemgetter
 
 import msgspec
 
+from bulkup.encoding.utf8 import Utf8
 from bulkup.light_dataclass import dataclass
 from bulkup.refusal import Refusal, attempt
 from bulkup.sources.element_ends import ObjectScanner
@@ -30,11 +32,17 @@ from bulkup.sources.reading import Reading
 from bulkup.sources.separated.dialect import Dialect, dialect_of, is_named_separated
 from bulkup.sources.separated.format import SEPARATED
 
-__all__ = ["SURE_BYTES", "is_plainly_lines", "shape_of"]
+__all__ = ["SURE_BYTES", "are_plainly_lines", "is_plainly_lines", "shape_of"]
+
+
+class _AnyObject(msgspec.Struct, gc=False):
+    """An object, of which nothing is kept."""
+
 
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _VALUES = msgspec.json.Decoder(msgspec.Raw).decode_lines
 _ROWS = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode_lines
+_OBJECTS = msgspec.json.Decoder(_AnyObject).decode_lines
 _BEGINS, _ENDS = {ord("{")}, {ord("}")}
 _first, _before_break = itemgetter(0), itemgetter(-2)  # a line that begins with `{` has a byte before its break
 _SURE_ROWS = 4
@@ -102,6 +110,37 @@ def is_plainly_lines(text: bytes, *, is_all: bool = False) -> bool:
     sure = lines if is_short else lines[:_SURE_ROWS]
     rows = attempt(_ROWS, b"".join(sure))
     return not isinstance(rows, Refusal) and len(rows) == len(sure)
+
+
+def are_plainly_lines(beginnings: Sequence[tuple[bytes, bool]], utf8: Utf8) -> bool:
+    """Whether `is_plainly_lines` holds for each of *beginnings*, each with whether it is all. It is found out for all of them
+    together, by *utf8* and others; where that is not sure it is False."""
+    whole: list[bytes] = []
+    sure: list[bytes] = []
+    rows = 0
+    for text, is_all in beginnings:
+        if b"\r" in text:
+            text = text.replace(b"\r\n", b"\n")
+        end = text.rfind(b"\n") + 1
+        count = before = at = 0
+        while at < end and count <= _SURE_ROWS:
+            before, at, count = at, text.index(b"\n", at) + 1, count + 1
+        is_short = is_all and at == end == len(text) and count > 1
+        if not is_short and count <= _SURE_ROWS:
+            return False
+        if bulk_actions(text) is not None or text[end : end + 1] not in (b"", b"{"):
+            return False
+        whole.append(text[:end])
+        sure.append(text[: at if is_short else before])
+        rows += count if is_short else _SURE_ROWS
+    together = b"".join(whole)
+    lines = io.BytesIO(together).readlines()
+    if set(map(_first, lines)) != _BEGINS or set(map(_before_break, lines)) != _ENDS:
+        return False
+    if not utf8.holds(together):
+        return False
+    found = attempt(_OBJECTS, b"".join(sure))
+    return not isinstance(found, Refusal) and len(found) == rows
 
 
 def _utf8(text: bytes) -> None:

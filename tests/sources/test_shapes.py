@@ -390,5 +390,5 @@ def test_the_short_look_finds_what_the_long_one_does(
             return str(error)
 
     short = found()
-    monkeypatch.setattr(inspection, "_is_plain_lines", lambda *_: False)
+    monkeypatch.setattr(inspection, "is_plain_lines", lambda *_: False)
     assert short == found()
