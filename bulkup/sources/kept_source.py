@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from bulkup.errors import SourceChanged, SourceUnreadable
+from bulkup.sources.decompress import Compression
 from bulkup.sources.format import SourceFile
 from bulkup.sources.inputs import open_file
 from bulkup.sources.kept_rows import KeptRows
@@ -19,9 +20,16 @@ from bulkup.sources.source import Cursor, FirstRows, Item, Source
 __all__ = ["KeptSource", "is_worth_keeping"]
 
 
+_QUICK = (Compression.NONE, Compression.GZIP, Compression.ZSTD)
+"""To unpack a gigabyte again takes about as long as to write it."""
+
+
 def is_worth_keeping(file: SourceFile) -> bool:
-    """Whether the rows of *file* cost more to read again than to keep: all but plain lines on a local disk do."""
-    return not (file.verbatim and file.any_range)
+    """Whether the rows of *file* cost more to read again than to keep: all but lines on a local disk do, plain or packed in a way
+    that is quickly undone."""
+    is_local = file.remote is None and file.member is None
+    is_quick = file.compression in _QUICK and file.inner is Compression.NONE and file.encoding is None
+    return not (is_local and is_quick and file.format.verbatim and not file.renames)
 
 
 _BEHIND = 2**62

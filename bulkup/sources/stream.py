@@ -21,8 +21,8 @@ __all__ = ["Batch", "DecodedStream", "ReaderStream", "Stream"]
 _BATCH_BYTES = 1024 * 1024
 """How much comes at once: decoded in one hop into a thread."""
 
-_PIECE_BYTES = 256 * 1024
-_RAW_BYTES = 64 * 1024
+_PIECE_BYTES = 1024 * 1024
+_RAW_BYTES = 256 * 1024
 
 MOST_BLANK_BYTES = 64 * 1024 * 1024
 MOST_BYTES_OF_A_ROW = 256 * 1024 * 1024

@@ -18,6 +18,9 @@ LARGEST_WINDOW_BYTES = 2 * 1024 * 1024 * 1024
 _BLOCK_BYTES = 128 * 1024
 """What a block decodes to at most."""
 
+_WRITE_BYTES = 512 * 1024
+"""So much the library decodes before it lets other threads go on."""
+
 _MAGIC = 0xFD2FB528
 _SKIPPABLE = 0x184D2A50
 
@@ -33,6 +36,7 @@ class Zstd:
     def __init__(self, window_bytes: int = DEFAULT_WINDOW_BYTES) -> None:
         self._window_bytes = window_bytes
         self._raw = b""
+        self._at = 0  # what stands before is done with
         self._frame: Any = None
         self._checksum = False
         self._last = False
@@ -40,16 +44,17 @@ class Zstd:
 
     @property
     def whole(self) -> bool:
-        return self._frame is None and not self._raw and not self._skip
+        return self._frame is None and self._at == len(self._raw) and not self._skip
 
     def push(self, raw: bytes) -> None:
-        self._raw = self._raw + raw if self._raw else raw
+        self._raw, self._at = self._raw[self._at :] + raw if self._at < len(self._raw) else raw, 0
 
     def pull(self, limit: int) -> bytes:
         while units := self._units(max(1, limit // _BLOCK_BYTES)):
             if self._frame is None:
-                self._frame = zstandard.ZstdDecompressor(max_window_size=self._window_bytes).decompressobj()
-            data: bytes = decoded("zstd", self._frame.decompress, b"".join(units))
+                decompressor = zstandard.ZstdDecompressor(max_window_size=self._window_bytes)
+                self._frame = decompressor.decompressobj(write_size=_WRITE_BYTES)
+            data: bytes = decoded("zstd", self._frame.decompress, units)
             if self._frame.eof:
                 self._frame, self._last = None, False
             elif self._last and not self._checksum:
@@ -58,64 +63,66 @@ class Zstd:
                 return data
         return b""
 
-    def _units(self, most: int) -> list[bytes]:
+    def _units(self, most: int) -> bytes:
         """A frame's header, or up to *most* of what follows in it: each call of the library makes other threads wait."""
-        units: list[bytes] = []
-        while len(units) < most and not (units and self._last and not self._checksum):
-            begins = self._frame is None and not units
-            unit = self._unit()
-            if unit is None:
-                break
-            if unit:
-                units.append(unit)
-                if begins:
-                    break
-        return units
-
-    def _unit(self) -> bytes | None:
-        """The next frame header, block or checksum; empty for what is skipped, None where it is not all there."""
-        if self._skip:
-            skipped = min(self._skip, len(self._raw))
-            self._skip -= skipped
-            self._raw = self._raw[skipped:]
-            return b"" if skipped else None
+        self._pass_over()
+        begin = self._at
         if self._frame is None:
-            return self._header()
-        if self._last:
-            checksum = self._take(4)
-            self._checksum = checksum is None
-            return checksum
-        if len(self._raw) < 3:
-            return None
-        header = int.from_bytes(self._raw[:3], "little")
-        run_length = (header >> 1) & 3 == 1
-        unit = self._take(3 + (1 if run_length else header >> 3))
-        if unit is not None:
-            self._last = bool(header & 1)
-        return unit
+            self._header()
+        else:
+            while most and not (self._at > begin and self._last and not self._checksum) and self._unit():
+                most -= 1
+        return self._raw[begin : self._at]
 
-    def _header(self) -> bytes | None:
-        if len(self._raw) < 5:
-            return None
-        magic = int.from_bytes(self._raw[:4], "little")
-        if magic & 0xFFFFFFF0 == _SKIPPABLE:
-            if len(self._raw) < 8:
-                return None
-            self._skip = 8 + int.from_bytes(self._raw[4:8], "little")
-            return b""
+    def _pass_over(self) -> None:
+        """Go behind the frames that are to be skipped, as far as they are there."""
+        while True:
+            skipped = min(self._skip, len(self._raw) - self._at)
+            self._at += skipped
+            self._skip -= skipped
+            if self._skip or self._frame is not None or not self._begins_skippable():
+                return
+            self._skip = 8 + int.from_bytes(self._raw[self._at + 4 : self._at + 8], "little")
+
+    def _begins_skippable(self) -> bool:
+        head = self._raw[self._at : self._at + 8]
+        return len(head) == 8 and int.from_bytes(head[:4], "little") & 0xFFFFFFF0 == _SKIPPABLE
+
+    def _unit(self) -> bool:
+        """Go behind the next block or checksum; False where it is not all there."""
+        if self._last:
+            is_there = self._take(4)
+            self._checksum = not is_there
+            return is_there
+        if len(self._raw) - self._at < 3:
+            return False
+        header = int.from_bytes(self._raw[self._at : self._at + 3], "little")
+        run_length = (header >> 1) & 3 == 1
+        is_there = self._take(3 + (1 if run_length else header >> 3))
+        if is_there:
+            self._last = bool(header & 1)
+        return is_there
+
+    def _header(self) -> None:
+        """Go behind a frame's header, if it is all there."""
+        head = self._raw[self._at : self._at + 5]
+        magic = int.from_bytes(head[:4], "little")
+        if len(head) < 5 or magic & 0xFFFFFFF0 == _SKIPPABLE:
+            return
         if magic != _MAGIC:
             raise DamagedError("damaged zstd (no frame begins here)")
-        flags = self._raw[4]
+        flags = head[4]
         single_segment = flags >> 5 & 1
-        self._checksum, self._last = bool(flags >> 2 & 1), False
         content_size = (single_segment, 2, 4, 8)[flags >> 6]
         dictionary_at, dictionary_bytes = 5 + 1 - single_segment, (0, 1, 2, 4)[flags & 3]
-        header = self._take(dictionary_at + dictionary_bytes + content_size)
-        if header is not None:
-            if any(header[dictionary_at : dictionary_at + dictionary_bytes]):
-                raise TooWideError("it was packed with a zstd dictionary; unpack it first: zstd -d -D DICTIONARY")
-            self._check_window(_window_of(header, content_size))
-        return header
+        begin = self._at
+        if not self._take(dictionary_at + dictionary_bytes + content_size):
+            return
+        header = self._raw[begin : self._at]
+        self._checksum, self._last = bool(flags >> 2 & 1), False
+        if any(header[dictionary_at : dictionary_at + dictionary_bytes]):
+            raise TooWideError("it was packed with a zstd dictionary; unpack it first: zstd -d -D DICTIONARY")
+        self._check_window(_window_of(header, content_size))
 
     def _check_window(self, window: int) -> None:
         if window > self._window_bytes:
@@ -129,11 +136,12 @@ class Zstd:
                 "Or unpack it first: zstd -d --long=31"
             )
 
-    def _take(self, count: int) -> bytes | None:
-        if len(self._raw) < count:
-            return None
-        unit, self._raw = self._raw[:count], self._raw[count:]
-        return unit
+    def _take(self, count: int) -> bool:
+        """Go behind *count* bytes; False where they are not all there."""
+        if len(self._raw) - self._at < count:
+            return False
+        self._at += count
+        return True
 
 
 def _window_of(header: bytes, content_size: int) -> int:

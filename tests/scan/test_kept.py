@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import bz2
 import gzip
 import json
+import lzma
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
@@ -95,8 +97,8 @@ def test_a_table_is_decoded_once(tmp_path: Path, kept: KeptRows, cuts: tuple[int
 
 
 def test_packed_files_are_unpacked_once(tmp_path: Path) -> None:
-    packed = [gzip.compress(LINES), b"", zstandard.compress(LINES), json.dumps([{"prompt": "p"}]).encode()]
-    names = ["a.jsonl.gz", "b.jsonl", "c.jsonl.zst", "d.json"]
+    packed = [lzma.compress(LINES), b"", bz2.compress(LINES), json.dumps([{"prompt": "p"}]).encode()]
+    names = ["a.jsonl.xz", "b.jsonl", "c.jsonl.bz2", "d.json"]
     paths = [_written(tmp_path / name, data) for name, data in zip(names, packed, strict=True)]
     source, other = _opened(paths), _opened(paths)
     wanted = _lines(other)
@@ -116,9 +118,16 @@ def test_plain_lines_are_not_kept(tmp_path: Path, kept: KeptRows) -> None:
     assert kept.end_of(1) is not None
 
 
+def test_nor_are_lines_that_are_quickly_unpacked(tmp_path: Path, kept: KeptRows) -> None:
+    packed = [gzip.compress(LINES), zstandard.compress(LINES), lzma.compress(LINES)]
+    names = ["a.jsonl.gz", "b.jsonl.zst", "c.jsonl.xz"]
+    _scanned(_opened([_written(tmp_path / name, data) for name, data in zip(names, packed, strict=True)]), kept)
+    assert [kept.end_of(number) is not None for number in range(3)] == [False, False, True]
+
+
 def test_of_a_file_that_is_cut_off_nothing_is_lost(tmp_path: Path) -> None:
-    whole, broken = gzip.compress(LINES, mtime=0), gzip.compress(LINES, mtime=0)[:-3000]
-    paths = [_written(tmp_path / "a.jsonl.gz", whole), _written(tmp_path / "b.jsonl.gz", broken)]
+    whole, broken = lzma.compress(LINES), lzma.compress(LINES)[:-3000]
+    paths = [_written(tmp_path / "a.jsonl.xz", whole), _written(tmp_path / "b.jsonl.xz", broken)]
     source = _opened(paths)
     wanted, is_whole = _lines(_opened(paths))
     with closing(KeptRows(tmp_path, whole_files=True)) as kept:
