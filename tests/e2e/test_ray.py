@@ -278,6 +278,7 @@ def test_it_ends_exact_whatever_dies(nodes: Nodes, source: Path, emulator: Spawn
             case _:
                 nodes.do(what)
         out, _ = run.communicate(timeout=600)
+        took_s = time.monotonic() - began
     assert run.returncode == 0, log.read_text()
     receipt: dict[str, Any] = json.loads(out)
     emulator.idle()
@@ -293,7 +294,7 @@ def test_it_ends_exact_whatever_dies(nodes: Nodes, source: Path, emulator: Spawn
     doubts = [
         receipt["destinations"][lane]["this_invocation"]["attempts_by_outcome"].get("in_doubt", 0) for lane in makes
     ]
-    print(f"\n{what}: {time.monotonic() - began:.1f} s in all, {sum(doubts)} requests in doubt{seen}; exact")
+    print(f"\n{what}: {took_s:.1f} s in all, {sum(doubts)} requests in doubt{seen}; exact")
 
 
 SINK = """
