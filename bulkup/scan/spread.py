@@ -5,6 +5,7 @@ Parts depend on the files alone, never on who reads them: so a scan goes on afte
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -60,7 +61,7 @@ def whole_in_parts(files: Sequence[SourceFile]) -> list[Part]:
         if length is None or pieces < 2:
             parts.append(Part(number, files=count))
             continue
-        starts = [i * length // pieces for i in range(pieces)]
+        starts = _where_reading_begins(file, [i * length // pieces for i in range(pieces)])
         parts += [Part(number, start, stop) for start, stop in zip(starts, [*starts[1:], END], strict=True)]
     return _sampled(parts, 1 if total <= _COUNTED_WHOLE_BYTES else 64)
 
@@ -84,17 +85,28 @@ def spread_over(files: Sequence[SourceFile], most_bytes: int) -> list[Part] | No
         size = file.size or 0
         share = max(_LEAST_OF_A_FILE, most_bytes * size // total) if total else most_bytes
         if file.any_range and file.length is not None and share < size:
-            parts += _pieces(number, file.length, share * file.length // size)
+            parts += _pieces(number, file, share * file.length // size)
         else:
             parts.append(Part(number, most_bytes=share))
     return _sampled(parts, 1 if most_bytes <= _COUNTED_WHOLE_BYTES else 64)
 
 
-def _pieces(number: int, length: int, wanted: int) -> list[Part]:
+def _pieces(number: int, file: SourceFile, wanted: int) -> list[Part]:
+    length = file.length or 0
     count = min(_MOST_PIECES, max(2, wanted // _PIECE_BYTES))
     piece = max(1, wanted // count)
-    starts = [i * (length - piece) // (count - 1) for i in range(count)]
-    return [Part(number, start, start + piece, has_lines=start == 0) for start in starts]
+    starts = _where_reading_begins(file, [i * (length - piece) // (count - 1) for i in range(count)])
+    piece = max(1, wanted // len(starts))
+    stops = [min(start + piece, behind) for start, behind in zip(starts, [*starts[1:], length], strict=True)]
+    return [Part(number, start, stop, has_lines=start == 0) for start, stop in zip(starts, stops, strict=True)]
+
+
+def _where_reading_begins(file: SourceFile, wanted: Sequence[int]) -> list[int]:
+    """The places nearest before those *wanted* from which *file* can be read without passing over what stands before them."""
+    starts = file.format.starts(file)
+    if not starts:
+        return list(wanted)
+    return sorted({starts[bisect_right(starts, place) - 1] for place in wanted})
 
 
 def _together(files: Sequence[SourceFile], size: int) -> Iterator[tuple[int, int]]:

@@ -125,7 +125,8 @@ class Format:
 
     *cutter* makes rows of decoded bytes in order: of packed files and of standard input too. *reader* finds the rows of a
     regular file that is not packed, with the *access* that is stated. At least one is given. *length* is how many positions a
-    file takes, where these are not its bytes; it is asked once, in a thread, when the file is frozen.
+    file takes, where these are not its bytes; it is asked once, in a thread, when the file is frozen. *starts* are the offsets from
+    which on it is read without passing over what stands before; none: it can be from any.
 
     *examine* looks at a file's beginning (and its place, where that is no local disk); what it finds is the file's detail, of the
     class that *detail* gives: a dataclass of plain values, which can go to other machines. *agree* sees all files of the format
@@ -150,6 +151,7 @@ class Format:
     cutter: MakeCutter | None = None
     reader: MakeReader | None = None
     length: Callable[[SourceFile], int] | None = None
+    starts: Callable[[SourceFile], Sequence[int]] = lambda _: ()
     takes_path: bool = False
     reads_remote: bool = False
     is_unpacked: bool = False

@@ -249,7 +249,7 @@ def _examined(_: Head, uri: str, reading: Reading, entry: Entry | Extent | None)
         )
     batches = [message for message in found if message.kind == _BATCH]
     size = sum(message.unpacked or message.stop - message.start for message in batches)
-    return described(schema, sum(batch.rows for batch in batches), size, reading)
+    return described(schema, [batch.rows for batch in batches], size, reading)
 
 
 def _schema(file: Bytes, messages: list[_Message], uri: str, entry: Entry | Extent | None) -> Any:
@@ -303,6 +303,7 @@ ARROW = Format(
     reads_remote=True,
     is_unpacked=True,
     length=lambda file: file.detail.length,
+    starts=lambda file: file.detail.starts,
     examine=_examined,
     detail=_detail,
     note=lambda file: file.detail.note,

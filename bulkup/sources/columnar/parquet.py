@@ -74,8 +74,9 @@ def _examined(_: Head, uri: str, reading: Reading, entry: Entry | Extent | None)
             return file.schema_arrow, file.metadata
 
     schema, metadata = readable(uri, "Parquet", look)
-    size = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
-    return described(schema, metadata.num_rows, size, reading)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    size = sum(group.total_byte_size for group in groups)
+    return described(schema, [group.num_rows for group in groups], size, reading)
 
 
 def _reader(file: SourceFile, base: int, *, block_bytes: int, max_row_bytes: int) -> Reader:
@@ -102,6 +103,7 @@ PARQUET = Format(
     reads_remote=True,
     is_unpacked=True,
     length=lambda file: file.detail.length,
+    starts=lambda file: file.detail.starts,
     examine=_examined,
     detail=_detail,
     note=lambda file: file.detail.note,

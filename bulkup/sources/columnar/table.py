@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from itertools import accumulate
 from typing import Any, Protocol
 
 import anyio.to_thread
@@ -28,6 +32,8 @@ _BATCH_BYTES = 1024 * 1024
 """So much is read and made JSON at once, about."""
 
 _PARKED = 2
+_AHEAD = 3
+"""So many batches are on their way."""
 
 _TOO_WIDE = "Integers with more than 64 bits"
 """What pyarrow says of polars' Int128 and UInt128."""
@@ -36,19 +42,30 @@ _TIDIED_EVERY_BYTES = 32 * 1024 * 1024
 """After so much JSON the memory that several threads have freed goes back to the system: else it grows with the file."""
 
 
+_MOST_FIRSTS = 1024
+"""Where there are more row groups or batches, each is little of the file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
-    """*rows* rows of columns with these *names*; each takes *step* positions, what it comes to as JSON, about."""
+    """*rows* rows of columns with these *names*; each takes *step* positions, what it comes to as JSON, about. *firsts*: the rows
+    from which on it is read without passing over others, where they are far apart."""
 
     rows: int
     step: int
     names: tuple[str, ...]
     note: str | None = None
+    firsts: tuple[int, ...] = ()
 
     @property
     def length(self) -> int:
         """How many positions the file takes."""
         return self.rows * self.step
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """The positions of `firsts`."""
+        return [row * self.step for row in self.firsts]
 
 
 class Walk(Protocol):
@@ -64,14 +81,44 @@ class Walk(Protocol):
         """The next rows as a record batch, at most *count*, and at least one."""
 
 
-def described(schema: Any, rows: int, size: int, reading: Reading) -> Table:
-    """What a file of *schema* holds, whose values take *size* bytes. Raises `UsageProblem` where a column has no form in JSON."""
+class Turn:
+    """Threads take turns, by their numbers. *is_over*: nobody has anything to do any more."""
+
+    def __init__(self) -> None:
+        self._given = 0
+        self._now = 0
+        self._changed = threading.Condition()
+        self.is_over = False
+
+    def following(self) -> int:
+        """The number of who comes next."""
+        self._given += 1
+        return self._given - 1
+
+    @contextmanager
+    def of(self, number: int) -> Iterator[None]:
+        """Wait for the turn of *number*, and pass it on."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._now == number)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._now += 1
+                self._changed.notify_all()
+
+
+def described(schema: Any, group_rows: Sequence[int], size: int, reading: Reading) -> Table:
+    """What a file of *schema* holds, whose values take *size* bytes, in row groups or batches of so many rows. Raises
+    `UsageProblem` where a column has no form in JSON."""
     for field in schema:
         fault = without_form(field.type)
         if fault is not None:
             raise UsageProblem(f"column {field.name}: {fault}; write the file without it, or as text")
     names, said = names_of(schema.names, reading)
-    return Table(rows, max(size // rows, 1) if rows else 1, names, "; ".join(said) or None)
+    rows = sum(group_rows)
+    firsts = tuple(accumulate(group_rows[:-1], initial=0)) if 0 < len(group_rows) <= _MOST_FIRSTS else ()
+    return Table(rows, max(size // rows, 1) if rows else 1, names, "; ".join(said) or None, firsts)
 
 
 def readable(uri: str, title: str, work: Callable[[], Any]) -> Any:
@@ -117,33 +164,27 @@ class TableReader:
             return
         loop = asyncio.get_running_loop()
         walk = await anyio.to_thread.run_sync(self._walk_at, row)
-        under_way: list[asyncio.Future[Any]] = [loop.run_in_executor(None, self._batch, walk, last)]
-        blocks: Sequence[Block] = ()
+        turn = Turn()
+        under_way: deque[asyncio.Future[Sequence[Block] | None]] = deque()
+        is_whole = False
         try:
-            while under_way or blocks:
-                # while these are worked on, the next ones are made of a batch, and behind them a batch is read
-                fault = made = None
-                if under_way:
-                    try:
-                        row, batch = await _done(under_way)
-                    except SourceUnreadable as error:
-                        fault = error  # what came before it is handed out first
-                    else:
-                        if walk.row < last:
-                            under_way.append(loop.run_in_executor(None, self._batch, walk, last))
-                        made = loop.run_in_executor(None, self._blocks, row, batch)
-                        under_way.insert(0, made)
+            while True:
+                # while these are worked on, threads of their own read the next batches and make JSON of them
+                while len(under_way) < _AHEAD:
+                    under_way.append(loop.run_in_executor(None, self._next, walk, last, turn, turn.following()))
+                await asyncio.wait({under_way[0]})
+                blocks = under_way.popleft().result()
+                if blocks is None:
+                    break
                 for block in blocks:
                     yield block
-                if fault is not None:
-                    raise fault
-                blocks = await _done(under_way) if made is not None else ()
+            is_whole = True
         finally:
             if under_way:
                 await asyncio.wait(under_way)
                 for future in under_way:
                     future.exception()
-            elif not blocks:
+            if is_whole:
                 self._park(walk)
 
     def raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
@@ -177,10 +218,16 @@ class TableReader:
             while len(self._parked) > _PARKED:
                 self._parked.pop(next(iter(self._parked)))
 
-    def _batch(self, walk: Walk, last: int) -> tuple[int, Any]:
-        """The next rows before *last*, with the number of the first."""
-        row = walk.row
-        return row, self._sure(row, lambda: walk.next(last - row))
+    def _next(self, walk: Walk, last: int, turn: Turn, number: int) -> Sequence[Block] | None:
+        """The next rows before *last*; None where there are no more. Several threads make JSON at once, one at a time reads."""
+        with turn.of(number):
+            row = walk.row
+            if row >= last or turn.is_over:
+                return None
+            turn.is_over = True  # unless it can be read
+            batch = self._sure(row, lambda: walk.next(last - row))
+            turn.is_over = False
+        return self._blocks(row, batch)
 
     def _blocks(self, row: int, batch: Any) -> Sequence[Block]:
         """The rows of *batch*, of which the first has the number *row*, as blocks."""
@@ -203,12 +250,6 @@ class TableReader:
             where = f"{self._file.uri}: cannot be read from row {row + 1:,} on"
             raise SourceUnreadable(f"{where} ({_first_line(found)}); what came before has been read") from found.why
         return found
-
-
-async def _done(under_way: list[asyncio.Future[Any]]) -> Any:
-    """What the first of *under_way* gives. It is no longer one of them then; while it is waited for, it is."""
-    await asyncio.wait(under_way[:1])
-    return under_way.pop(0).result()
 
 
 def _cut(lines: bytes, begin: int, step: int, block_bytes: int) -> Sequence[Block]:
