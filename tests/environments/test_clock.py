@@ -170,10 +170,23 @@ def test_two_runs_of_one_boot_agree_on_a_moment(wall_jump_s: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "record", [None, 3, {}, {"boot": "a", "elapsed_s": "x", "unix": 1}, {"boot": "a", "elapsed_s": inf, "unix": 1}]
+    "record",
+    [
+        None,
+        3,
+        {},
+        {"boot": "a", "elapsed_s": "x", "unix": 1},
+        {"boot": "a", "elapsed_s": inf, "unix": 1},
+        {"boot": "a", "elapsed_s": 1, "unix": 1, "rest_s": -1},
+        {"boot": "a", "elapsed_s": 1, "unix": 1, "rest_s": inf},
+    ],
 )
 def test_an_anchor_that_makes_no_sense_is_none(record: Any) -> None:
     assert CLOCK.of_text(json.dumps(record)) is None
+
+
+def test_an_anchor_of_an_earlier_version_is_read() -> None:
+    assert CLOCK.of_text('{"boot": "a", "elapsed_s": 1, "unix": 2}') == Anchor("a", 1.0, 2.0)
 
 
 async def test_the_journal_keeps_the_anchor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
