@@ -136,7 +136,7 @@ def _is_moment(value: str) -> None:
 # --- what facts are made of -------------------------------------------------------------------------------------------
 
 
-class FileRecord(Struct, frozen=True):
+class FileRecord(Struct, frozen=True, gc=False):
     """A file of the source as it was when the run began. *size* in bytes, None where that was not known.
     *version* tells a remote file from another one of its name."""
 
@@ -226,7 +226,7 @@ class ReasonRecord(Struct, frozen=True, array_like=True):
     places: tuple[PlaceRecord, ...]
 
 
-class ScannedFile(Struct, frozen=True, array_like=True):
+class ScannedFile(Struct, frozen=True, array_like=True, gc=False):
     """What a scan found of a file: its number, lines, where it ends (decoded, in positions), where its last line begins (-1: it has
     none), rows that would be sent, blank lines, rejected rows, the largest row (0: no more than 4 KiB)."""
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from bulkup.encoding import RowPlan
 from bulkup.encoding.exploding import Exploder, MadeLine, block_of
 from bulkup.model import Block, LongRow
-from bulkup.scan.counting import Check, Counts, Parts, line_behind
+from bulkup.scan.counting import Check, Counts, FileRows, line_behind
 from bulkup.scan.found import Found
 from bulkup.scan.judging import Judge, Stage, Way
 from bulkup.scan.learned import FileCounts, Learned
@@ -73,8 +73,8 @@ class _MadeRowsJudge:
         self._take(run, item, place)
         return len(lines)
 
-    def take_together(self, item: Block | LongRow, parts: Parts) -> None:
-        """Each row is looked at."""
+    def take_together(self, block: Block, files: Sequence[FileRows], place: Place) -> bool:
+        return False  # each row is looked at
 
     def _count(self, line: MadeLine, block: Block, place: Place) -> None:
         at = line_behind(block, place, line.line)

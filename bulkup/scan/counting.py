@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from bulkup.encoding.lines import Line, line_count, lines_of
+from bulkup.encoding.lines import Line, lines_of
 from bulkup.light_dataclass import dataclass
-from bulkup.model import Block, EncodedBlock, EncodedRow, LongRow, Reject
+from bulkup.model import Block, EncodedBlock, EncodedRow, Reject
 from bulkup.scan.learned import FileCounts
 from bulkup.scan.reasons import Rejects
 from bulkup.scan.seen import Place
 
-__all__ = ["SMALL_ROW", "Check", "Counts", "Taker", "alone", "largest_line", "line_behind", "look_by_halves"]
+__all__ = [
+    "SMALL_ROW",
+    "Check",
+    "Counts",
+    "FileRows",
+    "Taker",
+    "alone",
+    "largest_line",
+    "line_behind",
+    "look_by_halves",
+]
 
 
-Parts = Sequence[tuple[Block | LongRow, Place]]
-"""Of one block: the lines of each file, and where they begin."""
+class FileRows(NamedTuple):
+    """Of one block, what is of file number *file*: so many *rows*, the *largest* of that many bytes."""
+
+    file: int
+    rows: int
+    largest: int
+
 
 SMALL_ROW = 4096
 """Bytes. How long rows up to that are is not looked at: a search with small steps takes longer than a decoder."""
@@ -59,16 +74,14 @@ class Counts:
             file.largest = largest_line(block.data, file.largest)
         return made.lines
 
-    def parts(self, parts: Parts) -> list[int]:
-        """All of *parts* would be sent, rows of one file each; how many rows each has."""
-        counts = []
-        for part, place in parts:
-            assert isinstance(part, Block), "what is read together is rows"
-            file = self._of(place)
-            file.rows += (rows := line_count(part.data))
-            file.largest = largest_line(part.data, file.largest)
-            counts.append(rows)
-        return counts
+    def several(self, files: Sequence[FileRows]) -> None:
+        """All rows of *files* would be sent."""
+        for number, rows, largest in files:
+            file = self._files.get(number)
+            if file is None:
+                file = self._files[number] = _OfFile()
+            file.rows += rows
+            file.largest = max(file.largest, largest)
 
     def row(self, line: Line, place: Place) -> None:
         """The row on *line*, at *place*, would be sent."""

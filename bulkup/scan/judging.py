@@ -20,7 +20,7 @@ from bulkup.encoding.decision import readable_rows
 from bulkup.encoding.lines import Line, line_count
 from bulkup.model import Block, LongRow
 from bulkup.refusal import Refusal, attempt
-from bulkup.scan.counting import Check, Counts, Parts, alone, look_by_halves
+from bulkup.scan.counting import Check, Counts, FileRows, alone, look_by_halves
 from bulkup.scan.found import Found
 from bulkup.scan.key_counter import KeyCounter, rows_of
 from bulkup.scan.learned import Learned, ShapeCounts
@@ -37,9 +37,9 @@ class Judge(Protocol):
     def take(self, item: Block | LongRow, place: Place) -> int:
         """Look at *item*, which begins at *place*; how many lines it has."""
 
-    def take_together(self, item: Block | LongRow, parts: Parts) -> Sequence[int] | None:
-        """As `take` for each of *parts*, of which *item* consists, if that is sure without a look at each; how many lines each has.
-        None: it has taken nothing."""
+    def take_together(self, block: Block, files: Sequence[FileRows], place: Place) -> bool:
+        """As `take` of *block*, which begins at *place* and is of these *files*, if it is sure without a look at each of them that
+        all of its lines are rows. False: it has taken nothing."""
 
     def learned(self) -> Learned:
         """What that has taught."""
@@ -143,13 +143,14 @@ class _FixedJudge:
         self._counts.blank(blank, place)
         return lines
 
-    def take_together(self, item: Block | LongRow, parts: Parts) -> Sequence[int] | None:
-        made = self._encoder.encode_whole(item) if isinstance(item, Block) else None
+    def take_together(self, block: Block, files: Sequence[FileRows], place: Place) -> bool:
+        made = self._encoder.encode_whole(block)
         if made is None or made.rows < made.lines:
-            return None
+            return False
         self._keys.next_block()
         self._count_keys(made.body)
-        return self._counts.parts(parts)
+        self._counts.several(files)
+        return True
 
     def fits(self, part: Block, place: Place) -> bool:
         made = self._encoder.encode_whole(part)
@@ -231,8 +232,8 @@ class _ShapesJudge:
             self._shapes = self._shapes.also(ShapeCounts(1, dict.fromkeys(fit, 1), missing))
         return line_count(item.data)
 
-    def take_together(self, item: Block | LongRow, parts: Parts) -> None:
-        """Each row is looked at."""
+    def take_together(self, block: Block, files: Sequence[FileRows], place: Place) -> bool:
+        return False  # each row is looked at
 
     def learned(self) -> Learned:
         return Learned(shapes=self._shapes)

@@ -11,6 +11,8 @@ from dataclasses import field, replace
 from functools import reduce
 from typing import TypeVar
 
+from msgspec import Struct
+
 from bulkup.light_dataclass import dataclass
 from bulkup.model import Block
 from bulkup.rows.schema import Kind
@@ -20,8 +22,7 @@ from bulkup.scan.seen import Place, Seen
 __all__ = ["FileCounts", "FileRead", "KeyCounts", "Learned", "ShapeCounts", "joined"]
 
 
-@dataclass(frozen=True, slots=True)
-class FileRead:
+class FileRead(Struct, frozen=True, gc=False):
     """How far file number *file* was read: *lines* of it, up to the position *end* behind its beginning. The last line begins at
     *last_line*, None where there was none."""
 
@@ -36,8 +37,7 @@ class FileRead:
         return FileRead(self.file, self.lines + other.lines, max(self.end, other.end), last)
 
 
-@dataclass(frozen=True, slots=True)
-class FileCounts:
+class FileCounts(Struct, frozen=True, gc=False):
     """Of file number *file*: *rows* that would be sent, the largest of *largest* bytes (0 if it is not known to be over 4 KiB),
     *blank* lines, *rejected* rows."""
 

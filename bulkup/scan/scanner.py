@@ -14,11 +14,12 @@ import anyio
 from bulkup.encoding import RowOptions, RowPlan, Target
 from bulkup.encoding.decision import exploder_of, tells_columns
 from bulkup.encoding.exploding import block_of
+from bulkup.encoding.lines import line_count
 from bulkup.errors import SourceUnreadable
 from bulkup.light_dataclass import dataclass
 from bulkup.model import Block
 from bulkup.scan.by_function import MadeRows
-from bulkup.scan.counting import Check
+from bulkup.scan.counting import SMALL_ROW, Check, FileRows, largest_line
 from bulkup.scan.found import Found
 from bulkup.scan.judging import Judge, Stage, Way, frozen_way, way_of
 from bulkup.scan.learned import FileRead, Learned, joined
@@ -26,7 +27,7 @@ from bulkup.scan.sample import Sample
 from bulkup.scan.seen import Place
 from bulkup.scan.spread import END, Part
 from bulkup.sources import Cursor, Item, KeptRows, Source, is_worth_keeping
-from bulkup.sources.positions import by_file, last_row
+from bulkup.sources.positions import by_file, file_at, last_row, spans_by_file
 
 __all__ = ["Hand", "Here", "Kept", "first_rows", "look_at_part", "made_way", "planned_way", "scan"]
 
@@ -243,20 +244,55 @@ class _Reading:
         return True
 
     def _take(self, item: Item) -> None:
-        """Have every judge look at *item*, together with the others in its block if it is of several files."""
-        parts = [self._placed(number, part) for number, part in by_file(item, self._source.bases)]
-        counts: Sequence[int] = ()
-        if self._keeps is not None:
-            for part, place in parts:
-                if is_worth_keeping(self._source.files[place.file - self._part.file]):
-                    self._keeps.keep(place.file, part, part.start - place.at)
+        """Have every judge look at *item*."""
+        bases = self._source.bases
+        number, _ = file_at(item.start, bases)
+        if (
+            isinstance(item, Block)
+            and item.offsets is None
+            and number + 1 < len(bases)
+            and bases[number + 1] < item.end
+        ):
+            self._take_several(item)
+        else:
+            self._take_of_one(number, item)
+
+    def _take_of_one(self, number: int, item: Item) -> None:
+        _, place = self._placed(number, item)
+        base = item.start - place.at
+        if self._keeps is not None and is_worth_keeping(self._source.files[number]):
+            self._keeps.keep(place.file, item, base)
+        lines = 0
         for judge in self._judges.values():
-            together = judge.take_together(item, parts) if len(parts) > 1 else None
-            counts = [judge.take(*part) for part in parts] if together is None else together
-        for (part, place), lines in zip(parts, counts, strict=True):
-            file = self._files[place.file - self._part.file]
-            base = part.start - place.at
-            file.lines, file.end, file.last_line = file.lines + lines, part.end - base, last_row(part) - base
+            lines = judge.take(item, place)
+        file = self._files[number]
+        file.lines, file.end, file.last_line = file.lines + lines, item.end - base, last_row(item) - base
+
+    def _take_several(self, block: Block) -> None:
+        """Of several files, which are plain lines on a local disk."""
+        bases, first = self._source.bases, self._part.file
+        data, behind = block.data, block.start
+        has_long = largest_line(data, SMALL_ROW) > SMALL_ROW
+        rows: list[FileRows] = []
+        ends: list[tuple[int, int, int, int]] = []
+        for number, start, stop in spans_by_file(block, bases):
+            part = data[start - behind : stop - behind]
+            lines = line_count(part)
+            rows.append(FileRows(first + number, lines, largest_line(part, SMALL_ROW) if has_long else 0))
+            ends.append((number, lines, stop, start + part.rfind(b"\n", 0, len(part) - 1) + 1))
+        _, place = self._placed(ends[0][0], block)
+        declined = [judge for judge in self._judges.values() if not judge.take_together(block, rows, place)]
+        if declined:
+            for number, one in by_file(block, bases):
+                _, place = self._placed(number, one)
+                for judge in declined:
+                    judge.take(one, place)
+        for number, lines, end, last_line in ends:
+            file = self._files.get(number)
+            if file is None:
+                file = self._files[number] = _File()
+            base = bases[number]
+            file.lines, file.end, file.last_line = file.lines + lines, end - base, last_line - base
 
     def _tell_what_is_kept(self, *, is_over: bool) -> None:
         """All rows that have come were kept: of every file to its end, but for the last one where this has not come to the end."""

@@ -18,7 +18,7 @@ from bulkup.encoding.lines import Line, lines_of
 from bulkup.errors import UsageProblem
 from bulkup.model import Block, EncodedBlock, LongRow, Validation
 from bulkup.rows.schema import Column, Holds, Kind, given_columns, infer_column
-from bulkup.scan.counting import Check, Counts, Parts, alone, line_behind, look_by_halves
+from bulkup.scan.counting import Check, Counts, FileRows, alone, line_behind, look_by_halves
 from bulkup.scan.found import Found
 from bulkup.scan.key_counter import KeyCounter, rows_of
 from bulkup.scan.learned import Learned
@@ -199,15 +199,15 @@ class WideningJudge:
         self._counts.blank(blank, place)
         return lines
 
-    def take_together(self, item: Block | LongRow, parts: Parts) -> Sequence[int] | None:
+    def take_together(self, block: Block, files: Sequence[FileRows], place: Place) -> bool:
         """As `Judge.take_together`."""
-        assert isinstance(item, Block), "a long row is of one file"
-        made = self._whole(item)
+        made = self._whole(block)
         if made is None or made.rows < made.lines:
-            return None
+            return False
         self._keys.next_block()
-        self._learn_whole(item, made, parts[0][1])
-        return self._counts.parts(parts)
+        self._learn_whole(block, made, place)
+        self._counts.several(files)
+        return True
 
     def _whole(self, block: Block) -> EncodedBlock | None:
         made = self._encoder().encode_whole(block)

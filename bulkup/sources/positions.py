@@ -5,11 +5,21 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 
+from bulkup.encoding.lines import line_count
 from bulkup.errors import SourceUnreadable
 from bulkup.model import Block, LongRow
 from bulkup.sources.source import Item
 
-__all__ = ["before_the_rest", "by_file", "cut_at", "file_at", "last_row", "with_the_rest"]
+__all__ = [
+    "before_the_rest",
+    "by_file",
+    "cut_at",
+    "file_at",
+    "last_row",
+    "line_counts",
+    "spans_by_file",
+    "with_the_rest",
+]
 
 
 def file_at(position: int, bases: Sequence[int]) -> tuple[int, int]:
@@ -21,16 +31,32 @@ def file_at(position: int, bases: Sequence[int]) -> tuple[int, int]:
 def by_file(item: Item, bases: Sequence[int]) -> Iterator[tuple[int, Item]]:
     """The rows of *item* file by file, each with the file's number. *bases*: where the files begin."""
     first = max(bisect_right(bases, item.start) - 1, 0)
-    last = bisect_left(bases, item.end, first + 1) - 1
-    if first >= last:
+    if bisect_left(bases, item.end, first + 1) - 1 <= first:
         yield first, item
         return
     assert isinstance(item, Block), "a long row is of one file"
     data, behind = item.data, item.start
-    stops = (*bases[first + 1 : last + 1], item.end)
-    for number, start, stop in zip(range(first, last + 1), (behind, *stops), stops, strict=False):
+    for number, start, stop in spans_by_file(item, bases):
+        yield number, Block(data[start - behind : stop - behind], start, stop)
+
+
+def line_counts(block: Block, bases: Sequence[int]) -> list[tuple[int, int]]:
+    """The numbers of the files of *block*, and how many lines it has of each. *bases*: where the files begin."""
+    data, behind = block.data, block.start
+    return [
+        (file, line_count(data[start - behind : stop - behind])) for file, start, stop in spans_by_file(block, bases)
+    ]
+
+
+def spans_by_file(block: Block, bases: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """The number of each file of which *block* has something, and from where to where."""
+    first = max(bisect_right(bases, block.start) - 1, 0)
+    last = bisect_left(bases, block.end, first + 1) - 1
+    start = block.start
+    for file, stop in enumerate((*bases[first + 1 : last + 1], block.end), first):
         if start < stop:
-            yield number, Block(data[start - behind : stop - behind], start, stop)
+            yield file, start, stop
+        start = stop
 
 
 def cut_at(item: Item, position: int) -> tuple[Item | None, Item | None]:

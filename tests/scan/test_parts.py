@@ -52,6 +52,25 @@ def bare(found: Found) -> Found:
     return replace(found, measure=None, plan=replace(found.plan, rewrite=False, fit=None))  # type: ignore[arg-type]
 
 
+def test_of_small_files_in_one_block_each_is_counted_as_alone(tmp_path: Path) -> None:
+    row = b'{"a": "1"}\n'
+    contents = [
+        row * 3, b"", b'{"a": "' + b"x" * 5000 + b'"}\n' + row, row[:-1] + b"\r\n", b'{"a": "' + b"x" * 4087 + b'"}\n',
+        row + b'{"a": "' + b"x" * 6000 + b'"}',
+    ]  # fmt: skip
+    contents *= 4  # each in a block of its own: in the first one columns are learned row by row
+    paths = [tmp_path / f"{n}.jsonl" for n in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    parts = [Part(0, files=len(paths))]
+    alone, together = (found_in(opened(*paths), NEBIUS, RowOptions(), parts, block_bytes=size) for size in (64, MIB))
+    assert bare(together) == bare(alone)
+    assert [counts.largest for counts in together.files] == [0, 5009, 0, 0, 6009] * 4
+    assert [(read.lines, read.end, read.last_line) for read in together.read] == [
+        (3, 33, 22), (0, 0, None), (2, 5021, 5010), (1, 12, 0), (1, 4097, 0), (2, 6020, 11),
+    ] * 4  # fmt: skip
+
+
 cell = st.one_of(st.integers(-5, 5), ln.scalar, ln.value)
 row = st.fixed_dictionaries({}, optional={"a": cell, "b": ln.scalar, "c": ln.text, "odd key": ln.integer})
 

@@ -5,16 +5,46 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import aclosing
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
+from bulkup.encoding.lines import line_count
 from bulkup.errors import SourceChanged, SourceUnreadable
 from bulkup.model import Block
 from bulkup.sources import Item, Source, open_source
+from bulkup.sources.positions import by_file, line_counts, spans_by_file
+from tests.examples import examples
 from tests.sources.reading import written
 
 ROW = b'{"a": 1}\n'
+LINES = st.lists(st.sampled_from([ROW, b"\n", b"\r\n", b"x\r\n", b"y" * 5000 + b"\n"]), max_size=5).map(b"".join)
+
+
+@examples(300)
+@given(
+    st.lists(LINES, min_size=1, max_size=8), st.integers(0, 50), st.integers(0, 3), st.sampled_from([b"", b"z", b"\r"])
+)
+def test_the_lines_of_each_file_in_a_block_are_those_of_its_part(
+    files: list[bytes], before: int, behind: int, last: bytes
+) -> None:
+    data = b"".join(files) + last
+    assume(data)
+    files[-1] += last
+    ends = list(accumulate(map(len, files), initial=before))
+    bases = [0, *ends[:-1], *[ends[-1] + 7 * n for n in range(behind)]] if before else [*ends[:-1]]
+    block = Block(data, before, before + len(data))
+    parts = list(by_file(block, bases))
+    assert line_counts(block, bases) == [
+        (number, line_count(part.data)) for number, part in parts if isinstance(part, Block)
+    ]
+    assert list(spans_by_file(block, bases)) == [(number, part.start, part.end) for number, part in parts]
+    assert b"".join(part.data for _, part in parts if isinstance(part, Block)) == data
+    assert all(0 <= part.start - (*bases, 1 << 60)[number] < 1 << 50 for number, part in parts)
+    assert all(part.end <= (*bases, 1 << 60)[number + 1] for number, part in parts)
 
 
 def opened(folder: Path, files: list[bytes], block_bytes: int = 1000) -> Source:
