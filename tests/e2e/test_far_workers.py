@@ -151,6 +151,10 @@ async def test_workers_that_come_do_the_work_and_write_nothing(
     assert lane["evidence"] == {"answer": lane["chunks_landed"]}
 
 
+def are_sent_at_once(emulator: Spawned) -> int:
+    return sum(emulator.summary()[lane]["concurrent_uploads"] for lane in ("nebius", "collinear"))
+
+
 @pytest.mark.parametrize("how", ["killed", "stopped", "cut off"])
 async def test_a_worker_that_is_lost_in_mid_run_loses_and_doubles_nothing(
     slow: Bench, monkeypatch: pytest.MonkeyPatch, waits: Callable[[int], None], how: str
@@ -166,6 +170,9 @@ async def test_a_worker_that_is_lost_in_mid_run_loses_and_doubles_nothing(
             await there.start(2, slow.folder)
             await wait_for(partial(has_received, slow.emulator, 12))
             pids = await anyio.to_thread.run_sync(eventually, there.pids)
+            slow.emulator.patch(latency_ms=3000)
+            await wait_for(lambda: are_sent_at_once(slow.emulator) >= 6)  # more than one worker has
+            slow.emulator.patch(latency_ms=100)
             match how:
                 case "killed":
                     os.kill(pids[0], signal.SIGKILL)

@@ -311,7 +311,7 @@ OWNERS = {
         run.ray_launcher""",
     "what bulkup has written itself": """
         journal.facts journal.locks journal.queries journal.schema journal.sidecars run.changed_source
-        journal.chunk_rows journal.place journal.postgres.lease journal.postgres.questions
+        journal.chunk_rows journal.place scan.learned journal.postgres.lease journal.postgres.questions
         run.build run.kept_scans run.kept_looks sources.looked ray_data run.settling_by_hand run.folder run.manifest run.story
         workers.channel path_text cli.app cli.ids cli.streams cli.exporting cli.settling cli.standing_lines cli.runner cli.verifying
         cli.benching cli.demo run.record run.control run.overview run.standing run.again cli.display cli.listing""",
