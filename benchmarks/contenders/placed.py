@@ -29,6 +29,8 @@ def pieces_of(source: Path) -> Path:
     """A folder with the rows of *source* in files of 20 KB."""
     folder = source.with_suffix(".pieces")
     if folder.exists():
+        for piece in folder.iterdir():
+            piece.read_bytes()  # into the page cache, as every other file
         return folder
     part = folder.with_suffix(".part")
     part.mkdir()
