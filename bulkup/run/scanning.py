@@ -194,13 +194,15 @@ class _Scanning:
         return await self._here.do(partial(made_way, lane.destination.target, lane.chosen.rows, scanned_lane.first))
 
     async def _started(self, stack: AsyncExitStack) -> RunWorkers:
-        """The run's workers; or some for the scan alone, where the run has none: a check, or packed files. Raises
-        `UsageProblem`."""
+        """The run's workers; or some for the scan alone, where the run has none: a check, or packed files, or where those of other
+        machines are to send. These wait meanwhile, so all cores of this one scan. Raises `UsageProblem`."""
         run = self._run
         if run.workers.near or len(self._parts) == 1 or self._keeps_all:
             return run.workers
         workers = RunWorkers(say=lambda lane, text: run.say(text, lane), on_quota=lambda _lane, _headers: None)
-        count = min(hand_count(run.wish.upload.settings.workers, self._source), len(self._parts))
+        chosen = run.wish.upload.settings
+        at_least = hand_count("auto", self._source) if chosen.listen else 1
+        count = min(max(hand_count(chosen.workers, self._source), at_least), len(self._parts))
         if count > 1:
             await workers.start(count, stack, keep_fds=(), prints=self._has_function)
         return workers

@@ -22,7 +22,9 @@ from bulkup.flow.executor import Executor
 from bulkup.flow.executors import Executors
 from bulkup.flow.orders import SourceRange
 from bulkup.flow.processes import WorkerProcess
-from bulkup.run import far_workers
+from bulkup.run import far_workers, run_workers
+from bulkup.run.scan_hands import WorkerHand
+from bulkup.scan import spread
 from tests.cli.shell import eventually
 from tests.e2e.harness import SPACE, TOKENS, Bench, gsm8k_rows
 from tests.e2e.test_workers import LANES, assert_landed, has_received
@@ -149,6 +151,28 @@ async def test_workers_that_come_do_the_work_and_write_nothing(
     assert there.key.stat().st_mode & 0o777 == 0o600
     lane = receipt.to_json()["destinations"]["collinear"]
     assert lane["evidence"] == {"answer": lane["chunks_landed"]}
+
+
+async def test_while_workers_of_other_machines_wait_all_cores_scan(
+    slow: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spread, "PART_BYTES", 4096)
+    monkeypatch.setattr(spread, "LEAST_BYTES", 1)
+    monkeypatch.setattr(run_workers, "LEAST_SCANNED_BYTES", 1)
+    monkeypatch.setattr(run_workers, "usable_cpus", lambda: 2)
+    looked: list[int] = []
+    look = WorkerHand.look
+
+    async def noted(self: WorkerHand, lanes: Any, part: Any) -> Any:
+        looked.append(self._number)
+        return await look(self, lanes, part)
+
+    monkeypatch.setattr(WorkerHand, "look", noted)
+    async with far(slow) as there:
+        receipt = await slow.run(slow.nebius(max_chunk_rows=50), slow.collinear(max_chunk_rows=50), **there.settings)
+        assert_landed(slow, receipt)
+    assert len(looked) > 5
+    assert len(set(looked)) == 2
 
 
 def are_sent_at_once(emulator: Spawned) -> int:
