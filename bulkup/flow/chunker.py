@@ -18,7 +18,7 @@ from bulkup.flow.tiling import Limits, Portion, cut, even_part, lines_that_fit
 from bulkup.flow.user_code import in_user_thread
 from bulkup.light_dataclass import replace
 from bulkup.model import BLOCK_BYTES, Block, EncodedBlock, EncodedLine, LongRow
-from bulkup.sources.positions import file_at, line_counts
+from bulkup.sources.positions import file_at, is_of_several, line_counts
 
 __all__ = ["MAX_REJECT_BYTES", "Chunker", "Layout", "is_one_chunk"]
 
@@ -65,7 +65,7 @@ class Chunker:
         """Take *item*, of which *made* was made, into *draft*."""
         file, byte_offset = self.place(item.start)
         bases = self._layout.bases
-        if file + 1 < len(bases) and bases[file + 1] < item.end:
+        if is_of_several(item, file, bases):
             assert isinstance(item, Block), "a long row is of one file"
             draft.add_several(item, made, line_counts(item, bases), byte_offset=byte_offset)
         else:

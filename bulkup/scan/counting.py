@@ -67,7 +67,7 @@ class Counts:
 
     def block(self, block: Block, made: EncodedBlock, place: Place) -> int:
         """All of *block*, which begins at *place*, would be sent, as *made* has it; how many lines it has."""
-        file = self._of(place)
+        file = self._of(place.file)
         file.rows += made.rows
         file.blank += made.blank
         if made.rows:
@@ -77,31 +77,29 @@ class Counts:
     def several(self, files: Sequence[FileRows]) -> None:
         """All rows of *files* would be sent."""
         for number, rows, largest in files:
-            file = self._files.get(number)
-            if file is None:
-                file = self._files[number] = _OfFile()
+            file = self._of(number)
             file.rows += rows
             file.largest = max(file.largest, largest)
 
     def row(self, line: Line, place: Place) -> None:
         """The row on *line*, at *place*, would be sent."""
-        file = self._of(place)
+        file = self._of(place.file)
         file.rows += 1
         file.largest = max(file.largest, len(line.row))
 
     def blank(self, count: int, place: Place) -> None:
         """There are *count* blank lines in the file of *place*."""
-        self._of(place).blank += count
+        self._of(place.file).blank += count
 
     def rejected(self, reject: Reject, place: Place) -> None:
         """The row at *place* would not be sent."""
-        self._of(place).rejected += 1
+        self._of(place.file).rejected += 1
         self.rejects.add(reject, place)
 
-    def _of(self, place: Place) -> _OfFile:
-        file = self._files.get(place.file)
+    def _of(self, number: int) -> _OfFile:
+        file = self._files.get(number)
         if file is None:
-            file = self._files[place.file] = _OfFile()
+            file = self._files[number] = _OfFile()
         return file
 
 

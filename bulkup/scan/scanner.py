@@ -27,7 +27,7 @@ from bulkup.scan.sample import Sample
 from bulkup.scan.seen import Place
 from bulkup.scan.spread import END, Part
 from bulkup.sources import Cursor, Item, KeptRows, Source, is_worth_keeping
-from bulkup.sources.positions import by_file, file_at, last_row, spans_by_file
+from bulkup.sources.positions import by_file, file_at, is_of_several, last_row, spans_by_file
 
 __all__ = ["Hand", "Here", "Kept", "first_rows", "look_at_part", "made_way", "planned_way", "scan"]
 
@@ -247,18 +247,13 @@ class _Reading:
         """Have every judge look at *item*."""
         bases = self._source.bases
         number, _ = file_at(item.start, bases)
-        if (
-            isinstance(item, Block)
-            and item.offsets is None
-            and number + 1 < len(bases)
-            and bases[number + 1] < item.end
-        ):
+        if isinstance(item, Block) and item.offsets is None and is_of_several(item, number, bases):
             self._take_several(item)
         else:
             self._take_of_one(number, item)
 
     def _take_of_one(self, number: int, item: Item) -> None:
-        _, place = self._placed(number, item)
+        place = self._placed(number, item)
         base = item.start - place.at
         if self._keeps is not None and is_worth_keeping(self._source.files[number]):
             self._keeps.keep(place.file, item, base)
@@ -280,11 +275,11 @@ class _Reading:
             lines = line_count(part)
             rows.append(FileRows(first + number, lines, largest_line(part, SMALL_ROW) if has_long else 0))
             ends.append((number, lines, stop, start + part.rfind(b"\n", 0, len(part) - 1) + 1))
-        _, place = self._placed(ends[0][0], block)
+        place = self._placed(ends[0][0], block)
         declined = [judge for judge in self._judges.values() if not judge.take_together(block, rows, place)]
         if declined:
             for number, one in by_file(block, bases):
-                _, place = self._placed(number, one)
+                place = self._placed(number, one)
                 for judge in declined:
                     judge.take(one, place)
         for number, lines, end, last_line in ends:
@@ -313,10 +308,11 @@ class _Reading:
             else:
                 self._keeps.covers(part.file + number, start, self._files[number].end, is_end=False)
 
-    def _placed(self, number: int, item: Item) -> tuple[Item, Place]:
+    def _placed(self, number: int, item: Item) -> Place:
+        """Where *item* is, which begins in file *number*."""
         file = self._files.setdefault(number, _File())
         offset = item.start - self._source.bases[number]
-        return item, Place(self._part.file + number, offset, file.lines + 1 if self._part.has_lines else None)
+        return Place(self._part.file + number, offset, file.lines + 1 if self._part.has_lines else None)
 
     def _ends(self) -> None:
         """Files end where the next ones begin, whatever stands behind their last rows."""

@@ -15,6 +15,7 @@ __all__ = [
     "by_file",
     "cut_at",
     "file_at",
+    "is_of_several",
     "last_row",
     "line_counts",
     "spans_by_file",
@@ -28,10 +29,15 @@ def file_at(position: int, bases: Sequence[int]) -> tuple[int, int]:
     return index, position - bases[index]
 
 
+def is_of_several(item: Item, number: int, bases: Sequence[int]) -> bool:
+    """Whether *item*, which begins in file *number*, goes on in another. *bases*: where the files begin."""
+    return number + 1 < len(bases) and bases[number + 1] < item.end
+
+
 def by_file(item: Item, bases: Sequence[int]) -> Iterator[tuple[int, Item]]:
     """The rows of *item* file by file, each with the file's number. *bases*: where the files begin."""
     first = max(bisect_right(bases, item.start) - 1, 0)
-    if bisect_left(bases, item.end, first + 1) - 1 <= first:
+    if not is_of_several(item, first, bases):
         yield first, item
         return
     assert isinstance(item, Block), "a long row is of one file"

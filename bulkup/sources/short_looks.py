@@ -86,4 +86,4 @@ def _may_be_short(reading: Reading) -> bool:
 
 @functools.cache
 def _suffixes() -> tuple[str, ...]:
-    return tuple(suffix for one in formats() if one.magic or one.suffixes for suffix in one.suffixes)
+    return tuple(suffix for one in formats() for suffix in one.suffixes)

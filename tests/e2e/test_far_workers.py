@@ -176,7 +176,7 @@ async def test_while_workers_of_other_machines_wait_all_cores_scan(
 
 
 def are_sent_at_once(emulator: Spawned) -> int:
-    return sum(emulator.summary()[lane]["concurrent_uploads"] for lane in ("nebius", "collinear"))
+    return sum(emulator.summary()[lane]["concurrent_uploads"] for lane in LANES)
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped", "cut off"])

@@ -41,7 +41,6 @@ _TOO_WIDE = "Integers with more than 64 bits"
 _TIDIED_EVERY_BYTES = 32 * 1024 * 1024
 """After so much JSON the memory that several threads have freed goes back to the system: else it grows with the file."""
 
-
 _MOST_FIRSTS = 1024
 """Where there are more row groups or batches, each is little of the file."""
 
