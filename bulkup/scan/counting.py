@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct
 
 from bulkup.encoding.lines import Line, lines_of
-from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, EncodedBlock, EncodedRow, Reject
 from bulkup.scan.learned import FileCounts
 from bulkup.scan.reasons import Rejects
@@ -25,8 +26,8 @@ __all__ = [
 ]
 
 
-class FileRows(NamedTuple):
-    """Of one block, what is of file number *file*: so many *rows*, the *largest* of that many bytes."""
+class FileRows(Struct, frozen=True, gc=False):
+    """Of one block, what is of file number *file*: so many *rows*, the *largest* of that many bytes, `SMALL_ROW` at least."""
 
     file: int
     rows: int
@@ -37,8 +38,7 @@ SMALL_ROW = 4096
 """Bytes. How long rows up to that are is not looked at: a search with small steps takes longer than a decoder."""
 
 
-@dataclass(slots=True)
-class _OfFile:
+class _OfFile(Struct, gc=False):
     rows: int = 0
     blank: int = 0
     rejected: int = 0
@@ -76,10 +76,13 @@ class Counts:
 
     def several(self, files: Sequence[FileRows]) -> None:
         """All rows of *files* would be sent."""
-        for number, rows, largest in files:
-            file = self._of(number)
-            file.rows += rows
-            file.largest = max(file.largest, largest)
+        for one in files:
+            file = self._files.get(one.file)
+            if file is None:
+                self._files[one.file] = _OfFile(one.rows, largest=one.largest)
+            else:
+                file.rows += one.rows
+                file.largest = max(file.largest, one.largest)
 
     def row(self, line: Line, place: Place) -> None:
         """The row on *line*, at *place*, would be sent."""

@@ -10,13 +10,13 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 import anyio
+from msgspec import Struct
 
 from bulkup.encoding import RowOptions, RowPlan, Target
 from bulkup.encoding.decision import exploder_of, tells_columns
 from bulkup.encoding.exploding import block_of
 from bulkup.encoding.lines import line_count
 from bulkup.errors import SourceUnreadable
-from bulkup.light_dataclass import dataclass
 from bulkup.model import Block
 from bulkup.scan.by_function import MadeRows
 from bulkup.scan.counting import SMALL_ROW, Check, FileRows, largest_line
@@ -174,8 +174,7 @@ def look_at_part(
     }
 
 
-@dataclass(slots=True)
-class _File:
+class _File(Struct, gc=False):
     """How many lines of a file have come, and how far it was read."""
 
     lines: int = 0
@@ -269,12 +268,13 @@ class _Reading:
         data, behind = block.data, block.start
         has_long = largest_line(data, SMALL_ROW) > SMALL_ROW
         rows: list[FileRows] = []
-        ends: list[tuple[int, int, int, int]] = []
+        ends: list[tuple[int, int, int]] = []
         for number, start, stop in spans_by_file(block, bases):
             part = data[start - behind : stop - behind]
-            lines = line_count(part)
-            rows.append(FileRows(first + number, lines, largest_line(part, SMALL_ROW) if has_long else 0))
-            ends.append((number, lines, stop, start + part.rfind(b"\n", 0, len(part) - 1) + 1))
+            rows.append(
+                FileRows(first + number, line_count(part), largest_line(part, SMALL_ROW) if has_long else SMALL_ROW)
+            )
+            ends.append((number, stop, start + part.rfind(b"\n", 0, len(part) - 1) + 1))
         place = self._placed(ends[0][0], block)
         declined = [judge for judge in self._judges.values() if not judge.take_together(block, rows, place)]
         if declined:
@@ -282,12 +282,11 @@ class _Reading:
                 place = self._placed(number, one)
                 for judge in declined:
                     judge.take(one, place)
-        for number, lines, end, last_line in ends:
-            file = self._files.get(number)
-            if file is None:
-                file = self._files[number] = _File()
-            base = bases[number]
-            file.lines, file.end, file.last_line = file.lines + lines, end - base, last_line - base
+        files = self._files
+        for of_file, (number, end, last_line) in zip(rows, ends, strict=True):
+            base, file = bases[number], files.get(number)
+            before = 0 if file is None else file.lines
+            files[number] = _File(before + of_file.rows, end - base, last_line - base)
 
     def _tell_what_is_kept(self, *, is_over: bool) -> None:
         """All rows that have come were kept: of every file to its end, but for the last one where this has not come to the end."""

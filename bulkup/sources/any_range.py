@@ -14,7 +14,7 @@ from bulkup.model import BLOCK_BYTES, Block
 from bulkup.sources.format import Reader, RemoteReader, SourceFile
 from bulkup.sources.positions import before_the_rest, by_file, file_at
 from bulkup.sources.readers import Readers
-from bulkup.sources.small_files import contents_of
+from bulkup.sources.small_files import SmallFiles
 from bulkup.sources.source import Item
 
 __all__ = ["AnyRangeCursor", "AnyRangeSource"]
@@ -107,6 +107,7 @@ class AnyRangeCursor:
     def __init__(self, source: AnyRangeSource) -> None:
         self._source = source
         self._readers = Readers(block_bytes=source.block_bytes, max_row_bytes=source.max_row_bytes)
+        self._small = SmallFiles()
         self._progress = 0
 
     @property
@@ -141,7 +142,7 @@ class AnyRangeCursor:
                 if reader is None:
                     soon.popleft()
                     at = wanted.base
-                    for data in await contents_of(wanted.small):
+                    for data in await self._small.contents_of(wanted.small):
                         begin, at = at, at + len(data)
                         self.reached(at)
                         yield Block(data, begin, at)
@@ -196,7 +197,7 @@ class AnyRangeCursor:
     async def _raw(self, start: int, stop: int) -> AsyncGenerator[bytes | bytearray, None]:
         for wanted in self._ranges(start, stop):
             if wanted.small:
-                for data in await contents_of(wanted.small):
+                for data in await self._small.contents_of(wanted.small):
                     yield data
                     if not data.endswith(b"\n"):
                         yield b"\n"

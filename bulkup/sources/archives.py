@@ -8,7 +8,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import field, replace
+from dataclasses import field
 from enum import StrEnum
 from io import RawIOBase
 from typing import Any
@@ -117,7 +117,7 @@ def members_of(
                 detail=told.detail, remote=None if entry is None else entry.remote, part=told.part,
             )  # fmt: skip
             length = told.format.length
-            listed.files.append(file if length is None else replace(file, length=length(file)))
+            listed.files.append(file if length is None else file.having(length=length(file)))
     except (tarfile.TarError, zipfile.BadZipFile, DamagedError, EOFError) as error:
         raise SourceUnreadable(f"{uri}: damaged {kind} ({error})") from error
     kept = set(without_companions([file.uri for file in listed.files]))

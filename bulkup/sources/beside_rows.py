@@ -51,7 +51,8 @@ def beside_rows(files: Sequence[SourceFile], row_keys: Sequence[frozenset[str]])
 
 def partition_note(files: Sequence[SourceFile]) -> str | None:
     """That keys stand in the names of folders and not in the rows, as Spark, polars and DuckDB write partitions. Blocks."""
-    first, keys = next(((file, keys) for file in files if (keys := partition_keys(_path_of(file)))), (None, []))
+    may_be = (file for file in files if "=" in file.uri)
+    first, keys = next(((file, keys) for file in may_be if (keys := partition_keys(_path_of(file)))), (None, []))
     if first is None or _is_far_within(first):
         return None
     inputs = FileInputs()

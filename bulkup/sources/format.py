@@ -7,6 +7,8 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Protocol, assert_never
 
+from msgspec import Struct, structs
+
 from bulkup.light_dataclass import dataclass
 from bulkup.model import Block, LongRow
 from bulkup.sources.decoder import Chain, Decoder
@@ -208,8 +210,7 @@ class Member:
         return self.outer is self.method is Compression.NONE
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(Struct, frozen=True, gc=False):
     """One file, frozen: *size*, *mtime_ns* and *inode* are those on disk when it was inspected (None for stdin).
 
     *uri* is the path as it was given or as the glob gave it, `-` for stdin. *bom* says that the decoded bytes begin
@@ -240,6 +241,10 @@ class SourceFile:
     remote: Remote | None = None
     renames: tuple[tuple[str, str], ...] = ()
     part: Extent | None = None
+
+    def having(self, **fields: Any) -> SourceFile:
+        """The same file with other *fields*."""
+        return structs.replace(self, **fields)
 
     @property
     def path(self) -> str:

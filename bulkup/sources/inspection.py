@@ -7,9 +7,10 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.light_dataclass import dataclass
@@ -46,8 +47,7 @@ class Told:
     part: Extent | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True, gc=False):
     """The files that hold rows: one, or an archive's members. *note* is what a person should know of it."""
 
     files: tuple[SourceFile, ...]
@@ -110,7 +110,7 @@ def _is_workbook(uri: str, kind: Kind, head: Head) -> bool:
 
 
 def _with_length(file: SourceFile) -> SourceFile:
-    return file if file.format.length is None else replace(file, length=file.format.length(file))
+    return file if file.format.length is None else file.having(length=file.format.length(file))
 
 
 def _tell_member(reading: Reading, is_local: bool, name: str, inside: Head, member: Member, size: int) -> Told:

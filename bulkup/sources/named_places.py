@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from bulkup.errors import UsageProblem
 
@@ -44,11 +44,13 @@ def table_of(path: str) -> tuple[str, str] | None:
     return None if at is None else ("/".join(steps[:at]), _TABLES[steps[at]])
 
 
-def refuse_table(place: str, paths: Iterable[str], *, otherwise: str | None = None) -> None:
+def refuse_table(place: str, paths: Sequence[str], *, otherwise: str | None = None) -> None:
     """Raise `UsageProblem` where one of *paths* below *place* says that a table stands there: its files are not its rows.
 
     *otherwise*: what else to do than to write what the table holds, if it is not to name the files.
     """
+    if not any(map("\n".join(paths).__contains__, _SIGNS)):  # of ten thousand paths each would be asked
+        return
     for path in paths:
         found = table_of(path)
         if found is not None:
@@ -63,7 +65,7 @@ def refuse_table(place: str, paths: Iterable[str], *, otherwise: str | None = No
 
 def without_companions(paths: Sequence[str]) -> list[str]:
     """*paths* without what `save_to_disk` of the hub's data sets keeps beside the rows, where there is such a data set."""
-    if not any(path.endswith(".arrow") for path in paths):
+    if ".arrow" not in "\n".join(paths):
         return list(paths)
     return [path for path in paths if not _is_companion(posixpath.basename(path))]
 

@@ -148,12 +148,12 @@ def _with_renames(files: tuple[SourceFile, ...], reading: Reading) -> tuple[Sour
         if not any(new in names for names in columns):
             there = ", ".join(dict.fromkeys(name for names in columns for name in names))
             raise UsageProblem(one_line(f"--rename {old}={new}: no file has a column {old!r}; there are {there}"))
-    return tuple(replace(file, renames=reading.renames) for file in files)
+    return tuple(file.having(renames=reading.renames) for file in files)
 
 
 def _whole(file: SourceFile, size: int) -> SourceFile:
     """*file*, all *size* bytes of which have come."""
     length_of = file.format.length
     assert length_of is not None
-    file = replace(file, size=size)
-    return replace(file, length=length_of(file))
+    file = file.having(size=size)
+    return file.having(length=length_of(file))

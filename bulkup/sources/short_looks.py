@@ -20,7 +20,7 @@ from bulkup.sources.shape import SURE_BYTES, are_plainly_lines, is_plainly_lines
 
 __all__ = ["is_plain_lines", "plain_file", "plain_files"]
 
-_SHORT_LOOK_BYTES = 8 * 1024
+_SHORT_LOOK_BYTES = 4 * 1024
 """Enough for rows of a kilobyte; of many small files every byte that is looked at counts."""
 
 _TOGETHER = 12

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 
 import anyio.to_thread
 
@@ -13,7 +13,7 @@ from bulkup.errors import SourceChanged, SourceUnreadable
 from bulkup.sources.format import SourceFile
 from bulkup.sources.inputs import open_file
 
-__all__ = ["contents_of"]
+__all__ = ["SmallFiles"]
 
 _NOWAIT = getattr(os, "RWF_NOWAIT", None) if hasattr(os, "preadv") else None
 _BREAK = ord("\n")
@@ -22,18 +22,29 @@ _SOON = 8
 """So many are open at once."""
 
 
-async def contents_of(files: Sequence[SourceFile]) -> list[bytes]:
-    """All bytes of *files*, local ones of lines that are not packed, in order. A piece holds files that each end with a break, but
-    for the last.
+class SmallFiles:
+    """Reads them. The memory into which it reads is used again: to get a megabyte anew costs a page fault for each file."""
 
-    Never blocks the event loop: what the page cache lacks is read in a thread, all of *files* in one hop. Raises `SourceChanged`,
-    `SourceUnreadable`.
-    """
-    sizes = [file.size or 0 for file in files]
-    held = bytearray(sum(sizes))
-    if _NOWAIT is None or not _are_cached(files, sizes, held, _NOWAIT):
-        await anyio.to_thread.run_sync(_read, files, held)
-    return _pieces(sizes, held)
+    def __init__(self) -> None:
+        self._spare: list[bytearray] = []
+
+    async def contents_of(self, files: Sequence[SourceFile]) -> list[bytes]:
+        """All bytes of *files*, local ones of lines that are not packed, in order. A piece holds files that each end with a break,
+        but for the last.
+
+        Never blocks the event loop: what the page cache lacks is read in a thread, all of *files* in one hop. Several tasks may ask
+        at once. Raises `SourceChanged`, `SourceUnreadable`.
+        """
+        sizes = [file.size or 0 for file in files]
+        held = self._spare.pop() if self._spare else bytearray()
+        if len(held) < sum(sizes):
+            held = bytearray(sum(sizes))
+        if _NOWAIT is None or not _are_cached(files, sizes, held, _NOWAIT):
+            await anyio.to_thread.run_sync(_read, files, held)
+        pieces = _pieces(sizes, held)
+        if not self._spare:
+            self._spare.append(held)
+        return pieces
 
 
 def _are_cached(files: Sequence[SourceFile], sizes: Sequence[int], held: bytearray, nowait: int) -> bool:
@@ -95,14 +106,8 @@ def _whole(file: SourceFile, fd: int) -> bytes:
 
 
 def _pieces(sizes: Sequence[int], held: bytearray) -> list[bytes]:
-    found: list[bytes] = []
-    begin = at = 0
+    ends = list(accumulate(sizes))
+    lacking = [end for size, end in zip(sizes, ends, strict=True) if size and held[end - 1] != _BREAK]
+    edges = dict.fromkeys([0, *lacking, *ends[-1:]])
     with memoryview(held) as view:
-        for size in sizes:
-            at += size
-            if size and held[at - 1] != _BREAK:
-                found.append(bytes(view[begin:at]))
-                begin = at
-        if begin < at:
-            found.append(bytes(view[begin:]))
-    return found
+        return [bytes(view[begin:end]) for begin, end in pairwise(edges)]

@@ -315,6 +315,7 @@ OWNERS = {
         run.build run.kept_scans run.kept_looks sources.looked ray_data run.settling_by_hand run.folder run.manifest run.story
         workers.channel path_text cli.app cli.ids cli.streams cli.exporting cli.settling cli.standing_lines cli.runner cli.verifying
         cli.benching cli.demo run.record run.control run.overview run.standing run.again cli.display cli.listing""",
+    "nothing is decoded: only classes of values": "sources.format sources.inspection scan.counting scan.scanner",
 }
 """Every module that calls a codec, by whose fault it is if that raises."""
 

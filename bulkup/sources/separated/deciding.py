@@ -113,7 +113,7 @@ def agreed(files: Sequence[SourceFile], known: Mapping[str, str] | None) -> tupl
     if known is not None:
         kinds = {name: Kind(kind) for name, kind in known.items()}
         decided = [_decided(file.detail, lambda name: kinds.get(name, Kind.STRING)) for file in files]
-        return [replace(file, detail=detail) for file, detail in zip(files, decided, strict=True)], dict(known)
+        return [file.having(detail=detail) for file, detail in zip(files, decided, strict=True)], dict(known)
     finder = KindFinder()
     inputs = FileInputs()
     try:
@@ -123,7 +123,7 @@ def agreed(files: Sequence[SourceFile], known: Mapping[str, str] | None) -> tupl
     finally:
         inputs.close()
     found = {name: str(finder.kind(name)) for file in files for name in file.detail.names}
-    return [replace(file, detail=_decided(file.detail, finder.kind)) for file in files], found
+    return [file.having(detail=_decided(file.detail, finder.kind)) for file in files], found
 
 
 def _decided(dialect: Dialect, kind_of: Callable[[str], Kind]) -> Dialect:
