@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -94,10 +94,24 @@ class RunWorkers:
         """The workers that this run has started: they read the very files that it does."""
         return tuple(number for number in self._pool.numbers if not self._pool.is_far(number))
 
+    async def far_arrivals(self) -> AsyncIterator[int]:
+        """The workers that have come by themselves, and then each that comes. It does not end by itself."""
+        async for number in self._pool.arrivals():
+            if self._pool.is_far(number):
+                yield number
+
+    def is_far(self, worker: int) -> bool:
+        """Whether that worker came by itself, maybe from another machine."""
+        return self._pool.is_far(worker)
+
+    def dismiss(self, worker: int, reason: str) -> None:
+        """Have no use for a worker that came by itself, for that *reason*."""
+        self._pool.dismiss(worker, reason)
+
     async def ask(self, worker: int, order: object, told: Callable[[object], None]) -> object:
-        """What worker number *worker* answers to *order*; *told* gets its words before that. Raises `WorkerLost`, and what the
-        worker raised."""
-        return await self._pool.ask(worker, order, told=told)
+        """What worker number *worker* answers to *order*, which sends nothing; *told* gets its words before that. Raises
+        `WorkerLost`, and what the worker raised."""
+        return await self._pool.ask(worker, order, told=told, sends=False)
 
     async def start(self, count: int, stack: AsyncExitStack, *, keep_fds: Sequence[int], prints: bool) -> None:
         """*count* processes, which end with *stack*. *prints*: what they print is for the user to see.

@@ -1,4 +1,4 @@
-"""Who looks at the parts of a source: a thread of this process, and the run's worker processes."""
+"""Who looks at the parts of a source: a thread of this process, the run's worker processes, and workers of other machines."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ class WorkerHand:
         self._goes_on = goes_on
 
     async def look(self, lanes: Mapping[str, Way], part: Part) -> Mapping[str, Learned] | None:
-        """As `Hand.look`: None where the worker has ended."""
+        """As `Hand.look`: None where the worker has ended. One of another machine that finds an error there looks no more: whether
+        the source is at fault, those find out that are at the run's own files."""
         order = LookAtPart(
             lanes={name: self._lanes[name] for name in lanes},
             stages={name: way.stage for name, way in lanes.items()},
@@ -105,9 +106,28 @@ class WorkerHand:
             if isinstance(word, Reached):
                 self._reached(part, word.bytes)
 
+        is_far = self._workers.is_far(self._number)
         try:
             answer = await self._workers.ask(self._number, order, told)
         except WorkerLost:
             return None
+        except Exception as error:
+            if not is_far:
+                raise
+            self._workers.dismiss(self._number, str(error))
+            return None
+        if is_far and not _makes_sense(answer, part, lanes):
+            return None
         assert isinstance(answer, dict), "a part that was looked at"
         return answer
+
+
+def _makes_sense(answer: object, part: Part, lanes: Mapping[str, Way]) -> bool:
+    """Whether *answer* is what *part* has taught of each of *lanes*, and it could be read to its end."""
+    if not isinstance(answer, dict) or answer.keys() != lanes.keys():
+        return False
+    files = range(part.file, part.file + part.files)
+    return all(
+        learned.broke_off is None and all(file.file in files for file in (*learned.files, *learned.read))
+        for learned in answer.values()
+    )

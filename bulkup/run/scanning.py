@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from itertools import accumulate
@@ -181,7 +181,10 @@ class _Scanning:
             scanned_lanes = {lane.name: await self._lane(lane) for lane in self._lanes}
             ways = {lane.name: await self._way(lane, scanned_lanes[lane.name]) for lane in self._lanes}
             hands = [*self._workers(workers, scanned_lanes), self._here]
-            found = await scan(ways, self._parts, hands, kept, self._here, is_whole=self._is_whole)
+            if self._scans_at_once:
+                hands = [self._here, *hands]
+            come = partial(self._far, scanned_lanes) if self._may_come else None
+            found = await scan(ways, self._parts, hands, kept, self._here, is_whole=self._is_whole, come=come)
             tasks.cancel_scope.cancel()
         return found
 
@@ -195,17 +198,31 @@ class _Scanning:
 
     async def _started(self, stack: AsyncExitStack) -> RunWorkers:
         """The run's workers; or some for the scan alone, where the run has none: a check, or packed files, or where those of other
-        machines are to send. These wait meanwhile, so all cores of this one scan. Raises `UsageProblem`."""
+        machines are to send. Then it takes all cores. Raises `UsageProblem`."""
         run = self._run
         if run.workers.near or len(self._parts) == 1 or self._keeps_all:
             return run.workers
         workers = RunWorkers(say=lambda lane, text: run.say(text, lane), on_quota=lambda _lane, _headers: None)
         chosen = run.wish.upload.settings
-        at_least = hand_count("auto", self._source) if chosen.listen else 1
-        count = min(max(hand_count(chosen.workers, self._source), at_least), len(self._parts))
+        count = hand_count(chosen.workers, self._source)
+        if chosen.listen is not None:
+            count = max(count, hand_count("auto", self._source))
+        to_start = min(count, len(self._parts)) - (1 if self._scans_at_once else 0)
         if count > 1:
-            await workers.start(count, stack, keep_fds=(), prints=self._has_function)
+            await workers.start(to_start, stack, keep_fds=(), prints=self._has_function)
         return workers
+
+    @property
+    def _may_come(self) -> bool:
+        """Whether workers of other machines, which are to send, scan too: they need the files for that anyway."""
+        can_be_cut = self._source.any_range and self._source.rereadable and len(self._parts) > 1
+        return self._run.wish.upload.settings.listen is not None and can_be_cut and not self._keeps_all
+
+    @property
+    def _scans_at_once(self) -> bool:
+        """Whether this process scans from the beginning: workers of other machines may come at any time, and those for the scan
+        alone have to be started."""
+        return self._may_come and not self._run.workers.near
 
     @property
     def _keeps_all(self) -> bool:
@@ -216,18 +233,17 @@ class _Scanning:
     def _workers(self, workers: RunWorkers, lanes: Mapping[str, ScannedLane]) -> list[Hand]:
         if len(self._parts) == 1:
             return []
-        return [
-            WorkerHand(
-                workers,
-                number,
-                lanes,
-                self._source,
-                self._max_row_bytes,
-                self._progress.reached,
-                goes_on=not self._is_whole,
-            )
-            for number in workers.near
-        ]
+        return [self._hand(workers, number, lanes) for number in workers.near]
+
+    async def _far(self, lanes: Mapping[str, ScannedLane]) -> AsyncIterator[Hand]:
+        """Workers of other machines, as they come."""
+        workers = self._run.workers
+        async for number in workers.far_arrivals():
+            yield self._hand(workers, number, lanes)
+
+    def _hand(self, workers: RunWorkers, number: int, lanes: Mapping[str, ScannedLane]) -> Hand:
+        reached, goes_on = self._progress.reached, not self._is_whole
+        return WorkerHand(workers, number, lanes, self._source, self._max_row_bytes, reached, goes_on=goes_on)
 
 
 class _Progress:

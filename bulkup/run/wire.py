@@ -1,16 +1,13 @@
-"""Orders and answers as bytes between machines: a closed set of plain values, each checked as it is read.
-
-Where a value may be of several kinds, what stands for it here has a field for each of them, of which one is set.
-"""
+"""Orders and answers as bytes between machines: a closed set of plain values, each checked as it is read (`bulkup.run.forms`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from bulkup import errors
 from bulkup.destinations.service import DatasetAt
@@ -37,7 +34,7 @@ from bulkup.flow.orders import (
 )
 from bulkup.flow.tiling import Limits
 from bulkup.journal.facts import PlanRecord
-from bulkup.model import Block, Changes, LongRow
+from bulkup.model import Changes, LongRow
 from bulkup.outcome import (
     Accepted,
     CloseGate,
@@ -49,12 +46,10 @@ from bulkup.outcome import (
     TryAgain,
 )
 from bulkup.rows.function import Function
+from bulkup.run.forms import BlockForm, FileForm, Form, OneOf
+from bulkup.run.scan_wire import LearnedForm, LookAtPartForm
+from bulkup.run.scan_worker import Reached
 from bulkup.run.worker import LaneOpening
-from bulkup.sources import SourceFile
-from bulkup.sources.decompress import Compression
-from bulkup.sources.format import Member
-from bulkup.sources.places.address import Hidden, PlaceAt, Remote, hidden
-from bulkup.sources.registry import format_named
 from bulkup.transport import Timeouts
 from bulkup.workers.channel import Ask, Cancel, Leaving, News, Raised, Returned, Told
 from bulkup.workers.far import Bye, End, FromRun, FromWorker, Ping, Pong
@@ -62,81 +57,20 @@ from bulkup.workers.far import Bye, End, FromRun, FromWorker, Ping, Pong
 __all__ = ["at_run", "at_worker"]
 
 
-class _OneOf(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One of several kinds of values; each field is one kind, or what stands for it."""
-
-    @classmethod
-    def of(cls, value: Any) -> Any:
-        """What stands for *value*. Raises `TypeError` where it is of none of the kinds."""
-        field, form = _fields_of(cls).get(type(value), ("", None))
-        if not field:
-            raise TypeError(f"{type(value).__name__} does not go between machines")
-        return cls(**{field: value if form is None else form.of(value)})
-
-    @property
-    def value(self) -> Any:
-        """The value. Raises `ValueError` unless there is exactly one."""
-        found = [one for name in self.__struct_fields__ if (one := getattr(self, name)) is not None]
-        if len(found) != 1:
-            raise ValueError("a message has none or several of what it may have one of")
-        return found[0].back() if isinstance(found[0], _Form) else found[0]
-
-
-class _Form(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What stands for a value of *STANDS_FOR*, whose fields it has, but for those that need a form of their own."""
-
-    STANDS_FOR: ClassVar[type[Any]]
-
-    @classmethod
-    def of(cls, value: Any) -> Any:
-        """What stands for *value*."""
-        return cls(**{name: getattr(value, name) for name in cls.__struct_fields__})
-
-    def back(self) -> Any:
-        """The value."""
-        return self.STANDS_FOR(**{name: getattr(self, name) for name in self.__struct_fields__})
-
-
-_known_fields: dict[type[_OneOf], dict[type[Any], tuple[str, type[_Form] | None]]] = {}
-
-
-def _fields_of(kind: type[_OneOf]) -> dict[type[Any], tuple[str, type[_Form] | None]]:
-    if kind not in _known_fields:
-        made: dict[type[Any], tuple[str, type[_Form] | None]] = {}
-        for field in msgspec.structs.fields(kind):
-            (one,) = (arg for arg in get_args(field.type) if arg is not type(None))
-            is_form = isinstance(one, type) and issubclass(one, _Form)
-            made[one.STANDS_FOR if is_form else one] = (field.name, one if is_form else None)
-        _known_fields[kind] = made
-    return _known_fields[kind]
-
-
 # --- what is read, and what became of it ----------------------------------------------------------------------------------------
 
 
-class _Block(_Form, frozen=True):
-    STANDS_FOR = Block
-    data: bytes
-    start: int
-    end: int
-    offsets: list[int] | None
-
-    @classmethod
-    def of(cls, value: Block) -> _Block:
-        return cls(value.data, value.start, value.end, None if value.offsets is None else list(value.offsets))
-
-
-class _Item(_OneOf, frozen=True):
-    block: _Block | None = None
+class _Item(OneOf, frozen=True):
+    block: BlockForm | None = None
     long: LongRow | None = None
 
 
-class _Lines(_OneOf, frozen=True):
+class _Lines(OneOf, frozen=True):
     span: SourceRange | None = None
     shipped: Shipped | None = None
 
 
-class _Outcome(_OneOf, frozen=True):
+class _Outcome(OneOf, frozen=True):
     accepted: Accepted | None = None
     again: TryAgain | None = None
     gate: CloseGate | None = None
@@ -147,7 +81,7 @@ class _Outcome(_OneOf, frozen=True):
     stop: StopLane | None = None
 
 
-class _Sent(_Form, frozen=True):
+class _Sent(Form, frozen=True):
     STANDS_FOR = Sent
     outcome: _Outcome
     ids: bytes
@@ -181,7 +115,7 @@ _ERRORS: dict[str, type[Exception]] = {
 }
 
 
-class _Drafted(_Form, frozen=True):
+class _Drafted(Form, frozen=True):
     """Its encoded rows are held where they were made, and lines as read stay where they were read."""
 
     STANDS_FOR = Drafted
@@ -221,17 +155,19 @@ class _Drafted(_Form, frozen=True):
         return Drafted(**{**given, "broke_off": broke_off}, encoded=[], raw=[])
 
 
-class _Answer(_OneOf, frozen=True):
+class _Answer(OneOf, frozen=True):
     drafted: _Drafted | None = None
     sent: _Sent | None = None
+    learned: LearnedForm | None = None
 
 
-class _Word(_OneOf, frozen=True):
+class _Word(OneOf, frozen=True):
     count: int | None = None
     last: LastWord | None = None
+    reached: Reached | None = None
 
 
-class _News(_OneOf, frozen=True):
+class _News(OneOf, frozen=True):
     stalled: Stalled | None = None
     quota: QuotaHeaders | None = None
     cpu: CpuUsed | None = None
@@ -241,63 +177,7 @@ class _News(_OneOf, frozen=True):
 # --- what is asked --------------------------------------------------------------------------------------------------------------
 
 
-class _Remote(Struct, frozen=True, array_like=True):
-    at: PlaceAt
-    key: str
-    version: str | None
-    ranges: bool
-
-
-class _File(Struct, frozen=True, array_like=True):
-    """A file of the source. *detail* is of the kind that its format says."""
-
-    uri: str
-    size: int | None
-    mtime_ns: int | None
-    compression: Compression
-    format: str
-    bom: bool
-    length: int | None
-    inner: Compression
-    encoding: str | None
-    rows_at: tuple[str, ...] | None
-    zstd_window: int
-    member: Member | None
-    detail: Raw | None
-    remote: _Remote | None
-    renames: tuple[tuple[str, str], ...]
-
-    @classmethod
-    def of(cls, file: SourceFile) -> _File:
-        remote = file.remote
-        given = {name: getattr(file, name) for name in cls.__struct_fields__}
-        return cls(
-            **{
-                **given,
-                "format": file.format.name,
-                "detail": None if file.detail is None else Raw(msgspec.msgpack.encode(file.detail)),
-                "remote": remote and _Remote(remote.at, remote.key.text, remote.version, remote.ranges),
-            }
-        )
-
-    def back(self) -> SourceFile:
-        try:
-            found = format_named(self.format)
-        except KeyError:
-            raise errors.UsageProblem(f"{self.uri}: its format {self.format!r} is not known on this machine") from None
-        given = {name: getattr(self, name) for name in self.__struct_fields__}
-        detail, remote = None, None
-        if self.detail is not None:
-            if found.detail is None:
-                raise errors.UsageProblem(f"{self.uri}: files of the format {found.name} do not go to other machines")
-            detail = msgspec.msgpack.decode(self.detail, type=found.detail())
-        if self.remote is not None:
-            key: Hidden = hidden(self.remote.key)
-            remote = Remote(self.remote.at, key, self.remote.version, self.remote.ranges)
-        return SourceFile(**{**given, "format": found, "detail": detail, "remote": remote}, inode=None)
-
-
-class _Opening(_Form, frozen=True):
+class _Opening(Form, frozen=True):
     STANDS_FOR = LaneOpening
     dataset: DatasetAt
     timeouts: Timeouts
@@ -316,23 +196,23 @@ class _Opening(_Form, frozen=True):
         return LaneOpening(**{**given, "ca_file": None if self.ca_file is None else Path(self.ca_file)})
 
 
-class _OpenLane(_Form, frozen=True):
+class _OpenLane(Form, frozen=True):
     STANDS_FOR = OpenLane
     lane: str
     opening: _Opening
-    files: tuple[_File, ...]
+    files: tuple[FileForm, ...]
     plan: PlanRecord
 
     @classmethod
     def of(cls, value: OpenLane) -> _OpenLane:
         assert isinstance(value.opening, LaneOpening)
-        return cls(value.lane, _Opening.of(value.opening), tuple(map(_File.of, value.files)), value.plan)
+        return cls(value.lane, _Opening.of(value.opening), tuple(map(FileForm.of, value.files)), value.plan)
 
     def back(self) -> OpenLane:
         return OpenLane(self.lane, self.opening.back(), tuple(file.back() for file in self.files), self.plan)
 
 
-class _AddLines(_Form, frozen=True):
+class _AddLines(Form, frozen=True):
     STANDS_FOR = AddLines
     lane: str
     key: int
@@ -347,7 +227,7 @@ class _AddLines(_Form, frozen=True):
         return AddLines(self.lane, self.key, [item.value for item in self.items], self.bases)
 
 
-class _DraftAll(_Form, frozen=True):
+class _DraftAll(Form, frozen=True):
     STANDS_FOR = DraftAll
     lane: str
     key: int
@@ -363,7 +243,7 @@ class _DraftAll(_Form, frozen=True):
         return DraftAll(self.lane, self.key, self.lines.value, self.limits, self.keep_raw)
 
 
-class _OpenParts(_Form, frozen=True):
+class _OpenParts(Form, frozen=True):
     STANDS_FOR = OpenParts
     lane: str
     key: int
@@ -383,7 +263,7 @@ class _OpenParts(_Form, frozen=True):
         return OpenParts(**{**given, "lines": self.lines.value})
 
 
-class _Order(_OneOf, frozen=True):
+class _Order(OneOf, frozen=True):
     open: _OpenLane | None = None
     lines: _AddLines | None = None
     clean: DraftClean | None = None
@@ -393,12 +273,13 @@ class _Order(_OneOf, frozen=True):
     close_parts: CloseParts | None = None
     send: SendChunk | None = None
     forget: Forget | None = None
+    look: LookAtPartForm | None = None
 
 
 # --- messages -------------------------------------------------------------------------------------------------------------------
 
 
-class _Ask(_Form, frozen=True):
+class _Ask(Form, frozen=True):
     STANDS_FOR = Ask
     number: int
     order: _Order
@@ -411,7 +292,7 @@ class _Ask(_Form, frozen=True):
         return Ask(self.number, self.order.value)
 
 
-class _Returned(_Form, frozen=True):
+class _Returned(Form, frozen=True):
     STANDS_FOR = Returned
     number: int
     result: _Answer | None
@@ -424,7 +305,7 @@ class _Returned(_Form, frozen=True):
         return Returned(self.number, None if self.result is None else self.result.value)
 
 
-class _Raised(_Form, frozen=True):
+class _Raised(Form, frozen=True):
     STANDS_FOR = Raised
     number: int
     error: _Failure
@@ -437,7 +318,7 @@ class _Raised(_Form, frozen=True):
         return Raised(self.number, self.error.back())
 
 
-class _Told(_Form, frozen=True):
+class _Told(Form, frozen=True):
     STANDS_FOR = Told
     number: int
     word: _Word
@@ -450,7 +331,7 @@ class _Told(_Form, frozen=True):
         return Told(self.number, self.word.value)
 
 
-class _SaidNews(_Form, frozen=True):
+class _SaidNews(Form, frozen=True):
     STANDS_FOR = News
     word: _News
 
@@ -462,14 +343,14 @@ class _SaidNews(_Form, frozen=True):
         return News(self.word.value)
 
 
-class _FromRun(_OneOf, frozen=True):
+class _FromRun(OneOf, frozen=True):
     ask: _Ask | None = None
     cancel: Cancel | None = None
     pong: Pong | None = None
     end: End | None = None
 
 
-class _FromWorker(_OneOf, frozen=True):
+class _FromWorker(OneOf, frozen=True):
     returned: _Returned | None = None
     raised: _Raised | None = None
     told: _Told | None = None
@@ -486,7 +367,7 @@ In = TypeVar("In")
 class _Messages(Generic[Out, In]):
     """What one end says, to bytes, and what the other says, out of bytes (`Codec`)."""
 
-    def __init__(self, out: type[_OneOf], into: type[_OneOf]) -> None:
+    def __init__(self, out: type[OneOf], into: type[OneOf]) -> None:
         self._out = out
         self._decoder: Callable[[bytes], Any] = msgspec.msgpack.Decoder(into).decode
         self._encoder = msgspec.msgpack.Encoder().encode

@@ -79,6 +79,8 @@ class Worker:
             return await self._lanes[order.lane].carry_out(order, tell)
         if isinstance(order, LookAtPart):
             self._say_how_much_cpu()
+            if self._is_far:
+                await anyio.to_thread.run_sync(check_here, order.files)
             return await self._looker.look(order, tell)
         raise TypeError(f"a worker knows no order {type(order).__name__}")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
 
 import anyio
+from anyio.abc import TaskGroup
 from msgspec import Struct
 
 from bulkup.encoding import RowOptions, RowPlan, Target
@@ -70,16 +71,17 @@ async def scan(
     here: Here,
     *,
     is_whole: bool,
+    come: Callable[[], AsyncIterator[Hand]] | None = None,
 ) -> dict[str, Found]:
-    """What becomes of the rows in *parts* in each lane, judged in its way. The last of the *hands* can always look,
-    and does what the others leave. *is_whole*: the parts are all of the source.
+    """What becomes of the rows in *parts* in each lane, judged in its way. The last of the *hands* can always look, and does what
+    the others leave; hands that *come* meanwhile help these others. *is_whole*: the parts are all of the source.
 
     What cannot be read further is no error: what came before counts. Raises as `Hand.look`.
     """
     found: dict[str, Found] = {}
     left = dict(ways)
     while left:
-        learned = await _Pass(left, parts, kept).learned(hands)
+        learned = await _Pass(left, parts, kept).learned(hands, come)
         again: dict[str, Way] = {}
         for name, way in left.items():
             of_lane = learned[name]
@@ -105,14 +107,24 @@ class _Pass:
         self._known: dict[str, Learned] = {}
         self._joined = 0
 
-    async def learned(self, hands: Sequence[Hand]) -> dict[str, Learned]:
+    async def learned(
+        self, hands: Sequence[Hand], come: Callable[[], AsyncIterator[Hand]] | None
+    ) -> dict[str, Learned]:
         """Of each lane."""
-        if len(hands) > 1:
+        async with anyio.create_task_group() as coming:
             async with anyio.create_task_group() as tasks:
                 for hand in hands[:-1]:
                     tasks.start_soon(self._work, hand)
+                if come is not None:
+                    coming.start_soon(self._take_on, come, tasks)
+            coming.cancel_scope.cancel()
         await self._work(hands[-1])  # what is left, if others could not look any more
         return self._known
+
+    async def _take_on(self, come: Callable[[], AsyncIterator[Hand]], tasks: TaskGroup) -> None:
+        """Have those who come work too, until *tasks* have ended."""
+        async for hand in come():
+            tasks.start_soon(self._work, hand)
 
     async def _work(self, hand: Hand) -> None:
         while self._todo and not self._is_broken_off:

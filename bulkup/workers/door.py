@@ -25,7 +25,7 @@ from bulkup.workers.keys import RunKey, WorkerKey
 
 __all__ = ["PROTOCOL", "Door", "Hello", "NotThere", "TurnedAway", "Welcome", "knock"]
 
-PROTOCOL = 2
+PROTOCOL = 3
 """The number of the form that messages have. It changes with any of them."""
 
 DEADLINE_S = 5.0

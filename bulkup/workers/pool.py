@@ -44,6 +44,7 @@ class WorkerLost(Exception):
 class _Asked:
     answer: asyncio.Future[object]
     told: Callable[[object], None]
+    sends: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -165,8 +166,11 @@ class Pool:
         """How many orders worker *number* has under way."""
         return len(self._workers[number].asked)
 
-    async def ask(self, worker: int, order: object, *, told: Callable[[object], None] = lambda _: None) -> object:
-        """What worker number *worker* answers to *order*; *told* gets its word before that.
+    async def ask(
+        self, worker: int, order: object, *, told: Callable[[object], None] = lambda _: None, sends: bool = True
+    ) -> object:
+        """What worker number *worker* answers to *order*; *told* gets its word before that. If it dies meanwhile, that is known at
+        once where the order *sends* nothing, else when nothing can come of it any more.
 
         Raises `WorkerLost`, and what the worker raised. Cancelled, it waits a moment for the worker to stop; words that come
         until then still reach *told*.
@@ -176,7 +180,7 @@ class Pool:
             raise WorkerLost(f"worker process {worker} is gone")
         number = next(self._numbers)
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        asked.asked[number] = _Asked(answer, told)
+        asked.asked[number] = _Asked(answer, told, sends)
         try:
             with suppress(OSError):  # then `_listen` finds it gone
                 await asked.channel.send(Ask(number, order))
@@ -256,10 +260,14 @@ class Pool:
         worker.channel.close()  # a worker that is still there ends
         if not self._is_closing:
             self._lost(worker.number)
-        if worker.asked:
+        lost = WorkerLost(f"worker process {worker.number} has ended")
+        for asked in worker.asked.values():
+            if not asked.sends:
+                _settle(asked.answer, None, lost)
+        if any(asked.sends for asked in worker.asked.values()):
             await worker.channel.silence()
         for asked in worker.asked.values():
-            _settle(asked.answer, None, WorkerLost(f"worker process {worker.number} has ended"))
+            _settle(asked.answer, None, lost)
 
     async def _hear(self, worker: _Worker) -> None:
         while (message := await worker.channel.receive()) is not None:

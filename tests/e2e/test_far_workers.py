@@ -23,7 +23,7 @@ from bulkup.flow.executors import Executors
 from bulkup.flow.orders import SourceRange
 from bulkup.flow.processes import WorkerProcess
 from bulkup.run import far_workers, run_workers
-from bulkup.run.scan_hands import WorkerHand
+from bulkup.run.scan_hands import ThisHand, WorkerHand
 from bulkup.scan import spread
 from tests.cli.shell import eventually
 from tests.e2e.harness import SPACE, TOKENS, Bench, gsm8k_rows
@@ -153,26 +153,81 @@ async def test_workers_that_come_do_the_work_and_write_nothing(
     assert lane["evidence"] == {"answer": lane["chunks_landed"]}
 
 
+class Scanners:
+    """Who has looked at parts of the source: this process, processes that it has started, workers of other machines. This process
+    begins once *wanted* of the others have."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, wanted: set[str]) -> None:
+        self.looked: list[str] = []
+        have_begun = asyncio.Event()
+        here, there = ThisHand.look, WorkerHand.look
+
+        async def looked_here(hand: ThisHand, lanes: Any, part: Any) -> Any:
+            await have_begun.wait()
+            self.looked.append("here")
+            return await here(hand, lanes, part)
+
+        async def looked_there(hand: WorkerHand, lanes: Any, part: Any) -> Any:
+            found = await there(hand, lanes, part)
+            self.looked.append(f"{'far' if hand._workers.is_far(hand._number) else 'near'} {hand._number}")
+            if wanted <= set(self.looked):
+                have_begun.set()
+            return found
+
+        monkeypatch.setattr(ThisHand, "look", looked_here)
+        monkeypatch.setattr(WorkerHand, "look", looked_there)
+        monkeypatch.setattr(spread, "PART_BYTES", 4096)
+        monkeypatch.setattr(spread, "LEAST_BYTES", 1)
+        monkeypatch.setattr(run_workers, "LEAST_SCANNED_BYTES", 1)
+
+
 async def test_while_workers_of_other_machines_wait_all_cores_scan(
     slow: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spread, "PART_BYTES", 4096)
-    monkeypatch.setattr(spread, "LEAST_BYTES", 1)
-    monkeypatch.setattr(run_workers, "LEAST_SCANNED_BYTES", 1)
-    monkeypatch.setattr(run_workers, "usable_cpus", lambda: 2)
-    looked: list[int] = []
-    look = WorkerHand.look
-
-    async def noted(self: WorkerHand, lanes: Any, part: Any) -> Any:
-        looked.append(self._number)
-        return await look(self, lanes, part)
-
-    monkeypatch.setattr(WorkerHand, "look", noted)
+    """This process from the beginning, and a process for each other core."""
+    scanners = Scanners(monkeypatch, {"near 0", "near 1"})
+    monkeypatch.setattr(run_workers, "usable_cpus", lambda: 3)
     async with far(slow) as there:
         receipt = await slow.run(slow.nebius(max_chunk_rows=50), slow.collinear(max_chunk_rows=50), **there.settings)
         assert_landed(slow, receipt)
-    assert len(looked) > 5
-    assert len(set(looked)) == 2
+    assert len(scanners.looked) > 5
+    assert set(scanners.looked) == {"near 0", "near 1", "here"}
+
+
+async def test_workers_that_come_scan_and_find_what_this_process_finds(
+    slow: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanners = Scanners(monkeypatch, {"far 0", "far 1"})
+    monkeypatch.setattr(run_workers, "usable_cpus", lambda: 1)
+    lanes = slow.nebius(max_chunk_rows=50), slow.collinear(max_chunk_rows=50)
+    async with far(slow) as there, anyio.create_task_group() as tasks:
+        tasks.start_soon(there.start, 2, slow.folder)
+        receipt = await slow.run(*lanes, **there.settings)
+        assert_landed(slow, receipt)
+        assert [code for code, _ in await there.ended()] == [0, 0]
+    assert {"far 0", "far 1"} <= set(scanners.looked) <= {"far 0", "far 1", "here"}
+
+
+async def test_a_worker_without_the_files_scans_nothing_and_is_sent_away_by_name(
+    slow: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanners = Scanners(monkeypatch, {"far 0"})
+    monkeypatch.setattr(run_workers, "usable_cpus", lambda: 1)
+    async with far(slow) as there, anyio.create_task_group() as tasks:
+
+        async def come() -> None:
+            await wait_for(lambda: there.said("listening for workers"))
+            os.utime(slow.source, (1, 1))  # it is another file now than the run has opened
+            await there.start(1, slow.folder)
+
+        tasks.start_soon(come)
+        receipt = await slow.run(slow.collinear(max_chunk_rows=10), **there.settings)
+        assert slow.stored("collinear") == slow.expected("collinear")
+        assert receipt.exit_code == 0
+        ((code, said),) = await there.ended()
+    assert (code, there.said("was sent away: ")) == (2, 1)
+    assert f"{slow.source}: on " in said
+    assert scanners.looked.count("far 0") == 1
 
 
 def are_sent_at_once(emulator: Spawned) -> int:
