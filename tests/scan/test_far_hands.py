@@ -179,7 +179,8 @@ async def test_workers_that_come_scan_in_every_pass_what_others_have_not(tmp_pat
                 return None
 
         ways = {"collinear": await way_of("collinear", lanes["collinear"])}
-        found = await scan(ways, parts, [InTurn(), here], NothingKept(), here, is_whole=True, come=come)
+        async with asyncio.timeout(60):
+            found = await scan(ways, parts, [InTurn(), here], NothingKept(), here, is_whole=True, come=come)
     whole = await asyncio.to_thread(found_in, source, COLLINEAR, options, parts)
     assert found["collinear"] == whole
     stages = {stage for _, stage in looked}
