@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from secrets import token_hex
@@ -63,6 +64,7 @@ class FarWorkers:
         self._token = token
         self._max_bytes = MESSAGE_BYTES + 2 * max_row_bytes
         self._known: dict[int, tuple[FarWorker, str]] = {}
+        self._here: set[int] = set()
         self._door: Door | None = None
 
     def listen(self, host: str, port: int, folder: RunFolder, key_file: Path | None) -> Listening:
@@ -92,6 +94,10 @@ class FarWorkers:
         found = self._known.get(number)
         return None if found is None else f"worker {number} ({found[1]})"
 
+    def is_here(self, number: int) -> bool:
+        """Whether worker *number* is one of these, and on this machine, as it says."""
+        return number in self._here
+
     def sent_away(self, number: int) -> str:
         """Why worker *number* was of no use; empty where it was."""
         found = self._known.get(number)
@@ -111,6 +117,8 @@ class FarWorkers:
     def _taken(self, frames: Frames, hello: Hello) -> None:
         link = FarWorker(frames, at_run, self._authority, lease_s=LEASE_S, lost_s=LOST_S)
         number = self._pool.adopt(link)
+        if hello.host == socket.gethostname()[:200]:
+            self._here.add(number)
         self._known[number] = (link, f"{_word(hello.host)}, process {hello.pid}")
         self._say(f"{self.name(number)} has come: {self._pool.alive} are at work")
 

@@ -100,6 +100,11 @@ class RunWorkers:
             if self._pool.is_far(number):
                 yield number
 
+    @property
+    def far_here(self) -> int:
+        """How many that have come by themselves are on this machine."""
+        return 0 if self._far is None else sum(map(self._far.is_here, self._pool.numbers))
+
     def is_far(self, worker: int) -> bool:
         """Whether that worker came by itself, maybe from another machine."""
         return self._pool.is_far(worker)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from itertools import accumulate
@@ -36,6 +36,10 @@ __all__ = ["RowAt", "check_rejects", "look_at_all", "look_early", "reasons_said"
 
 _REASONS_SAID = 3
 _FIRST_SHOWN_S, _SHOWN_EVERY_S = 0.5, 0.25
+
+_COME_BY_THEN_S = 0.5
+"""So long is waited for workers that are there before the run, until processes for the scan are started: to start one takes most of
+a second of a core, which they may be about to use."""
 
 _OF_SLOW_BYTES = 1024**3
 """So much is looked at of what is not on a local disk, or goes through the user's function, unless the user says otherwise."""
@@ -162,6 +166,8 @@ class _Scanning:
         self._parts = parts
         self._is_whole = is_whole
         self._max_row_bytes = lanes[0].chosen.run.max_row_bytes
+        self._scanners = RunWorkers(say=lambda lane, text: run.say(text, lane), on_quota=lambda _lane, _headers: None)
+        self._are_started = False
         self._progress = _Progress(run, parts if not is_whole else None)
         self._has_function = any(lane.chosen.rows.function is not None for lane in lanes)
         self._here = ThisHand(
@@ -181,9 +187,12 @@ class _Scanning:
             scanned_lanes = {lane.name: await self._lane(lane) for lane in self._lanes}
             ways = {lane.name: await self._way(lane, scanned_lanes[lane.name]) for lane in self._lanes}
             hands = [*self._workers(workers, scanned_lanes), self._here]
+            come: list[Callable[[], AsyncIterator[Hand]]] = []
+            if self._may_come:
+                come.append(partial(self._far, scanned_lanes))
             if self._scans_at_once:
                 hands = [self._here, *hands]
-            come = partial(self._far, scanned_lanes) if self._may_come else None
+                come.append(partial(self._near, scanned_lanes, stack))
             found = await scan(ways, self._parts, hands, kept, self._here, is_whole=self._is_whole, come=come)
             tasks.cancel_scope.cancel()
         return found
@@ -197,20 +206,26 @@ class _Scanning:
         return await self._here.do(partial(made_way, lane.destination.target, lane.chosen.rows, scanned_lane.first))
 
     async def _started(self, stack: AsyncExitStack) -> RunWorkers:
-        """The run's workers; or some for the scan alone, where the run has none: a check, or packed files, or where those of other
-        machines are to send. Then it takes all cores. Raises `UsageProblem`."""
+        """The run's workers; or some for the scan alone, where the run has none: a check, or packed files.
+
+        Raises `UsageProblem`."""
         run = self._run
-        if run.workers.near or len(self._parts) == 1 or self._keeps_all:
+        if run.workers.near or len(self._parts) == 1 or self._keeps_all or self._scans_at_once:
             return run.workers
-        workers = RunWorkers(say=lambda lane, text: run.say(text, lane), on_quota=lambda _lane, _headers: None)
-        chosen = run.wish.upload.settings
-        count = hand_count(chosen.workers, self._source)
-        if chosen.listen is not None:
-            count = max(count, hand_count("auto", self._source))
-        to_start = min(count, len(self._parts)) - (1 if self._scans_at_once else 0)
-        if count > 1:
-            await workers.start(to_start, stack, keep_fds=(), prints=self._has_function)
-        return workers
+        if (wanted := self._hands_wanted) > 1:
+            await self._start(wanted, stack)
+        return self._scanners
+
+    @property
+    def _hands_wanted(self) -> int:
+        """How many processes of this machine are to scan: with workers of other machines to be kept waiting, one for each core."""
+        chosen = self._run.wish.upload.settings
+        at_least = hand_count("auto", self._source) if chosen.listen is not None else 1
+        return min(max(hand_count(chosen.workers, self._source), at_least), len(self._parts))
+
+    async def _start(self, count: int, stack: AsyncExitStack) -> None:
+        """*count* processes for the scan alone. Raises `UsageProblem`."""
+        await self._scanners.start(count, stack, keep_fds=(), prints=self._has_function)
 
     @property
     def _may_come(self) -> bool:
@@ -220,8 +235,7 @@ class _Scanning:
 
     @property
     def _scans_at_once(self) -> bool:
-        """Whether this process scans from the beginning: workers of other machines may come at any time, and those for the scan
-        alone have to be started."""
+        """Whether this process scans from the beginning, before any others are started for that."""
         return self._may_come and not self._run.workers.near
 
     @property
@@ -240,6 +254,17 @@ class _Scanning:
         workers = self._run.workers
         async for number in workers.far_arrivals():
             yield self._hand(workers, number, lanes)
+
+    async def _near(self, lanes: Mapping[str, ScannedLane], stack: AsyncExitStack) -> AsyncIterator[Hand]:
+        """Processes for the cores that are free beside this process and the workers of this machine, if these have come in time."""
+        if not self._are_started:
+            await anyio.sleep(_COME_BY_THEN_S)
+            self._are_started = True
+            if (count := self._hands_wanted - 1 - self._run.workers.far_here) > 0:
+                with anyio.CancelScope(shield=True):
+                    await self._start(count, stack)
+        for number in self._scanners.near:
+            yield self._hand(self._scanners, number, lanes)
 
     def _hand(self, workers: RunWorkers, number: int, lanes: Mapping[str, ScannedLane]) -> Hand:
         reached, goes_on = self._progress.reached, not self._is_whole

@@ -71,7 +71,7 @@ async def scan(
     here: Here,
     *,
     is_whole: bool,
-    come: Callable[[], AsyncIterator[Hand]] | None = None,
+    come: Sequence[Callable[[], AsyncIterator[Hand]]] = (),
 ) -> dict[str, Found]:
     """What becomes of the rows in *parts* in each lane, judged in its way. The last of the *hands* can always look, and does what
     the others leave; hands that *come* meanwhile help these others. *is_whole*: the parts are all of the source.
@@ -106,17 +106,19 @@ class _Pass:
         self._ahead: dict[int, Mapping[str, Learned]] = {}
         self._known: dict[str, Learned] = {}
         self._joined = 0
+        self._is_over = False
 
     async def learned(
-        self, hands: Sequence[Hand], come: Callable[[], AsyncIterator[Hand]] | None
+        self, hands: Sequence[Hand], come: Sequence[Callable[[], AsyncIterator[Hand]]]
     ) -> dict[str, Learned]:
         """Of each lane."""
         async with anyio.create_task_group() as coming:
             async with anyio.create_task_group() as tasks:
                 for hand in hands[:-1]:
                     tasks.start_soon(self._work, hand)
-                if come is not None:
-                    coming.start_soon(self._take_on, come, tasks)
+                for some in come:
+                    coming.start_soon(self._take_on, some, tasks)
+            self._is_over = True  # one that comes just now has nothing to do
             coming.cancel_scope.cancel()
         await self._work(hands[-1])  # what is left, if others could not look any more
         return self._known
@@ -124,6 +126,8 @@ class _Pass:
     async def _take_on(self, come: Callable[[], AsyncIterator[Hand]], tasks: TaskGroup) -> None:
         """Have those who come work too, until *tasks* have ended."""
         async for hand in come():
+            if self._is_over:
+                return
             tasks.start_soon(self._work, hand)
 
     async def _work(self, hand: Hand) -> None:

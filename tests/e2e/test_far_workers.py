@@ -22,7 +22,7 @@ from bulkup.flow.executor import Executor
 from bulkup.flow.executors import Executors
 from bulkup.flow.orders import SourceRange
 from bulkup.flow.processes import WorkerProcess
-from bulkup.run import far_workers, run_workers
+from bulkup.run import far_workers, run_workers, scanning
 from bulkup.run.scan_hands import ThisHand, WorkerHand
 from bulkup.scan import spread
 from tests.cli.shell import eventually
@@ -159,11 +159,14 @@ class Scanners:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, wanted: set[str]) -> None:
         self.looked: list[str] = []
+        self._first: asyncio.Event | None = None
         have_begun = asyncio.Event()
         here, there = ThisHand.look, WorkerHand.look
 
         async def looked_here(hand: ThisHand, lanes: Any, part: Any) -> Any:
             await have_begun.wait()
+            if self._first is not None:
+                await self._first.wait()
             self.looked.append("here")
             return await here(hand, lanes, part)
 
@@ -179,6 +182,10 @@ class Scanners:
         monkeypatch.setattr(spread, "PART_BYTES", 4096)
         monkeypatch.setattr(spread, "LEAST_BYTES", 1)
         monkeypatch.setattr(run_workers, "LEAST_SCANNED_BYTES", 1)
+
+    def hold_until(self, event: asyncio.Event) -> None:
+        """This process waits for that, too."""
+        self._first = event
 
 
 async def test_while_workers_of_other_machines_wait_all_cores_scan(
@@ -206,6 +213,37 @@ async def test_workers_that_come_scan_and_find_what_this_process_finds(
         assert_landed(slow, receipt)
         assert [code for code, _ in await there.ended()] == [0, 0]
     assert {"far 0", "far 1"} <= set(scanners.looked) <= {"far 0", "far 1", "here"}
+
+
+@pytest.mark.parametrize("machine", ["this", "another"])
+async def test_no_process_is_started_for_cores_that_workers_use(
+    slow: Bench, monkeypatch: pytest.MonkeyPatch, machine: str
+) -> None:
+    """Two workers come, on this machine of three cores, or on another one."""
+    scanners = Scanners(monkeypatch, {"far 0", "far 1", *(("near 0", "near 1") if machine == "another" else ())})
+    monkeypatch.setattr(run_workers, "usable_cpus", lambda: 3)
+    if machine == "another":
+        monkeypatch.setattr(socket, "gethostname", lambda: "the coordinator's")
+    near = scanning._Scanning._near
+    async with far(slow) as there, anyio.create_task_group() as tasks:
+
+        async def once_they_have_come(self: Any, *given: Any) -> AsyncIterator[Any]:
+            await wait_for(lambda: there.said("has come") == 2)
+            async for hand in near(self, *given):
+                yield hand
+            near_is_done.set()
+
+        near_is_done = asyncio.Event()
+        monkeypatch.setattr(scanning._Scanning, "_near", once_they_have_come)
+        monkeypatch.setattr(scanning, "_COME_BY_THEN_S", 0)
+        scanners.hold_until(near_is_done)
+        tasks.start_soon(there.start, 2, slow.folder)
+        receipt = await slow.run(slow.collinear(max_chunk_rows=50), **there.settings)
+        assert receipt.exit_code == 0
+    assert near_is_done.is_set()
+    assert {name for name in scanners.looked if name.startswith("near")} == (
+        {"near 0", "near 1"} if machine == "another" else set()
+    )
 
 
 async def test_a_worker_without_the_files_scans_nothing_and_is_sent_away_by_name(

@@ -180,7 +180,7 @@ async def test_workers_that_come_scan_in_every_pass_what_others_have_not(tmp_pat
 
         ways = {"collinear": await way_of("collinear", lanes["collinear"])}
         async with asyncio.timeout(60):
-            found = await scan(ways, parts, [InTurn(), here], NothingKept(), here, is_whole=True, come=come)
+            found = await scan(ways, parts, [InTurn(), here], NothingKept(), here, is_whole=True, come=[come])
     whole = await asyncio.to_thread(found_in, source, COLLINEAR, options, parts)
     assert found["collinear"] == whole
     stages = {stage for _, stage in looked}
@@ -200,7 +200,7 @@ async def test_a_scan_ends_when_all_is_looked_at_whoever_might_still_come(tmp_pa
 
     ways = {"nebius": await way_of("nebius", lane)}
     async with far_workers(1) as (workers, (number,)), asyncio.timeout(60):
-        found = await scan(ways, parts, [here, here], NothingKept(), here, is_whole=True, come=come)
+        found = await scan(ways, parts, [here, here], NothingKept(), here, is_whole=True, come=[come])
     assert found["nebius"] == await asyncio.to_thread(found_in, source, NEBIUS, RowOptions(), parts)
 
 
