@@ -48,6 +48,9 @@ class Access(StrEnum):
     FORWARD = "forward only"
 
 
+_ANY_RANGE, _UNPACKED = Access.ANY_RANGE, Compression.NONE  # each of very many files is asked several times
+
+
 class Sign(StrEnum):
     """By what a file's format is told, the surest first."""
 
@@ -310,14 +313,11 @@ class SourceFile(Struct, frozen=True, gc=False):
     @property
     def any_range(self) -> bool:
         """Whether its rows can be read in any order: the format allows it, in a regular file that is not packed."""
-        is_bare = (
-            self.size is not None
-            and self.compression is Compression.NONE
-            and self.encoding is None
-            and self.part is None
-        )
-        has_ranges = self.remote is None or (self.remote.ranges and self.format.reads_remote)
-        return is_bare and has_ranges and self.member is None and self.format.access is Access.ANY_RANGE
+        if self.size is None or self.format.access is not _ANY_RANGE or self.compression is not _UNPACKED:
+            return False
+        if self.remote is not None and not (self.remote.ranges and self.format.reads_remote):
+            return False
+        return self.encoding is None and self.part is None and self.member is None
 
     @property
     def verbatim(self) -> bool:
