@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bulkup.emulator import Spawned, spawned
+from bulkup.emulator import Spawned
 from tests.cli.shell import Shell
-from tests.emulators import emptied, with_a_file
+from tests.emulators import emptied, shared, shared_with_a_file
 
 DATA = Path(__file__).parents[2] / "bulkup" / "demo_data" / "gsm8k-train.jsonl.gz"
 
@@ -24,9 +23,8 @@ def gsm8k() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def one_emulator() -> Iterator[Spawned]:
-    with spawned() as emulator:
-        yield emulator
+def one_emulator() -> Spawned:
+    return shared()
 
 
 @pytest.fixture
@@ -36,10 +34,9 @@ def emulator(one_emulator: Spawned) -> Spawned:
 
 
 @pytest.fixture(scope="session")
-def one_with_a_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Spawned, Path]]:
+def one_with_a_file() -> tuple[Spawned, Path]:
     """Another emulator, and the file that holds its rows; it is as the last test has left it."""
-    with with_a_file(tmp_path_factory.mktemp("emulator")) as served:
-        yield served
+    return shared_with_a_file()
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bulkup.emulator import Spawned, spawned
+from bulkup.emulator import Spawned
 from tests.e2e.harness import TOKENS, Bench, gsm8k_rows
-from tests.emulators import emptied
+from tests.emulators import emptied, shared
 from tests.workers.waiting import wait_for_workers
 
 
@@ -23,9 +22,8 @@ wait_for_workers()
 
 
 @pytest.fixture(scope="session")
-def one_emulator() -> Iterator[Spawned]:
-    with spawned() as emulator:
-        yield emulator
+def one_emulator() -> Spawned:
+    return shared()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +13,21 @@ import pytest
 
 import bulkup
 from bulkup.account.finished import Finished
-from bulkup.emulator import Spawned, spawned
 from bulkup.event import Snapshot
 from bulkup.run.interrupt import Interrupt
 from bulkup.run.story import execute
 from tests.e2e.harness import TOKENS, Bench, gsm8k_rows
+from tests.emulators import emptied, shared
 
 HELD_MS = 400
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[Spawned]:
-    with spawned() as emulator:
-        yield emulator
-
-
 @pytest.fixture
-def bench(served: Spawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     for name, token in TOKENS.items():
         monkeypatch.setenv(name, token)
-    served.patch(latency_ms=HELD_MS, script={}, faults={})
-    served.idle()
-    served.reset()
+    served = emptied(shared())
+    served.patch(latency_ms=HELD_MS)
     return Bench(served, tmp_path, gsm8k_rows(300))
 
 

@@ -10,11 +10,10 @@ from typing import Any, cast
 import pytest
 
 from bulkup import Collinear, Nebius
-from bulkup.emulator import Spawned, spawned
 from bulkup.errors import ExitCode
 from bulkup.run.story import verify
 from tests.e2e.harness import TOKENS, Bench, gsm8k_rows
-from tests.emulators import emptied
+from tests.emulators import emptied, shared
 from tests.ends.relay import Fate, Relay
 
 LANES = ("nebius", "collinear")
@@ -27,21 +26,15 @@ def _tokens(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.fixture(scope="module")
-def one_emulator() -> Iterator[Spawned]:
-    with spawned() as emulator:
-        yield emulator
-
-
 @pytest.fixture
-def relay(one_emulator: Spawned) -> Iterator[Relay]:
-    with Relay(emptied(one_emulator).port) as relay:
+def relay() -> Iterator[Relay]:
+    with Relay(emptied(shared()).port) as relay:
         yield relay
 
 
 @pytest.fixture
-def bench(one_emulator: Spawned, tmp_path: Path) -> Bench:
-    return Bench(one_emulator, tmp_path, gsm8k_rows(ROWS))
+def bench(tmp_path: Path) -> Bench:
+    return Bench(shared(), tmp_path, gsm8k_rows(ROWS))
 
 
 SETTINGS: dict[str, Any] = {"stall_timeout_s": 0.3, "settle_after_s": 0.3}

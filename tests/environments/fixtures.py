@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from bulkup.emulator import Spawned, spawned
-from tests.emulators import emptied
+from bulkup.emulator import Spawned
+from tests.emulators import emptied, shared
 from tests.environments.processes import Machine
 
 __all__ = ["machine", "served"]
 
 
-@functools.cache
-def _one() -> Spawned:
-    """One for all modules of this process."""
-    stack = ExitStack()
-    atexit.register(stack.close)
-    return stack.enter_context(spawned())
-
-
 @pytest.fixture(scope="module")
 def served() -> Spawned:
-    return emptied(_one())
+    return emptied(shared())
 
 
 @pytest.fixture
