@@ -22,6 +22,6 @@ def try_deeply() -> None:
 
 
 def examples(count: int, **more: Any) -> settings:
-    """*count* examples, ten times as many in the slow suite."""
+    """*count* examples, and ten times as many in the slow suite. What would try more than a few tries half of them by default."""
     is_deep = settings.get_current_profile_name() == "deep"
-    return settings(max_examples=count * DEEPER if is_deep else count, **more)
+    return settings(max_examples=count * DEEPER if is_deep else max(min(count, USUAL), count // 2), **more)

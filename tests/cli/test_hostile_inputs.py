@@ -43,7 +43,7 @@ def test_rows_that_made_codecs_fail(shell: Shell) -> None:
 
 def test_a_bomb_of_newlines(shell: Shell) -> None:
     packer = zstandard.ZstdCompressor().compressobj()
-    data = [packer.compress(rows_with([])), *(packer.compress(b"\n" * 2**20) for _ in range(2000)), packer.flush()]
+    data = [packer.compress(rows_with([])), *(packer.compress(b"\n" * 2**20) for _ in range(200)), packer.flush()]
     (shell.folder / "rows.jsonl.zst").write_bytes(b"".join(data))
     done = shell.run("upload", "rows.jsonl.zst", "--to", "nebius", *shell.urls)
     assert done.code == 65, done.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -89,7 +90,7 @@ def test_a_row_nested_without_end_is_rejected_alone(
         assert reason == "nested too deeply to be read; brackets may stand 1,000 deep within each other"
 
 
-@pytest.mark.parametrize("depth", [700, 900, 960, 985, 993, 995, 999, 1000, 1001, 1010])
+@pytest.mark.parametrize("depth", [700, 960, 993, 995, 999, 1000, 1001])
 @pytest.mark.parametrize(("opened", "closed"), [(b"[", b"]"), (b'{"a":', b"}")])
 @pytest.mark.parametrize("options", OPTIONS)
 def test_how_deep_a_row_may_be_is_the_same_wherever_it_is_encoded(
@@ -320,6 +321,7 @@ OWNERS = {
 """Every module that calls a codec, by whose fault it is if that raises."""
 
 
+@functools.cache
 def _modules() -> dict[str, ast.Module]:
     """bulkup's modules but for the emulator's, by their names within the package."""
     paths = [path for path in PACKAGE.rglob("*.py") if "emulator" not in path.parts]

@@ -134,10 +134,10 @@ FAR = 1
 def opens(request: pytest.FixtureRequest, pool: tuple[asyncio.Runner, Pool], tmp_path: Path) -> Opens:
     """What asks an executor of one of the three kinds about a file with the bytes that it is given."""
 
-    def opens(content: bytes, name: str = "rows.jsonl") -> Asked:
+    def opens(content: bytes, name: str = "rows.jsonl", block_bytes: int = BLOCK) -> Asked:
         path = tmp_path / name
         path.write_bytes(content)
-        return opened(request.param, *pool, path)
+        return opened(request.param, *pool, path, block_bytes)
 
     return opens
 
@@ -147,14 +147,14 @@ def asked(opens: Opens) -> Asked:
     return opens(CLEAN)
 
 
-def opened(kind: str, runner: asyncio.Runner, pool: Pool, path: Path) -> Asked:
-    source = open_source([str(path)], max_row_bytes=MAX_ROW, block_bytes=BLOCK)
+def opened(kind: str, runner: asyncio.Runner, pool: Pool, path: Path, block_bytes: int = BLOCK) -> Asked:
+    source = open_source([str(path)], max_row_bytes=MAX_ROW, block_bytes=block_bytes)
     rows = rows_plan()
     if kind == "this process":
         cursor = source.cursor() if source.any_range else None
         chunker = Chunker(source, rows.encoder(), Halt())
         return Asked(runner, ThisProcess(LaneWorker(echo(), rows, chunker, cursor)), source, path)
-    opening = LaneOpening(Nebius(url="http://127.0.0.1:1").dataset(NAME), Timeouts(), MAX_ROW, BLOCK)
+    opening = LaneOpening(Nebius(url="http://127.0.0.1:1").dataset(NAME), Timeouts(), MAX_ROW, block_bytes)
     plan = LanePlan(1 << 16, rows, 1 << 16, None, MAX_ROW)
     number = FAR if kind == "a far worker" else 0
     runner.run(pool.ask(number, OpenLane(LANE, opening, source.files, plan.to_record())))
@@ -200,7 +200,7 @@ def test_what_is_more_than_one_chunk_is_counted_and_not_held(opens: Opens) -> No
 
 def test_many_rejects_are_more_than_one_chunk_too(opens: Opens) -> None:
     row = b"x" * (MAX_ROW - 10)
-    asked = opens(ROWS[0] + b"\n" + (row + b"\n") * (MAX_REJECT_BYTES // len(row) + 1))
+    asked = opens(ROWS[0] + b"\n" + (row + b"\n") * (MAX_REJECT_BYTES // len(row) + 1), block_bytes=1 << 17)
     _, drafted = asked.draft(asked.whole, Limits(1 << 20))
     assert not drafted.is_held
     assert not drafted.rejects

@@ -3,8 +3,9 @@ as a date, and none. 600 a minute, 50 ms latency; least time = requests × 100 m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -77,8 +78,16 @@ HARD = {
 """1.15 times the least time is missed there with 1,000 requests, and why."""
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", SERVERS)
+def _some(names: Iterable[str], forms: Sequence[RetryAfter], every: int) -> list[Any]:
+    """Each of *names* with each form; by default every so many of them, so that each comes with some."""
+    return [
+        pytest.param(name, form, marks=[pytest.mark.slow] if (at + place) % every else [])
+        for at, name in enumerate(names)
+        for place, form in enumerate(forms)
+    ]
+
+
+@pytest.mark.parametrize(("name", "form"), _some(SERVERS, FORMS, 2))
 def test_it_is_found_out_within_a_thousand_requests(name: str, form: RetryAfter) -> None:
     """At most 2 % are refused beyond those that are under way when nothing is known yet, which are as many as there are senders."""
     took, senders = sent(name, form, 1000)
@@ -96,8 +105,7 @@ def first_refusal(senders: Senders) -> float:
     return next(at for at, taken, _ in senders.log if not taken)
 
 
-@pytest.mark.parametrize("form", ["exact", "seconds", "date"])
-@pytest.mark.parametrize("name", [name for name in SERVERS if "window" in name])
+@pytest.mark.parametrize(("name", "form"), _some([name for name in SERVERS if "window" in name], FORMS[:3], 3))
 def test_a_window_is_not_run_past(name: str, form: RetryAfter) -> None:
     """That its quota lasts for a while after it has opened is no reason to grow: it is about the rate all the time."""
     _, senders = sent(name, form, 1500)
