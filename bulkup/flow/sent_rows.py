@@ -98,7 +98,7 @@ class SentRows:
         found: dict[int, RowLocation] = {}
         lines: dict[int, int] = {}
         number = 0
-        cursor = self._source.cursor()
+        cursor = self._source.cursor(reads_ahead=False)
         try:
             with suppress(SourceUnreadable):  # it stands behind the rows: `keys` has seen them all
                 async for _, encoded in self._lines(cursor, chunk, xxhash.xxh3_128()):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence, Set
 from contextlib import aclosing
 
 from anyio import create_task_group
 
-from bulkup.chunk import Chunk
+from bulkup.chunk import Chunk, ChunkId
 from bulkup.destinations.base import ReadBackUnavailable, StoredRow
 from bulkup.doubt.settlement import Held, Known, Look, Match, PageBack, Verdict, judge_by_rows, judge_rest, wait_or_hold
 from bulkup.errors import as_one_error
@@ -19,11 +19,16 @@ from bulkup.flow.sent_rows import RowsHash
 from bulkup.journal import every_ids, landed_without_ids
 from bulkup.light_dataclass import dataclass
 from bulkup.model import Block
+from bulkup.sources import Cursor
 
-__all__ = ["StoredRows"]
+__all__ = ["Contents", "StoredRows"]
 
 ROWS_HELD = 500_000
 """How many rows one settlement may read back: they are held in memory."""
+
+
+Contents = dict[ChunkId, Counter[bytes]]
+"""The rows of chunks in doubt, by their keys: what was read once is not read again in the same settlement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +66,9 @@ class StoredRows:
         return found
 
     async def judge(
-        self, page_back: PageBack, chunks: Sequence[Chunk], looks: Sequence[Look], known: Known
+        self, page_back: PageBack, chunks: Sequence[Chunk], looks: Sequence[Look], known: Known, contents: Contents
     ) -> list[Verdict]:
-        """The rows themselves tell which of the doubts are there."""
+        """The rows themselves tell which of the doubts are there. What is read of the source for it is put into *contents*."""
         look = looks[-1]
         dataset_id, counted = look.seen[0].id, look.rows
         if counted > ROWS_HELD:
@@ -80,15 +85,18 @@ class StoredRows:
             why = f"{len(stored):,} rows were read back where the count says {counted:,}"
             return [wait_or_hold(doubt, looks, self._quiet_s, why) for doubt in page_back.doubts]
         self._lane.tally.page_backs += 1
-        explained = await self._explained({row.id for row in stored})
+        explained = await self._explained({row.id for row in stored}, contents)
         unexplained = Counter(row.key for row in stored if row.id not in explained.ids)
         unexplained.subtract(explained.rows)
         hidden = explained.hidden + (-unexplained).total()  # the count was right with others in their place: it lags
         if hidden:
             why = f"the rows read back lack {hidden:,} that have landed"
             return [wait_or_hold(doubt, looks, self._quiet_s, why) for doubt in page_back.doubts]
-        contents = {chunk.id: await self._content(chunk) for chunk in chunks}
-        present = judge_by_rows(page_back.doubts, contents, +unexplained, known)
+        async with aclosing(self._contents(_each(sorted(chunks, key=lambda chunk: chunk.start)), contents)) as read:
+            async for chunk, content in read:
+                contents[chunk.id] = content
+        of_doubts = {chunk.id: contents[chunk.id] for chunk in chunks}
+        present = judge_by_rows(page_back.doubts, of_doubts, +unexplained, known)
         if present is None:
             return _all_held(page_back, "and the rows read back do not tell which")
         return judge_rest(page_back.doubts, present, looks, known, self._quiet_s)
@@ -121,26 +129,40 @@ class StoredRows:
 
     async def _content(self, chunk: Chunk) -> Counter[bytes]:
         """The rows of a chunk, read from the source again."""
-        found: Counter[bytes] = Counter()
-        made, function = RowsHash(), self._planned.plan.rows.function
-        cursor = self._lane.source.cursor()
+        async with aclosing(self._contents(_each([chunk]), {})) as read:
+            async for _, content in read:
+                return content
+        raise AssertionError("a chunk has a content")
+
+    async def _contents(
+        self, chunks: AsyncIterator[Chunk], known: Contents
+    ) -> AsyncGenerator[tuple[Chunk, Counter[bytes]], None]:
+        """The rows of *chunks*, which come by position. Those that are not *known* are read from the source again, by one cursor: a
+        packed file is unpacked once for all of them."""
+        cursor = self._lane.source.cursor(reads_ahead=False)
         try:
-            async with aclosing(cursor.read(chunk.start, chunk.stop)) as items:
-                async for item in items:
-                    if isinstance(item, Block):
-                        lines = await self._planned.chunker.encode_lines(item)
-                        if function is not None:
-                            made.add(lines)
-                        found.update(self._destination.row_key(body) for line in lines for body in line.bodies)
+            async for chunk in chunks:
+                yield chunk, known[chunk.id] if chunk.id in known else await self._read(cursor, chunk)
         finally:
             await cursor.aclose()
+
+    async def _read(self, cursor: Cursor, chunk: Chunk) -> Counter[bytes]:
+        found: Counter[bytes] = Counter()
+        made, function = RowsHash(), self._planned.plan.rows.function
+        async with aclosing(cursor.read(chunk.start, chunk.stop)) as items:
+            async for item in items:
+                if isinstance(item, Block):
+                    lines = await self._planned.chunker.encode_lines(item)
+                    if function is not None:
+                        made.add(lines)
+                    found.update(self._destination.row_key(body) for line in lines for body in line.bodies)
         if function is not None and made.digest() != chunk.rows_hash:  # it would be called absent, and sent again
             raise changed(chunk, function=function)
         return found
 
-    async def _explained(self, stored: Set[str | int | None]) -> Explained:
+    async def _explained(self, stored: Set[str | int | None], contents: Contents) -> Explained:
         """What accounts for rows that are there, under the ids *stored*: the ids of landed chunks, and the rows of those that have
-        none."""
+        none, as far as they are not in *contents* already."""
         ids: set[str | int] = set()
         hidden = 0
         async for line in every_ids(self._journal):
@@ -148,9 +170,15 @@ class StoredRows:
             ids.update(shown)
             hidden += len(line.ids) - len(shown)
         rows: Counter[bytes] = Counter()
-        async for chunk in landed_without_ids(self._journal):
-            rows.update(await self._content(chunk))
+        async with aclosing(self._contents(landed_without_ids(self._journal), contents)) as read:
+            async for _, content in read:
+                rows.update(content)
         return Explained(ids, rows, hidden)
+
+
+async def _each(chunks: Sequence[Chunk]) -> AsyncIterator[Chunk]:
+    for chunk in chunks:
+        yield chunk
 
 
 def _all_held(page_back: PageBack, why: str) -> list[Verdict]:

@@ -90,7 +90,8 @@ class AnyRangeSource:
     def learn(self, bases: Sequence[int]) -> None:
         """They are arithmetic."""
 
-    def cursor(self) -> AnyRangeCursor:
+    def cursor(self, *, reads_ahead: bool = True) -> AnyRangeCursor:
+        """None of its cursors begins what lies behind the range that it reads."""
         return AnyRangeCursor(self)
 
     def locate(self, position: int) -> tuple[str, int | None]:

@@ -93,11 +93,15 @@ class FileInputs:
         self._archive = member.archive, archive
         return archive
 
-    def close(self) -> None:
-        """Let go of the archive, and of what was prepared."""
+    def forget(self) -> None:
+        """What was prepared is not going to be read. An archive stays where it is: a later member may be wanted."""
         for one in self._prepared.values():
             one.close()
         self._prepared.clear()
+
+    def close(self) -> None:
+        """Let go of the archive, and of what was prepared."""
+        self.forget()
         if self._archive is not None:
             self._archive[1].close()
             self._archive = None

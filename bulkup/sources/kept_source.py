@@ -74,8 +74,8 @@ class KeptSource:
     def learn(self, bases: Sequence[int]) -> None:
         self._source.learn(bases)
 
-    def cursor(self) -> KeptCursor:
-        return KeptCursor(self._source, self._kept, self._first)
+    def cursor(self, *, reads_ahead: bool = True) -> KeptCursor:
+        return KeptCursor(self._source, self._kept, self._first, reads_ahead=reads_ahead)
 
     def locate(self, position: int) -> tuple[str, int | None]:
         return self._source.locate(position)
@@ -98,10 +98,11 @@ class _Place(NamedTuple):
 class KeptCursor:
     """Reads a range where it is kept, and has the source's own cursor, opened once it is needed, read what is not."""
 
-    def __init__(self, source: Source, kept: KeptRows, first: int) -> None:
+    def __init__(self, source: Source, kept: KeptRows, first: int, *, reads_ahead: bool = True) -> None:
         self._source = source
         self._kept = kept
         self._first = first
+        self._reads_ahead = reads_ahead
         self._opened: Cursor | None = None
         self._progress = 0
         self._checked = -1
@@ -154,7 +155,7 @@ class KeptCursor:
     @property
     def _own(self) -> Cursor:
         if self._opened is None:
-            self._opened = self._source.cursor()
+            self._opened = self._source.cursor(reads_ahead=self._reads_ahead)
         return self._opened
 
     async def _items(self, start: int, stop: int, *, are_together: bool) -> AsyncGenerator[Item, None]:

@@ -19,6 +19,10 @@ from bulkup.sources.stream import Batch, DecodedStream, ReaderStream, Stream
 __all__ = ["SequentialCursor", "SequentialSource", "notes_of"]
 
 
+_NOWHERE = 2**62
+"""Behind every source."""
+
+
 class SequentialSource:
     """Files decoded one after the other. Where each begins is known once it has been reached.
 
@@ -78,8 +82,8 @@ class SequentialSource:
         elif base != self._bases[index]:
             raise SourceChanged(f"{self.files[index - 1].uri}: has another length than when it was read before")
 
-    def cursor(self) -> SequentialCursor:
-        return SequentialCursor(self)
+    def cursor(self, *, reads_ahead: bool = True) -> SequentialCursor:
+        return SequentialCursor(self, reads_ahead=reads_ahead)
 
     def locate(self, position: int) -> tuple[str, int | None]:
         index, offset = file_at(position, self._bases)
@@ -101,14 +105,20 @@ def notes_of(files: tuple[SourceFile, ...]) -> Iterator[str]:
 
 
 class SequentialCursor:
-    """Goes through the files once. While a batch is worked on, the next one is made.
+    """Goes through the files once. While a batch is worked on, the next one is made; where it does not *read ahead* only as long as
+    that lies in the range that is read.
 
     Holds two batches of about a megabyte, and twice the largest row while that is cut.
     """
 
-    def __init__(self, source: SequentialSource) -> None:
+    def __init__(self, source: SequentialSource, *, reads_ahead: bool = True) -> None:
         self._source = source
+        self._reads_ahead = reads_ahead
         self._index = 0
+        self._base = 0  # where the file begins that is read
+        self._has_begun = False  # with that file
+        self._behind = 0  # the position behind what was handed out or passed over
+        self._wanted_to = _NOWHERE if reads_ahead else 0  # nothing that begins there or behind is wanted yet
         self._inputs = FileInputs()
         self._open_input = source.open_input or self._inputs.open
         self._stream: Stream | None = self._open(0)
@@ -134,14 +144,22 @@ class SequentialCursor:
 
     async def read(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
         await self._go_to(start)
-        while (item := await self._front(start)) is not None and item.start < stop:
+        if not self._reads_ahead:
+            self._wanted_to = stop
+        while (item := await self._front(start, stop)) is not None and item.start < stop:
             self._pending.popleft()
             wanted, rest = cut_at(item, stop)
             assert wanted is not None
             if rest is not None:
                 self._pending.appendleft(rest)
             self._floor = last_row(wanted) + 1
+            self._behind = wanted.end
             yield wanted
+
+    def _has_come_to(self, stop: int) -> bool:
+        """Whether no row begins between what has come and *stop*, as far as that is known without reading on. One that reads ahead
+        has done that already."""
+        return not self._reads_ahead and max(self._behind, self._base) >= stop
 
     def together(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
         return self.read(start, stop)
@@ -176,33 +194,36 @@ class SequentialCursor:
     async def _pass_over_files(self, start: int) -> None:
         """Go on with the file that *start* lies in, where it is known where that begins, and whole files lie between."""
         index, offset = file_at(start, self._source.bases)
-        if self._stream is None or self._error is not None or index < self._index + (2 if self._moved else 1):
+        is_begun = self._moved and self._has_begun
+        if self._stream is None or self._error is not None or index < self._index + (2 if is_begun else 1):
             return
         if self._ahead is not None:  # not while it is read from
             await asyncio.wait({self._ahead})
             self._ahead = None
         self._stream.close()
-        self._inputs.close()
+        self._inputs.forget()
         self._pending.clear()
         self._passed = sum(file.size or 0 for file in self._source.files[:index])
         self._index = index
         self._stream = self._open(index, start - offset)
 
-    async def _front(self, start: int) -> Item | None:
-        """What comes next, from the first row that begins at or behind *start*; None at the end."""
-        while self._pending or await self._fetch():
+    async def _front(self, start: int, stop: int = _NOWHERE) -> Item | None:
+        """What comes next, from the first row that begins at or behind *start*; None at the end, or where it does not begin before
+        *stop*."""
+        while self._pending or await self._fetch(stop):
             item = self._pending[0]
             _, wanted = cut_at(item, start)
             if wanted is item:
                 return item
             self._pending.popleft()
+            self._behind = item.end
             if wanted is not None:
                 self._pending.appendleft(wanted)
         return None
 
-    async def _fetch(self) -> bool:
-        """Have something pending; False at the end. Cancelled in between, it loses nothing."""
-        while not self._pending and self._stream is not None:
+    async def _fetch(self, stop: int) -> bool:
+        """Have something pending; False at the end, or where nothing begins before *stop*. Cancelled, it loses nothing."""
+        while not self._pending and self._stream is not None and not self._has_come_to(stop):
             if self._error is not None:
                 raise self._error
             if self._ahead is None:
@@ -217,6 +238,7 @@ class SequentialCursor:
 
     def _start(self) -> None:
         assert self._stream is not None
+        self._has_begun = True
         self._ahead = self._stream.begin()
 
     def _arrived(self, batch: Batch) -> None:
@@ -227,7 +249,9 @@ class SequentialCursor:
             self._error = before_the_rest(batch.error, len(self._source.files) - 1 - self._index)
         if batch.ended:
             self._next_file()
-        if self._stream is not None and self._error is None and self._stream.ready():
+        if self._stream is None or self._error is not None or self._stream.end >= self._wanted_to:
+            return
+        if self._stream.ready():
             self._start()
 
     def _next_file(self) -> None:
@@ -240,6 +264,8 @@ class SequentialCursor:
 
     def _open(self, index: int, base: int = 0) -> Stream | None:
         self._source.reached(index, base)
+        self._base = base
+        self._has_begun = False
         if index == len(self._source.files):
             return None
         file = self._source.files[index]
@@ -247,6 +273,7 @@ class SequentialCursor:
         if file.format.cutter is None:
             return ReaderStream(file, base, block_bytes=min(block_bytes, max_row_bytes), max_row_bytes=max_row_bytes)
         bytes_ = self._open_input(file)
-        for following in self._source.files[index + 1 : index + 1 + SOON] if file.remote is not None else ():
+        soon = SOON if file.remote is not None and self._reads_ahead else 0
+        for following in self._source.files[index + 1 : index + 1 + soon]:
             self._inputs.prepare(following)
         return DecodedStream(file, bytes_, base, block_bytes=block_bytes, max_row_bytes=max_row_bytes)

@@ -61,8 +61,9 @@ class Source(Protocol):
     def learn(self, bases: Sequence[int]) -> None:
         """Take what an earlier process found `bases` to be: then files that are passed over need not be read."""
 
-    def cursor(self) -> Cursor:
-        """A new reader, one for each lane. Every cursor must be closed."""
+    def cursor(self, *, reads_ahead: bool = True) -> Cursor:
+        """A new reader, one for each lane. Every cursor must be closed. One for ranges here and there does not *read ahead*: no
+        file behind the range is begun."""
 
     def locate(self, position: int) -> tuple[str, int | None]:
         """The file that holds *position*, and the byte offset in it after decompression; None where its positions count no bytes.

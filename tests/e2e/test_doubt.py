@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import anyio.to_thread
 import pytest
 
 from bulkup.account.receipt import Receipt
-from bulkup.chunk import ChunkId
+from bulkup.chunk import ChunkId, ChunkState
 from bulkup.destinations.base import Asking, StoredRow
 from bulkup.destinations.collinear.wire import CollinearDestination
 from bulkup.doubt.naming import family_name
@@ -24,6 +27,7 @@ from bulkup.flow.orders import Sent
 from bulkup.flow.prepared import Prepared
 from bulkup.flow.settler import Settler
 from tests.e2e.harness import SPACE, Bench, Row, as_collinear, gsm8k_rows
+from tests.sources.test_here_and_there import reads_counted
 
 LANES = ("nebius", "collinear")
 
@@ -300,6 +304,50 @@ async def test_chunks_that_the_count_cannot_tell_apart_are_paged_back(
     assert few.stored("collinear") == few.expected("collinear")
     if fault == "mixed":
         assert any("rows paged back" in note.text for note in few.notes), [note.text for note in few.notes]
+
+
+async def test_a_settlement_reads_each_shard_of_its_doubts_once(
+    emulator: Spawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many chunks of one are in doubt, and however often it looks; and no others."""
+    few = Bench(emulator, tmp_path, _equal_sizes(240))
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for number in range(8):
+        rows = few.rows[30 * number : 30 * number + 30]
+        (shards / f"{number}.jsonl.gz").write_bytes(
+            gzip.compress(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+        )
+    script = ["ok"] * 24
+    for at, fault in {
+        1: STORED[0],
+        2: NOT_STORED[0],
+        4: STORED[0],
+        5: NOT_STORED[0],
+        13: NOT_STORED[0],
+        20: STORED[0],
+    }.items():
+        script[at] = fault
+    emulator.patch(script={"collinear": script})
+    settle, read = Settler.settle, Counter[str]()
+    doubted: set[str] = set()
+
+    async def counted(self: Settler, **options: Any) -> None:
+        bases = (*self._lane.source.bases, 2**62)
+        for chunk in await self._journal.open_chunks(ChunkState.IN_DOUBT):
+            files = [n for n, (a, b) in enumerate(pairwise(bases)) if a < chunk.stop and chunk.start < b]
+            doubted.update(str(shards / f"{number}.jsonl.gz") for number in files)
+        with reads_counted() as counts:
+            await settle(self, **options)
+        read.update(counts)
+
+    monkeypatch.setattr(Settler, "settle", counted)
+    receipt = await few.run(few.collinear(max_chunk_rows=10, concurrency=1), source=shards, settle_after_s=0.05)
+    assert receipt.exit_code == 0
+    assert few.stored("collinear") == few.expected("collinear")
+    assert any("rows paged back" in note.text for note in few.notes)
+    assert 3 <= len(doubted) <= 5
+    assert read == {path: Path(path).stat().st_size for path in doubted}
 
 
 async def test_rows_that_were_there_before_and_equal_a_doubt_leave_it_held(emulator: Spawned, tmp_path: Path) -> None:
