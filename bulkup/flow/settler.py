@@ -29,7 +29,7 @@ from bulkup.flow.clock import Clock
 from bulkup.flow.context import PlannedLane
 from bulkup.flow.looking import dated_look, expect_datasets
 from bulkup.flow.orders import KeptAnswer
-from bulkup.flow.stored_rows import Contents, StoredRows
+from bulkup.flow.stored_rows import StoredRows
 from bulkup.journal import LaneJournal
 from bulkup.journal.facts import FAILED_DATASETS, REFUSALS_STORE_NOTHING, SURVEY
 from bulkup.light_dataclass import dataclass, replace
@@ -75,7 +75,6 @@ class Settler:
         deadline = self._clock.unix() + patience_s
         page_backs = self._tally.page_backs
         looks: list[Look] = []
-        contents: Contents = {}
         resendable = held = landed = 0
         told: Counter[ChunkState] = Counter()
         while chunks := await self._journal.open_chunks(ChunkState.IN_DOUBT):
@@ -85,7 +84,7 @@ class Settler:
                     told[await self._take_answer(chunk, answer)] += 1
                 continue
             looks.append(await self._polled(await self._look(), {chunk.name for chunk in chunks}))
-            verdicts = await self._judge(chunks, looks, contents)
+            verdicts = await self._judge(chunks, looks)
             if any(self._kept_of(chunk) is not None for chunk in chunks):
                 continue  # judged without what is known now: one that is stored takes no other's place
             by_id = {chunk.id: chunk for chunk in chunks}
@@ -148,7 +147,7 @@ class Settler:
                 break
         return look
 
-    async def _judge(self, chunks: Sequence[Chunk], looks: Sequence[Look], contents: Contents) -> list[Verdict]:
+    async def _judge(self, chunks: Sequence[Chunk], looks: Sequence[Look]) -> list[Verdict]:
         doubts = [_doubt(chunk, self._clock) for chunk in chunks]
         known = await self._known()
         if known is None:
@@ -156,7 +155,7 @@ class Settler:
         matches = await self._rows.matches(self._policy.to_compare(chunks, looks[-1], known))
         judged = self._policy.judge(doubts, looks, known, matches, self._quiet_s)
         if isinstance(judged, PageBack):
-            return await self._rows.judge(judged, chunks, looks, known, contents)
+            return await self._rows.judge(judged, chunks, looks, known)
         return judged
 
     async def _polled(self, look: Look, names: set[str]) -> Look:

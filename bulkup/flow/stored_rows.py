@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 from anyio import create_task_group
 
-from bulkup.chunk import Chunk, ChunkId
+from bulkup.chunk import Chunk
 from bulkup.destinations.base import ReadBackUnavailable, StoredRow
 from bulkup.doubt.settlement import Held, Known, Look, Match, PageBack, Verdict, judge_by_rows, judge_rest, wait_or_hold
 from bulkup.errors import as_one_error
@@ -21,14 +21,10 @@ from bulkup.light_dataclass import dataclass
 from bulkup.model import Block
 from bulkup.sources import Cursor
 
-__all__ = ["Contents", "StoredRows"]
+__all__ = ["StoredRows"]
 
 ROWS_HELD = 500_000
 """How many rows one settlement may read back: they are held in memory."""
-
-
-Contents = dict[ChunkId, Counter[bytes]]
-"""The rows of chunks in doubt, by their keys: what was read once is not read again in the same settlement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +62,9 @@ class StoredRows:
         return found
 
     async def judge(
-        self, page_back: PageBack, chunks: Sequence[Chunk], looks: Sequence[Look], known: Known, contents: Contents
+        self, page_back: PageBack, chunks: Sequence[Chunk], looks: Sequence[Look], known: Known
     ) -> list[Verdict]:
-        """The rows themselves tell which of the doubts are there. What is read of the source for it is put into *contents*."""
+        """The rows themselves tell which of the doubts are there."""
         look = looks[-1]
         dataset_id, counted = look.seen[0].id, look.rows
         if counted > ROWS_HELD:
@@ -85,18 +81,16 @@ class StoredRows:
             why = f"{len(stored):,} rows were read back where the count says {counted:,}"
             return [wait_or_hold(doubt, looks, self._quiet_s, why) for doubt in page_back.doubts]
         self._lane.tally.page_backs += 1
-        explained = await self._explained({row.id for row in stored}, contents)
+        explained = await self._explained({row.id for row in stored})
         unexplained = Counter(row.key for row in stored if row.id not in explained.ids)
         unexplained.subtract(explained.rows)
         hidden = explained.hidden + (-unexplained).total()  # the count was right with others in their place: it lags
         if hidden:
             why = f"the rows read back lack {hidden:,} that have landed"
             return [wait_or_hold(doubt, looks, self._quiet_s, why) for doubt in page_back.doubts]
-        async with aclosing(self._contents(_each(sorted(chunks, key=lambda chunk: chunk.start)), contents)) as read:
-            async for chunk, content in read:
-                contents[chunk.id] = content
-        of_doubts = {chunk.id: contents[chunk.id] for chunk in chunks}
-        present = judge_by_rows(page_back.doubts, of_doubts, +unexplained, known)
+        by_position = sorted(chunks, key=lambda chunk: chunk.start)
+        contents = {chunk.id: content async for chunk, content in self._contents(_each(by_position))}
+        present = judge_by_rows(page_back.doubts, contents, +unexplained, known)
         if present is None:
             return _all_held(page_back, "and the rows read back do not tell which")
         return judge_rest(page_back.doubts, present, looks, known, self._quiet_s)
@@ -129,20 +123,16 @@ class StoredRows:
 
     async def _content(self, chunk: Chunk) -> Counter[bytes]:
         """The rows of a chunk, read from the source again."""
-        async with aclosing(self._contents(_each([chunk]), {})) as read:
-            async for _, content in read:
-                return content
-        raise AssertionError("a chunk has a content")
+        (content,) = [content async for _, content in self._contents(_each([chunk]))]
+        return content
 
-    async def _contents(
-        self, chunks: AsyncIterator[Chunk], known: Contents
-    ) -> AsyncGenerator[tuple[Chunk, Counter[bytes]], None]:
-        """The rows of *chunks*, which come by position. Those that are not *known* are read from the source again, by one cursor: a
-        packed file is unpacked once for all of them."""
+    async def _contents(self, chunks: AsyncIterator[Chunk]) -> AsyncGenerator[tuple[Chunk, Counter[bytes]], None]:
+        """The rows of *chunks*, which come by position, read from the source again by one cursor: a packed file is unpacked once
+        for all of them."""
         cursor = self._lane.source.cursor(reads_ahead=False)
         try:
             async for chunk in chunks:
-                yield chunk, known[chunk.id] if chunk.id in known else await self._read(cursor, chunk)
+                yield chunk, await self._read(cursor, chunk)
         finally:
             await cursor.aclose()
 
@@ -160,9 +150,9 @@ class StoredRows:
             raise changed(chunk, function=function)
         return found
 
-    async def _explained(self, stored: Set[str | int | None], contents: Contents) -> Explained:
+    async def _explained(self, stored: Set[str | int | None]) -> Explained:
         """What accounts for rows that are there, under the ids *stored*: the ids of landed chunks, and the rows of those that have
-        none, as far as they are not in *contents* already."""
+        none."""
         ids: set[str | int] = set()
         hidden = 0
         async for line in every_ids(self._journal):
@@ -170,9 +160,8 @@ class StoredRows:
             ids.update(shown)
             hidden += len(line.ids) - len(shown)
         rows: Counter[bytes] = Counter()
-        async with aclosing(self._contents(landed_without_ids(self._journal), contents)) as read:
-            async for _, content in read:
-                rows.update(content)
+        async for _, content in self._contents(landed_without_ids(self._journal)):
+            rows.update(content)
         return Explained(ids, rows, hidden)
 
 
