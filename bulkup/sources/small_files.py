@@ -21,6 +21,9 @@ _BREAK = ord("\n")
 _SOON = 8
 """So many are open at once."""
 
+_FEW = 4
+"""Where the page cache lacks so many files of a block, those behind them are not tried: few of them would be there."""
+
 
 class SmallFiles:
     """Reads them. The memory into which it reads is used again: to get a megabyte anew costs a page fault for each file."""
@@ -32,59 +35,71 @@ class SmallFiles:
         """All bytes of *files*, local ones of lines that are not packed, in order. A piece holds files that each end with a break,
         but for the last.
 
-        Never blocks the event loop: what the page cache lacks is read in a thread, all of *files* in one hop. Several tasks may ask
+        Never blocks the event loop: what the page cache lacks is read in a thread, all of it in one hop. Several tasks may ask
         at once. Raises `SourceChanged`, `SourceUnreadable`.
         """
         sizes = [file.size or 0 for file in files]
         held = self._spare.pop() if self._spare else bytearray()
         if len(held) < sum(sizes):
             held = bytearray(sum(sizes))
-        if _NOWAIT is None or not _are_cached(files, sizes, held, _NOWAIT):
-            await anyio.to_thread.run_sync(_read, files, held)
+        lacking = _not_cached(files, sizes, held) if _NOWAIT is not None else _placed(files, sizes, 0)
+        if lacking:
+            await anyio.to_thread.run_sync(_read, lacking, held)
         pieces = _pieces(sizes, held)
         if not self._spare:
             self._spare.append(held)
         return pieces
 
 
-def _are_cached(files: Sequence[SourceFile], sizes: Sequence[int], held: bytearray, nowait: int) -> bool:
-    """Whether all bytes were there, without a wait; they are in *held* then."""
-    at, flags = 0, os.O_RDONLY | os.O_CLOEXEC
+_Placed = tuple[SourceFile, int]
+"""A file, and where its bytes go."""
+
+
+def _placed(files: Sequence[SourceFile], sizes: Sequence[int], first: int) -> list[_Placed]:
+    """From number *first* on."""
+    return list(zip(files, accumulate(sizes, initial=0), strict=False))[first:]
+
+
+def _not_cached(files: Sequence[SourceFile], sizes: Sequence[int], held: bytearray) -> list[_Placed]:
+    """Those of which not all bytes were there without a wait; the others are in *held* then. Where several are not, those behind
+    them are not tried."""
+    lacking: list[_Placed] = []
+    at, flags, nowait = 0, os.O_RDONLY | os.O_CLOEXEC, _NOWAIT or 0
     with memoryview(held) as view:
-        for file, size in zip(files, sizes, strict=True):
+        for number, (file, size) in enumerate(zip(files, sizes, strict=True)):
             try:
                 fd = os.open(file.uri, flags)
             except OSError:
-                return False
+                return [*lacking, *_placed(files, sizes, number)]  # where it is said what is wrong
             try:
                 got = os.preadv(fd, [view[at : at + size]], 0, nowait)
             except OSError:
-                return False
+                got = -1
             finally:
                 os.close(fd)
             if got != size:
-                return False
+                lacking.append((file, at))
+                if len(lacking) == _FEW:
+                    return [*lacking, *_placed(files, sizes, number + 1)]
             at += size
-    return True
+    return lacking
 
 
-def _read(files: Sequence[SourceFile], held: bytearray) -> None:
-    """Read all of *files* into *held*. The disk hears of some ahead of the one that is waited for."""
-    soon: deque[tuple[SourceFile, int]] = deque()
+def _read(files: Sequence[_Placed], held: bytearray) -> None:
+    """Read *files* into *held*. The disk hears of some ahead of the one that is waited for."""
+    soon: deque[tuple[_Placed, int]] = deque()
     left = iter(files)
-    at = 0
     try:
         while True:
-            for file in islice(left, _SOON - len(soon)):
-                soon.append((file, open_file(file)))
+            for one in islice(left, _SOON - len(soon)):
+                soon.append((one, open_file(one[0])))
                 if hasattr(os, "posix_fadvise"):
                     os.posix_fadvise(soon[-1][1], 0, 0, os.POSIX_FADV_WILLNEED)
             if not soon:
                 return
-            file, fd = soon[0]
+            (file, at), fd = soon[0]
             data = _whole(file, fd)
             held[at : at + len(data)] = data
-            at += len(data)
             soon.popleft()
             os.close(fd)
     finally:

@@ -90,6 +90,44 @@ async def test_what_the_page_cache_lacks_is_read_in_one_hop(
     assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208
 
 
+@pytest.mark.parametrize(
+    ("lacking", "read"),
+    [
+        ({}, set()),
+        ({7: -1}, {7}),
+        ({0: 5, 29: -1, 12: 0}, {0, 12, 29}),
+        ({2: 1, 3: -1, 5: 17, 8: -1}, {2, 3, 5, *range(8, 30)}),
+    ],
+)
+async def test_only_what_the_page_cache_lacks_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: dict[int, int], read: set[int]
+) -> None:
+    """Of few files that are *lacking*, with how many bytes are there (-1: it would wait)."""
+
+    def number_of(fd: int) -> int:
+        return int(Path(f"/dev/fd/{fd}").readlink().stem)
+
+    def preadv(fd: int, parts: list[memoryview], *_: int) -> int:
+        there = lacking.get(number_of(fd), len(parts[0]))
+        if there < 0:
+            raise BlockingIOError
+        data = whole(fd, there, 0)
+        parts[0][: len(data)] = data
+        return len(data)
+
+    def pread(fd: int, count: int, offset: int) -> bytes:
+        came_again.add(number_of(fd))
+        return whole(fd, count, offset)
+
+    whole, came_again = os.pread, set[int]()
+    contents = [b'{"a": %d}\n' % (10 + number) * 2 for number in range(30)]
+    source = opened(tmp_path, contents)
+    monkeypatch.setattr(os, "preadv", preadv)
+    monkeypatch.setattr(os, "pread", pread)
+    assert [item.data for item in await came(source) if isinstance(item, Block)] == [b"".join(contents)]
+    assert came_again == read
+
+
 async def test_a_file_that_is_gone_or_shorter_is_named(tmp_path: Path) -> None:
     source = opened(tmp_path, [ROW * 2] * 5)
     (tmp_path / "3.jsonl").write_bytes(ROW)
