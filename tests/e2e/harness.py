@@ -67,8 +67,35 @@ async def twice(interrupt: Interrupt) -> None:
 
 def write_rows(path: Path, rows: Iterable[Row]) -> Path:
     """*rows* as JSON lines."""
-    path.write_text("".join(_WRITTEN(row) + "\n" for row in rows), encoding="utf-8")
+    listed = list(rows)
+    text = _gsm8k_text(len(listed)) if _are_gsm8k(listed) else _text(listed)
+    path.write_text(text, encoding="utf-8")
     return path
+
+
+def _are_gsm8k(rows: Sequence[Row]) -> bool:
+    """Whether they are its first rows, as most tests have them: what is made of these is made once."""
+    known = _gsm8k()[: len(rows)]
+    return tuple(rows) == known and [*map(tuple, rows)] == [*map(tuple, known)]  # the order of the keys is another text
+
+
+@functools.cache
+def _gsm8k_text(count: int) -> str:
+    return _text(_gsm8k()[:count])
+
+
+def _text(rows: Iterable[Row]) -> str:
+    return "".join(_WRITTEN(row) + "\n" for row in rows)
+
+
+@functools.cache
+def _gsm8k_expected(service: str, count: int) -> Counter[str]:
+    return _expected(service, _gsm8k()[:count])
+
+
+def _expected(service: str, rows: Iterable[Row]) -> Counter[str]:
+    make: Callable[[Row], Row] = as_collinear if service == "collinear" else dict
+    return canonical(make(row) for row in rows)
 
 
 def as_collinear(row: Row) -> Row:
@@ -139,5 +166,6 @@ class Bench:
 
     def expected(self, service: str, rows: Sequence[Row] | None = None) -> Counter[str]:
         """What the service must hold of *rows* (all of them by default)."""
-        make: Callable[[Row], Row] = as_collinear if service == "collinear" else dict
-        return canonical(make(row) for row in (self.rows if rows is None else rows))
+        wanted = self.rows if rows is None else rows
+        is_known = _are_gsm8k(wanted)
+        return Counter(_gsm8k_expected(service, len(wanted))) if is_known else _expected(service, wanted)
