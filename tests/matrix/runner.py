@@ -96,7 +96,7 @@ def _run(cell: Cell, emulator: Spawned, launcher: Launcher, journal: str | None)
     try:
         _Bench(cell, emulator, launcher, folder, came, journal).run()
     except Exception as error:  # noqa: BLE001 - one cell's trouble must not hide the others
-        came.faults.append(repr(error))
+        came.faults.append(f"{error!r}, invocations ended with {came.statuses}")
     came.took_s = time.monotonic() - began
     log = folder / "log"
     came.log = log.read_text() if came.faults and log.exists() else ""
