@@ -189,6 +189,59 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes, said
         read(tmp_path / "a.csv")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"x,2.5\ny,3.5\n", r"'2.5' in it is like what stands below it \('3.5'\); give --no-header if it is data"),
+        (b"a,-1\nb,2\n", "'-1' in it"),
+        (b'3,"Wall St."\n1,"Sport"\n3,"Oil"\n', r"'3' in it is like what stands below it \('1'\)"),
+        (b"1,a\n2,b\n3,c\n", "'1' in it"),
+        (b"2024-01-02,a\n2024-01-03,b\n", "'2024-01-02' in it"),
+        (b"a,01/02/2024 10:00\nb,\nc,1/12/2024 9:30\n", "'01/02/2024 10:00' in it"),
+        (b"a,10:00\nb,11:30\n", "'10:00' in it"),
+        (b"https://a.example/1,x\nhttps://a.example/2,y\n", "'https://a.example/1' in it"),
+        (b"a@b.org,x\nc@d.org,y\n", "'a@b.org' in it"),
+        (b"a,00000000-0000-0000-0000-00000000000A\nb,00000000-0000-0000-0000-00000000000b\n", "-00000000000A' in it"),
+        (b"a,True\nb,False\n", "'True' in it"),
+        (
+            b"# made by a tool\n# in 2024\nname,age\nbob,3\namy,4\n",
+            r"has 1 field, and 3 of the next 4 have 2: it is not",
+        ),
+        (b"Report\nname,age\nbob,3\n", "has 1 field, and 2 of the next 2 have 2"),
+        (b"a,b\n1,x,\n2,y,\n", "has 2 fields, and 2 of the next 2 have 3: it is not their header; give --header-row N"),
+        (b"a,b,c,\n1,x,2\n2,y,3\n", "has 4 fields, and 2 of the next 2 have 3"),
+    ],
+)
+def test_a_first_row_that_is_no_header_is_not_lost_as_one(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(UsageProblem, match=said):
+        read(tmp_path / "a.csv")
+    read(tmp_path / "a.csv", header_row=1)
+    got, _ = read(tmp_path / "a.csv", has_header=False)
+    assert len(got) == content.count(b"\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"name,2019,2020\nx,1,2\ny,2019,3\n",  # years
+        b",0,1,a\n0,1,x,q\n1,0,y,p\n",  # a matrix, as pandas writes it
+        b"day,2024-01-01,2024-01-02\nx,1,2\ny,3,4\n",
+        b"q,0.5\nmean,low\nmost,high\n",
+        b"name,7\nx,7.5\ny,8\n",
+        b"name,1\nx,2\n",
+        b"a,true\nx,yes\n",
+        b"a,http\nx,http://a.example\n",
+        b"a,2.5\nx,\n",
+        b"a,b\n1\n2,x\n3,x,y\n",
+        b"a,b\n1,x,y\n",
+    ],
+)
+def test_numbers_and_dates_may_be_names(tmp_path: Path, content: bytes) -> None:
+    got = rows(tmp_path, content)
+    assert len(got) == content.count(b"\n") - 1
+
+
 def test_a_header_alone_is_no_row(tmp_path: Path) -> None:
     assert rows(tmp_path, b"a,b\n") == rows(tmp_path, b"") == rows(tmp_path, b"a,b") == []
 

@@ -144,6 +144,32 @@ def test_sheet_and_header_are_chosen(tmp_path: Path) -> None:
         read(tmp_path / "a.xlsx", sheet="None such")
 
 
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ([[1, 2], [3, 4]], r"names no columns \(1, 2\); give --no-header"),
+        ([["x", 2.5], ["y", 3]], r"'2.5' in it is like what stands below it \('3'\)"),
+        ([["x", date(2024, 1, 2)], ["y", datetime(2024, 1, 2, 3, 4)]], "'2024-01-02 00:00:00' in it"),  # noqa: DTZ001
+        ([["x", True], ["y", False]], "'True' in it"),
+        (
+            [["A report"], ["name", "age"], ["x", 3]],
+            "names 1 column, and 2 of the next 2 rows have values to the right",
+        ),
+    ],
+)
+def test_a_first_row_that_is_no_header_is_not_lost_as_one(tmp_path: Path, cells: list[list[Any]], said: str) -> None:
+    save(tmp_path / "a.xlsx", cells)
+    with pytest.raises(UsageProblem, match=said):
+        read(tmp_path / "a.xlsx")
+    read(tmp_path / "a.xlsx", header_row=1)
+    assert len(read(tmp_path / "a.xlsx", has_header=False)[0]) == len(cells)
+
+
+def test_numbers_may_be_names(tmp_path: Path) -> None:
+    save(tmp_path / "a.xlsx", [["name", 2019, 2020], ["x", 2019, 2], ["y", 3, 4]])
+    assert read(tmp_path / "a.xlsx")[0] == ['{"name":"x","2019":2019,"2020":2}', '{"name":"y","2019":3,"2020":4}']
+
+
 def test_an_empty_sheet_has_no_rows(tmp_path: Path) -> None:
     save(tmp_path / "a.xlsx", [])
     source = open_source([str(tmp_path / "a.xlsx")], max_row_bytes=1000)

@@ -11,7 +11,8 @@ from bulkup.light_dataclass import dataclass
 from bulkup.refusal import Refusal, attempt
 from bulkup.sources.not_rows import NotRows, encodings_offered
 from bulkup.sources.reading import Reading
-from bulkup.sources.separated.kinds import Kind, as_json_text
+from bulkup.sources.separated.header import is_no_name, trouble_with_header, trouble_with_width
+from bulkup.sources.separated.kinds import Kind
 from bulkup.sources.separated.records import fields_of, rows_in
 
 __all__ = ["SUFFIXES", "Dialect", "dialect_of", "is_named_separated", "names_of", "word_for"]
@@ -152,7 +153,7 @@ def _is_plain_table(look: _Look, delimiter: bytes, *, must_be_text: bool = True)
 
 def _is_name(cell: bytes) -> bool:
     text = attempt(cell.decode)
-    return isinstance(text, str) and as_json_text(text, Kind.NUMBER) is None and text.isprintable()
+    return isinstance(text, str) and not is_no_name(text) and text.isprintable()
 
 
 def _another_encoding(text: bytes, rows: Sequence[tuple[int, int]]) -> NotRows | None:
@@ -177,22 +178,14 @@ def _with_columns(look: _Look, delimiter: bytes, reading: Reading) -> Dialect | 
     fields = look.fields(rows[look.header], delimiter)
     if isinstance(fields, str):
         return NotRows(f"its header cannot be read: {fields}", UsageProblem)
-    cells = [field.decode() for field in fields if field is not None]
-    if reading.has_header and reading.header_row is None and all(as_json_text(cell, Kind.NUMBER) for cell in cells):
-        what = ", ".join(cells[:3]) or "nothing"
-        return NotRows(
-            f"its first row names no columns ({what}); give --no-header if it is data, or --header-row 1 if these are the names",
-            UsageProblem,
-        )
-    if reading.has_header and reading.header_row is None and _DATABASES_NULL in cells:
-        return NotRows(
-            r"its first row names no columns (\N in it is a database's null); let the database write CSV with a header, such as "
-            "COPY … TO … WITH (FORMAT csv, HEADER), or give --no-header, which takes \\N for text",
-            UsageProblem,
-        )
+    header = [None if field is None else field.decode() for field in fields]
+    if reading.has_header and reading.header_row is None:
+        wrong = _no_header(look, delimiter, rows, header)
+        if wrong is not None:
+            return NotRows(wrong, UsageProblem)
     begin, end = rows[look.header]
     if reading.has_header:
-        names, said = names_of([None if field is None else field.decode() for field in fields], reading)
+        names, said = names_of(header, reading)
     else:
         names, said, end = *names_of([None] * len(fields), reading), begin
         said = ["no header"]
@@ -214,6 +207,29 @@ def _with_columns(look: _Look, delimiter: bytes, reading: Reading) -> Dialect | 
         data_line=1 + text[:data_at].count(look.line_break),
         kinds=tuple(told.get(name) for name in names),
         note="; ".join([about, *said]),
+    )
+
+
+def _no_header(
+    look: _Look, delimiter: bytes, rows: Sequence[tuple[int, int]], header: Sequence[str | None]
+) -> str | None:
+    """Why the first row is not the header, and what to do; None where it is."""
+    if _DATABASES_NULL in header:
+        return (
+            r"its first row names no columns (\N in it is a database's null); let the database write CSV with a header, such as "
+            "COPY … TO … WITH (FORMAT csv, HEADER), or give --no-header, which takes \\N for text"
+        )
+    found = [fields for place in rows[1:] if isinstance(fields := look.fields(place, delimiter), list)]
+    decoded = [[None if one is None else one.decode(errors="replace") for one in fields] for fields in found]
+    why = trouble_with_header(header, [row for row in decoded if len(row) == len(header)])
+    if why is not None:
+        return f"{why}; give --no-header if it is data, or --header-row 1 if these are the names"
+    why = trouble_with_width(len(header), [len(row) for row in decoded])
+    if why is None:
+        return None
+    return (
+        f"{why}; give --header-row N if the names stand further down, --no-header if nowhere, --delimiter if it is not "
+        f"{word_for(delimiter)} that separates, or name all columns in the file"
     )
 
 

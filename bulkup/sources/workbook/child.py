@@ -17,9 +17,12 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, BinaryIO
 
-__all__ = ["MOST_MEMORY_BYTES", "main", "written"]
+__all__ = ["MOST_MEMORY_BYTES", "NO_COLUMN", "main", "written"]
 
 MOST_MEMORY_BYTES = 1024 * 1024 * 1024
+NO_COLUMN = "has no column in the header"
+"""What ends the reason of a row that is wider than the header."""
+
 _EXACT = 2**53
 _FORMULA = re.compile(rb"<(?:\w+:)?f[ >/]")
 _FORMULA_BYTES = 64
@@ -153,7 +156,7 @@ def _line(number: int, cells: Sequence[Any], keys: Sequence[str], formulas: Sequ
             return f"!row {number:,}: cell {cell.coordinate} holds {cell.value}".encode()
         if place >= len(keys):
             if _is_there(cell):
-                return f"!row {number:,}: cell {cell.coordinate} has no column in the header".encode()
+                return f"!row {number:,}: cell {cell.coordinate} {NO_COLUMN}".encode()
             continue
         values.append(_json(cell.value, getattr(cell, "number_format", "")))
     if all(value == "null" for value in values):

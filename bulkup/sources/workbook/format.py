@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, BinaryIO, cast
 
 import anyio.to_thread
@@ -23,6 +23,8 @@ from bulkup.sources.inputs import open_file
 from bulkup.sources.places.extent import Extent
 from bulkup.sources.reading import Reading
 from bulkup.sources.separated.dialect import names_of
+from bulkup.sources.separated.header import trouble_with_header
+from bulkup.sources.workbook.child import NO_COLUMN
 
 __all__ = ["WORKBOOK", "is_named_workbook", "is_workbook", "may_be_workbook"]
 
@@ -30,6 +32,7 @@ MOST_UNPACKED_BYTES = 256 * 1024 * 1024
 _MAGIC = b"PK\x03\x04"
 _SUFFIXES = (".xlsx", ".xlsm")
 _BATCH_BYTES = 256 * 1024
+_LOOKED_AT_ROWS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +116,16 @@ def _examined(_: Head, uri: str, reading: Reading, part: object) -> Sheet:
         out = cast("BinaryIO", child.stdout)
         told = json.loads(_checked(uri, out.readline()))
         rows = size = 0
+        looked_at: list[bytes] = []
         for line in out:
             if line.startswith(b"?"):
                 _checked(uri, line)
+            if len(looked_at) < _LOOKED_AT_ROWS and line.strip():
+                looked_at.append(line)
             rows += 1
             size += len(line)
+    if reading.has_header and reading.header_row is None:
+        _check_header(uri, told["header"], looked_at)
     header = told["header"] if reading.has_header else [None] * len(told["header"])
     names, said = names_of(header, reading)
     if not reading.has_header:
@@ -135,6 +143,22 @@ def _examined(_: Head, uri: str, reading: Reading, part: object) -> Sheet:
         step=max(size // rows + sum(map(len, names)), 1) if rows else 1,
         note="; ".join(about),
     )
+
+
+def _check_header(uri: str, header: Sequence[str | None], lines: Sequence[bytes]) -> None:
+    """Raise UsageProblem if the first row is a row or a title, to judge by the child's *lines* below it."""
+    found = [list(json.loads(line).values()) for line in lines if not line.startswith(b"!")]
+    texts = [[None if value is None else str(value) for value in row] for row in found]
+    why = trouble_with_header(header, texts) if header else None
+    if why is not None:
+        raise UsageProblem(f"{uri}: {why}; give --no-header if it is data, or --header-row N with the row of the names")
+    wide = sum(line.startswith(b"!") and NO_COLUMN.encode() in line for line in lines)
+    if wide > 1 and wide * 2 > len(lines):
+        raise UsageProblem(
+            f"{uri}: its first row names {len(header):,} column{'s' * (len(header) != 1)}, and {wide:,} of the next {len(lines):,} "
+            "rows have values to the right of it: it is not their header; give --header-row N with the row of the names, as Excel "
+            "counts, or --no-header"
+        )
 
 
 class _WorkbookReader:
