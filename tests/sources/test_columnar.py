@@ -390,10 +390,48 @@ def test_an_empty_file_is_told(tmp_path: Path, name: str) -> None:
         lines(tmp_path / name)
 
 
+@examples(15)
+@given(
+    st.lists(st.none() | st.tuples(st.integers(0, 6), st.integers(0, 4)), min_size=1, max_size=8),
+    st.sampled_from([pa.ListViewArray, pa.LargeListViewArray]),
+    st.lists(st.integers(0, 200), max_size=3),
+    st.booleans(),
+)
+def test_list_views_may_stand_in_any_order_and_share_values(
+    views: list[tuple[int, int] | None], kind: Any, cuts: list[int], is_nested: bool
+) -> None:
+    offset = pa.int64() if kind is pa.LargeListViewArray else pa.int32()
+    places = [view or (9, 0) for view in views]  # where a null stands says nothing
+    column = kind.from_arrays(
+        pa.array([start for start, _ in places], offset),
+        pa.array([length for _, length in places], offset),
+        pa.array([0.5, None, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5]),
+        mask=pa.array([view is None for view in views]),
+    )
+    wanted = column.to_pylist()
+    if is_nested:
+        column, wanted = pa.StructArray.from_arrays([column], ["m"]), [{"m": value} for value in wanted]
+    with reading.scratch() as folder:
+        stream(pa.table({"x": column}), Path(folder) / "a")
+        assert [json.loads(line)["x"] for line in lines(Path(folder) / "a", sorted(cuts))] == wanted
+
+
+@pytest.mark.parametrize("end", [8, 0])
+def test_a_second_stream_behind_the_first_is_not_passed_over(tmp_path: Path, end: int) -> None:
+    """What `cat a.arrows b.arrows` makes: readers stop at the first one's end, with its mark or without."""
+    stream(pa.table({"a": [1]}), tmp_path / "a")
+    one = (tmp_path / "a").read_bytes()
+    (tmp_path / "b").write_bytes(one[: len(one) - end] + one)
+    with pytest.raises(UsageProblem, match=rf"/b: .* ends at byte {len(one) - end:,}, and more stands behind it"):
+        lines(tmp_path / "b")
+    (tmp_path / "padded").write_bytes(one + bytes(64))
+    assert lines(tmp_path / "padded") == ['{"a":1}']
+
+
 def test_what_has_no_form_in_json_is_refused_with_its_column(tmp_path: Path) -> None:
     months = pa.array([pa.MonthDayNano([1, 2, 3])])
     stream(pa.table({"a": [1], "b": pa.StructArray.from_arrays([months], ["c"])}), tmp_path / "a")
-    with pytest.raises(UsageProblem, match="column b: month_day_nano_interval has no form in JSON"):
+    with pytest.raises(UsageProblem, match="/a: column b: month_day_nano_interval has no form in JSON"):
         lines(tmp_path / "a")
 
 

@@ -165,6 +165,16 @@ def test_a_first_row_that_is_no_header_is_not_lost_as_one(tmp_path: Path, cells:
     assert len(read(tmp_path / "a.xlsx", has_header=False)[0]) == len(cells)
 
 
+def test_a_workbook_of_charts_alone_is_told(tmp_path: Path) -> None:
+    book = xlsxwriter.Workbook(tmp_path / "a.xlsx")
+    chart = book.add_chart({"type": "line"})
+    chart.add_series({"values": "=Chart1!$A$1:$A$2"})
+    book.add_chartsheet().set_chart(chart)
+    book.close()
+    with pytest.raises(UsageProblem, match="has no sheet with cells, only charts"):
+        read(tmp_path / "a.xlsx")
+
+
 def test_numbers_may_be_names(tmp_path: Path) -> None:
     save(tmp_path / "a.xlsx", [["name", 2019, 2020], ["x", 2019, 2], ["y", 3, 4]])
     assert read(tmp_path / "a.xlsx")[0] == ['{"name":"x","2019":2019,"2020":2}', '{"name":"y","2019":3,"2020":4}']

@@ -37,6 +37,14 @@ class _CutOffError(Exception):
     pass
 
 
+class _MoreError(Exception):
+    """A stream behind whose end, *at* this byte, more stands."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(at)
+        self.at = at
+
+
 class _Fields:
     """A table of a flatbuffer, with its fields by number (https://flatbuffers.dev/internals, Arrow's `Message.fbs`)."""
 
@@ -90,8 +98,8 @@ class _Message:
 
 
 def _messages(file: Bytes) -> list[_Message]:
-    """The batches of a file, as its footer has them, or all messages of a stream, in order. Raises `_CutOffError`, and what a
-    damaged header makes `struct` raise."""
+    """The batches of a file, as its footer has them, or all messages of a stream, in order. Raises `_CutOffError`,
+    `_MoreError`, and what a damaged header makes `struct` raise."""
     return _in_file(file) if _is_file(file) else _in_stream(file)
 
 
@@ -118,11 +126,17 @@ def _in_stream(file: Bytes) -> list[_Message]:
             raise _CutOffError
         length = _int32.unpack_from(head, begins - 4)[0]
         if length == 0:
+            more = file.read(8, at + begins)
+            if more.strip(b"\0"):
+                raise _MoreError(at + begins)
             break
         found.append(_message(file, at, begins + length))
         at = found[-1].stop
     if not found or found[0].kind != _SCHEMA:
         raise _CutOffError
+    again = next((message for message in found[1:] if message.kind == _SCHEMA), None)
+    if again is not None:
+        raise _MoreError(again.start)
     return found
 
 
@@ -239,6 +253,11 @@ def _examined(_: Head, uri: str, reading: Reading, entry: Entry | Extent | None)
     finally:
         file.close()
     if isinstance(found, Refusal):
+        if isinstance(found.why, _MoreError):
+            raise UsageProblem(
+                f"{uri}: is an Arrow stream that ends at byte {found.why.at:,}, and more stands behind it, such as another stream, "
+                "whose rows would not be read; write each stream into a file of its own"
+            )
         is_cut = isinstance(found.why, _CutOffError)
         raise SourceUnreadable(f"{uri}: damaged Arrow ({'its end is missing' if is_cut else found})")
     largest = max((max(message.unpacked, message.stop - message.start) for message in found), default=0)
@@ -249,7 +268,7 @@ def _examined(_: Head, uri: str, reading: Reading, entry: Entry | Extent | None)
         )
     batches = [message for message in found if message.kind == _BATCH]
     size = sum(message.unpacked or message.stop - message.start for message in batches)
-    return described(schema, [batch.rows for batch in batches], size, reading)
+    return described(uri, schema, [batch.rows for batch in batches], size, reading)
 
 
 def _schema(file: Bytes, messages: list[_Message], uri: str, entry: Entry | Extent | None) -> Any:

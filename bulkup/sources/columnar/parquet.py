@@ -88,7 +88,7 @@ def _examined(_: Head, uri: str, reading: Reading, entry: Entry | Extent | None)
     schema, metadata = readable(uri, "Parquet", look)
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     size = sum(group.total_byte_size for group in groups)
-    return described(schema, [group.num_rows for group in groups], size, reading)
+    return described(uri, schema, [group.num_rows for group in groups], size, reading)
 
 
 def _reader(file: SourceFile, base: int, *, block_bytes: int, max_row_bytes: int) -> Reader:

@@ -82,8 +82,7 @@ class LineMaker:
         if types.is_duration(kind):
             return polars().from_arrow(array).dt.to_string("iso").to_arrow()
         if types.is_list_view(kind) or types.is_large_list_view(kind):
-            large = types.is_large_list_view(kind)
-            return self._plain(array.cast((pa.large_list if large else pa.list_)(kind.value_type)))
+            return self._plain(_of_views(array))
         if types.is_fixed_size_list(kind):
             return self._plain(_of_any_size(array))
         if types.is_list(kind) or types.is_large_list(kind):
@@ -173,6 +172,15 @@ def _decoded(array: Any) -> Any:
     if types.is_string_view(kind) or types.is_binary_view(kind):
         return polars().from_arrow(array.dictionary).gather(polars().from_arrow(array.indices)).to_arrow()
     return array.dictionary_decode()
+
+
+def _of_views(array: Any) -> Any:
+    """*array*, whose lists stand in any order and may share values, as lists that stand one after the other. pyarrow's cast takes
+    the offsets as they are: it gives other lists, and ends the process that reads some of them."""
+    pa = pyarrow()
+    lengths = compute().fill_null(compute().list_value_length(array), 0).cast(pa.int64())
+    offsets = pa.concat_arrays([pa.array([0], pa.int64()), compute().cumulative_sum(lengths)])
+    return pa.LargeListArray.from_arrays(offsets, compute().list_flatten(array), mask=_nulls(array))
 
 
 def _of_any_size(array: Any) -> Any:

@@ -107,13 +107,13 @@ class Turn:
                 self._changed.notify_all()
 
 
-def described(schema: Any, group_rows: Sequence[int], size: int, reading: Reading) -> Table:
-    """What a file of *schema* holds, whose values take *size* bytes, in row groups or batches of so many rows. Raises
+def described(uri: str, schema: Any, group_rows: Sequence[int], size: int, reading: Reading) -> Table:
+    """What the file at *uri*, of *schema*, holds, whose values take *size* bytes, in row groups or batches of so many rows. Raises
     `UsageProblem` where a column has no form in JSON."""
     for field in schema:
         fault = without_form(field.type)
         if fault is not None:
-            raise UsageProblem(f"column {field.name}: {fault}; write the file without it, or as text")
+            raise UsageProblem(f"{uri}: column {field.name}: {fault}; write the file without it, or as text")
     names, said = names_of(schema.names, reading)
     rows = sum(group_rows)
     firsts = tuple(accumulate(group_rows[:-1], initial=0)) if 0 < len(group_rows) <= _MOST_FIRSTS else ()
