@@ -18,7 +18,7 @@ from bulkup.journal.facts import UploadRecord
 from bulkup.light_dataclass import dataclass
 from bulkup.path_text import as_text, is_unicode, local, portable
 from bulkup.run.folder import slug_of
-from bulkup.settings.config import RunSettings
+from bulkup.settings.config import LONGEST_NAME, RunSettings, may_be_name
 from bulkup.sources.places import is_many, is_remote
 
 __all__ = ["Upload", "default_name", "full_name", "known_run_id", "run_id"]
@@ -113,6 +113,10 @@ def default_name(sources: tuple[str, ...]) -> str:
     stem = as_text(path.stem)
     if not is_unicode(stem):
         raise UsageProblem(f"{sources[0]}: its name is not UTF-8, and a dataset's name must be: give --name NAME")
+    if not may_be_name(stem):
+        raise UsageProblem(
+            f"{sources[0]!r}: a dataset's name has 1 to {LONGEST_NAME} printable characters: give --name NAME"
+        )
     return stem
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "RunSettings",
     "Table",
     "load_file",
+    "may_be_name",
     "settings_from",
 ]
 
@@ -79,9 +80,14 @@ class RunSettings(RunOptions, Model):
     @field_validator("name")
     @classmethod
     def _name(cls, value: str) -> str:
-        if not value.strip() or len(value) > LONGEST_NAME or any(not c.isprintable() for c in value):
+        if not may_be_name(value):
             raise ValueError(f"a dataset's name has 1 to {LONGEST_NAME} printable characters")
         return value
+
+
+def may_be_name(text: str) -> bool:
+    """Whether a dataset may be called *text*."""
+    return bool(text.strip()) and len(text) <= LONGEST_NAME and text.isprintable()
 
 
 def load_file(path: Path) -> dict[str, Any]:

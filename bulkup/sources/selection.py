@@ -27,7 +27,7 @@ __all__ = [
     "suffixes_of_formats",
 ]
 
-ROWS = (".json", ".jsonl", ".ndjson", ".jl", *SUFFIXES)
+ROWS = (".json", ".jsonl", ".ndjson", ".jl", ".jsonlines", ".ldjson", ".geojsonl", *SUFFIXES)
 """Names that end so hold rows."""
 
 PERHAPS = ("", ".txt", ".data")

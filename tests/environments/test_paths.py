@@ -73,6 +73,9 @@ def test_a_name_or_a_folder_that_is_not_utf8(machine: Machine) -> None:
     """What goes to a service must be text: refused in one line, before anything is sent."""
     with pytest.raises(UsageProblem, match="--name NAME"):
         default_name((os.fsdecode(BAD),))
+    for stem in ("new\nline", "x" * 201, "tab\t"):
+        with pytest.raises(UsageProblem, match=r"^'.*': a dataset's name has 1 to 200 printable .*: give --name NAME$"):
+            default_name((f"{stem}.jsonl",))
     for option, value in (("--name", b"n\xff"), ("--folder", b"/f\xff"), ("--drop", b"c\xff")):
         done = machine.run(*machine.upload(), option, value)
         assert (done.code, done.is_clean(), len(done.said.splitlines())) == (2, True, 1), done.said

@@ -74,12 +74,14 @@ def test_a_folder_is_all_that_may_hold_rows_in_the_order_of_its_names(tmp_path: 
         "_SUCCESS",
         ".hidden.jsonl",
     )
+    _made(tmp_path / "f", "w.jsonlines", "w.ldjson.gz", "w.geojsonl")
     _made(tmp_path / "f", ".cache/z.jsonl", "_temporary/z.jsonl", "part-00000", "old.tar.gz")
     found = resolve(["f"])
     names = ["B/x.json.gz", "b/y.ndjson", "old.tar.gz", "part-00000", "part-2.jsonl", "part-10.jsonl"]
+    names += ["w.geojsonl", "w.jsonlines", "w.ldjson.gz"]
     assert list(found.uris) == [f"f/{name}" for name in names]
     assert found.perhaps == {"f/part-00000"}
-    assert found.notes == ("f: 6 files; passed over: f/notes.md",)
+    assert found.notes == ("f: 9 files; passed over: f/notes.md",)
 
 
 def test_what_says_nothing_by_its_name_counts_if_it_begins_as_json(tmp_path: Path) -> None:
