@@ -37,7 +37,7 @@ __all__ = ["RowAt", "check_rejects", "look_at_all", "look_early", "reasons_said"
 _REASONS_SAID = 3
 _FIRST_SHOWN_S, _SHOWN_EVERY_S = 0.5, 0.25
 
-_COME_BY_THEN_S = 0.5
+_COME_BY_THEN_S = 1.0
 """So long is waited for workers that are there before the run, until processes for the scan are started: to start one takes most of
 a second of a core, which they may be about to use."""
 
