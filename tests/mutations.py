@@ -166,8 +166,8 @@ MUTATIONS = (
         "formats",
         "packed files can be read in any order",
         "bulkup/sources/format.py",
-        "        return is_bare and has_ranges and self.member is None and self.format.access is Access.ANY_RANGE\n",
-        "        return has_ranges and self.member is None and self.format.access is Access.ANY_RANGE\n",
+        "        if self.size is None or self.format.access is not _ANY_RANGE or self.compression is not _UNPACKED:\n",
+        "        if self.size is None or self.format.access is not _ANY_RANGE:\n",
         (FORMATS,),
     ),
     Mutation(
