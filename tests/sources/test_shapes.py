@@ -18,7 +18,7 @@ from bulkup import Nebius
 from bulkup.errors import BulkupError, SourceUnreadable, UsageProblem
 from bulkup.run.build import reading_of
 from bulkup.settings.config import RunSettings
-from bulkup.sources import Reading, inspect, inspection, open_source
+from bulkup.sources import Reading, inspect, inspection, open_source, shape
 from tests.sources.reading import packed, read_all, scratch, written
 
 ROW_KEYS = (frozenset({"messages"}), frozenset({"prompt", "completion"}))
@@ -101,13 +101,14 @@ def test_an_object_that_holds_rows_is_refused_with_what_it_holds(
     assert _inspected(tmp_path, content, how, Reading(rows_at=("data",))) == "rows-at"
 
 
-def test_of_a_very_large_object_the_beginning_is_looked_into(tmp_path: Path) -> None:
+def test_of_a_very_large_object_the_beginning_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shape, "_COUNTED_BYTES", 2 << 20)
     path = tmp_path / "large.json"
     with path.open("wb") as stream:
         stream.write(b'{"data": [{"x": 0}')
-        stream.write(b',{"x": 12345}' * 2_000_000)
+        stream.write(b',{"x": 12345}' * 250_000)
         stream.write(b"]}")
-    with pytest.raises(UsageProblem, match=r"data \(at least 1,[0-9,]+ objects\)"):
+    with pytest.raises(UsageProblem, match=r"data \(at least 1[0-9]{2},[0-9]+ objects\)"):
         inspect(str(path), READING)
 
 
