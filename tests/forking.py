@@ -28,7 +28,7 @@ from typing import IO
 
 from tests.workers.waiting import wait_for_workers
 
-__all__ = ["Forked"]
+__all__ = ["LONGEST_S", "Forked"]
 
 PRELOADED = (
     "bulkup.cli",
@@ -58,6 +58,8 @@ IMPORTED_LATE = (
 """What a command imports as it runs."""
 
 REQUEST_BYTES = 1 << 17
+LONGEST_S = 150
+"""A command of a second takes a minute where many share the machine."""
 
 
 class Forked:
@@ -102,13 +104,13 @@ class Forked:
         """The exit code, None while it runs."""
         return self._look(0.0)
 
-    def wait(self, timeout_s: float = 60) -> int:
+    def wait(self, timeout_s: float = LONGEST_S) -> int:
         """The exit code, minus a signal's number where one ended it."""
         if (code := self._look(timeout_s)) is None:
             raise subprocess.TimeoutExpired("bulkup", timeout_s)
         return code
 
-    def communicate(self, timeout: float = 60) -> tuple[str, str]:
+    def communicate(self, timeout: float = LONGEST_S) -> tuple[str, str]:
         """What it wrote to stdout and stderr until its end ('' for what is no pipe)."""
         said = {1: "", 2: ""}
 

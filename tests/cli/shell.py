@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkup.emulator import Spawned
-from tests.forking import Forked
+from tests.forking import LONGEST_S, Forked
 
 __all__ = ["SPACE", "TOKENS", "Done", "Running", "Shell", "eventually"]
 
@@ -58,7 +58,7 @@ class Running:
                 return line
         raise AssertionError(f"stderr ended without {words!r}")
 
-    def wait(self, timeout_s: float = 60) -> Done:
+    def wait(self, timeout_s: float = LONGEST_S) -> Done:
         out, err = self.process.communicate(timeout=timeout_s)
         return Done(self.process.wait(), out, err)
 

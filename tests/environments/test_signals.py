@@ -33,7 +33,7 @@ def started(machine: Machine, *more: str, nohup: bool = False) -> subprocess.Pop
     """An upload of many chunks, of which one has landed and others are in flight, in a process group of its own."""
     row = '{"question":"' + "q" * 200 + '","answer":"a"}\n'
     machine.rows.write_text(row * ROWS, encoding="utf-8")
-    machine.emulator.patch(latency_ms=500)
+    machine.emulator.patch(latency_ms=2000)
     upload = machine.upload("rows.jsonl", "--max-chunk-bytes", "2KiB", "--concurrency", "2", *more)
     arguments = [*map(os.fsdecode, upload)]
     running: subprocess.Popen[str] | Forked
