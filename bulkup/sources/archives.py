@@ -38,6 +38,11 @@ _METHODS = {
 }
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _LOCAL_HEADER_BYTES = 30
+_TAR_MAGIC = b"ustar"
+_TAR_END_BYTES = 20 * 512 + 512
+"""What stands behind the last member, filled up to a record, and the header of what may come then."""
+
+_ANOTHER = "is more than one {} archive, one behind the other, of which only one would be read; unpack them, and name their files"
 
 Tell = Callable[[str, Head, Member, int], Any]
 """What a member holds, by its name, its beginning, its place and its size in the archive."""
@@ -180,6 +185,11 @@ def _in_tar(uri: str, source: Bytes, head: Head, reading: Reading) -> Iterator[_
                 inside = tar.extractfile(info) if info.isreg() else None
                 if inside is not None:
                     yield as_text(info.name), info.size, _in_tar_at(uri, source, head, info), inside.read
+            end: Any = tar.fileobj
+            if is_bare:
+                end.seek(tar.offset)
+            if _TAR_MAGIC in end.read(_TAR_END_BYTES):
+                raise UsageProblem(f"{uri}: {_ANOTHER.format('tar')}")
     finally:
         whole.close()
 
@@ -192,7 +202,10 @@ def _in_zip(uri: str, source: Bytes) -> Iterator[_Found]:
     whole = AsFile(source)
     try:
         with zipfile.ZipFile(whole) as archive:
-            for info in archive.infolist():
+            members = archive.infolist()
+            if members and source.read(4, 0) == _ZIP_MAGIC[0] and min(info.header_offset for info in members) > 0:
+                raise UsageProblem(f"{uri}: {_ANOTHER.format('zip')}")
+            for info in members:
                 if not info.is_dir():
                     yield info.filename, info.compress_size, _zipped(uri, source, info), _Range(source, info).read
     finally:
