@@ -171,7 +171,9 @@ def test_a_workbook_of_charts_alone_is_told(tmp_path: Path) -> None:
     chart.add_series({"values": "=Chart1!$A$1:$A$2"})
     book.add_chartsheet().set_chart(chart)
     book.close()
-    with pytest.raises(UsageProblem, match="has no sheet of cells: it holds charts alone, or is Strict Open XML; save it as"):
+    with pytest.raises(
+        UsageProblem, match="has no sheet of cells: it holds charts alone, or is Strict Open XML; save it as"
+    ):
         read(tmp_path / "a.xlsx")
 
 

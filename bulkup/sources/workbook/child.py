@@ -133,7 +133,9 @@ def _has_formulas(path: str, sheet: Any) -> bool:
 def _sheet(book: Any, wanted: str | None) -> Any:
     there = list(book.worksheets)
     if not there:
-        raise _Wrong("has no sheet of cells: it holds charts alone, or is Strict Open XML; save it as Excel Workbook (.xlsx)")
+        raise _Wrong(
+            "has no sheet of cells: it holds charts alone, or is Strict Open XML; save it as Excel Workbook (.xlsx)"
+        )
     if wanted is None:
         return next((sheet for sheet in there if sheet.sheet_state == "visible"), there[0])
     for sheet in there:
