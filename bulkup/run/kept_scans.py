@@ -7,6 +7,7 @@ are read and made into rows in the same way by the same version of bulkup.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import secrets
@@ -169,7 +170,13 @@ def _of_options(options: RowOptions) -> bytes:
 def _of_file(file: SourceFile) -> bytes:
     version = "" if file.remote is None else file.remote.version
     on_disk = f"{file.uri} {file.size} {file.mtime_ns} {file.inode} {version}"
-    read_as = (
-        f"{file.format.name} {file.packing} {file.bom} {file.length} {file.encoding} {file.rows_at} {file.zstd_window}"
+    read_as = _read_as(
+        file.format.name, file.compression, file.inner, file.bom, file.encoding, file.rows_at, file.zstd_window
     )
-    return f"{on_disk} {read_as} {file.detail} {file.member}\n".encode("utf-8", "surrogateescape")
+    return f"{on_disk} {file.length} {read_as} {file.detail} {file.member}\n".encode("utf-8", "surrogateescape")
+
+
+@functools.lru_cache(maxsize=16)
+def _read_as(*how: object) -> str:
+    """Of very many files most are read alike."""
+    return " ".join(map(str, how))
