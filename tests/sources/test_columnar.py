@@ -428,6 +428,43 @@ def test_a_second_stream_behind_the_first_is_not_passed_over(tmp_path: Path, end
     assert lines(tmp_path / "padded") == ['{"a":1}']
 
 
+def of_indexes(table: pa.Table, path: Path) -> None:
+    """As other writers do: indexes of pages stand behind the data."""
+    pq.write_table(table, path, row_group_size=3, write_page_index=True, data_page_size=16)
+
+
+def polars_parquet(table: pa.Table, path: Path) -> None:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    frame.write_parquet(path, row_group_size=3)
+
+
+@pytest.mark.parametrize("write", [parquet, polars_parquet, of_indexes])
+@pytest.mark.parametrize("rows", [0, 1, 500])
+def test_parquet_files_one_behind_the_other_are_refused(
+    tmp_path: Path, write: Callable[[pa.Table, Path], None], rows: int
+) -> None:
+    """What `cat a.parquet b.parquet` makes: the last footer alone would count, and its offsets are those of its own file."""
+    texts = pa.array([f"a{row} PAR1" for row in range(rows)], pa.string())
+    write(pa.table({"a": texts}), tmp_path / "a")
+    write(pa.table({"a": ["x", "y", "z", "zz"]}), tmp_path / "b")
+    one, other = (tmp_path / "a").read_bytes(), (tmp_path / "b").read_bytes()
+    assert len(lines(tmp_path / "b")) == 4
+    assert rows == 0 or len(lines(tmp_path / "a")) == rows
+    for together, begins in ((one + other, len(one)), (other + one, len(other)), (one + one + one, 2 * len(one))):
+        (tmp_path / "c").write_bytes(together)
+        with pytest.raises(
+            UsageProblem, match=rf"/c: is several Parquet files .* begins at byte {begins:,}\).* name the"
+        ):
+            lines(tmp_path / "c")
+
+
+def test_marks_of_parquet_within_a_file_are_values(tmp_path: Path) -> None:
+    for number, texts in enumerate((["PAR1PAR1"], ["PAR1PAR1", "b" * 3000])):
+        of_indexes(pa.table({"a": texts}), tmp_path / f"{number}")
+        assert [json.loads(line)["a"] for line in lines(tmp_path / f"{number}")] == texts
+
+
 def test_what_has_no_form_in_json_is_refused_with_its_column(tmp_path: Path) -> None:
     months = pa.array([pa.MonthDayNano([1, 2, 3])])
     stream(pa.table({"a": [1], "b": pa.StructArray.from_arrays([months], ["c"])}), tmp_path / "a")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import Any
 
+from bulkup.errors import UsageProblem
+from bulkup.refusal import Refusal
 from bulkup.sources.format import Access, Format, Reader, SourceFile, Unit
 from bulkup.sources.head import Head
 from bulkup.sources.places.address import Remote
 from bulkup.sources.places.extent import Extent
-from bulkup.sources.places.file import AsFile, bytes_of, where_in
+from bulkup.sources.places.file import AsFile, Bytes, bytes_of, where_in
 from bulkup.sources.places.place import Entry
 from bulkup.sources.reading import Reading
 
@@ -21,6 +24,14 @@ _BUFFER_BYTES = 256 * 1024
 _ALL_BUFFERS_BYTES = 32 * 1024 * 1024
 _SMALL_GROUP_BYTES = 8 * 1024 * 1024
 """Unpacked. Of a group up to that a column is read at once: piece by piece takes a tenth longer."""
+
+_MAGIC = b"PAR1"
+_TAIL_BYTES = 4 + len(_MAGIC)
+"""Behind the footer: its length, and the mark."""
+
+_MOST_FOOTER_BYTES = 64 * 1024 * 1024
+_MOST_INDEX_BYTES = 4 * 1024 * 1024
+"""Indexes and Bloom filters that stand between a file's data and its footer are seldom larger."""
 
 
 def _opened(
@@ -86,9 +97,65 @@ def _examined(_: Head, uri: str, reading: Reading, entry: Entry | Extent | None)
             return file.schema_arrow, file.metadata
 
     schema, metadata = readable(uri, "Parquet", look)
+    _refuse_several(uri, bytes_of(uri, *where_in(entry)), metadata)
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     size = sum(group.total_byte_size for group in groups)
     return described(uri, schema, [group.num_rows for group in groups], size, reading)
+
+
+def _refuse_several(uri: str, file: Bytes, metadata: Any) -> None:
+    """Raise `UsageProblem` where another file stands before the one whose footer is read, as `cat` leaves them: the footer counts
+    from the beginning of its own file, so rows would be read out of the other one."""
+    try:
+        begins = _begin_of_last(file, metadata)
+    finally:
+        file.close()
+    if begins is not None:
+        raise UsageProblem(
+            f"{uri}: is several Parquet files one behind the other (the last begins at byte {begins:,}), which cannot be read as "
+            "one; name the files separately"
+        )
+
+
+def _begin_of_last(file: Bytes, metadata: Any) -> int | None:
+    """Where the last of several files begins; None where there is one. Between the data and the footer there is room for indexes
+    alone: where there is more, files may stand before, and then the marks of an end and of a beginning are side by side."""
+    footer = file.size - _TAIL_BYTES - metadata.serialized_size
+    most = footer - _data_end(metadata)
+    if most < len(_MAGIC) + _TAIL_BYTES:
+        return None
+    start = max(most - len(_MAGIC) - _MOST_INDEX_BYTES, 0)
+    window = file.read(most + len(_MAGIC) - start, start)
+    at = window.rfind(_MAGIC + _MAGIC)
+    while at >= 0 and not _ends_at(file, start + at + len(_MAGIC)):
+        at = window.rfind(_MAGIC + _MAGIC, 0, at + len(_MAGIC))
+    return None if at < 0 else start + at + len(_MAGIC)
+
+
+def _ends_at(file: Bytes, at: int) -> bool:
+    """Whether what stands before *at* is the end of a file, with its footer: the marks may be a value's."""
+    from bulkup.sources.columnar.loading import pyarrow, tried
+
+    count = int.from_bytes(file.read(4, at - _TAIL_BYTES), "little")
+    begin = at - _TAIL_BYTES - count
+    if begin < len(_MAGIC) or count > _MOST_FOOTER_BYTES:
+        return False
+    tail = io.BytesIO(_MAGIC + file.read(at - begin, begin))
+    return not isinstance(tried(pyarrow().parquet.read_metadata, tail), Refusal)
+
+
+def _data_end(metadata: Any) -> int:
+    """Behind the last row group's data, by the footer; where there is none, behind the mark."""
+    if not metadata.num_row_groups:
+        return len(_MAGIC)
+    last = metadata.row_group(metadata.num_row_groups - 1)
+    chunks = (last.column(number) for number in range(last.num_columns))
+    ends = (
+        min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset)
+        + chunk.total_compressed_size
+        for chunk in chunks
+    )
+    return int(max(ends, default=len(_MAGIC)))
 
 
 def _reader(file: SourceFile, base: int, *, block_bytes: int, max_row_bytes: int) -> Reader:
@@ -108,9 +175,9 @@ PARQUET = Format(
     title="Parquet",
     unit=Unit.ROW,
     access=Access.ANY_RANGE,
-    magic=(b"PAR1",),
+    magic=(_MAGIC,),
     suffixes=(".parquet", ".pq"),
-    recognise=lambda head: head.starts_with(b"PAR1"),
+    recognise=lambda head: head.starts_with(_MAGIC),
     reader=_reader,
     reads_remote=True,
     is_unpacked=True,
