@@ -30,6 +30,7 @@ from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.model import Block
 from bulkup.sources import open_source
 from bulkup.sources.columnar import parquet as columnar_parquet
+from bulkup.sources.columnar import plain
 from bulkup.sources.columnar.plain import LineMaker
 from bulkup.sources.columnar.table import TableReader, Walk
 from bulkup.sources.format import SourceFile
@@ -414,6 +415,27 @@ def test_list_views_may_stand_in_any_order_and_share_values(
     with reading.scratch() as folder:
         stream(pa.table({"x": column}), Path(folder) / "a")
         assert [json.loads(line)["x"] for line in lines(Path(folder) / "a", sorted(cuts))] == wanted
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_list_views_that_share_so_much_that_they_have_no_room_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_nested: bool
+) -> None:
+    """By their lengths: eight thousand values can stand for as many as a file wants."""
+    monkeypatch.setattr(plain, "MOST_UNFOLDED_BYTES", 2**20)
+    values = pa.array([0.5] * 8192)
+    for rows, length in ((16, 8192), (17, 8192), (1, 8192)):
+        column = pa.ListViewArray.from_arrays([0] * rows, [length] * rows, values)
+        if is_nested:  # one list of views, each of which has all values
+            column = pa.ListViewArray.from_arrays([0], [rows], column)
+        stream(pa.table({"x": column}), tmp_path / f"{rows}", rows=100)
+        if rows < 17:
+            assert len(lines(tmp_path / f"{rows}")) == (1 if is_nested else rows)
+            continue
+        with pytest.raises(
+            SourceUnreadable, match=r"/17: .* row 1 .* share values: .* take 1\.1 MiB, and at most 1\.0 MiB"
+        ):
+            lines(tmp_path / f"{rows}")
 
 
 @pytest.mark.parametrize("end", [8, 0])

@@ -29,8 +29,15 @@ _DAY_S = 86_400
 _LAST_ODD_OFFSET_S = 63_593_070
 """Until then, 1972-01-07, some zone's offset had seconds: Liberia's was the last."""
 
+MOST_UNFOLDED_BYTES = 512 * 1024 * 1024
+"""Of lists that share values, when each has values of its own: as much as a batch of a file may take."""
+
 OUT_OF_RANGE = "date out of range"
 """Stands where a date of another year would, and makes the row one that is rejected."""
+
+
+class TooLargeError(Exception):
+    """Values take too much memory at once."""
 
 
 class LineMaker:
@@ -179,8 +186,23 @@ def _of_views(array: Any) -> Any:
     the offsets as they are: it gives other lists, and ends the process that reads some of them."""
     pa = pyarrow()
     lengths = compute().fill_null(compute().list_value_length(array), 0).cast(pa.int64())
+    _refuse_unfolded(array, compute().sum(lengths).as_py() or 0)
     offsets = pa.concat_arrays([pa.array([0], pa.int64()), compute().cumulative_sum(lengths)])
     return pa.LargeListArray.from_arrays(offsets, compute().list_flatten(array), mask=_nulls(array))
+
+
+def _refuse_unfolded(array: Any, count: int) -> None:
+    """Raise `TooLargeError` where the lists of *array*, each for itself, hold *count* values that take too much memory. Those that
+    share none take no more than they take now."""
+    values = array.values
+    if count <= len(values):
+        return
+    size = count * max(values.nbytes // max(len(values), 1), 1)
+    if size > MOST_UNFOLDED_BYTES:
+        raise TooLargeError(
+            f"its list views share values: each for itself they take {size / 2**20:,.1f} MiB, and at most "
+            f"{MOST_UNFOLDED_BYTES / 2**20:,.1f} MiB are held at once; write it as lists, in smaller batches"
+        )
 
 
 def _of_any_size(array: Any) -> Any:
