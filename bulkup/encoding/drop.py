@@ -13,12 +13,18 @@ import msgspec
 from bulkup.encoding.carried import CarryingDecoder
 from bulkup.encoding.target import Irregular
 
-__all__ = ["DropNested", "is_nested", "without"]
+__all__ = ["DropNested", "has_place", "is_nested", "without"]
 
 
 def is_nested(key: str) -> bool:
     """Whether *key* can name a place within a row."""
     return "." in key or "[]" in key
+
+
+def has_place(row: dict[str, Any], key: str) -> bool:
+    """Whether there is something at the place *key* within *row*."""
+    *before, last = _steps(key)
+    return any(isinstance(value, dict) and last in value for value in _at([row], before))
 
 
 def without(row: dict[str, Any], top: Iterable[str], nested: Iterable[str]) -> dict[str, Any]:
@@ -36,15 +42,20 @@ def _steps(place: str) -> list[str]:
 def _drop(values: list[Any], steps: list[str]) -> None:
     """Drop the place at *steps* from each of *values*: all of them go one step down together, which is faster than one by one."""
     *before, last = steps
-    for step in before:
+    if last != "[]":
+        for value in _at(values, before):
+            if isinstance(value, dict):
+                value.pop(last, None)
+
+
+def _at(values: list[Any], steps: list[str]) -> list[Any]:
+    """What stands at *steps* within *values*."""
+    for step in steps:
         if step == "[]":
             values = [item for value in values if isinstance(value, list) for item in value]
         else:
             values = [value[step] for value in values if isinstance(value, dict) and step in value]
-    if last != "[]":
-        for value in values:
-            if isinstance(value, dict):
-                value.pop(last, None)
+    return values
 
 
 class DropNested:

@@ -19,6 +19,7 @@ from bulkup.light_dataclass import replace
 from bulkup.model import Block
 from bulkup.scan.advice import advice
 from bulkup.scan.found import Measure
+from bulkup.scan.sought import dropped_keys, renamed_keys, unmet_in
 from bulkup.sources import Cursor
 from bulkup.sources.format import Unit
 
@@ -62,6 +63,7 @@ async def _first_plan(lane: LaneContext, cursor: Cursor) -> LanePlan:
         first = await cursor.peek()
         sample = first if isinstance(first, Block) else None
         rows = await _worked_out(lane, lambda: decide(sample, target, wanted))
+        _warn_of_unmet(lane, sample)
         measure = await _worked_out(lane, lambda: _measured(rows, sample))
         # no dataset is promised of none
         may_hold_rows = sample is not None and (
@@ -96,6 +98,16 @@ async def _first_plan(lane: LaneContext, cursor: Cursor) -> LanePlan:
         for line in advice(rows, found, chunks if lane.destination.policy.has_dataset_per_chunk else 0):
             lane.say(f"warning: {line}")
     return replace(plan, tile_bytes=size)
+
+
+def _warn_of_unmet(lane: LaneContext, sample: Block | None) -> None:
+    """Tell the options whose keys none of the first rows has, where nothing else was looked at."""
+    if sample is None or not lane.source.files:
+        return
+    options = lane.chosen.rows
+    sought = renamed_keys(lane.source.files[0].renames) + (() if options.makes_several else dropped_keys(options))
+    for unmet in unmet_in(sample, sought):
+        lane.say(f"warning: {unmet.said(of_all=False)}")
 
 
 def _measured(rows: RowPlan, sample: Block | None) -> Measure:

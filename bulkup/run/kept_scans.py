@@ -173,7 +173,9 @@ def _of_file(file: SourceFile) -> bytes:
     read_as = _read_as(
         file.format.name, file.compression, file.inner, file.bom, file.encoding, file.rows_at, file.zstd_window
     )
-    return f"{on_disk} {file.length} {read_as} {file.detail} {file.member}\n".encode("utf-8", "surrogateescape")
+    return f"{on_disk} {file.length} {read_as} {file.detail} {file.member} {file.renames}\n".encode(
+        "utf-8", "surrogateescape"
+    )
 
 
 @functools.lru_cache(maxsize=16)

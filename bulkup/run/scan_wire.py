@@ -122,6 +122,7 @@ class _OfLane(Form, frozen=True):
     sample: tuple[BlockForm, ...]
     broke_off: str | None
     disk_bytes: int
+    met: frozenset[str]
 
     @classmethod
     def of(cls, value: Learned) -> _OfLane:

@@ -21,6 +21,7 @@ from bulkup.scan.learned import Learned
 from bulkup.scan.scanner import look_at_part, made_way
 from bulkup.scan.spread import Part
 from bulkup.sources import SourceFile, open_files
+from bulkup.sources.renaming import Renames
 from bulkup.workers import Tell
 
 __all__ = ["LookAtPart", "PartLooker", "Reached", "ScannedLane", "blocking"]
@@ -113,16 +114,17 @@ class PartLooker:
                 loop.call_soon_threadsafe(tell, Reached(count))
 
         def work(check: Callable[[], None]) -> Mapping[str, Learned]:
-            ways = {name: self._way(name, lane, order.stages[name]) for name, lane in order.lanes.items()}
+            renames = order.files[0].renames
+            ways = {name: self._way(name, lane, order.stages[name], renames) for name, lane in order.lanes.items()}
             source = open_files(order.files, max_row_bytes=order.max_row_bytes)
             return look_at_part(source, order.part, ways, check, reached, goes_on=order.goes_on)
 
         return await blocking(work, is_users=is_users)
 
-    def _way(self, name: str, lane: ScannedLane, stage: Stage) -> Way:
+    def _way(self, name: str, lane: ScannedLane, stage: Stage, renames: Renames) -> Way:
         kept = self._ways.get(name)
         if kept is not None and kept[:2] == (lane, stage):
             return kept[2]
-        way = made_way(self._target_of(lane.dataset), lane.options, lane.first, stage)
+        way = made_way(self._target_of(lane.dataset), lane.options, lane.first, stage, renames)
         self._ways[name] = lane, stage, way
         return way

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from itertools import accumulate
+from pathlib import Path
 
 import anyio
 
-from bulkup.errors import BulkupError, TooManyRejects
+from bulkup.errors import BulkupError, TooManyRejects, UsageProblem
 from bulkup.event import Progress, Stage
 from bulkup.flow.context import LaneContext
 from bulkup.flow.planning import frozen_plan
@@ -97,6 +98,7 @@ async def look_at_all(run: OpenRun, kept: KeptScans) -> None:
             run.say(
                 "not all of the source was looked at (--scan all does that): a later row that does not fit is rejected"
             )
+        _tell_unmet(run, found)
         if goes_on and not any(one.rows for one in found.values()):
             return  # too little has come: the first block decides, when it is there
         records |= {name: record_of(one) for name, one in found.items()}
@@ -108,6 +110,22 @@ async def look_at_all(run: OpenRun, kept: KeptScans) -> None:
         if not run.source.any_range:
             run.source.learn(_bases(record))
             await lane.journal.set_fact(BASES, run.source.bases)
+
+
+def _tell_unmet(run: OpenRun, found: Mapping[str, Found]) -> None:
+    """Options whose keys no row has. Raises `UsageProblem` where all rows were looked at. Rejected rows that are sent again, which
+    stand in the run's own folder, are few of those that the options were given for: nothing is said of these."""
+    if any(Path(file.path).resolve().parent == run.folder.path.resolve() for file in run.source.files[:1]):
+        return
+    said: dict[str, None] = {}
+    for one in found.values():
+        of_all = one.is_whole and one.broke_off is None
+        for unmet in one.unmet:
+            if of_all:
+                raise UsageProblem(unmet.said(of_all=True))
+            said[unmet.said(of_all=False)] = None
+    for text in said:
+        run.say(f"warning: {text}")
 
 
 def _whole(source: Source) -> list[Part]:
@@ -203,7 +221,8 @@ class _Scanning:
         return ScannedLane(lane.chosen.destination.dataset(lane.chosen.run.name), options, first)
 
     async def _way(self, lane: LaneContext, scanned_lane: ScannedLane) -> Way:
-        return await self._here.do(partial(made_way, lane.destination.target, lane.chosen.rows, scanned_lane.first))
+        target, renames = lane.destination.target, self._source.files[0].renames
+        return await self._here.do(partial(made_way, target, lane.chosen.rows, scanned_lane.first, renames=renames))
 
     async def _started(self, stack: AsyncExitStack) -> RunWorkers:
         """The run's workers; or some for the scan alone, where the run has none: a check, or packed files.

@@ -12,7 +12,19 @@ from bulkup.scan.learned import FileCounts, FileRead, KeyCounts
 from bulkup.scan.reasons import Reason
 from bulkup.scan.seen import Seen
 
-__all__ = ["Found", "KeyCount", "Measure"]
+__all__ = ["Found", "KeyCount", "Measure", "Unmet"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """An *option* whose key no row has that was looked at. *hint*: what a person may have meant, and which keys there are."""
+
+    option: str
+    hint: str
+
+    def said(self, *, of_all: bool) -> str:
+        """In words. *of_all*: all rows were looked at."""
+        return f"{self.option}: no row{'' if of_all else ' that was looked at'} has this key{self.hint}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,7 @@ class Found:
     could not be read further; what came before counts. *bytes_looked_at*: so much of the files, None where that is all. *skipped*
     rows are left out by the user's function, and it makes *made* more than it is given. *files* and *read* say how much of that is
     of each file, *counted* how often keys are there in some of the rows.
+    *unmet* are the options whose keys no row has that was looked at; a journal does not keep these.
     """
 
     plan: RowPlan
@@ -61,6 +74,7 @@ class Found:
     files: tuple[FileCounts, ...] = ()
     read: tuple[FileRead, ...] = ()
     counted: KeyCounts = KeyCounts()
+    unmet: tuple[Unmet, ...] = ()
 
     def key(self, name: str) -> KeyCount:
         """How often the key *name* is there in the rows that would be sent."""

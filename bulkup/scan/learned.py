@@ -95,7 +95,7 @@ class Learned:
     where these are learned; *first_row* is the first row that would be sent, then. *counted* are the keys of some of the rows.
     *readable* of the rejected rows can be read, and *misfits* of these are in the shape of the preset nonetheless. *skipped* and
     *made* as `bulkup.scan.found.Found` has them. *sample* are some of the blocks. *broke_off*: why no more could be read.
-    *disk_bytes* were read.
+    *disk_bytes* were read. *met*: options whose keys some row has.
     """
 
     files: tuple[FileCounts, ...] = ()
@@ -112,6 +112,7 @@ class Learned:
     sample: tuple[Block, ...] = ()
     broke_off: str | None = None
     disk_bytes: int = 0
+    met: frozenset[str] = frozenset()
 
     @property
     def rows(self) -> int:
@@ -158,6 +159,7 @@ def _joined(left: Learned, right: Learned) -> Learned:
         sample=left.sample + right.sample,
         broke_off=right.broke_off,
         disk_bytes=left.disk_bytes + right.disk_bytes,
+        met=left.met | right.met,
     )
 
 

@@ -26,9 +26,11 @@ from bulkup.scan.judging import Judge, Stage, Way, frozen_way, way_of
 from bulkup.scan.learned import FileRead, Learned, joined
 from bulkup.scan.sample import Sample
 from bulkup.scan.seen import Place
+from bulkup.scan.sought import SoughtKeys, dropped_keys, renamed_keys
 from bulkup.scan.spread import END, Part
 from bulkup.sources import Cursor, Item, KeptRows, Source, is_worth_keeping
 from bulkup.sources.positions import by_file, file_at, is_of_several, last_row, spans_by_file
+from bulkup.sources.renaming import Renames
 
 __all__ = ["Hand", "Here", "Kept", "first_rows", "look_at_part", "made_way", "planned_way", "scan"]
 
@@ -358,13 +360,21 @@ def first_rows(source: Source, target: Target, options: RowOptions, check: Check
     return asyncio.run(_first_block(source, options.of_made_rows(), lambda b: block_of(exploder.lines(b), b)))
 
 
-def made_way(target: Target, options: RowOptions, first: Block | None, stage: Stage = None) -> Way:
-    """The way for *target* of rows, or of those that are made of them, which begin with *first*. Raises `UsageProblem`,
-    `SourceChanged`."""
-    if not options.makes_several:
-        return way_of(target, options, first, stage)
-    way = way_of(target, options.of_made_rows(), first, stage)
-    return MadeRows(way, options.with_makers, exploder_of(target, options))
+def made_way(
+    target: Target, options: RowOptions, first: Block | None, stage: Stage = None, renames: Renames = ()
+) -> Way:
+    """The way for *target* of rows, or of those that are made of them, which begin with *first*. *renames* were made before. Raises
+    `UsageProblem`, `SourceChanged`."""
+    of_made = options.of_made_rows() if options.makes_several else options
+    way = way_of(target, of_made, first, stage)
+    if of_made.drop:
+        way = SoughtKeys(way, dropped_keys(of_made))
+    if options.makes_several:
+        way = MadeRows(way, options.with_makers, exploder_of(target, options))
+    sought = renamed_keys(renames)
+    if options.both_sides and options.function is None:
+        sought += dropped_keys(options)
+    return SoughtKeys(way, sought) if sought else way
 
 
 def planned_way(plan: RowPlan) -> Way:

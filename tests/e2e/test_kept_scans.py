@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,11 @@ async def test_what_changes_rows_or_files_makes_it_another_scan(small: Bench, sc
     os.utime(small.source, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     await _check(small)
     assert len(scans) == 3
+    upload = small.upload(small.nebius())
+    renamed = replace(upload, settings=upload.settings.model_copy(update={"rename": ("answer=reply",)}))
+    checked = await check(renamed, tell=lambda _: None)
+    assert len(scans) == 4
+    assert [column.name for column in checked.lanes["nebius"].plan.columns or ()] == ["question", "reply"]
 
 
 async def test_what_is_kept_is_bounded_and_damage_costs_a_scan(

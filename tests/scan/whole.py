@@ -66,7 +66,7 @@ def found_in(
         max_row_bytes=options.max_row_bytes,
     )
     first = first_rows(source, target, options, lambda: None)
-    ways = {"lane": made_way(target, options, first)}
+    ways = {"lane": made_way(target, options, first, renames=source.files[0].renames)}
     whole = whole_in_parts(source.files) if source.rereadable else [Part(0)]
     done = scan(ways, parts or whole, [here], NothingKept(), here, is_whole=is_whole and not goes_on)
     return asyncio.run(done)["lane"]
