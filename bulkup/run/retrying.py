@@ -33,6 +33,7 @@ from bulkup.run.journals import opened
 from bulkup.run.wish import Upload
 from bulkup.settings.config import LONGEST_NAME, RejectLimit
 from bulkup.sources.json_array import json_line
+from bulkup.sources.renaming import Renamer, is_one_object, parse_renames
 
 __all__ = ["Retries", "Retry", "prepare_retries"]
 
@@ -72,7 +73,8 @@ def prepare_retries(
     """What sends the rejected rows of the run in *folder* again, to *lane* or wherever they were refused.
 
     The rows are those in `rejects.jsonl`, or those in *file*: rejected rows as exported, edited or not, or plain rows. The same
-    rows of the same run make the same retry, so that it can be gone on with and does nothing twice. Rows of a run with a `--map` go
+    rows of the same run make the same retry, so that it can be gone on with and does nothing twice. They stand under the keys that
+    `--rename` has given them: it is not done again, but for what was no row and was mended. Rows of a run with a `--map` go
     through one of *functions*, which may be another one than then, unless they came out of it: of those a part may have landed. Not
     to be called where an event loop runs. Raises `UsageProblem`.
     """
@@ -87,8 +89,10 @@ def prepare_retries(
         raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
     wanted = [name for name in lanes if lane in (None, name)]
 
+    as_mended = _as_mended(folder.path, lanes, parent.settings.rename) if file is not None else None
+
     def rows() -> Iterator[_Row]:
-        return _rejected(folder.path, lanes) if file is None else _given(file, wanted, lanes)
+        return _rejected(folder.path, lanes) if file is None else _given(file, wanted, lanes, as_mended or _as_it_is)
 
     lost = sum(row.data is None and row.lane in wanted for row in rows())
     if functions and all(d.map is None for d in parent.destinations):
@@ -136,7 +140,32 @@ def _rejected(folder: Path, lanes: Sequence[str]) -> Iterator[_Row]:
             yield _Row(record["lane"], _row_of(record, f"{folder / REJECTS}, byte {at:,}", line), "part" in record)
 
 
-def _given(path: Path, wanted: Sequence[str], lanes: Sequence[str]) -> Iterator[_Row]:
+_AsMended = Callable[[str, bytes], bytes]
+"""What is sent of a rejected row of some id that was mended."""
+
+
+def _as_it_is(_: str, row: bytes) -> bytes:
+    return row
+
+
+def _as_mended(folder: Path, lanes: Sequence[str], renames: Sequence[str]) -> _AsMended:
+    """A rejected row has the new keys of *renames* already, unless it was no row, or too long to be looked at."""
+    if not renames:
+        return _as_it_is
+    renamer, with_old_keys = Renamer(parse_renames(renames)), set[str]()
+    for row_id, row in _with_ids(folder, lanes):
+        if row is None or not is_one_object(row):
+            with_old_keys.add(row_id)
+    return lambda row_id, row: renamer.line(row) if row_id in with_old_keys else row
+
+
+def _with_ids(folder: Path, lanes: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
+    with view(folder) as journal:
+        for at, line, record in journal.reject_lines(lanes):
+            yield record["id"], _row_of(record, f"{folder / REJECTS}, byte {at:,}", line)
+
+
+def _given(path: Path, wanted: Sequence[str], lanes: Sequence[str], as_mended: _AsMended) -> Iterator[_Row]:
     """The rows in a file of the user's. *lanes* are all of the run's, *wanted* those to send to."""
     try:
         stream = path.open("rb")
@@ -152,7 +181,9 @@ def _given(path: Path, wanted: Sequence[str], lanes: Sequence[str]) -> Iterator[
                     raise UsageProblem(
                         f"{path}, line {number}: the run has no lane {record['lane']!r}; it has {', '.join(lanes)}"
                     )
-                yield _Row(record["lane"], _row_of(record, f"{path}, line {number}", line), "part" in record)
+                row = _row_of(record, f"{path}, line {number}", line)
+                row = row if row is None else as_mended(str(record["id"]), row)
+                yield _Row(record["lane"], row, "part" in record)
             elif len(wanted) > 1:
                 raise UsageProblem(f"{path}, line {number}: a plain row names no destination: give --lane")
             else:
@@ -321,6 +352,7 @@ def _upload(
         "journal": kept_in(child.path.parent / parent_id),
         "rows_at": None,
         "encoding": None,
+        "rename": (),  # it was done before they were rejected
         "scan": "all",
         "lines": True,  # its source is the rows themselves, a line each
         "max_rejects": RejectLimit(percent=100),  # what was refused once may well be again

@@ -19,7 +19,7 @@ from bulkup.model import Block, LongRow
 from bulkup.refusal import Refusal, attempt
 from bulkup.sources.format import Cutter, Item, Reader, RemoteReader
 
-__all__ = ["Renames", "RenamingCutter", "RenamingReader", "parse_renames"]
+__all__ = ["Renamer", "Renames", "RenamingCutter", "RenamingReader", "is_one_object", "parse_renames"]
 
 Renames = Sequence[tuple[str, str]]
 """Keys of rows, each with its new name."""
@@ -42,8 +42,21 @@ def parse_renames(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple(found.items())
 
 
-class _Renamer:
-    """For one thread at a time."""
+def is_one_object(line: bytes) -> bool:
+    """Whether *line* is one object by its brackets. Only the keys of such a line are renamed: what is no row stays as it is."""
+    depth = 0
+    for found in _TOKEN.finditer(line):
+        if found[0] in b"{[":
+            depth += 1
+        elif found[0] in b"}]":
+            depth -= 1
+            if not depth and line[found.end() :].strip():
+                return False
+    return line.startswith(b"{") and not depth
+
+
+class Renamer:
+    """Gives rows other keys. For one thread at a time."""
 
     def __init__(self, renames: Renames) -> None:
         self._names = dict(renames)
@@ -59,7 +72,7 @@ class _Renamer:
         lines = list(lines_of(item))
         made = attempt(self._whole, item.data)
         if isinstance(made, Refusal) or made is None:
-            made = b"".join(self._one(line.row) + b"\n" for line in lines)
+            made = b"".join(self.line(line.row) + b"\n" for line in lines)
         return Block(made, item.start, item.end, [line.position for line in lines])
 
     def _whole(self, data: bytes) -> bytes | None:
@@ -71,12 +84,15 @@ class _Renamer:
             return None
         return b"".join(self._renamed(row) + b"\n" for row in rows)
 
-    def _one(self, line: bytes) -> bytes:
+    def line(self, line: bytes) -> bytes:
+        """The row on *line* under the new keys."""
         row = attempt(self._decode, line) if line and doubled_key(line) is None else None
         return self._renamed(row) if isinstance(row, dict) else self._by_tokens(line)
 
     def _by_tokens(self, line: bytes) -> bytes:
-        """*line* with its own keys renamed, all else as it is. What is no row by its brackets stays as it is."""
+        """*line* with its own keys renamed, all else as it is."""
+        if not is_one_object(line):
+            return line
         made, done, depth, is_key = bytearray(), 0, 0, False
         for found in _TOKEN.finditer(line):
             token = found[0]
@@ -84,15 +100,13 @@ class _Renamer:
                 depth += 1
             elif token in b"}]":
                 depth -= 1
-                if not depth and line[found.end() :].strip():
-                    return line
             elif is_key and token != b",":
                 name = attempt(msgspec.json.decode, token)
                 if isinstance(name, str) and name in self._names:
                     made += line[done : found.start()] + self._encoder.encode(self._names[name])
                     done = found.end()
             is_key = depth == 1 and token in b"{,"
-        return bytes(made + line[done:]) if line.startswith(b"{") and not depth else line
+        return bytes(made + line[done:])
 
     def _renamed(self, row: _Row) -> bytes:
         if self._names.keys().isdisjoint(row):
@@ -111,7 +125,7 @@ class RenamingCutter:
 
     def __init__(self, cutter: Cutter, renames: Renames) -> None:
         self._cutter = cutter
-        self._renamer = _Renamer(renames)
+        self._renamer = Renamer(renames)
 
     @property
     def trouble(self) -> str | None:
@@ -129,7 +143,7 @@ class RenamingReader:
 
     def __init__(self, reader: Reader, renames: Renames) -> None:
         self._reader = reader
-        self._renamer = _Renamer(renames)
+        self._renamer = Renamer(renames)
 
     async def rows(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
         async with aclosing(self._reader.rows(start, stop)) as items:

@@ -285,3 +285,59 @@ def test_what_contradicted_the_columns_lands_in_a_dataset_of_its_own(shell: Shel
     assert retried.code == 0, retried.err
     made: list[dict[str, Any]] = [{"id": "0.5", "text": "a", "new": None}, {"id": "7", "text": None, "new": True}]
     assert _stored(shell, "nebius") == canonical([*rows, *made])
+
+
+RENAMES = ("--rename", "a=b", "--rename", "b=a", "--rename", "c=d")
+
+
+def test_rows_whose_keys_changed_places_are_not_renamed_again(shell: Shell) -> None:
+    rows = [{"a": f"first {n}", "b": f"second {n}", "c": WORD if n == 4 else "x"} for n in range(9)]
+    write_rows(shell.folder / "rows.jsonl", rows)
+    shell.emulator.patch(refuse_rows={"marker": WORD})
+    done = shell.run(
+        "upload",
+        "rows.jsonl",
+        "--to",
+        "nebius",
+        *shell.urls,
+        "--folder",
+        "/tests",
+        *RENAMES,
+        "--settle-after",
+        "0.1",
+        "--json",
+    )
+    assert done.code == 3, done.err
+    shell.emulator.patch(refuse_rows={"nebius": None, "collinear": None})
+    assert shell.run("rejects", done.json["run_id"], "--retry").code == 0
+    assert _stored(shell, "nebius") == canonical({"b": row["a"], "a": row["b"], "d": row["c"]} for row in rows)
+
+
+def test_a_line_that_was_no_row_is_renamed_when_it_has_been_mended(shell: Shell) -> None:
+    """Only then: of the other one, which is no row either, the keys were seen."""
+    lines = [json.dumps({"a": f"first {n}", "b": f"second {n}", "c": n}) for n in range(9)]
+    lines[2], lines[5] = lines[2][:-1], lines[5].replace('"c": 5', '"c": nan')
+    (shell.folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    done = shell.run(
+        "upload",
+        "rows.jsonl",
+        "--to",
+        "nebius",
+        *shell.urls,
+        "--folder",
+        "/tests",
+        *RENAMES,
+        "--settle-after",
+        "0.1",
+        "--json",
+    )
+    assert done.code == 3, done.err
+    run = str(done.json["run_id"])
+    records = [json.loads(line) for line in shell.run("rejects", run).out.splitlines()]
+    assert [record["row"][:5] for record in records] == ['{"a":', '{"b":']
+    records[0]["row"] += "}"
+    records[1]["row"] = records[1]["row"].replace("nan", "5")
+    write_rows(shell.folder / "mended.jsonl", records)
+    assert shell.run("rejects", run, "mended.jsonl", "--retry").code == 0
+    expected = [{"b": f"first {n}", "a": f"second {n}", "d": n} for n in range(9)]
+    assert _stored(shell, "nebius") == canonical(expected)

@@ -297,7 +297,7 @@ OWNERS = {
         encoding.shapes encoding.identity encoding.language encoding.mapped encoding.meaning encoding.members encoding.recast
         encoding.row_types encoding.searching encoding.shortcuts encoding.splice encoding.stitched encoding.target
         encoding.utf8 destinations.collinear.presets destinations.collinear.shape destinations.nebius.presets
-        run.retrying run.spooling bench.sweep_rows scan.key_counter scan.look scan.seen scan.widening ray_lines""",
+        run.retrying run.spooling bench.sweep_rows scan.key_counter scan.look scan.seen scan.sought scan.widening ray_lines""",
     "an answer: it is in doubt, or no look": """
         destinations.collinear.wire destinations.collinear.echo destinations.nebius.wire destinations.row_keys destinations.http
         flow.lane_worker""",
