@@ -10,6 +10,7 @@ from typing import Any
 
 from bulkup.errors import UsageProblem
 from bulkup.refusal import Refusal
+from bulkup.sources.columnar.batches import FIRST_ROWS, TOO_MANY, rows_of
 from bulkup.sources.format import Access, Format, Reader, SourceFile, Unit
 from bulkup.sources.head import Head
 from bulkup.sources.places.address import Remote
@@ -61,18 +62,32 @@ def _batches(opened: Callable[[bool], Any], metadata: Any, groups: Iterable[int]
 
 
 class _ParquetWalk:
+    """How large a batch is, the first rows tell: where many rows share a value, the file has it once, and its size says little."""
+
     def __init__(self, file: SourceFile, row: int, batch_rows: int) -> None:
         with _opened(file.path, file.where, file.size) as whole:
             metadata = whole.metadata
         groups = range(metadata.num_row_groups)
-        firsts: list[int] = list(accumulate((metadata.row_group(number).num_rows for number in groups), initial=0))
-        first = min(bisect_right(firsts, row) - 1, len(groups) - 1)
-        self.row = firsts[first]
-        self.firsts = firsts
-        self._batches = _batches(
-            lambda in_pieces: _opened(file.path, file.where, file.size, metadata, in_pieces=in_pieces),
-            metadata, groups[first:], batch_rows,
-        )  # fmt: skip
+        self.firsts: list[int] = list(accumulate((metadata.row_group(number).num_rows for number in groups), initial=0))
+
+        def from_group(first: int, rows: int) -> Iterator[Any]:
+            return _batches(
+                lambda in_pieces: _opened(file.path, file.where, file.size, metadata, in_pieces=in_pieces),
+                metadata, groups[first:], rows,
+            )  # fmt: skip
+
+        self._from_group = from_group
+        self._last = len(groups) - 1
+        self._most_rows = batch_rows
+        self._is_sure = batch_rows <= FIRST_ROWS
+        self._begin(row, min(batch_rows, FIRST_ROWS))
+
+    def _begin(self, row: int, batch_rows: int) -> None:
+        """At *row*, with batches of so many rows. What stands before it in its row group is passed over."""
+        first = min(bisect_right(self.firsts, row) - 1, self._last)
+        self.row = self.firsts[first]
+        self._batch_rows = batch_rows
+        self._batches = self._from_group(first, batch_rows)
         self._rest: Any = None
         while self.row < row:
             self.next(row - self.row)
@@ -83,10 +98,21 @@ class _ParquetWalk:
             batch = next(self._batches, None)
             if batch is None:
                 raise EOFError("it holds fewer rows than its footer says")
+            if batch.num_rows and self._begun_anew(batch.nbytes // batch.num_rows):
+                batch = self._rest
         self._rest = batch.slice(count) if batch.num_rows > count else None
         batch = batch.slice(0, count)
         self.row += batch.num_rows
         return batch
+
+    def _begun_anew(self, row_bytes: int) -> bool:
+        """Whether rows of so many bytes want other batches, and these have begun. More rows at once only behind the first batch."""
+        wanted = min(rows_of(row_bytes), self._most_rows)
+        is_first, self._is_sure = not self._is_sure, True
+        if self._batch_rows <= TOO_MANY * wanted and not (is_first and wanted > self._batch_rows):
+            return False
+        self._begin(self.row, wanted)
+        return True
 
 
 def _examined(_: Head, uri: str, reading: Reading, entry: Entry | Extent | None) -> Any:

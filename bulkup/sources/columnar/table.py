@@ -19,6 +19,7 @@ from bulkup.errors import SourceUnreadable, UsageProblem
 from bulkup.light_dataclass import dataclass
 from bulkup.model import Block
 from bulkup.refusal import Refusal
+from bulkup.sources.columnar.batches import FIRST_ROWS, rows_of
 from bulkup.sources.columnar.loading import pyarrow, tried
 from bulkup.sources.columnar.plain import LineMaker, without_form
 from bulkup.sources.format import Item, SourceFile
@@ -28,8 +29,8 @@ from bulkup.sources.separated.dialect import names_of
 
 __all__ = ["Table", "TableReader", "Walk", "described", "readable"]
 
-_BATCH_BYTES = 1024 * 1024
-"""So much is read and made JSON at once, about."""
+_UNFOLDED = 4
+"""A batch may come to so many times as much JSON as is wanted at once; more of it is made piece by piece."""
 
 _PARKED = 2
 _AHEAD = 3
@@ -155,6 +156,8 @@ class TableReader:
         self._open = walk
         self._parked: dict[int, Walk] = {}
         self._made_bytes = 0
+        self._row_bytes: int | None = None
+        """What a row came to as JSON, in the batch that was made last."""
 
     async def rows(self, start: int, stop: int) -> AsyncGenerator[Item, None]:
         step = self._table.step
@@ -169,7 +172,7 @@ class TableReader:
         try:
             while True:
                 # while these are worked on, threads of their own read the next batches and make JSON of them
-                while len(under_way) < _AHEAD:
+                while len(under_way) < (1 if self._row_bytes is None else _AHEAD):
                     under_way.append(loop.run_in_executor(None, self._next, walk, last, turn, turn.following()))
                 await asyncio.wait({under_way[0]})
                 blocks = under_way.popleft().result()
@@ -208,7 +211,7 @@ class TableReader:
             while parked.row < row:
                 self._sure(parked.row, partial(parked.next, row - parked.row))
             return parked
-        walk: Walk = self._sure(row, lambda: self._open(self._file, row, max(_BATCH_BYTES // self._table.step, 1)))
+        walk: Walk = self._sure(row, lambda: self._open(self._file, row, rows_of(self._table.step)))
         return walk
 
     def _park(self, walk: Walk) -> None:
@@ -224,15 +227,21 @@ class TableReader:
             if row >= last or turn.is_over:
                 return None
             turn.is_over = True  # unless it can be read
-            batch = self._sure(row, lambda: walk.next(last - row))
+            batch = self._sure(row, lambda: walk.next(min(last - row, self._most_rows)))
             turn.is_over = False
         return self._blocks(row, batch)
+
+    @property
+    def _most_rows(self) -> int:
+        """A batch as it is read may come to far more as JSON, where rows share values."""
+        return FIRST_ROWS if self._row_bytes is None else _UNFOLDED * rows_of(self._row_bytes)
 
     def _blocks(self, row: int, batch: Any) -> Sequence[Block]:
         """The rows of *batch*, of which the first has the number *row*, as blocks."""
         step = self._table.step
         maker = LineMaker(batch.schema, self._table.names)
         lines = self._sure(row, lambda: maker.lines(batch))
+        self._row_bytes = len(lines) // batch.num_rows
         self._made_bytes += len(lines)
         if self._made_bytes >= _TIDIED_EVERY_BYTES:
             self._made_bytes = 0
