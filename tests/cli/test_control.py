@@ -345,8 +345,8 @@ def test_a_live_journal_of_another_machine_is_not_opened(
 
 
 def test_left_is_all_that_has_not_landed(shell: Shell, rows: list[dict[str, Any]]) -> None:
-    """The scan has counted the source; what is planned is said apart."""
-    shell.emulator.patch(latency_ms=30)
+    """The scan has counted the source; what is planned, while requests are waited for, is said apart."""
+    shell.emulator.patch(latency_ms=200)
     command = ("upload", "rows.jsonl", "--to", "nebius", *shell.urls, "--max-chunk-bytes", "2KiB", "--concurrency", "1")
     done = shell.run(*command, "--stop-after", "30rows")
     lane = shell.receipt()["destinations"]["nebius"]

@@ -287,18 +287,19 @@ async def test_a_worker_that_is_lost_in_mid_run_loses_and_doubles_nothing(
             await there.start(2, slow.folder)
             await wait_for(partial(has_received, slow.emulator, 12))
             pids = await anyio.to_thread.run_sync(eventually, there.pids)
-            slow.emulator.patch(latency_ms=3000)
+            slow.emulator.patch(latency_ms=6000)  # on a busy machine it takes seconds to see what is sent
             await wait_for(lambda: are_sent_at_once(slow.emulator) >= 6)  # more than one worker has
-            slow.emulator.patch(latency_ms=100)
             match how:
                 case "killed":
                     os.kill(pids[0], signal.SIGKILL)
                 case "stopped":
                     os.kill(pids[0], signal.SIGSTOP)
+                    slow.emulator.patch(latency_ms=100)
                     await wait_for(lambda: there.said("is lost"))
                     os.kill(pids[0], signal.SIGCONT)
                 case _:
                     relay.cut()
+            slow.emulator.patch(latency_ms=100)
             await wait_for(lambda: there.said("is lost"))
 
         tasks.start_soon(lose)
