@@ -89,10 +89,10 @@ def prepare_retries(
         raise UsageProblem(f"the run has no lane {lane!r}; it has {', '.join(lanes)}")
     wanted = [name for name in lanes if lane in (None, name)]
 
-    as_mended = _as_mended(folder.path, lanes, parent.settings.rename) if file is not None else None
+    as_mended = _as_it_is if file is None else _as_mended(folder.path, lanes, parent.settings.rename)
 
     def rows() -> Iterator[_Row]:
-        return _rejected(folder.path, lanes) if file is None else _given(file, wanted, lanes, as_mended or _as_it_is)
+        return _rejected(folder.path, lanes) if file is None else _given(file, wanted, lanes, as_mended)
 
     lost = sum(row.data is None and row.lane in wanted for row in rows())
     if functions and all(d.map is None for d in parent.destinations):
