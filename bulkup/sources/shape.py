@@ -93,7 +93,7 @@ def shape_of(head: Head, name: str, reading: Reading) -> Format | NotRows:
 
 def is_plainly_lines(text: bytes, *, is_all: bool = False) -> bool:
     """Whether a file's first `SURE_BYTES` show it without a look at each line: each break stands between two objects, the first
-    ones are rows, and all is UTF-8. *is_all*: nothing comes behind; then a few rows are enough, but not one."""
+    one is a row, and all is UTF-8. *is_all*: nothing comes behind; then two rows are enough, but not one."""
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
     # Of many small files this is most of the work. Breaks are found by memchr, which is faster than to count.
